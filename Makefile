@@ -1,0 +1,140 @@
+# Quire. `make help` lists the targets; there is no configure step.
+#   make             ./quire        B=dir        build folder (default build/release)
+#   CUDA=0|1         never | insist (default: build the kernels where nvcc is found)
+#   DNNL=0           without oneDNN  (document prefill then uses our own matrix product)
+
+FLAVOUR ?= release
+B       ?= build/$(FLAVOUR)
+CC      ?= cc
+CUDA    ?= auto
+DNNL    ?= auto
+PREFIX  ?= /usr/local
+
+RANKS   := base kernels store ingest index decode retrieve pipelines
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+CFLAGS  ?= -O2 -g
+XCFLAGS := -std=c11 -D_GNU_SOURCE -I. $(WARN) -fno-math-errno -ffp-contract=off
+SAN     :=
+ifeq ($(FLAVOUR),asan)
+SAN     := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+endif
+ifeq ($(FLAVOUR),tsan)
+SAN     := -fsanitize=thread
+endif
+ifdef WERROR
+XCFLAGS += -Werror
+endif
+
+have     = $(shell pkg-config --exists $(1) 2>/dev/null && echo yes)
+PKGS     := libxml-2.0 zlib sqlite3 libpcre2-8 libutf8proc jansson
+MISSING  := $(foreach p,$(PKGS),$(if $(call have,$(p)),,$(p)))
+HAVE_LMDB := $(wildcard /usr/include/lmdb.h /usr/local/include/lmdb.h)
+HAVE_DNNL := $(if $(filter 0,$(DNNL)),,$(wildcard /usr/include/dnnl.h /usr/local/include/dnnl.h))
+NVCC      := $(if $(filter 0,$(CUDA)),,$(shell command -v nvcc 2>/dev/null))
+XCFLAGS  += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LDLIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llmdb -lpthread -lm
+ifneq ($(HAVE_DNNL),)
+XCFLAGS  += -DQU_WITH_DNNL
+LDLIBS   += -ldnnl -lgomp
+endif
+
+LIB_SRC  := $(filter-out %_simd.c,$(foreach r,$(filter-out pipelines,$(RANKS)),$(wildcard $(r)/*.c)))
+SIMD_SRC := $(wildcard kernels/*_simd.c)
+APP_SRC  := $(wildcard pipelines/*.c)
+LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o)
+ISAS     := plain
+ifeq ($(shell uname -m),x86_64)
+ISAS     += avx2 avx512
+endif
+ISA_plain  :=
+ISA_avx2   := -mavx2 -mfma -mf16c
+ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mprefer-vector-width=512
+LIB_OBJ  += $(foreach i,$(ISAS),$(SIMD_SRC:%.c=$(B)/%.$(i).o))
+APP_OBJ  := $(APP_SRC:%.c=$(B)/%.o)
+UNIT     := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit_*.c tests/prop_*.c tests/fault_*.c))
+REF      := $(patsubst %.c,$(B)/%.o,$(wildcard tests/ref_forward.c))
+TOOLS    := $(patsubst bench/%.c,$(B)/%,$(wildcard bench/*.c))
+
+all: deps-report quire $(TOOLS)  ## all: build ./quire and the bench tools (default)
+
+help:  ## help: list the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^[^#]*## /  make /'
+
+deps-report:
+	@for p in $(PKGS); do case " $(MISSING) " in *" $$p "*) echo "$$p: not found";; *) echo "$$p: found";; esac; done
+	@echo "lmdb: $(if $(HAVE_LMDB),found,not found)"
+	@echo "oneDNN: $(if $(HAVE_DNNL),found,not found, documents are prefilled by our own kernels)"
+	@echo "nvcc: $(if $(NVCC),found,not found, no CUDA kernels)"
+	@if [ -n "$(MISSING)$(if $(HAVE_LMDB),,x)" ]; then echo "run scripts/deps.sh to install what is missing"; exit 1; fi
+ifeq ($(CUDA),1)
+	@if [ -z "$(NVCC)" ]; then echo "CUDA=1, but nvcc is not on PATH"; exit 1; fi
+endif
+
+# Objects depend on a stamp of the flags, so that a change of flags rebuilds.
+$(B)/flags: FORCE
+	@mkdir -p $(B)
+	@echo '$(CC) $(CFLAGS) $(XCFLAGS) $(SAN)' | cmp -s - $@ || echo '$(CC) $(CFLAGS) $(XCFLAGS) $(SAN)' > $@
+
+$(B)/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -c $< -o $@
+
+define simd_rule
+$(B)/%_simd.$(1).o: %_simd.c $(B)/flags
+	@mkdir -p $$(@D)
+	$(CC) $(CFLAGS) -O3 $(XCFLAGS) $(SAN) $(ISA_$(1)) -DQU_ISA=$(1) -MMD -MP -c $$< -o $$@
+endef
+$(foreach i,$(ISAS),$(eval $(call simd_rule,$(i))))
+
+$(B)/libquire.a: $(LIB_OBJ)
+	rm -f $@
+	ar rcs $@ $(LIB_OBJ)
+
+$(B)/quire: $(APP_OBJ) $(B)/libquire.a
+	$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+quire: $(B)/quire
+	@cmp -s $< $@ || cp $< $@
+
+# A tool or a test is one C file against the library; tests may add the plain oracle.
+$(TOOLS): $(B)/%: bench/%.c $(B)/libquire.a
+	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -o $@ $< $(B)/libquire.a $(LDLIBS)
+
+$(B)/tests/%: tests/%.c $(REF) $(B)/libquire.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -o $@ $< $(REF) $(B)/libquire.a -lcmocka $(LDLIBS)
+
+$(B)/tests/ref_forward.o: tests/ref_forward.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -c $< -o $@
+
+tests: quire $(TOOLS) $(UNIT)
+
+test: tests  ## test: unit, property, fault and command-line tests
+	B=$(B) tests/run.sh
+
+demo:  ## demo: install what is missing, build, index the example corpus, ask it
+	@scripts/demo.sh
+
+layers:  ## layers: check that includes point down the ranks only
+	@scripts/layers.sh
+
+asan:  ## asan: the tests under the address and undefined-behaviour sanitizers
+	$(MAKE) FLAVOUR=asan B=build/asan test
+
+check: layers  ## check: layers, warnings as errors, asan
+	$(MAKE) WERROR=1 B=build/check all
+	$(MAKE) asan
+
+install: quire  ## install: copy quire, its manual and the bundled model under PREFIX
+	install -D -m 755 quire $(DESTDIR)$(PREFIX)/bin/quire
+	install -D -m 644 models/quire-reader.gguf $(DESTDIR)$(PREFIX)/share/quire/quire-reader.gguf
+
+clean:  ## clean: remove everything that was built
+	rm -rf build quire
+
+FORCE:
+.PHONY: all help deps-report tests test demo layers asan check install clean FORCE
+.SECONDARY:
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,225 @@
+#include "base/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+qu_status qu_os_status(int errnum)
+{
+    switch (errnum) {
+    case ENOSPC:
+    case EDQUOT: return QU_ERR_FULL;
+    case ENOENT:
+    case ENOTDIR: return QU_ERR_NOTFOUND;
+    case ENOMEM: return QU_ERR_NOMEM;
+    default: return QU_ERR_IO;
+    }
+}
+
+/* Open a regular file for reading; O_NONBLOCK keeps a FIFO from blocking the open. */
+static qu_status open_regular(int *fd, struct stat *st, const char *path, qu_err *err)
+{
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0)
+        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, strerror(errno));
+    if (fstat(*fd, st) != 0 || !S_ISREG(st->st_mode)) {
+        close(*fd);
+        return qu_fail(err, QU_ERR_IO, "cannot read '%s': not a regular file", path);
+    }
+    return QU_OK;
+}
+
+qu_status qu_os_map(qu_map *map, const char *path, qu_err *err)
+{
+    int fd;
+    struct stat st;
+    memset(map, 0, sizeof *map);
+    QU_TRY(open_regular(&fd, &st, path, err));
+    if (st.st_size > 0) {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED) {
+            int e = errno;
+            close(fd);
+            return qu_fail(err, qu_os_status(e), "cannot map '%s': %s", path, strerror(e));
+        }
+        map->data = p;
+        map->len = (size_t)st.st_size;
+    }
+    close(fd);
+    return QU_OK;
+}
+
+void qu_os_unmap(qu_map *map)
+{
+    if (map->data) munmap((void *)map->data, map->len);
+    memset(map, 0, sizeof *map);
+}
+
+qu_status qu_os_read(qu_buf *out, const char *path, size_t max, qu_err *err)
+{
+    int fd;
+    struct stat sb;
+    qu_status st = QU_OK;
+    QU_TRY(open_regular(&fd, &sb, path, err));
+    if ((uint64_t)sb.st_size > max) {
+        st = qu_fail(err, QU_ERR_LIMIT, "file '%s' is too large: %lld bytes, the limit is %zu", path,
+                     (long long)sb.st_size, max);
+        goto out;
+    }
+    QU_TRY_OUT(qu_buf_reserve(out, (size_t)sb.st_size + 1, err));
+    size_t start = out->len;
+    for (;;) { /* the file may grow while it is read: stop at the limit, not at st_size */
+        QU_TRY_OUT(qu_buf_reserve(out, 1 << 16, err));
+        ssize_t n = read(fd, out->data + out->len, out->cap - out->len - 1);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) {
+            st = qu_fail(err, qu_os_status(errno), "cannot read '%s': %s", path, strerror(errno));
+            goto out;
+        }
+        if (n == 0) break;
+        out->len += (size_t)n;
+        if (out->len - start > max) {
+            st = qu_fail(err, QU_ERR_LIMIT, "file '%s' grew past the limit of %zu bytes", path, max);
+            goto out;
+        }
+    }
+    out->data[out->len] = 0;
+out:
+    close(fd);
+    return st;
+}
+
+static qu_status write_all(int fd, const char *p, size_t n, const char *path, qu_err *err)
+{
+    while (n > 0) {
+        ssize_t w = write(fd, p, n);
+        if (w < 0 && errno == EINTR) continue;
+        if (w < 0)
+            return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", path, strerror(errno));
+        p += w;
+        n -= (size_t)w;
+    }
+    return QU_OK;
+}
+
+qu_status qu_os_sync_dir(const char *dir, qu_err *err)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", dir, strerror(errno));
+    int bad = fsync(fd) != 0 && errno != EINVAL ? errno : 0;
+    close(fd);
+    if (bad) return qu_fail(err, qu_os_status(bad), "cannot sync '%s': %s", dir, strerror(bad));
+    return QU_OK;
+}
+
+qu_status qu_os_replace(const char *path, const void *p, size_t n, int mode, qu_err *err)
+{
+    qu_status st = QU_OK;
+    qu_buf tmp = {0}, dir = {0};
+    int fd = -1;
+    const char *slash = strrchr(path, '/');
+    QU_TRY_OUT(qu_buf_printf(&tmp, err, "%s.tmp.%ld", path, (long)getpid()));
+    QU_TRY_OUT(qu_buf_add(&dir, slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1, err));
+    fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+    if (fd < 0) {
+        st = qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", tmp.data, strerror(errno));
+        goto out;
+    }
+    st = write_all(fd, p, n, tmp.data, err);
+    if (st == QU_OK && fsync(fd) != 0)
+        st = qu_fail(err, qu_os_status(errno), "cannot sync '%s': %s", tmp.data, strerror(errno));
+    if (close(fd) != 0 && st == QU_OK)
+        st = qu_fail(err, qu_os_status(errno), "cannot close '%s': %s", tmp.data, strerror(errno));
+    if (st == QU_OK && rename(tmp.data, path) != 0)
+        st = qu_fail(err, qu_os_status(errno), "cannot replace '%s': %s", path, strerror(errno));
+    if (st != QU_OK) {
+        unlink(tmp.data);
+        goto out;
+    }
+    st = qu_os_sync_dir(dir.data, err);
+out:
+    qu_buf_free(&tmp);
+    qu_buf_free(&dir);
+    return st;
+}
+
+qu_status qu_os_mkdirs(const char *dir, int mode, qu_err *err)
+{
+    qu_buf b = {0};
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_buf_puts(&b, dir, err));
+    for (char *p = b.data + 1; b.len > 0; p++) {
+        char c = *p;
+        if (c != '/' && c != 0) continue;
+        *p = 0;
+        struct stat sb;
+        if (mkdir(b.data, (mode_t)mode) != 0 &&
+            !(errno == EEXIST && stat(b.data, &sb) == 0 && S_ISDIR(sb.st_mode))) {
+            int e = errno == EEXIST ? ENOTDIR : errno;
+            st = qu_fail(err, qu_os_status(e), "cannot create directory '%s': %s", b.data, strerror(e));
+            goto out;
+        }
+        *p = c;
+        if (c == 0) break;
+    }
+out:
+    qu_buf_free(&b);
+    return st;
+}
+
+double qu_os_now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+int64_t qu_os_wall_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+double qu_os_since_exec_ms(void)
+{
+    char buf[1024];
+    FILE *fp = fopen("/proc/self/stat", "re");
+    if (!fp) return 0;
+    size_t n = fread(buf, 1, sizeof buf - 1, fp);
+    fclose(fp);
+    buf[n] = 0;
+    char *p = strrchr(buf, ')'); /* the name may hold spaces: field 3 starts after its bracket */
+    unsigned long long ticks = 0;
+    for (int field = 3; p && field <= 22; field++) {
+        p = strchr(p + 1, ' ');
+        if (p && field == 22) ticks = strtoull(p + 1, NULL, 10);
+    }
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    double now = (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+    double started = (double)ticks * 1e3 / (double)sysconf(_SC_CLK_TCK);
+    return ticks && now > started ? now - started : 0;
+}
+
+int64_t qu_os_peak_rss_bytes(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_SELF, &u) == 0 ? (int64_t)u.ru_maxrss * 1024 : 0;
+}
+
+int qu_os_n_cpus(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return n < 1 ? 1 : n;
+}
