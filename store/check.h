@@ -1,0 +1,29 @@
+/* Read everything in the store and report what is wrong with it.
+ *
+ *     qu_check_stats s;
+ *     QU_TRY(qu_store_check(store, print_finding, ctx, &s, err));
+ *     if (s.n_problems) ...
+ *
+ * Checked: every catalogue record (checksum, own key), each document's indexes, text chunks against its
+ * length and hash, page table, ids, and for each page below kv_pages every slice [layer][KV head] with key,
+ * binding and checksum. Orphans (files no document uses, unused members of packs) are notes: gc removes them.
+ */
+#ifndef QU_STORE_CHECK_H
+#define QU_STORE_CHECK_H
+
+#include "store/store.h"
+
+typedef struct qu_check_stats {
+    int64_t n_docs, n_records, n_slices;
+    int64_t bytes;                 /* payload bytes verified */
+    int64_t n_problems, n_notes;
+} qu_check_stats;
+
+/* Called for each finding: status QU_OK is a note, else the kind of problem. doc_id 0 = no one document. */
+typedef void qu_check_fn(void *ctx, qu_status status, uint64_t doc_id, const char *message);
+
+/* fn and stats may be NULL. Findings are no error: the return value is QU_OK when everything could be read
+ * through. Needs no write lock. Errors: QU_ERR_NOMEM, QU_ERR_IO, QU_ERR_ARG. */
+qu_status qu_store_check(qu_store *store, qu_check_fn *fn, void *ctx, qu_check_stats *stats, qu_err *err);
+
+#endif
