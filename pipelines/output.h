@@ -3,7 +3,7 @@
  *     qu_err err = {0};
  *     if (open_store(..., &err)) return qu_out_error(&err, NULL);      // prints, gives the exit code
  *     json_t *hit = json_pack("{s:i,s:f}", "rank", 1, "score", score);
- *     qu_out_path(hit, "path", path);                                  // "path", or "path_b64"
+ *     qu_out_path(hit, "path", path, &err);                            // "path", or "path_b64"
  *     QU_TRY(qu_out_json(hit, &err));                                  // one line, takes the reference
  *
  * With --json a result is one object a line, {"schema":1,...}; an error is such a line too,
@@ -82,9 +82,8 @@ qu_status qu_out_safe(qu_buf *out, const char *text, size_t n, bool keep_lines, 
 qu_status qu_out_text(const char *text, size_t n, bool keep_lines, qu_err *err);
 
 /* A progress line on stderr: `what done/total, rate, time left`. Shown only where stderr is a terminal and
- * neither --quiet nor --json was given; redrawn at most ten times a second; wiped at the end. total 0: unknown. unit is "MB"
- * (counts are bytes, shown as such) or a plain word ("pages"). what is borrowed until the end. Messages
- * printed meanwhile wipe the line first. */
+ * --quiet was not given; redrawn at most ten times a second; wiped at the end and before any message.
+ * total 0: unknown. unit "bytes" shows the counts in MB; any other word is shown as it is ("pages"). */
 void qu_out_progress(const char *what, int64_t done, int64_t total, const char *unit);
 void qu_out_progress_end(void);
 
