@@ -227,7 +227,7 @@ static qu_status unknown_option(const qu_command *c, const char *arg, size_t n, 
     bool is_long = word[0] == '-' && word[1] == '-';
     const char *near = qu_options_nearest(word + (is_long ? 2 : 1), names, count);
     if (near && (is_long || word[2]))
-        return qu_fail(err, QU_ERR_ARG, "unknown option '%s', did you mean '--%s'?", word, near);
+        return qu_fail(err, QU_ERR_ARG, "unknown option '%s', did you mean '--%s'", word, near);
     return qu_fail(err, QU_ERR_ARG, "unknown option '%s'", word);
 }
 

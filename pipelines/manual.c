@@ -1,0 +1,391 @@
+#include "pipelines/manual.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { WIDTH = 80, OPTION_COLUMN = 26, VERB_COLUMN = 12 };
+
+/* The page's fixed parts; exit codes are pinned (pipelines/output.h). */
+static const char about[] =
+    "Quire runs a language model over documents once, keeps the model's own memory of them (the KV cache, "
+    "cut into pages) on disk, and answers questions by loading only the pages that matter.";
+
+static const char *const exit_codes[][2] = {
+    {"0", "done"},
+    {"1", "nothing found; check: damage that can be repaired; verify: failed"},
+    {"2", "wrong usage"},
+    {"3", "some files failed, the rest is committed"},
+    {"4", "the machine: disk, memory, device"},
+    {"5", "store or model damaged, foreign or mismatched"},
+    {"6", "the store is locked by another process"},
+};
+
+static const char *const variables[][2] = {
+    {"QUIRE_STORE", "the store to use where --store is not given"},
+    {"QUIRE_MODEL", "the model to use where neither --model nor the store names one"},
+};
+
+#define N(a) ((int)(sizeof(a) / sizeof *(a)))
+
+/* Append text wrapped to WIDTH; the first line starts at column at, the others at indent. */
+static qu_status wrap(qu_buf *out, const char *text, int at, int indent, qu_err *err)
+{
+    int column = at;
+    for (const char *p = text; *p;) {
+        const char *end = p + strcspn(p, " \n");
+        int n = (int)(end - p);
+        if (column > indent && column + 1 + n > WIDTH) {
+            QU_TRY(qu_buf_printf(out, err, "\n%*s", indent, ""));
+            column = indent;
+        } else if (p != text && p[-1] == ' ') {
+            QU_TRY(qu_buf_puts(out, " ", err));
+            column++;
+        }
+        QU_TRY(qu_buf_add(out, p, (size_t)n, err));
+        column += n;
+        if (*end == '\n') {
+            QU_TRY(qu_buf_printf(out, err, "\n%*s", indent, ""));
+            column = indent;
+        }
+        p = *end ? end + 1 : end;
+    }
+    return qu_buf_puts(out, "\n", err);
+}
+
+/* "-t, --threads N" */
+static qu_status option_head(qu_buf *out, const qu_option *o, qu_err *err)
+{
+    if (o->letter) QU_TRY(qu_buf_printf(out, err, "-%c, ", o->letter));
+    QU_TRY(qu_buf_printf(out, err, "--%s", o->name));
+    if (o->kind == QU_OPT_FLAG) return QU_OK;
+    return qu_buf_printf(out, err, " %s", o->arg ? o->arg : o->choices ? o->choices : "VALUE");
+}
+
+/* Help sentence, default and variable: "candidate pages (default: 32)". */
+static qu_status option_text(qu_buf *out, const qu_option *o, qu_err *err)
+{
+    QU_TRY(qu_buf_puts(out, o->help, err));
+    if (o->repeat) QU_TRY(qu_buf_puts(out, "; may be given more than once", err));
+    if (o->env) QU_TRY(qu_buf_printf(out, err, " (default: $%s, else %s)", o->env, o->dflt));
+    else if (o->dflt) QU_TRY(qu_buf_printf(out, err, " (default: %s)", o->dflt));
+    return QU_OK;
+}
+
+static qu_status option_lines(qu_buf *out, const qu_option *options, int n, qu_err *err)
+{
+    qu_status st = QU_OK;
+    qu_buf head = {0}, text = {0};
+    for (int i = 0; i < n; i++) {
+        head.len = text.len = 0;
+        QU_TRY_OUT(option_head(&head, &options[i], err));
+        QU_TRY_OUT(option_text(&text, &options[i], err));
+        const char *indent = options[i].letter ? "  " : "      ";
+        int at = (int)(strlen(indent) + head.len);
+        QU_TRY_OUT(qu_buf_printf(out, err, "%s%s", indent, head.data));
+        if (at + 2 > OPTION_COLUMN) {
+            QU_TRY_OUT(qu_buf_puts(out, "\n", err));
+            at = 0;
+        }
+        QU_TRY_OUT(qu_buf_printf(out, err, "%*s", OPTION_COLUMN - at, ""));
+        QU_TRY_OUT(wrap(out, text.data, OPTION_COLUMN, OPTION_COLUMN, err));
+    }
+out:
+    qu_buf_free(&head);
+    qu_buf_free(&text);
+    return st;
+}
+
+qu_status qu_manual_overview(qu_buf *out, qu_commands commands, qu_err *err)
+{
+    QU_TRY(wrap(out, about, 0, 0, err));
+    QU_TRY(qu_buf_puts(out, "\nusage: quire COMMAND [options] [arguments]\n\ncommands:\n", err));
+    for (int i = 0; i < commands.n; i++) {
+        const qu_command *c = commands.list[i];
+        QU_TRY(qu_buf_printf(out, err, "  %-*s", VERB_COLUMN, c->name));
+        QU_TRY(wrap(out, c->summary, VERB_COLUMN + 2, VERB_COLUMN + 2, err));
+    }
+    return qu_buf_puts(out, "\n`quire COMMAND --help` explains a command, `quire COMMAND -h` lists its options.\n",
+                       err);
+}
+
+/* Every paragraph of text, wrapped. */
+static qu_status paragraphs(qu_buf *out, const char *text, qu_err *err)
+{
+    qu_status st = QU_OK;
+    qu_buf one = {0};
+    while (text && *text) {
+        const char *end = strstr(text, "\n\n");
+        size_t n = end ? (size_t)(end - text) : strlen(text);
+        one.len = 0;
+        QU_TRY_OUT(qu_buf_add(&one, text, n, err));
+        QU_TRY_OUT(qu_buf_puts(out, "\n", err));
+        QU_TRY_OUT(wrap(out, one.data, 0, 0, err));
+        text = end ? end + 2 : NULL;
+    }
+out:
+    qu_buf_free(&one);
+    return st;
+}
+
+/* Every line of text behind a prefix. */
+static qu_status lines(qu_buf *out, const char *text, const char *prefix, qu_err *err)
+{
+    while (*text) {
+        size_t n = strcspn(text, "\n");
+        QU_TRY(qu_buf_printf(out, err, "%s%.*s\n", prefix, (int)n, text));
+        text += n + (text[n] == '\n');
+    }
+    return QU_OK;
+}
+
+qu_status qu_manual_help(qu_buf *out, const qu_command *c, bool full, qu_err *err)
+{
+    QU_TRY(qu_buf_printf(out, err, "quire %s - ", c->name));
+    QU_TRY(wrap(out, c->summary, (int)strlen(c->name) + 9, 0, err));
+    QU_TRY(qu_buf_printf(out, err, "\nusage: quire %s [options]%s%s\n", c->name, c->args ? " " : "",
+                         c->args ? c->args : ""));
+    if (full) QU_TRY(paragraphs(out, c->description, err));
+    if (c->n_options) QU_TRY(qu_buf_puts(out, "\noptions:\n", err));
+    QU_TRY(option_lines(out, c->options, c->n_options, err));
+    QU_TRY(qu_buf_puts(out, "\ncommon options:\n", err));
+    QU_TRY(option_lines(out, qu_common_options, qu_n_common_options, err));
+    if (!full || !c->examples) return QU_OK;
+    QU_TRY(qu_buf_puts(out, "\nexamples:\n", err));
+    return lines(out, c->examples, "  ", err);
+}
+
+/* Text for roff: backslashes, dashes and line starts that roff would read as requests. */
+static qu_status roff(qu_buf *out, const char *text, qu_err *err)
+{
+    bool start = true;
+    for (; *text; text++) {
+        if (start && (*text == '.' || *text == '\'')) QU_TRY(qu_buf_puts(out, "\\&", err));
+        if (*text == '\\') QU_TRY(qu_buf_puts(out, "\\e", err));
+        else if (*text == '-') QU_TRY(qu_buf_puts(out, "\\-", err));
+        else QU_TRY(qu_buf_add(out, text, 1, err));
+        start = *text == '\n';
+    }
+    return QU_OK;
+}
+
+static qu_status roff_options(qu_buf *out, const qu_option *options, int n, qu_err *err)
+{
+    qu_status st = QU_OK;
+    qu_buf part = {0};
+    for (int i = 0; i < n; i++) {
+        part.len = 0;
+        QU_TRY_OUT(option_head(&part, &options[i], err));
+        QU_TRY_OUT(qu_buf_puts(out, ".TP\n.B ", err));
+        QU_TRY_OUT(roff(out, part.data, err));
+        part.len = 0;
+        QU_TRY_OUT(option_text(&part, &options[i], err));
+        QU_TRY_OUT(qu_buf_puts(out, "\n", err));
+        QU_TRY_OUT(roff(out, part.data, err));
+        QU_TRY_OUT(qu_buf_puts(out, "\n", err));
+    }
+out:
+    qu_buf_free(&part);
+    return st;
+}
+
+/* Paragraphs: an empty line becomes a paragraph request. */
+static qu_status roff_text(qu_buf *out, const char *text, qu_err *err)
+{
+    qu_status st = QU_OK;
+    qu_buf one = {0};
+    while (text && *text) {
+        const char *end = strstr(text, "\n\n");
+        one.len = 0;
+        QU_TRY_OUT(qu_buf_add(&one, text, end ? (size_t)(end - text) : strlen(text), err));
+        QU_TRY_OUT(qu_buf_puts(out, ".PP\n", err));
+        QU_TRY_OUT(roff(out, one.data, err));
+        QU_TRY_OUT(qu_buf_puts(out, "\n", err));
+        text = end ? end + 2 : NULL;
+    }
+out:
+    qu_buf_free(&one);
+    return st;
+}
+
+static qu_status roff_command(qu_buf *out, const qu_command *c, qu_err *err)
+{
+    QU_TRY(qu_buf_printf(out, err, ".SS \"quire %s [options]%s%s\"\n", c->name, c->args ? " " : "",
+                         c->args ? c->args : ""));
+    QU_TRY(roff(out, c->summary, err));
+    QU_TRY(qu_buf_puts(out, ".\n", err));
+    QU_TRY(roff_text(out, c->description, err));
+    QU_TRY(roff_options(out, c->options, c->n_options, err));
+    if (!c->examples) return QU_OK;
+    QU_TRY(qu_buf_puts(out, ".PP\nExamples:\n.PP\n.nf\n", err));
+    QU_TRY(roff(out, c->examples, err));
+    return qu_buf_puts(out, "\n.fi\n", err);
+}
+
+static qu_status roff_table(qu_buf *out, const char *const (*rows)[2], int n, qu_err *err)
+{
+    for (int i = 0; i < n; i++) {
+        QU_TRY(qu_buf_printf(out, err, ".TP\n.B %s\n", rows[i][0]));
+        QU_TRY(roff(out, rows[i][1], err));
+        QU_TRY(qu_buf_puts(out, "\n", err));
+    }
+    return QU_OK;
+}
+
+qu_status qu_manual_man(qu_buf *out, qu_commands commands, qu_err *err)
+{
+    QU_TRY(qu_buf_puts(out, ".TH QUIRE 1 \"\" \"quire " QU_VERSION "\" \"User Commands\"\n.SH NAME\n"
+                            "quire \\- ask questions of documents that are read once\n"
+                            ".SH SYNOPSIS\n.B quire\n.I COMMAND\n[options] [arguments]\n.SH DESCRIPTION\n", err));
+    QU_TRY(roff(out, about, err));
+    QU_TRY(qu_buf_puts(out, "\n.SH COMMANDS\n", err));
+    for (int i = 0; i < commands.n; i++) QU_TRY(roff_command(out, commands.list[i], err));
+    QU_TRY(qu_buf_puts(out, ".SH COMMON OPTIONS\n", err));
+    QU_TRY(roff_options(out, qu_common_options, qu_n_common_options, err));
+    QU_TRY(qu_buf_puts(out, ".SH EXIT STATUS\n", err));
+    QU_TRY(roff_table(out, exit_codes, N(exit_codes), err));
+    QU_TRY(qu_buf_puts(out, ".SH ENVIRONMENT\n", err));
+    return roff_table(out, variables, N(variables), err);
+}
+
+/* " --json --quiet ..." of one command, the common ones included. */
+static qu_status option_words(qu_buf *out, const qu_command *c, qu_err *err)
+{
+    for (int i = 0; i < c->n_options; i++) QU_TRY(qu_buf_printf(out, err, " --%s", c->options[i].name));
+    for (int i = 0; i < qu_n_common_options; i++)
+        QU_TRY(qu_buf_printf(out, err, " --%s", qu_common_options[i].name));
+    return QU_OK;
+}
+
+/* A shell's word list from "a|b|c". */
+static qu_status choice_words(qu_buf *out, const char *choices, qu_err *err)
+{
+    for (; *choices; choices++)
+        QU_TRY(qu_buf_add(out, *choices == '|' ? " " : choices, 1, err));
+    return QU_OK;
+}
+
+static qu_status verb_words(qu_buf *out, qu_commands commands, qu_err *err)
+{
+    for (int i = 0; i < commands.n; i++)
+        QU_TRY(qu_buf_printf(out, err, "%s%s", i ? " " : "", commands.list[i]->name));
+    return QU_OK;
+}
+
+static qu_status bash_completion(qu_buf *out, qu_commands commands, qu_err *err)
+{
+    QU_TRY(qu_buf_puts(out, "_quire() {\n    local cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]}\n"
+                            "    local prev=${COMP_WORDS[COMP_CWORD-1]} words=\n    COMPREPLY=()\n"
+                            "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words='", err));
+    QU_TRY(verb_words(out, commands, err));
+    QU_TRY(qu_buf_puts(out, " --help --version'\n    else\n        case $verb,$prev in\n", err));
+    for (int i = 0; i < commands.n; i++) {
+        const qu_command *c = commands.list[i];
+        for (int k = 0; k < c->n_options; k++) {
+            if (c->options[k].kind != QU_OPT_ENUM) continue;
+            QU_TRY(qu_buf_printf(out, err, "        %s,--%s) words='", c->name, c->options[k].name));
+            QU_TRY(choice_words(out, c->options[k].choices, err));
+            QU_TRY(qu_buf_puts(out, "' ;;\n", err));
+        }
+    }
+    for (int i = 0; i < commands.n; i++) {
+        QU_TRY(qu_buf_printf(out, err, "        %s,*) words='", commands.list[i]->name));
+        QU_TRY(option_words(out, commands.list[i], err));
+        QU_TRY(qu_buf_puts(out, "' ;;\n", err));
+    }
+    return qu_buf_puts(out, "        esac\n        case $cur,$words in\n        -*) ;;\n        *,*--*) words= ;;\n"
+                            "        esac\n    fi\n"
+                            "    [ -n \"$words\" ] && COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+                            "}\ncomplete -o default -F _quire quire\n", err);
+}
+
+/* Text inside single quotes of a shell; brackets and colons escaped where zsh gives them a meaning. */
+static qu_status quoted(qu_buf *out, const char *text, bool zsh, qu_err *err)
+{
+    for (; *text; text++) {
+        if (*text == '\'') QU_TRY(qu_buf_puts(out, zsh ? "'\\''" : "\\'", err));
+        else if (zsh && strchr("[]:\\", *text)) QU_TRY(qu_buf_printf(out, err, "\\%c", *text));
+        else if (!zsh && *text == '\\') QU_TRY(qu_buf_puts(out, "\\\\", err));
+        else QU_TRY(qu_buf_add(out, text, 1, err));
+    }
+    return QU_OK;
+}
+
+static qu_status zsh_option(qu_buf *out, const qu_option *o, qu_err *err)
+{
+    QU_TRY(qu_buf_printf(out, err, " \\\n            '%s--%s[", o->repeat ? "*" : "", o->name));
+    QU_TRY(quoted(out, o->help, true, err));
+    QU_TRY(qu_buf_puts(out, "]", err));
+    if (o->kind != QU_OPT_FLAG) {
+        QU_TRY(qu_buf_puts(out, ":", err));
+        QU_TRY(quoted(out, o->arg ? o->arg : "VALUE", true, err));
+        QU_TRY(qu_buf_puts(out, ":", err));
+        if (o->kind == QU_OPT_ENUM) {
+            QU_TRY(qu_buf_puts(out, "(", err));
+            QU_TRY(choice_words(out, o->choices, err));
+            QU_TRY(qu_buf_puts(out, ")", err));
+        } else if (o->kind == QU_OPT_STR) {
+            QU_TRY(qu_buf_puts(out, "_files", err));
+        }
+    }
+    return qu_buf_puts(out, "'", err);
+}
+
+static qu_status zsh_completion(qu_buf *out, qu_commands commands, qu_err *err)
+{
+    QU_TRY(qu_buf_puts(out, "#compdef quire\n_quire() {\n    local -a verbs\n    verbs=(\n", err));
+    for (int i = 0; i < commands.n; i++) {
+        QU_TRY(qu_buf_printf(out, err, "        '%s:", commands.list[i]->name));
+        QU_TRY(quoted(out, commands.list[i]->summary, true, err));
+        QU_TRY(qu_buf_puts(out, "'\n", err));
+    }
+    QU_TRY(qu_buf_puts(out, "    )\n    if (( CURRENT == 2 )); then\n        _describe command verbs\n"
+                            "        return\n    fi\n    local verb=$words[2]\n    shift words\n"
+                            "    (( CURRENT-- ))\n    case $verb in\n", err));
+    for (int i = 0; i < commands.n; i++) {
+        const qu_command *c = commands.list[i];
+        QU_TRY(qu_buf_printf(out, err, "    %s) _arguments", c->name));
+        for (int k = 0; k < c->n_options; k++) QU_TRY(zsh_option(out, &c->options[k], err));
+        for (int k = 0; k < qu_n_common_options; k++) QU_TRY(zsh_option(out, &qu_common_options[k], err));
+        QU_TRY(qu_buf_puts(out, " \\\n            '*:file:_files' ;;\n", err));
+    }
+    return qu_buf_puts(out, "    esac\n}\nif [ \"$funcstack[1]\" = _quire ]; then _quire; else compdef _quire quire; fi\n",
+                       err);
+}
+
+static qu_status fish_option(qu_buf *out, const qu_option *o, const char *verb, qu_err *err)
+{
+    QU_TRY(qu_buf_printf(out, err, "complete -c quire -n '__fish_seen_subcommand_from %s' -l %s", verb, o->name));
+    if (o->letter) QU_TRY(qu_buf_printf(out, err, " -s %c", o->letter));
+    if (o->kind == QU_OPT_ENUM) {
+        QU_TRY(qu_buf_puts(out, " -x -a '", err));
+        QU_TRY(choice_words(out, o->choices, err));
+        QU_TRY(qu_buf_puts(out, "'", err));
+    } else if (o->kind != QU_OPT_FLAG) {
+        QU_TRY(qu_buf_puts(out, " -r", err));
+    }
+    QU_TRY(qu_buf_puts(out, " -d '", err));
+    QU_TRY(quoted(out, o->help, false, err));
+    return qu_buf_puts(out, "'\n", err);
+}
+
+static qu_status fish_completion(qu_buf *out, qu_commands commands, qu_err *err)
+{
+    for (int i = 0; i < commands.n; i++) {
+        const qu_command *c = commands.list[i];
+        QU_TRY(qu_buf_printf(out, err, "complete -c quire -n __fish_use_subcommand -a %s -d '", c->name));
+        QU_TRY(quoted(out, c->summary, false, err));
+        QU_TRY(qu_buf_puts(out, "'\n", err));
+        for (int k = 0; k < c->n_options; k++) QU_TRY(fish_option(out, &c->options[k], c->name, err));
+        for (int k = 0; k < qu_n_common_options; k++)
+            QU_TRY(fish_option(out, &qu_common_options[k], c->name, err));
+    }
+    return QU_OK;
+}
+
+qu_status qu_manual_completion(qu_buf *out, qu_commands commands, const char *shell, qu_err *err)
+{
+    if (strcmp(shell, "bash") == 0) return bash_completion(out, commands, err);
+    if (strcmp(shell, "zsh") == 0) return zsh_completion(out, commands, err);
+    if (strcmp(shell, "fish") == 0) return fish_completion(out, commands, err);
+    return qu_fail(err, QU_ERR_ARG, "no completion for shell '%.60s': give bash, zsh or fish", shell);
+}

@@ -1,0 +1,334 @@
+#include "pipelines/output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/os.h"
+
+enum { REDRAW_MS = 100, FIRST_DRAW_MS = 500, MESSAGE_CAP = 1024 };
+
+static struct {
+    bool json, quiet, terminal, gone;
+    qu_status failed;  /* of stdout: sticky */
+    int failed_errno;
+    bool drawn;        /* a progress line stands on the terminal */
+    const char *what;  /* NULL: no progress running */
+    double started_ms, drawn_ms;
+} out;
+
+int qu_out_exit(qu_status status)
+{
+    switch (status) {
+    case QU_OK: return QU_EXIT_OK;
+    case QU_ERR_ARG:
+    case QU_ERR_LIMIT:
+    case QU_ERR_NOTFOUND: return QU_EXIT_USAGE;
+    case QU_ERR_CANCELLED: return QU_EXIT_SOME;
+    case QU_ERR_NOMEM:
+    case QU_ERR_IO:
+    case QU_ERR_FULL:
+    case QU_ERR_NOGPU:
+    case QU_ERR_GPU: return QU_EXIT_MACHINE;
+    case QU_ERR_FORMAT:
+    case QU_ERR_UNSUPPORTED:
+    case QU_ERR_MISMATCH:
+    case QU_ERR_CORRUPT: return QU_EXIT_DAMAGED;
+    case QU_ERR_LOCKED: return QU_EXIT_LOCKED;
+    }
+    return QU_EXIT_MACHINE;
+}
+
+void qu_out_init(void)
+{
+    /* A closed stdin, stdout or stderr would be handed to the next open(): the store's file. Hold the
+     * place; opened the wrong way round for stdout, so that writing still fails and is reported. */
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", fd == 1 ? O_RDONLY : O_RDWR) != fd)
+            _exit(QU_EXIT_MACHINE);
+    signal(SIGPIPE, SIG_IGN);
+    const char *term = getenv("TERM");
+    out.terminal = isatty(2) && !(term && strcmp(term, "dumb") == 0);
+}
+
+void qu_out_mode(bool json, bool quiet)
+{
+    out.json = json;
+    out.quiet = quiet;
+}
+
+bool qu_out_is_json(void) { return out.json; }
+bool qu_out_gone(void) { return out.gone; }
+
+/* Note the errno of a failed write; the first one counts. */
+static qu_status stdout_status(bool ok, qu_err *err)
+{
+    if (!ok && out.failed == QU_OK) {
+        out.failed_errno = errno;
+        out.gone = errno == EPIPE;
+        out.failed = out.gone ? QU_ERR_CANCELLED : qu_os_status(errno);
+    }
+    if (out.failed == QU_OK) return QU_OK;
+    return qu_fail(err, out.failed, "cannot write to standard output: %s", strerror(out.failed_errno));
+}
+
+qu_status qu_out_write(const void *p, size_t n, qu_err *err)
+{
+    if (out.failed != QU_OK) return stdout_status(true, err);
+    return stdout_status(n == 0 || fwrite(p, 1, n, stdout) == n, err);
+}
+
+qu_status qu_out_printf(qu_err *err, const char *fmt, ...)
+{
+    if (out.failed != QU_OK) return stdout_status(true, err);
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vfprintf(stdout, fmt, ap);
+    va_end(ap);
+    return stdout_status(n >= 0, err);
+}
+
+qu_status qu_out_flush(qu_err *err)
+{
+    if (out.failed != QU_OK) return stdout_status(true, err);
+    return stdout_status(fflush(stdout) == 0, err);
+}
+
+qu_status qu_out_json(json_t *object, qu_err *err)
+{
+    qu_status st = QU_OK;
+    json_t *line = json_object();
+    char *text = NULL;
+    if (!object || !line || json_object_set_new(line, "schema", json_integer(1)) != 0 ||
+        json_object_update(line, object) != 0 || !(text = json_dumps(line, JSON_COMPACT))) {
+        st = qu_fail(err, QU_ERR_NOMEM, "cannot build a JSON line: out of memory or text that is not UTF-8");
+        goto out;
+    }
+    QU_TRY_OUT(qu_out_write(text, strlen(text), err));
+    QU_TRY_OUT(qu_out_write("\n", 1, err));
+    QU_TRY_OUT(qu_out_flush(err));
+out:
+    free(text);
+    json_decref(line);
+    json_decref(object);
+    return st;
+}
+
+static qu_status base64(qu_buf *b, const unsigned char *p, size_t n, qu_err *err)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < n; i += 3) {
+        size_t left = n - i;
+        unsigned v = (unsigned)p[i] << 16 | (left > 1 ? p[i + 1] : 0u) << 8 | (left > 2 ? p[i + 2] : 0u);
+        char four[4] = {digits[v >> 18], digits[v >> 12 & 63], left > 1 ? digits[v >> 6 & 63] : '=',
+                        left > 2 ? digits[v & 63] : '='};
+        QU_TRY(qu_buf_add(b, four, 4, err));
+    }
+    return QU_OK;
+}
+
+qu_status qu_out_path(json_t *object, const char *key, const char *path, qu_err *err)
+{
+    qu_status st = QU_OK;
+    qu_buf name = {0}, text = {0};
+    json_t *s = json_string(path); /* NULL unless UTF-8 */
+    if (s) {
+        if (json_object_set_new(object, key, s) != 0) st = qu_fail_nomem(err, (long long)strlen(path));
+        goto out;
+    }
+    QU_TRY_OUT(qu_buf_printf(&name, err, "%s_b64", key));
+    QU_TRY_OUT(base64(&text, (const unsigned char *)path, strlen(path), err));
+    if (json_object_set_new(object, name.data, json_stringn(text.data, text.len)) != 0)
+        st = qu_fail_nomem(err, (long long)text.len);
+out:
+    qu_buf_free(&name);
+    qu_buf_free(&text);
+    return st;
+}
+
+/* Length of the UTF-8 sequence at p (n bytes left) and its code point; 0 if it is none. */
+static size_t utf8_at(const unsigned char *p, size_t n, uint32_t *cp)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t len = p[0] < 0x80 ? 1 : p[0] >> 5 == 6 ? 2 : p[0] >> 4 == 14 ? 3 : p[0] >> 3 == 30 ? 4 : 0;
+    if (len == 0 || len > n) return 0;
+    *cp = len == 1 ? p[0] : p[0] & (0x7Fu >> len);
+    for (size_t i = 1; i < len; i++) {
+        if (p[i] >> 6 != 2) return 0;
+        *cp = *cp << 6 | (p[i] & 63u);
+    }
+    return *cp < least[len] || *cp > 0x10FFFF || (*cp >= 0xD800 && *cp < 0xE000) ? 0 : len;
+}
+
+/* Marks, embeddings, overrides and isolates that reorder what a terminal shows. */
+static bool turns_direction(uint32_t cp)
+{
+    return (cp >= 0x202A && cp <= 0x202E) || (cp >= 0x2066 && cp <= 0x2069) || cp == 0x200E || cp == 0x200F;
+}
+
+qu_status qu_out_safe(qu_buf *b, const char *text, size_t n, bool keep_lines, qu_err *err)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    for (size_t i = 0; i < n;) {
+        uint32_t cp = 0;
+        size_t len = utf8_at(p + i, n - i, &cp);
+        bool kept = keep_lines && (cp == '\n' || cp == '\t');
+        if (len == 0 || (len == 1 && (cp < 0x20 || cp == 0x7F) && !kept)) {
+            QU_TRY(qu_buf_printf(b, err, "\\x%02x", p[i]));
+            len = 1;
+        } else if ((cp >= 0x80 && cp < 0xA0) || turns_direction(cp)) {
+            QU_TRY(qu_buf_printf(b, err, "\\u{%04x}", (unsigned)cp));
+        } else {
+            QU_TRY(qu_buf_add(b, p + i, len, err));
+        }
+        i += len;
+    }
+    return QU_OK;
+}
+
+qu_status qu_out_text(const char *text, size_t n, bool keep_lines, qu_err *err)
+{
+    qu_buf b = {0};
+    qu_status st = qu_out_safe(&b, text, n, keep_lines, err);
+    if (st == QU_OK) st = qu_out_write(b.data, b.len, err);
+    qu_buf_free(&b);
+    return st;
+}
+
+static void wipe_progress(void)
+{
+    if (out.drawn) fputs("\r\033[K", stderr);
+    out.drawn = false;
+}
+
+/* One line on stderr, whatever the message holds. */
+static void message(const char *kind, const char *text)
+{
+    qu_buf b = {0};
+    wipe_progress();
+    if (qu_out_safe(&b, text, strlen(text), false, NULL) == QU_OK)
+        fprintf(stderr, "quire: %s%s\n", kind, b.data ? b.data : "");
+    qu_buf_free(&b);
+}
+
+/* {"error":{...}} on stdout; failing to print it changes nothing, the exit code says the same. */
+static void error_object(const qu_err *err, const char *path)
+{
+    json_t *e = json_object(), *top = json_object();
+    json_t *msg = json_string(err->msg);
+    qu_buf safe = {0};
+    if (!msg && qu_out_safe(&safe, err->msg, strlen(err->msg), false, NULL) == QU_OK && safe.data)
+        msg = json_string(safe.data);
+    if (!e || !top || json_object_set_new(e, "code", json_integer(qu_out_exit(err->status))) != 0 ||
+        json_object_set_new(e, "message", msg) != 0 ||
+        (path ? qu_out_path(e, "path", path, NULL) != QU_OK
+              : json_object_set_new(e, "path", json_null()) != 0) ||
+        json_object_set(top, "error", e) != 0) {
+        json_decref(top);
+    } else {
+        qu_out_json(top, NULL);
+    }
+    json_decref(e);
+    qu_buf_free(&safe);
+}
+
+int qu_out_error(const qu_err *err, const char *path)
+{
+    if (out.gone && err->status == QU_ERR_CANCELLED) return QU_EXIT_OK;
+    /* A sentence that does not name the file gets the name in front. */
+    if (path && !strstr(err->msg, path)) {
+        char text[MESSAGE_CAP * 5];
+        snprintf(text, sizeof text, "%s: %s", path, err->msg);
+        message("", text);
+    } else {
+        message("", err->msg);
+    }
+    if (out.json) error_object(err, path);
+    return qu_out_exit(err->status);
+}
+
+void qu_out_warn(const char *fmt, ...)
+{
+    char text[MESSAGE_CAP];
+    if (out.quiet) return;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    message("warning: ", text);
+}
+
+void qu_out_note(const char *fmt, ...)
+{
+    char text[MESSAGE_CAP];
+    if (out.quiet) return;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    message("", text);
+}
+
+static void format_count(char *b, size_t cap, double count, bool bytes)
+{
+    if (bytes) snprintf(b, cap, "%.1f", count / 1e6);
+    else snprintf(b, cap, "%.0f", count);
+}
+
+static void format_time(char *b, size_t cap, double seconds)
+{
+    long s = seconds < 359999 ? (long)(seconds + 0.5) : 359999;
+    if (s >= 3600) snprintf(b, cap, "%ldh%02ldm", s / 3600, s / 60 % 60);
+    else if (s >= 60) snprintf(b, cap, "%ldm%02lds", s / 60, s % 60);
+    else snprintf(b, cap, "%lds", s);
+}
+
+void qu_out_progress(const char *what, int64_t done, int64_t total, const char *unit)
+{
+    if (!out.terminal || out.quiet) return;
+    double now = qu_os_now_ms();
+    if (!out.what || strcmp(out.what, what) != 0) {
+        wipe_progress();
+        out.what = what;
+        out.started_ms = now;
+        out.drawn_ms = now + FIRST_DRAW_MS - REDRAW_MS; /* what is done at once shows nothing */
+    }
+    if (now - out.drawn_ms < REDRAW_MS) return;
+    double seconds = (now - out.started_ms) / 1e3, rate = seconds > 0 ? (double)done / seconds : 0;
+    bool bytes = strcmp(unit, "bytes") == 0;
+    char a[32], b[32] = "", left[32] = "", r[32];
+    format_count(a, sizeof a, (double)done, bytes);
+    if (total > 0) format_count(b, sizeof b, (double)total, bytes);
+    if (total > 0 && rate > 0 && done <= total) format_time(left, sizeof left, (double)(total - done) / rate);
+    if (bytes) snprintf(r, sizeof r, "%.1f", rate / 1e6);
+    else snprintf(r, sizeof r, rate < 10 ? "%.1f" : "%.0f", rate);
+    fprintf(stderr, "\r\033[K%.30s %s%s%s %s, %s %s/s%s%s", what, a, *b ? "/" : "", b, bytes ? "MB" : unit, r,
+            bytes ? "MB" : unit, *left ? ", left " : "", left);
+    fflush(stderr);
+    out.drawn = true;
+    out.drawn_ms = now;
+}
+
+void qu_out_progress_end(void)
+{
+    wipe_progress();
+    out.what = NULL;
+}
+
+int qu_out_finish(int code)
+{
+    qu_err err = {0};
+    wipe_progress();
+    qu_status st = qu_out_flush(&err);
+    /* Some file systems report a full disk only at close. */
+    if (st == QU_OK && fclose(stdout) != 0) st = stdout_status(false, &err);
+    if (st == QU_OK) return code;
+    if (out.gone) return QU_EXIT_OK;
+    message("", err.msg);
+    return QU_EXIT_MACHINE;
+}
