@@ -46,7 +46,7 @@ ISAS     := plain
 ifeq ($(shell uname -m),x86_64)
 ISAS     += avx2 avx512
 endif
-ISA_plain  :=
+ISA_plain  := -Wno-psabi
 ISA_avx2   := -mavx2 -mfma -mf16c
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mprefer-vector-width=512
 LIB_OBJ  += $(foreach i,$(ISAS),$(SIMD_SRC:%.c=$(B)/%.$(i).o))

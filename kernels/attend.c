@@ -1,0 +1,54 @@
+#include "kernels/attend.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/attend_simd.h"
+
+void qu_attend_reset(qu_attend_state *s, int32_t rows, int32_t dp)
+{
+    memset(s->o, 0, (size_t)rows * (size_t)dp * sizeof *s->o);
+    for (int32_t r = 0; r < rows; r++) {
+        s->m[r] = -INFINITY;
+        s->l[r] = 0;
+    }
+}
+
+void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
+                    const qu_attend_kv *kv, const int32_t *visible, float *scratch)
+{
+    QU_ISA_PICK(qu_attend_ops)->page(part, q, ldq, rows, d, kv, visible, scratch);
+}
+
+void qu_attend_merge(qu_attend_state *acc, const qu_attend_state *part, int32_t rows, int32_t dp)
+{
+    QU_ISA_PICK(qu_attend_ops)->merge(acc, part, rows, dp);
+}
+
+void qu_attend_finish(float *out, int64_t ldo, float *lse_ln, const qu_attend_state *s, int32_t rows,
+                      int32_t d)
+{
+    int32_t dp = qu_attend_pad(d);
+    for (int32_t r = 0; r < rows; r++) {
+        bool empty = s->m[r] == -INFINITY;
+        float inv = empty ? 0 : 1 / s->l[r];
+        for (int32_t i = 0; i < d; i++) out[r * ldo + i] = s->o[(int64_t)r * dp + i] * inv;
+        if (lse_ln) lse_ln[r] = empty ? -INFINITY : s->m[r] + logf(s->l[r]);
+    }
+}
+
+void qu_attend_ref(float *out, double *lse_ln, const float *q, const float *k, const float *v,
+                   int32_t n, int32_t d)
+{
+    double m = -INFINITY, l = 0, o[1024] = {0};
+    for (int32_t i = 0; i < n; i++) {
+        double s = 0;
+        for (int32_t j = 0; j < d; j++) s += (double)q[j] * k[(int64_t)i * d + j];
+        double next = s > m ? s : m, scale = exp(m - next), w = exp(s - next);
+        for (int32_t j = 0; j < d; j++) o[j] = o[j] * scale + w * v[(int64_t)i * d + j];
+        l = l * scale + w;
+        m = next;
+    }
+    for (int32_t j = 0; j < d; j++) out[j] = n > 0 ? (float)(o[j] / l) : 0;
+    if (lse_ln) *lse_ln = n > 0 ? m + log(l) : -INFINITY;
+}

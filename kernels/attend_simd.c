@@ -1,0 +1,101 @@
+#include "kernels/attend_simd.h"
+
+#include "kernels/simd.h"
+
+/* Rows and vectors of the product tile that stay in registers. */
+#if defined(__AVX512F__)
+enum { TR = 4, TV = 4 };
+#else
+enum { TR = 2, TV = 2 };
+#endif
+
+VF void tile(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
+             int32_t depth, const int rows, const int vecs)
+{
+    vf acc[4][4];
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < vecs; j++) acc[r][j] = vf_zero();
+    for (int32_t k = 0; k < depth; k++) {
+        vf x[4];
+        for (int j = 0; j < vecs; j++) x[j] = vf_load(b + k * ldb + j * QU_LANES);
+        for (int r = 0; r < rows; r++) {
+            vf y = vf_set1(a[r * lda + k]);
+            for (int j = 0; j < vecs; j++) acc[r][j] = vf_fma(y, x[j], acc[r][j]);
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < vecs; j++) vf_store(c + r * ldc + j * QU_LANES, acc[r][j]);
+}
+
+VF void tile_columns(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
+                     int32_t depth, int32_t cols, const int rows)
+{
+    int32_t j = 0;
+    for (; j + TV * QU_LANES <= cols; j += TV * QU_LANES)
+        tile(c + j, ldc, a, lda, b + j, ldb, depth, rows, TV);
+    for (; j < cols; j += QU_LANES) tile(c + j, ldc, a, lda, b + j, ldb, depth, rows, 1);
+}
+
+/* c [rows,cols] = a [rows,depth] b [depth,cols], cols a multiple of 16. Each element is one chain of
+ * vf_fma over depth, whatever the tile. */
+static void product(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
+                    int32_t rows, int32_t depth, int32_t cols)
+{
+    int32_t r = 0;
+    for (; r + TR <= rows; r += TR)
+        tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, TR);
+    for (; r < rows; r++) tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, 1);
+}
+
+/* Turn a row of scores into weights exp(s - m), zero beyond visible; returns m and the weights' sum. */
+static void weigh(float *s, int32_t visible, int32_t n_pad, float *m, float *l)
+{
+    if (visible <= 0) {
+        memset(s, 0, (size_t)n_pad * sizeof *s);
+        *m = -INFINITY;
+        *l = 0;
+        return;
+    }
+    for (int32_t i = visible; i < n_pad; i++) s[i] = -INFINITY;
+    vf top = vf_set1(-INFINITY);
+    for (int32_t i = 0; i < n_pad; i += QU_LANES) top = vf_max(vf_load(s + i), top);
+    *m = vf_hmax(top);
+    vf max = vf_set1(*m), sum = vf_zero();
+    for (int32_t i = 0; i < n_pad; i += QU_LANES) {
+        vf p = vf_exp(vf_sub(vf_load(s + i), max));
+        vf_store(s + i, p);
+        sum = vf_add(sum, p);
+    }
+    *l = vf_sum(sum);
+}
+
+static void page(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
+                 const qu_attend_kv *kv, const int32_t *visible, float *scratch)
+{
+    int32_t n_pad = kv->n_pad, dp = qu_attend_pad(d);
+    product(scratch, n_pad, q, ldq, kv->kt, n_pad, rows, d, n_pad);
+    for (int32_t r = 0; r < rows; r++)
+        weigh(scratch + (int64_t)r * n_pad, visible ? visible[r] : kv->n, n_pad, &part->m[r], &part->l[r]);
+    product(part->o, dp, scratch, n_pad, kv->v, dp, rows, kv->n, dp);
+}
+
+static void merge(qu_attend_state *acc, const qu_attend_state *part, int32_t rows, int32_t dp)
+{
+    for (int32_t r = 0; r < rows; r++) {
+        float ma = acc->m[r], mp = part->m[r];
+        if (mp == -INFINITY) continue;
+        float m = ma > mp ? ma : mp, scale[QU_LANES] = {0};
+        scale[0] = ma == -INFINITY ? -INFINITY : ma - m;
+        scale[1] = mp - m;
+        vf_store(scale, vf_exp(vf_load(scale)));
+        float sa = ma == -INFINITY ? 0 : scale[0], sp = scale[1];
+        acc->m[r] = m;
+        acc->l[r] = acc->l[r] * sa + part->l[r] * sp;
+        float *o = acc->o + (int64_t)r * dp;
+        const float *p = part->o + (int64_t)r * dp;
+        for (int32_t i = 0; i < dp; i += QU_LANES)
+            vf_store(o + i, vf_fma(vf_load(o + i), vf_set1(sa), vf_mul(vf_load(p + i), vf_set1(sp))));
+    }
+}
+
+const qu_attend_ops QU_ISA_NAME(qu_attend_ops) = {page, merge};

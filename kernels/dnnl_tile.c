@@ -1,0 +1,160 @@
+#include "kernels/dnnl_tile.h"
+
+#ifdef QU_WITH_DNNL
+
+#include <dnnl.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/dims.h"
+#include "kernels/isa.h"
+
+/* A model has a handful of panel shapes; a list is enough. */
+enum { MAX_KERNELS = 64 };
+
+struct qu_dnnl_kernel {
+    int32_t n, k;
+    dnnl_memory_desc_t x, w, y, scratch;
+    size_t scratch_bytes;
+    dnnl_primitive_t primitive;
+};
+
+struct qu_dnnl {
+    dnnl_engine_t engine;
+    qu_dnnl_kernel kernels[MAX_KERNELS];
+    int n_kernels;
+};
+
+static int element = -1; /* -1 undecided, 0 f32, 1 bf16 */
+
+static bool can_bf16(void)
+{
+    /* what oneDNN was built to tell: its own ISA detection, so both agree */
+    return dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core_bf16;
+}
+
+static bool bf16_is_faster(void)
+{
+#if defined(__x86_64__)
+    bool amx = dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core_amx;
+    return can_bf16() && (amx || __builtin_cpu_is("amd"));
+#else
+    return false;
+#endif
+}
+
+bool qu_dnnl_is_bf16(void)
+{
+    if (element < 0) element = qu_isa_current() == QU_ISA_AVX512 && bf16_is_faster();
+    return element == 1;
+}
+
+bool qu_dnnl_force_bf16(bool bf16)
+{
+    if (bf16 && !can_bf16()) return false;
+    element = bf16;
+    return true;
+}
+
+qu_status qu_dnnl_create(qu_dnnl **out, qu_err *err)
+{
+    qu_dnnl *d = *out = calloc(1, sizeof *d);
+    if (!d) return qu_fail_nomem(err, sizeof *d);
+    if (dnnl_engine_create(&d->engine, dnnl_cpu, 0) != dnnl_success) {
+        free(d);
+        *out = NULL;
+        return qu_fail(err, QU_ERR_UNSUPPORTED, "cannot start oneDNN's processor engine");
+    }
+    return QU_OK;
+}
+
+void qu_dnnl_free(qu_dnnl *d)
+{
+    if (!d) return;
+    for (int i = 0; i < d->n_kernels; i++) dnnl_primitive_destroy(d->kernels[i].primitive);
+    dnnl_engine_destroy(d->engine);
+    free(d);
+}
+
+const qu_dnnl_kernel *qu_dnnl_find(const qu_dnnl *d, int32_t n, int32_t k)
+{
+    for (int i = 0; i < d->n_kernels; i++)
+        if (d->kernels[i].n == n && d->kernels[i].k == k) return &d->kernels[i];
+    return NULL;
+}
+
+qu_status qu_dnnl_want(qu_dnnl *d, int32_t n, int32_t k, qu_err *err)
+{
+    if (qu_dnnl_find(d, n, k)) return QU_OK;
+    if (d->n_kernels == MAX_KERNELS)
+        return qu_fail(err, QU_ERR_UNSUPPORTED, "model has more than %d matrix shapes", MAX_KERNELS);
+    omp_set_num_threads(1); /* the kernel is planned for the thread count of the planning thread */
+    qu_dnnl_kernel *e = &d->kernels[d->n_kernels];
+    dnnl_data_type_t type = qu_dnnl_is_bf16() ? dnnl_bf16 : dnnl_f32;
+    dnnl_dims_t x = {QU_PAGE_TOKENS, k}, w = {k, n}, y = {QU_PAGE_TOKENS, n};
+    dnnl_matmul_desc_t op;
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t desc = NULL;
+    bool ok = dnnl_memory_desc_init_by_tag(&e->x, 2, x, type, dnnl_ab) == dnnl_success &&
+              dnnl_memory_desc_init_by_tag(&e->w, 2, w, type, dnnl_ba) == dnnl_success &&
+              dnnl_memory_desc_init_by_tag(&e->y, 2, y, dnnl_f32, dnnl_ab) == dnnl_success &&
+              dnnl_matmul_desc_init(&op, &e->x, &e->w, NULL, &e->y) == dnnl_success &&
+              dnnl_primitive_attr_create(&attr) == dnnl_success &&
+              dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
+              dnnl_primitive_desc_create(&desc, &op, attr, d->engine, NULL) == dnnl_success &&
+              dnnl_primitive_create(&e->primitive, desc) == dnnl_success;
+    if (ok) {
+        e->scratch = *dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
+        e->scratch_bytes = dnnl_memory_desc_get_size(&e->scratch);
+        e->n = n;
+        e->k = k;
+        d->n_kernels++;
+    }
+    if (desc) dnnl_primitive_desc_destroy(desc);
+    if (attr) dnnl_primitive_attr_destroy(attr);
+    if (!ok)
+        return qu_fail(err, QU_ERR_UNSUPPORTED, "oneDNN has no product of %d x %d by %d x %d",
+                       QU_PAGE_TOKENS, k, k, n);
+    return QU_OK;
+}
+
+/* One scratch buffer a thread, as large as the largest kernel it has run needs. */
+static _Thread_local struct {
+    void *data;
+    size_t bytes;
+    bool single;
+} own;
+
+void qu_dnnl_run(const qu_dnnl *d, const qu_dnnl_kernel *e, float *y, const void *x, const void *w)
+{
+    if (!own.single) {
+        omp_set_num_threads(1);
+        own.single = true;
+    }
+    if (own.bytes < e->scratch_bytes) {
+        free(own.data);
+        own.data = aligned_alloc(64, (e->scratch_bytes + 63) / 64 * 64);
+        own.bytes = own.data ? e->scratch_bytes : 0;
+    }
+    dnnl_stream_t stream;
+    dnnl_memory_t mx, mw, my, ms;
+    dnnl_stream_create(&stream, d->engine, dnnl_stream_default_flags);
+    dnnl_memory_create(&mx, &e->x, d->engine, (void *)x);
+    dnnl_memory_create(&mw, &e->w, d->engine, (void *)w);
+    dnnl_memory_create(&my, &e->y, d->engine, y);
+    dnnl_memory_create(&ms, &e->scratch, d->engine, own.data);
+    dnnl_exec_arg_t args[4] = {{DNNL_ARG_SRC, mx},
+                               {DNNL_ARG_WEIGHTS, mw},
+                               {DNNL_ARG_DST, my},
+                               {DNNL_ARG_SCRATCHPAD, ms}};
+    dnnl_primitive_execute(e->primitive, stream, e->scratch_bytes ? 4 : 3, args);
+    dnnl_stream_wait(stream);
+    dnnl_memory_destroy(mx);
+    dnnl_memory_destroy(mw);
+    dnnl_memory_destroy(my);
+    dnnl_memory_destroy(ms);
+    dnnl_stream_destroy(stream);
+}
+
+#endif

@@ -1,0 +1,38 @@
+/* oneDNN's matrix product for one prefill tile: y [P,n] = x [P,k] W^T, W a panel [n,k]. Private to kernels/.
+ *
+ * The row count is always QU_PAGE_TOKENS (short tiles are padded) and every call runs on the calling thread
+ * alone, because oneDNN 2.6 chooses its algorithm by row count and by thread count: so a row's result
+ * depends on neither. Element type: bf16 where the processor multiplies it faster than f32 (AMX, AMD with
+ * AVX512_BF16), else f32. QU_DNNL_BF16=0|1 in the environment is not read here: qu_dnnl_force_bf16 is.
+ */
+#ifndef QU_KERNELS_DNNL_TILE_H
+#define QU_KERNELS_DNNL_TILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef struct qu_dnnl qu_dnnl;
+typedef struct qu_dnnl_kernel qu_dnnl_kernel;
+
+/* Are panels and tiles bf16 (else f32)? Fixed for the process, unless forced before the first use. */
+bool qu_dnnl_is_bf16(void);
+
+/* Choose the element type, for tests. Returns false when the processor cannot run it. */
+bool qu_dnnl_force_bf16(bool bf16);
+
+/* Errors: QU_ERR_NOMEM, QU_ERR_UNSUPPORTED (oneDNN refused). */
+qu_status qu_dnnl_create(qu_dnnl **d, qu_err *err);
+void qu_dnnl_free(qu_dnnl *d);
+
+/* Make the kernel for panels of n rows of k elements, once. Not while others run. */
+qu_status qu_dnnl_want(qu_dnnl *d, int32_t n, int32_t k, qu_err *err);
+
+/* The kernel that qu_dnnl_want made; NULL if it did not. */
+const qu_dnnl_kernel *qu_dnnl_find(const qu_dnnl *d, int32_t n, int32_t k);
+
+/* y [P,n] f32 out; x [P,k] and w [n,k] in the element type. Any thread, at the same time. */
+void qu_dnnl_run(const qu_dnnl *d, const qu_dnnl_kernel *kernel, float *y, const void *x, const void *w);
+
+#endif

@@ -1,0 +1,260 @@
+#include "kernels/linear.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/dims.h"
+#include "kernels/linear_simd.h"
+
+#ifdef QU_WITH_DNNL
+#include "kernels/dnnl_tile.h"
+#endif
+
+enum {
+    ROWS_PER_ITEM = 32,   /* rows of W in one work item of the question kernel */
+    STORED_MAX_ROWS = 4,  /* up to here W is dequantised in registers, above through a buffer */
+    BUFFER_ROWS = 4,      /* rows of W dequantised at a time: four rows of 8,192 are 128 KiB */
+    PANEL_ROWS = 128,     /* rows of W in one panel of the document kernel */
+};
+
+static const qu_linear_ops *ops(void) { return QU_ISA_PICK(qu_linear_ops); }
+
+void qu_linear_ref(const qu_linear_job *job, const float *x, int64_t ldx, int32_t n_rows)
+{
+    const qu_weight *w = job->w;
+    int64_t row_bytes = qu_type_bytes(w->type, w->k);
+    float *row = malloc((size_t)w->k * sizeof *row);
+    for (int32_t i = 0; row && i < w->n; i++) {
+        qu_dequant_ref(row, (const char *)w->data + i * row_bytes, w->type, w->k);
+        for (int32_t t = 0; t < n_rows; t++) {
+            double sum = job->bias ? job->bias[i] : 0;
+            for (int32_t k = 0; k < w->k; k++) sum += (double)row[k] * x[t * ldx + k];
+            job->y[t * job->ldy + i] = (float)sum;
+        }
+    }
+    free(row);
+}
+
+static void add_bias(const qu_linear_job *job, int32_t from, int32_t n, int32_t n_rows)
+{
+    if (!job->bias) return;
+    for (int32_t t = 0; t < n_rows; t++)
+        for (int32_t i = from; i < from + n; i++) job->y[t * job->ldy + i] += job->bias[i];
+}
+
+/* Work items are ROWS_PER_ITEM rows of one job's matrix, jobs one after the other. */
+typedef struct question_run {
+    const qu_linear_job *jobs;
+    int n_jobs;
+    const float *x;
+    int64_t ldx;
+    int32_t n_rows;
+    const qu_linear_ops *ops;
+} question_run;
+
+static int64_t items_of(const qu_linear_job *job, int32_t rows_per_item)
+{
+    return (job->w->n + rows_per_item - 1) / rows_per_item;
+}
+
+/* The job that item belongs to; *item becomes the index inside it. */
+static const qu_linear_job *find_job(const qu_linear_job *jobs, int64_t *item, int32_t rows_per_item)
+{
+    while (*item >= items_of(jobs, rows_per_item)) *item -= items_of(jobs++, rows_per_item);
+    return jobs;
+}
+
+static void question_item(void *ctx, int64_t item, int worker)
+{
+    (void)worker;
+    question_run *r = ctx;
+    const qu_linear_job *job = find_job(r->jobs, &item, ROWS_PER_ITEM);
+    const qu_weight *w = job->w;
+    int32_t from = (int32_t)item * ROWS_PER_ITEM;
+    int32_t n = w->n - from < ROWS_PER_ITEM ? w->n - from : ROWS_PER_ITEM;
+    int64_t row_bytes = qu_type_bytes(w->type, w->k);
+    const char *rows = (const char *)w->data + from * row_bytes;
+    float *y = job->y + from;
+    if (r->n_rows <= STORED_MAX_ROWS || w->type == QU_TYPE_F32 || w->k > QU_MAX_WIDTH / 4) {
+        for (int32_t t = 0; t < r->n_rows; t += STORED_MAX_ROWS) {
+            int32_t nt = r->n_rows - t < STORED_MAX_ROWS ? r->n_rows - t : STORED_MAX_ROWS;
+            r->ops->dots_stored(y + t * job->ldy, job->ldy, rows, row_bytes, w->type, n,
+                                r->x + t * r->ldx, r->ldx, nt, w->k);
+        }
+    } else {
+        static _Thread_local float buffer[BUFFER_ROWS * (QU_MAX_WIDTH / 4)];
+        for (int32_t i = 0; i < n; i += BUFFER_ROWS) {
+            int32_t ni = n - i < BUFFER_ROWS ? n - i : BUFFER_ROWS;
+            r->ops->dequant(buffer, rows + i * row_bytes, w->type, (int64_t)ni * w->k);
+            r->ops->dots(y + i, job->ldy, buffer, ni, r->x, r->ldx, r->n_rows, w->k);
+        }
+    }
+    add_bias(job, from, n, r->n_rows);
+}
+
+void qu_linear_question(qu_pool *pool, const qu_linear_job *jobs, int n_jobs, const float *x,
+                        int64_t ldx, int32_t n_rows)
+{
+    question_run r = {jobs, n_jobs, x, ldx, n_rows, ops()};
+    int64_t items = 0;
+    for (int j = 0; j < n_jobs; j++) items += items_of(&jobs[j], ROWS_PER_ITEM);
+    if (n_rows > 0) qu_pool_run(pool, items, question_item, &r);
+}
+
+#ifdef QU_WITH_DNNL
+
+/* The document kernel pads x to whole tiles once; a work item dequantises one panel of W into a buffer
+ * that stays in L2 and multiplies every tile with it. */
+struct qu_linear_scratch {
+    qu_dnnl *dnnl;
+    void *x;        /* [tiles * QU_PAGE_TOKENS, k] in the panel's element type */
+    int64_t x_cap;
+    char **panel;   /* one a worker: W panel, then the product tile */
+    int64_t panel_cap;
+    int n_workers;
+};
+
+typedef struct document_run {
+    qu_linear_scratch *s;
+    const qu_linear_job *jobs;
+    const float *x;
+    int64_t ldx;
+    int32_t n_rows, n_tiles, k;
+    const qu_linear_ops *ops;
+    const qu_dnnl_kernel *kernels[2]; /* full panels; the ragged ones are looked up */
+} document_run;
+
+void qu_linear_scratch_free(qu_linear_scratch *s)
+{
+    if (!s) return;
+    for (int i = 0; s->panel && i < s->n_workers; i++) free(s->panel[i]);
+    free(s->panel);
+    free(s->x);
+    qu_dnnl_free(s->dnnl);
+    free(s);
+}
+
+static void *aligned(int64_t bytes)
+{
+    return aligned_alloc(64, (size_t)((bytes + 63) / 64 * 64));
+}
+
+static qu_status prepare(qu_linear_scratch **scratch, int n_workers, int32_t n_tiles, int32_t k,
+                         qu_err *err)
+{
+    qu_linear_scratch *s = *scratch;
+    if (!s) {
+        s = *scratch = calloc(1, sizeof *s);
+        if (!s) return qu_fail_nomem(err, sizeof *s);
+        s->panel = calloc((size_t)n_workers, sizeof *s->panel);
+        if (!s->panel) return qu_fail_nomem(err, n_workers * (long long)sizeof *s->panel);
+        s->n_workers = n_workers;
+        QU_TRY(qu_dnnl_create(&s->dnnl, err));
+    }
+    int64_t x_need = (int64_t)n_tiles * QU_PAGE_TOKENS * k * 4;
+    int64_t panel_need = ((int64_t)PANEL_ROWS * k + k + PANEL_ROWS * QU_PAGE_TOKENS) * 4;
+    if (s->x_cap < x_need) {
+        free(s->x);
+        s->x = aligned(x_need);
+        s->x_cap = s->x ? x_need : 0;
+        if (!s->x) return qu_fail_nomem(err, x_need);
+    }
+    if (s->panel_cap < panel_need) {
+        for (int i = 0; i < s->n_workers; i++) {
+            free(s->panel[i]);
+            s->panel[i] = aligned(panel_need);
+            if (!s->panel[i]) {
+                s->panel_cap = 0;
+                return qu_fail_nomem(err, panel_need);
+            }
+        }
+        s->panel_cap = panel_need;
+    }
+    return QU_OK;
+}
+
+/* Copy one tile of x, zero rows after the last, converting to the panel's element type. */
+static void pad_tile(void *ctx, int64_t tile, int worker)
+{
+    (void)worker;
+    document_run *r = ctx;
+    bool bf16 = qu_dnnl_is_bf16();
+    int64_t size = bf16 ? 2 : 4;
+    for (int32_t i = 0; i < QU_PAGE_TOKENS; i++) {
+        int64_t t = tile * QU_PAGE_TOKENS + i;
+        char *to = (char *)r->s->x + t * r->k * size;
+        const float *from = r->x + t * r->ldx;
+        if (t >= r->n_rows) memset(to, 0, (size_t)(r->k * size));
+        else if (!bf16) memcpy(to, from, (size_t)(r->k * size));
+        else qu_quant_ref(to, from, QU_TYPE_BF16, r->k);
+    }
+}
+
+static void document_item(void *ctx, int64_t item, int worker)
+{
+    document_run *r = ctx;
+    const qu_linear_job *job = find_job(r->jobs, &item, PANEL_ROWS);
+    const qu_weight *w = job->w;
+    int32_t from = (int32_t)item * PANEL_ROWS, k = w->k;
+    int32_t n = w->n - from < PANEL_ROWS ? w->n - from : PANEL_ROWS;
+    int64_t row_bytes = qu_type_bytes(w->type, k);
+    bool bf16 = qu_dnnl_is_bf16();
+    float *panel = (float *)(void *)r->s->panel[worker];
+    float *row = panel + (int64_t)PANEL_ROWS * k;
+    float *product = row + k;
+    for (int32_t i = 0; i < n; i++) {
+        const char *src = (const char *)w->data + (from + i) * row_bytes;
+        float *to = bf16 ? row : panel + (int64_t)i * k;
+        r->ops->dequant(to, src, w->type, k);
+        if (w->type == QU_TYPE_F32) memcpy(to, src, (size_t)k * 4);
+        if (bf16) qu_quant_ref((uint16_t *)(void *)panel + (int64_t)i * k, row, QU_TYPE_BF16, k);
+    }
+    const qu_dnnl_kernel *kernel = qu_dnnl_find(r->s->dnnl, n, k);
+    for (int32_t tile = 0; tile < r->n_tiles; tile++) {
+        int64_t t0 = (int64_t)tile * QU_PAGE_TOKENS;
+        const char *x = (const char *)r->s->x + t0 * k * (bf16 ? 2 : 4);
+        int32_t rows = r->n_rows - t0 < QU_PAGE_TOKENS ? (int32_t)(r->n_rows - t0) : QU_PAGE_TOKENS;
+        qu_dnnl_run(r->s->dnnl, kernel, product, x, panel);
+        for (int32_t t = 0; t < rows; t++)
+            memcpy(job->y + (t0 + t) * job->ldy + from, product + (int64_t)t * n, (size_t)n * 4);
+    }
+    add_bias(job, from, n, r->n_rows);
+}
+
+qu_status qu_linear_document(qu_pool *pool, qu_linear_scratch **scratch, const qu_linear_job *jobs,
+                             int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err)
+{
+    if (n_rows <= 0) return QU_OK;
+    int32_t k = jobs[0].w->k, n_tiles = (n_rows + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS;
+    QU_TRY(prepare(scratch, qu_pool_threads(pool), n_tiles, k, err));
+    document_run r = {*scratch, jobs, x, ldx, n_rows, n_tiles, k, ops(), {0}};
+    int64_t items = 0;
+    for (int j = 0; j < n_jobs; j++) {
+        int32_t ragged = jobs[j].w->n % PANEL_ROWS;
+        if (jobs[j].w->n >= PANEL_ROWS) QU_TRY(qu_dnnl_want((*scratch)->dnnl, PANEL_ROWS, k, err));
+        if (ragged) QU_TRY(qu_dnnl_want((*scratch)->dnnl, ragged, k, err));
+        items += items_of(&jobs[j], PANEL_ROWS);
+    }
+    qu_pool_run(pool, n_tiles, pad_tile, &r);
+    qu_pool_run(pool, items, document_item, &r);
+    return QU_OK;
+}
+
+const char *qu_linear_document_name(void) { return qu_dnnl_is_bf16() ? "dnnl-bf16" : "dnnl-f32"; }
+
+#else
+
+void qu_linear_scratch_free(qu_linear_scratch *s) { (void)s; }
+
+qu_status qu_linear_document(qu_pool *pool, qu_linear_scratch **scratch, const qu_linear_job *jobs,
+                             int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err)
+{
+    (void)scratch;
+    (void)err;
+    qu_linear_question(pool, jobs, n_jobs, x, ldx, n_rows);
+    return QU_OK;
+}
+
+const char *qu_linear_document_name(void) { return "own"; }
+
+#endif
