@@ -79,8 +79,8 @@ qu_status qu_lexical_remove(qu_lexical *lx, uint64_t doc_id, qu_err *err);
 
 /* Publish everything since the last commit, durably, under the catalogue's generation. The handle can go on
  * adding. Errors: QU_ERR_ARG (reader), QU_ERR_IO, QU_ERR_FULL, QU_ERR_NOMEM, QU_ERR_LIMIT,
- * QU_ERR_CORRUPT (the old file was damaged while open: delete it and rebuild). On error the published file is
- * the old one; close the handle. */
+ * QU_ERR_CORRUPT (the old file was damaged while open: delete it and rebuild). On error close the handle; the
+ * published file is the old one (the new one, whole, if only its directory could not be synced). */
 qu_status qu_lexical_commit(qu_lexical *lx, uint64_t generation, qu_err *err);
 
 /* Forget everything, as if the file were new: the first step of a rebuild. Takes effect at the commit.
@@ -90,7 +90,8 @@ qu_status qu_lexical_clear(qu_lexical *lx, qu_err *err);
 /* Catalogue generation of the state that was opened or last committed; 0 for an empty index. */
 uint64_t qu_lexical_generation(const qu_lexical *lx);
 
-/* Documents and pages (page 0 not counted) of that state. Either output may be NULL. */
+/* Documents and pages (page 0 not counted) of that state; a writer that has spilled counts the spilled ones
+ * too. Either output may be NULL. */
 void qu_lexical_counts(const qu_lexical *lx, int64_t *n_docs, int64_t *n_pages);
 
 /* Find the k pages (k >= 0) that answer a query of n bytes best; any byte string is a valid query.

@@ -1,0 +1,246 @@
+/* BM25 over pages and documents at once. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "index/lexical_int.h"
+#include "index/words.h"
+
+/* Robertson's usual constants. */
+static const float K1 = 1.2f, LENGTH_WEIGHT = 0.75f;
+
+/* How much of a document's own score its pages share. Measured by bench/recall over 0, .25, .5, 1, 2. */
+#define DOC_SHARE 0.5f
+#define TITLE_WEIGHT 2 /* a title word counts as that many words of the document */
+
+enum {
+    QUERY_BYTES = 1 << 16,   /* of the query that are read */
+    QUERY_WORDS = 64,        /* rarest distinct words that are scored */
+    FREQUENT_PAGES = 4096,   /* a word on more pages than this and than 1/FREQUENT_SHARE of all is left out */
+    FREQUENT_SHARE = 10,     /* where a rarer one is in the query: it moves scores little and costs most */
+};
+
+typedef struct query_word {
+    uint64_t hash, term;
+    qu_lexical_cursor cur;
+} query_word;
+
+typedef struct candidate {
+    float score;
+    uint32_t row;
+} candidate;
+
+static int by_hash(const void *a, const void *b)
+{
+    const query_word *x = a, *y = b;
+    return (x->hash > y->hash) - (x->hash < y->hash);
+}
+
+static int rarest_first(const void *a, const void *b)
+{
+    const query_word *x = a, *y = b;
+    if (x->cur.n_docs != y->cur.n_docs) return x->cur.n_docs < y->cur.n_docs ? -1 : 1;
+    if (x->cur.n_pages != y->cur.n_pages) return x->cur.n_pages < y->cur.n_pages ? -1 : 1;
+    return by_hash(a, b);
+}
+
+/* Binary search for hash; false when no page holds the word. */
+static qu_status find_term(qu_lexical_base *b, uint64_t hash, uint64_t *term, bool *found, qu_err *err)
+{
+    uint64_t lo = 0, hi = b->foot.n_terms;
+    while (lo < hi) {
+        uint64_t mid = lo + (hi - lo) / 2;
+        QU_TRY(qu_lexical_touch(b, b->terms + mid, sizeof *b->terms, err));
+        if (b->terms[mid].hash < hash)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    *term = lo;
+    *found = false;
+    if (lo == b->foot.n_terms) return QU_OK;
+    QU_TRY(qu_lexical_touch(b, b->terms + lo, sizeof *b->terms, err));
+    *found = b->terms[lo].hash == hash;
+    return QU_OK;
+}
+
+/* The distinct words of the query that the index holds, rarest first, the frequent ones cut off. */
+static qu_status query_words(qu_lexical_base *b, const char *query, size_t n, query_word **out, size_t *n_out,
+                             qu_err *err)
+{
+    qu_status st = QU_OK;
+    query_word *words = NULL;
+    size_t k = 0, cap = 0, kept = 0;
+    qu_words it;
+    qu_word w;
+    qu_words_init(&it, query, n < QUERY_BYTES ? n : QUERY_BYTES);
+    while (qu_words_next(&it, &w)) {
+        QU_TRY_OUT(qu_lexical_grow(&words, &cap, k + 1, sizeof *words, err));
+        words[k++] = (query_word){.hash = w.hash};
+    }
+    if (k > 0) qsort(words, k, sizeof *words, by_hash);
+    for (size_t i = 0; i < k; i++) {
+        bool found;
+        if (i > 0 && words[i].hash == words[i - 1].hash) continue;
+        query_word q = {.hash = words[i].hash};
+        QU_TRY_OUT(find_term(b, q.hash, &q.term, &found, err));
+        if (!found) continue;
+        QU_TRY_OUT(qu_lexical_list(b, q.term, &q.cur, err));
+        words[kept++] = q; /* kept <= i */
+    }
+    if (kept > 0) qsort(words, kept, sizeof *words, rarest_first);
+    if (kept > QUERY_WORDS) kept = QUERY_WORDS;
+    while (kept > 1 && words[kept - 1].cur.n_pages > FREQUENT_PAGES &&
+           words[kept - 1].cur.n_pages > b->foot.n_rows / FREQUENT_SHARE)
+        kept--;
+out:
+    if (st != QU_OK) {
+        free(words);
+        words = NULL;
+        kept = 0;
+    }
+    *out = words;
+    *n_out = kept;
+    return st;
+}
+
+static float idf(double n, double df) { return (float)log(1.0 + (n - df + 0.5) / (df + 0.5)); }
+
+static float saturate(float count, float n_words, float mean_words)
+{
+    return count * (K1 + 1) / (count + K1 * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * n_words / mean_words));
+}
+
+/* Add one word's share to the scores of its pages and documents. */
+static qu_status score_word(const qu_lexical_base *b, qu_lexical_cursor *cur, float *rows, float *docs,
+                            qu_err *err)
+{
+    const double n_pages = (double)(b->foot.n_rows - b->foot.n_docs), n_docs = (double)b->foot.n_docs;
+    const float page_idf = idf(n_pages, cur->n_pages < n_pages ? cur->n_pages : n_pages);
+    const float doc_idf = idf(n_docs, cur->n_docs);
+    const float n_words = b->foot.n_words ? (float)b->foot.n_words : 1;
+    const float page_mean = n_pages > 0 ? n_words / (float)n_pages : 1, doc_mean = n_words / (float)n_docs;
+    uint32_t doc = UINT32_MAX;
+    float doc_count = 0;
+    int got;
+    while ((got = qu_lexical_step(b, cur)) > 0) {
+        uint32_t d = b->row_docs[cur->row];
+        if (d != doc) {
+            if (doc_count > 0)
+                docs[doc] += doc_idf * saturate(doc_count, (float)b->docs[doc].n_words, doc_mean);
+            doc = d;
+            doc_count = 0;
+        }
+        if (cur->row == b->docs[d].first_row) {
+            doc_count += TITLE_WEIGHT * (float)cur->count;
+        } else {
+            doc_count += (float)cur->count;
+            rows[cur->row] +=
+                page_idf * saturate((float)cur->count, (float)b->rows[cur->row].n_words, page_mean);
+        }
+    }
+    if (got < 0) return qu_fail(err, QU_ERR_CORRUPT, "lexical index is damaged: a list does not decode");
+    if (doc_count > 0) docs[doc] += doc_idf * saturate(doc_count, (float)b->docs[doc].n_words, doc_mean);
+    return QU_OK;
+}
+
+/* Rows are ordered by (doc_id, page), so the row breaks ties. */
+static bool better(candidate a, candidate b)
+{
+    return a.score > b.score || (a.score == b.score && a.row < b.row);
+}
+
+/* Keep the best cap candidates in a heap whose root is the worst of them. */
+static void heap_put(candidate *heap, int32_t cap, int32_t *n, candidate c)
+{
+    int32_t i;
+    if (*n < cap) {
+        for (i = (*n)++; i > 0 && better(heap[(i - 1) / 2], c); i = (i - 1) / 2) heap[i] = heap[(i - 1) / 2];
+        heap[i] = c;
+        return;
+    }
+    if (cap == 0 || !better(c, heap[0])) return;
+    for (i = 0;;) {
+        int32_t kid = 2 * i + 1;
+        if (kid >= cap) break;
+        if (kid + 1 < cap && better(heap[kid], heap[kid + 1])) kid++;
+        if (!better(c, heap[kid])) break;
+        heap[i] = heap[kid];
+        i = kid;
+    }
+    heap[i] = c;
+}
+
+static int best_first(const void *a, const void *b)
+{
+    const candidate *x = a, *y = b;
+    return better(*x, *y) ? -1 : better(*y, *x);
+}
+
+/* The best pages of every document into heap [k]; of_doc [max_per_doc] is scratch. */
+static void collect(const qu_lexical_base *b, const float *rows, const float *docs, const qu_lexical_opts *opts,
+                    int32_t k, candidate *heap, candidate *of_doc, int32_t *n)
+{
+    int32_t per_doc = opts->max_per_doc > 0 && opts->max_per_doc < k ? opts->max_per_doc : 0;
+    for (uint64_t d = 0; d < b->foot.n_docs; d++) {
+        if (docs[d] <= 0) continue;
+        if (opts->keep && !opts->keep(opts->ctx, b->docs[d].doc_id)) continue;
+        uint32_t first = b->docs[d].first_row;
+        uint64_t end = d + 1 < b->foot.n_docs ? b->docs[d + 1].first_row : b->foot.n_rows;
+        float shared = DOC_SHARE * docs[d];
+        bool any = false;
+        int32_t m = 0;
+        for (uint64_t r = first + 1; r < end; r++) {
+            if (rows[r] <= 0) continue;
+            candidate c = {rows[r] + shared, (uint32_t)r};
+            any = true;
+            if (per_doc)
+                heap_put(of_doc, per_doc, &m, c);
+            else
+                heap_put(heap, k, n, c);
+        }
+        for (int32_t i = 0; i < m; i++) heap_put(heap, k, n, of_doc[i]);
+        /* only the title matched */
+        if (!any) heap_put(heap, k, n, (candidate){shared, first + (first + 1 < end)});
+    }
+}
+
+qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n, const qu_lexical_opts *opts, int32_t k,
+                            qu_lexical_hit *hits, int32_t *n_hits, qu_err *err)
+{
+    static const qu_lexical_opts defaults;
+    qu_lexical_base *b = &lx->base;
+    qu_status st = QU_OK;
+    query_word *words = NULL;
+    size_t n_words = 0;
+    float *rows = NULL, *docs = NULL;
+    candidate *heap = NULL;
+    int32_t found = 0;
+    *n_hits = 0;
+    if (lx->writer) return qu_fail(err, QU_ERR_ARG, "lexical index '%s' is open for writing", lx->file);
+    if (k < 0) return qu_fail(err, QU_ERR_ARG, "cannot search for %d hits", k);
+    if (!opts) opts = &defaults;
+    if ((uint64_t)k > b->foot.n_rows) k = (int32_t)b->foot.n_rows;
+    QU_TRY_OUT(query_words(b, query, n, &words, &n_words, err));
+    if (n_words == 0 || k == 0) goto out;
+    rows = calloc(b->foot.n_rows, sizeof *rows);
+    docs = calloc(b->foot.n_docs, sizeof *docs);
+    heap = malloc(2 * (size_t)k * sizeof *heap);
+    if (!rows || !docs || !heap) {
+        st = qu_fail_nomem(err, (long long)(b->foot.n_rows + b->foot.n_docs) * 4 + (long long)k * 16);
+        goto out;
+    }
+    for (size_t i = 0; i < n_words; i++) QU_TRY_OUT(score_word(b, &words[i].cur, rows, docs, err));
+    collect(b, rows, docs, opts, k, heap, heap + k, &found);
+    qsort(heap, (size_t)found, sizeof *heap, best_first);
+    for (int32_t i = 0; i < found; i++)
+        hits[i] = (qu_lexical_hit){b->docs[b->row_docs[heap[i].row]].doc_id, b->rows[heap[i].row].page,
+                                   heap[i].score};
+    *n_hits = found;
+out:
+    free(words);
+    free(rows);
+    free(docs);
+    free(heap);
+    return st;
+}

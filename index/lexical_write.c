@@ -1,0 +1,427 @@
+/* Adding pages and merging them with the published file into the next one. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "index/lexical_int.h"
+#include "index/words.h"
+
+enum {
+    OUT_BYTES = 4 * QU_LEXICAL_BLOCK,
+};
+static const uint32_t GONE = UINT32_MAX; /* in a row map: the row is not in the new file */
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int by_id_newest_first(const void *a, const void *b)
+{
+    const qu_lexical_staged *x = a, *y = b;
+    if (x->doc_id != y->doc_id) return x->doc_id < y->doc_id ? -1 : 1;
+    return (x->seq < y->seq) - (x->seq > y->seq);
+}
+
+static int by_hash_then_row(const void *a, const void *b)
+{
+    const qu_lexical_posting *x = a, *y = b;
+    if (x->hash != y->hash) return x->hash < y->hash ? -1 : 1;
+    return (x->row > y->row) - (x->row < y->row);
+}
+
+/* ---- staging ---- */
+
+static qu_status need_writer(const qu_lexical *lx, qu_err *err)
+{
+    if (lx->writer) return QU_OK;
+    return qu_fail(err, QU_ERR_ARG, "lexical index '%s' is open for reading only", lx->file);
+}
+
+static qu_status stage_doc(qu_lexical *lx, uint64_t doc_id, qu_err *err)
+{
+    QU_TRY(qu_lexical_grow(&lx->docs, &lx->docs_cap, lx->n_docs + 1, sizeof *lx->docs, err));
+    lx->docs[lx->n_docs] = (qu_lexical_staged){
+        .doc_id = doc_id, .seq = (uint32_t)lx->n_docs, .first_row = (uint32_t)lx->n_rows};
+    lx->n_docs++;
+    return QU_OK;
+}
+
+/* Append a row to the open document. */
+static qu_status stage_row(qu_lexical *lx, int32_t page, qu_err *err)
+{
+    QU_TRY(qu_lexical_grow(&lx->rows, &lx->rows_cap, lx->n_rows + 1, sizeof *lx->rows, err));
+    lx->rows[lx->n_rows++] = (qu_lexical_row){.page = page};
+    lx->docs[lx->n_docs - 1].n_rows++;
+    return QU_OK;
+}
+
+/* Count the words of n bytes into the postings of row. */
+static qu_status stage_words(qu_lexical *lx, uint32_t row, const char *text, size_t n, qu_err *err)
+{
+    qu_words it;
+    qu_word w;
+    size_t k = 0;
+    qu_words_init(&it, text, n);
+    while (qu_words_next(&it, &w)) {
+        QU_TRY(qu_lexical_grow(&lx->words, &lx->words_cap, k + 1, sizeof *lx->words, err));
+        lx->words[k++] = w.hash;
+    }
+    if (k == 0) return QU_OK;
+    qsort(lx->words, k, sizeof *lx->words, by_value);
+    QU_TRY(qu_lexical_grow(&lx->postings, &lx->postings_cap, lx->n_postings + k, sizeof *lx->postings, err));
+    for (size_t i = 0, j; i < k; i = j) {
+        for (j = i + 1; j < k && lx->words[j] == lx->words[i]; j++) continue;
+        lx->postings[lx->n_postings++] = (qu_lexical_posting){lx->words[i], row, (uint32_t)(j - i)};
+    }
+    lx->rows[row].n_words += (uint32_t)k;
+    return QU_OK;
+}
+
+qu_status qu_lexical_add(qu_lexical *lx, uint64_t doc_id, int32_t page, const char *title, const char *text,
+                         size_t n, qu_err *err)
+{
+    QU_TRY(need_writer(lx, err));
+    if (page < 0) return qu_fail(err, QU_ERR_ARG, "page %d is negative", page);
+    bool first = !lx->doc_open || lx->docs[lx->n_docs - 1].doc_id != doc_id;
+    if (first) {
+        /* Between documents, so that the spilled part never holds half a document. */
+        if (lx->n_postings >= QU_LEXICAL_SPILL) QU_TRY(qu_lexical_merge(lx, lx->generation, false, err));
+        lx->doc_open = false;
+        QU_TRY(stage_doc(lx, doc_id, err));
+        QU_TRY(stage_row(lx, 0, err));
+        lx->doc_open = true;
+    } else if (page <= lx->rows[lx->n_rows - 1].page) {
+        return qu_fail(err, QU_ERR_ARG, "page %d of a document comes after page %d", page,
+                       lx->rows[lx->n_rows - 1].page);
+    }
+    qu_lexical_staged *doc = &lx->docs[lx->n_docs - 1];
+    if (page == 0) return stage_words(lx, doc->first_row, text, n, err);
+    if (first && title) QU_TRY(stage_words(lx, doc->first_row, title, strlen(title), err));
+    QU_TRY(stage_row(lx, page, err));
+    QU_TRY(stage_words(lx, (uint32_t)lx->n_rows - 1, text, n, err));
+    doc->n_words += lx->rows[lx->n_rows - 1].n_words;
+    return QU_OK;
+}
+
+qu_status qu_lexical_remove(qu_lexical *lx, uint64_t doc_id, qu_err *err)
+{
+    QU_TRY(need_writer(lx, err));
+    lx->doc_open = false;
+    return stage_doc(lx, doc_id, err); /* a staged document without rows is a removal */
+}
+
+qu_status qu_lexical_clear(qu_lexical *lx, qu_err *err)
+{
+    QU_TRY(need_writer(lx, err));
+    lx->doc_open = false;
+    lx->n_docs = lx->n_rows = lx->n_postings = 0;
+    qu_lexical_base_unmap(&lx->base);
+    return QU_OK;
+}
+
+qu_status qu_lexical_commit(qu_lexical *lx, uint64_t generation, qu_err *err)
+{
+    QU_TRY(need_writer(lx, err));
+    QU_TRY(qu_lexical_merge(lx, generation, true, err));
+    lx->generation = generation;
+    return QU_OK;
+}
+
+/* ---- the file being written ---- */
+
+typedef struct out_file {
+    const char *path;
+    int fd;
+    uint8_t *data; /* [OUT_BYTES] waiting to be written, starts on a block border */
+    size_t n;
+    uint64_t written;
+    uint64_t *sums;
+    size_t n_sums, sums_cap;
+} out_file;
+
+static qu_status out_flush(out_file *o, bool with_sums, qu_err *err)
+{
+    for (size_t at = 0; with_sums && at < o->n; at += QU_LEXICAL_BLOCK) {
+        size_t len = o->n - at < QU_LEXICAL_BLOCK ? o->n - at : QU_LEXICAL_BLOCK;
+        QU_TRY(qu_lexical_grow(&o->sums, &o->sums_cap, o->n_sums + 1, sizeof *o->sums, err));
+        o->sums[o->n_sums] = qu_hash_sum(o->data + at, len, o->n_sums);
+        o->n_sums++;
+    }
+    for (size_t at = 0; at < o->n;) {
+        ssize_t k = write(o->fd, o->data + at, o->n - at);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0)
+            return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", o->path, strerror(errno));
+        at += (size_t)k;
+    }
+    o->written += o->n;
+    o->n = 0;
+    return QU_OK;
+}
+
+static qu_status out_put(out_file *o, const void *p, size_t n, qu_err *err)
+{
+    const uint8_t *from = p;
+    while (n > 0) {
+        size_t k = OUT_BYTES - o->n < n ? OUT_BYTES - o->n : n;
+        memcpy(o->data + o->n, from, k);
+        o->n += k;
+        from += k;
+        n -= k;
+        if (o->n == OUT_BYTES) QU_TRY(out_flush(o, true, err));
+    }
+    return QU_OK;
+}
+
+static size_t put_number(uint8_t *p, uint64_t v)
+{
+    size_t n = 0;
+    for (; v >= 0x80; v >>= 7) p[n++] = (uint8_t)(v | 0x80);
+    p[n++] = (uint8_t)v;
+    return n;
+}
+
+/* ---- merging ---- */
+
+typedef struct merge {
+    qu_lexical *lx;
+    out_file out;
+    qu_lexical_footer foot;
+    qu_lexical_doc *docs; /* of the new file */
+    size_t docs_cap;
+    qu_lexical_row *rows;
+    size_t rows_cap;
+    uint32_t *row_docs;
+    uint32_t *base_rows, *staged_rows; /* old row -> new row, or GONE */
+    qu_lexical_term *terms;
+    size_t terms_cap;
+    qu_lexical_posting *list; /* scratch: the list being written; hash not used */
+    size_t list_cap;
+} merge;
+
+static qu_status take_doc(merge *m, uint64_t doc_id, uint32_t n_words, const qu_lexical_row *rows, uint32_t n,
+                          uint32_t *row_map, qu_err *err)
+{
+    uint64_t d = m->foot.n_docs, r = m->foot.n_rows;
+    size_t row_docs_cap = m->rows_cap;
+    QU_TRY(qu_lexical_grow(&m->docs, &m->docs_cap, d + 1, sizeof *m->docs, err));
+    QU_TRY(qu_lexical_grow(&m->row_docs, &row_docs_cap, r + n, sizeof *m->row_docs, err));
+    QU_TRY(qu_lexical_grow(&m->rows, &m->rows_cap, r + n, sizeof *m->rows, err));
+    m->docs[d] = (qu_lexical_doc){doc_id, (uint32_t)r, n_words};
+    memcpy(m->rows + r, rows, n * sizeof *rows);
+    for (uint32_t i = 0; i < n; i++) {
+        row_map[i] = (uint32_t)(r + i);
+        m->row_docs[r + i] = (uint32_t)d;
+    }
+    m->foot.n_docs++;
+    m->foot.n_rows += n;
+    m->foot.n_words += n_words;
+    return QU_OK;
+}
+
+/* The new tables: base documents that nothing staged replaces, and the newest staged ones, by id. */
+static qu_status merge_docs(merge *m, qu_err *err)
+{
+    qu_lexical *lx = m->lx;
+    const qu_lexical_base *b = &lx->base;
+    qsort(lx->docs, lx->n_docs, sizeof *lx->docs, by_id_newest_first);
+    memset(m->base_rows, 0xff, b->foot.n_rows * sizeof *m->base_rows);
+    memset(m->staged_rows, 0xff, lx->n_rows * sizeof *m->staged_rows);
+    uint64_t d = 0;
+    size_t s = 0;
+    while (d < b->foot.n_docs || s < lx->n_docs) {
+        if (s == lx->n_docs || (d < b->foot.n_docs && b->docs[d].doc_id < lx->docs[s].doc_id)) {
+            uint32_t first = b->docs[d].first_row;
+            uint64_t end = d + 1 < b->foot.n_docs ? b->docs[d + 1].first_row : b->foot.n_rows;
+            QU_TRY(take_doc(m, b->docs[d].doc_id, b->docs[d].n_words, b->rows + first,
+                            (uint32_t)(end - first), m->base_rows + first, err));
+            d++;
+            continue;
+        }
+        const qu_lexical_staged *doc = &lx->docs[s];
+        if (d < b->foot.n_docs && b->docs[d].doc_id == doc->doc_id) d++;
+        if (doc->n_rows > 0)
+            QU_TRY(take_doc(m, doc->doc_id, doc->n_words, lx->rows + doc->first_row, doc->n_rows,
+                            m->staged_rows + doc->first_row, err));
+        for (s++; s < lx->n_docs && lx->docs[s].doc_id == doc->doc_id; s++) continue;
+    }
+    return QU_OK;
+}
+
+/* Staged postings to new rows, without the replaced ones, in file order. */
+static void merge_staged(merge *m)
+{
+    qu_lexical *lx = m->lx;
+    size_t n = 0;
+    for (size_t i = 0; i < lx->n_postings; i++) {
+        uint32_t row = m->staged_rows[lx->postings[i].row];
+        if (row == GONE) continue;
+        lx->postings[n] = lx->postings[i];
+        lx->postings[n++].row = row;
+    }
+    lx->n_postings = n;
+    qsort(lx->postings, n, sizeof *lx->postings, by_hash_then_row);
+}
+
+/* Write list[0..n) as the list of hash; nothing for an empty one. */
+static qu_status put_list(merge *m, uint64_t hash, size_t n, qu_err *err)
+{
+    uint8_t bytes[32];
+    uint32_t n_pages = 0, n_docs = 0, doc = GONE, row = 0;
+    if (n == 0) return QU_OK;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t d = m->row_docs[m->list[i].row];
+        if (d != doc) n_docs++;
+        doc = d;
+        if (m->docs[d].first_row != m->list[i].row) n_pages++;
+    }
+    QU_TRY(qu_lexical_grow(&m->terms, &m->terms_cap, m->foot.n_terms + 2, sizeof *m->terms, err));
+    m->terms[m->foot.n_terms++] = (qu_lexical_term){hash, m->out.written + m->out.n};
+    size_t k = put_number(bytes, n_pages);
+    k += put_number(bytes + k, n_docs);
+    QU_TRY(out_put(&m->out, bytes, k, err));
+    for (size_t i = 0; i < n; i++) {
+        uint32_t count = m->list[i].count;
+        k = put_number(bytes, (uint64_t)(m->list[i].row - row) * 2 + (count > 1));
+        if (count > 1) k += put_number(bytes + k, count);
+        QU_TRY(out_put(&m->out, bytes, k, err));
+        row = m->list[i].row;
+    }
+    return QU_OK;
+}
+
+/* Read base list t into m->list under its new rows; *n items. */
+static qu_status take_base_list(merge *m, uint64_t t, size_t *n, qu_err *err)
+{
+    qu_lexical_base *b = &m->lx->base;
+    qu_lexical_cursor cur;
+    int got;
+    QU_TRY(qu_lexical_list(b, t, &cur, err));
+    while ((got = qu_lexical_step(b, &cur)) > 0) {
+        if (m->base_rows[cur.row] == GONE) continue;
+        QU_TRY(qu_lexical_grow(&m->list, &m->list_cap, *n + 1, sizeof *m->list, err));
+        m->list[(*n)++] = (qu_lexical_posting){.row = m->base_rows[cur.row], .count = cur.count};
+    }
+    if (got < 0) return qu_fail(err, QU_ERR_CORRUPT, "lexical index is damaged: a list does not decode");
+    return QU_OK;
+}
+
+static qu_status merge_lists(merge *m, qu_err *err)
+{
+    qu_lexical *lx = m->lx;
+    qu_lexical_base *b = &lx->base;
+    uint64_t t = 0;
+    size_t s = 0;
+    while (t < b->foot.n_terms || s < lx->n_postings) {
+        size_t n = 0, first = s;
+        uint64_t hash = s < lx->n_postings ? lx->postings[s].hash : UINT64_MAX;
+        if (t < b->foot.n_terms && b->terms[t].hash <= hash) {
+            hash = b->terms[t].hash;
+            QU_TRY(take_base_list(m, t++, &n, err));
+        }
+        while (s < lx->n_postings && lx->postings[s].hash == hash) s++;
+        QU_TRY(qu_lexical_grow(&m->list, &m->list_cap, n + (s - first), sizeof *m->list, err));
+        size_t a = n, c = s, to = n += s - first; /* both runs ascend: merge them from the back, in place */
+        while (c > first)
+            m->list[--to] = a > 0 && m->list[a - 1].row > lx->postings[c - 1].row ? m->list[--a]
+                                                                                  : lx->postings[--c];
+        QU_TRY(put_list(m, hash, n, err));
+    }
+    return QU_OK;
+}
+
+static qu_status put_tables(merge *m, uint64_t generation, qu_err *err)
+{
+    static const uint8_t zeros[8];
+    out_file *o = &m->out;
+    m->foot.postings_bytes = o->written + o->n;
+    QU_TRY(qu_lexical_grow(&m->terms, &m->terms_cap, m->foot.n_terms + 1, sizeof *m->terms, err));
+    m->terms[m->foot.n_terms] = (qu_lexical_term){UINT64_MAX, m->foot.postings_bytes};
+    QU_TRY(out_put(o, zeros, (8 - m->foot.postings_bytes % 8) % 8, err));
+    QU_TRY(out_put(o, m->terms, (m->foot.n_terms + 1) * sizeof *m->terms, err));
+    QU_TRY(out_put(o, m->docs, m->foot.n_docs * sizeof *m->docs, err));
+    QU_TRY(out_put(o, m->rows, m->foot.n_rows * sizeof *m->rows, err));
+    QU_TRY(out_flush(o, true, err));
+    m->foot.magic = QU_LEXICAL_MAGIC;
+    m->foot.generation = generation;
+    m->foot.sums_sum = qu_hash_sum(o->sums, o->n_sums * sizeof *o->sums, 0);
+    m->foot.self_sum = qu_hash_sum(&m->foot, offsetof(qu_lexical_footer, self_sum), 0);
+    size_t n_sums = o->n_sums; /* out_flush would add sums of the sums */
+    for (size_t i = 0; i < n_sums; i++) {
+        memcpy(o->data + o->n, &o->sums[i], sizeof *o->sums);
+        o->n += sizeof *o->sums;
+        if (o->n == OUT_BYTES) QU_TRY(out_flush(o, false, err));
+    }
+    QU_TRY(out_flush(o, false, err));
+    memcpy(o->data, &m->foot, sizeof m->foot);
+    o->n = sizeof m->foot;
+    return out_flush(o, false, err);
+}
+
+/* Everything into the open temporary file. */
+static qu_status merge_write(merge *m, uint64_t generation, qu_err *err)
+{
+    qu_lexical *lx = m->lx;
+    m->out.data = malloc(OUT_BYTES);
+    m->base_rows = malloc((lx->base.foot.n_rows + 1) * sizeof *m->base_rows);
+    m->staged_rows = malloc((lx->n_rows + 1) * sizeof *m->staged_rows);
+    if (!m->out.data || !m->base_rows || !m->staged_rows)
+        return qu_fail_nomem(err, OUT_BYTES + (long long)(lx->base.foot.n_rows + lx->n_rows) * 4);
+    QU_TRY(merge_docs(m, err));
+    merge_staged(m);
+    QU_TRY(merge_lists(m, err));
+    return put_tables(m, generation, err);
+}
+
+qu_status qu_lexical_merge(qu_lexical *lx, uint64_t generation, bool publish, qu_err *err)
+{
+    qu_status st = QU_OK;
+    qu_buf tmp = {0}, dir = {0};
+    qu_lexical_base base = {0};
+    merge m = {.lx = lx, .out = {.fd = -1}};
+    const char *slash = strrchr(lx->file, '/');
+    lx->doc_open = false;
+    QU_TRY_OUT(qu_buf_printf(&tmp, err, "%s.tmp", lx->file));
+    QU_TRY_OUT(qu_buf_add(&dir, slash ? lx->file : ".", slash ? (size_t)(slash - lx->file) + 1 : 1, err));
+    m.out.path = tmp.data;
+    m.out.fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (m.out.fd < 0) {
+        st = qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", tmp.data, strerror(errno));
+        goto out;
+    }
+    st = merge_write(&m, generation, err);
+    if (st == QU_OK && publish && fsync(m.out.fd) != 0)
+        st = qu_fail(err, qu_os_status(errno), "cannot sync '%s': %s", tmp.data, strerror(errno));
+    if (close(m.out.fd) != 0 && st == QU_OK)
+        st = qu_fail(err, qu_os_status(errno), "cannot close '%s': %s", tmp.data, strerror(errno));
+    if (st == QU_OK) st = qu_lexical_base_map(&base, tmp.data, err);
+    if (st == QU_OK && publish && rename(tmp.data, lx->file) != 0)
+        st = qu_fail(err, qu_os_status(errno), "cannot replace '%s': %s", lx->file, strerror(errno));
+    if (st != QU_OK || !publish) unlink(tmp.data);
+    if (st == QU_OK && publish) st = qu_os_sync_dir(dir.data, err);
+    if (st != QU_OK) goto out;
+    qu_lexical_base_unmap(&lx->base);
+    lx->base = base;
+    base = (qu_lexical_base){0};
+    lx->n_docs = lx->n_rows = lx->n_postings = 0;
+out:
+    qu_lexical_base_unmap(&base);
+    free(m.out.data);
+    free(m.out.sums);
+    free(m.docs);
+    free(m.rows);
+    free(m.row_docs);
+    free(m.base_rows);
+    free(m.staged_rows);
+    free(m.terms);
+    free(m.list);
+    qu_buf_free(&tmp);
+    qu_buf_free(&dir);
+    return st;
+}

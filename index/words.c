@@ -1,0 +1,258 @@
+#include "index/words.h"
+
+#include <string.h>
+#include <utf8proc.h>
+
+#include "base/hash.h"
+
+enum { WORD_SEED = 0x77 }; /* part of the file format: another seed makes every stored hash foreign */
+
+/* What a code point does to the word being read. */
+enum kind {
+    SEPARATOR,
+    LETTER, /* continues a word */
+    UNIT,   /* starts a unit of a script without spaces */
+    MARK,   /* belongs to what stands before it */
+};
+
+/* Folded bytes of the word being read; full once QU_WORD_BYTES are used. */
+typedef struct folded {
+    char bytes[QU_WORD_BYTES];
+    size_t n;
+    bool ascii;
+} folded;
+
+/* Decode one code point; returns its bytes, 1 for a byte that is not UTF-8 (*cp = -1). */
+static size_t decode(int32_t *cp, const unsigned char *p, size_t n)
+{
+    if (p[0] < 0x80) {
+        *cp = p[0];
+        return 1;
+    }
+    utf8proc_ssize_t k = utf8proc_iterate(p, n < 4 ? (utf8proc_ssize_t)n : 4, cp);
+    if (k > 0) return (size_t)k;
+    *cp = -1;
+    return 1;
+}
+
+static bool spaceless(int32_t c)
+{
+    return (c >= 0x0e00 && c <= 0x0eff) ||   /* Thai, Lao */
+           (c >= 0x1000 && c <= 0x109f) ||   /* Burmese */
+           (c >= 0x1100 && c <= 0x11ff) ||   /* Hangul jamo */
+           (c >= 0x1780 && c <= 0x17ff) ||   /* Khmer */
+           (c >= 0x3005 && c <= 0x3007) ||   /* iteration mark, closing mark, zero */
+           (c >= 0x3040 && c <= 0x31ff) ||   /* kana, bopomofo, compatibility jamo */
+           (c >= 0x3400 && c <= 0x9fff) ||   /* Han */
+           (c >= 0xac00 && c <= 0xd7ff) ||   /* Hangul */
+           (c >= 0xf900 && c <= 0xfaff) ||   /* Han, compatibility */
+           (c >= 0xff66 && c <= 0xffdc) ||   /* half-width kana and jamo */
+           (c >= 0x20000 && c <= 0x323af);   /* Han, supplementary planes */
+}
+
+static enum kind kind_of(int32_t c)
+{
+    if (c < 0) return SEPARATOR;
+    if (c < 0x80) {
+        int lower = c | 0x20;
+        return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') ? LETTER : SEPARATOR;
+    }
+    if (c >= 0x1160 && c <= 0x11ff) return MARK; /* vowels and finals of a decomposed Hangul syllable */
+    switch (utf8proc_category(c)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_NL: return spaceless(c) ? UNIT : LETTER;
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NO: return LETTER;
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME: return MARK;
+    case UTF8PROC_CATEGORY_CF: return c == 0xad || c == 0x200c || c == 0x200d ? MARK : SEPARATOR;
+    default: return SEPARATOR;
+    }
+}
+
+/* Marks whose absence makes another spelling of the same word; in Indic scripts they are vowels and stay. */
+static bool dropped_mark(int32_t c)
+{
+    return (c >= 0x0300 && c <= 0x036f) || (c >= 0x0591 && c <= 0x05c7) || /* Latin..., Hebrew points */
+           (c >= 0x0610 && c <= 0x061a) || (c >= 0x064b && c <= 0x065f) || c == 0x0670 || /* Arabic */
+           c == 0x0640 || c == 0xad || c == 0x200c || c == 0x200d; /* tatweel, soft hyphen, joiners */
+}
+
+static void put(folded *f, int32_t c)
+{
+    unsigned char u[4];
+    utf8proc_ssize_t k = utf8proc_encode_char(c, u);
+    if (k <= 0 || f->n + (size_t)k > sizeof f->bytes) return;
+    memcpy(f->bytes + f->n, u, (size_t)k);
+    f->n += (size_t)k;
+    f->ascii = false;
+}
+
+static void fold(folded *f, int32_t c)
+{
+    if (c < 0x80) {
+        if (f->n < sizeof f->bytes) f->bytes[f->n++] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+        return;
+    }
+    utf8proc_int32_t out[32];
+    int boundary = 0;
+    utf8proc_ssize_t k =
+        utf8proc_decompose_char(c, out, 32, UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD,
+                                &boundary);
+    for (utf8proc_ssize_t i = 0; i < k && i < 32; i++) {
+        if (dropped_mark(out[i])) continue;
+        if (out[i] < 0x80) {
+            if (f->n < sizeof f->bytes) f->bytes[f->n++] = (char)out[i];
+        } else {
+            put(f, out[i]);
+        }
+    }
+}
+
+/* One unit at `at` with its marks: folded into f; returns the byte after it. */
+static size_t read_unit(const qu_words *it, size_t at, folded *f)
+{
+    int32_t c;
+    at += decode(&c, it->text + at, it->n - at);
+    fold(f, c);
+    while (at < it->n) {
+        size_t k = decode(&c, it->text + at, it->n - at);
+        if (kind_of(c) != MARK) break;
+        fold(f, c);
+        at += k;
+    }
+    return at;
+}
+
+static bool unit_at(const qu_words *it, size_t at)
+{
+    int32_t c;
+    if (at >= it->n) return false;
+    decode(&c, it->text + at, it->n - at);
+    return kind_of(c) == UNIT;
+}
+
+static bool letter_at(const qu_words *it, size_t at)
+{
+    int32_t c;
+    if (at >= it->n) return false;
+    decode(&c, it->text + at, it->n - at);
+    return kind_of(c) == LETTER;
+}
+
+/* Bytes of an apostrophe at `at`, straight or curly; 0 if there is none. */
+static size_t apostrophe_at(const qu_words *it, size_t at)
+{
+    if (at < it->n && it->text[at] == '\'') return 1;
+    if (it->n - at >= 3 && memcmp(it->text + at, "\xe2\x80\x99", 3) == 0) return 3;
+    return 0;
+}
+
+static size_t read_letters(const qu_words *it, size_t at, folded *f)
+{
+    while (at < it->n) {
+        int32_t c;
+        size_t k = decode(&c, it->text + at, it->n - at);
+        enum kind kind = kind_of(c);
+        if (kind != LETTER && kind != MARK) break;
+        fold(f, c);
+        at += k;
+    }
+    return at;
+}
+
+void qu_words_init(qu_words *it, const char *text, size_t n)
+{
+    *it = (qu_words){.text = (const unsigned char *)text, .n = n};
+}
+
+bool qu_words_next(qu_words *it, qu_word *w)
+{
+    while (it->at < it->n) {
+        folded f = {.ascii = true};
+        int32_t c;
+        size_t start = it->at, k = decode(&c, it->text + start, it->n - start);
+        enum kind kind = kind_of(c);
+        bool was_in_run = it->in_run;
+        it->in_run = false;
+        if (kind == UNIT) {
+            size_t next = read_unit(it, start, &f);
+            it->at = next;
+            if (unit_at(it, next)) {
+                next = read_unit(it, next, &f); /* the pair; the second unit is read again next time */
+                it->in_run = true;
+            } else if (was_in_run) {
+                continue; /* the last unit of a run is in the pair before */
+            }
+            *w = (qu_word){qu_hash_sum(f.bytes, f.n, WORD_SEED), start, next};
+            if (f.n > 0) return true;
+        } else if (kind == LETTER) {
+            size_t end = read_letters(it, start, &f);
+            it->at = end;
+            size_t quote = apostrophe_at(it, end);
+            if (quote && end + quote < it->n && (it->text[end + quote] | 0x20) == 's' &&
+                !letter_at(it, end + quote + 1))
+                it->at = end + quote + 1;
+            if (f.ascii) f.n = qu_words_stem(f.bytes, f.n);
+            *w = (qu_word){qu_hash_sum(f.bytes, f.n, WORD_SEED), start, end};
+            if (f.n > 0) return true;
+        } else {
+            it->at = start + k;
+        }
+    }
+    return false;
+}
+
+static bool ends(const char *w, size_t n, const char *tail)
+{
+    size_t k = strlen(tail);
+    return n > k && memcmp(w + n - k, tail, k) == 0;
+}
+
+static bool vowel(char c) { return c == 'a' || c == 'e' || c == 'i' || c == 'o' || c == 'u' || c == 'y'; }
+
+static bool has_vowel(const char *w, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (vowel(w[i])) return true;
+    return false;
+}
+
+/* A much shortened Porter: plurals, -ed, -ing, -ly, then a silent e and a doubled consonant, so that the forms
+ * of a verb meet. Deeper suffixes joined more unrelated words than they found on the measured sets. */
+size_t qu_words_stem(char *w, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (w[i] < 'a' || w[i] > 'z') return n;
+    if (n < 4) return n;
+    if (ends(w, n, "ies") && n > 4) {
+        w[n - 3] = 'y';
+        n -= 2;
+    } else if (ends(w, n, "sses") || ends(w, n, "xes") || ends(w, n, "ches") || ends(w, n, "shes")) {
+        n -= 2;
+    } else if (ends(w, n, "s") && !ends(w, n, "ss") && !ends(w, n, "us") && !ends(w, n, "is")) {
+        n -= 1;
+    }
+    size_t cut = 0;
+    if (ends(w, n, "ied") && n > 4) {
+        w[n - 3] = 'y';
+        n -= 2;
+    } else if (ends(w, n, "ed")) {
+        cut = 2;
+    } else if (ends(w, n, "ing")) {
+        cut = 3;
+    } else if (ends(w, n, "ly")) {
+        cut = 2;
+    }
+    if (cut && n - cut >= 3 && has_vowel(w, n - cut)) {
+        n -= cut;
+        if (n > 3 && w[n - 1] == w[n - 2] && !vowel(w[n - 1]) && w[n - 1] != 'l' && w[n - 1] != 's') n--;
+    }
+    if (n > 3 && w[n - 1] == 'e') n--;
+    return n;
+}
