@@ -110,8 +110,10 @@ $(B)/tests/ref_forward.o: tests/ref_forward.c $(B)/flags
 
 tests: quire $(TOOLS) $(UNIT)
 
-test: tests  ## test: unit, property, fault and command-line tests
-	B=$(B) tests/run.sh
+test:  ## test: install what is missing, build, run the unit, property, fault and command-line tests
+	@scripts/deps.sh
+	@$(MAKE) --no-print-directory tests
+	@B=$(B) tests/run.sh
 
 demo:  ## demo: install what is missing, build, index the example corpus, ask it
 	@scripts/demo.sh
