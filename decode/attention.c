@@ -1,0 +1,286 @@
+/* Attention of one layer over a context's segments: fetch what is missing, then page by page.
+ *
+ * Rows go in blocks of QU_ATTEND_TOKENS tokens of one segment, times the query heads of one KV head: so a
+ * loaded key serves its whole group. Two schedules with the same arithmetic, hence the same bits:
+ *   direct  an item is (block, KV head): pages are merged as they come
+ *   split   an item is (block, KV head, page), partials are kept and merged in page order afterwards;
+ *           for the few rows of a question, where direct would leave threads idle
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "decode/context_int.h"
+#include "kernels/codec.h"
+
+enum { SPLIT_ROWS = 64 };
+
+/* Rows of a block times heads of a group. */
+static int64_t block_rows(const qu_model *m)
+{
+    return (int64_t)QU_ATTEND_TOKENS * (m->n_heads / m->n_kv_heads);
+}
+
+/* Floats of a state of one block: o, m, l. */
+static int64_t state_floats(const qu_model *m)
+{
+    return (block_rows(m) * (qu_attend_pad(m->head_size) + 2) + 15) / 16 * 16;
+}
+
+int64_t qu_attention_worker_floats(const qu_model *m)
+{
+    int64_t r = block_rows(m);
+    int64_t item = r * m->head_size + r * QU_PAGE_TOKENS + 2 * state_floats(m) + r;
+    int64_t decode = (int64_t)QU_PAGE_TOKENS * m->head_size;
+    return ((item > decode ? item : decode) + 15) / 16 * 16;
+}
+
+static qu_attend_state state_at(const qu_model *m, float *p)
+{
+    int64_t o = block_rows(m) * qu_attend_pad(m->head_size);
+    return (qu_attend_state){p, p + o, p + o + block_rows(m)};
+}
+
+/* --- fetching --- */
+
+typedef struct fetch_run {
+    qu_context *c;
+    int32_t layer;
+    const uint8_t *use;
+    qu_status *st; /* [workers] first error of each */
+    qu_err *err;   /* [workers] */
+    int64_t *bytes, *slices;
+} fetch_run;
+
+static qu_status fetch_slice(qu_context *c, qu_segment *s, int32_t layer, int32_t g, int worker,
+                             size_t *bytes, qu_err *err)
+{
+    const qu_model *m = c->m;
+    const void *data;
+    int32_t d = m->head_size;
+    QU_TRY(s->source.get(s->source.ctx, layer, g, &data, bytes, err));
+    if ((int64_t)*bytes != qu_codec_bytes(c->codec, s->n, d))
+        return qu_fail(err, QU_ERR_CORRUPT, "stored slice has %zu bytes, expected %lld for %d tokens",
+                       *bytes, (long long)qu_codec_bytes(c->codec, s->n, d), s->n);
+    float *decoded = c->s.worker + worker * qu_attention_worker_floats(m);
+    float *kt = s->kv[layer] + g * qu_segment_head_floats(m, s->n_pad);
+    qu_codec_decode(decoded, kt + qu_segment_kt_floats(m, s->n_pad), qu_attend_pad(d), c->codec, data,
+                    s->n, d);
+    qu_rope_page(kt, s->n_pad, decoded, s->n, d, m->rope, s->cos, s->sin, s->n_pad);
+    s->ready[layer * m->n_kv_heads + g] = 1;
+    return QU_OK;
+}
+
+static void fetch_item(void *ctx, int64_t item, int worker)
+{
+    fetch_run *r = ctx;
+    int32_t g_n = r->c->m->n_kv_heads, g = (int32_t)(item % g_n);
+    qu_segment *s = &r->c->seg[item / g_n];
+    size_t bytes = 0;
+    if (s->ready[r->layer * g_n + g] || !s->source.get || !r->use[item] || r->st[worker] != QU_OK) return;
+    r->st[worker] = fetch_slice(r->c, s, r->layer, g, worker, &bytes, &r->err[worker]);
+    r->bytes[worker] += (int64_t)bytes;
+    r->slices[worker]++;
+}
+
+static qu_status fetch(qu_context *c, int32_t layer, const uint8_t *use, qu_err *err)
+{
+    int32_t g_n = c->m->n_kv_heads, missing = 0;
+    for (int32_t i = 0; i < c->first_live; i++) {
+        int32_t before = missing;
+        for (int32_t g = 0; g < g_n; g++)
+            missing += c->seg[i].source.get && use[i * g_n + g] && !c->seg[i].ready[layer * g_n + g];
+        if (missing > before) QU_TRY(qu_segment_block(c, &c->seg[i], layer, err));
+    }
+    if (missing == 0) return QU_OK;
+    enum { MAX = 1024 };
+    qu_status st[MAX] = {0}, first = QU_OK;
+    int64_t bytes[MAX] = {0}, slices[MAX] = {0};
+    int n = qu_pool_threads(c->pool);
+    qu_err *errs = calloc((size_t)n, sizeof *errs);
+    if (!errs) return qu_fail_nomem(err, n * (long long)sizeof *errs);
+    double start = qu_os_now_ms();
+    fetch_run r = {c, layer, use, st, errs, bytes, slices};
+    qu_pool_run(c->pool, (int64_t)c->first_live * g_n, fetch_item, &r);
+    c->stats.load_ms += qu_os_now_ms() - start;
+    for (int i = 0; i < n; i++) {
+        c->stats.bytes_read += bytes[i];
+        c->stats.slices_read += slices[i];
+        if (st[i] != QU_OK && first == QU_OK) {
+            first = st[i];
+            if (err) *err = errs[i];
+        }
+    }
+    free(errs);
+    return first;
+}
+
+/* --- attending --- */
+
+/* Consecutive rows [t0, t0 + n) of one segment. */
+typedef struct block {
+    int32_t t0, n, own;
+} block;
+
+typedef struct attend_run {
+    qu_context *c;
+    int32_t layer, n_pages; /* segments that the last block can see */
+    const uint8_t *use;
+    block blocks[QU_PAGE_TOKENS * 4];
+    int32_t n_blocks;
+    float *partial;
+} attend_run;
+
+typedef struct item_scratch {
+    float *q, *scores;
+    qu_attend_state part, acc;
+    int32_t *visible;
+} item_scratch;
+
+static item_scratch scratch_of(qu_context *c, int worker)
+{
+    const qu_model *m = c->m;
+    int64_t r = block_rows(m);
+    float *p = c->s.worker + worker * qu_attention_worker_floats(m);
+    item_scratch s = {p, p + r * m->head_size, {0}, {0}, NULL};
+    p = s.scores + r * QU_PAGE_TOKENS;
+    s.part = state_at(m, p);
+    s.acc = state_at(m, p + state_floats(m));
+    s.visible = (int32_t *)(void *)(p + 2 * state_floats(m));
+    return s;
+}
+
+/* The block's queries of one KV head, [n * group, D], and how much of their own segment they see. */
+static int32_t gather(const attend_run *r, const block *b, int32_t g, item_scratch *s)
+{
+    const qu_model *m = r->c->m;
+    int32_t group = m->n_heads / m->n_kv_heads, d = m->head_size;
+    for (int32_t i = 0; i < b->n; i++) {
+        const float *q = r->c->s.q + ((int64_t)(b->t0 + i) * m->n_heads + (int64_t)g * group) * d;
+        memcpy(s->q + (int64_t)i * group * d, q, (size_t)group * (size_t)d * sizeof *q);
+        for (int32_t h = 0; h < group; h++) s->visible[i * group + h] = r->c->rows.at[b->t0 + i] + 1;
+    }
+    return b->n * group;
+}
+
+static bool reads(const attend_run *r, int32_t page, int32_t g)
+{
+    return r->use[page * r->c->m->n_kv_heads + g] || r->c->seg[page].live;
+}
+
+static void attend_one(const attend_run *r, const block *b, int32_t g, int32_t page, item_scratch *s,
+                       qu_attend_state *part, int32_t rows)
+{
+    const qu_model *m = r->c->m;
+    const qu_segment *seg = &r->c->seg[page];
+    const float *kt = seg->kv[r->layer] + g * qu_segment_head_floats(m, seg->n_pad);
+    qu_attend_kv kv = {kt, kt + qu_segment_kt_floats(m, seg->n_pad), seg->n, seg->n_pad};
+    qu_attend_page(part, s->q, m->head_size, rows, m->head_size, &kv,
+                   page == b->own ? s->visible : NULL, s->scores);
+}
+
+static void scatter(const attend_run *r, const block *b, int32_t g, const qu_attend_state *acc)
+{
+    const qu_model *m = r->c->m;
+    int32_t group = m->n_heads / m->n_kv_heads, d = m->head_size, dp = qu_attend_pad(d);
+    for (int32_t i = 0; i < b->n; i++) {
+        int64_t row = (int64_t)i * group;
+        qu_attend_state one = {acc->o + row * dp, acc->m + row, acc->l + row};
+        float *out = r->c->s.att + ((int64_t)(b->t0 + i) * m->n_heads + (int64_t)g * group) * d;
+        qu_attend_finish(out, d, NULL, &one, group, d);
+    }
+}
+
+static void direct_item(void *ctx, int64_t item, int worker)
+{
+    attend_run *r = ctx;
+    int32_t g_n = r->c->m->n_kv_heads, g = (int32_t)(item % g_n), dp = qu_attend_pad(r->c->m->head_size);
+    const block *b = &r->blocks[item / g_n];
+    item_scratch s = scratch_of(r->c, worker);
+    int32_t rows = gather(r, b, g, &s);
+    qu_attend_reset(&s.acc, rows, dp);
+    for (int32_t page = 0; page <= b->own; page++) {
+        if (!reads(r, page, g)) continue;
+        attend_one(r, b, g, page, &s, &s.part, rows);
+        qu_attend_merge(&s.acc, &s.part, rows, dp);
+    }
+    scatter(r, b, g, &s.acc);
+}
+
+static void split_item(void *ctx, int64_t item, int worker)
+{
+    attend_run *r = ctx;
+    int32_t g_n = r->c->m->n_kv_heads, page = (int32_t)(item % r->n_pages);
+    int32_t g = (int32_t)(item / r->n_pages % g_n);
+    const block *b = &r->blocks[item / r->n_pages / g_n];
+    if (page > b->own || !reads(r, page, g)) return;
+    item_scratch s = scratch_of(r->c, worker);
+    int32_t rows = gather(r, b, g, &s);
+    qu_attend_state part = state_at(r->c->m, r->partial + item * state_floats(r->c->m));
+    attend_one(r, b, g, page, &s, &part, rows);
+}
+
+static void fold_item(void *ctx, int64_t item, int worker)
+{
+    attend_run *r = ctx;
+    const qu_model *m = r->c->m;
+    int32_t g_n = m->n_kv_heads, g = (int32_t)(item % g_n), dp = qu_attend_pad(m->head_size);
+    const block *b = &r->blocks[item / g_n];
+    int32_t rows = b->n * (m->n_heads / g_n);
+    item_scratch s = scratch_of(r->c, worker);
+    qu_attend_reset(&s.acc, rows, dp);
+    for (int32_t page = 0; page <= b->own; page++) {
+        if (!reads(r, page, g)) continue;
+        qu_attend_state part = state_at(m, r->partial + (item * r->n_pages + page) * state_floats(m));
+        qu_attend_merge(&s.acc, &part, rows, dp);
+    }
+    scatter(r, b, g, &s.acc);
+}
+
+static void make_blocks(attend_run *r)
+{
+    const qu_rows *rows = &r->c->rows;
+    for (int32_t t = 0; t < rows->n;) {
+        block *b = &r->blocks[r->n_blocks++];
+        *b = (block){t, 0, rows->own[t]};
+        while (t < rows->n && b->n < QU_ATTEND_TOKENS && rows->own[t] == b->own) {
+            b->n++;
+            t++;
+        }
+    }
+    r->n_pages = rows->own[rows->n - 1] + 1;
+}
+
+static qu_status choose(qu_context *c, int32_t layer, bool hooked, qu_err *err)
+{
+    int64_t need = (int64_t)c->n_seg * c->m->n_kv_heads;
+    if (c->s.use_cap < need) {
+        free(c->s.use);
+        c->s.use = malloc((size_t)need * 2);
+        c->s.use_cap = c->s.use ? need * 2 : 0;
+        if (!c->s.use) return qu_fail_nomem(err, need * 2);
+    }
+    memset(c->s.use, 1, (size_t)need);
+    if (!hooked || !c->hook.select) return QU_OK;
+    return c->hook.select(c->hook.ctx, layer, c->s.q, c->rows.n, c->s.use, c->n_seg, err);
+}
+
+qu_status qu_attention(qu_context *c, int32_t layer, bool hooked, qu_err *err)
+{
+    QU_TRY(choose(c, layer, hooked, err));
+    QU_TRY(fetch(c, layer, c->s.use, err));
+    attend_run r = {.c = c, .layer = layer, .use = c->s.use};
+    make_blocks(&r);
+    int64_t items = (int64_t)r.n_blocks * c->m->n_kv_heads;
+    if (c->rows.n > SPLIT_ROWS || qu_pool_threads(c->pool) == 1) {
+        qu_pool_run(c->pool, items, direct_item, &r);
+        return QU_OK;
+    }
+    int64_t need = items * r.n_pages * state_floats(c->m);
+    QU_TRY(qu_scratch_floats(&c->s.partial, &c->s.partial_cap, need, err));
+    r.partial = c->s.partial;
+    qu_pool_run(c->pool, items * r.n_pages, split_item, &r);
+    qu_pool_run(c->pool, items, fold_item, &r);
+    return QU_OK;
+}

@@ -1,0 +1,263 @@
+#include "decode/context.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "decode/context_int.h"
+#include "kernels/codec.h"
+#include "kernels/isa.h"
+
+/* Bumped whenever the engine's arithmetic changes: stored pages of another number are another class. */
+enum { ENGINE_NUMERICS = 1 };
+
+void qu_context_numerics(char out[48])
+{
+    snprintf(out, 48, "%d/%s/%s", ENGINE_NUMERICS, qu_isa_name(qu_isa_current()),
+             qu_linear_document_name());
+}
+
+qu_status qu_context_create(qu_context **out, const qu_model *m, qu_pool *pool, int codec, qu_err *err)
+{
+    *out = NULL;
+    if (!qu_codec_name(codec)) return qu_fail(err, QU_ERR_ARG, "unknown KV codec %d", codec);
+    qu_context *c = calloc(1, sizeof *c);
+    if (!c) return qu_fail_nomem(err, sizeof *c);
+    c->m = m;
+    c->pool = pool;
+    c->codec = codec;
+    *out = c;
+    return QU_OK;
+}
+
+static void free_segment(qu_context *c, qu_segment *s)
+{
+    for (int32_t l = 0; s->kv && l < c->m->n_layers; l++) free(s->kv[l]);
+    free(s->kv);
+    free(s->ready);
+    free(s->cos);
+    free(s->sin);
+    memset(s, 0, sizeof *s);
+}
+
+void qu_context_free(qu_context *c)
+{
+    if (!c) return;
+    for (int32_t i = 0; i < c->n_seg; i++) free_segment(c, &c->seg[i]);
+    qu_scratch *s = &c->s;
+    float *rows[] = {s->x, s->h, s->q, s->k, s->v, s->att, s->gate, s->up, s->worker, s->partial};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) free(rows[i]);
+    free(s->use);
+    free(s->slices);
+    qu_linear_scratch_free(c->linear);
+    free(c->seg);
+    free(c);
+}
+
+/* Append a segment; its index is c->n_seg - 1 afterwards. */
+static qu_status add_segment(qu_context *c, int32_t n, int32_t n_pad, int64_t pos, qu_err *err)
+{
+    const qu_model *m = c->m;
+    if (c->n_seg == c->seg_cap) {
+        int32_t cap = c->seg_cap ? c->seg_cap * 2 : 16;
+        qu_segment *p = realloc(c->seg, (size_t)cap * sizeof *p);
+        if (!p) return qu_fail_nomem(err, cap * (long long)sizeof *p);
+        c->seg = p;
+        c->seg_cap = cap;
+    }
+    qu_segment *s = &c->seg[c->n_seg];
+    memset(s, 0, sizeof *s);
+    size_t angles = (size_t)(m->head_size / 2 + 1) * (size_t)n_pad;
+    s->n = n;
+    s->n_pad = n_pad;
+    s->pos = pos;
+    s->kv = calloc((size_t)m->n_layers, sizeof *s->kv);
+    s->ready = calloc((size_t)m->n_layers * (size_t)m->n_kv_heads, 1);
+    s->cos = malloc(angles * sizeof *s->cos);
+    s->sin = malloc(angles * sizeof *s->sin);
+    if (!s->kv || !s->ready || !s->cos || !s->sin) {
+        free_segment(c, s);
+        return qu_fail_nomem(err, (long long)(angles * sizeof *s->cos));
+    }
+    qu_rope_angles(m->rope, pos, n_pad, n_pad, s->cos, s->sin);
+    c->n_seg++;
+    return QU_OK;
+}
+
+qu_status qu_segment_block(qu_context *c, qu_segment *s, int32_t layer, qu_err *err)
+{
+    if (s->kv[layer]) return QU_OK;
+    size_t floats = (size_t)c->m->n_kv_heads * (size_t)qu_segment_head_floats(c->m, s->n_pad);
+    s->kv[layer] = calloc(floats, sizeof *s->kv[layer]);
+    return s->kv[layer] ? QU_OK : qu_fail_nomem(err, (long long)(floats * sizeof(float)));
+}
+
+static int32_t pad16(int32_t n) { return (n + 15) / 16 * 16; }
+
+static qu_status check_page(const qu_context *c, int32_t n, int64_t pos, qu_err *err)
+{
+    if (c->n_live > 0)
+        return qu_fail(err, QU_ERR_ARG, "a page cannot follow live tokens: cut the context first");
+    if (n < 1 || n > QU_PAGE_TOKENS)
+        return qu_fail(err, QU_ERR_ARG, "a page of %d tokens: 1 to %d are possible", n, QU_PAGE_TOKENS);
+    if (pos < 0) return qu_fail(err, QU_ERR_ARG, "a page at position %lld", (long long)pos);
+    return QU_OK;
+}
+
+qu_status qu_context_attach(qu_context *c, int32_t n, int64_t pos, const qu_page_source *source,
+                            qu_err *err)
+{
+    QU_TRY(check_page(c, n, pos, err));
+    QU_TRY(add_segment(c, n, pad16(n), pos, err));
+    c->seg[c->n_seg - 1].source = *source;
+    c->first_live = c->n_seg;
+    return QU_OK;
+}
+
+static qu_status check_ids(const qu_context *c, const int32_t *ids, int32_t n, qu_err *err)
+{
+    for (int32_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= c->m->vocab)
+            return qu_fail(err, QU_ERR_ARG, "token id %d is outside the vocabulary of %d", ids[i],
+                           c->m->vocab);
+    return QU_OK;
+}
+
+/* Pages in chunks of up to four tiles' rows, so that dequantised panels serve several tiles. */
+qu_status qu_context_prefill(qu_context *c, const qu_page_tokens *pages, int32_t n_pages,
+                             const qu_page_sink *sink, qu_err *err)
+{
+    enum { CHUNK = QU_PAGE_TOKENS * 4 };
+    qu_status st = QU_OK;
+    int32_t before = c->n_seg, ids[CHUNK], done = 0;
+    while (done < n_pages) {
+        qu_rows *r = &c->rows;
+        r->n = 0;
+        for (; done < n_pages; done++) {
+            const qu_page_tokens *p = &pages[done];
+            QU_TRY_OUT(check_page(c, p->n, p->pos, err));
+            QU_TRY_OUT(check_ids(c, p->ids, p->n, err));
+            if (r->n + p->n > CHUNK) break;
+            QU_TRY_OUT(add_segment(c, p->n, pad16(p->n), p->pos, err));
+            for (int32_t i = 0; i < p->n; i++) {
+                ids[r->n] = p->ids[i];
+                r->own[r->n] = c->n_seg - 1;
+                r->at[r->n++] = i;
+            }
+        }
+        r->ids = ids;
+        c->first_live = c->n_seg;
+        QU_TRY_OUT(qu_forward(c, true, sink, before, 0, NULL, err));
+    }
+    return QU_OK;
+out:
+    qu_context_cut(c, before);
+    return st;
+}
+
+qu_status qu_context_step(qu_context *c, const int32_t *ids, int32_t n, int64_t pos, int32_t n_logits,
+                          float *logits, qu_err *err)
+{
+    enum { STEP = 64 };
+    if (n < 1 || n_logits < 0 || n_logits > n)
+        return qu_fail(err, QU_ERR_ARG, "a step of %d tokens with %d logits", n, n_logits);
+    if (c->n_live > 0 && pos != c->live_pos + c->n_live)
+        return qu_fail(err, QU_ERR_ARG, "live token at position %lld, expected %lld", (long long)pos,
+                       (long long)(c->live_pos + c->n_live));
+    QU_TRY(check_ids(c, ids, n, err));
+    int64_t before = c->n_live;
+    qu_status st = QU_OK;
+    if (c->n_live == 0) {
+        c->live_pos = pos;
+        c->first_live = c->n_seg;
+    }
+    for (int32_t done = 0; done < n;) {
+        qu_rows *r = &c->rows;
+        r->ids = ids + done;
+        r->n = n - done < STEP ? n - done : STEP;
+        for (int32_t i = 0; i < r->n; i++) {
+            int64_t live = c->n_live++;
+            int32_t s = c->first_live + (int32_t)(live / QU_PAGE_TOKENS);
+            if (s == c->n_seg) {
+                st = add_segment(c, 0, QU_PAGE_TOKENS, c->live_pos + live, err);
+                if (st != QU_OK) {
+                    c->n_live--;
+                    goto out;
+                }
+                c->seg[s].live = true;
+            }
+            r->own[i] = s;
+            r->at[i] = c->seg[s].n++;
+        }
+        done += r->n;
+        int32_t wanted = n - n_logits, from = done - r->n > wanted ? done - r->n : wanted;
+        int32_t want = logits && done > from ? done - from : 0; /* a suffix of this block's rows */
+        float *out = want ? logits + (int64_t)(from - wanted) * c->m->vocab : NULL;
+        QU_TRY_OUT(qu_forward(c, false, NULL, 0, want, out, err));
+    }
+    return QU_OK;
+out:
+    qu_context_rewind(c, before);
+    return st;
+}
+
+void qu_context_rewind(qu_context *c, int64_t n)
+{
+    if (n < 0) n = 0;
+    while (c->n_live > n) {
+        qu_segment *s = &c->seg[c->n_seg - 1];
+        int64_t surplus = c->n_live - n;
+        int32_t take = surplus < s->n ? (int32_t)surplus : s->n;
+        s->n -= take;
+        c->n_live -= take;
+        if (s->n == 0) {
+            free_segment(c, s);
+            c->n_seg--;
+        }
+    }
+}
+
+void qu_context_cut(qu_context *c, int32_t first)
+{
+    qu_context_rewind(c, 0);
+    while (c->n_seg > first && c->n_seg > 0) free_segment(c, &c->seg[--c->n_seg]);
+    c->first_live = c->n_seg;
+}
+
+void qu_context_drop(qu_context *c, int32_t first, int32_t n)
+{
+    if (first < 0 || n <= 0 || first + n > c->first_live) return;
+    for (int32_t i = first; i < first + n; i++) free_segment(c, &c->seg[i]);
+    memmove(c->seg + first, c->seg + first + n, (size_t)(c->n_seg - first - n) * sizeof *c->seg);
+    c->n_seg -= n;
+    c->first_live -= n;
+}
+
+void qu_context_move(qu_context *c, int32_t segment, int64_t pos)
+{
+    qu_segment *s = &c->seg[segment];
+    if (!s->source.get || s->pos == pos) return;
+    s->pos = pos;
+    memset(s->ready, 0, (size_t)c->m->n_layers * (size_t)c->m->n_kv_heads);
+    qu_rope_angles(c->m->rope, pos, s->n_pad, s->n_pad, s->cos, s->sin);
+}
+
+void qu_context_select(qu_context *c, const qu_select_hook *hook)
+{
+    c->hook = hook ? *hook : (qu_select_hook){NULL, NULL};
+}
+
+int32_t qu_context_segments(const qu_context *c) { return c->n_seg; }
+int64_t qu_context_live(const qu_context *c) { return c->n_live; }
+qu_context_stats qu_context_stats_get(const qu_context *c) { return c->stats; }
+
+qu_status qu_scratch_floats(float **p, int64_t *cap, int64_t need, qu_err *err)
+{
+    if (*cap >= need) return QU_OK;
+    free(*p);
+    *cap = 0;
+    *p = aligned_alloc(64, (size_t)((need * 4 + 63) / 64 * 64));
+    if (!*p) return qu_fail_nomem(err, need * 4);
+    *cap = need;
+    return QU_OK;
+}

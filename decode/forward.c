@@ -1,0 +1,253 @@
+/* The forward pass of both phases over the rows that context.c has laid out.
+ *
+ *   embed -> per layer: norm -> q k v -> [pages: round to codec, hand out] -> place keys -> attention
+ *            -> output product -> add -> norm -> gate up -> silu -> down -> add -> norm -> logits
+ *
+ * The phases differ in the linear kernel and in where keys go: document rows become whole pages, rounded to
+ * the codec; live rows are appended to their segment one by one.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "decode/context_int.h"
+#include "kernels/codec.h"
+#include "kernels/rows.h"
+
+static qu_status grow(float **p, int64_t rows, int64_t width, qu_err *err)
+{
+    free(*p);
+    size_t bytes = (size_t)((rows * width * 4 + 63) / 64 * 64);
+    *p = aligned_alloc(64, bytes);
+    return *p ? QU_OK : qu_fail_nomem(err, (long long)bytes);
+}
+
+static qu_status prepare(qu_context *c, bool document, qu_err *err)
+{
+    const qu_model *m = c->m;
+    qu_scratch *s = &c->s;
+    int64_t q = (int64_t)m->n_heads * m->head_size, kv = (int64_t)m->n_kv_heads * m->head_size;
+    if (s->rows < c->rows.n) {
+        int64_t n = document ? QU_PAGE_TOKENS * 4 : 64;
+        s->rows = 0;
+        QU_TRY(grow(&s->x, n, m->width, err));
+        QU_TRY(grow(&s->h, n, m->width, err));
+        QU_TRY(grow(&s->q, n, q, err));
+        QU_TRY(grow(&s->k, n, kv, err));
+        QU_TRY(grow(&s->v, n, kv, err));
+        QU_TRY(grow(&s->att, n, q, err));
+        QU_TRY(grow(&s->gate, n, m->ffn, err));
+        QU_TRY(grow(&s->up, n, m->ffn, err));
+        s->rows = (int32_t)n;
+    }
+    int64_t each = qu_attention_worker_floats(m);
+    return qu_scratch_floats(&s->worker, &s->worker_cap, each * qu_pool_threads(c->pool), err);
+}
+
+static qu_status linear(qu_context *c, bool document, const qu_linear_job *jobs, int n_jobs,
+                        const float *x, int64_t ldx, qu_err *err)
+{
+    if (document)
+        return qu_linear_document(c->pool, &c->linear, jobs, n_jobs, x, ldx, c->rows.n, err);
+    qu_linear_question(c->pool, jobs, n_jobs, x, ldx, c->rows.n);
+    return QU_OK;
+}
+
+/* --- small per-row work, in parallel --- */
+
+typedef struct row_run {
+    qu_context *c;
+    const float *w;
+} row_run;
+
+static void norm_row(void *ctx, int64_t t, int worker)
+{
+    (void)worker;
+    row_run *r = ctx;
+    const qu_model *m = r->c->m;
+    qu_rows_rmsnorm(r->c->s.h + t * m->width, r->c->s.x + t * m->width, r->w, m->width, m->eps);
+}
+
+static void swiglu_row(void *ctx, int64_t t, int worker)
+{
+    (void)worker;
+    row_run *r = ctx;
+    const qu_model *m = r->c->m;
+    qu_rows_swiglu(r->c->s.gate + t * m->ffn, r->c->s.up + t * m->ffn, m->ffn);
+}
+
+static void add_row(void *ctx, int64_t t, int worker)
+{
+    (void)worker;
+    row_run *r = ctx;
+    const qu_model *m = r->c->m;
+    qu_rows_add(r->c->s.x + t * m->width, r->c->s.h + t * m->width, m->width);
+}
+
+/* Rotate a row's queries and scale them by 1/sqrt(D), so that attention is plain dot products. */
+static void query_row(void *ctx, int64_t t, int worker)
+{
+    (void)worker;
+    row_run *r = ctx;
+    qu_context *c = r->c;
+    const qu_model *m = c->m;
+    const qu_segment *s = &c->seg[c->rows.own[t]];
+    float *q = c->s.q + t * m->n_heads * m->head_size, scale = 1 / sqrtf((float)m->head_size);
+    for (int32_t h = 0; h < m->n_heads; h++, q += m->head_size) {
+        qu_rope_vector(q, m->rope, s->cos, s->sin, s->n_pad, c->rows.at[t]);
+        for (int32_t i = 0; i < m->head_size; i++) q[i] *= scale;
+    }
+}
+
+/* Run body over the rows: in the caller for a few, since waking the pool costs more. */
+static void each_row(qu_context *c, void (*body)(void *, int64_t, int), const float *w)
+{
+    row_run r = {c, w};
+    qu_pool_run(c->rows.n >= 8 ? c->pool : NULL, c->rows.n, body, &r);
+}
+
+/* --- keys and values --- */
+
+/* Live rows: rotate each key into its column and copy its value. */
+static void place_live(qu_context *c, int32_t layer)
+{
+    const qu_model *m = c->m;
+    int32_t d = m->head_size, dp = qu_attend_pad(d), g_n = m->n_kv_heads;
+    for (int32_t t = 0; t < c->rows.n; t++) {
+        qu_segment *s = &c->seg[c->rows.own[t]];
+        int32_t at = c->rows.at[t];
+        for (int32_t g = 0; g < g_n; g++) {
+            float *k = c->s.k + ((int64_t)t * g_n + g) * d;
+            const float *v = c->s.v + ((int64_t)t * g_n + g) * d;
+            float *kt = s->kv[layer] + g * qu_segment_head_floats(m, s->n_pad);
+            float *to = kt + qu_segment_kt_floats(m, s->n_pad) + (int64_t)at * dp;
+            qu_rope_vector(k, m->rope, s->cos, s->sin, s->n_pad, at);
+            for (int32_t i = 0; i < d; i++) kt[(int64_t)i * s->n_pad + at] = k[i];
+            memcpy(to, v, (size_t)d * sizeof *v);
+        }
+    }
+}
+
+/* Pages: encode each (page, KV head), decode what was encoded, rotate it into place. */
+typedef struct page_run {
+    qu_context *c;
+    int32_t layer, first, n_pages;
+    int64_t stride;           /* bytes between encoded slices */
+    int32_t row0[QU_PAGE_TOKENS * 4];
+} page_run;
+
+static void place_page(void *ctx, int64_t item, int worker)
+{
+    page_run *r = ctx;
+    qu_context *c = r->c;
+    const qu_model *m = c->m;
+    int32_t d = m->head_size, g_n = m->n_kv_heads, g = (int32_t)(item % g_n), p = (int32_t)(item / g_n);
+    qu_segment *s = &c->seg[r->first + p];
+    int64_t ld = (int64_t)g_n * d;
+    const float *k = c->s.k + r->row0[p] * ld + (int64_t)g * d;
+    const float *v = c->s.v + r->row0[p] * ld + (int64_t)g * d;
+    void *slice = (char *)c->s.slices + item * r->stride;
+    float *decoded = c->s.worker + worker * qu_attention_worker_floats(m);
+    float *kt = s->kv[r->layer] + g * qu_segment_head_floats(m, s->n_pad);
+    qu_codec_encode(slice, c->codec, k, ld, v, ld, s->n, d);
+    qu_codec_decode(decoded, kt + qu_segment_kt_floats(m, s->n_pad), qu_attend_pad(d), c->codec, slice,
+                    s->n, d);
+    qu_rope_page(kt, s->n_pad, decoded, s->n, d, m->rope, s->cos, s->sin, s->n_pad);
+    s->ready[r->layer * g_n + g] = 1;
+}
+
+static qu_status place_pages(qu_context *c, int32_t layer, const qu_page_sink *sink, int32_t page_zero,
+                             qu_err *err)
+{
+    const qu_model *m = c->m;
+    int32_t g_n = m->n_kv_heads;
+    page_run r = {.c = c, .layer = layer, .first = c->rows.own[0]};
+    for (int32_t t = 0; t < c->rows.n; t++)
+        if (c->rows.at[t] == 0) r.row0[r.n_pages++] = t;
+    r.stride = (qu_codec_bytes(c->codec, QU_PAGE_TOKENS, m->head_size) + 63) / 64 * 64;
+    int64_t need = r.stride * g_n * r.n_pages;
+    if (c->s.slices_cap < need) {
+        free(c->s.slices);
+        c->s.slices = aligned_alloc(64, (size_t)need);
+        c->s.slices_cap = c->s.slices ? need : 0;
+        if (!c->s.slices) return qu_fail_nomem(err, need);
+    }
+    qu_pool_run(c->pool, (int64_t)r.n_pages * g_n, place_page, &r);
+    for (int32_t p = 0; sink && p < r.n_pages; p++)
+        for (int32_t g = 0; g < g_n; g++)
+            QU_TRY(sink->put(sink->ctx, r.first + p - page_zero, layer, g,
+                             (char *)c->s.slices + (p * g_n + g) * r.stride,
+                             (size_t)qu_codec_bytes(c->codec, c->seg[r.first + p].n, m->head_size), err));
+    return QU_OK;
+}
+
+static qu_status key_values(qu_context *c, int32_t layer, bool document, const qu_page_sink *sink,
+                            int32_t page_zero, qu_err *err)
+{
+    for (int32_t s = c->rows.own[0]; s <= c->rows.own[c->rows.n - 1]; s++)
+        QU_TRY(qu_segment_block(c, &c->seg[s], layer, err));
+    if (document) return place_pages(c, layer, sink, page_zero, err);
+    place_live(c, layer);
+    return QU_OK;
+}
+
+/* --- the pass --- */
+
+static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_page_sink *sink,
+                            int32_t page_zero, qu_err *err)
+{
+    const qu_model *m = c->m;
+    const qu_layer *l = &m->layers[i];
+    qu_scratch *s = &c->s;
+    int32_t q = m->n_heads * m->head_size, kv = m->n_kv_heads * m->head_size;
+    each_row(c, norm_row, l->attn_norm);
+    qu_linear_job qkv[] = {{&l->wq, l->bq, s->q, q}, {&l->wk, l->bk, s->k, kv}, {&l->wv, l->bv, s->v, kv}};
+    QU_TRY(linear(c, document, qkv, 3, s->h, m->width, err));
+    QU_TRY(key_values(c, i, document, sink, page_zero, err));
+    if (document && i == m->n_layers - 1) return QU_OK; /* nobody reads a page's last hidden state */
+    each_row(c, query_row, NULL);
+    QU_TRY(qu_attention(c, i, !document, err));
+    qu_linear_job out = {&l->wo, NULL, s->h, m->width};
+    QU_TRY(linear(c, document, &out, 1, s->att, q, err));
+    each_row(c, add_row, NULL);
+    each_row(c, norm_row, l->ffn_norm);
+    qu_linear_job up[] = {{&l->gate, NULL, s->gate, m->ffn}, {&l->up, NULL, s->up, m->ffn}};
+    QU_TRY(linear(c, document, up, 2, s->h, m->width, err));
+    each_row(c, swiglu_row, NULL);
+    qu_linear_job down = {&l->down, NULL, s->h, m->width};
+    QU_TRY(linear(c, document, &down, 1, s->gate, m->ffn, err));
+    each_row(c, add_row, NULL);
+    return QU_OK;
+}
+
+static qu_status finish(qu_context *c, int32_t n_logits, float *logits, qu_err *err)
+{
+    const qu_model *m = c->m;
+    int64_t from = c->rows.n - n_logits;
+    for (int64_t t = from; t < c->rows.n; t++) {
+        row_run r = {c, m->output_norm};
+        norm_row(&r, t, 0);
+    }
+    qu_linear_job job = {&m->output, NULL, logits, m->vocab};
+    qu_linear_question(c->pool, &job, 1, c->s.h + from * m->width, m->width, n_logits);
+    for (int64_t i = 0; i < (int64_t)n_logits * m->vocab; i++)
+        if (!isfinite(logits[i]))
+            return qu_fail(err, QU_ERR_CORRUPT, "model '%s' computed a logit that is not a number",
+                           qu_gguf_path(m->gguf));
+    return QU_OK;
+}
+
+qu_status qu_forward(qu_context *c, bool document, const qu_page_sink *sink, int32_t page_zero,
+                     int32_t n_logits, float *logits, qu_err *err)
+{
+    const qu_model *m = c->m;
+    QU_TRY(prepare(c, document, err));
+    int64_t row_bytes = qu_type_bytes(m->embedding.type, m->width);
+    for (int32_t t = 0; t < c->rows.n; t++)
+        qu_dequant_ref(c->s.x + (int64_t)t * m->width,
+                       (const char *)m->embedding.data + c->rows.ids[t] * row_bytes, m->embedding.type,
+                       m->width);
+    for (int32_t i = 0; i < m->n_layers; i++)
+        QU_TRY(layer_pass(c, i, document, sink, page_zero, err));
+    return n_logits > 0 ? finish(c, n_logits, logits, err) : QU_OK;
+}
