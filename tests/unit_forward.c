@@ -1,0 +1,286 @@
+/* The engine against the oracle and against itself: golden ids, logits, and the numerics rule. */
+#include "tests/testing.h"
+
+#include <jansson.h>
+
+#include "base/pool.h"
+#include "decode/context.h"
+#include "kernels/codec.h"
+#include "kernels/isa.h"
+#include "tests/ref_forward.h"
+
+enum { MAX_TOKENS = 600 };
+
+static int argmax(const float *x, int n)
+{
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (x[i] > x[best]) best = i;
+    return best;
+}
+
+static int read_ids(json_t *list, int32_t *ids)
+{
+    int n = (int)json_array_size(list);
+    assert_true(n <= MAX_TOKENS);
+    for (int i = 0; i < n; i++) ids[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
+    return n;
+}
+
+static void golden_greedy_ids(void **state)
+{
+    (void)state;
+    TEST_NEEDS(model_path, "stories260K/stories260K-f32.gguf");
+    TEST_NEEDS(golden_path, "stories260K/golden_greedy200.json");
+    json_t *golden = json_load_file(golden_path, 0, NULL);
+    int32_t want[MAX_TOKENS], prompt[MAX_TOKENS];
+    int n_prompt = read_ids(json_object_get(golden, "prompt_ids"), prompt);
+    int n = read_ids(json_object_get(golden, "greedy_ids"), want);
+    assert_int_equal(n, 200);
+    for (qu_isa isa = 0; isa < QU_ISA_COUNT; isa++) {
+        qu_isa before = qu_isa_current();
+        if (!qu_isa_force(isa)) continue;
+        qu_model *m;
+        qu_context *c;
+        TEST_OK(qu_model_open(&m, model_path, err));
+        TEST_OK(qu_context_create(&c, m, NULL, QU_CODEC_F32, err));
+        float *logits = malloc((size_t)m->vocab * sizeof *logits);
+        TEST_OK(qu_context_step(c, prompt, n_prompt, 0, 1, logits, err));
+        for (int i = 0; i < n; i++) {
+            int32_t id = argmax(logits, m->vocab);
+            assert_int_equal(id, want[i]);
+            TEST_OK(qu_context_step(c, &id, 1, n_prompt + i, 1, logits, err));
+        }
+        free(logits);
+        qu_context_free(c);
+        qu_model_close(m);
+        qu_isa_force(before);
+    }
+    json_decref(golden);
+}
+
+/* Every record of the golden file: all logits of a prompt, the f32 file tightly, the quantised ones within
+ * the tolerance that dequantised weights with float activations leave. */
+static void golden_prompt_logits(void **state)
+{
+    (void)state;
+    TEST_NEEDS(golden_path, "stories260K/golden_prompt_logits.json");
+    json_t *golden = json_load_file(golden_path, 0, NULL), *record;
+    size_t i;
+    json_array_foreach(golden, i, record) {
+        char name[128];
+        snprintf(name, sizeof name, "stories260K/%s", json_string_value(json_object_get(record, "file")));
+        const char *path = test_data(name);
+        assert_non_null(path);
+        int32_t ids[MAX_TOKENS];
+        int n = read_ids(json_object_get(record, "prompt_ids"), ids);
+        json_t *want = json_object_get(record, "last_logits");
+        if (!want) want = json_object_get(record, "logits");
+        assert_non_null(want);
+        qu_model *m;
+        qu_context *c;
+        TEST_OK(qu_model_open(&m, path, err));
+        TEST_OK(qu_context_create(&c, m, NULL, QU_CODEC_F32, err));
+        float *logits = malloc((size_t)m->vocab * sizeof *logits), *right = malloc((size_t)m->vocab * 4);
+        for (int32_t v = 0; v < m->vocab; v++)
+            right[v] = (float)json_number_value(json_array_get(want, (size_t)v));
+        TEST_OK(qu_context_step(c, ids, n, 0, 1, logits, err));
+        double e = test_spread_error(logits, right, m->vocab);
+        print_message("%s: worst logit error %.2g of the spread\n", name, e);
+        assert_true(e < 1e-4);
+        free(logits);
+        free(right);
+        qu_context_free(c);
+        qu_model_close(m);
+    }
+    json_decref(golden);
+}
+
+static const char *models[] = {"stories260K/stories260K-f32.gguf", "stories260K/stories260K-q8_0.gguf",
+                               "stories260K/stories260K-q4_0.gguf"};
+
+/* Document-phase pages and question tokens against the oracle, positions with and without a gap. */
+static void pages_agree_with_the_oracle(void **state)
+{
+    (void)state;
+    uint64_t seed = 7;
+    for (int i = 0; i < 3; i++) {
+        TEST_NEEDS(path, models[i]);
+        ref_model *ref = ref_open(path);
+        assert_non_null(ref);
+        qu_model *m;
+        qu_pool *pool;
+        TEST_OK(qu_model_open(&m, path, err));
+        TEST_OK(qu_pool_create(&pool, 2, err));
+        float *logits = malloc((size_t)m->vocab * sizeof *logits), *right = malloc((size_t)m->vocab * 4);
+        for (int gap = 0; gap < 2; gap++) {
+            int32_t ids[MAX_TOKENS], pos[MAX_TOKENS], n = 0, at = 0;
+            qu_page_tokens pages[6];
+            for (int p = 0; p < 6; p++) {
+                int32_t len = (int32_t)(test_random(&seed) % 60) + 1;
+                pages[p] = (qu_page_tokens){ids + n, len, at};
+                for (int32_t t = 0; t < len; t++) {
+                    pos[n] = at++;
+                    ids[n++] = (int32_t)(test_random(&seed) % 512);
+                }
+                if (gap && p == 2) at += 40;
+            }
+            int32_t n_question = 13, from = n;
+            for (int t = 0; t < n_question; t++) {
+                pos[n] = at + t;
+                ids[n++] = (int32_t)(test_random(&seed) % 512);
+            }
+            qu_context *c;
+            TEST_OK(qu_context_create(&c, m, pool, QU_CODEC_F32, err));
+            TEST_OK(qu_context_prefill(c, pages, 6, NULL, err));
+            TEST_OK(qu_context_step(c, ids + from, n_question, at, 1, logits, err));
+            assert_int_equal(ref_forward(ref, ids, pos, n, NULL, right), 0);
+            double e = test_spread_error(logits, right, m->vocab);
+            print_message("%s gap %d: %.2g of the spread\n", models[i], gap, e);
+            assert_true(e < 1e-4);
+            qu_context_free(c);
+        }
+        free(logits);
+        free(right);
+        qu_pool_free(pool);
+        qu_model_close(m);
+        ref_free(ref);
+    }
+}
+
+/* --- the numerics rule: kv equals a cold prefill bit for bit --- */
+
+typedef struct memory {
+    void *slice[64][8][8];
+    size_t bytes[64][8][8];
+} memory;
+
+typedef struct memory_page {
+    memory *mem;
+    int32_t page;
+} memory_page;
+
+static qu_status keep(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data, size_t n,
+                      qu_err *err)
+{
+    (void)err;
+    memory *mem = ctx;
+    free(mem->slice[page][layer][g]);
+    mem->slice[page][layer][g] = malloc(n);
+    memcpy(mem->slice[page][layer][g], data, n);
+    mem->bytes[page][layer][g] = n;
+    return QU_OK;
+}
+
+static qu_status give(void *ctx, int32_t layer, int32_t g, const void **data, size_t *n, qu_err *err)
+{
+    (void)err;
+    memory_page *p = ctx;
+    *data = p->mem->slice[p->page][layer][g];
+    *n = p->mem->bytes[p->page][layer][g];
+    return QU_OK;
+}
+
+static void kv_equals_a_cold_prefill(void **state)
+{
+    (void)state;
+    uint64_t seed = 99;
+    qu_pool *pools[2];
+    TEST_OK(qu_pool_create(&pools[0], 1, err));
+    TEST_OK(qu_pool_create(&pools[1], 2, err));
+    int32_t runs = 0;
+    static memory mem;
+    for (int i = 0; i < 3; i++) {
+        TEST_NEEDS(path, models[i]);
+        qu_model *m;
+        TEST_OK(qu_model_open(&m, path, err));
+        size_t bytes = (size_t)m->vocab * sizeof(float);
+        float *cold = malloc(bytes), *warm = malloc(bytes);
+        for (int run = 0; run < 72; run++, runs++) {
+            int codec = run % 3, threads = run / 3 % 2;
+            int32_t ids[MAX_TOKENS], n = 0, n_pages = 2 + (int32_t)(test_random(&seed) % 5);
+            qu_page_tokens pages[8];
+            for (int p = 0; p < n_pages; p++) {
+                int32_t len = (int32_t)(test_random(&seed) % (p ? 80 : 5)) + 1;
+                pages[p] = (qu_page_tokens){ids + n, len, n};
+                for (int32_t t = 0; t < len; t++) ids[n++] = (int32_t)(test_random(&seed) % 512);
+            }
+            int32_t q = 1 + (int32_t)(test_random(&seed) % 30);
+            for (int t = 0; t < q; t++) ids[n + t] = (int32_t)(test_random(&seed) % 512);
+            qu_context *a, *b, *w;
+            /* the writer sees the pages in calls of its own grouping and with its own thread count */
+            TEST_OK(qu_context_create(&w, m, pools[!threads], codec, err));
+            qu_page_sink sink = {keep, &mem};
+            int32_t first = 1 + (int32_t)(test_random(&seed) % (uint64_t)(n_pages - 1));
+            TEST_OK(qu_context_prefill(w, pages, n_pages, &sink, err));
+            TEST_OK(qu_context_create(&a, m, pools[threads], codec, err));
+            TEST_OK(qu_context_prefill(a, pages, first, NULL, err));
+            TEST_OK(qu_context_prefill(a, pages + first, n_pages - first, NULL, err));
+            TEST_OK(qu_context_step(a, ids + n, q, n, 1, cold, err));
+            TEST_OK(qu_context_create(&b, m, pools[threads], codec, err));
+            memory_page from[8];
+            for (int p = 0; p < n_pages; p++) {
+                from[p] = (memory_page){&mem, p};
+                qu_page_source source = {give, &from[p]};
+                TEST_OK(qu_context_attach(b, pages[p].n, pages[p].pos, &source, err));
+            }
+            /* the question in two steps, grouped differently */
+            int32_t head = (int32_t)(test_random(&seed) % (uint64_t)q);
+            if (head > 0) TEST_OK(qu_context_step(b, ids + n, head, n, 0, NULL, err));
+            TEST_OK(qu_context_step(b, ids + n + head, q - head, n + head, 1, warm, err));
+            if (memcmp(cold, warm, bytes) != 0)
+                fail_msg("run %d, codec %s: %g of the spread apart", run, qu_codec_name(codec),
+                         test_spread_error(cold, warm, m->vocab));
+            qu_context_free(a);
+            qu_context_free(b);
+            qu_context_free(w);
+        }
+        free(cold);
+        free(warm);
+        qu_model_close(m);
+    }
+    print_message("%d documents and questions, bit for bit\n", runs);
+    qu_pool_free(pools[0]);
+    qu_pool_free(pools[1]);
+}
+
+/* Rewinding leaves no trace: the next tokens give the same bits as if the forgotten ones never were. */
+static void rewind_leaves_no_trace(void **state)
+{
+    (void)state;
+    TEST_NEEDS(path, models[1]);
+    qu_model *m;
+    qu_context *a, *b;
+    TEST_OK(qu_model_open(&m, path, err));
+    TEST_OK(qu_context_create(&a, m, NULL, QU_CODEC_F16, err));
+    TEST_OK(qu_context_create(&b, m, NULL, QU_CODEC_F16, err));
+    size_t bytes = (size_t)m->vocab * sizeof(float);
+    float *x = malloc(bytes), *y = malloc(bytes);
+    int32_t ids[400];
+    uint64_t seed = 3;
+    for (int i = 0; i < 400; i++) ids[i] = (int32_t)(test_random(&seed) % 512);
+    TEST_OK(qu_context_step(a, ids, 120, 0, 1, x, err));
+    TEST_OK(qu_context_step(a, ids + 200, 40, 120, 1, x, err)); /* across a segment's end */
+    qu_context_rewind(a, 120);
+    assert_int_equal(qu_context_live(a), 120);
+    TEST_OK(qu_context_step(a, ids + 120, 30, 120, 1, x, err));
+    TEST_OK(qu_context_step(b, ids, 150, 0, 1, y, err));
+    assert_memory_equal(x, y, bytes);
+    free(x);
+    free(y);
+    qu_context_free(a);
+    qu_context_free(b);
+    qu_model_close(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(golden_greedy_ids),
+        cmocka_unit_test(golden_prompt_logits),
+        cmocka_unit_test(pages_agree_with_the_oracle),
+        cmocka_unit_test(kv_equals_a_cold_prefill),
+        cmocka_unit_test(rewind_leaves_no_trace),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
