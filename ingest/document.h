@@ -14,9 +14,8 @@
  *   raw bytes --gunzip--> bytes --decode--> UTF-8 --format--> text, cuts, headings, title
  *                                  '-------- source runs ------'
  *
- * Input is hostile: time is linear in the input, and memory stays below about eight times the larger of
- * input and text, within the limits. All functions may run in several threads at once, each on its own
- * document.
+ * Input is hostile: time is linear in the input, and memory is a small multiple of it, within the limits.
+ * All functions may run in several threads at once, each on its own document.
  */
 #ifndef QU_INGEST_DOCUMENT_H
 #define QU_INGEST_DOCUMENT_H
@@ -37,8 +36,8 @@ typedef enum qu_cut_rank {
     QU_CUT_WORD = 4,      /* a wrapped line of prose, or forced where nothing better is within 2 KiB */
 } qu_cut_rank;
 
-/* Text byte offset at which a new piece may begin: always the first byte of a character, and of a
- * non-space where the text offers one. */
+/* Text byte offset at which a new piece may begin: the first byte of a character, never a line break; a
+ * paragraph or line begins with its indentation. */
 typedef struct qu_cut {
     int64_t at;
     int8_t rank; /* qu_cut_rank */
@@ -74,7 +73,7 @@ typedef struct qu_document {
     char *title;              /* one trimmed line of at most 200 bytes; "" if none was found */
     qu_cut *cuts;             /* strictly increasing, 0 < at < text_bytes, at least 16 bytes apart */
     int64_t n_cuts;
-    qu_heading *headings;     /* Markdown and HTML, in order */
+    qu_heading *headings;     /* Markdown and HTML, in order; at most 2^20 */
     int64_t n_headings;
     qu_source_run *runs;      /* n_runs is 0 when has_source is false */
     int64_t n_runs;

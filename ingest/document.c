@@ -1,0 +1,263 @@
+#include "ingest/document.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/os.h"
+#include "ingest/builder.h"
+#include "ingest/charset.h"
+#include "ingest/gunzip.h"
+
+enum {
+    MAX_TITLE_BYTES = 200,
+    MAX_TITLE_LINE = 100,  /* a first line up to this long may be the title */
+    MIN_RUNS = 1 << 16,    /* runs that are always kept; beyond it one for each 8 raw bytes */
+    SNIFF_HTML = 4096,
+};
+
+qu_document_limits qu_document_default_limits(void)
+{
+    return (qu_document_limits){.max_raw_bytes = 256 << 20,
+                                .max_inflated_bytes = 512 << 20,
+                                .max_inflate_ratio = 200,
+                                .free_inflated_bytes = 16 << 20};
+}
+
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
+
+/* Does name (".gz" at its end not counted) end in one of the endings? */
+static bool has_ending(const char *name, const char *const *endings)
+{
+    size_t n = name ? strlen(name) : 0;
+    if (n > 3 && strcasecmp(name + n - 3, ".gz") == 0) n -= 3;
+    for (; *endings; endings++) {
+        size_t m = strlen(*endings);
+        if (n > m && strncasecmp(name + n - m, *endings, m) == 0) return true;
+    }
+    return false;
+}
+
+/* Does the content begin like an HTML page, declarations and comments aside? */
+static bool sniff_html(const char *s, int64_t n)
+{
+    int64_t i = 0;
+    if (n > SNIFF_HTML) n = SNIFF_HTML;
+    if (n >= 3 && memcmp(s, "\xEF\xBB\xBF", 3) == 0) i = 3;
+    for (;;) {
+        while (i < n && (is_space(s[i]) || s[i] == '\r')) i++;
+        bool comment = n - i > 4 && memcmp(s + i, "<!--", 4) == 0;
+        if (!comment && !(n - i > 5 && memcmp(s + i, "<?xml", 5) == 0)) break;
+        const char *end = comment ? "-->" : "?>";
+        const char *p = memmem(s + i, (size_t)(n - i), end, strlen(end));
+        if (!p) return false;
+        i = p - s + (int64_t)strlen(end);
+    }
+    return (n - i > 14 && strncasecmp(s + i, "<!doctype html", 14) == 0) ||
+           (n - i > 6 && strncasecmp(s + i, "<html", 5) == 0 && strchr("> \t\r\n", s[i + 5]));
+}
+
+static bool is_blank(const char *s, int64_t n)
+{
+    int64_t i = 0;
+    while (i < n && is_space(s[i])) i++;
+    return i == n;
+}
+
+/* One line: blanks folded, trimmed, cut between characters. */
+static qu_status set_title(qu_document *doc, const char *p, int64_t n, qu_err *err)
+{
+    char *t = malloc(MAX_TITLE_BYTES + 1);
+    int64_t len = 0;
+    if (!t) return qu_fail_nomem(err, MAX_TITLE_BYTES + 1);
+    for (int64_t i = 0; i < n && len < MAX_TITLE_BYTES; i++) {
+        if (!is_space(p[i])) t[len++] = p[i];
+        else if (len > 0 && t[len - 1] != ' ') t[len++] = ' ';
+    }
+    if (len == MAX_TITLE_BYTES) { /* the last character may be cut: drop it if so */
+        int64_t lead = len - 1;
+        while (lead > 0 && ((unsigned char)t[lead] & 0xC0) == 0x80) lead--;
+        unsigned char c = (unsigned char)t[lead];
+        if (len - lead < (c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1)) len = lead;
+    }
+    if (len > 0 && t[len - 1] == ' ') len--;
+    t[len] = 0;
+    doc->title = t;
+    return QU_OK;
+}
+
+/* The declared title, else the first heading, else a short first line. */
+static qu_status find_title(qu_document *doc, const qu_builder *b, qu_err *err)
+{
+    const char *t = b->text.data;
+    int64_t n = (int64_t)b->text.len, i = 0;
+    if (!is_blank(b->title.data, (int64_t)b->title.len))
+        return set_title(doc, b->title.data, (int64_t)b->title.len, err);
+    for (int64_t k = 0; k < b->n_headings; k++) {
+        qu_heading h = b->headings[k];
+        if (h.text_end > h.text_start)
+            return set_title(doc, t + h.text_start, h.text_end - h.text_start, err);
+    }
+    while (i < n && is_space(t[i])) i++;
+    const char *nl = memchr(t + i, '\n', (size_t)(n - i));
+    int64_t len = nl ? nl - (t + i) : n - i;
+    return set_title(doc, t + i, len <= MAX_TITLE_LINE ? len : 0, err);
+}
+
+/* HTML out of the decoded text, which b->text and b->runs hold. A page that has text only in what is
+ * usually left out is read again with all of it. */
+static qu_status parse_html(qu_builder *b, qu_err *err)
+{
+    qu_status st = QU_OK;
+    qu_buf middle = b->text;
+    qu_runs outer = b->runs, composed = {.max = outer.max};
+    memset(&b->text, 0, sizeof b->text);
+    b->runs = (qu_runs){.max = outer.max};
+    QU_TRY_OUT(qu_html_parse(b, middle.data, (int64_t)middle.len, false, err));
+    if (is_blank(b->text.data, (int64_t)b->text.len)) {
+        qu_builder_free(b);
+        b->runs.max = outer.max;
+        QU_TRY_OUT(qu_html_parse(b, middle.data, (int64_t)middle.len, true, err));
+    }
+    qu_buf_free(&middle);
+    QU_TRY_OUT(qu_runs_compose(&composed, &b->runs, &outer, err));
+    free(b->runs.v);
+    b->runs = composed;
+    memset(&composed, 0, sizeof composed);
+out:
+    qu_buf_free(&middle);
+    free(outer.v);
+    free(composed.v);
+    return st;
+}
+
+/* Decode and parse bytes that are no gzip any more. */
+static qu_status build(qu_builder *b, qu_document *doc, const uint8_t *bytes, int64_t n,
+                       const char *name, qu_err *err)
+{
+    static const char *const html_ending[] = {".html", ".htm", ".xhtml", ".shtml", NULL};
+    static const char *const markdown_ending[] = {".md", ".markdown", ".mdown", ".mkd", NULL};
+    bool html = has_ending(name, html_ending), markdown = has_ending(name, markdown_ending);
+    const char *shown = name ? name : "input";
+    html |= !markdown && sniff_html((const char *)bytes, n);
+    b->runs.max = MIN_RUNS + n / 8;
+    QU_TRY(qu_buf_reserve(&b->text, (size_t)n, err));
+    bool markup = html || (n > 5 && memcmp(bytes, "<?xml", 5) == 0);
+    QU_TRY(qu_charset_decode(&b->text, &b->runs, doc->charset, bytes, n, markup, shown, err));
+    html |= !markdown && sniff_html(b->text.data, (int64_t)b->text.len);
+    if (html) QU_TRY(parse_html(b, err));
+    else if (markdown) QU_TRY(qu_markdown_parse(b, err));
+    else QU_TRY(qu_plain_parse(b, err));
+    snprintf(doc->format, sizeof doc->format, "%s", html ? "html" : markdown ? "markdown" : "text");
+    if (is_blank(b->text.data, (int64_t)b->text.len))
+        return qu_fail(err, QU_ERR_FORMAT, "file '%s' is empty: nothing to index", shown);
+    return qu_builder_end(b, err);
+}
+
+/* Hand the builder's arrays over to the document. */
+static void take(qu_document *doc, qu_builder *b, bool has_source)
+{
+    char *fit = realloc(b->text.data, b->text.len + 1);
+    doc->text = fit ? fit : b->text.data;
+    doc->text_bytes = (int64_t)b->text.len;
+    doc->cuts = b->cuts;
+    doc->n_cuts = b->n_cuts;
+    doc->headings = b->headings;
+    doc->n_headings = b->n_headings;
+    doc->has_source = has_source && !b->runs.full;
+    if (doc->has_source) {
+        doc->runs = b->runs.v;
+        doc->n_runs = b->runs.n;
+        b->runs.v = NULL;
+    }
+    memset(&b->text, 0, sizeof b->text);
+    b->cuts = NULL;
+    b->headings = NULL;
+}
+
+qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, const char *name,
+                            const qu_document_limits *limits, qu_err *err)
+{
+    qu_status st = QU_OK;
+    qu_builder b = {0};
+    qu_buf plain = {0};
+    qu_document_limits defaults = qu_document_default_limits();
+    const char *shown = name ? name : "input";
+    memset(doc, 0, sizeof *doc);
+    if (!limits) limits = &defaults;
+    if (n < 0 || (!bytes && n > 0) || limits->max_raw_bytes <= 0 || limits->max_inflated_bytes <= 0 ||
+        limits->max_inflate_ratio <= 0 || limits->free_inflated_bytes <= 0)
+        return qu_fail(err, QU_ERR_ARG, "cannot parse '%s': a size or limit is not positive", shown);
+    if (n > limits->max_raw_bytes)
+        return qu_fail(err, QU_ERR_LIMIT, "file '%s' is too large: %lld bytes, the limit is %lld",
+                       shown, (long long)n, (long long)limits->max_raw_bytes);
+    const uint8_t *p = bytes;
+    bool gzip = qu_gunzip_is(p, n);
+    doc->content_hash = qu_hash_bytes(n ? bytes : "", (size_t)n, 0);
+    if (gzip) {
+        QU_TRY_OUT(qu_gunzip(&plain, p, n, shown, limits, err));
+        p = (const uint8_t *)plain.data;
+        n = (int64_t)plain.len;
+    }
+    QU_TRY_OUT(build(&b, doc, n ? p : (const uint8_t *)"", n, name, err));
+    QU_TRY_OUT(find_title(doc, &b, err));
+    take(doc, &b, !gzip);
+out:
+    qu_buf_free(&plain);
+    qu_builder_free(&b);
+    if (st != QU_OK) qu_document_free(doc);
+    return st;
+}
+
+qu_status qu_document_read(qu_document *doc, const char *path, const qu_document_limits *limits,
+                           qu_err *err)
+{
+    qu_buf raw = {0};
+    qu_document_limits defaults = qu_document_default_limits();
+    memset(doc, 0, sizeof *doc);
+    if (!limits) limits = &defaults;
+    size_t max = limits->max_raw_bytes > 0 ? (size_t)limits->max_raw_bytes : 0;
+    qu_status st = qu_os_read(&raw, path, max, err);
+    if (st == QU_OK) st = qu_document_parse(doc, raw.data, (int64_t)raw.len, path, limits, err);
+    qu_buf_free(&raw);
+    return st;
+}
+
+void qu_document_free(qu_document *doc)
+{
+    free(doc->text);
+    free(doc->title);
+    free(doc->cuts);
+    free(doc->headings);
+    free(doc->runs);
+    memset(doc, 0, sizeof *doc);
+}
+
+/* Raw position of a text position: as the begin of a range the latest one, as its end the earliest. */
+static int64_t source_of(const qu_source_run *runs, int64_t n_runs, int64_t at, bool begin)
+{
+    int64_t low = 0, high = n_runs; /* begin: first run that starts behind at; else: that ends at or behind */
+    while (low < high) {
+        int64_t mid = low + (high - low) / 2;
+        const qu_source_run *r = &runs[mid];
+        if (begin ? r->text_at > at : r->text_at + r->n >= at) high = mid;
+        else low = mid + 1;
+    }
+    if (begin) {
+        if (low == 0) return runs[0].source_at;
+        const qu_source_run *r = &runs[low - 1];
+        return r->source_at + (at - r->text_at < r->n ? at - r->text_at : r->n);
+    }
+    if (low == n_runs) return runs[n_runs - 1].source_at + runs[n_runs - 1].n;
+    return runs[low].source_at + (at > runs[low].text_at ? at - runs[low].text_at : 0);
+}
+
+void qu_document_source_range(const qu_source_run *runs, int64_t n_runs, int64_t text_start,
+                              int64_t text_end, int64_t *byte_start, int64_t *byte_end)
+{
+    *byte_start = *byte_end = 0;
+    if (n_runs <= 0 || text_end <= text_start) return;
+    *byte_start = source_of(runs, n_runs, text_start, true);
+    *byte_end = source_of(runs, n_runs, text_end, false);
+}

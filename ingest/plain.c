@@ -1,0 +1,218 @@
+/* Plain text and Markdown. The text is the file's own; only cuts and headings are found here. */
+#include <string.h>
+
+#include "ingest/builder.h"
+
+enum { WRAPPED_MIN_BYTES = 40 }; /* a shorter line was not ended by a right margin */
+
+/* One line: text[at, end), then '\n' or the end of the text. */
+typedef struct line {
+    int64_t at, end, next;
+    int64_t indent; /* blanks at its begin */
+    bool blank;
+} line;
+
+/* The line at text offset at; false at the end. */
+static bool line_at(line *l, const qu_buf *text, int64_t at)
+{
+    int64_t n = (int64_t)text->len;
+    if (at >= n) return false;
+    const char *nl = memchr(text->data + at, '\n', (size_t)(n - at));
+    l->at = at;
+    l->end = nl ? nl - text->data : n;
+    l->next = nl ? l->end + 1 : n;
+    l->indent = 0;
+    while (at + l->indent < l->end && strchr(" \t", text->data[at + l->indent])) l->indent++;
+    l->blank = at + l->indent == l->end;
+    return true;
+}
+
+/* Does the line end where a sentence, clause or statement does? */
+static bool line_closed(const char *t, const line *l)
+{
+    int64_t e = l->end;
+    while (e > l->at && strchr(" \t\"')]", t[e - 1])) e--;
+    if (e == l->at) return true;
+    if (e - l->at >= 3 && memcmp(t + e - 3, "\xE3\x80\x82", 3) == 0) return true;
+    return strchr(".!?:;{}|", t[e - 1]) != NULL;
+}
+
+/* Does the line break between two lines look like a right margin's, so that prose goes on? */
+static bool soft_break(const char *t, const line *before, const line *after)
+{
+    char c = t[after->at];
+    bool goes_on = (c >= 'a' && c <= 'z') || (c & 0x80);
+    return goes_on && before->end - before->at >= WRAPPED_MIN_BYTES && !line_closed(t, before);
+}
+
+/* Mark a line inside a block of prose: a poor cut, and none where a sentence may end. */
+static qu_status mark_wrapped(qu_builder *b, const line *before, const line *l, qu_err *err)
+{
+    if (line_closed(b->text.data, before)) return QU_OK;
+    return qu_builder_mark(b, l->at, QU_CUT_WORD, false, err);
+}
+
+/* One block of lines without a blank one, from first on. It is prose when a third of its line breaks look
+ * like a margin's; else each line stands for itself. *next is the offset behind it. */
+static qu_status plain_block(qu_builder *b, const line *first, int64_t *next, qu_err *err)
+{
+    line l, before = *first;
+    int64_t breaks = 0, soft = 0;
+    for (*next = first->next; line_at(&l, &b->text, *next) && !l.blank; *next = l.next) {
+        breaks++;
+        soft += soft_break(b->text.data, &before, &l);
+        before = l;
+    }
+    int64_t end = *next;
+    QU_TRY(qu_builder_mark(b, first->at, QU_CUT_PARAGRAPH, false, err));
+    before = *first;
+    for (int64_t at = first->next; at < end && line_at(&l, &b->text, at); at = l.next) {
+        if (soft * 3 >= breaks) QU_TRY(mark_wrapped(b, &before, &l, err));
+        else QU_TRY(qu_builder_mark(b, l.at, QU_CUT_LINE, false, err));
+        before = l;
+    }
+    return QU_OK;
+}
+
+qu_status qu_plain_parse(qu_builder *b, qu_err *err)
+{
+    line l;
+    for (int64_t at = 0; line_at(&l, &b->text, at);) {
+        at = l.next;
+        if (!l.blank) QU_TRY(plain_block(b, &l, &at, err));
+    }
+    return QU_OK;
+}
+
+/* Level of an ATX heading line and its characters, 0 if it is none. */
+static int32_t atx_heading(const char *t, const line *l, int64_t *from, int64_t *to)
+{
+    int64_t p = l->at + l->indent, e = l->end;
+    int32_t level = 0;
+    while (p < e && t[p] == '#' && level < 7) p++, level++;
+    if (level == 0 || level > 6 || l->indent > 3 || (p < e && !strchr(" \t", t[p]))) return 0;
+    while (p < e && strchr(" \t", t[p])) p++;
+    while (e > p && strchr(" \t", t[e - 1])) e--;
+    int64_t bare = e; /* a closing row of '#' is no part of it */
+    while (bare > p && t[bare - 1] == '#') bare--;
+    if (bare == p || strchr(" \t", t[bare - 1])) e = bare;
+    while (e > p && strchr(" \t", t[e - 1])) e--;
+    *from = p;
+    *to = e;
+    return level;
+}
+
+/* Level that an underline gives to the line above it: "===" 1, "---" 2, else 0. */
+static int32_t underline(const char *t, const line *l)
+{
+    int64_t p = l->at + l->indent, e = l->end;
+    while (e > p && strchr(" \t", t[e - 1])) e--;
+    if (l->indent > 3 || p == e || (t[p] != '=' && t[p] != '-')) return 0;
+    for (int64_t i = p; i < e; i++)
+        if (t[i] != t[p]) return 0;
+    return t[p] == '=' ? 1 : e - p >= 2 ? 2 : 0;
+}
+
+/* Length of the fence that a line opens or closes, 0 if it is none. *mark is its character. */
+static int64_t fence(const char *t, const line *l, char *mark)
+{
+    int64_t p = l->at + l->indent, n = 0;
+    if (l->blank || (t[p] != '`' && t[p] != '~')) return 0;
+    while (p + n < l->end && t[p + n] == t[p]) n++;
+    *mark = t[p];
+    return n >= 3 ? n : 0;
+}
+
+/* List item, table row or quotation: a line that stands for itself. */
+static bool own_line(const char *t, const line *l)
+{
+    const char *p = t + l->at + l->indent;
+    int64_t n = l->end - l->at - l->indent, i = 0;
+    if (n == 0) return false;
+    if (*p == '|' || *p == '>') return true;
+    if (strchr("-*+", *p)) return n > 1 && strchr(" \t", p[1]);
+    while (i < n && i < 9 && p[i] >= '0' && p[i] <= '9') i++;
+    return i > 0 && i + 1 < n && strchr(".)", p[i]) && p[i + 1] == ' ';
+}
+
+/* Front matter: from a first line "---" to the next such line. Returns the offset behind it, else 0. */
+static int64_t skip_front_matter(const qu_buf *text)
+{
+    line l;
+    if (!line_at(&l, text, 0) || l.end - l.at != 3 || memcmp(text->data, "---", 3) != 0) return 0;
+    for (int64_t at = l.next; line_at(&l, text, at) && at < (1 << 16); at = l.next)
+        if (l.end - l.at == 3 && memcmp(text->data + l.at, "---", 3) == 0) return l.next;
+    return 0;
+}
+
+/* A fenced block that opens at l; *next is the offset behind it. */
+static qu_status fenced(qu_builder *b, const line *open, int64_t n_open, char mark, int64_t *next,
+                        qu_err *err)
+{
+    line l;
+    char c = 0;
+    QU_TRY(qu_builder_mark(b, open->at, QU_CUT_PARAGRAPH, true, err));
+    for (*next = open->next; line_at(&l, &b->text, *next);) {
+        *next = l.next;
+        if (!l.blank) QU_TRY(qu_builder_mark(b, l.at, QU_CUT_LINE, true, err));
+        if (fence(b->text.data, &l, &c) >= n_open && c == mark) break;
+    }
+    return QU_OK;
+}
+
+/* Mark and record the line as a heading if it is one. *next is the offset behind it. */
+static qu_status heading(qu_builder *b, const line *l, bool paragraph_goes_on, int64_t *next,
+                         bool *found, qu_err *err)
+{
+    line under;
+    const char *t = b->text.data;
+    int64_t from = l->at + l->indent, to = l->end;
+    int32_t level = atx_heading(t, l, &from, &to);
+    *found = false;
+    if (!level && !paragraph_goes_on && !own_line(t, l) && line_at(&under, &b->text, l->next)) {
+        level = underline(t, &under);
+        if (level) *next = under.next;
+        while (to > from && strchr(" \t", t[to - 1])) to--;
+    }
+    if (!level) return QU_OK;
+    *found = true;
+    QU_TRY(qu_builder_mark(b, l->at, QU_CUT_HEADING, true, err));
+    return qu_builder_heading(b, (qu_heading){l->at, level, from, to}, err);
+}
+
+qu_status qu_markdown_parse(qu_builder *b, qu_err *err)
+{
+    line l, before = {.blank = true};
+    const char *t = b->text.data;
+    int64_t n_fence;
+    char c = 0;
+    bool found, goes_on = false; /* inside a paragraph of prose */
+    int64_t at = skip_front_matter(&b->text);
+    if (at) QU_TRY(qu_builder_mark(b, 0, QU_CUT_PARAGRAPH, true, err));
+    for (; line_at(&l, &b->text, at); before = l) {
+        at = l.next;
+        if (l.blank) {
+            goes_on = false;
+            continue;
+        }
+        QU_TRY(heading(b, &l, goes_on, &at, &found, err));
+        if (found) {
+            goes_on = false;
+            l.blank = true; /* what follows begins a block */
+        } else if ((n_fence = fence(t, &l, &c)) > 0) {
+            QU_TRY(fenced(b, &l, n_fence, c, &at, err));
+            goes_on = false;
+            l.blank = true;
+        } else if (own_line(t, &l) || (!goes_on && l.indent >= 4)) {
+            bool first = before.blank && !l.indent;
+            QU_TRY(qu_builder_mark(b, l.at, first ? QU_CUT_PARAGRAPH : QU_CUT_LINE, false, err));
+            goes_on = own_line(t, &l) && !strchr("|>", t[l.at + l.indent]);
+        } else if (goes_on) {
+            QU_TRY(mark_wrapped(b, &before, &l, err));
+        } else {
+            QU_TRY(qu_builder_mark(b, l.at, before.blank ? QU_CUT_PARAGRAPH : QU_CUT_LINE, false, err));
+            goes_on = true;
+        }
+    }
+    return QU_OK;
+}

@@ -1,0 +1,177 @@
+#include "ingest/walk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/os.h"
+
+typedef struct walk {
+    qu_walk_file_fn *on_file;
+    qu_walk_skip_fn *on_skip;
+    void *ctx;
+    qu_err *err;
+    size_t root;
+    qu_buf path; /* of the entry at hand */
+} walk;
+
+/* Names of one folder: NUL-terminated in bytes, at[i] where each begins. */
+typedef struct names {
+    qu_buf bytes;
+    const char **at;
+    size_t n;
+} names;
+
+static qu_status skip(walk *w, bool folder, const char *reason)
+{
+    qu_walk_skip s = {.path = w->path.data, .reason = reason, .folder = folder, .root = w->root};
+    return w->on_skip ? w->on_skip(w->ctx, &s) : QU_OK;
+}
+
+static qu_status skip_errno(walk *w, bool folder, const char *what, int errnum)
+{
+    char reason[160];
+    snprintf(reason, sizeof reason, "%s: %s", what, strerror(errnum));
+    return skip(w, folder, reason);
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b); /* compares as unsigned bytes */
+}
+
+static void names_free(names *l)
+{
+    qu_buf_free(&l->bytes);
+    free(l->at);
+    memset(l, 0, sizeof *l);
+}
+
+/* The names in dir that are not hidden, sorted. *errnum is set when reading it failed. */
+static qu_status read_names(names *l, DIR *dir, int *errnum, qu_err *err)
+{
+    *errnum = 0;
+    for (;;) {
+        errno = 0;
+        const struct dirent *d = readdir(dir);
+        if (!d) break;
+        if (d->d_name[0] == '.') continue;
+        QU_TRY(qu_buf_add(&l->bytes, d->d_name, strlen(d->d_name) + 1, err));
+        l->n++;
+    }
+    *errnum = errno;
+    l->at = malloc((l->n + 1) * sizeof *l->at);
+    if (!l->at) return qu_fail_nomem(err, (long long)((l->n + 1) * sizeof *l->at));
+    const char *p = l->bytes.data;
+    for (size_t i = 0; i < l->n; i++, p += strlen(p) + 1) l->at[i] = p;
+    qsort(l->at, l->n, sizeof *l->at, by_bytes);
+    return QU_OK;
+}
+
+static qu_status report_file(walk *w, const struct stat *sb)
+{
+    qu_walk_entry e = {.path = w->path.data,
+                       .size_bytes = sb->st_size,
+                       .mtime_ns = (int64_t)sb->st_mtim.tv_sec * 1000000000 + sb->st_mtim.tv_nsec,
+                       .inode = sb->st_ino,
+                       .dev = sb->st_dev,
+                       .root = w->root};
+    return w->on_file(w->ctx, &e);
+}
+
+static const char *odd_kind(mode_t mode)
+{
+    return S_ISFIFO(mode)   ? "is a FIFO"
+           : S_ISSOCK(mode) ? "is a socket"
+           : S_ISCHR(mode) || S_ISBLK(mode) ? "is a device"
+                                            : "is not a regular file";
+}
+
+static qu_status walk_folder(walk *w, int fd, int depth);
+
+/* The entry name of the folder fd; w->path already ends in it. */
+static qu_status walk_entry(walk *w, int fd, const char *name, int depth)
+{
+    struct stat sb;
+    if (fstatat(fd, name, &sb, AT_SYMLINK_NOFOLLOW) != 0)
+        return skip_errno(w, false, "cannot look at it", errno);
+    if (S_ISLNK(sb.st_mode)) {
+        if (fstatat(fd, name, &sb, 0) != 0)
+            return skip_errno(w, false, "cannot follow the symbolic link", errno);
+        if (S_ISDIR(sb.st_mode)) return skip(w, false, "is a symbolic link to a folder");
+    }
+    if (S_ISREG(sb.st_mode)) return report_file(w, &sb);
+    if (!S_ISDIR(sb.st_mode)) return skip(w, false, odd_kind(sb.st_mode));
+    if (depth >= QU_WALK_MAX_DEPTH) return skip(w, true, "is nested too deep");
+    int child = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (child < 0) return skip_errno(w, true, "cannot open", errno);
+    return walk_folder(w, child, depth + 1);
+}
+
+/* Walk the open folder w->path; takes fd over. */
+static qu_status walk_folder(walk *w, int fd, int depth)
+{
+    qu_status st = QU_OK;
+    names l = {0};
+    int errnum = 0;
+    size_t len = w->path.len;
+    DIR *dir = fdopendir(fd);
+    if (!dir) {
+        errnum = errno;
+        close(fd);
+        return skip_errno(w, true, "cannot read", errnum);
+    }
+    QU_TRY_OUT(read_names(&l, dir, &errnum, w->err));
+    if (errnum) QU_TRY_OUT(skip_errno(w, true, "cannot read to its end", errnum));
+    for (size_t i = 0; i < l.n; i++) {
+        if (len > 1) QU_TRY_OUT(qu_buf_puts(&w->path, "/", w->err)); /* not behind the root folder's */
+        QU_TRY_OUT(qu_buf_puts(&w->path, l.at[i], w->err));
+        QU_TRY_OUT(walk_entry(w, dirfd(dir), l.at[i], depth));
+        w->path.len = len;
+        w->path.data[len] = 0;
+    }
+out:
+    names_free(&l);
+    closedir(dir);
+    return st;
+}
+
+static qu_status walk_root(walk *w, const char *path)
+{
+    struct stat sb;
+    w->path.len = 0;
+    QU_TRY(qu_buf_puts(&w->path, path, w->err));
+    if (stat(path, &sb) != 0) return skip_errno(w, true, "cannot look at it", errno);
+    if (S_ISREG(sb.st_mode)) return report_file(w, &sb);
+    if (!S_ISDIR(sb.st_mode)) return skip(w, false, odd_kind(sb.st_mode));
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return skip_errno(w, true, "cannot open", errno);
+    return walk_folder(w, fd, 0);
+}
+
+qu_status qu_walk(const char *const *roots, size_t n_roots, qu_walk_file_fn *on_file,
+                  qu_walk_skip_fn *on_skip, void *ctx, qu_err *err)
+{
+    qu_status st = QU_OK;
+    walk w = {.on_file = on_file, .on_skip = on_skip, .ctx = ctx, .err = err};
+    char **real = calloc(n_roots ? n_roots : 1, sizeof *real);
+    if (!real) return qu_fail_nomem(err, (long long)(n_roots * sizeof *real));
+    for (size_t i = 0; i < n_roots; i++) {
+        real[i] = realpath(roots[i], NULL);
+        if (real[i]) continue;
+        st = qu_fail(err, qu_os_status(errno), "cannot find '%s': %s", roots[i], strerror(errno));
+        goto out;
+    }
+    for (w.root = 0; w.root < n_roots; w.root++) QU_TRY_OUT(walk_root(&w, real[w.root]));
+out:
+    for (size_t i = 0; i < n_roots; i++) free(real[i]);
+    free(real);
+    qu_buf_free(&w.path);
+    return st;
+}
