@@ -32,25 +32,32 @@ static bool token_is(const qu_tokenizer *t, int32_t id, const char *p, size_t n)
     return qu_token_len(t, id) == n && memcmp(t->pool + t->off[id], p, n) == 0;
 }
 
-int32_t qu_token_lookup(const qu_tokenizer *t, const char *p, size_t n)
+int32_t qu_token_lookup(const qu_tokenizer *t, const char *p, size_t n, bool plain)
 {
     uint64_t h = hash_text(t, p, n);
     for (uint32_t i = (uint32_t)h & t->slot_mask;; i = (i + 1) & t->slot_mask) {
         const qu_token_slot *s = &t->slots[i];
         if (s->id < 0) return -1;
-        if (s->tag == (uint32_t)(h >> 32) && token_is(t, s->id, p, n)) return s->id;
+        if (s->tag == (uint32_t)(h >> 32) && (t->kind[s->id] == QU_KIND_PLAIN) == plain &&
+            token_is(t, s->id, p, n))
+            return s->id;
     }
 }
 
-/* The first of equal texts wins. */
+/* The first of equal texts wins, among plain tokens and among the others. */
 static void insert_text(qu_tokenizer *t, int32_t id)
 {
     const char *p = t->pool + t->off[id];
     size_t n = qu_token_len(t, id);
     uint64_t h = hash_text(t, p, n);
     uint32_t i = (uint32_t)h & t->slot_mask, tag = (uint32_t)(h >> 32);
-    for (; t->slots[i].id >= 0; i = (i + 1) & t->slot_mask)
-        if (t->slots[i].tag == tag && token_is(t, t->slots[i].id, p, n)) return;
+    bool plain = t->kind[id] == QU_KIND_PLAIN;
+    for (; t->slots[i].id >= 0; i = (i + 1) & t->slot_mask) {
+        int32_t other = t->slots[i].id;
+        if (t->slots[i].tag == tag && (t->kind[other] == QU_KIND_PLAIN) == plain &&
+            token_is(t, other, p, n))
+            return;
+    }
     t->slots[i] = (qu_token_slot){tag, id};
 }
 
@@ -233,7 +240,6 @@ static qu_status read_merges(qu_tokenizer *t, const int16_t byte_of[512], qu_err
     if (n > INT32_MAX / 2) return qu_fail(err, QU_ERR_FORMAT, "'%s' has too many merges",
                                           qu_gguf_path(t->g));
     while (size < n + n / 2) size *= 2;
-    int32_t whole = -1; /* vocabularies are in the order of the merges: mostly the last one or the next */
     char buf[4 * MAX_PLAIN]; /* both halves, spelled in at most two bytes each */
     t->merges = malloc(size * sizeof *t->merges);
     if (!t->merges) return qu_fail_nomem(err, size * (long long)sizeof *t->merges);
@@ -246,13 +252,10 @@ static qu_status read_merges(qu_tokenizer *t, const int16_t byte_of[512], qu_err
         int64_t a = decode_byte_level(byte_of, p, left_len, buf);
         int64_t b = a > 0 ? decode_byte_level(byte_of, gap + 1, right_len, buf + a) : -1;
         if (b <= 0) continue;
-        int32_t left = qu_token_lookup(t, buf, (size_t)a);
-        int32_t right = qu_token_lookup(t, buf + a, (size_t)b);
-        if (whole < 0 || !token_is(t, whole, buf, (size_t)(a + b))) {
-            bool next = whole + 1 < t->n_vocab && token_is(t, whole + 1, buf, (size_t)(a + b));
-            whole = next ? whole + 1 : qu_token_lookup(t, buf, (size_t)(a + b));
-        }
-        if (left < 0 || right < 0 || whole < 0 || t->kind[whole] != QU_KIND_PLAIN) continue;
+        int32_t left = qu_token_lookup(t, buf, (size_t)a, true);
+        int32_t right = qu_token_lookup(t, buf + a, (size_t)b, true);
+        int32_t whole = qu_token_lookup(t, buf, (size_t)(a + b), true);
+        if (left < 0 || right < 0 || whole < 0) continue;
         uint32_t k = qu_merge_hash(left, right) & t->merge_mask;
         while (t->merges[k].id >= 0 && (t->merges[k].left != left || t->merges[k].right != right))
             k = (k + 1) & t->merge_mask;
@@ -316,10 +319,7 @@ static qu_status read_vocabulary(qu_tokenizer *t, qu_err *err)
             QU_TRY(qu_gguf_get_str(t->g, "tokenizer.ggml.pre", &pre, err));
         QU_TRY(qu_token_split_init(t, pre, err));
         QU_TRY(read_merges(t, byte_of, err));
-        for (int b = 0; b < 256; b++) {
-            int32_t id = qu_token_lookup(t, &(char){(char)b}, 1);
-            if (id >= 0 && t->kind[id] == QU_KIND_PLAIN) t->byte_id[b] = id;
-        }
+        for (int b = 0; b < 256; b++) t->byte_id[b] = qu_token_lookup(t, &(char){(char)b}, 1, true);
     }
     return read_roles(t, err);
 }
@@ -374,7 +374,8 @@ bool qu_tokenizer_is_control(const qu_tokenizer *t, int32_t id)
 
 int32_t qu_tokenizer_find(const qu_tokenizer *t, const char *name)
 {
-    return qu_token_lookup(t, name, strlen(name));
+    int32_t id = qu_token_lookup(t, name, strlen(name), false);
+    return id >= 0 ? id : qu_token_lookup(t, name, strlen(name), true);
 }
 
 void qu_token_text(const qu_tokenizer *t, int32_t id, unsigned flags, const char **text, size_t *len)

@@ -76,8 +76,9 @@ static inline uint32_t qu_token_len(const qu_tokenizer *t, int32_t id)
     return t->off[id + 1] - t->off[id];
 }
 
-/* Id of the token with these bytes, of any kind but BYTE; -1 when there is none. */
-int32_t qu_token_lookup(const qu_tokenizer *t, const char *p, size_t n);
+/* Id of the PLAIN token with these bytes, or of the USER or CONTROL one; -1 when there is none. A text may
+ * be both. */
+int32_t qu_token_lookup(const qu_tokenizer *t, const char *p, size_t n, bool plain);
 
 static inline uint32_t qu_merge_hash(int32_t left, int32_t right)
 {

@@ -128,8 +128,8 @@ static qu_status consider(work *w, const char *p, int32_t left, int32_t right)
     pair x = {.left = left, .right = right, .n = a->n + b->n, .id = -1};
     uint32_t order = 0;
     if (t->spm) {
-        if ((uint32_t)x.n <= t->max_len) x.id = qu_token_lookup(t, p + a->start, (size_t)x.n);
-        if (x.id < 0 || t->kind[x.id] > QU_KIND_USER) return QU_OK;
+        if ((uint32_t)x.n <= t->max_len) x.id = qu_token_lookup(t, p + a->start, (size_t)x.n, true);
+        if (x.id < 0) return QU_OK;
         order = falling(t->scores[x.id]);
     } else {
         if (a->id < 0 || b->id < 0) return QU_OK;
@@ -159,8 +159,7 @@ static qu_status make_syms(work *w, const char *p, size_t n, int32_t *n_syms)
             if (!syms) return qu_fail_nomem(w->err, (long long)(w->sym_cap * sizeof *syms));
             w->syms = syms;
         }
-        int32_t id = t->spm ? qu_token_lookup(t, p + i, len) : t->byte_id[(uint8_t)p[i]];
-        if (id >= 0 && t->kind[id] > QU_KIND_USER) id = -1;
+        int32_t id = t->spm ? qu_token_lookup(t, p + i, len, true) : t->byte_id[(uint8_t)p[i]];
         w->syms[count] = (sym){count - 1, count + 1, (int32_t)i, (int32_t)len, id};
         i += len;
     }
@@ -242,8 +241,8 @@ static qu_status piece(void *ctx, const char *p, size_t n)
         }
     }
     int64_t first = w->out->n;
-    int32_t whole = t->pre && t->pre->ignore_merges && n <= t->max_len ? qu_token_lookup(t, p, n) : -1;
-    if (whole >= 0 && t->kind[whole] == QU_KIND_PLAIN)
+    int32_t whole = t->pre && t->pre->ignore_merges && n <= t->max_len ? qu_token_lookup(t, p, n, true) : -1;
+    if (whole >= 0)
         QU_TRY(push(w, whole, p));
     else
         QU_TRY(merge(w, p, n));
@@ -304,7 +303,7 @@ static int32_t matched(const qu_tokenizer *t, const char *p, size_t n, unsigned 
             size_t len = (size_t)(word * 64 + bit);
             bits ^= (uint64_t)1 << bit;
             if (len > n) continue;
-            int32_t id = qu_token_lookup(t, p, len);
+            int32_t id = qu_token_lookup(t, p, len, false);
             if (id >= 0 && (mask >> t->kind[id] & 1)) return id;
         }
     return -1;
