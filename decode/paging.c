@@ -1,0 +1,60 @@
+#include "decode/paging.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/dims.h"
+
+enum { NO_CUT = 100 };
+
+static int is_space(char c) { return c == ' ' || c == '\n' || c == '\t'; }
+
+/* rank[i] = best rank of a cut point that token i begins at, NO_CUT where there is none. Tokens that begin
+ * inside a character (offsets not at a border) never qualify, since cut points are characters. */
+static void rank_tokens(int8_t *rank, int64_t n_tokens, const int64_t *at, const qu_cut *cuts,
+                        int64_t n_cuts, const char *text)
+{
+    int64_t c = 0;
+    memset(rank, NO_CUT, (size_t)n_tokens);
+    for (int64_t i = 0; i < n_tokens; i++) {
+        if (i > 0 && at[i] == at[i - 1]) continue;
+        while (c < n_cuts && cuts[c].at < at[i]) c++;
+        int64_t p = at[i];
+        while (c < n_cuts && p < cuts[c].at && is_space(text[p])) p++;
+        if (c < n_cuts && p == cuts[c].at) rank[i] = cuts[c].rank;
+    }
+}
+
+qu_status qu_paging_cut(int64_t **ends, int32_t *n_pages, int64_t n_tokens, const int64_t *at,
+                        const qu_cut *cuts, int64_t n_cuts, const char *text, int64_t text_bytes,
+                        qu_err *err)
+{
+    (void)text_bytes;
+    *ends = NULL;
+    *n_pages = 0;
+    if (n_tokens == 0) return QU_OK;
+    int64_t most = n_tokens / (QU_PAGE_TOKENS / 2) + 1;
+    if (most > INT32_MAX / 2)
+        return qu_fail(err, QU_ERR_LIMIT, "document of %lld tokens is too long", (long long)n_tokens);
+    int8_t *rank = malloc((size_t)n_tokens);
+    int64_t *e = malloc((size_t)most * sizeof *e);
+    if (!rank || !e) {
+        free(rank);
+        free(e);
+        return qu_fail_nomem(err, n_tokens);
+    }
+    rank_tokens(rank, n_tokens, at, cuts, n_cuts, text);
+    for (int64_t start = 0; start < n_tokens;) {
+        int64_t end = n_tokens, last = start + QU_PAGE_TOKENS;
+        if (last < n_tokens) {
+            end = last;
+            for (int64_t i = last; i >= start + QU_PAGE_TOKENS / 2; i--)
+                if (rank[i] < rank[end]) end = i;
+        }
+        e[(*n_pages)++] = end;
+        start = end;
+    }
+    free(rank);
+    *ends = e;
+    return QU_OK;
+}
