@@ -12,7 +12,8 @@
  * Every record is checksummed and carries its own key; a right checksum under the wrong key is an error.
  * Every function here may return QU_ERR_CORRUPT (a record fails its check, naming it), QU_ERR_NOMEM,
  * QU_ERR_IO and, when it writes, QU_ERR_FULL and QU_ERR_ARG (read transaction); only further errors are
- * listed. After a failed write call the transaction can only be aborted; commit then refuses.
+ * listed. After QU_ERR_ARG, _NOTFOUND and _LIMIT nothing has changed and the transaction goes on; after any
+ * other failed write call it can only be aborted, and commit refuses.
  *
  * Threads: a transaction is used by one thread at a time and a write transaction stays in the thread that
  * began it. Any number of read transactions may be open at once, one write transaction.
@@ -46,7 +47,7 @@ typedef struct qu_doc {
     int64_t indexed_ms;
     uint64_t inode, dev;
     qu_hash content_hash;    /* of the file's bytes */
-    qu_hash text_hash;       /* of the extracted text */
+    qu_hash text_hash;       /* qu_hash_bytes(text, n, 0) (put_doc fills it in) */
     uint32_t flags;          /* the caller's */
     char *path;              /* path_len bytes, any but NUL, and a NUL behind them */
     size_t path_len;
@@ -97,7 +98,7 @@ qu_status qu_catalogue_next_doc_id(qu_txn *txn, uint64_t *doc_id, qu_err *err);
  *   text   [n_text] extracted UTF-8
  *   map    [n_map]  source map, opaque here; may be NULL with 0
  *   pages  [n_pages], ids [n_ids]   n_ids is the sum of the pages' n_tokens; ids are in [0, 2^24)
- * doc->n_pages, n_tokens and text_bytes are ignored and stored from the other arguments.
+ * What put_doc fills in is stored from these arguments; the fields of *doc are ignored and untouched.
  * Errors: QU_ERR_ARG (id 0 or never given out, empty path, NUL in path, page outside the text, counts
  * that do not add up), QU_ERR_LIMIT (path or title too long). */
 qu_status qu_catalogue_put_doc(qu_txn *txn, const qu_doc *doc, const char *text, size_t n_text,

@@ -6,7 +6,7 @@
  *
  * Checked: every catalogue record (checksum, own key), each document's indexes, text chunks against its
  * length and hash, page table, ids, and for each page below kv_pages every slice [layer][KV head] with key,
- * binding and checksum. Orphans (files no document uses, unused members of packs) are notes: gc removes them.
+ * binding and checksum. KV files that no document uses are notes: the next index run or gc deals with them.
  */
 #ifndef QU_STORE_CHECK_H
 #define QU_STORE_CHECK_H

@@ -73,7 +73,7 @@ qu_status qu_kv_writer_n_pages_done(qu_kv_writer *w, uint64_t kv_id, int32_t *n,
 /* The smallest kv_id above after that has slices in this file, 0 = none: what a file in progress is for. */
 qu_status qu_kv_writer_next_member(qu_kv_writer *w, uint64_t after, uint64_t *kv_id, qu_err *err);
 
-/* Bytes of all values in the file, pending ones included: the pack size to decide by. */
+/* Size of the file in bytes, pending values included (within 2 percent): the pack size to decide by. */
 int64_t qu_kv_writer_bytes(const qu_kv_writer *w);
 
 /* Commit what is pending and sync, e.g. before a pause. Errors as put. */
@@ -94,7 +94,7 @@ qu_status qu_kv_writer_discard(qu_kv_writer *w, qu_err *err);
 /* Borrow one slice of a published KV file. *payload points into the map, is 16-byte aligned and valid until
  * qu_store_release_readers or qu_store_close. The header and payload are checked at every call.
  * Errors: QU_ERR_NOTFOUND (no such file: it was replaced meanwhile, read the catalogue again; or no such
- * slice), QU_ERR_MISMATCH (another key or binding), QU_ERR_CORRUPT (checksum or structure), each naming
+ * slice), QU_ERR_MISMATCH (another binding), QU_ERR_CORRUPT (checksum, own key or structure), each naming
  * file and page; QU_ERR_IO, QU_ERR_NOMEM. Any number of threads. */
 qu_status qu_store_slice(qu_store *store, uint64_t file_id, const qu_slice_key *key, qu_hash binding,
                          const void **payload, size_t *n, qu_err *err);

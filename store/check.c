@@ -1,0 +1,245 @@
+#include "store/check.h"
+
+#include <dirent.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/store_int.h"
+
+typedef struct check {
+    qu_store *s;
+    qu_txn *t;
+    qu_check_fn *fn;
+    void *ctx;
+    qu_check_stats r;
+    qu_err e;                 /* of the call just made */
+} check;
+
+static void __attribute__((format(printf, 4, 5)))
+report(check *c, qu_status st, uint64_t doc_id, const char *fmt, ...)
+{
+    char msg[320];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(msg, sizeof msg, fmt, ap);
+    va_end(ap);
+    if (st == QU_OK) c->r.n_notes++;
+    else c->r.n_problems++;
+    if (c->fn) c->fn(c->ctx, st, doc_id, msg);
+}
+
+/* Damage is a finding and the check goes on; lack of memory or a failing disk ends it. */
+static qu_status finding(check *c, qu_status st, uint64_t doc_id, qu_err *err)
+{
+    if (st == QU_OK) return QU_OK;
+    if (st == QU_ERR_NOMEM || st == QU_ERR_IO) return qu_fail(err, st, "%s", c->e.msg);
+    report(c, st, doc_id, "%s", c->e.msg);
+    return QU_OK;
+}
+
+/* --- every record --- */
+
+static bool doc_exists(check *c, uint64_t doc_id)
+{
+    MDB_val v;
+    qu_rec_key k = qu_key_num(QU_TAG_DOC, doc_id);
+    MDB_val key = {k.n, k.b};
+    return mdb_get(c->t->mt, 1, &key, &v) == 0;
+}
+
+/* Bytes of a key of that tag and where its document id is; 0 = no document, -1 = no such tag. */
+static int key_shape(int tag, int *doc_at)
+{
+    *doc_at = 0;
+    switch (tag) {
+    case QU_TAG_STATE: return 1;
+    case QU_TAG_META: return 0; /* any */
+    case QU_TAG_ROOT:
+    case QU_TAG_OPEN: return 9;
+    case QU_TAG_DOC: return 9;
+    case QU_TAG_PATH:
+    case QU_TAG_CONTENT: *doc_at = 17; return 25;
+    case QU_TAG_KV: *doc_at = 9; return 17;
+    case QU_TAG_TEXT:
+    case QU_TAG_MAP:
+    case QU_TAG_PAGES:
+    case QU_TAG_IDS: *doc_at = 1; return 13;
+    default: return -1;
+    }
+}
+
+static qu_status records(check *c, qu_err *err)
+{
+    MDB_cursor *cur;
+    MDB_val k, v;
+    const void *p;
+    size_t n;
+    int doc_at, rc = mdb_cursor_open(c->t->mt, 1, &cur);
+    if (rc) return qu_lmdb_fail(err, rc, "read the catalogue of", c->s->dir);
+    for (rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc; rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
+        const uint8_t *b = k.mv_data;
+        int want = key_shape(b[0], &doc_at);
+        c->r.n_records++;
+        if (want < 0 || (want > 0 && k.mv_size != (size_t)want)) {
+            report(c, QU_ERR_CORRUPT, 0, "catalogue holds a record with an unknown key");
+            continue;
+        }
+        uint64_t doc_id = doc_at ? qu_get_be64(b + doc_at) : b[0] == QU_TAG_DOC ? qu_get_be64(b + 1) : 0;
+        if (qu_rec_verify(&k, &v, &p, &n, &c->e) != QU_OK)
+            report(c, QU_ERR_CORRUPT, doc_id, "%s", c->e.msg);
+        else if (doc_at && !doc_exists(c, doc_id))
+            report(c, QU_ERR_CORRUPT, 0, "a '%c' record belongs to document %llu, which is not there", b[0],
+                   (unsigned long long)doc_id);
+    }
+    mdb_cursor_close(cur);
+    if (rc != MDB_NOTFOUND) {
+        qu_lmdb_fail(&c->e, rc, "read the catalogue of", c->s->dir);
+        return finding(c, QU_ERR_CORRUPT, 0, err);
+    }
+    return QU_OK;
+}
+
+/* --- every document --- */
+
+static void indexes(check *c, const qu_doc *d)
+{
+    const void *p;
+    size_t n;
+    qu_rec_key k[3] = {
+        qu_key_hash_num(QU_TAG_PATH, qu_hash_bytes(d->path, d->path_len, 0), d->doc_id),
+        qu_key_hash_num(QU_TAG_CONTENT, d->content_hash, d->doc_id),
+        qu_key_num2(QU_TAG_KV, d->kv_file, d->doc_id),
+    };
+    for (int i = 0; i < (d->kv_file ? 3 : 2); i++)
+        if (qu_rec_get(c->t, &k[i], &p, &n, NULL) == QU_ERR_NOTFOUND)
+            report(c, QU_ERR_CORRUPT, d->doc_id, "document %llu is missing in the '%c' index",
+                   (unsigned long long)d->doc_id, k[i].b[0]);
+}
+
+static qu_status contents(check *c, const qu_doc *d, qu_page **pages, int32_t *n_pages, qu_err *err)
+{
+    qu_buf b = {0};
+    qu_status st = qu_catalogue_text(c->t, d->doc_id, 0, d->text_bytes, &b, &c->e);
+    if (st == QU_OK && !qu_hash_equal(qu_hash_bytes(b.data, b.len, 0), d->text_hash))
+        st = qu_fail(&c->e, QU_ERR_CORRUPT, "text of document %llu does not match its hash",
+                     (unsigned long long)d->doc_id);
+    QU_TRY_OUT(finding(c, st, d->doc_id, err));
+    c->r.bytes += (int64_t)b.len;
+    b.len = 0;
+    QU_TRY_OUT(finding(c, qu_catalogue_source_map(c->t, d->doc_id, &b, &c->e), d->doc_id, err));
+    b.len = 0;
+    QU_TRY_OUT(finding(c, qu_catalogue_pages(c->t, d->doc_id, pages, n_pages, &c->e), d->doc_id, err));
+    st = qu_catalogue_ids(c->t, d->doc_id, 0, d->n_pages, &b, &c->e);
+    if (st == QU_OK && *n_pages == d->n_pages) /* counts that do not add up fail here */
+        st = qu_pages_check_args(c->s, d->text_bytes, *pages, *n_pages, (const int32_t *)b.data,
+                                 (int64_t)b.len / 4, &c->e) == QU_OK ? QU_OK : QU_ERR_CORRUPT;
+    QU_TRY_OUT(finding(c, st, d->doc_id, err));
+out:
+    qu_buf_free(&b);
+    return st;
+}
+
+/* One page's slices. The first fault of a page is reported, the others would say the same. */
+static qu_status page_slices(check *c, const qu_doc *d, MDB_txn *txn, const qu_page *page, uint32_t at)
+{
+    const qu_store_config *cf = &c->s->config;
+    qu_hash binding = qu_kv_binding(c->s, page);
+    int n_summaries = 0;
+    const void *p;
+    size_t n;
+    for (int layer = 0; layer < cf->n_layers; layer++)
+        for (int head = 0; head < cf->n_kv_heads; head++)
+            for (int kind = QU_KV_SLICE; kind <= QU_KV_SUMMARY; kind++) {
+                qu_slice_key k = {d->kv_id, at, (uint16_t)layer, (uint16_t)head, (uint8_t)kind};
+                qu_status st = qu_kv_get(txn, NULL, d->kv_file, &k, binding, &p, &n, &c->e);
+                if (kind == QU_KV_SUMMARY && st == QU_ERR_NOTFOUND) continue;
+                if (st != QU_OK) return st;
+                n_summaries += kind == QU_KV_SUMMARY;
+                c->r.n_slices++;
+                c->r.bytes += (int64_t)n;
+            }
+    if (n_summaries != 0 && n_summaries != cf->n_layers * cf->n_kv_heads)
+        return qu_fail(&c->e, QU_ERR_CORRUPT, "page %u of document %llu has %d of %d summaries", at,
+                       (unsigned long long)d->doc_id, n_summaries, cf->n_layers * cf->n_kv_heads);
+    return QU_OK;
+}
+
+static qu_status slices(check *c, const qu_doc *d, const qu_page *pages, int32_t n_pages, qu_err *err)
+{
+    MDB_env *env;
+    MDB_txn *txn;
+    qu_status st = qu_kv_open_read(c->s, d->kv_file, &env, &txn, &c->e);
+    if (st != QU_OK) return finding(c, st, d->doc_id, err);
+    for (int32_t i = 0; i < d->kv_pages && i < n_pages && st == QU_OK; i++)
+        st = finding(c, page_slices(c, d, txn, &pages[i], (uint32_t)i), d->doc_id, err);
+    mdb_txn_abort(txn);
+    mdb_env_close(env);
+    return st;
+}
+
+static qu_status document(check *c, uint64_t doc_id, qu_err *err)
+{
+    qu_doc d;
+    qu_page *pages = NULL;
+    int32_t n_pages = 0;
+    qu_status st = qu_catalogue_get_doc(c->t, doc_id, &d, &c->e);
+    if (st == QU_ERR_CORRUPT && strstr(c->e.msg, "malformed") == NULL) return QU_OK; /* known from above */
+    QU_TRY(finding(c, st, doc_id, err));
+    if (st != QU_OK) return QU_OK;
+    c->r.n_docs++;
+    indexes(c, &d);
+    st = contents(c, &d, &pages, &n_pages, err);
+    if (st == QU_OK && d.kv_file) st = slices(c, &d, pages, n_pages, err);
+    free(pages);
+    qu_doc_free(&d);
+    return st;
+}
+
+/* --- files that are no document's --- */
+
+static qu_status orphans(check *c, qu_err *err)
+{
+    char *kv = qu_store_path(c->s, "kv");
+    DIR *d = kv ? opendir(kv) : NULL;
+    qu_status st = kv ? QU_OK : qu_fail_nomem(err, 256);
+    for (struct dirent *e; d && st == QU_OK && (e = readdir(d));) {
+        unsigned long long id;
+        uint32_t purpose;
+        qu_rec_key user, k;
+        if (sscanf(e->d_name, "%llu.kv", &id) != 1) continue;
+        k = qu_key_num(QU_TAG_KV, id);
+        st = finding(c, qu_rec_seek(c->t, &k, k.n, &user, &c->e), 0, err);
+        if (st != QU_OK || user.n) continue;
+        bool open = qu_open_kv_purpose(c->t, id, &purpose, NULL) == QU_OK;
+        report(c, QU_OK, 0, "kv file '%s' is %s", e->d_name,
+               open ? "in progress" : "not used by any document: gc removes it");
+    }
+    if (d) closedir(d);
+    free(kv);
+    return st;
+}
+
+qu_status qu_store_check(qu_store *s, qu_check_fn *fn, void *ctx, qu_check_stats *stats, qu_err *err)
+{
+    check c = {.s = s, .fn = fn, .ctx = ctx};
+    qu_rec_key k, from = qu_key_tag(QU_TAG_DOC);
+    qu_status st = qu_txn_begin(&c.t, s, QU_TXN_READ, &c.e);
+    if (st != QU_OK) {
+        st = finding(&c, st, 0, err);
+        goto out;
+    }
+    QU_TRY_OUT(records(&c, err));
+    for (;;) {
+        QU_TRY_OUT(finding(&c, qu_rec_seek(c.t, &from, 1, &k, &c.e), 0, err));
+        if (k.n != 9) break;
+        from = qu_key_num(QU_TAG_DOC, qu_get_be64(k.b + 1) + 1);
+        QU_TRY_OUT(document(&c, qu_get_be64(k.b + 1), err));
+    }
+    st = orphans(&c, err);
+out:
+    qu_txn_abort(c.t);
+    if (stats) *stats = c.r;
+    return st;
+}

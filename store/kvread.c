@@ -1,0 +1,180 @@
+/* Borrowed slices of published KV files.
+ *
+ * A file is opened once, with its own map and one read transaction that lives as long. Published files never
+ * change, so there is nothing to lock; a mutex a file keeps LMDB's rule that a transaction is used by one
+ * thread at a time, and covers only the key search: checksums run outside it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "store/store_int.h"
+
+struct qu_kv_reader {
+    uint64_t file_id, used;   /* used: clock of the last use */
+    MDB_env *env;
+    MDB_txn *txn;
+    pthread_mutex_t mu;
+    bool borrowed;            /* slices are out: must stay until release */
+    bool doomed;              /* unlinked meanwhile: close at release */
+};
+
+qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MDB_txn **txn, qu_err *err)
+{
+    struct stat sb;
+    MDB_stat ms;
+    MDB_envinfo info;
+    qu_status st;
+    int rc;
+    *env = NULL;
+    char *path = qu_store_path(s, "kv/%llu.kv", (unsigned long long)file_id);
+    if (!path) return qu_fail_nomem(err, 256);
+    if (stat(path, &sb) != 0) {
+        st = qu_lmdb_fail(err, errno, "open", path);
+        goto out;
+    }
+    if (sb.st_size < 8192) {
+        st = qu_fail(err, QU_ERR_CORRUPT, "kv file '%s' is cut short", path);
+        goto out;
+    }
+    QU_TRY_OUT(qu_lmdb_open(env, path, MDB_RDONLY | MDB_NOLOCK, (size_t)sb.st_size, err));
+    mdb_env_stat(*env, &ms);
+    mdb_env_info(*env, &info);
+    if ((uint64_t)sb.st_size / ms.ms_psize <= info.me_last_pgno) /* reading past the end would be SIGBUS */
+        st = qu_fail(err, QU_ERR_CORRUPT, "kv file '%s' is cut short", path);
+    else if ((rc = mdb_txn_begin(*env, NULL, MDB_RDONLY, txn)) != 0)
+        st = qu_lmdb_fail(err, rc, "read", path);
+    if (st != QU_OK) {
+        mdb_env_close(*env);
+        *env = NULL;
+    }
+out:
+    free(path);
+    return st;
+}
+
+static void reader_free(qu_kv_reader *r)
+{
+    mdb_txn_abort(r->txn);
+    mdb_env_close(r->env);
+    pthread_mutex_destroy(&r->mu);
+    free(r);
+}
+
+static void remove_at(qu_store *s, int i)
+{
+    reader_free(s->readers[i]);
+    s->readers[i] = s->readers[--s->n_readers];
+}
+
+/* Close the least recently used files that nobody borrows from until at most keep are open. */
+static void trim(qu_store *s, int keep)
+{
+    while (s->n_readers > keep) {
+        int oldest = -1;
+        for (int i = 0; i < s->n_readers; i++)
+            if (!s->readers[i]->borrowed && (oldest < 0 || s->readers[i]->used < s->readers[oldest]->used))
+                oldest = i;
+        if (oldest < 0) return;
+        remove_at(s, oldest);
+    }
+}
+
+/* Under s->mu. */
+static qu_status reader_open(qu_store *s, uint64_t file_id, qu_kv_reader **out, qu_err *err)
+{
+    trim(s, QU_KV_READERS - 1);
+    if (s->n_readers == s->readers_cap) {
+        int cap = s->readers_cap ? 2 * s->readers_cap : QU_KV_READERS;
+        qu_kv_reader **p = realloc(s->readers, (size_t)cap * sizeof *p);
+        if (!p) return qu_fail_nomem(err, cap * (long long)sizeof *p);
+        s->readers = p;
+        s->readers_cap = cap;
+    }
+    qu_kv_reader *r = calloc(1, sizeof *r);
+    if (!r) return qu_fail_nomem(err, sizeof *r);
+    qu_status st = qu_kv_open_read(s, file_id, &r->env, &r->txn, err);
+    if (st != QU_OK) {
+        free(r);
+        return st;
+    }
+    r->file_id = file_id;
+    pthread_mutex_init(&r->mu, NULL);
+    *out = s->readers[s->n_readers++] = r;
+    return QU_OK;
+}
+
+static qu_status reader_get(qu_store *s, uint64_t file_id, qu_kv_reader **r, qu_err *err)
+{
+    qu_status st = QU_OK;
+    *r = NULL;
+    pthread_mutex_lock(&s->mu);
+    for (int i = 0; i < s->n_readers && !*r; i++)
+        if (s->readers[i]->file_id == file_id) *r = s->readers[i];
+    if (!*r) st = reader_open(s, file_id, r, err);
+    if (st == QU_OK) {
+        (*r)->borrowed = true;
+        (*r)->used = ++s->reader_clock;
+    }
+    pthread_mutex_unlock(&s->mu);
+    return st;
+}
+
+qu_status qu_kv_get(MDB_txn *txn, pthread_mutex_t *mu, uint64_t file_id, const qu_slice_key *key,
+                    qu_hash binding, const void **payload, size_t *n, qu_err *err)
+{
+    uint8_t kb[QU_KV_KEY_BYTES];
+    MDB_val k = {sizeof kb, kb}, v;
+    qu_hash bound;
+    qu_kv_key_bytes(kb, key);
+    if (mu) pthread_mutex_lock(mu);
+    int rc = mdb_get(txn, 1, &k, &v);
+    if (mu) pthread_mutex_unlock(mu);
+    if (rc)
+        return qu_fail(err, rc == MDB_NOTFOUND ? QU_ERR_NOTFOUND : QU_ERR_CORRUPT,
+                       "no slice for page %u, layer %u, head %u of kv id %llu in kv file %llu.kv: %s",
+                       key->page, key->layer, key->head, (unsigned long long)key->kv_id,
+                       (unsigned long long)file_id, mdb_strerror(rc));
+    QU_TRY(qu_kv_verify(key, file_id, &v, &bound, payload, n, err));
+    if (!qu_hash_equal(bound, binding))
+        return qu_fail(err, QU_ERR_MISMATCH,
+                       "slice of page %u, kv id %llu in kv file %llu.kv is bound to another model or context",
+                       key->page, (unsigned long long)key->kv_id, (unsigned long long)file_id);
+    return QU_OK;
+}
+
+qu_status qu_store_slice(qu_store *s, uint64_t file_id, const qu_slice_key *key, qu_hash binding,
+                         const void **payload, size_t *n, qu_err *err)
+{
+    qu_kv_reader *r;
+    QU_TRY(reader_get(s, file_id, &r, err));
+    return qu_kv_get(r->txn, &r->mu, file_id, key, binding, payload, n, err);
+}
+
+void qu_store_release_readers(qu_store *s)
+{
+    pthread_mutex_lock(&s->mu);
+    for (int i = s->n_readers - 1; i >= 0; i--) {
+        s->readers[i]->borrowed = false;
+        if (s->readers[i]->doomed) remove_at(s, i);
+    }
+    trim(s, QU_KV_READERS);
+    pthread_mutex_unlock(&s->mu);
+}
+
+void qu_kv_forget(qu_store *s, uint64_t file_id)
+{
+    pthread_mutex_lock(&s->mu);
+    for (int i = s->n_readers - 1; i >= 0; i--) {
+        if (s->readers[i]->file_id != file_id) continue;
+        if (s->readers[i]->borrowed) s->readers[i]->doomed = true;
+        else remove_at(s, i);
+    }
+    pthread_mutex_unlock(&s->mu);
+}
+
+void qu_kv_close_readers(qu_store *s)
+{
+    while (s->n_readers > 0) remove_at(s, 0);
+}

@@ -1,0 +1,260 @@
+/* LMDB behind statuses, and checksummed records on top of it. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "base/os.h"
+#include "store/store_int.h"
+
+#define REC_SEED 0x7175697265726563u    /* "quirerec": a foreign record does not pass by accident */
+#define MAP_BYTES ((size_t)1 << 40)
+#define MAP_BYTES_MIN ((size_t)1 << 26)
+
+qu_status qu_lmdb_fail(qu_err *err, int rc, const char *what, const char *subject)
+{
+    qu_status st;
+    switch (rc) {
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_PANIC:
+    case MDB_VERSION_MISMATCH: st = QU_ERR_CORRUPT; break;
+    case MDB_NOTFOUND: st = QU_ERR_NOTFOUND; break;
+    case MDB_MAP_FULL:
+    case EFBIG: st = QU_ERR_FULL; break;
+    default: st = rc > 0 ? qu_os_status(rc) : QU_ERR_IO;
+    }
+    return qu_fail(err, st, "cannot %s '%s': %s", what, subject, mdb_strerror(rc));
+}
+
+qu_status qu_lmdb_open(MDB_env **out, const char *path, unsigned flags, size_t map, qu_err *err)
+{
+    MDB_env *env = NULL;
+    int rc;
+    size_t bytes = map ? map : MAP_BYTES;
+    *out = NULL;
+    for (;;) { /* address space may be limited (ulimit -v, containers): take what is granted */
+        if ((rc = mdb_env_create(&env)) != 0) return qu_lmdb_fail(err, rc, "open", path);
+        rc = mdb_env_set_mapsize(env, bytes);
+        if (!rc) rc = mdb_env_set_maxreaders(env, 510);
+        if (!rc) rc = mdb_env_open(env, path, flags | MDB_NOSUBDIR | MDB_NOTLS, 0600);
+        if (!rc) break;
+        mdb_env_close(env);
+        if (rc != ENOMEM || map || bytes <= MAP_BYTES_MIN) return qu_lmdb_fail(err, rc, "open", path);
+        bytes /= 4;
+    }
+    *out = env;
+    return QU_OK;
+}
+
+/* --- keys --- */
+
+void qu_put_be64(uint8_t *p, uint64_t v)
+{
+    for (int i = 7; i >= 0; i--, v >>= 8) p[i] = (uint8_t)v;
+}
+
+uint64_t qu_get_be64(const uint8_t *p)
+{
+    uint64_t v = 0;
+    for (int i = 0; i < 8; i++) v = v << 8 | p[i];
+    return v;
+}
+
+qu_rec_key qu_key_tag(int tag)
+{
+    qu_rec_key k = {.n = 1};
+    k.b[0] = (uint8_t)tag;
+    return k;
+}
+
+static void key_add64(qu_rec_key *k, uint64_t v)
+{
+    qu_put_be64(k->b + k->n, v);
+    k->n += 8;
+}
+
+qu_rec_key qu_key_num(int tag, uint64_t a)
+{
+    qu_rec_key k = qu_key_tag(tag);
+    key_add64(&k, a);
+    return k;
+}
+
+qu_rec_key qu_key_num2(int tag, uint64_t a, uint64_t b)
+{
+    qu_rec_key k = qu_key_num(tag, a);
+    key_add64(&k, b);
+    return k;
+}
+
+qu_rec_key qu_key_chunk(int tag, uint64_t a, uint32_t chunk)
+{
+    qu_rec_key k = qu_key_num(tag, a);
+    for (int i = 24; i >= 0; i -= 8) k.b[k.n++] = (uint8_t)(chunk >> i);
+    return k;
+}
+
+qu_rec_key qu_key_hash(int tag, qu_hash h)
+{
+    return qu_key_num2(tag, h.hi, h.lo);
+}
+
+qu_rec_key qu_key_hash_num(int tag, qu_hash h, uint64_t a)
+{
+    qu_rec_key k = qu_key_hash(tag, h);
+    key_add64(&k, a);
+    return k;
+}
+
+/* Text of a key for messages: "d 12". */
+static const char *key_text(char out[64], const MDB_val *key)
+{
+    static const char hex[] = "0123456789abcdef";
+    const uint8_t *b = key->mv_data;
+    size_t j = 0;
+    out[j++] = key->mv_size && b[0] > 32 && b[0] < 127 ? (char)b[0] : '?';
+    for (size_t i = 1; i < key->mv_size && j + 4 < 64; i++) {
+        if (i == 1) out[j++] = ' ';
+        out[j++] = hex[b[i] >> 4];
+        out[j++] = hex[b[i] & 15];
+    }
+    out[j] = 0;
+    return out;
+}
+
+/* --- records --- */
+
+qu_status qu_rec_verify(const MDB_val *key, const MDB_val *v, const void **payload, size_t *n, qu_err *err)
+{
+    char text[64];
+    const uint8_t *p = v->mv_data;
+    uint64_t sum;
+    if (v->mv_size < QU_REC_HEAD)
+        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' is cut short", key_text(text, key));
+    memcpy(&sum, p, 8);
+    if (sum != qu_hash_sum(p + 8, v->mv_size - 8, REC_SEED))
+        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' fails its checksum",
+                       key_text(text, key));
+    if (p[8] != key->mv_size || v->mv_size < QU_REC_HEAD + key->mv_size ||
+        memcmp(p + QU_REC_HEAD, key->mv_data, key->mv_size) != 0)
+        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' belongs to another key",
+                       key_text(text, key));
+    *payload = p + QU_REC_HEAD + key->mv_size;
+    *n = v->mv_size - QU_REC_HEAD - key->mv_size;
+    return QU_OK;
+}
+
+qu_status qu_rec_put(qu_txn *t, const qu_rec_key *k, const void *p, size_t n, qu_err *err)
+{
+    MDB_val key = {k->n, (void *)k->b};
+    MDB_val v = {QU_REC_HEAD + k->n + n, NULL};
+    int rc = mdb_put(t->mt, 1, &key, &v, MDB_RESERVE);
+    if (rc) {
+        t->failed = true;
+        return qu_lmdb_fail(err, rc, "write the catalogue of", t->s->dir);
+    }
+    uint8_t *b = v.mv_data;
+    b[8] = (uint8_t)k->n;
+    memcpy(b + QU_REC_HEAD, k->b, k->n);
+    if (n) memcpy(b + QU_REC_HEAD + k->n, p, n);
+    uint64_t sum = qu_hash_sum(b + 8, v.mv_size - 8, REC_SEED);
+    memcpy(b, &sum, 8);
+    return QU_OK;
+}
+
+qu_status qu_rec_get(qu_txn *t, const qu_rec_key *k, const void **p, size_t *n, qu_err *err)
+{
+    MDB_val key = {k->n, (void *)k->b}, v;
+    char text[64];
+    int rc = mdb_get(t->mt, 1, &key, &v);
+    if (rc == MDB_NOTFOUND)
+        return qu_fail(err, QU_ERR_NOTFOUND, "no record '%s' in the catalogue", key_text(text, &key));
+    if (rc) return qu_lmdb_fail(err, rc, "read the catalogue of", t->s->dir);
+    return qu_rec_verify(&key, &v, p, n, err);
+}
+
+qu_status qu_rec_del(qu_txn *t, const qu_rec_key *k, qu_err *err)
+{
+    MDB_val key = {k->n, (void *)k->b};
+    char text[64];
+    int rc = mdb_del(t->mt, 1, &key, NULL);
+    if (rc == MDB_NOTFOUND)
+        return qu_fail(err, QU_ERR_NOTFOUND, "no record '%s' in the catalogue", key_text(text, &key));
+    if (rc) {
+        t->failed = true;
+        return qu_lmdb_fail(err, rc, "write the catalogue of", t->s->dir);
+    }
+    return QU_OK;
+}
+
+qu_status qu_rec_seek(qu_txn *t, const qu_rec_key *from, size_t n_prefix, qu_rec_key *k, qu_err *err)
+{
+    MDB_cursor *c;
+    MDB_val key = {from->n, (void *)from->b}, v;
+    int rc = mdb_cursor_open(t->mt, 1, &c);
+    if (rc) return qu_lmdb_fail(err, rc, "read the catalogue of", t->s->dir);
+    rc = mdb_cursor_get(c, &key, &v, MDB_SET_RANGE);
+    k->n = 0;
+    if (!rc && key.mv_size <= QU_KEY_MAX && key.mv_size >= n_prefix &&
+        memcmp(key.mv_data, from->b, n_prefix) == 0) {
+        k->n = key.mv_size;
+        memcpy(k->b, key.mv_data, key.mv_size);
+    }
+    mdb_cursor_close(c);
+    if (rc && rc != MDB_NOTFOUND) return qu_lmdb_fail(err, rc, "read the catalogue of", t->s->dir);
+    return QU_OK;
+}
+
+/* --- compressed chunks --- */
+
+qu_status qu_chunk_put(qu_txn *t, const qu_rec_key *k, const void *p, size_t n, qu_err *err)
+{
+    qu_status st;
+    uLongf packed = compressBound((uLong)n);
+    uint32_t raw = (uint32_t)n;
+    uint8_t *b = malloc(4 + (packed > n ? packed : n));
+    if (!b) return qu_fail_nomem(err, (long long)packed);
+    memcpy(b, &raw, 4);
+    int rc = compress2(b + 4, &packed, p, (uLong)n, Z_BEST_SPEED);
+    if (rc == Z_MEM_ERROR) {
+        free(b);
+        return qu_fail_nomem(err, 1 << 18);
+    }
+    if (rc != Z_OK || packed >= n) { /* stored length == raw length says: not compressed */
+        memcpy(b + 4, p, n);
+        packed = (uLongf)n;
+    }
+    st = qu_rec_put(t, k, b, 4 + packed, err);
+    free(b);
+    return st;
+}
+
+qu_status qu_chunk_get(qu_txn *t, const qu_rec_key *k, size_t max, qu_buf *out, qu_err *err)
+{
+    const uint8_t *p;
+    size_t n;
+    uint32_t raw;
+    char text[64];
+    MDB_val key = {k->n, (void *)k->b};
+    qu_status st = qu_rec_get(t, k, (const void **)&p, &n, err);
+    if (st == QU_ERR_NOTFOUND)
+        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' is missing", key_text(text, &key));
+    QU_TRY(st);
+    if (n >= 4) memcpy(&raw, p, 4);
+    if (n < 4 || raw > max || n - 4 > raw)
+        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' is malformed", key_text(text, &key));
+    QU_TRY(qu_buf_reserve(out, raw, err));
+    uLongf got = raw;
+    int rc = Z_OK;
+    if (n - 4 == raw) memcpy(out->data + out->len, p + 4, raw);
+    else rc = uncompress((Bytef *)out->data + out->len, &got, p + 4, (uLong)(n - 4));
+    if (rc == Z_MEM_ERROR) return qu_fail_nomem(err, 1 << 16);
+    if (rc != Z_OK || got != raw)
+        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' does not decompress",
+                       key_text(text, &key));
+    out->len += raw;
+    out->data[out->len] = 0;
+    return QU_OK;
+}

@@ -1,0 +1,392 @@
+#include "store/store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/dims.h"
+#include "base/os.h"
+#include "store/store_int.h"
+
+#define CONFIG_MAGIC "QUIRESTO"
+#define CONFIG_MAX_BYTES (((size_t)QU_STORE_MAX_PREFIX * 4) + 65536 + 4096)
+enum { BYTE_ORDER_MARK = 0x01020304, BYTE_ORDER_SWAPPED = 0x04030201 };
+enum { CONFIG_SUM_FROM = 24, MAX_PAGE_TOKENS = 1 << 14 };
+
+/* DIR/config; then the prefix ids, then the model path. */
+typedef struct config_rec {
+    char magic[8];
+    uint32_t mark, format;
+    uint64_t sum;             /* XXH3-64 of everything from n_bytes on */
+    uint64_t n_bytes;         /* of the whole file */
+    uint32_t page_tokens, codec;
+    int32_t n_layers, n_kv_heads, head_size, n_prefix;
+    uint32_t model_path_len, zero;
+    qu_hash binding, weights, full_weights;
+    char numerics[48], model_name[128];
+} config_rec;
+_Static_assert(sizeof(config_rec) == 288, "stored as it is: no padding");
+
+char *qu_store_path(const qu_store *s, const char *fmt, ...)
+{
+    char name[96];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(name, sizeof name, fmt, ap);
+    va_end(ap);
+    size_t n = strlen(s->dir) + strlen(name) + 2;
+    char *p = malloc(n);
+    if (p) snprintf(p, n, "%s/%s", s->dir, name);
+    return p;
+}
+
+bool qu_store_is_network_fs(long f_type)
+{
+    switch ((uint32_t)f_type) {
+    case 0x6969:      /* NFS */
+    case 0x517B:      /* SMB */
+    case 0xFE534D42:  /* SMB2 */
+    case 0xFF534D42:  /* CIFS */
+    case 0x00C36400:  /* CEPH */
+    case 0x5346414F:  /* AFS, OpenAFS */
+    case 0x6B414653:  /* AFS, kernel */
+    case 0x73757245:  /* CODA */
+    case 0x01021997:  /* 9P */
+        return true;
+    default: return false;
+    }
+}
+
+/* --- config --- */
+
+static qu_status config_check(const qu_store_config *c, qu_err *err)
+{
+    bool ok = c->page_tokens >= 1 && c->page_tokens <= MAX_PAGE_TOKENS && c->n_layers >= 1 &&
+              c->n_layers <= QU_MAX_LAYERS && c->n_kv_heads >= 1 && c->n_kv_heads <= QU_MAX_HEADS &&
+              c->head_size >= 1 && c->head_size <= QU_MAX_HEAD_SIZE && c->n_prefix >= 0 &&
+              c->n_prefix <= QU_STORE_MAX_PREFIX && (c->n_prefix == 0 || c->prefix_ids) &&
+              memchr(c->numerics, 0, sizeof c->numerics) &&
+              memchr(c->model_name, 0, sizeof c->model_name) &&
+              (!c->model_path || strlen(c->model_path) <= 65536);
+    return ok ? QU_OK : qu_fail(err, QU_ERR_ARG, "store config is out of range");
+}
+
+static qu_status config_write(const qu_store *s, const qu_store_config *c, qu_err *err)
+{
+    qu_status st;
+    qu_buf b = {0};
+    char *path = NULL;
+    config_rec r = {
+        .magic = CONFIG_MAGIC, .mark = BYTE_ORDER_MARK, .format = QU_STORE_FORMAT,
+        .page_tokens = c->page_tokens, .codec = c->codec, .n_layers = c->n_layers,
+        .n_kv_heads = c->n_kv_heads, .head_size = c->head_size, .n_prefix = c->n_prefix,
+        .model_path_len = c->model_path ? (uint32_t)strlen(c->model_path) : 0,
+        .binding = c->binding, .weights = c->weights, .full_weights = c->full_weights,
+    };
+    strcpy(r.numerics, c->numerics);
+    strcpy(r.model_name, c->model_name);
+    r.n_bytes = sizeof r + (size_t)c->n_prefix * 4 + r.model_path_len;
+    QU_TRY_OUT(qu_buf_add(&b, &r, sizeof r, err));
+    QU_TRY_OUT(qu_buf_add(&b, c->prefix_ids, (size_t)c->n_prefix * 4, err));
+    QU_TRY_OUT(qu_buf_add(&b, c->model_path, r.model_path_len, err));
+    r.sum = qu_hash_sum(b.data + CONFIG_SUM_FROM, b.len - CONFIG_SUM_FROM, 0);
+    memcpy(b.data, &r, sizeof r);
+    st = QU_ERR_NOMEM;
+    if (!(path = qu_store_path(s, "config"))) qu_fail_nomem(err, 256);
+    else st = qu_os_replace(path, b.data, b.len, 0600, err);
+out:
+    free(path);
+    qu_buf_free(&b);
+    return st;
+}
+
+static qu_status config_parse(qu_store *s, const qu_buf *b, qu_err *err)
+{
+    config_rec r;
+    qu_store_config *c = &s->config;
+    const char *p = b->data + sizeof r;
+    if (b->len >= 16) memcpy(&r, b->data, 16);
+    if (b->len < 16 || memcmp(r.magic, CONFIG_MAGIC, 8) != 0)
+        return qu_fail(err, QU_ERR_CORRUPT, "config of store '%s' is damaged: restore it or index anew",
+                       s->dir);
+    if (r.mark == BYTE_ORDER_SWAPPED)
+        return qu_fail(err, QU_ERR_UNSUPPORTED,
+                       "store '%s' has another byte order: mark %08x, this machine's is %08x", s->dir,
+                       r.mark, (unsigned)BYTE_ORDER_MARK);
+    if (r.mark == BYTE_ORDER_MARK && r.format > QU_STORE_FORMAT)
+        return qu_fail(err, QU_ERR_UNSUPPORTED,
+                       "store '%s' has format %u, this program reads up to format %u: use a newer quire",
+                       s->dir, r.format, (unsigned)QU_STORE_FORMAT);
+    if (b->len >= sizeof r) memcpy(&r, b->data, sizeof r);
+    if (b->len < sizeof r || r.mark != BYTE_ORDER_MARK || r.format < 1 || r.n_bytes != b->len ||
+        r.sum != qu_hash_sum(b->data + CONFIG_SUM_FROM, b->len - CONFIG_SUM_FROM, 0) ||
+        r.n_prefix < 0 || r.n_prefix > QU_STORE_MAX_PREFIX ||
+        sizeof r + (size_t)r.n_prefix * 4 + r.model_path_len != b->len)
+        return qu_fail(err, QU_ERR_CORRUPT, "config of store '%s' is damaged: restore it or index anew",
+                       s->dir);
+    *c = (qu_store_config){
+        .format = r.format, .page_tokens = r.page_tokens, .codec = r.codec, .n_layers = r.n_layers,
+        .n_kv_heads = r.n_kv_heads, .head_size = r.head_size, .n_prefix = r.n_prefix,
+        .binding = r.binding, .weights = r.weights, .full_weights = r.full_weights,
+    };
+    memcpy(c->numerics, r.numerics, sizeof r.numerics);
+    memcpy(c->model_name, r.model_name, sizeof r.model_name);
+    c->numerics[sizeof r.numerics - 1] = c->model_name[sizeof r.model_name - 1] = 0;
+    c->prefix_ids = malloc((size_t)r.n_prefix * 4 + 1);
+    if (!c->prefix_ids) return qu_fail_nomem(err, r.n_prefix * 4LL);
+    memcpy(c->prefix_ids, p, (size_t)r.n_prefix * 4);
+    if (r.model_path_len) {
+        if (!(c->model_path = strndup(p + (size_t)r.n_prefix * 4, r.model_path_len)))
+            return qu_fail_nomem(err, r.model_path_len);
+    }
+    return config_check(c, err) == QU_OK ? QU_OK
+               : qu_fail(err, QU_ERR_CORRUPT, "config of store '%s' is out of range", s->dir);
+}
+
+static qu_status config_read(qu_store *s, qu_err *err)
+{
+    qu_buf b = {0};
+    char *path = qu_store_path(s, "config");
+    if (!path) return qu_fail_nomem(err, 256);
+    qu_status st = qu_os_read(&b, path, CONFIG_MAX_BYTES, err);
+    if (st == QU_ERR_NOTFOUND)
+        st = qu_fail(err, st, "no store at '%s': create one with quire index", s->dir);
+    else if (st == QU_ERR_LIMIT)
+        st = qu_fail(err, QU_ERR_CORRUPT, "config of store '%s' is damaged: restore it or index anew",
+                     s->dir);
+    if (st == QU_OK) st = config_parse(s, &b, err);
+    free(path);
+    qu_buf_free(&b);
+    return st;
+}
+
+/* --- lock --- */
+
+static qu_status lock_take(qu_store *s, qu_err *err)
+{
+    char text[32] = "";
+    qu_status st = QU_OK;
+    char *path = qu_store_path(s, "lock");
+    if (!path) return qu_fail_nomem(err, 256);
+    s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (s->lock_fd < 0) {
+        st = qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, strerror(errno));
+    } else if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK) {
+            st = qu_fail(err, qu_os_status(errno), "cannot lock '%s': %s", path, strerror(errno));
+        } else {
+            ssize_t n = pread(s->lock_fd, text, sizeof text - 1, 0);
+            long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+            st = pid > 0 ? qu_fail(err, QU_ERR_LOCKED, "store '%s' is locked by process %ld", s->dir, pid)
+                         : qu_fail(err, QU_ERR_LOCKED, "store '%s' is locked by another process", s->dir);
+        }
+    } else { /* the pid is for people: failing to write it (disk full) does no harm */
+        int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+        if (ftruncate(s->lock_fd, 0) != 0 || pwrite(s->lock_fd, text, (size_t)n, 0) != n) errno = 0;
+    }
+    free(path);
+    return st;
+}
+
+/* --- creation --- */
+
+/* Is name something that an interrupted creation may have left? */
+static bool is_creation_rest(const char *name)
+{
+    static const char *const ours[] = {".", "..", "lock", "kv", "catalogue.1", "catalogue.1-lock", "CURRENT"};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (strcmp(name, ours[i]) == 0) return true;
+    return strncmp(name, "config.tmp.", 11) == 0 || strncmp(name, "CURRENT.tmp.", 12) == 0;
+}
+
+/* *exists: there is a config. Else the folder must be absent or free for the taking. */
+static qu_status look(const qu_store *s, bool *exists, qu_err *err)
+{
+    qu_status st = QU_OK;
+    *exists = false;
+    DIR *d = opendir(s->dir);
+    if (!d) {
+        if (errno == ENOENT) return QU_OK;
+        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", s->dir, strerror(errno));
+    }
+    for (struct dirent *e; (e = readdir(d));) {
+        if (strcmp(e->d_name, "config") == 0) *exists = true;
+        else if (!is_creation_rest(e->d_name) && st == QU_OK)
+            st = qu_fail(err, QU_ERR_ARG, "'%s' is no store and holds '%s': give an empty folder", s->dir,
+                         e->d_name);
+    }
+    closedir(d);
+    return *exists ? QU_OK : st;
+}
+
+/* The config comes last and makes it a store. */
+static qu_status create_files(qu_store *s, const qu_store_config *c, qu_err *err)
+{
+    qu_status st = QU_ERR_NOMEM;
+    qu_txn *t = NULL;
+    char *kv = qu_store_path(s, "kv"), *cat = qu_store_path(s, "catalogue.1");
+    char *lck = qu_store_path(s, "catalogue.1-lock"), *cur = qu_store_path(s, "CURRENT");
+    if (!kv || !cat || !lck || !cur) {
+        qu_fail_nomem(err, 256);
+        goto out;
+    }
+    QU_TRY_OUT(qu_os_mkdirs(kv, 0700, err));
+    unlink(cat);
+    unlink(lck);
+    QU_TRY_OUT(qu_lmdb_open(&s->env, cat, 0, 0, err));
+    s->catalogue_no = 1;
+    s->config = *c; /* borrowed for this moment: qu_txn_begin looks at nothing else */
+    st = qu_txn_begin(&t, s, QU_TXN_WRITE, err);
+    if (st == QU_OK) st = qu_txn_commit(t, err);
+    memset(&s->config, 0, sizeof s->config);
+    mdb_env_close(s->env);
+    s->env = NULL;
+    QU_TRY_OUT(st);
+    QU_TRY_OUT(qu_os_replace(cur, "catalogue.1\n", 12, 0600, err));
+    QU_TRY_OUT(config_write(s, c, err));
+out:
+    free(kv);
+    free(cat);
+    free(lck);
+    free(cur);
+    return st;
+}
+
+/* --- catalogue file --- */
+
+static qu_status read_current(qu_store *s, qu_err *err)
+{
+    qu_buf b = {0};
+    unsigned long long no = 0;
+    char *path = qu_store_path(s, "CURRENT");
+    if (!path) return qu_fail_nomem(err, 256);
+    qu_status st = qu_os_read(&b, path, 64, err);
+    if (st == QU_ERR_NOTFOUND || st == QU_ERR_LIMIT ||
+        (st == QU_OK && (sscanf(b.data, "catalogue.%llu\n", &no) != 1 || no == 0)))
+        st = qu_fail(err, QU_ERR_CORRUPT, "file '%s' is damaged: it must name a catalogue", path);
+    s->catalogue_no = no;
+    free(path);
+    qu_buf_free(&b);
+    return st;
+}
+
+qu_status qu_store_open_catalogue(qu_store *s, qu_err *err)
+{
+    qu_status st = QU_OK;
+    unsigned ro = s->writable ? 0 : MDB_RDONLY;
+    for (int tries = 0; tries < 5; tries++) { /* a gc may switch between reading CURRENT and opening */
+        QU_TRY(read_current(s, err));
+        char *path = qu_store_path(s, "catalogue.%llu", (unsigned long long)s->catalogue_no);
+        if (!path) return qu_fail_nomem(err, 256);
+        struct stat sb;
+        if (stat(path, &sb) != 0) {
+            st = qu_fail(err, errno == ENOENT ? QU_ERR_CORRUPT : QU_ERR_IO, "cannot open '%s': %s", path,
+                         strerror(errno));
+        } else if (sb.st_size < 8192) { /* two meta pages: LMDB would start an empty one */
+            st = qu_fail(err, QU_ERR_CORRUPT, "catalogue '%s' is cut short", path);
+        } else {
+            st = qu_lmdb_open(&s->env, path, ro, 0, err);
+            if (st == QU_ERR_IO && ro) /* no right to make the lock file */
+                st = qu_lmdb_open(&s->env, path, ro | MDB_NOLOCK, 0, err);
+        }
+        free(path);
+        if (st == QU_OK) break;
+    }
+    if (st == QU_OK) {
+        int dead;
+        mdb_reader_check(s->env, &dead);
+    }
+    return st;
+}
+
+/* --- the handle --- */
+
+static qu_status refuse_network(const qu_store *s, qu_err *err)
+{
+    struct statfs fs;
+    if (statfs(s->dir, &fs) != 0)
+        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", s->dir, strerror(errno));
+    if (qu_store_is_network_fs((long)fs.f_type))
+        return qu_fail(err, QU_ERR_UNSUPPORTED,
+                       "store '%s' is on a network file system: LMDB needs a local disk", s->dir);
+    return QU_OK;
+}
+
+static qu_status open_for_writing(qu_store *s, const qu_store_config *create, qu_err *err)
+{
+    bool exists = true;
+    struct stat sb;
+    if (create) {
+        QU_TRY(config_check(create, err));
+        QU_TRY(look(s, &exists, err));
+        if (!exists) {
+            QU_TRY(qu_os_mkdirs(s->dir, 0700, err));
+        }
+    } else {
+        char *path = qu_store_path(s, "config");
+        if (!path) return qu_fail_nomem(err, 256);
+        exists = stat(path, &sb) == 0 || errno != ENOENT;
+        free(path);
+        if (!exists)
+            return qu_fail(err, QU_ERR_NOTFOUND, "no store at '%s': create one with quire index", s->dir);
+    }
+    QU_TRY(refuse_network(s, err));
+    QU_TRY(lock_take(s, err));
+    if (!exists) { /* another creator may have finished while we waited for nothing: look again */
+        QU_TRY(look(s, &exists, err));
+        if (!exists) QU_TRY(create_files(s, create, err));
+    }
+    return QU_OK;
+}
+
+qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config *create, unsigned flags,
+                        qu_err *err)
+{
+    qu_status st = QU_OK;
+    *store = NULL;
+    if (!dir || !*dir) return qu_fail(err, QU_ERR_ARG, "store folder is empty");
+    if (create && !(flags & QU_STORE_WRITE))
+        return qu_fail(err, QU_ERR_ARG, "cannot create store '%s' without writing", dir);
+    qu_store *s = calloc(1, sizeof *s);
+    if (!s) return qu_fail_nomem(err, sizeof *s);
+    s->lock_fd = -1;
+    s->writable = flags & QU_STORE_WRITE;
+    pthread_mutex_init(&s->mu, NULL);
+    if (!(s->dir = strdup(dir))) {
+        st = qu_fail_nomem(err, (long long)strlen(dir));
+        goto out;
+    }
+    if (s->writable) QU_TRY_OUT(open_for_writing(s, create, err));
+    QU_TRY_OUT(config_read(s, err));
+    QU_TRY_OUT(qu_store_open_catalogue(s, err));
+out:
+    if (st == QU_OK) *store = s;
+    else qu_store_close(s);
+    return st;
+}
+
+void qu_store_close(qu_store *s)
+{
+    if (!s) return;
+    qu_kv_close_readers(s);
+    free(s->readers);
+    if (s->env) mdb_env_close(s->env);
+    if (s->lock_fd >= 0) close(s->lock_fd);
+    free(s->config.model_path);
+    free(s->config.prefix_ids);
+    pthread_mutex_destroy(&s->mu);
+    free(s->dir);
+    free(s);
+}
+
+const qu_store_config *qu_store_config_get(const qu_store *s) { return &s->config; }
+const char *qu_store_dir(const qu_store *s) { return s->dir; }
+bool qu_store_is_writable(const qu_store *s) { return s->writable; }

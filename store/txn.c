@@ -1,0 +1,314 @@
+/* Catalogue transactions, and the small things in the catalogue: counters, meta blobs, roots. */
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "store/store_int.h"
+
+static qu_status state_read(qu_txn *t, qu_err *err)
+{
+    const void *p;
+    size_t n;
+    qu_rec_key k = qu_key_tag(QU_TAG_STATE);
+    qu_status st = qu_rec_get(t, &k, &p, &n, err);
+    if (st == QU_ERR_NOTFOUND) {
+        MDB_stat ms;
+        if (mdb_stat(t->mt, 1, &ms) == 0 && ms.ms_entries == 0 && t->write) { /* being created */
+            t->state = (qu_state){1, 1, 0};
+            return QU_OK;
+        }
+        return qu_fail(err, QU_ERR_CORRUPT, "catalogue of '%s' has lost its counters", t->s->dir);
+    }
+    QU_TRY(st);
+    if (n != sizeof t->state)
+        return qu_fail(err, QU_ERR_CORRUPT, "counters of '%s' are malformed", t->s->dir);
+    memcpy(&t->state, p, n);
+    t->state_at_begin = t->state;
+    return QU_OK;
+}
+
+/* Reopen when nothing is open, or move on when gc in another process has unlinked our catalogue. */
+static qu_status refresh(qu_store *s, qu_err *err)
+{
+    int fd;
+    struct stat sb;
+    if (s->env && s->n_txns == 0 && !s->writable && mdb_env_get_fd(s->env, &fd) == 0 &&
+        fstat(fd, &sb) == 0 && sb.st_nlink == 0) {
+        mdb_env_close(s->env);
+        s->env = NULL;
+    }
+    return s->env ? QU_OK : qu_store_open_catalogue(s, err);
+}
+
+static void txn_end(qu_txn *t)
+{
+    pthread_mutex_lock(&t->s->mu);
+    t->s->n_txns--;
+    pthread_mutex_unlock(&t->s->mu);
+    free(t->lost);
+    free(t);
+}
+
+qu_status qu_txn_begin(qu_txn **txn, qu_store *s, int mode, qu_err *err)
+{
+    qu_status st;
+    int rc;
+    *txn = NULL;
+    if (mode == QU_TXN_WRITE && !s->writable)
+        return qu_fail(err, QU_ERR_ARG, "store '%s' was opened for reading", s->dir);
+    qu_txn *t = calloc(1, sizeof *t);
+    if (!t) return qu_fail_nomem(err, sizeof *t);
+    t->s = s;
+    t->write = mode == QU_TXN_WRITE;
+    pthread_mutex_lock(&s->mu);
+    st = refresh(s, err);
+    if (st == QU_OK) s->n_txns++;
+    pthread_mutex_unlock(&s->mu);
+    if (st != QU_OK) {
+        free(t);
+        return st;
+    }
+    rc = mdb_txn_begin(s->env, NULL, t->write ? 0 : MDB_RDONLY, &t->mt);
+    if (rc == MDB_MAP_RESIZED) { /* another process was granted a larger map */
+        pthread_mutex_lock(&s->mu);
+        if (s->n_txns == 1) rc = mdb_env_set_mapsize(s->env, 0);
+        pthread_mutex_unlock(&s->mu);
+        if (!rc) rc = mdb_txn_begin(s->env, NULL, t->write ? 0 : MDB_RDONLY, &t->mt);
+    }
+    if (rc) {
+        st = qu_lmdb_fail(err, rc, "read the catalogue of", s->dir);
+        t->mt = NULL;
+    } else {
+        st = state_read(t, err);
+    }
+    if (st != QU_OK) {
+        qu_txn_abort(t);
+        return st;
+    }
+    *txn = t;
+    return QU_OK;
+}
+
+/* Keep in t->lost only the files that now have neither a document nor an in-progress record. */
+static qu_status keep_unused(qu_txn *t, qu_err *err)
+{
+    int n = 0;
+    for (int i = 0; i < t->n_lost; i++) {
+        const void *p;
+        size_t len;
+        qu_rec_key k = qu_key_num(QU_TAG_KV, t->lost[i]), user, open = qu_key_num(QU_TAG_OPEN, t->lost[i]);
+        QU_TRY(qu_rec_seek(t, &k, k.n, &user, err));
+        qu_status st = qu_rec_get(t, &open, &p, &len, NULL);
+        if (user.n == 0 && st == QU_ERR_NOTFOUND) t->lost[n++] = t->lost[i];
+    }
+    t->n_lost = n;
+    return QU_OK;
+}
+
+qu_status qu_txn_commit(qu_txn *t, qu_err *err)
+{
+    qu_status st = QU_OK;
+    if (!t->write) {
+        qu_txn_abort(t);
+        return QU_OK;
+    }
+    if (t->failed) {
+        st = qu_fail(err, QU_ERR_ARG, "cannot commit to '%s': a write in this transaction failed",
+                     t->s->dir);
+        goto out;
+    }
+    QU_TRY_OUT(keep_unused(t, err));
+    if (t->docs_changed) t->state.generation++;
+    if (memcmp(&t->state, &t->state_at_begin, sizeof t->state) != 0) {
+        qu_rec_key k = qu_key_tag(QU_TAG_STATE);
+        QU_TRY_OUT(qu_rec_put(t, &k, &t->state, sizeof t->state, err));
+    }
+    int rc = mdb_txn_commit(t->mt);
+    t->mt = NULL; /* freed, also on error */
+    if (rc) {
+        st = qu_lmdb_fail(err, rc, "commit to the catalogue of", t->s->dir);
+        goto out;
+    }
+    for (int i = 0; i < t->n_lost; i++) {
+        char *path = qu_store_path(t->s, "kv/%llu.kv", (unsigned long long)t->lost[i]);
+        if (path) unlink(path);
+        free(path);
+        qu_kv_forget(t->s, t->lost[i]);
+    }
+out:
+    qu_txn_abort(t);
+    return st;
+}
+
+void qu_txn_abort(qu_txn *t)
+{
+    if (!t) return;
+    if (t->mt) mdb_txn_abort(t->mt);
+    txn_end(t);
+}
+
+uint64_t qu_catalogue_generation(const qu_txn *t) { return t->state_at_begin.generation; }
+
+static qu_status need_write(const qu_txn *t, qu_err *err)
+{
+    return t->write ? QU_OK : qu_fail(err, QU_ERR_ARG, "cannot write in a read transaction");
+}
+
+/* --- meta --- */
+
+static qu_status meta_key(qu_rec_key *k, const char *name, qu_err *err)
+{
+    size_t n = strlen(name);
+    if (n < 1 || n > QU_STORE_MAX_NAME)
+        return qu_fail(err, QU_ERR_LIMIT, "meta name '%.80s' is empty or longer than %d bytes", name,
+                       QU_STORE_MAX_NAME);
+    *k = qu_key_tag(QU_TAG_META);
+    memcpy(k->b + 1, name, n);
+    k->n += n;
+    return QU_OK;
+}
+
+qu_status qu_catalogue_put_meta(qu_txn *t, const char *name, const void *p, size_t n, qu_err *err)
+{
+    qu_rec_key k;
+    QU_TRY(need_write(t, err));
+    QU_TRY(meta_key(&k, name, err));
+    if (n > QU_STORE_MAX_META)
+        return qu_fail(err, QU_ERR_LIMIT, "meta '%s' is too long: %zu bytes, the limit is %d", name, n,
+                       QU_STORE_MAX_META);
+    if (n) return qu_rec_put(t, &k, p, n, err);
+    qu_status st = qu_rec_del(t, &k, err);
+    return st == QU_ERR_NOTFOUND ? QU_OK : st;
+}
+
+qu_status qu_catalogue_get_meta(qu_txn *t, const char *name, qu_buf *out, qu_err *err)
+{
+    qu_rec_key k;
+    const void *p;
+    size_t n;
+    QU_TRY(meta_key(&k, name, err));
+    QU_TRY(qu_rec_get(t, &k, &p, &n, err));
+    return qu_buf_add(out, p, n, err);
+}
+
+/* --- roots: few, so a list that is walked --- */
+
+/* The first root record with a number >= from; k->n = 0 at the end. */
+static qu_status root_next(qu_txn *t, uint64_t from, qu_rec_key *k, const void **p, size_t *n, qu_err *err)
+{
+    qu_rec_key start = qu_key_num(QU_TAG_ROOT, from);
+    QU_TRY(qu_rec_seek(t, &start, 1, k, err));
+    if (k->n == 0) return QU_OK;
+    if (k->n != 9) return qu_fail(err, QU_ERR_CORRUPT, "a root's key is malformed");
+    return qu_rec_get(t, k, p, n, err);
+}
+
+static qu_status root_find(qu_txn *t, const char *path, size_t n, qu_rec_key *k, uint64_t *last, qu_err *err)
+{
+    const void *p;
+    size_t len;
+    *last = 0;
+    for (;;) {
+        QU_TRY(root_next(t, *last + 1, k, &p, &len, err));
+        if (k->n == 0 || (len == n && memcmp(p, path, n) == 0)) return QU_OK;
+        *last = qu_get_be64(k->b + 1);
+    }
+}
+
+qu_status qu_catalogue_put_root(qu_txn *t, const char *path, size_t n, qu_err *err)
+{
+    qu_rec_key k;
+    uint64_t last;
+    QU_TRY(need_write(t, err));
+    if (n < 1 || n > QU_STORE_MAX_PATH)
+        return qu_fail(err, QU_ERR_LIMIT, "a root is empty or longer than %d bytes", QU_STORE_MAX_PATH);
+    QU_TRY(root_find(t, path, n, &k, &last, err));
+    if (k.n) return QU_OK;
+    k = qu_key_num(QU_TAG_ROOT, last + 1);
+    return qu_rec_put(t, &k, path, n, err);
+}
+
+qu_status qu_catalogue_del_root(qu_txn *t, const char *path, size_t n, qu_err *err)
+{
+    qu_rec_key k;
+    uint64_t last;
+    QU_TRY(need_write(t, err));
+    QU_TRY(root_find(t, path, n, &k, &last, err));
+    if (k.n == 0) return qu_fail(err, QU_ERR_NOTFOUND, "'%.*s' is no root", (int)(n < 200 ? n : 200), path);
+    return qu_rec_del(t, &k, err);
+}
+
+qu_status qu_catalogue_root_at(qu_txn *t, int64_t i, qu_buf *path, qu_err *err)
+{
+    qu_rec_key k;
+    const void *p;
+    size_t n;
+    uint64_t from = 1;
+    for (int64_t at = 0;; at++, from = qu_get_be64(k.b + 1) + 1) {
+        QU_TRY(root_next(t, from, &k, &p, &n, err));
+        if (k.n == 0) return qu_fail(err, QU_ERR_NOTFOUND, "no root %lld", (long long)i);
+        if (at == i) return qu_buf_add(path, p, n, err);
+    }
+}
+
+/* --- counts --- */
+
+static int64_t disk_bytes(const char *path)
+{
+    struct stat sb;
+    return stat(path, &sb) == 0 ? (int64_t)sb.st_blocks * 512 : 0;
+}
+
+static qu_status count_files(const qu_store *s, qu_store_counts *c, qu_err *err)
+{
+    char *kv = qu_store_path(s, "kv");
+    char *cat = qu_store_path(s, "catalogue.%llu", (unsigned long long)s->catalogue_no);
+    DIR *d = kv && cat ? opendir(kv) : NULL;
+    qu_status st = kv && cat ? QU_OK : qu_fail_nomem(err, 256);
+    if (st == QU_OK) c->catalogue_bytes = disk_bytes(cat);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (e->d_name[0] == '.') continue;
+        char *path = qu_store_path(s, "kv/%.80s", e->d_name);
+        c->n_kv_files++;
+        if (path) c->kv_bytes += disk_bytes(path);
+        free(path);
+    }
+    if (d) closedir(d);
+    free(kv);
+    free(cat);
+    return st;
+}
+
+qu_status qu_catalogue_counts(qu_txn *t, qu_store_counts *c, qu_err *err)
+{
+    qu_rec_key k, from = qu_key_tag(QU_TAG_DOC);
+    qu_doc_rec r;
+    const char *path, *title;
+    const void *p;
+    size_t n;
+    memset(c, 0, sizeof *c);
+    for (;;) {
+        QU_TRY(qu_rec_seek(t, &from, 1, &k, err));
+        if (k.n != 9) break;
+        from = qu_key_num(QU_TAG_DOC, qu_get_be64(k.b + 1) + 1);
+        QU_TRY(qu_doc_rec_get(t, qu_get_be64(k.b + 1), &r, &path, &title, err));
+        c->n_docs++;
+        c->n_pages += r.n_pages;
+        c->n_kv_pages += r.kv_pages;
+        c->n_tokens += r.n_tokens;
+        c->n_text_bytes += r.text_bytes;
+        c->n_kv_docs += r.kv_file && r.kv_pages == r.n_pages;
+    }
+    for (uint64_t at = 0;; at = qu_get_be64(k.b + 1), c->n_roots++) {
+        QU_TRY(root_next(t, at + 1, &k, &p, &n, err));
+        if (k.n == 0) break;
+    }
+    for (uint64_t at = 0;; c->n_open_kv++) {
+        QU_TRY(qu_catalogue_next_open_kv(t, at, &at, err));
+        if (at == 0) break;
+    }
+    return count_files(t->s, c, err);
+}
