@@ -26,10 +26,8 @@ static void rank_tokens(int8_t *rank, int64_t n_tokens, const int64_t *at, const
 }
 
 qu_status qu_paging_cut(int64_t **ends, int32_t *n_pages, int64_t n_tokens, const int64_t *at,
-                        const qu_cut *cuts, int64_t n_cuts, const char *text, int64_t text_bytes,
-                        qu_err *err)
+                        const qu_cut *cuts, int64_t n_cuts, const char *text, qu_err *err)
 {
-    (void)text_bytes;
     *ends = NULL;
     *n_pages = 0;
     if (n_tokens == 0) return QU_OK;

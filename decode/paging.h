@@ -1,6 +1,6 @@
 /* Cutting a document's tokens into pages.
  *
- *     QU_TRY(qu_paging_cut(&ends, &n_pages, ids.n, ids.at, cuts, n_cuts, text, text_bytes, err));
+ *     QU_TRY(qu_paging_cut(&ends, &n_pages, ids.n, ids.at, cuts, n_cuts, text, err));
  *     page i holds tokens [i ? ends[i - 1] : 0, ends[i])
  *
  * A page ends at the best ranked cut point of its second half (the last one among equals), at most
@@ -18,7 +18,6 @@
 /* at [n_tokens]: byte offset of each token (qu_tokens). *ends: malloc'ed [*n_pages], freed by the caller;
  * NULL and 0 for no tokens. Every page has at least one token. Errors: QU_ERR_NOMEM, QU_ERR_LIMIT. */
 qu_status qu_paging_cut(int64_t **ends, int32_t *n_pages, int64_t n_tokens, const int64_t *at,
-                        const qu_cut *cuts, int64_t n_cuts, const char *text, int64_t text_bytes,
-                        qu_err *err);
+                        const qu_cut *cuts, int64_t n_cuts, const char *text, qu_err *err);
 
 #endif

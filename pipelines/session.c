@@ -1,0 +1,266 @@
+#include "pipelines/session.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/dims.h"
+#include "base/os.h"
+#include "decode/context.h"
+#include "kernels/codec.h"
+#include "pipelines/output.h"
+
+#define DEFAULT_STORE ".quire"
+#define BUNDLED "quire-reader.gguf"
+#define LEXICAL_NAME "lexical.idx"
+
+/* The bundled model: beside the program in the source tree, or where `make install` puts it. */
+static char *bundled_model(void)
+{
+    static const char *const places[] = {"models/" BUNDLED, "../models/" BUNDLED,
+                                         "../share/quire/" BUNDLED};
+    char exe[PATH_MAX], path[PATH_MAX + 64];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n <= 0) return NULL;
+    exe[n] = 0;
+    char *slash = strrchr(exe, '/');
+    if (slash) *slash = 0;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        snprintf(path, sizeof path, "%s/%s", exe, places[i]);
+        if (access(path, R_OK) == 0) return realpath(path, NULL);
+    }
+    return NULL;
+}
+
+/* A path that stays right when the working directory changes; the text itself where it does not exist. */
+static char *absolute(const char *path)
+{
+    char *real = realpath(path, NULL);
+    return real ? real : strdup(path);
+}
+
+static qu_status find_model(qu_session *s, qu_err *err)
+{
+    const char *given = qu_args_str(s->args, "model");
+    const qu_store_config *c = s->store ? qu_store_config_get(s->store) : NULL;
+    const char *env = getenv("QUIRE_MODEL");
+    if (given) s->model_path = absolute(given);
+    else if (c && c->model_path) s->model_path = strdup(c->model_path);
+    else if (env && *env) s->model_path = absolute(env);
+    else s->model_path = bundled_model();
+    if (!s->model_path)
+        return qu_fail(err, QU_ERR_NOTFOUND, "no model: give --model FILE.gguf or set QUIRE_MODEL");
+    return QU_OK;
+}
+
+/* Everything a page depends on besides its own left context (DESIGN.md 3.7). The numerics class stands
+ * beside it in the config: another class is a tolerance, another binding is another model. */
+static qu_hash binding_of(const qu_session *s)
+{
+    uint32_t fixed[3] = {QU_PAGE_TOKENS, (uint32_t)s->codec, (uint32_t)s->template};
+    qu_hash tok = qu_tokenizer_hash(s->tok);
+    qu_hash h = qu_hash_chain(s->model->fingerprint, &tok, sizeof tok);
+    h = qu_hash_chain(h, fixed, sizeof fixed);
+    return qu_hash_chain(h, s->prefix.ids, (size_t)s->prefix.n * sizeof *s->prefix.ids);
+}
+
+static qu_store_config config_of(const qu_session *s)
+{
+    const qu_model *m = s->model;
+    qu_store_config c = {.page_tokens = QU_PAGE_TOKENS,
+                         .codec = (uint32_t)s->codec,
+                         .n_layers = m->n_layers,
+                         .n_kv_heads = m->n_kv_heads,
+                         .head_size = m->head_size,
+                         .binding = binding_of(s),
+                         .weights = m->fingerprint,
+                         .full_weights = qu_gguf_full_hash(m->gguf),
+                         .model_path = s->model_path,
+                         .prefix_ids = s->prefix.ids,
+                         .n_prefix = (int32_t)s->prefix.n};
+    snprintf(c.numerics, sizeof c.numerics, "%s", s->numerics);
+    snprintf(c.model_name, sizeof c.model_name, "%s", m->name);
+    return c;
+}
+
+static qu_status open_model(qu_session *s, qu_err *err)
+{
+    bool unknown = false;
+    QU_TRY(find_model(s, err));
+    QU_TRY(qu_model_open(&s->model, s->model_path, err));
+    QU_TRY(qu_tokenizer_create(&s->tok, s->model->gguf, err));
+    if (qu_tokenizer_n_vocab(s->tok) > s->model->vocab)
+        return qu_fail(err, QU_ERR_FORMAT, "model '%s' has %d tokens but only %d embeddings",
+                       s->model_path, qu_tokenizer_n_vocab(s->tok), s->model->vocab);
+    QU_TRY(qu_pool_create(&s->pool, qu_args_threads(s->args), err));
+    s->template = qu_template_detect(s->tok, s->model->gguf, &unknown);
+    if (unknown) qu_out_warn("unknown chat template in '%s': using the plain one", s->model_path);
+    qu_context_numerics(s->numerics);
+    return QU_OK;
+}
+
+/* The store's frozen prefix, or the template's where there is no store yet. */
+static qu_status take_prefix(qu_session *s, qu_err *err)
+{
+    const qu_store_config *c = s->store ? qu_store_config_get(s->store) : NULL;
+    if (!c) QU_TRY(qu_template_prefix(s->template, s->tok, &s->prefix, err));
+    if (c && c->n_prefix > 0) {
+        s->prefix.ids = malloc((size_t)c->n_prefix * sizeof *s->prefix.ids);
+        if (!s->prefix.ids) return qu_fail_nomem(err, c->n_prefix * 4ll);
+        memcpy(s->prefix.ids, c->prefix_ids, (size_t)c->n_prefix * sizeof *s->prefix.ids);
+        s->prefix.n = c->n_prefix;
+    }
+    if (s->prefix.n > QU_PAGE_TOKENS)
+        return qu_fail(err, QU_ERR_LIMIT, "prompt prefix of %lld tokens: at most %d are possible",
+                       (long long)s->prefix.n, QU_PAGE_TOKENS);
+    return QU_OK;
+}
+
+/* A model that opens is still not necessarily the one whose pages are in the store. */
+static qu_status check_binding(qu_session *s, qu_err *err)
+{
+    const qu_store_config *c = qu_store_config_get(s->store);
+    s->codec = (int)c->codec;
+    if (!qu_hash_equal(c->binding, binding_of(s)))
+        return qu_fail(err, QU_ERR_MISMATCH,
+                       "store '%s' was made with model '%s' (%s), not with '%s' (%s): use that model or "
+                       "another --store",
+                       s->store_dir, c->model_name, c->model_path ? c->model_path : "?", s->model->name,
+                       s->model_path);
+    s->other_numerics = strcmp(c->numerics, s->numerics) != 0;
+    return QU_OK;
+}
+
+qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, int codec, qu_err *err)
+{
+    qu_status st = QU_OK;
+    memset(s, 0, sizeof *s);
+    s->args = args;
+    s->codec = codec;
+    const char *dir = qu_args_str(args, "store");
+    s->store_dir = strdup(dir ? dir : DEFAULT_STORE);
+    if (!s->store_dir) return qu_fail_nomem(err, 64);
+    unsigned store_flags = flags & QU_SESSION_WRITE ? QU_STORE_WRITE : 0;
+    if (flags & QU_SESSION_STORE) {
+        st = qu_store_open(&s->store, s->store_dir, NULL, store_flags, err);
+        bool missing = st == QU_ERR_NOTFOUND && (flags & QU_SESSION_CREATE);
+        if (st != QU_OK && !missing) goto out;
+        st = QU_OK;
+    }
+    if (!(flags & QU_SESSION_MODEL)) return QU_OK;
+    QU_TRY_OUT(open_model(s, err));
+    QU_TRY_OUT(take_prefix(s, err));
+    if ((flags & QU_SESSION_STORE) && !s->store) {
+        qu_store_config c = config_of(s);
+        QU_TRY_OUT(qu_store_open(&s->store, s->store_dir, &c, store_flags, err));
+    }
+    if (s->store) QU_TRY_OUT(check_binding(s, err));
+    return QU_OK;
+out:
+    qu_session_close(s);
+    return st;
+}
+
+void qu_session_close(qu_session *s)
+{
+    qu_store_close(s->store);
+    qu_pool_free(s->pool);
+    qu_tokenizer_free(s->tok);
+    qu_model_close(s->model);
+    qu_tokens_free(&s->prefix);
+    free(s->store_dir);
+    free(s->model_path);
+    memset(s, 0, sizeof *s);
+}
+
+qu_status qu_session_reopen(qu_session *s, bool write, qu_err *err)
+{
+    qu_store_close(s->store);
+    s->store = NULL;
+    QU_TRY(qu_store_open(&s->store, s->store_dir, NULL, write ? QU_STORE_WRITE : 0, err));
+    return s->model ? check_binding(s, err) : QU_OK;
+}
+
+/* --- the lexical index is derived: make it again whenever it does not fit --- */
+
+qu_status qu_session_lexical_path(const qu_session *s, qu_buf *out, qu_err *err)
+{
+    return qu_buf_printf(out, err, "%s/" LEXICAL_NAME, s->store_dir);
+}
+
+qu_status qu_session_add_lexical(qu_txn *t, qu_lexical *lx, const qu_doc *doc, qu_err *err)
+{
+    qu_page *pages = NULL;
+    int32_t n = 0;
+    qu_buf text = {0};
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_catalogue_pages(t, doc->doc_id, &pages, &n, err));
+    QU_TRY_OUT(qu_catalogue_text(t, doc->doc_id, 0, doc->text_bytes, &text, err));
+    for (int32_t i = 0; i < n; i++) {
+        const char *p = i ? text.data + pages[i].text_start : doc->title;
+        size_t len = i ? (size_t)(pages[i].text_end - pages[i].text_start) : strlen(doc->title);
+        QU_TRY_OUT(qu_lexical_add(lx, doc->doc_id, i, doc->title, p, len, err));
+    }
+out:
+    free(pages);
+    qu_buf_free(&text);
+    return st;
+}
+
+static qu_status rebuild(qu_session *s, qu_txn *t, const char *path, qu_err *err)
+{
+    qu_lexical *lx = NULL;
+    qu_doc doc = {0};
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_lexical_open(&lx, path, QU_LEXICAL_WRITE, err));
+    QU_TRY_OUT(qu_lexical_clear(lx, err));
+    for (uint64_t after = 0;;) {
+        QU_TRY_OUT(qu_catalogue_next_doc(t, after, &doc, err));
+        if (doc.doc_id == 0) break;
+        after = doc.doc_id;
+        QU_TRY_OUT(qu_session_add_lexical(t, lx, &doc, err));
+        qu_doc_free(&doc);
+    }
+    QU_TRY_OUT(qu_lexical_commit(lx, qu_catalogue_generation(t), err));
+out:
+    qu_doc_free(&doc);
+    qu_lexical_close(lx);
+    (void)s;
+    return st;
+}
+
+static bool fits(const qu_lexical *lx, const qu_txn *t)
+{
+    return qu_lexical_generation(lx) == qu_catalogue_generation(t);
+}
+
+qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err)
+{
+    qu_buf path = {0};
+    qu_txn *t = NULL;
+    qu_status st = QU_OK;
+    char temporary[64] = "";
+    *lx = NULL;
+    QU_TRY_OUT(qu_session_lexical_path(s, &path, err));
+    QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
+    st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
+    if (st == QU_OK && fits(*lx, t)) goto out;
+    if (st != QU_OK && st != QU_ERR_NOTFOUND) goto out;
+    qu_lexical_close(*lx);
+    *lx = NULL;
+    qu_out_note("rebuilding the word index of '%s'", s->store_dir);
+    st = rebuild(s, t, path.data, err);
+    if (st == QU_ERR_IO || st == QU_ERR_FULL) { /* a read-only store: an index for this process alone */
+        const char *tmp = getenv("TMPDIR");
+        snprintf(temporary, sizeof temporary, "%.40s/quire.%ld", tmp ? tmp : "/tmp", (long)getpid());
+        st = rebuild(s, t, temporary, err);
+    }
+    if (st == QU_OK) st = qu_lexical_open(lx, *temporary ? temporary : path.data, QU_LEXICAL_READ, err);
+    if (*temporary) unlink(temporary);
+out:
+    qu_txn_abort(t);
+    qu_buf_free(&path);
+    return st;
+}

@@ -1,0 +1,67 @@
+/* What most verbs need open at once: store, model, tokenizer, template, threads.
+ *
+ *     qu_session s;
+ *     qu_status st = qu_session_open(&s, args, QU_SESSION_STORE | QU_SESSION_MODEL, &err);
+ *     if (st != QU_OK) return qu_out_error(&err, NULL);
+ *     ...
+ *     qu_session_close(&s);
+ *
+ * The store is --store, else $QUIRE_STORE, else ./.quire; the model is --model, else the store's, else
+ * $QUIRE_MODEL, else the bundled one. A --model that is not the store's is refused with both names.
+ */
+#ifndef QU_PIPELINES_SESSION_H
+#define QU_PIPELINES_SESSION_H
+
+#include "base/pool.h"
+#include "decode/model.h"
+#include "decode/template.h"
+#include "decode/token.h"
+#include "index/lexical.h"
+#include "pipelines/options.h"
+#include "store/catalogue.h"
+#include "store/kvfile.h"
+#include "store/store.h"
+
+enum {
+    QU_SESSION_STORE = 1,   /* open the store */
+    QU_SESSION_MODEL = 2,   /* open the model, its tokenizer and the pool; check it against the store */
+    QU_SESSION_WRITE = 4,   /* take the store's lock */
+    QU_SESSION_CREATE = 8,  /* make the store if there is none (with WRITE and MODEL) */
+};
+
+typedef struct qu_session {
+    const qu_args *args;
+    char *store_dir, *model_path;
+    qu_store *store;
+    qu_model *model;
+    qu_tokenizer *tok;
+    qu_template_kind template;
+    qu_pool *pool;
+    int codec;                 /* qu_codec */
+    qu_tokens prefix;          /* the store's frozen prefix, or the template's without a store */
+    bool other_numerics;       /* the store's pages were made in another numerics class */
+    char numerics[48];         /* this process's class */
+} qu_session;
+
+/* Open what flags ask for. codec: the codec of a store that is created. On error everything is closed.
+ * Errors: those of store and model; QU_ERR_MISMATCH naming both models. */
+qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, int codec, qu_err *err);
+
+/* Close all; fine on a zeroed or failed session. */
+void qu_session_close(qu_session *s);
+
+/* Close the store and open it again with or without the lock, e.g. to save what a question computed. On
+ * error the store is closed (NULL). */
+qu_status qu_session_reopen(qu_session *s, bool write, qu_err *err);
+
+/* Open the lexical index for reading, rebuilding it from the catalogue first where it is missing, damaged or
+ * of another generation; rebuilt is written beside the store if it can be, else to a temporary file. */
+qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err);
+
+/* Add every page of a document to the writer lx, texts from the catalogue. */
+qu_status qu_session_add_lexical(qu_txn *t, qu_lexical *lx, const qu_doc *doc, qu_err *err);
+
+/* DIR/lexical.idx appended to out. */
+qu_status qu_session_lexical_path(const qu_session *s, qu_buf *out, qu_err *err);
+
+#endif
