@@ -36,7 +36,7 @@ enum {
     CHROME = 64, /* left out unless everything is to be kept */
 };
 
-typedef enum { PLAIN, BR, CELL, HEADER, HEADING, ITEM, LIST, MAIN, PRE, ROW, TABLE, TITLE } tag_kind;
+typedef enum { PLAIN, BR, CELL, HEADING, ITEM, LIST, MAIN, PRE, ROW, TABLE, TITLE } tag_kind;
 
 typedef struct tag {
     char name[12];
@@ -74,7 +74,7 @@ static const tag tags[] = {
     {"h4", BLOCK | ENDS, HEADING},
     {"h5", BLOCK | ENDS, HEADING},
     {"h6", BLOCK | ENDS, HEADING},
-    {"header", BLOCK | NEST | ENDS, HEADER},
+    {"header", BLOCK | NEST | ENDS, PLAIN},
     {"hr", BLOCK | ENDS, PLAIN},
     {"iframe", RAW, PLAIN},
     {"legend", LINE, PLAIN},
@@ -116,7 +116,7 @@ typedef struct html {
     } open[MAX_OPEN];
     int n_open;
     int64_t unseen;       /* open elements beyond MAX_OPEN */
-    int dropped, pre, lists, mains;
+    int dropped, pre, lists;
     separator sep;
     int64_t space_at;     /* where the pending space stands in s, -1 if it is none there */
     bool item;            /* "- " is due */
@@ -148,7 +148,7 @@ static qu_status flush(html *h, qu_err *err)
 {
     qu_buf *t = &h->b->text;
     separator sep = h->sep;
-    bool first = t->len == 0;
+    bool first = t->len == 0, row_goes_on = !h->fresh_row;
     h->sep = SEP_NONE;
     h->fresh_cell = h->fresh_row = false;
     if (sep == SEP_NONE && !first && !h->item && !h->at_line) return QU_OK;
@@ -160,7 +160,7 @@ static qu_status flush(html *h, qu_err *err)
     QU_TRY(qu_buf_puts(t, put, err));
     int64_t at = (int64_t)t->len;
     bool block = first || sep >= SEP_LINE;
-    h->row_broken |= block && !first;
+    h->row_broken |= block && row_goes_on;
     bool heading = h->level && h->heading_at < 0;
     if (block || h->at_line) {
         qu_cut_rank rank = heading ? QU_CUT_HEADING
@@ -363,11 +363,11 @@ static void pop(html *h)
     h->dropped -= h->open[h->n_open].dropped;
     h->pre -= t->kind == PRE;
     h->lists -= t->kind == LIST;
-    h->mains -= t->kind == MAIN;
     if (t->kind == PRE) h->at_line = false;
 }
 
-/* Navigation, forms and the page's own banner are left out; an article's header holds its headline. */
+/* Navigation and controls are left out. A header is not: it holds the headline as often as the menu
+ * (leaving page headers out changed recall by -.0003 and precision by +.007 on 39 pages). */
 static bool drops(const html *h, const tag *t)
 {
     if (t->flags & DROP) return true;
@@ -388,7 +388,6 @@ static void push(html *h, const tag *t)
     h->dropped += dropped;
     h->pre += t->kind == PRE;
     h->lists += t->kind == LIST;
-    h->mains += t->kind == MAIN;
 }
 
 /* Close the innermost open element of that name and all in it; nothing if none is open. */
@@ -409,8 +408,9 @@ static void separate(html *h, const tag *t, bool opens)
 {
     if (h->dropped) return;
     if (h->level && (t->flags & ENDS)) end_heading(h);
+    if (t->kind != PLAIN && t->kind != CELL) h->fresh_cell = false;
     if (t->flags & BLOCK) want(h, t->kind == LIST && h->lists > 0 ? SEP_LINE : SEP_BLOCK);
-    if (t->kind == TABLE || t->kind == ROW) h->fresh_cell = false;
+    if (t->kind == TABLE) h->row_broken = true; /* until a row of its own, and for the row around it */
     if (t->kind == ROW) { /* the end of a simple row's last cell may have asked for more */
         if (h->sep == SEP_BLOCK && !h->row_broken && !h->fresh_row) h->sep = SEP_LINE;
         h->fresh_row = true;

@@ -14,7 +14,7 @@ static const char *const titles[] = {"mr", "mrs", "ms", "dr", "prof", "st", "vs"
 static const char *const numbered[] = {"no",  "nos", "fig", "figs", "eq",  "eqs", "sec", "ch",  "vol",
                                        "p",   "pp",  "art", "nr",   "ca",  "al",  "jan", "feb", "mar",
                                        "apr", "jun", "jul", "aug",  "sep", "sept", "oct", "nov", "dec",
-                                       "abs", "bd",  "kap", "tab",  "ref", "ver", "v",   "op",  NULL};
+                                       "abs", "bd",  "kap", "tab",  "ref", "ver", "v",   "ed",  NULL};
 
 static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -88,6 +88,15 @@ static int64_t closer(const char *p, int64_t n)
     return cat == UTF8PROC_CATEGORY_PE || cat == UTF8PROC_CATEGORY_PF ? len : 0;
 }
 
+/* Bytes of a footnote mark like "[12]" at p, 0 if none. */
+static int64_t footnote(const char *p, int64_t n)
+{
+    int64_t i = 1;
+    if (n < 3 || *p != '[') return 0;
+    while (i < n && i < 5 && is_digit(p[i])) i++;
+    return i > 1 && i < n && p[i] == ']' ? i + 1 : 0;
+}
+
 /* May a sentence begin with the character at p? */
 static bool can_begin(const char *p, int64_t n)
 {
@@ -145,6 +154,7 @@ static ending read_end(const char *text, int64_t *i, int64_t end, int64_t *dot)
     ending e = p == *i + 1 && text[*i] == '.' ? ENDED_BY_DOT : ENDED;
     *dot = *i;
     while (p < end && (n = closer(text + p, end - p)) > 0) p += n;
+    while (p < end && (n = footnote(text + p, end - p)) > 0) p += n;
     *i = p;
     return at_once ? ENDED_AT_ONCE : e;
 }
@@ -188,9 +198,10 @@ qu_status qu_sentences_find(qu_sentences *s, const char *text, int64_t start, in
             QU_TRY(push(s, began, err));
         }
         e = read_end(text, &i, end, &dot);
-        if (e == NOT_ENDED)
+        if (e == NOT_ENDED) /* nothing happens inside a character or a word */
             do i++;
-            while (i < end && ((unsigned char)text[i] & 0xC0) == 0x80);
+            while (i < end && (((unsigned char)text[i] & 0xC0) == 0x80 ||
+                               (text[i] >= 'a' && text[i] <= 'z')));
     }
     return QU_OK;
 }
