@@ -1,0 +1,453 @@
+/* Make GGUF model files for tests and benches: random weights in any shape, or the copy model, whose
+ * answers are known because its weights are written down (bench/mkmodel_copy.h).
+ *
+ *     mkmodel --random --shape 135m --type Q8_0 --seed 1 -o random-135m.gguf
+ *     mkmodel --random --shape 8b --type Q8_0 --vocab-from reader.gguf -o random-8b.gguf
+ *     mkmodel --copy -o copy.gguf
+ *     mkmodel --copy --shape 135m --type Q8_0 -o copy-135m.gguf
+ *
+ * Random weights are whole numbers of -127..127 times a power of two that differs from block to block, so
+ * F32, F16, BF16 and Q8_0 files of one seed hold exactly the same weights and Q4_0 the same, rounded. A
+ * tensor depends on the seed and its name alone. Files stream out: memory stays below 100 MB.
+ *
+ * The copy model's text: a needle is a line that names a word of its kind, the key, followed by other
+ * such words, the value. Such words are a first and a second part (--help lists them), 256 in all:
+ *
+ *     the old house is near the river badar cefen digol fohux      <- newline ends the answer
+ *     what follows badar                                           <- ask by ending with the key
+ *     Question: what follows badar?\nAnswer:                       <- or with a colon after it
+ *
+ * Greedy decoding answers " cefen digol fohux", newline, <|end|>. A key must stand once in the context
+ * and no word twice in a needle; 4 to 12 tokens may lie between the key and the colon that asks. Without
+ * an answer it says <|end|>. Prompts begin with <|end|>, which is also BOS.
+ */
+#include <getopt.h>
+#include <math.h>
+
+#include "bench/mkmodel_copy.h"
+
+typedef struct options {
+    bool copy, tied, tied_given, rope_freqs;
+    const char *shape, *arch, *vocab_from, *out;
+    int layers, width, heads, kv_heads, head_size, ffn, vocab, context, type;
+    double rope_base, rope_linear;
+    uint64_t seed;
+} options;
+
+typedef struct shape {
+    const char *name;
+    int layers, width, heads, kv_heads, head_size, ffn, vocab;
+    bool tied;
+} shape;
+
+static const shape shapes[] = {
+    {"tiny", 2, 64, 4, 2, 16, 128, 320, true},
+    {"copy", 2, 256, 4, 2, 64, 64, 0, false},
+    {"135m", 30, 576, 9, 3, 64, 1536, 49152, true},
+    {"1b", 16, 2048, 32, 8, 64, 8192, 128256, true},
+    {"8b", 32, 4096, 32, 8, 128, 14336, 128256, false},
+};
+
+static const char usage[] =
+    "usage: mkmodel --random|--copy [options] -o FILE\n"
+    "  --shape NAME         tiny, copy, 135m, 1b or 8b (default: tiny; copy with --copy)\n"
+    "  --layers N --width N --heads N --kv-heads N --head-size N --ffn N --context N\n"
+    "  --vocab N            tokens; unused ones fill the vocabulary up\n"
+    "  --vocab-from FILE    take the tokenizer of another GGUF (random models)\n"
+    "  --tied | --untied    the output matrix is the embedding, or one of its own\n"
+    "  --type NAME          F32 (default), F16, BF16, Q8_0 or Q4_0\n"
+    "  --arch NAME          llama (default), qwen2 or qwen3\n"
+    "  --rope-base X        RoPE base (default 10000; a copy model needs its own)\n"
+    "  --rope-linear X      linear RoPE scaling by X\n"
+    "  --rope-freqs         add a tensor that slows single RoPE pairs down\n"
+    "  --seed N             seed of random weights (default 1)\n"
+    "A copy model answers what follows a needle word. Needle words are one part of each row:\n ";
+
+enum {
+    O_RANDOM = 256, O_COPY, O_SHAPE, O_LAYERS, O_WIDTH, O_HEADS, O_KV_HEADS, O_HEAD_SIZE, O_FFN,
+    O_VOCAB, O_CONTEXT, O_ROPE_BASE, O_ROPE_LINEAR, O_ROPE_FREQS, O_TIED, O_UNTIED, O_ARCH, O_TYPE,
+    O_SEED, O_VOCAB_FROM, O_HELP,
+};
+
+static const struct option long_options[] = {
+    {"random", 0, NULL, O_RANDOM},
+    {"copy", 0, NULL, O_COPY},
+    {"shape", 1, NULL, O_SHAPE},
+    {"layers", 1, NULL, O_LAYERS},
+    {"width", 1, NULL, O_WIDTH},
+    {"heads", 1, NULL, O_HEADS},
+    {"kv-heads", 1, NULL, O_KV_HEADS},
+    {"head-size", 1, NULL, O_HEAD_SIZE},
+    {"ffn", 1, NULL, O_FFN},
+    {"vocab", 1, NULL, O_VOCAB},
+    {"context", 1, NULL, O_CONTEXT},
+    {"rope-base", 1, NULL, O_ROPE_BASE},
+    {"rope-linear", 1, NULL, O_ROPE_LINEAR},
+    {"rope-freqs", 0, NULL, O_ROPE_FREQS},
+    {"tied", 0, NULL, O_TIED},
+    {"untied", 0, NULL, O_UNTIED},
+    {"arch", 1, NULL, O_ARCH},
+    {"type", 1, NULL, O_TYPE},
+    {"seed", 1, NULL, O_SEED},
+    {"vocab-from", 1, NULL, O_VOCAB_FROM},
+    {"help", 0, NULL, O_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+static void print_help(void) {
+    fputs(usage, stdout);
+    for (int i = 0; i < 16; i++) printf(" %s", mk_first[i]);
+    printf("\n ");
+    for (int i = 0; i < 16; i++) printf(" %s", mk_second[i]);
+    printf("\nFiller words, one token each:\n ");
+    for (int i = 0; i < MK_N_FILLER; i++)
+        printf(" %s%s", mk_filler[i], i % 12 == 11 && i + 1 < MK_N_FILLER ? "\n " : "");
+    printf("\n");
+}
+
+static double number(const char *text, const char *name, double low, double high) {
+    char *end;
+    errno = 0;
+    double v = strtod(text, &end);
+    if (!*text || *end || errno || !(v >= low && v <= high))
+        mk_die(2, "bad --%s '%s': a number from %g to %g is needed", name, text, low, high);
+    return v;
+}
+
+static int count(const char *text, const char *name, int high) {
+    double v = number(text, name, 1, high);
+    if (v != (int)v) mk_die(2, "bad --%s '%s': a whole number is needed", name, text);
+    return (int)v;
+}
+
+static int type_of(const char *text) {
+    static const int known[] = {QU_TYPE_F32, QU_TYPE_F16, QU_TYPE_BF16, QU_TYPE_Q8_0, QU_TYPE_Q4_0};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(qu_type_name(known[i]), text)) return known[i];
+    mk_die(2, "unknown --type '%s'", text);
+}
+
+/* What the command line leaves open comes from the shape. */
+static void complete(options *o) {
+    const shape *s = NULL;
+    if (!o->shape) o->shape = o->copy ? "copy" : "tiny";
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        if (!strcmp(shapes[i].name, o->shape)) s = &shapes[i];
+    if (!s) mk_die(2, "unknown --shape '%s'", o->shape);
+    if (!o->out) mk_die(2, "no output file: give -o FILE");
+    bool own_head = !o->head_size && !o->width && !o->heads;
+    if (!o->layers) o->layers = s->layers;
+    if (!o->width) o->width = s->width;
+    if (!o->kv_heads) o->kv_heads = o->heads ? o->heads : s->kv_heads;
+    if (!o->heads) o->heads = s->heads;
+    if (!o->head_size) o->head_size = own_head ? s->head_size : o->width / o->heads;
+    if (!o->ffn) o->ffn = s->ffn;
+    if (!o->context) o->context = 32768;
+    if (!o->tied_given) o->tied = s->tied;
+    if (!o->rope_base) o->rope_base = o->copy ? COPY_ROPE_BASE : 10000;
+    if (o->heads % o->kv_heads) mk_die(2, "--heads must be a multiple of --kv-heads");
+    if (o->head_size < 2 || o->head_size % 2) mk_die(2, "the head size must be even");
+    if (!o->copy) return;
+    if (o->vocab_from || o->rope_freqs || o->rope_linear != 1 || strcmp(o->arch, "llama"))
+        mk_die(2, "a copy model brings its own tokenizer, RoPE and architecture");
+    if (o->layers < 2 || o->width < COPY_MIN_WIDTH || o->kv_heads < 2 || o->head_size % COPY_HEAD)
+        mk_die(2, "a copy model needs 2 layers, width %d, 2 KV heads and heads of %d or a multiple",
+               COPY_MIN_WIDTH, COPY_HEAD);
+}
+
+static options parse(int argc, char **argv) {
+    options o = {.arch = "llama", .rope_linear = 1, .seed = 1};
+    bool random = false;
+    int c;
+    while ((c = getopt_long(argc, argv, "o:h", long_options, NULL)) != -1) {
+        switch (c) {
+        case O_RANDOM: random = true; break;
+        case O_COPY: o.copy = true; break;
+        case O_SHAPE: o.shape = optarg; break;
+        case O_LAYERS: o.layers = count(optarg, "layers", 512); break;
+        case O_WIDTH: o.width = count(optarg, "width", 1 << 17); break;
+        case O_HEADS: o.heads = count(optarg, "heads", 512); break;
+        case O_KV_HEADS: o.kv_heads = count(optarg, "kv-heads", 512); break;
+        case O_HEAD_SIZE: o.head_size = count(optarg, "head-size", 512); break;
+        case O_FFN: o.ffn = count(optarg, "ffn", 1 << 17); break;
+        case O_VOCAB: o.vocab = count(optarg, "vocab", 1 << 21); break;
+        case O_CONTEXT: o.context = count(optarg, "context", 1 << 30); break;
+        case O_ROPE_BASE: o.rope_base = number(optarg, "rope-base", 1, 1e30); break;
+        case O_ROPE_LINEAR: o.rope_linear = number(optarg, "rope-linear", 1e-3, 1e6); break;
+        case O_ROPE_FREQS: o.rope_freqs = true; break;
+        case O_TIED: o.tied = o.tied_given = true; break;
+        case O_UNTIED: o.tied = false; o.tied_given = true; break;
+        case O_ARCH: o.arch = optarg; break;
+        case O_TYPE: o.type = type_of(optarg); break;
+        case O_SEED: o.seed = (uint64_t)number(optarg, "seed", 0, 1e15); break;
+        case O_VOCAB_FROM: o.vocab_from = optarg; break;
+        case 'o': o.out = optarg; break;
+        case 'h':
+        case O_HELP: print_help(); exit(0);
+        default: mk_die(2, "see mkmodel --help");
+        }
+    }
+    if (optind < argc) mk_die(2, "unexpected argument '%s'", argv[optind]);
+    if (random == o.copy) mk_die(2, "give either --random or --copy");
+    if (strcmp(o.arch, "llama") && strcmp(o.arch, "qwen2") && strcmp(o.arch, "qwen3"))
+        mk_die(2, "unknown --arch '%s'", o.arch);
+    complete(&o);
+    return o;
+}
+
+/* ---- the header ---- */
+
+static void put_arch_u32(mk_gguf *g, const options *o, const char *name, int v) {
+    char key[128];
+    snprintf(key, sizeof key, "%s.%s", o->arch, name);
+    mk_put_u32(g, key, (uint32_t)v);
+}
+
+static void put_arch_f32(mk_gguf *g, const options *o, const char *name, double v) {
+    char key[128];
+    snprintf(key, sizeof key, "%s.%s", o->arch, name);
+    mk_put_f32(g, key, (float)v);
+}
+
+static const double rms_eps = 1e-5;
+
+static void put_keys(mk_gguf *g, const options *o) {
+    char name[96];
+    snprintf(name, sizeof name, "%s-%s-%llu", o->copy ? "copy" : "random", o->shape,
+             (unsigned long long)o->seed);
+    mk_put_str(g, "general.architecture", o->arch);
+    mk_put_str(g, "general.name", name);
+    mk_put_u32(g, "general.file_type", o->type == QU_TYPE_BF16   ? 32
+                                       : o->type == QU_TYPE_Q8_0 ? 7
+                                                                 : (uint32_t)o->type);
+    put_arch_u32(g, o, "context_length", o->context);
+    put_arch_u32(g, o, "embedding_length", o->width);
+    put_arch_u32(g, o, "block_count", o->layers);
+    put_arch_u32(g, o, "feed_forward_length", o->ffn);
+    put_arch_u32(g, o, "attention.head_count", o->heads);
+    put_arch_u32(g, o, "attention.head_count_kv", o->kv_heads);
+    put_arch_u32(g, o, "attention.key_length", o->head_size);
+    put_arch_u32(g, o, "attention.value_length", o->head_size);
+    put_arch_f32(g, o, "attention.layer_norm_rms_epsilon", rms_eps);
+    put_arch_u32(g, o, "rope.dimension_count", o->head_size);
+    put_arch_f32(g, o, "rope.freq_base", o->rope_base);
+    put_arch_u32(g, o, "vocab_size", o->vocab);
+    if (o->rope_linear != 1) {
+        snprintf(name, sizeof name, "%s.rope.scaling.type", o->arch);
+        mk_put_str(g, name, "linear");
+        put_arch_f32(g, o, "rope.scaling.factor", o->rope_linear);
+    }
+}
+
+static void add_tensors(mk_gguf *g, const options *o) {
+    int64_t E = o->width, QD = o->heads * o->head_size, KD = o->kv_heads * o->head_size, F = o->ffn;
+    bool qwen2 = !strcmp(o->arch, "qwen2"), qwen3 = !strcmp(o->arch, "qwen3");
+    mk_add(g, E, o->vocab, o->type, "token_embd.weight");
+    for (int i = 0; i < o->layers; i++) {
+        mk_add(g, E, 0, QU_TYPE_F32, "blk.%d.attn_norm.weight", i);
+        mk_add(g, E, QD, o->type, "blk.%d.attn_q.weight", i);
+        mk_add(g, E, KD, o->type, "blk.%d.attn_k.weight", i);
+        mk_add(g, E, KD, o->type, "blk.%d.attn_v.weight", i);
+        if (qwen2) mk_add(g, QD, 0, QU_TYPE_F32, "blk.%d.attn_q.bias", i);
+        if (qwen2) mk_add(g, KD, 0, QU_TYPE_F32, "blk.%d.attn_k.bias", i);
+        if (qwen2) mk_add(g, KD, 0, QU_TYPE_F32, "blk.%d.attn_v.bias", i);
+        if (qwen3) mk_add(g, o->head_size, 0, QU_TYPE_F32, "blk.%d.attn_q_norm.weight", i);
+        if (qwen3) mk_add(g, o->head_size, 0, QU_TYPE_F32, "blk.%d.attn_k_norm.weight", i);
+        mk_add(g, QD, E, o->type, "blk.%d.attn_output.weight", i);
+        mk_add(g, E, 0, QU_TYPE_F32, "blk.%d.ffn_norm.weight", i);
+        mk_add(g, E, F, o->type, "blk.%d.ffn_gate.weight", i);
+        mk_add(g, E, F, o->type, "blk.%d.ffn_up.weight", i);
+        mk_add(g, F, E, o->type, "blk.%d.ffn_down.weight", i);
+    }
+    mk_add(g, E, 0, QU_TYPE_F32, "output_norm.weight");
+    if (!o->tied) mk_add(g, E, o->vocab, o->type, "output.weight");
+    if (o->rope_freqs) mk_add(g, o->head_size / 2, 0, QU_TYPE_F32, "rope_freqs.weight");
+}
+
+static bool has(const mk_tensor *t, const char *part) {
+    return strstr(t->name, part) != NULL;
+}
+
+/* ---- random weights ---- */
+
+static uint64_t next(uint64_t *state) {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    return *state * 0x2545f4914f6cdd1dull;
+}
+
+static uint64_t seed_of(const mk_tensor *t, const options *o) {
+    uint64_t state = o->seed * 0x9e3779b97f4a7c15ull + 0x632be59bd9b4e019ull;
+    for (const char *p = t->name; *p; p++) state = (state ^ (unsigned char)*p) * 0x100000001b3ull;
+    state |= !state;
+    for (int i = 0; i < 8; i++) next(&state);
+    return state;
+}
+
+/* Standard deviation that keeps rows of length one as they pass, makes attention choose, and lets the
+ * layers together move a row further than the embedding did: else tied models repeat one token. */
+static double deviation(const mk_tensor *t, const options *o) {
+    double fan_in = sqrt((double)t->n_in), depth = sqrt(2.0 * o->layers);
+    if (has(t, "attn_q") || has(t, "attn_k")) return 1.5 / fan_in;
+    if (has(t, "attn_output")) return 2 / fan_in / depth;
+    return has(t, "ffn_down") ? 3 / fan_in / depth : 1 / fan_in;
+}
+
+/* Thirty-two whole numbers of -127..127 and the doublings (-1, 0 or 1) of their block's step. */
+static int random_block(int8_t q[32], uint64_t *state) {
+    static const int doublings[4] = {-1, 0, 0, 1};
+    for (int i = 0; i < 4; i++) {
+        uint64_t word = next(state);
+        memcpy(q + 8 * i, &word, 8);
+    }
+    for (int i = 0; i < 32; i++) q[i] = (int8_t)(q[i] == -128 ? 0 : q[i]);
+    return doublings[next(state) >> 62];
+}
+
+/* The bytes of every value that a block can hold, by doubling and number. */
+typedef struct value_table {
+    uint8_t bytes[3][256][4];
+    uint16_t step[3];
+    int size;
+} value_table;
+
+static void fill_table(value_table *table, int type, int exponent) {
+    bool q4 = type == QU_TYPE_Q4_0;
+    table->size = type == QU_TYPE_F32 ? 4 : 2;
+    for (int d = 0; d < 3; d++) {
+        float step = ldexpf(1, exponent + d - 1);
+        table->step[d] = qu_f32_to_f16(q4 ? 16 * step : step);
+        for (int q = -128; q < 128 && (type == QU_TYPE_F32 || qu_type_block(type) == 1); q++) {
+            float value = (float)q * step;
+            qu_quant_ref(table->bytes[d][q + 128], &value, type, 1);
+        }
+    }
+}
+
+/* Encode a block; returns its bytes. */
+static size_t encode(uint8_t *out, const int8_t q[32], int doubling, int type, const value_table *table) {
+    int d = doubling + 1;
+    if (type == QU_TYPE_Q8_0) {
+        memcpy(out, &table->step[d], 2);
+        memcpy(out + 2, q, 32);
+        return 34;
+    }
+    if (type == QU_TYPE_Q4_0) {
+        memcpy(out, &table->step[d], 2);
+        for (int i = 0; i < 16; i++) {
+            int low = (q[i] + 8) >> 4, high = (q[i + 16] + 8) >> 4;
+            out[2 + i] = (uint8_t)((low > 7 ? 15 : low + 8) | (high > 7 ? 15 : high + 8) << 4);
+        }
+        return 18;
+    }
+    for (int i = 0; i < 32; i++)
+        memcpy(out + i * table->size, table->bytes[d][q[i] + 128], (size_t)table->size);
+    return (size_t)(32 * table->size);
+}
+
+static void write_random(FILE *fp, const mk_tensor *t, const options *o) {
+    enum { N_BLOCKS = 4096 };
+    static uint8_t chunk[N_BLOCKS * 128];
+    static value_table table;
+    uint64_t state = seed_of(t, o);
+    /* The numbers deviate by 73.3, the steps by 1.25 around the middle one. */
+    fill_table(&table, t->type, (int)lround(log2(deviation(t, o) / (73.3 * 1.25))));
+    for (int64_t left = t->bytes; left > 0;) {
+        size_t n = 0;
+        for (int b = 0; b < N_BLOCKS && (int64_t)n < left; b++) {
+            int8_t q[32];
+            int doubling = random_block(q, &state);
+            n += encode(chunk + n, q, doubling, t->type, &table);
+        }
+        n = (int64_t)n < left ? n : (size_t)left;
+        mk_write(fp, chunk, n);
+        left -= (int64_t)n;
+    }
+}
+
+/* Norms lie around 1, the last one around 3 (it spreads the logits), biases around 0; RoPE divisors rise
+ * from 1 to 8. */
+static void write_random_vector(FILE *fp, const mk_tensor *t, const options *o) {
+    uint64_t state = seed_of(t, o);
+    for (int64_t i = 0; i < t->n_in; i++) {
+        float v = (float)((int)(next(&state) >> 56) - 128) / 512;
+        if (has(t, "rope_freqs")) v = 1 + 7 * (float)i / (float)t->n_in;
+        else if (!has(t, "bias")) v = (v + 1) * (has(t, "output_norm") ? 3 : 1);
+        mk_write(fp, &v, sizeof v);
+    }
+}
+
+/* ---- the copy model ---- */
+
+static void copy_row(float *row, const mk_tensor *t, int64_t r, const options *o, int n_words) {
+    copy_shape c = {o->width, o->head_size, o->heads / o->kv_heads, (float)rms_eps};
+    int layer = -1, head = (int)(r / c.head_size), dim = (int)(r % c.head_size);
+    sscanf(t->name, "blk.%d.", &layer);
+    if (has(t, "attn_norm") || has(t, "ffn_norm") || has(t, "output_norm")) {
+        /* Squared lengths: content 4, previous 4, const 1; in the end gain^2 times 4 more. */
+        double length = layer < 0 ? 9 + 4 * copy_gain * copy_gain : layer == 0 ? 5 : 9;
+        float weight = copy_norm(&c, length) * (layer < 0 ? (float)copy_logit : 1);
+        for (int i = 0; i < o->width; i++) row[i] = weight;
+    } else if (has(t, "token_embd") || !strcmp(t->name, "output.weight")) {
+        copy_embedding(row, r, n_words, !has(t, "token_embd"));
+    } else if (has(t, "attn_q") || has(t, "attn_k")) {
+        bool query = has(t, "attn_q");
+        int kv_head = query ? head / c.group : head;
+        if (layer == 0) copy_row_layer0(row, &c, kv_head, dim, query);
+        if (layer == 1) copy_row_layer1(row, &c, kv_head, dim, query);
+    } else if (has(t, "attn_v")) {
+        copy_row_value(row, layer, head, dim);
+    } else if (has(t, "attn_output")) {
+        copy_row_output(row, &c, layer, (int)r);
+    }
+}
+
+static void write_copy(FILE *fp, const mk_tensor *t, const options *o, int n_words) {
+    float *row = calloc((size_t)t->n_in, sizeof *row);
+    int64_t row_bytes = qu_type_bytes(t->type, t->n_in), n_rows = t->n_out ? t->n_out : 1;
+    uint8_t *zero = malloc((size_t)row_bytes), *coded = malloc((size_t)row_bytes);
+    if (!row || !zero || !coded) mk_die(1, "out of memory");
+    qu_quant_ref(zero, row, t->type, t->n_in);
+    for (int64_t r = 0; r < n_rows; r++) {
+        copy_row(row, t, r, o, n_words);
+        bool empty = true;
+        for (int64_t i = 0; i < t->n_in && empty; i++) empty = row[i] == 0;
+        if (!empty) {
+            qu_quant_ref(coded, row, t->type, t->n_in);
+            memset(row, 0, (size_t)t->n_in * sizeof *row);
+        }
+        mk_write(fp, empty ? zero : coded, (size_t)row_bytes);
+    }
+    free(row);
+    free(zero);
+    free(coded);
+}
+
+int main(int argc, char **argv) {
+    static mk_gguf g;
+    options o = parse(argc, argv);
+    mk_vocab v;
+    if (o.copy) mk_vocab_copy(&v);
+    else if (o.vocab_from) mk_vocab_from(&v, o.vocab_from);
+    else mk_vocab_bytes(&v);
+    int n_words = v.n_tokens;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !o.vocab; i++)
+        if (!strcmp(shapes[i].name, o.shape))
+            o.vocab = shapes[i].vocab > n_words ? shapes[i].vocab : n_words;
+    mk_vocab_pad(&v, o.vocab);
+    put_keys(&g, &o);
+    mk_put_vocab(&g, &v);
+    add_tensors(&g, &o);
+    FILE *fp = mk_begin(&g, o.out);
+    for (int i = 0; i < g.n_tensors; i++) {
+        const mk_tensor *t = &g.tensor[i];
+        if (o.copy) write_copy(fp, t, &o, n_words);
+        else if (t->n_out) write_random(fp, t, &o);
+        else write_random_vector(fp, t, &o);
+        mk_pad(fp, t->bytes);
+    }
+    if (fclose(fp)) mk_die(1, "cannot write '%s': %s", o.out, strerror(errno));
+    qu_buf_free(&g.keys);
+    return 0;
+}
