@@ -1,0 +1,58 @@
+#include "decode/page_memory.h"
+
+#include <stdlib.h>
+
+#include "kernels/codec.h"
+
+struct qu_page_memory {
+    int32_t n_kv_heads;
+    int64_t slice_bytes, stride;
+    char *data; /* [L][G][stride] */
+};
+
+qu_status qu_page_memory_create(qu_page_memory **out, const qu_model *m, int codec, int32_t n_tokens,
+                                qu_err *err)
+{
+    *out = NULL;
+    int64_t bytes = qu_codec_bytes(codec, n_tokens, m->head_size);
+    if (bytes <= 0) return qu_fail(err, QU_ERR_ARG, "unknown KV codec %d", codec);
+    qu_page_memory *p = calloc(1, sizeof *p);
+    if (!p) return qu_fail_nomem(err, sizeof *p);
+    p->n_kv_heads = m->n_kv_heads;
+    p->slice_bytes = bytes;
+    p->stride = (bytes + 15) / 16 * 16;
+    int64_t total = p->stride * m->n_layers * m->n_kv_heads;
+    p->data = malloc((size_t)total);
+    if (!p->data) {
+        free(p);
+        return qu_fail_nomem(err, total);
+    }
+    *out = p;
+    return QU_OK;
+}
+
+void qu_page_memory_free(qu_page_memory *p)
+{
+    if (!p) return;
+    free(p->data);
+    free(p);
+}
+
+void *qu_page_memory_slice(const qu_page_memory *p, int32_t layer, int32_t kv_head)
+{
+    return p->data + ((int64_t)layer * p->n_kv_heads + kv_head) * p->stride;
+}
+
+size_t qu_page_memory_bytes(const qu_page_memory *p) { return (size_t)p->slice_bytes; }
+
+static qu_status get(void *ctx, int32_t layer, int32_t kv_head, const void **data, size_t *bytes,
+                     qu_err *err)
+{
+    (void)err;
+    qu_page_memory *p = ctx;
+    *data = qu_page_memory_slice(p, layer, kv_head);
+    *bytes = (size_t)p->slice_bytes;
+    return QU_OK;
+}
+
+qu_page_source qu_page_memory_source(qu_page_memory *p) { return (qu_page_source){get, p}; }

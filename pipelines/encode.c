@@ -1,0 +1,339 @@
+#include "pipelines/encode.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/dims.h"
+#include "kernels/codec.h"
+
+/* Until this machine has been measured: a modest rate of floating-point operations a second. */
+#define ASSUMED_FLOPS 1e11
+#define SPEED_NAME "prefill_tokens_per_second"
+
+/* How streamed pages choose what they see; part of their context hash. */
+#define STREAM_POLICY "recent/1"
+
+struct qu_encoder {
+    qu_session *s;
+    qu_page_memory *prefix; /* NULL for an empty prefix */
+};
+
+/* --- the prefix --- */
+
+static qu_status keep_prefix(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data,
+                             size_t bytes, qu_err *err)
+{
+    (void)page;
+    (void)err;
+    memcpy(qu_page_memory_slice(ctx, layer, g), data, bytes);
+    return QU_OK;
+}
+
+static qu_status compute_prefix(qu_encoder *e, qu_err *err)
+{
+    qu_session *s = e->s;
+    qu_context *c = NULL;
+    qu_status st = QU_OK;
+    qu_page_tokens page = {s->prefix.ids, (int32_t)s->prefix.n, 0};
+    qu_page_sink sink = {keep_prefix, e->prefix};
+    QU_TRY_OUT(qu_context_create(&c, s->model, s->pool, s->codec, err));
+    QU_TRY_OUT(qu_context_prefill(c, &page, 1, &sink, err));
+out:
+    qu_context_free(c);
+    return st;
+}
+
+/* One blob a layer: its KV heads' slices one after the other. */
+static qu_status load_prefix(qu_encoder *e, qu_txn *t, qu_err *err)
+{
+    const qu_model *m = e->s->model;
+    size_t each = qu_page_memory_bytes(e->prefix), want = each * (size_t)m->n_kv_heads;
+    qu_buf b = {0};
+    qu_status st = QU_OK;
+    for (int32_t l = 0; l < m->n_layers; l++) {
+        char name[32];
+        snprintf(name, sizeof name, "prefix.%d", l);
+        b.len = 0;
+        QU_TRY_OUT(qu_catalogue_get_meta(t, name, &b, err));
+        if (b.len != want) {
+            st = qu_fail(err, QU_ERR_CORRUPT, "stored prefix of layer %d has %zu bytes, expected %zu", l,
+                         b.len, want);
+            goto out;
+        }
+        for (int32_t g = 0; g < m->n_kv_heads; g++)
+            memcpy(qu_page_memory_slice(e->prefix, l, g), b.data + (size_t)g * each, each);
+    }
+out:
+    qu_buf_free(&b);
+    return st;
+}
+
+static qu_status save_prefix(qu_encoder *e, qu_err *err)
+{
+    const qu_model *m = e->s->model;
+    size_t each = qu_page_memory_bytes(e->prefix);
+    qu_buf b = {0};
+    qu_txn *t = NULL;
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_txn_begin(&t, e->s->store, QU_TXN_WRITE, err));
+    for (int32_t l = 0; l < m->n_layers; l++) {
+        char name[32];
+        snprintf(name, sizeof name, "prefix.%d", l);
+        b.len = 0;
+        for (int32_t g = 0; g < m->n_kv_heads; g++)
+            QU_TRY_OUT(qu_buf_add(&b, qu_page_memory_slice(e->prefix, l, g), each, err));
+        QU_TRY_OUT(qu_catalogue_put_meta(t, name, b.data, b.len, err));
+    }
+    st = qu_txn_commit(t, err);
+    t = NULL;
+out:
+    qu_txn_abort(t);
+    qu_buf_free(&b);
+    return st;
+}
+
+qu_status qu_encoder_create(qu_encoder **out, qu_session *s, qu_err *err)
+{
+    qu_status st = QU_OK;
+    qu_txn *t = NULL;
+    qu_encoder *e = *out = calloc(1, sizeof *e);
+    if (!e) return qu_fail_nomem(err, sizeof *e);
+    e->s = s;
+    if (s->prefix.n == 0) return QU_OK;
+    QU_TRY_OUT(qu_page_memory_create(&e->prefix, s->model, s->codec, (int32_t)s->prefix.n, err));
+    if (s->store) {
+        QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
+        st = load_prefix(e, t, err);
+        if (st != QU_ERR_NOTFOUND) goto out;
+    }
+    QU_TRY_OUT(compute_prefix(e, err));
+    if (s->store && qu_store_is_writable(s->store)) {
+        qu_txn_abort(t);
+        t = NULL;
+        QU_TRY_OUT(save_prefix(e, err));
+    }
+out:
+    qu_txn_abort(t);
+    if (st != QU_OK) {
+        qu_encoder_free(e);
+        *out = NULL;
+    }
+    return st;
+}
+
+void qu_encoder_free(qu_encoder *e)
+{
+    if (!e) return;
+    qu_page_memory_free(e->prefix);
+    free(e);
+}
+
+qu_status qu_encoder_attach_prefix(const qu_encoder *e, qu_context *c, qu_err *err)
+{
+    if (!e->prefix) return QU_OK;
+    qu_page_source source = qu_page_memory_source(e->prefix);
+    return qu_context_attach(c, (int32_t)e->s->prefix.n, 0, &source, err);
+}
+
+/* --- context hashes --- */
+
+qu_hash qu_encode_context_start(const qu_session *s, int64_t n_tokens)
+{
+    qu_hash h = qu_hash_bytes(s->prefix.ids, (size_t)s->prefix.n * sizeof *s->prefix.ids, 1);
+    if (s->prefix.n + n_tokens > s->model->context) {
+        h = qu_hash_chain(h, STREAM_POLICY, sizeof STREAM_POLICY);
+        h = qu_hash_chain(h, &s->model->context, sizeof s->model->context);
+    }
+    return h;
+}
+
+qu_hash qu_encode_context_next(qu_hash prev, const int32_t *ids, int32_t n)
+{
+    return qu_hash_chain(prev, ids, (size_t)n * sizeof *ids);
+}
+
+/* --- a document --- */
+
+typedef struct encode_run {
+    const qu_encoder *e;
+    const qu_page *pages;
+    int32_t n_pages;
+    const int32_t *ids;
+    const qu_encode_output *out;
+    qu_context *c;
+    qu_page_memory **memory; /* [n_pages]: the header, and resumed pages while they are in sight */
+    int64_t *first;          /* [n_pages + 1] token index of each page */
+    int32_t base;            /* page of the context segment after prefix and header */
+    int32_t chunk;           /* first page of the running prefill */
+} encode_run;
+
+static qu_status hand_out(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data,
+                          size_t bytes, qu_err *err)
+{
+    encode_run *r = ctx;
+    int32_t p = r->chunk + page;
+    if (p == 0) memcpy(qu_page_memory_slice(r->memory[0], layer, g), data, bytes);
+    return r->out->put(r->out->ctx, p, layer, g, data, bytes, err);
+}
+
+static qu_status read_back(encode_run *r, int32_t page, qu_err *err)
+{
+    const qu_model *m = r->e->s->model;
+    QU_TRY(qu_page_memory_create(&r->memory[page], m, r->e->s->codec, r->pages[page].n_tokens, err));
+    for (int32_t l = 0; l < m->n_layers; l++)
+        for (int32_t g = 0; g < m->n_kv_heads; g++) {
+            const void *data;
+            size_t bytes;
+            QU_TRY(r->out->get(r->out->ctx, page, l, g, &data, &bytes, err));
+            if (bytes != qu_page_memory_bytes(r->memory[page]))
+                return qu_fail(err, QU_ERR_CORRUPT, "stored slice of page %d has %zu bytes, expected %zu",
+                               page, bytes, qu_page_memory_bytes(r->memory[page]));
+            memcpy(qu_page_memory_slice(r->memory[page], l, g), data, bytes);
+        }
+    return QU_OK;
+}
+
+static int64_t position(const encode_run *r, int32_t page)
+{
+    return r->e->s->prefix.n + r->first[page];
+}
+
+static qu_status attach(encode_run *r, int32_t page, qu_err *err)
+{
+    qu_page_source source = qu_page_memory_source(r->memory[page]);
+    return qu_context_attach(r->c, r->pages[page].n_tokens, position(r, page), &source, err);
+}
+
+static qu_status compute(encode_run *r, int32_t from, int32_t to, qu_err *err)
+{
+    qu_page_tokens pages[QU_ENCODE_CHUNK];
+    for (int32_t p = from; p < to; p++)
+        pages[p - from] = (qu_page_tokens){r->ids + r->first[p], r->pages[p].n_tokens, position(r, p)};
+    qu_page_sink sink = {hand_out, r};
+    r->chunk = from;
+    QU_TRY(qu_context_prefill(r->c, pages, to - from, &sink, err));
+    for (int32_t p = from; p < to; p++)
+        QU_TRY(r->out->page_done(r->out->ctx, p, r->pages[p].n_tokens, err));
+    return QU_OK;
+}
+
+/* Prefix, then the header: always attached from memory, so that it can be moved when pages leave. */
+static qu_status begin(encode_run *r, qu_err *err)
+{
+    QU_TRY(qu_encoder_attach_prefix(r->e, r->c, err));
+    int32_t prefix_segments = qu_context_segments(r->c);
+    if (r->out->done > 0) {
+        QU_TRY(read_back(r, 0, err));
+    } else {
+        QU_TRY(qu_page_memory_create(&r->memory[0], r->e->s->model, r->e->s->codec,
+                                     r->pages[0].n_tokens, err));
+        QU_TRY(compute(r, 0, 1, err));
+        qu_context_cut(r->c, prefix_segments);
+    }
+    r->base = 1;
+    return attach(r, 0, err);
+}
+
+/* Pages prefilled at a time: at most half the window, so that a chunk also sees what was before it. */
+static int32_t chunk_pages(const qu_model *m)
+{
+    int32_t n = m->context / (2 * QU_PAGE_TOKENS);
+    return n < 1 ? 1 : n > QU_ENCODE_CHUNK ? QU_ENCODE_CHUNK : n;
+}
+
+/* The first page that the chunk [from, to) still sees: the window holds prefix, header and [first, to). */
+static int32_t first_in_window(const encode_run *r, int32_t from, int32_t to)
+{
+    int64_t room = r->e->s->model->context - r->e->s->prefix.n - r->pages[0].n_tokens;
+    int32_t p = 1;
+    while (p < from && r->first[to] - r->first[p] > room) p++;
+    return p;
+}
+
+/* Drop what has left the window and move prefix and header up to the first page that stayed. */
+static void slide(encode_run *r, int32_t first)
+{
+    if (first == r->base) return;
+    int32_t fixed = r->e->prefix ? 2 : 1;
+    qu_context_drop(r->c, fixed, first - r->base);
+    for (int32_t p = r->base; p < first; p++) {
+        qu_page_memory_free(r->memory[p]);
+        r->memory[p] = NULL;
+    }
+    r->base = first;
+    int64_t header = position(r, first) - r->pages[0].n_tokens;
+    qu_context_move(r->c, fixed - 1, header);
+    if (r->e->prefix) qu_context_move(r->c, 0, header - r->e->s->prefix.n);
+}
+
+static qu_status run_chunks(encode_run *r, qu_err *err)
+{
+    int32_t step = chunk_pages(r->e->s->model), n = r->n_pages;
+    int32_t start = r->out->done <= 1 ? 1 : 1 + (r->out->done - 1) / step * step;
+    if (start < n) slide(r, first_in_window(r, start, start + step < n ? start + step : n));
+    for (int32_t p = r->base; p < start && start < n; p++) {
+        QU_TRY(read_back(r, p, err));
+        QU_TRY(attach(r, p, err));
+    }
+    for (int32_t p = start; p < n; p += step) {
+        if (r->out->stop && r->out->stop(r->out->ctx))
+            return qu_fail(err, QU_ERR_CANCELLED, "stopped at page %d of %d", p, n);
+        int32_t to = p + step < n ? p + step : n;
+        slide(r, first_in_window(r, p, to));
+        QU_TRY(compute(r, p, to, err));
+    }
+    return QU_OK;
+}
+
+qu_status qu_encode_document(const qu_encoder *e, const qu_page *pages, int32_t n_pages,
+                             const int32_t *ids, const qu_encode_output *out, qu_err *err)
+{
+    qu_status st = QU_OK;
+    encode_run r = {.e = e, .pages = pages, .n_pages = n_pages, .ids = ids, .out = out};
+    if (n_pages < 1) return qu_fail(err, QU_ERR_ARG, "a document without pages");
+    if (e->s->prefix.n + pages[0].n_tokens + chunk_pages(e->s->model) * QU_PAGE_TOKENS > e->s->model->context)
+        return qu_fail(err, QU_ERR_LIMIT, "model '%s' has a window of %d tokens: too small for documents",
+                       e->s->model->name, e->s->model->context);
+    r.memory = calloc((size_t)n_pages, sizeof *r.memory);
+    r.first = calloc((size_t)n_pages + 1, sizeof *r.first);
+    if (!r.memory || !r.first) {
+        st = qu_fail_nomem(err, n_pages * 16ll);
+        goto out;
+    }
+    for (int32_t p = 0; p < n_pages; p++) r.first[p + 1] = r.first[p] + pages[p].n_tokens;
+    QU_TRY_OUT(qu_context_create(&r.c, e->s->model, e->s->pool, e->s->codec, err));
+    QU_TRY_OUT(begin(&r, err));
+    QU_TRY_OUT(run_chunks(&r, err));
+out:
+    qu_context_free(r.c);
+    for (int32_t p = 0; r.memory && p < n_pages; p++) qu_page_memory_free(r.memory[p]);
+    free(r.memory);
+    free(r.first);
+    return st;
+}
+
+/* --- speed --- */
+
+double qu_encode_speed(qu_session *s)
+{
+    qu_buf b = {0};
+    qu_txn *t = NULL;
+    double speed = 0;
+    if (s->store && qu_txn_begin(&t, s->store, QU_TXN_READ, NULL) == QU_OK &&
+        qu_catalogue_get_meta(t, SPEED_NAME, &b, NULL) == QU_OK && b.len == sizeof speed)
+        memcpy(&speed, b.data, sizeof speed);
+    qu_txn_abort(t);
+    qu_buf_free(&b);
+    return speed > 0 ? speed : ASSUMED_FLOPS / qu_model_flops_per_token(s->model);
+}
+
+qu_status qu_encode_speed_put(qu_session *s, double tokens_per_second, qu_err *err)
+{
+    qu_txn *t;
+    QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
+    qu_status st = qu_catalogue_put_meta(t, SPEED_NAME, &tokens_per_second, sizeof tokens_per_second, err);
+    if (st == QU_OK) return qu_txn_commit(t, err);
+    qu_txn_abort(t);
+    return st;
+}
