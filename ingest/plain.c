@@ -154,8 +154,9 @@ static qu_status fenced(qu_builder *b, const line *open, int64_t n_open, char ma
     QU_TRY(qu_builder_mark(b, open->at, QU_CUT_PARAGRAPH, true, err));
     for (*next = open->next; line_at(&l, &b->text, *next);) {
         *next = l.next;
-        if (!l.blank) QU_TRY(qu_builder_mark(b, l.at, QU_CUT_LINE, true, err));
         if (fence(b->text.data, &l, &c) >= n_open && c == mark) break;
+        if (l.at == open->next || l.blank) continue; /* the fences stay with their code */
+        QU_TRY(qu_builder_mark(b, l.at, QU_CUT_LINE, true, err));
     }
     return QU_OK;
 }
