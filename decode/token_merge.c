@@ -25,7 +25,7 @@ typedef struct sym { /* n bytes of the piece; id -1: no token; n 0: merged into 
 
 typedef struct pair { /* lowest key first: rank or turned score above, position below */
     uint64_t key;
-    int32_t left, right, n, id;
+    int32_t n, id; /* bytes and id of the union */
 } pair;
 
 typedef struct cached { /* n_text 0 is free */
@@ -125,7 +125,7 @@ static qu_status consider(work *w, const char *p, int32_t left, int32_t right)
     const qu_tokenizer *t = w->t;
     if (left < 0 || right < 0) return QU_OK;
     const sym *a = &w->syms[left], *b = &w->syms[right];
-    pair x = {.left = left, .right = right, .n = a->n + b->n, .id = -1};
+    pair x = {.n = a->n + b->n, .id = -1};
     uint32_t order = 0;
     if (t->spm) {
         if ((uint32_t)x.n <= t->max_len) x.id = qu_token_lookup(t, p + a->start, (size_t)x.n, true);
@@ -190,15 +190,17 @@ static qu_status merge(work *w, const char *p, size_t n)
     for (int32_t i = 0; i + 1 < count; i++) QU_TRY(consider(w, p, i, i + 1));
     while (w->n_heap > 0) {
         pair x = heap_take(w);
-        sym *a = &s[x.left], *b = &s[x.right];
-        if (a->n == 0 || b->n == 0 || a->next != x.right || a->n + b->n != x.n) continue;
+        int32_t left = (int32_t)(uint32_t)x.key;
+        sym *a = &s[left];
+        if (a->n == 0 || a->next < 0 || a->n + s[a->next].n != x.n) continue;
+        sym *b = &s[a->next];
         a->n = x.n;
         a->id = x.id;
         a->next = b->next;
         b->n = 0;
-        if (a->next >= 0) s[a->next].prev = x.left;
-        QU_TRY(consider(w, p, a->prev, x.left));
-        QU_TRY(consider(w, p, x.left, a->next));
+        if (a->next >= 0) s[a->next].prev = left;
+        QU_TRY(consider(w, p, a->prev, left));
+        QU_TRY(consider(w, p, left, a->next));
     }
     for (int32_t i = 0; i >= 0; i = s[i].next) {
         if (s[i].id >= 0)
@@ -326,7 +328,8 @@ static qu_status run(work *w, const char *text, size_t n, unsigned flags)
         QU_TRY(push(w, id, text + i));
         from = i + qu_token_len(t, id);
         i = from - 1;
-        space = t->add_space; /* text behind such a token begins like a text of its own */
+        /* Text behind a control token begins like a text of its own. */
+        space = t->add_space && t->kind[id] == QU_KIND_CONTROL;
     }
     return part(w, text + from, n - from, (int64_t)from, space);
 }

@@ -58,6 +58,7 @@ qu_status qu_token_split_init(qu_tokenizer *t, qu_gguf_str name, qu_err *err)
         PCRE2_SIZE at;
         pcre2_code *c = pcre2_compile((PCRE2_SPTR)t->pre->patterns[t->n_code], PCRE2_ZERO_TERMINATED,
                                       PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+        if (!c && code == PCRE2_ERROR_HEAP_FAILED) return qu_fail_nomem(err, 0);
         if (!c)
             return qu_fail(err, QU_ERR_UNSUPPORTED,
                            "cannot compile pre-tokenizer '%s': pcre2 error %d; it needs Unicode support",
