@@ -207,7 +207,7 @@ static qu_status attach(encode_run *r, int32_t page, qu_err *err)
 
 static qu_status compute(encode_run *r, int32_t from, int32_t to, qu_err *err)
 {
-    qu_page_tokens pages[QU_ENCODE_CHUNK];
+    qu_page_tokens pages[QU_ENCODE_CHUNK] = {{0}};
     for (int32_t p = from; p < to; p++)
         pages[p - from] = (qu_page_tokens){r->ids + r->first[p], r->pages[p].n_tokens, position(r, p)};
     qu_page_sink sink = {hand_out, r};

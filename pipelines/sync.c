@@ -1,0 +1,404 @@
+#include "pipelines/sync.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/os.h"
+#include "decode/paging.h"
+#include "ingest/walk.h"
+#include "pipelines/encode.h"
+#include "pipelines/output.h"
+
+/* A batch is one catalogue transaction. */
+enum { BATCH_DOCS = 256, BATCH_BYTES = 16 << 20 };
+
+typedef struct id_set {
+    uint64_t *ids;
+    size_t n, cap;
+} id_set;
+
+typedef struct sync_run {
+    qu_session *s;
+    const qu_sync_options *options;
+    qu_sync_report *report;
+    qu_txn *txn;
+    qu_lexical *lx;
+    int64_t batch_docs, batch_bytes;
+    id_set seen;             /* documents that are still there */
+    qu_buf unknown;          /* folders that could not be read: NUL-ended paths */
+    qu_err *err;
+} sync_run;
+
+static qu_status add_seen(sync_run *r, uint64_t id)
+{
+    if (r->seen.n == r->seen.cap) {
+        size_t cap = r->seen.cap ? r->seen.cap * 2 : 256;
+        uint64_t *p = realloc(r->seen.ids, cap * sizeof *p);
+        if (!p) return qu_fail_nomem(r->err, (long long)(cap * sizeof *p));
+        r->seen.ids = p;
+        r->seen.cap = cap;
+    }
+    r->seen.ids[r->seen.n++] = id;
+    return QU_OK;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Dry runs keep one transaction and abort it at the end. */
+static qu_status end_batch(sync_run *r, bool force)
+{
+    bool full = r->batch_docs >= BATCH_DOCS || r->batch_bytes >= BATCH_BYTES;
+    if (r->options->dry_run || (!force && !full)) return QU_OK;
+    qu_txn *t = r->txn;
+    r->txn = NULL;
+    r->batch_docs = r->batch_bytes = 0;
+    QU_TRY(qu_txn_commit(t, r->err));
+    return qu_txn_begin(&r->txn, r->s->store, QU_TXN_WRITE, r->err);
+}
+
+/* --- one document --- */
+
+static int64_t char_start(const char *text, int64_t at)
+{
+    while (at > 0 && ((unsigned char)text[at] & 0xC0) == 0x80) at--;
+    return at;
+}
+
+typedef struct paged {
+    qu_tokens tokens; /* header, then text */
+    qu_page *pages;
+    int32_t n_pages;
+} paged;
+
+static void free_paged(paged *p)
+{
+    qu_tokens_free(&p->tokens);
+    free(p->pages);
+}
+
+/* Header and text to tokens, tokens to pages, pages to their context hashes. */
+static qu_status make_pages(sync_run *r, const qu_document *doc, paged *out)
+{
+    qu_session *s = r->s;
+    int64_t *ends = NULL;
+    int32_t n = 0;
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_template_header(s->template, s->tok, doc->title, &out->tokens, r->err));
+    int64_t header = out->tokens.n;
+    QU_TRY_OUT(qu_tokenize(s->tok, &out->tokens, doc->text, (size_t)doc->text_bytes, QU_TOK_CONTINUE, r->err));
+    const int32_t *ids = out->tokens.ids;
+    const int64_t *at = out->tokens.at + header;
+    QU_TRY_OUT(qu_paging_cut(&ends, &n, out->tokens.n - header, at, doc->cuts, doc->n_cuts, doc->text, r->err));
+    out->pages = calloc((size_t)n + 1, sizeof *out->pages);
+    if (!out->pages) {
+        st = qu_fail_nomem(r->err, (n + 1) * (long long)sizeof *out->pages);
+        goto out;
+    }
+    out->n_pages = n + 1;
+    out->pages[0].n_tokens = (int32_t)header;
+    qu_hash h = qu_encode_context_next(qu_encode_context_start(s, out->tokens.n), ids, (int32_t)header);
+    out->pages[0].context = h;
+    for (int32_t i = 0; i < n; i++) {
+        qu_page *p = &out->pages[i + 1];
+        int64_t from = i ? ends[i - 1] : 0, to = ends[i];
+        p->n_tokens = (int32_t)(to - from);
+        p->text_start = i ? char_start(doc->text, at[from]) : 0;
+        p->text_end = i + 1 < n ? char_start(doc->text, at[to]) : doc->text_bytes;
+        h = p->context = qu_encode_context_next(h, ids + header + from, p->n_tokens);
+    }
+out:
+    free(ends);
+    return st;
+}
+
+static qu_status pack_map(const qu_document *doc, qu_buf *b, qu_err *err)
+{
+    int64_t counts[2] = {doc->n_runs, doc->n_headings};
+    QU_TRY(qu_buf_add(b, counts, sizeof counts, err));
+    QU_TRY(qu_buf_add(b, doc->runs, (size_t)doc->n_runs * sizeof *doc->runs, err));
+    return qu_buf_add(b, doc->headings, (size_t)doc->n_headings * sizeof *doc->headings, err);
+}
+
+qu_status qu_sync_unpack_map(const void *blob, size_t n, const qu_source_run **runs, int64_t *n_runs,
+                             const qu_heading **headings, int64_t *n_headings, qu_err *err)
+{
+    int64_t c[2] = {0};
+    if (n >= sizeof c) memcpy(c, blob, sizeof c);
+    int64_t room = (int64_t)n - (int64_t)sizeof c;
+    if (room < 0 || c[0] < 0 || c[1] < 0 || c[0] > room / (int64_t)sizeof **runs ||
+        c[1] > room / (int64_t)sizeof **headings ||
+        c[0] * (int64_t)sizeof **runs + c[1] * (int64_t)sizeof **headings != room)
+        return qu_fail(err, QU_ERR_CORRUPT, "stored source map of %zu bytes contradicts itself", n);
+    *n_runs = c[0];
+    *n_headings = c[1];
+    *runs = (const qu_source_run *)((const int64_t *)blob + 2);
+    *headings = (const qu_heading *)(*runs + c[0]);
+    return QU_OK;
+}
+
+static void fill(qu_doc *d, const qu_document *doc, const qu_walk_entry *e)
+{
+    d->path = (char *)e->path;
+    d->path_len = strlen(e->path);
+    d->title = doc->title;
+    d->size = e->size_bytes;
+    d->mtime_ns = e->mtime_ns;
+    d->inode = e->inode;
+    d->dev = e->dev;
+    d->content_hash = doc->content_hash;
+    d->indexed_ms = qu_os_wall_ms();
+    d->flags = doc->has_source ? QU_DOC_HAS_SOURCE : 0;
+    memcpy(d->format, doc->format, sizeof d->format);
+    memcpy(d->charset, doc->charset, sizeof d->charset);
+}
+
+static qu_status put(sync_run *r, const qu_document *doc, const qu_walk_entry *e)
+{
+    paged p = {0};
+    qu_buf map = {0};
+    qu_doc d = {0};
+    qu_status st = make_pages(r, doc, &p);
+    if (st != QU_OK) goto out;
+    QU_TRY_OUT(pack_map(doc, &map, r->err));
+    QU_TRY_OUT(qu_catalogue_next_doc_id(r->txn, &d.doc_id, r->err));
+    fill(&d, doc, e);
+    QU_TRY_OUT(qu_catalogue_put_doc(r->txn, &d, doc->text, (size_t)doc->text_bytes, map.data, map.len, p.pages,
+                                    p.n_pages, p.tokens.ids, p.tokens.n, r->err));
+    for (int32_t i = 0; i < p.n_pages && !r->options->dry_run; i++) {
+        const char *text = i ? doc->text + p.pages[i].text_start : doc->title;
+        size_t n = i ? (size_t)(p.pages[i].text_end - p.pages[i].text_start) : strlen(doc->title);
+        QU_TRY_OUT(qu_lexical_add(r->lx, d.doc_id, i, doc->title, text, n, r->err));
+    }
+    QU_TRY_OUT(add_seen(r, d.doc_id));
+    r->report->text_bytes += doc->text_bytes;
+    r->report->n_tokens += p.tokens.n;
+    r->report->n_pages += p.n_pages;
+    r->batch_docs++;
+    r->batch_bytes += doc->text_bytes * 2;
+out:
+    free_paged(&p);
+    qu_buf_free(&map);
+    return st;
+}
+
+/* A document with the same bytes whose file is gone: this path is where it went. */
+static qu_status find_moved(sync_run *r, qu_hash content, uint64_t *moved)
+{
+    *moved = 0;
+    for (uint64_t id = 0;;) {
+        QU_TRY(qu_catalogue_find_content(r->txn, content, id, &id, r->err));
+        if (id == 0) return QU_OK;
+        qu_doc d;
+        struct stat sb;
+        QU_TRY(qu_catalogue_get_doc(r->txn, id, &d, r->err));
+        bool gone = lstat(d.path, &sb) != 0 && (errno == ENOENT || errno == ENOTDIR);
+        qu_doc_free(&d);
+        if (gone) {
+            *moved = id;
+            return QU_OK;
+        }
+    }
+}
+
+/* --- the walk --- */
+
+static qu_status on_file(void *ctx, const qu_walk_entry *e)
+{
+    sync_run *r = ctx;
+    qu_doc old = {0}, identity = {.path = (char *)e->path, .path_len = strlen(e->path), .size = e->size_bytes,
+                                  .mtime_ns = e->mtime_ns, .inode = e->inode, .dev = e->dev};
+    qu_document doc = {0};
+    qu_err why = {0};
+    uint64_t moved = 0;
+    if (r->options->stop && r->options->stop()) {
+        r->report->stopped = true;
+        return QU_ERR_CANCELLED;
+    }
+    qu_status st = qu_catalogue_find_path(r->txn, e->path, identity.path_len, &old, r->err);
+    bool known = st == QU_OK;
+    if (!known && st != QU_ERR_NOTFOUND) return st;
+    st = QU_OK;
+    if (known && old.size == e->size_bytes && old.mtime_ns == e->mtime_ns && old.inode == e->inode &&
+        old.dev == e->dev) {
+        r->report->unchanged++;
+        st = add_seen(r, old.doc_id);
+        goto out;
+    }
+    qu_status read = qu_document_read(&doc, e->path, NULL, &why);
+    if (read == QU_ERR_NOMEM) {
+        st = read;
+        if (r->err) *r->err = why;
+        goto out;
+    }
+    if (read != QU_OK) { /* an old version of a file that can no longer be read must not answer */
+        bool nothing = read == QU_ERR_UNSUPPORTED || (read == QU_ERR_FORMAT && e->size_bytes == 0);
+        *(nothing ? &r->report->skipped : &r->report->failed) += 1;
+        qu_out_note("%s: %s", nothing ? "skipped" : "failed", why.msg);
+        if (known && !nothing && read == QU_ERR_IO) st = add_seen(r, old.doc_id);
+        goto out;
+    }
+    if (known && qu_hash_equal(old.content_hash, doc.content_hash)) {
+        QU_TRY_OUT(qu_catalogue_touch(r->txn, old.doc_id, &identity, r->err));
+        r->report->unchanged++;
+        st = add_seen(r, old.doc_id);
+        goto out;
+    }
+    if (!known) QU_TRY_OUT(find_moved(r, doc.content_hash, &moved));
+    if (moved) {
+        QU_TRY_OUT(qu_catalogue_rename(r->txn, moved, &identity, r->err));
+        r->report->renamed++;
+        r->batch_docs++;
+        QU_TRY_OUT(add_seen(r, moved));
+    } else {
+        if (known && !r->options->dry_run) QU_TRY_OUT(qu_lexical_remove(r->lx, old.doc_id, r->err));
+        QU_TRY_OUT(put(r, &doc, e));
+        *(known ? &r->report->changed : &r->report->added) += 1;
+    }
+    st = end_batch(r, false);
+    qu_out_progress("reading", r->report->added + r->report->changed + r->report->unchanged, 0, "files");
+out:
+    qu_doc_free(&old);
+    qu_document_free(&doc);
+    return st;
+}
+
+static qu_status on_skip(void *ctx, const qu_walk_skip *s)
+{
+    sync_run *r = ctx;
+    if (s->folder) {
+        r->report->failed++;
+        QU_TRY(qu_buf_add(&r->unknown, s->path, strlen(s->path) + 1, r->err));
+    } else {
+        r->report->skipped++;
+    }
+    qu_buf safe = {0};
+    if (qu_out_safe(&safe, s->path, strlen(s->path), false, NULL) == QU_OK)
+        qu_out_note("skipped '%s': %s", safe.data, s->reason);
+    qu_buf_free(&safe);
+    return QU_OK;
+}
+
+static bool is_under(const char *path, const char *root)
+{
+    size_t n = strlen(root);
+    while (n > 1 && root[n - 1] == '/') n--;
+    return strncmp(path, root, n) == 0 && (path[n] == 0 || path[n] == '/' || (n == 1 && *root == '/'));
+}
+
+static bool is_unknown(const sync_run *r, const char *path)
+{
+    for (size_t i = 0; i < r->unknown.len; i += strlen(r->unknown.data + i) + 1)
+        if (is_under(path, r->unknown.data + i)) return true;
+    return false;
+}
+
+/* Documents under the walked roots that were not met are gone. */
+static qu_status remove_vanished(sync_run *r, char *const *walked, size_t n_walked)
+{
+    qu_doc d;
+    if (r->seen.n) qsort(r->seen.ids, r->seen.n, sizeof *r->seen.ids, by_id);
+    for (uint64_t after = 0;;) {
+        QU_TRY(qu_catalogue_next_doc(r->txn, after, &d, r->err));
+        if (d.doc_id == 0) return QU_OK;
+        after = d.doc_id;
+        bool ours = false;
+        for (size_t i = 0; i < n_walked && !ours; i++) ours = is_under(d.path, walked[i]);
+        bool there = r->seen.n && bsearch(&after, r->seen.ids, r->seen.n, sizeof after, by_id);
+        ours = ours && !there && !is_unknown(r, d.path);
+        qu_doc_free(&d);
+        if (!ours) continue;
+        QU_TRY(qu_catalogue_del_doc(r->txn, after, r->err));
+        if (!r->options->dry_run) QU_TRY(qu_lexical_remove(r->lx, after, r->err));
+        r->report->removed++;
+        r->batch_docs++;
+    }
+}
+
+/* --- the word index must stand where the catalogue stands before changes are added to it --- */
+
+static qu_status open_lexical(sync_run *r)
+{
+    qu_buf path = {0};
+    qu_status st = QU_OK;
+    uint64_t generation = qu_catalogue_generation(r->txn);
+    QU_TRY_OUT(qu_session_lexical_path(r->s, &path, r->err));
+    QU_TRY_OUT(qu_lexical_open(&r->lx, path.data, QU_LEXICAL_WRITE, r->err));
+    if (qu_lexical_generation(r->lx) == generation) goto out;
+    QU_TRY_OUT(qu_lexical_clear(r->lx, r->err));
+    for (uint64_t after = 0;;) {
+        qu_doc d;
+        QU_TRY_OUT(qu_catalogue_next_doc(r->txn, after, &d, r->err));
+        if (d.doc_id == 0) break;
+        after = d.doc_id;
+        st = qu_session_add_lexical(r->txn, r->lx, &d, r->err);
+        qu_doc_free(&d);
+        if (st != QU_OK) goto out;
+    }
+out:
+    qu_buf_free(&path);
+    return st;
+}
+
+static qu_status finish(sync_run *r, uint64_t before)
+{
+    if (r->options->dry_run) return QU_OK;
+    QU_TRY(end_batch(r, true));
+    uint64_t generation = qu_catalogue_generation(r->txn);
+    if (generation == before && qu_lexical_generation(r->lx) == generation) return QU_OK;
+    return qu_lexical_commit(r->lx, generation, r->err);
+}
+
+qu_status qu_sync(qu_session *s, const char *const *roots, size_t n_roots, const qu_sync_options *options,
+                  qu_sync_report *report, qu_err *err)
+{
+    sync_run r = {.s = s, .options = options, .report = report, .err = err};
+    qu_status st = QU_OK;
+    size_t n_walked = 0;
+    char **walked = calloc(n_roots + 1, sizeof *walked);
+    if (!walked) return qu_fail_nomem(err, (long long)(n_roots * sizeof *walked));
+    QU_TRY_OUT(qu_txn_begin(&r.txn, s->store, QU_TXN_WRITE, err));
+    uint64_t before = qu_catalogue_generation(r.txn);
+    QU_TRY_OUT(open_lexical(&r));
+    for (size_t i = 0; i < n_roots && !report->stopped; i++) {
+        qu_err why = {0};
+        char *real = realpath(roots[i], NULL);
+        struct stat sb;
+        if (!real || stat(real, &sb) != 0) {
+            report->failed++;
+            qu_out_warn("root '%s' is gone, what is stored of it was kept: mount it again, or remove it with "
+                        "quire rm", roots[i]);
+            free(real);
+            continue;
+        }
+        r.err = &why;
+        walked[n_walked] = real;
+        st = qu_walk(&roots[i], 1, on_file, on_skip, &r, &why);
+        r.err = err;
+        if (st == QU_ERR_CANCELLED && report->stopped) st = QU_OK;
+        else if (st == QU_OK) n_walked++;
+        if (st != QU_OK) {
+            free(real);
+            walked[n_walked] = NULL;
+            if (err) *err = why;
+            goto out;
+        }
+    }
+    qu_out_progress_end();
+    if (!report->stopped) QU_TRY_OUT(remove_vanished(&r, walked, n_walked));
+    QU_TRY_OUT(finish(&r, before));
+out:
+    qu_out_progress_end();
+    qu_txn_abort(r.txn);
+    qu_lexical_close(r.lx);
+    for (size_t i = 0; i <= n_roots; i++) free(walked[i]);
+    free(walked);
+    free(r.seen.ids);
+    qu_buf_free(&r.unknown);
+    return st;
+}
