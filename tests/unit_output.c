@@ -74,6 +74,10 @@ static void test_safe_text(void **state)
         {"\xc0\xaf", "\\xc0\\xaf", "\\xc0\\xaf"},                   /* overlong */
         {"\xed\xa0\x80", "\\xed\\xa0\\x80", "\\xed\\xa0\\x80"},     /* surrogate */
         {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80", "\\xf4\\x90\\x80\\x80"}, /* past the last */
+        {"\xc2\xa0\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80", "\xc2\xa0\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80",
+         "\xc2\xa0\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80"}, /* the ends of ranges */
+        {"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"},
+        {"\xed\xbf\xbf", "\\xed\\xbf\\xbf", "\\xed\\xbf\\xbf"},
         {"\xe4\xb8" "x", "\\xe4\\xb8x", "\\xe4\\xb8x"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -188,6 +192,20 @@ static void test_progress(void **state)
                                   "\r\033[Kwriting 3 pages, 1.5 pages/s\r\033[K");
 }
 
+static void test_times(void **state)
+{
+    (void)state;
+    static const struct {
+        double seconds;
+        const char *text;
+    } cases[] = {{0, "0s"}, {59.4, "59s"}, {60, "1m00s"}, {3599, "59m59s"}, {3600, "1h00m"}, {7261, "2h01m"}, {1e18, "99h59m"}};
+    char b[32];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        format_time(b, sizeof b, cases[i].seconds);
+        assert_string_equal(b, cases[i].text);
+    }
+}
+
 static int progress_without_terminal(void)
 {
     qu_out_init();
@@ -265,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_safe_text),     cmocka_unit_test(test_paths),
         cmocka_unit_test(test_exit_codes),    cmocka_unit_test(test_json_lines),
         cmocka_unit_test(test_errors),        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_times),
         cmocka_unit_test(test_no_progress_without_terminal), cmocka_unit_test(test_closed_pipe),
         cmocka_unit_test(test_full_disk),     cmocka_unit_test(test_finish_keeps_the_code),
     };
