@@ -120,7 +120,7 @@ typedef struct html {
     separator sep;
     int64_t space_at;     /* where the pending space stands in s, -1 if it is none there */
     bool item;            /* "- " is due */
-    bool fresh_cell;      /* no text yet in this cell */
+    bool fresh;           /* no text yet in this cell or list item */
     bool row_broken;      /* a cell of this row had several lines: tabs would mislead */
     bool fresh_row;
     int32_t level;        /* of the open heading, 0 outside */
@@ -138,7 +138,7 @@ static int by_name(const void *key, const void *item)
 static void want(html *h, separator sep)
 {
     if (h->level && sep > SEP_SPACE && h->heading_at >= 0) sep = SEP_SPACE;
-    if (sep > SEP_TAB && h->fresh_cell) return;
+    if (sep > SEP_TAB && h->fresh) return;
     if (sep == SEP_SPACE) h->space_at = -1;
     if (sep > h->sep) h->sep = sep;
 }
@@ -150,7 +150,7 @@ static qu_status flush(html *h, qu_err *err)
     separator sep = h->sep;
     bool first = t->len == 0, row_goes_on = !h->fresh_row;
     h->sep = SEP_NONE;
-    h->fresh_cell = h->fresh_row = false;
+    h->fresh = h->fresh_row = false;
     if (sep == SEP_NONE && !first && !h->item && !h->at_line) return QU_OK;
     if (!first && sep == SEP_SPACE && h->space_at >= 0)
         QU_TRY(qu_runs_add(&h->b->runs, (int64_t)t->len, h->space_at, 1, err));
@@ -408,7 +408,7 @@ static void separate(html *h, const tag *t, bool opens)
 {
     if (h->dropped) return;
     if (h->level && (t->flags & ENDS)) end_heading(h);
-    if (t->kind != PLAIN && t->kind != CELL) h->fresh_cell = false;
+    if (t->kind != PLAIN && t->kind != CELL) h->fresh = false;
     if (t->flags & BLOCK) want(h, t->kind == LIST && h->lists > 0 ? SEP_LINE : SEP_BLOCK);
     if (t->kind == TABLE) h->row_broken = true; /* until a row of its own, and for the row around it */
     if (t->kind == ROW) { /* the end of a simple row's last cell may have asked for more */
@@ -421,9 +421,10 @@ static void separate(html *h, const tag *t, bool opens)
     if (t->kind == CELL && opens) {
         if (!h->row_broken && !h->fresh_row) h->sep = SEP_TAB;
         else want(h, h->fresh_row ? SEP_NONE : SEP_LINE);
-        h->fresh_cell = true;
+        h->fresh = true;
     }
-    if (t->kind == ITEM) h->item = opens;
+    if (t->kind == LIST) h->item = false; /* of an item that stayed empty */
+    if (t->kind == ITEM) h->item = h->fresh = opens;
 }
 
 static qu_status open_tag(html *h, const tag *t, int32_t level, bool empty, int64_t *at, qu_err *err)
@@ -466,6 +467,7 @@ static int64_t skip_attributes(const html *h, int64_t at, bool *empty)
             at = q - s + 1;
         } else if (value && !is_space(c)) {
             while (at < h->n && !is_space(s[at]) && s[at] != '>') at++;
+            c = 0; /* a '/' in it ends no element */
         }
         value = c == '=' || (value && is_space(c));
         *empty = c == '/' || (*empty && is_space(c));

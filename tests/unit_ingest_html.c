@@ -1,0 +1,173 @@
+/* ingest/html.c: what becomes text and how it is laid out. */
+#include "tests/ingest_check.h"
+
+static void assert_html(const char *html, const char *want)
+{
+    qu_document d;
+    parse(&d, html, (int64_t)strlen(html), "a.html");
+    assert_string_equal(d.format, "html");
+    assert_string_equal(d.text, want);
+    qu_document_free(&d);
+}
+
+static void test_blocks(void **state)
+{
+    (void)state;
+    assert_html("<h1>A</h1><p>b  c &amp; d<ul><li>e", "A\n\nb c & d\n\n- e");
+    assert_html("a<p>b</p>\n\n<p>c<br>d<br/>e</div>f", "a\n\nb\n\nc\nd\ne\n\nf");
+    assert_html("<b>bo</b>ld and<i> it</i> <u>un</u>", "bold and it un");
+    assert_html("<ul><li>a<li><p>b</p><ul><li>c</ul></ul>d", "- a\n- b\n\n- c\n\nd");
+    assert_html("<dl><dt>t<dd>d</dl>", "t\nd");
+    assert_html("<blockquote>q</blockquote>r<hr>s", "q\n\nr\n\ns");
+    assert_html("x<unknown-element-name>y</unknown-element-name>z", "xyz");
+    assert_html("<P CLASS=x>UPPER</P>case", "UPPER\n\ncase");
+}
+
+static void test_tables(void **state)
+{
+    (void)state;
+    assert_html("<table><caption>C</caption><tr><th>a<th>b<tr><td>1<td><p>2</p></table>z",
+                "C\na\tb\n1\t2\n\nz");
+    assert_html("<table><tr><td><p>a</p></td><td>b</td></tr><tr><td>c</td></tr></table>", "a\tb\nc");
+    assert_html("<table><tr><td><p>a</p><p>b</p></td><td>c</td></tr></table>", "a\n\nb\n\nc");
+    assert_html("<table><tr><td><table><tr><td>a<td>b</table><td>c</table>", "a\tb\n\nc");
+    assert_html("<table><tr><td>a</td><td><h2>H</h2></td></table>", "a\n\nH");
+}
+
+static void test_pre(void **state)
+{
+    (void)state;
+    assert_html("<pre>\nint  x;\n\n\ty = &lt;1;\n</pre>z", "int  x;\n\n\ty = <1;\n\nz");
+    assert_html("a <pre>b\nc", "a\n\nb\nc");
+    assert_html("<div><pre>a\n b</div>c  d", "a\n b\n\nc d");
+    assert_html("<p>a</p><pre>\n\n</pre><p>b", "a\n\nb");
+}
+
+static void test_dropped(void **state)
+{
+    (void)state;
+    assert_html("a<script>if (1 < 2) '</b>'</script >b<style>p{}</style>c", "abc");
+    assert_html("a<nav>menu<ul><li>x</ul></nav>b", "a\n\nb");
+    assert_html("<div>a<nav>unclosed</div>b", "a\n\nb");
+    assert_html("<nav>menu<main>text</main>", "text");
+    assert_html("a<!-- <p>c --><!-->b<!-- -- ->--!> --><?php x ?><!DOCTYPE x>d", "abd");
+    assert_html("a<noscript>n</noscript><template>t</template><select><option>o</select>"
+                "<textarea><b>x</textarea><button>x</button><svg><title>t</title></svg>b",
+                "ab");
+    assert_html("<header><h1>Headline</h1></header>text<footer>f</footer><aside>s</aside>",
+                "Headline\n\ntext");
+    assert_html("a<script src=/x/>b</script>c<script />d", "acd"); /* closed only by "/>" of its own */
+    assert_html("<nav>only <b>this</b></nav><script>x</script>", "only this"); /* better than nothing */
+    assert_html("a<script>never closed", "a");
+    assert_html("a<title>never closed<p>b", "anever closed\n\nb");
+}
+
+static void test_references(void **state)
+{
+    (void)state;
+    assert_html("&lt;&eacute;&#233;&#xE9;&#x1F600;&hellip;", "<\xC3\xA9\xC3\xA9\xC3\xA9\xF0\x9F\x98\x80\xE2\x80\xA6");
+    assert_html("a&nbsp;b&#32;&#9;c", "a b c");
+    assert_html("&#0;&#xD800;&#1114112;&#99999999999;&#128;",
+                "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xE2\x82\xAC");
+    assert_html("&amp &copy2 ?a=1&lang=2 & &; &# &#x &nosuch; &eacute", "& &copy2 ?a=1&lang=2 & &; &# &#x &nosuch; \xC3\xA9");
+    assert_html("co&shy;op", "coop");
+}
+
+static void test_not_markup(void **state)
+{
+    (void)state;
+    assert_html("a < b, a<3, x <", "a < b, a<3, x <");
+    assert_html("a<b title='>' x=\">\" y = '>' z=>c", "ac");
+    assert_html("it's <a href=x'y>fine</a>", "it's fine"); /* a quote inside an unquoted value */
+    assert_html("a<p b=\"never closed>c", "a");
+    assert_html("a<p never closed", "a");
+    assert_html("a</ b>c</>d", "acd");
+}
+
+static void test_title_and_headings(void **state)
+{
+    (void)state;
+    qu_document d;
+    PARSE(&d, "<title>\n The &quot;T&quot;\n itle</title><h2>First heading here</h2>One paragraph of text."
+              "<h3><div>Sec</div>ond, with <b>inline</b></h3><p>Text. More text in a sentence.",
+          "a.html");
+    assert_string_equal(d.title, "The \"T\" itle");
+    assert_string_equal(d.text, "First heading here\n\nOne paragraph of text.\n\nSec ond, with inline\n\n"
+                                "Text. More text in a sentence.");
+    assert_int_equal(d.n_headings, 2);
+    assert_int_equal(d.headings[0].level, 2);
+    assert_int_equal(d.headings[0].text_end, 18);
+    assert_int_equal(d.headings[1].at, 44);
+    assert_int_equal(d.headings[1].text_end, 64);
+    assert_int_equal(d.n_cuts, 3);
+    assert_int_equal(d.cuts[0].rank, QU_CUT_SENTENCE); /* after a heading */
+    assert_int_equal(d.cuts[1].rank, QU_CUT_HEADING);
+    assert_int_equal(d.cuts[1].at, 44);
+    assert_int_equal(d.cuts[2].rank, QU_CUT_SENTENCE);
+    qu_document_free(&d);
+
+    PARSE(&d, "<!-- c --> <!DOCTYPE HTML><h1></h1><h1>Real</h1>x", "noending"); /* by content */
+    assert_string_equal(d.format, "html");
+    assert_string_equal(d.title, "Real");
+    assert_int_equal(d.n_headings, 1);
+    qu_document_free(&d);
+
+    char s[2000]; /* an unclosed heading does not swallow the page */
+    memset(s, 'x', sizeof s);
+    for (int i = 50; i < 2000; i += 50) s[i] = ' ';
+    memcpy(s, "<h1>", 4);
+    parse(&d, s, sizeof s, "a.html");
+    assert_true(d.headings[0].text_end < 600);
+    qu_document_free(&d);
+    PARSE(&d, "<h1>Open<p>paragraph", "a.html");
+    assert_int_equal(d.headings[0].text_end, 4);
+    qu_document_free(&d);
+}
+
+static void test_ranks(void **state)
+{
+    (void)state;
+    qu_document d;
+    PARSE(&d, "<p>The first paragraph.</p><ul><li>An item of some length<li>Another item of a list</ul>"
+              "<pre>code line number one.\nCode line. Number two.</pre><p>The last paragraph.",
+          "a.html");
+    const int8_t want[] = {QU_CUT_LINE, QU_CUT_LINE, QU_CUT_PARAGRAPH, QU_CUT_LINE, QU_CUT_PARAGRAPH};
+    assert_int_equal(d.n_cuts, 5);
+    for (int i = 0; i < 5; i++) assert_int_equal(d.cuts[i].rank, want[i]);
+    assert_int_equal(d.text[d.cuts[1].at], '-');
+    assert_int_equal(d.text[d.cuts[3].at], 'C');
+    qu_document_free(&d);
+}
+
+/* Inputs that make careless readers quadratic: half a megabyte each must not take noticeable time. */
+static void test_hostile(void **state)
+{
+    (void)state;
+    static const char *const repeated[] = {"<b>",     "</b>",    "<div>",  "</nav>",    "<nav>",  "<",
+                                           "&",       "&#",      "&zz;",   "<!--",      "<title>", "x<script>",
+                                           "<a b=\"'>", "<p a1 ", "<td>a",  "<table><tr><td>", "<pre>\n", "<h1>a",
+                                           "<li>",    "</",      "<a =",   "<script></script", "<?", "x<svg>"};
+    enum { N = 1 << 19 };
+    char *s = malloc(N);
+    for (size_t i = 0; i < sizeof repeated / sizeof *repeated; i++) {
+        size_t len = strlen(repeated[i]);
+        s[0] = 'x';
+        for (size_t k = 1; k < N; k++) s[k] = repeated[i][(k - 1) % len];
+        parse_quick(s, N, "a.html");
+        memcpy(s, "<div x ", 7); /* the same inside an open tag */
+        parse_quick(s, N, "a.html");
+    }
+    free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_blocks),     cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_pre),        cmocka_unit_test(test_dropped),
+        cmocka_unit_test(test_references), cmocka_unit_test(test_not_markup),
+        cmocka_unit_test(test_title_and_headings), cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_hostile),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
