@@ -1,0 +1,198 @@
+"""The reader's network: a small llama in float32 on packed token lists.
+
+A step is a Batch (pack.py): token ids, positions and the attention blocks that kernels.cpp describes.
+Weights live in a dict of tensors with short names ('emb', '0.qkv', ...); gguf_io.py converts them.
+"""
+import math
+import os
+
+os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")  # without it OpenBLAS may pick a 5x slower kernel
+
+import torch
+import torch.nn.functional as F
+from torch.utils.cpp_extension import load
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUILD = os.environ.get("READER_BUILD", "/tmp/reader-build")
+SHAPE = dict(vocab=8192, width=256, layers=6, heads=4, kv=2, hidden=768, theta=1e6)
+
+
+def load_kernels():
+    os.environ.setdefault("CC", "gcc")
+    os.environ.setdefault("CXX", "g++")
+    os.makedirs(BUILD, exist_ok=True)
+    flags = ["-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math", "-fopenmp"]
+    return load("reader_kernels", [os.path.join(HERE, "kernels.cpp")], extra_cflags=flags,
+                extra_ldflags=["-fopenmp", "-lblas", "-lmvec", "-lm"], build_directory=BUILD)
+
+
+ext = load_kernels()
+NONE = torch.empty(0)
+
+
+class Norm(torch.autograd.Function):
+    """(x, y, w) -> (x + y, rms_norm(x + y) * w); y may be None."""
+
+    @staticmethod
+    def forward(c, x, y, w):
+        total, out, inv = ext.norm_forward(x, NONE if y is None else y, w)
+        c.save_for_backward(total, w, inv)
+        c.add = y is not None
+        return total if c.add else x.view_as(x), out
+
+    @staticmethod
+    def backward(c, dsum, dout):
+        total, w, inv = c.saved_tensors
+        dx, dw = ext.norm_backward(total, w, inv, dout.contiguous(),
+                                   NONE if dsum is None else dsum.contiguous())
+        return dx, dx if c.add else None, dw
+
+
+class Rope(torch.autograd.Function):
+    @staticmethod
+    def forward(c, qkv, table, pos, heads, kv):
+        c.save_for_backward(table, pos)
+        return tuple(ext.rope_forward(qkv, table, pos, heads, kv))
+
+    @staticmethod
+    def backward(c, q, k, v):
+        table, pos = c.saved_tensors
+        return ext.rope_backward(q.contiguous(), k.contiguous(), v.contiguous(), table, pos), \
+            None, None, None, None
+
+
+class Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(c, q, k, v, blocks, ranges, start):
+        out, probs = ext.attention_forward(q, k, v, blocks, ranges, start)
+        c.save_for_backward(q, k, v, probs, blocks, ranges)
+        return out
+
+    @staticmethod
+    def backward(c, dout):
+        return (*ext.attention_backward(*c.saved_tensors, dout.contiguous()), None, None, None)
+
+
+class SwiGlu(torch.autograd.Function):
+    @staticmethod
+    def forward(c, x):
+        c.save_for_backward(x)
+        return ext.swiglu_forward(x)
+
+    @staticmethod
+    def backward(c, d):
+        return ext.swiglu_backward(c.saved_tensors[0], d.contiguous())
+
+
+class CrossEntropy(torch.autograd.Function):
+    """Weighted loss of each row and whether its target was the likeliest token."""
+
+    @staticmethod
+    def forward(c, h, emb, target, weight):
+        logits = h @ emb.t()
+        loss, hit = ext.cross_entropy(logits, target, weight)
+        c.save_for_backward(h, emb, logits)
+        c.mark_non_differentiable(hit)
+        return loss, hit
+
+    @staticmethod
+    def backward(c, _loss, _hit):
+        h, emb, grad = c.saved_tensors
+        return grad @ emb, grad.t() @ h, None, None
+
+
+def rope_table(theta, length):
+    f = theta ** (-torch.arange(32).float() / 32)
+    a = torch.arange(length).float()[:, None] * f[None]
+    return torch.cat([a.cos(), a.sin()], 1).contiguous()
+
+
+def quantise(x, levels):
+    """x plus the error of rounding each vector of 64 to 2*levels+1 steps (a constant for the gradient)."""
+    with torch.no_grad():
+        step = x.abs().amax(-1, keepdim=True) / levels + 1e-12
+        err = torch.round(x / step) * step - x
+    return x + err
+
+
+class Model:
+    def __init__(self, shape=SHAPE, weights=None, seed=0, length=8192):
+        self.shape = dict(shape)
+        self.w = weights if weights is not None else initial_weights(self.shape, seed)
+        for t in self.w.values():
+            t.requires_grad_(True)
+        self.table = rope_table(self.shape["theta"], length)
+
+    def hidden(self, batch, rows=None, levels=0):
+        """Last hidden state of all tokens, or of the given rows. levels > 0: KV with that much rounding."""
+        s, w = self.shape, self.w
+        x, y = F.embedding(batch.tok, w["emb"]), None
+        for n in range(s["layers"]):
+            x, h = Norm.apply(x, y, w[f"{n}.n1"])
+            q, k, v = Rope.apply(h @ w[f"{n}.qkv"].t(), self.table, batch.pos, s["heads"], s["kv"])
+            if levels:
+                k, v = quantise(k, levels), quantise(v, levels)
+            o = Attention.apply(q, k, v, batch.blocks, batch.ranges, batch.start)
+            y = o @ w[f"{n}.o"].t()
+            x, h = Norm.apply(x, y, w[f"{n}.n2"])
+            y = SwiGlu.apply(h @ w[f"{n}.gu"].t()) @ w[f"{n}.d"].t()
+        if rows is not None:
+            x, y = x.index_select(0, rows), y.index_select(0, rows)
+        return Norm.apply(x, y, w["nf"])[1]
+
+    def loss(self, batch, weight, levels=0):
+        return CrossEntropy.apply(self.hidden(batch, batch.rows, levels), self.w["emb"], batch.target, weight)
+
+
+def initial_weights(s, seed):
+    """Random weights with hand-set heads: layer 0 looks one and two tokens back, layer 1 copies by induction.
+
+    Without that start copying does not appear within millions of tokens; with it, at once.
+    """
+    g = torch.Generator().manual_seed(seed)
+    width, heads, kv, hidden, layers = s["width"], s["heads"], s["kv"], s["hidden"], s["layers"]
+    rand = lambda *a, sd: torch.randn(*a, generator=g) * sd
+    w = {"emb": rand(s["vocab"], width, sd=.5), "nf": torch.full((width,), .05)}
+    for n in range(layers):
+        w[f"{n}.n1"], w[f"{n}.n2"] = torch.ones(width), torch.ones(width)
+        w[f"{n}.qkv"] = rand((heads + 2 * kv) * 64, width, sd=width ** -.5)
+        w[f"{n}.o"] = rand(width, heads * 64, sd=.1 * (heads * 64 * 2 * layers) ** -.5)
+        w[f"{n}.gu"] = rand(2 * hidden, width, sd=width ** -.5)
+        w[f"{n}.d"] = rand(width, hidden, sd=.1 * (hidden * 2 * layers) ** -.5)
+    set_heads(w, s)
+    return w
+
+
+def set_heads(w, s):
+    """Embedding columns: 0 is a constant, 1..127 carry the token; 128..255 receive the two tokens before."""
+    heads, kv, emb = s["heads"], s["kv"], w["emb"]
+    key, val = heads * 64, (heads + kv) * 64
+    freq = s["theta"] ** (-torch.arange(32).float() / 32)
+    emb[:, 0] = 2.0
+    emb[:, 128:] *= .2
+    m = w["0.qkv"]
+    for h in (0, 1):
+        m[h * 64:h * 64 + 64] = 0
+        for j in range(12):  # a query turned back by h+1 places matches the constant key there
+            angle = -float(freq[j]) * (h + 1)
+            m[h * 64 + j, 0], m[h * 64 + j + 32, 0] = 1.6 * math.cos(angle), 1.6 * math.sin(angle)
+    m[key:key + 64] = 0
+    m[key:key + 12, 0] = 1.6
+    m[val:val + 64] = 0
+    for d in range(64):
+        m[val + d, 1 + d] = 1.
+    out = w["0.o"]
+    out[:, :128] = 0
+    for d in range(64):
+        out[128 + d, d] = out[192 + d, 64 + d] = .55
+    m, out = w["1.qkv"], w["1.o"]
+    slow = list(range(18, 32)) + list(range(50, 64))  # dimensions that hardly turn with distance
+    for h, group, base in ((0, 0, 1), (2, 1, 29)):
+        for at in (h * 64, key + group * 64, val + group * 64):
+            m[at:at + 64] = 0
+        for n, d in enumerate(slow):
+            m[h * 64 + d, base + n] = m[key + group * 64 + d, 127 + base + n] = 1.6
+        out[:, h * 64:h * 64 + 64] = 0
+        for d in range(63):
+            m[val + group * 64 + d, 1 + d + group * 63] = 1.
+            out[1 + d + group * 63, h * 64 + d] = .8
