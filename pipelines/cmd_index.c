@@ -1,0 +1,223 @@
+/* quire index: files to pages and words, then pages to KV. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "kernels/codec.h"
+#include "pipelines/commands.h"
+#include "pipelines/encode.h"
+#include "pipelines/make_kv.h"
+#include "pipelines/output.h"
+#include "pipelines/sync.h"
+
+/* --kv auto makes KV at once where the estimate is below this. */
+#define EAGER_SECONDS 600
+
+enum { KV_AUTO, KV_EAGER, KV_NONE };
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int sig)
+{
+    (void)sig;
+    interrupted = 1;
+}
+
+static bool was_interrupted(void) { return interrupted != 0; }
+
+/* The first signal asks for a clean stop, a second one ends the process as usual. */
+static void catch_signals(void)
+{
+    struct sigaction a = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+    sigaction(SIGHUP, &a, NULL);
+}
+
+typedef struct root_list {
+    char **paths;
+    size_t n;
+} root_list;
+
+static void free_roots(root_list *r)
+{
+    for (size_t i = 0; i < r->n; i++) free(r->paths[i]);
+    free(r->paths);
+}
+
+static qu_status add_root(root_list *r, const char *path, qu_err *err)
+{
+    char **p = realloc(r->paths, (r->n + 1) * sizeof *p);
+    char *copy = strdup(path);
+    if (p) r->paths = p;
+    if (!p || !copy) {
+        free(copy);
+        return qu_fail_nomem(err, 64);
+    }
+    r->paths[r->n++] = copy;
+    return QU_OK;
+}
+
+/* Paths from the command line become roots by their real path; none means every remembered root. */
+static qu_status collect_roots(qu_session *s, const qu_args *args, bool remember, root_list *roots,
+                               qu_err *err)
+{
+    qu_txn *t;
+    qu_buf b = {0};
+    qu_status st = QU_OK;
+    QU_TRY(qu_txn_begin(&t, s->store, remember ? QU_TXN_WRITE : QU_TXN_READ, err));
+    for (int i = 0; i < args->argc; i++) {
+        char *real = realpath(args->argv[i], NULL);
+        if (!real) {
+            st = qu_fail(err, QU_ERR_NOTFOUND, "cannot index '%s': no such file or folder", args->argv[i]);
+            goto out;
+        }
+        st = add_root(roots, real, err);
+        if (st == QU_OK && remember) st = qu_catalogue_put_root(t, real, strlen(real), err);
+        free(real);
+        if (st != QU_OK) goto out;
+    }
+    for (int64_t i = 0; args->argc == 0; i++) {
+        b.len = 0;
+        st = qu_catalogue_root_at(t, i, &b, err);
+        if (st == QU_ERR_NOTFOUND) {
+            st = QU_OK;
+            break;
+        }
+        if (st == QU_OK) st = add_root(roots, b.data, err);
+        if (st != QU_OK) goto out;
+    }
+    if (roots->n == 0) {
+        st = qu_fail(err, QU_ERR_ARG, "nothing to index: give a path");
+        goto out;
+    }
+    if (remember) {
+        qu_txn *commit = t;
+        t = NULL;
+        st = qu_txn_commit(commit, err);
+    }
+out:
+    qu_txn_abort(t);
+    qu_buf_free(&b);
+    return st;
+}
+
+static qu_status print_report(const qu_sync_report *r, const qu_make_kv_report *k, int64_t missing,
+                              bool dry_run, qu_err *err)
+{
+    if (qu_out_is_json()) {
+        json_t *o = json_pack(
+            "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:{s:I,s:I,s:I,s:I,s:I,s:f,s:I}}", "added",
+            (json_int_t)r->added, "changed", (json_int_t)r->changed, "renamed", (json_int_t)r->renamed,
+            "removed", (json_int_t)r->removed, "unchanged", (json_int_t)r->unchanged, "skipped",
+            (json_int_t)r->skipped, "failed", (json_int_t)r->failed, "text_bytes", (json_int_t)r->text_bytes,
+            "tokens", (json_int_t)r->n_tokens, "stopped", r->stopped || k->stopped, "dry_run", dry_run, "kv",
+            "documents", (json_int_t)k->docs, "pages", (json_int_t)k->pages, "tokens",
+            (json_int_t)k->tokens, "shared", (json_int_t)k->shared, "failed", (json_int_t)k->failed,
+            "seconds", k->seconds, "missing_tokens", (json_int_t)missing);
+        return qu_out_json(o, err);
+    }
+    QU_TRY(qu_out_printf(err,
+                         "%s%lld added, %lld changed, %lld renamed, %lld removed, %lld unchanged, "
+                         "%lld skipped, %lld failed\n",
+                         dry_run ? "would be: " : "", (long long)r->added, (long long)r->changed,
+                         (long long)r->renamed, (long long)r->removed, (long long)r->unchanged,
+                         (long long)r->skipped, (long long)r->failed));
+    if (k->tokens > 0)
+        QU_TRY(qu_out_printf(err, "KV: %lld documents, %lld pages, %lld tokens at %.0f tokens/s\n",
+                             (long long)k->docs, (long long)k->pages, (long long)k->tokens,
+                             k->seconds > 0 ? (double)k->tokens / k->seconds : 0));
+    return QU_OK;
+}
+
+static void say_duration(char out[32], double seconds)
+{
+    if (seconds < 120) snprintf(out, 32, "%.0f s", seconds);
+    else if (seconds < 7200) snprintf(out, 32, "%.0f min", seconds / 60);
+    else snprintf(out, 32, "%.1f h", seconds / 3600);
+}
+
+/* Phase two as --kv says. *missing: tokens that have no KV afterwards. */
+static qu_status phase_two(qu_session *s, const qu_args *args, double start_ms, qu_make_kv_report *k,
+                           int64_t *missing, qu_err *err)
+{
+    int mode = qu_args_choice(args, "kv");
+    int64_t docs = 0;
+    double limit = qu_args_float(args, "max-time");
+    QU_TRY(qu_make_kv_missing(s, missing, &docs, err));
+    double estimate = (double)*missing / qu_encode_speed(s);
+    char text[32];
+    say_duration(text, estimate);
+    if (mode == KV_AUTO && limit <= 0 && estimate > EAGER_SECONDS) {
+        qu_out_note("KV of %lld documents would take about %s: it is made on first use, or now by --kv eager",
+                    (long long)docs, text);
+        mode = KV_NONE;
+    }
+    if (mode == KV_NONE || *missing == 0) return QU_OK;
+    double spent = (qu_os_now_ms() - start_ms) / 1e3;
+    qu_make_kv_options options = {was_interrupted, limit > 0 ? (limit > spent ? limit - spent : 1e-3) : 0};
+    QU_TRY(qu_make_kv(s, &options, k, err));
+    return qu_make_kv_missing(s, missing, &docs, err);
+}
+
+static int run_index(const qu_args *args)
+{
+    qu_err err = {0};
+    qu_session s;
+    root_list roots = {0};
+    qu_sync_report report = {0};
+    qu_make_kv_report kv = {0};
+    bool dry_run = qu_args_flag(args, "dry-run");
+    double start = qu_os_now_ms();
+    int64_t missing = 0;
+    unsigned flags = QU_SESSION_STORE | QU_SESSION_MODEL | QU_SESSION_WRITE | (dry_run ? 0 : QU_SESSION_CREATE);
+    catch_signals();
+    qu_status st = qu_session_open(&s, args, flags, qu_args_choice(args, "codec"), &err);
+    if (st != QU_OK) return qu_out_error(&err, NULL);
+    if (s.other_numerics)
+        qu_out_warn("the store's pages were made in numerics class %s, this process is %s",
+                    qu_store_config_get(s.store)->numerics, s.numerics);
+    qu_sync_options options = {dry_run, was_interrupted};
+    QU_TRY_OUT(collect_roots(&s, args, !dry_run, &roots, &err));
+    QU_TRY_OUT(qu_sync(&s, (const char *const *)roots.paths, roots.n, &options, &report, &err));
+    if (!report.stopped && !dry_run) QU_TRY_OUT(phase_two(&s, args, start, &kv, &missing, &err));
+    QU_TRY_OUT(print_report(&report, &kv, missing, dry_run, &err));
+    if (report.stopped || kv.stopped)
+        qu_out_note("stopped before the end: run quire index again to go on%s",
+                    kv.stopped ? ", finished pages are kept" : "");
+out:
+    free_roots(&roots);
+    qu_session_close(&s);
+    if (st != QU_OK) return qu_out_error(&err, NULL);
+    return report.failed || kv.failed || report.stopped || kv.stopped ? QU_EXIT_SOME : QU_EXIT_OK;
+}
+
+static const qu_option options[] = {
+    {.name = "kv", .kind = QU_OPT_ENUM, .arg = "WHEN", .dflt = "auto", .choices = "auto|eager|none",
+     .help = "make KV now where it takes under 10 minutes (auto), always, or never"},
+    {.name = "codec", .kind = QU_OPT_ENUM, .arg = "CODEC", .dflt = "f16", .choices = "f32|f16|q8",
+     .help = "how a new store keeps KV; q8 takes about half of f16"},
+    {.name = "max-time", .kind = QU_OPT_DURATION, .arg = "TIME",
+     .help = "stop making KV after this long; the next run goes on there"},
+    {.name = "dry-run", .letter = 'n', .kind = QU_OPT_FLAG,
+     .help = "report what would change and change nothing"},
+};
+
+const qu_command qu_cmd_index = {
+    .name = "index",
+    .args = "[PATH...]",
+    .summary = "read files into the store and make their KV",
+    .description =
+        "Indexes files and folders and remembers them as roots; without PATH all remembered roots are brought "
+        "up to date. Unchanged files cost a stat, changed ones are read again, moved ones keep their KV, and "
+        "what vanished under a root is removed. A root that is gone altogether is reported and kept.\n\n"
+        "Questions can be asked as soon as the files are read. The model's KV is made afterwards, can be "
+        "interrupted at any time and is resumed by the next run.",
+    .examples = "quire index docs/\nquire index  # all remembered roots\n"
+                "quire index --kv eager --max-time 2h  # nightly",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .max_args = -1,
+    .run = run_index,
+};

@@ -1,0 +1,331 @@
+#include "pipelines/make_kv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "pipelines/encode.h"
+#include "pipelines/output.h"
+
+enum { PACK_BYTES = 64 << 20 };
+
+/* Below this many tokens a run says little about the machine's speed. */
+enum { MEASURE_TOKENS = 2000 };
+
+/* A document whose slices are in the open pack, under kv_id. */
+typedef struct member {
+    uint64_t doc_id, kv_id;
+    qu_hash text;
+    int32_t n_pages;
+} member;
+
+typedef struct make_run {
+    qu_session *s;
+    const qu_make_kv_options *options;
+    qu_make_kv_report *report;
+    qu_encoder *encoder;
+    qu_kv_writer *w;
+    member *members;
+    int32_t n_members, cap;
+    int64_t total_tokens, done_tokens;
+    double start_ms;
+    /* the document at hand */
+    uint64_t kv_id;
+    const qu_page *pages;
+    qu_err *err;
+} make_run;
+
+qu_status qu_make_kv_missing(qu_session *s, int64_t *tokens, int64_t *docs, qu_err *err)
+{
+    qu_txn *t;
+    qu_doc d;
+    qu_status st = QU_OK;
+    *tokens = *docs = 0;
+    QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
+    for (uint64_t after = 0;;) {
+        st = qu_catalogue_next_doc(t, after, &d, err);
+        if (st != QU_OK || d.doc_id == 0) break;
+        after = d.doc_id;
+        if (d.kv_pages < d.n_pages) {
+            *tokens += d.n_tokens;
+            *docs += 1;
+        }
+        qu_doc_free(&d);
+    }
+    qu_txn_abort(t);
+    return st;
+}
+
+static qu_status publish(make_run *r)
+{
+    if (!r->w) return QU_OK;
+    qu_txn *t = NULL;
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_kv_writer_seal(r->w, r->err));
+    QU_TRY_OUT(qu_txn_begin(&t, r->s->store, QU_TXN_WRITE, r->err));
+    for (int32_t i = 0; i < r->n_members; i++)
+        QU_TRY_OUT(qu_catalogue_set_kv(t, r->members[i].doc_id, r->members[i].kv_id,
+                                       qu_kv_writer_file(r->w), r->members[i].n_pages, r->err));
+    st = qu_txn_commit(t, r->err);
+    t = NULL;
+out:
+    qu_txn_abort(t);
+    qu_kv_writer_free(r->w);
+    r->w = NULL;
+    r->n_members = 0;
+    return st;
+}
+
+static qu_status add_member(make_run *r, const qu_doc *d, uint64_t kv_id)
+{
+    if (r->n_members == r->cap) {
+        int32_t cap = r->cap ? r->cap * 2 : 64;
+        member *p = realloc(r->members, (size_t)cap * sizeof *p);
+        if (!p) return qu_fail_nomem(r->err, cap * (long long)sizeof *p);
+        r->members = p;
+        r->cap = cap;
+    }
+    r->members[r->n_members++] = (member){d->doc_id, kv_id, d->text_hash, d->n_pages};
+    return QU_OK;
+}
+
+/* --- the encoder's output is the open pack --- */
+
+static qu_slice_key key_of(const make_run *r, int32_t page, int32_t layer, int32_t g)
+{
+    return (qu_slice_key){r->kv_id, (uint32_t)page, (uint16_t)layer, (uint16_t)g, QU_KV_SLICE};
+}
+
+static qu_status get_slice(void *ctx, int32_t page, int32_t layer, int32_t g, const void **data,
+                           size_t *bytes, qu_err *err)
+{
+    make_run *r = ctx;
+    qu_slice_key k = key_of(r, page, layer, g);
+    return qu_kv_writer_get(r->w, &k, qu_kv_binding(r->s->store, &r->pages[page]), data, bytes, err);
+}
+
+static qu_status put_slice(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data,
+                           size_t bytes, qu_err *err)
+{
+    make_run *r = ctx;
+    qu_slice_key k = key_of(r, page, layer, g);
+    return qu_kv_writer_put(r->w, &k, qu_kv_binding(r->s->store, &r->pages[page]), data, bytes, err);
+}
+
+static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *err)
+{
+    make_run *r = ctx;
+    QU_TRY(qu_kv_writer_page_done(r->w, r->kv_id, (uint32_t)page, err));
+    r->report->pages++;
+    r->report->tokens += n_tokens;
+    r->done_tokens += n_tokens;
+    qu_out_progress("making KV", r->done_tokens, r->total_tokens, "tokens");
+    return QU_OK;
+}
+
+static bool should_stop(void *ctx)
+{
+    make_run *r = ctx;
+    bool late = r->options->max_seconds > 0 &&
+                qu_os_now_ms() - r->start_ms > r->options->max_seconds * 1e3;
+    if (late || (r->options->stop && r->options->stop())) r->report->stopped = true;
+    return r->report->stopped;
+}
+
+/* --- one document --- */
+
+/* Same text, so the same tokens, pages and KV: equal hashes are not enough, the text is compared. */
+static qu_status same_text(qu_txn *t, const qu_doc *a, const qu_doc *b, bool *same, qu_err *err)
+{
+    qu_buf x = {0}, y = {0};
+    qu_status st = QU_OK;
+    *same = false;
+    if (a->text_bytes != b->text_bytes || !qu_hash_equal(a->text_hash, b->text_hash) ||
+        strcmp(a->title, b->title) != 0 || a->n_pages != b->n_pages)
+        return QU_OK;
+    QU_TRY_OUT(qu_catalogue_text(t, a->doc_id, 0, a->text_bytes, &x, err));
+    QU_TRY_OUT(qu_catalogue_text(t, b->doc_id, 0, b->text_bytes, &y, err));
+    *same = x.len == y.len && memcmp(x.data, y.data, x.len) == 0;
+out:
+    qu_buf_free(&x);
+    qu_buf_free(&y);
+    return st;
+}
+
+/* The KV id of a document with the same text that is in the open pack (*file 0) or published. */
+static qu_status find_twin(make_run *r, qu_txn *t, const qu_doc *d, uint64_t *kv_id, uint64_t *file)
+{
+    *kv_id = *file = 0;
+    for (uint64_t id = 0;;) {
+        bool same = false, in_pack = false;
+        QU_TRY(qu_catalogue_find_content(t, d->content_hash, id, &id, r->err));
+        if (id == 0) return QU_OK;
+        if (id == d->doc_id) continue;
+        qu_doc twin;
+        QU_TRY(qu_catalogue_get_doc(t, id, &twin, r->err));
+        for (int32_t i = 0; i < r->n_members; i++) in_pack |= r->members[i].doc_id == id;
+        qu_status st = QU_OK;
+        if (in_pack || twin.kv_pages == twin.n_pages) st = same_text(t, d, &twin, &same, r->err);
+        if (same) {
+            *kv_id = twin.kv_id;
+            *file = in_pack ? 0 : twin.kv_file;
+        }
+        qu_doc_free(&twin);
+        if (st != QU_OK || same) return st;
+    }
+}
+
+static qu_status share(make_run *r, const qu_doc *d, uint64_t kv_id, uint64_t file)
+{
+    r->report->shared++;
+    r->done_tokens += d->n_tokens;
+    if (!file) return add_member(r, d, kv_id);
+    qu_txn *t;
+    QU_TRY(qu_txn_begin(&t, r->s->store, QU_TXN_WRITE, r->err));
+    qu_status st = qu_catalogue_set_kv(t, d->doc_id, kv_id, file, d->n_pages, r->err);
+    if (st == QU_OK) return qu_txn_commit(t, r->err);
+    qu_txn_abort(t);
+    return st;
+}
+
+static qu_status encode(make_run *r, const qu_doc *d, const qu_page *pages, int32_t n_pages,
+                        const int32_t *ids)
+{
+    int64_t bytes = d->n_tokens * qu_model_kv_bytes_per_token(r->s->model);
+    if (r->w && r->n_members > 0 && qu_kv_writer_bytes(r->w) + bytes > PACK_BYTES) QU_TRY(publish(r));
+    if (!r->w) QU_TRY(qu_kv_writer_create(&r->w, r->s->store, 0, r->err));
+    r->kv_id = d->doc_id;
+    r->pages = pages;
+    qu_encode_output out = {0, get_slice, put_slice, page_done, should_stop, r};
+    QU_TRY(qu_kv_writer_n_pages_done(r->w, d->doc_id, &out.done, r->err));
+    for (int32_t p = 0; p < out.done; p++) r->done_tokens += pages[p].n_tokens;
+    if (out.done < n_pages) {
+        qu_err why = {0};
+        qu_status st = qu_encode_document(r->encoder, pages, n_pages, ids, &out, &why);
+        if (st == QU_ERR_LIMIT) { /* this document only */
+            r->report->failed++;
+            qu_out_note("no KV for '%s': %s", d->path, why.msg);
+            return QU_OK;
+        }
+        if (st != QU_OK) {
+            if (r->err) *r->err = why;
+            return st;
+        }
+    }
+    r->report->docs++;
+    QU_TRY(add_member(r, d, d->doc_id));
+    return qu_kv_writer_bytes(r->w) >= PACK_BYTES ? publish(r) : QU_OK;
+}
+
+static qu_status one_document(make_run *r, uint64_t doc_id)
+{
+    qu_txn *t = NULL;
+    qu_doc d = {0};
+    qu_page *pages = NULL;
+    qu_buf ids = {0};
+    int32_t n_pages = 0;
+    uint64_t kv_id = 0, file = 0;
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
+    QU_TRY_OUT(qu_catalogue_get_doc(t, doc_id, &d, r->err));
+    QU_TRY_OUT(find_twin(r, t, &d, &kv_id, &file));
+    QU_TRY_OUT(qu_catalogue_pages(t, doc_id, &pages, &n_pages, r->err));
+    QU_TRY_OUT(qu_catalogue_ids(t, doc_id, 0, n_pages, &ids, r->err));
+    qu_txn_abort(t); /* none is held over a prefill */
+    t = NULL;
+    st = kv_id ? share(r, &d, kv_id, file)
+               : encode(r, &d, pages, n_pages, (const int32_t *)(const void *)ids.data);
+out:
+    qu_txn_abort(t);
+    qu_doc_free(&d);
+    free(pages);
+    qu_buf_free(&ids);
+    return st;
+}
+
+/* --- all documents --- */
+
+/* Take up the file that an earlier run left unfinished; more than one is surplus. */
+static qu_status resume(make_run *r)
+{
+    for (uint64_t file = 0;;) {
+        qu_txn *t;
+        QU_TRY(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
+        qu_status st = qu_catalogue_next_open_kv(t, file, &file, r->err);
+        qu_txn_abort(t);
+        if (st != QU_OK || file == 0) return st;
+        qu_kv_writer *w;
+        qu_err why = {0};
+        st = qu_kv_writer_create(&w, r->s->store, file, &why);
+        if (st == QU_ERR_CORRUPT || st == QU_ERR_NOTFOUND) {
+            qu_out_note("an unfinished KV file cannot be resumed and is left to quire gc: %s", why.msg);
+            continue;
+        }
+        if (st != QU_OK) {
+            if (r->err) *r->err = why;
+            return st;
+        }
+        if (r->w) QU_TRY(qu_kv_writer_discard(w, r->err));
+        else r->w = w;
+    }
+}
+
+/* Ids of documents that lack KV, ascending. */
+static qu_status list_missing(make_run *r, qu_buf *ids)
+{
+    qu_txn *t;
+    qu_doc d;
+    QU_TRY(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
+    qu_status st = QU_OK;
+    for (uint64_t after = 0;;) {
+        st = qu_catalogue_next_doc(t, after, &d, r->err);
+        if (st != QU_OK || d.doc_id == 0) break;
+        after = d.doc_id;
+        if (d.kv_pages < d.n_pages) {
+            st = qu_buf_add(ids, &after, sizeof after, r->err);
+            r->total_tokens += d.n_tokens;
+        }
+        qu_doc_free(&d);
+        if (st != QU_OK) break;
+    }
+    qu_txn_abort(t);
+    return st;
+}
+
+qu_status qu_make_kv(qu_session *s, const qu_make_kv_options *options, qu_make_kv_report *report,
+                     qu_err *err)
+{
+    make_run r = {.s = s, .options = options, .report = report, .err = err};
+    qu_buf ids = {0};
+    qu_status st = QU_OK;
+    r.start_ms = qu_os_now_ms();
+    QU_TRY_OUT(list_missing(&r, &ids));
+    if (ids.len == 0) goto out;
+    QU_TRY_OUT(qu_encoder_create(&r.encoder, s, err));
+    QU_TRY_OUT(resume(&r));
+    for (size_t i = 0; i < ids.len / sizeof(uint64_t) && !should_stop(&r); i++) {
+        uint64_t id;
+        memcpy(&id, ids.data + i * sizeof id, sizeof id);
+        st = one_document(&r, id);
+        if (st == QU_ERR_CANCELLED && report->stopped) {
+            st = QU_OK;
+            break;
+        }
+        if (st != QU_OK) goto out;
+    }
+    report->seconds = (qu_os_now_ms() - r.start_ms) / 1e3;
+    if (report->stopped) { /* finished pages stay for the next run */
+        if (r.w) QU_TRY_OUT(qu_kv_writer_flush(r.w, err));
+    } else {
+        QU_TRY_OUT(publish(&r));
+    }
+    if (report->tokens >= MEASURE_TOKENS && report->seconds > 0)
+        QU_TRY_OUT(qu_encode_speed_put(s, (double)report->tokens / report->seconds, err));
+out:
+    qu_out_progress_end();
+    qu_kv_writer_free(r.w);
+    qu_encoder_free(r.encoder);
+    free(r.members);
+    qu_buf_free(&ids);
+    return st;
+}
