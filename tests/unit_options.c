@@ -308,6 +308,39 @@ static void test_nearest(void **state)
     assert_null(qu_options_nearest("summarise", verbs, 5));
 }
 
+/* Words made of pieces of the syntax: whatever parses keeps what the table promises. */
+static void test_random_words(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"--", "-", "=", "pages", "budget", "in", "fidelity", "kv", "max-bytes",
+                                         "max-time", "7", "4097", "1.5", "K", "m", "e9", "all", "p", "t", "q", "Q",
+                                         "json", "\xff", "x", ""};
+    enum { N_PIECES = sizeof pieces / sizeof *pieces };
+    unsigned seed = 20240607;
+    int parsed = 0;
+    for (int round = 0; round < 20000; round++) {
+        char text[6][40] = {{0}};
+        char *words[6];
+        for (int w = 0; w < 6; w++) {
+            for (int k = rand_r(&seed) % 4; k >= 0; k--) strcat(text[w], pieces[rand_r(&seed) % N_PIECES]);
+            words[w] = text[w];
+        }
+        err.msg[0] = 0;
+        if (qu_args_parse(&a, &ask, rand_r(&seed) % 7, words, &err) != QU_OK) {
+            assert_true(err.msg[0] != 0);
+            assert_null(a.values);
+            continue;
+        }
+        parsed++;
+        int64_t pages = qu_args_int(&a, "pages"), bytes = qu_args_int(&a, "max-bytes");
+        assert_true(pages >= 1 && pages <= 4096 && bytes >= 0);
+        assert_true(qu_args_float(&a, "max-time") >= 1 && qu_args_threads(&a) <= 1024);
+        assert_true(a.argc >= 1 && a.argc <= 2);
+        qu_args_free(&a);
+    }
+    assert_true(parsed > 100); /* the pieces do make valid lines */
+}
+
 /* ---- the manual ---- */
 
 static const qu_command *const verbs_list[] = {&ask};
@@ -391,7 +424,8 @@ int main(void)
         TEST(test_enum),          TEST(test_unknown_options),
         TEST(test_hostile_words), TEST(test_environment),
         TEST(test_environment_fault), TEST(test_help_ends_parsing),
-        TEST(test_nearest),       TEST(test_help_text),
+        TEST(test_nearest),       TEST(test_random_words),
+              TEST(test_help_text),
         TEST(test_man_page),      TEST(test_completions),
         TEST(test_overview),
     };
