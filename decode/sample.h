@@ -3,8 +3,8 @@
  *     qu_sample s = {.temperature = .8f, .top_p = .95f, .seed = 7};
  *     QU_TRY(qu_sample_pick(&id, logits, n_vocab, &s, n_generated, err));
  *
- * A pure function: the same logits, options and `at` give the same token on every machine; there is no state
- * to carry, so a rewound sequence draws the same tokens again. Threads: any number at a time.
+ * A pure function: the same logits, options and `at` give the same token. There is no state to carry, so a
+ * rewound sequence draws the same tokens again. Threads: any number at a time.
  */
 #ifndef QU_DECODE_SAMPLE_H
 #define QU_DECODE_SAMPLE_H

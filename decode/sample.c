@@ -1,0 +1,105 @@
+#include "decode/sample.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+/* A token that may be drawn. weight = exp((logit - largest) / temperature). */
+typedef struct choice {
+    double weight;
+    float logit;
+    int32_t id;
+} choice;
+
+int32_t qu_sample_greedy(const float *logits, int32_t n)
+{
+    int32_t best = 0;
+    for (int32_t i = 1; i < n; i++)
+        if (logits[i] > logits[best] || (isnan(logits[best]) && !isnan(logits[i]))) best = i;
+    return best;
+}
+
+/* Uniform in [0, 1), number at of the sequence that seed names (SplitMix64). */
+static double uniform(uint64_t seed, uint64_t at)
+{
+    uint64_t z = seed + (at + 1) * 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return (double)((z ^ (z >> 31)) >> 11) / 9007199254740992.0;
+}
+
+static bool ranks_before(const choice *a, const choice *b)
+{
+    return a->logit != b->logit ? a->logit > b->logit : a->id < b->id;
+}
+
+static int by_rank(const void *a, const void *b) { return ranks_before(a, b) ? -1 : 1; }
+
+/* Put x into the sorted list of at most k; its last falls out. */
+static int32_t insert(choice *list, int32_t n, int32_t k, choice x)
+{
+    if (n == k && !ranks_before(&x, &list[n - 1])) return n;
+    int32_t i = n < k ? n : n - 1;
+    for (; i > 0 && ranks_before(&x, &list[i - 1]); i--) list[i] = list[i - 1];
+    list[i] = x;
+    return n < k ? n + 1 : n;
+}
+
+/* Fill list with what may be drawn; best first where top_k or top_p cut. */
+static int32_t gather(choice *list, const float *logits, int32_t n, const qu_sample *o)
+{
+    float largest = logits[qu_sample_greedy(logits, n)];
+    int32_t n_list = 0, n_kept = 0;
+    double total = 0;
+    for (int32_t i = 0; i < n; i++) {
+        choice x = {exp(((double)logits[i] - largest) / o->temperature), logits[i], i};
+        if (!(x.weight > 0)) continue;
+        if (o->top_k > 0) {
+            n_list = insert(list, n_list, o->top_k, x);
+        } else {
+            list[n_list++] = x;
+            total += x.weight;
+        }
+    }
+    if (o->top_k > 0 || o->top_p == 0 || o->top_p == 1) return n_list;
+    /* Tokens below the mean of what top_p leaves out cannot, all together, hold more than that: dropping them
+     * first spares sorting the whole vocabulary and changes nothing. */
+    double least = total * (1 - (double)o->top_p) / n * (1 - 1e-9);
+    for (int32_t i = 0; i < n_list; i++)
+        if (list[i].weight >= least) list[n_kept++] = list[i];
+    qsort(list, (size_t)n_kept, sizeof *list, by_rank);
+    list[n_kept].weight = total; /* of all, for the cut */
+    return n_kept;
+}
+
+static int32_t draw(const choice *list, int32_t n, double mass, double u)
+{
+    double sum = 0;
+    for (int32_t i = 0; i < n; i++) {
+        sum += list[i].weight;
+        if (sum > u * mass) return list[i].id;
+    }
+    return list[n - 1].id; /* rounding */
+}
+
+qu_status qu_sample_pick(int32_t *id, const float *logits, int32_t n, const qu_sample *o, uint64_t at,
+                         qu_err *err)
+{
+    if (n < 1 || !(o->temperature >= 0) || !isfinite(o->temperature) || !(o->top_p >= 0 && o->top_p <= 1) ||
+        o->top_k < 0 || o->top_k > QU_SAMPLE_MAX_TOP_K)
+        return qu_fail(err, QU_ERR_ARG, "sampling from %d tokens at temperature %g, top-k %d, top-p %g", n,
+                       (double)o->temperature, o->top_k, (double)o->top_p);
+    *id = qu_sample_greedy(logits, n);
+    if (o->temperature == 0 || !isfinite(logits[*id])) return QU_OK;
+    choice *list = malloc(((size_t)n + 1) * sizeof *list);
+    if (!list) return qu_fail_nomem(err, (n + 1ll) * (long long)sizeof *list);
+    int32_t n_list = gather(list, logits, n, o), n_kept = 0;
+    double mass = 0, all = 0;
+    bool cut = o->top_p > 0 && o->top_p < 1;
+    for (int32_t i = 0; i < n_list; i++) all += list[i].weight;
+    if (cut && o->top_k == 0) all = list[n_list].weight;
+    while (n_kept < n_list && (!cut || mass < (double)o->top_p * all)) mass += list[n_kept++].weight;
+    *id = draw(list, n_kept, mass, uniform(o->seed, at));
+    free(list);
+    return QU_OK;
+}
