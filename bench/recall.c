@@ -1,11 +1,12 @@
 /* Recall of the lexical index on public question sets.
  *
- *     recall DATA [xquad.en | xquad.de | xquad.es | xquad.zh | nq | cranfield | speed]
+ *     recall DATA [xquad.en | xquad.de | xquad.es | xquad.zh | articles | nq | cranfield | speed]
  *
  * DATA holds xquad/, nq-passages/ and cranfield/. Every paragraph, passage or abstract is one document, cut
  * at sentence ends into pages of about 500 bytes. R@k: the share of the questions whose document is among the
- * k best distinct documents; P@k: whose page with the answer is among the k best pages. Cranfield: mean
- * recall@10 and nDCG@10 (gain 5 - grade). speed: 100,000 pages made of XQuAD text. No argument = all.
+ * k best distinct documents; P@k: whose page with the answer is among the k best pages. articles:
+ * the English set with an article of about five paragraphs as one document. Cranfield: mean recall@10 and
+ * nDCG@10 (gain 5 - grade). speed: 100,000 pages made of XQuAD text. No argument = all.
  */
 #include <jansson.h>
 #include <math.h>
@@ -138,7 +139,20 @@ static json_t *load_json(const char *data, const char *name)
     return root;
 }
 
-static void run_xquad(const char *data, const char *lang)
+/* The paragraphs of an article, a line each. */
+static void join(qu_buf *text, json_t *article)
+{
+    json_t *para;
+    size_t i;
+    json_array_foreach(json_object_get(article, "paragraphs"), i, para)
+    {
+        if (qu_buf_printf(text, NULL, "%s\n", json_string_value(json_object_get(para, "context"))))
+            die("out of memory", NULL);
+    }
+}
+
+/* whole: an article of about five paragraphs is one document, else each paragraph is. */
+static void run_xquad(const char *data, const char *lang, bool whole)
 {
     char name[64];
     snprintf(name, sizeof name, "xquad/%s.json", lang);
@@ -148,28 +162,45 @@ static void run_xquad(const char *data, const char *lang)
     tally t = {0};
     qu_lexical *lx = writer();
     json_array_foreach(json_object_get(root, "data"), i, article)
-    json_array_foreach(json_object_get(article, "paragraphs"), j, para)
     {
-        json_t *c = json_object_get(para, "context");
-        add(lx, ++id, NULL, json_string_value(c), json_string_length(c));
+        qu_buf text = {0};
+        if (whole) {
+            join(&text, article);
+            add(lx, ++id, NULL, text.data, text.len);
+        }
+        qu_buf_free(&text);
+        json_array_foreach(json_object_get(article, "paragraphs"), j, para)
+        {
+            json_t *c = json_object_get(para, "context");
+            if (!whole) add(lx, ++id, NULL, json_string_value(c), json_string_length(c));
+        }
     }
     lx = reader(lx);
     id = 0;
     json_array_foreach(json_object_get(root, "data"), i, article)
-    json_array_foreach(json_object_get(article, "paragraphs"), j, para)
     {
-        json_t *c = json_object_get(para, "context");
-        id++;
-        json_array_foreach(json_object_get(para, "qas"), k, qa)
+        size_t before = 0;
+        id += whole;
+        json_array_foreach(json_object_get(article, "paragraphs"), j, para)
         {
-            json_t *a = json_array_get(json_object_get(qa, "answers"), 0);
-            size_t at = byte_at(json_string_value(c),
-                                (size_t)json_integer_value(json_object_get(a, "answer_start")));
-            count(&t, lx, json_string_value(json_object_get(qa, "question")), id,
-                  page_of(json_string_value(c), json_string_length(c), at));
+            json_t *c = json_object_get(para, "context");
+            id += !whole;
+            json_array_foreach(json_object_get(para, "qas"), k, qa)
+            {
+                json_t *a = json_array_get(json_object_get(qa, "answers"), 0);
+                size_t at = byte_at(json_string_value(c),
+                                    (size_t)json_integer_value(json_object_get(a, "answer_start")));
+                qu_buf text = {0};
+                if (whole) join(&text, article);
+                const char *p = whole ? text.data : json_string_value(c);
+                count(&t, lx, json_string_value(json_object_get(qa, "question")), id,
+                      page_of(p, strlen(p), before + at));
+                qu_buf_free(&text);
+            }
+            if (whole) before += json_string_length(c) + 1;
         }
     }
-    print_tally(lang, &t);
+    print_tally(whole ? "articles" : lang, &t);
     qu_lexical_close(lx);
     json_decref(root);
 }
@@ -347,14 +378,15 @@ static void run_speed(const char *data)
 int main(int argc, char **argv)
 {
     if (argc < 2 || argc > 3) {
-        fprintf(stderr, "usage: recall DATA [xquad.en|xquad.de|xquad.es|xquad.zh|nq|cranfield|speed]\n");
+        fprintf(stderr, "usage: recall DATA [xquad.en|xquad.de|xquad.es|xquad.zh|articles|nq|cranfield|speed]\n");
         return 2;
     }
     const char *only = argc == 3 ? argv[2] : NULL;
     static const char *langs[] = {"xquad.en", "xquad.de", "xquad.es", "xquad.zh"};
     snprintf(index_file, sizeof index_file, "/tmp/recall-%ld.idx", (long)getpid());
     for (int i = 0; i < 4; i++)
-        if (!only || !strcmp(only, langs[i])) run_xquad(argv[1], langs[i]);
+        if (!only || !strcmp(only, langs[i])) run_xquad(argv[1], langs[i], false);
+    if (!only || !strcmp(only, "articles")) run_xquad(argv[1], "xquad.en", true);
     if (!only || !strcmp(only, "nq")) run_nq(argv[1]);
     if (!only || !strcmp(only, "cranfield")) run_cranfield(argv[1]);
     if (!only || !strcmp(only, "speed")) run_speed(argv[1]);

@@ -17,7 +17,7 @@ static bool place(qu_lexical_base *b)
     const qu_lexical_footer *f = &b->foot;
     uint64_t len = b->map.len;
     if (f->postings_bytes > len || f->n_terms >= len / sizeof *b->terms ||
-        f->n_docs > len / sizeof *b->docs || f->n_rows > len / sizeof *b->rows || f->n_rows > INT32_MAX)
+        f->n_rows > INT32_MAX || f->n_docs > f->n_rows)
         return false;
     uint64_t at = (f->postings_bytes + 7) / 8 * 8;
     b->postings = b->map.data;
@@ -149,9 +149,8 @@ int qu_lexical_step(const qu_lexical_base *b, qu_lexical_cursor *cur)
     if (!number(&cur->p, cur->end, &head)) return -1;
     if ((head & 1) && !number(&cur->p, cur->end, &count)) return -1;
     uint64_t row = cur->row + (head >> 1);
-    if (row >= b->foot.n_rows || row < cur->next || count > UINT32_MAX) return -1;
+    if (row >= b->foot.n_rows || count > UINT32_MAX) return -1;
     cur->row = (uint32_t)row;
-    cur->next = row + 1;
     cur->count = (uint32_t)count;
     return 1;
 }
@@ -176,6 +175,7 @@ qu_status qu_lexical_open(qu_lexical **out, const char *file, unsigned flags, qu
     qu_status st = QU_OK;
     qu_lexical *lx = calloc(1, sizeof *lx);
     if (!lx) return qu_fail_nomem(err, sizeof *lx);
+    lx->spill_postings = QU_LEXICAL_SPILL;
     lx->writer = (flags & QU_LEXICAL_WRITE) != 0;
     lx->file = strdup(file);
     if (!lx->file) {

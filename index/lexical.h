@@ -96,7 +96,7 @@ void qu_lexical_counts(const qu_lexical *lx, int64_t *n_docs, int64_t *n_pages);
 
 /* Find the k pages (k >= 0) that answer a query of n bytes best; any byte string is a valid query.
  * hits [k] out, best first, ties by (doc_id, page); *n_hits <= k, 0 when no word is found.
- *   score = BM25(page) + QU_LEXICAL_DOC_SHARE * BM25(document, its title words counted twice)
+ *   score = BM25(page) + BM25(document, its title words counted twice)
  * A page is a candidate if it holds a query word; a document that matches by title alone stands with its
  * first page. Very frequent words are left out where rarer ones suffice; work is bounded by the distinct
  * words of the first 64 KiB of the query. Only for readers.

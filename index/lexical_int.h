@@ -82,13 +82,13 @@ struct qu_lexical {
     uint64_t generation;
     qu_lexical_base base;
     bool doc_open; /* the last staged document still takes pages */
-    bool title_done;
     qu_lexical_staged *docs;
     size_t n_docs, docs_cap;
     qu_lexical_row *rows;
     size_t n_rows, rows_cap;
     qu_lexical_posting *postings;
     size_t n_postings, postings_cap;
+    size_t spill_postings; /* QU_LEXICAL_SPILL; tests set less */
     uint64_t *words; /* scratch: the hashes of one page */
     size_t words_cap;
 };
@@ -98,7 +98,6 @@ typedef struct qu_lexical_cursor {
     const uint8_t *p, *end;
     uint32_t n_pages, n_docs;
     uint32_t row, count; /* of the current posting */
-    uint64_t next;       /* lowest row the next posting may have */
 } qu_lexical_cursor;
 
 /* Map file and check its footer, sums and tables. QU_ERR_NOTFOUND: missing, damaged, foreign. */

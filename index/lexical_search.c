@@ -1,4 +1,9 @@
-/* BM25 over pages and documents at once. */
+/* BM25 over pages and documents at once.
+ *
+ * A page's score is the plain sum of its own BM25 and its document's. Measured (bench/recall) with the
+ * document's share at 0, .25, .5, 1 and 2: NQ R@10 .866 .909 .935 .951 .957, XQuAD-en R@1 .917 .923 .928 .932
+ * .934, the answer's page in whole articles P@10 .976 .984 .987 .988 .989: the last
+ * step is small, and 1 is no constant at all. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,15 +14,12 @@
 /* Robertson's usual constants. */
 static const float K1 = 1.2f, LENGTH_WEIGHT = 0.75f;
 
-/* How much of a document's own score its pages share. Measured by bench/recall over 0, .25, .5, 1, 2. */
-#define DOC_SHARE 0.5f
-#define TITLE_WEIGHT 2 /* a title word counts as that many words of the document */
-
 enum {
-    QUERY_BYTES = 1 << 16,   /* of the query that are read */
-    QUERY_WORDS = 64,        /* rarest distinct words that are scored */
-    FREQUENT_PAGES = 4096,   /* a word on more pages than this and than 1/FREQUENT_SHARE of all is left out */
-    FREQUENT_SHARE = 10,     /* where a rarer one is in the query: it moves scores little and costs most */
+    TITLE_WEIGHT = 2,      /* a title word counts as that many words of the document */
+    QUERY_BYTES = 1 << 16, /* of the query that are read */
+    QUERY_WORDS = 64,      /* rarest distinct words that are scored */
+    FREQUENT_PAGES = 4096, /* a word on more pages than this and than 1/FREQUENT_SHARE of all is left out */
+    FREQUENT_SHARE = 10,   /* where a rarer one is in the query: it moves scores little and costs most */
 };
 
 typedef struct query_word {
@@ -187,12 +189,11 @@ static void collect(const qu_lexical_base *b, const float *rows, const float *do
         if (opts->keep && !opts->keep(opts->ctx, b->docs[d].doc_id)) continue;
         uint32_t first = b->docs[d].first_row;
         uint64_t end = d + 1 < b->foot.n_docs ? b->docs[d + 1].first_row : b->foot.n_rows;
-        float shared = DOC_SHARE * docs[d];
         bool any = false;
         int32_t m = 0;
         for (uint64_t r = first + 1; r < end; r++) {
             if (rows[r] <= 0) continue;
-            candidate c = {rows[r] + shared, (uint32_t)r};
+            candidate c = {rows[r] + docs[d], (uint32_t)r};
             any = true;
             if (per_doc)
                 heap_put(of_doc, per_doc, &m, c);
@@ -201,7 +202,7 @@ static void collect(const qu_lexical_base *b, const float *rows, const float *do
         }
         for (int32_t i = 0; i < m; i++) heap_put(heap, k, n, of_doc[i]);
         /* only the title matched */
-        if (!any) heap_put(heap, k, n, (candidate){shared, first + (first + 1 < end)});
+        if (!any) heap_put(heap, k, n, (candidate){docs[d], first + (first + 1 < end)});
     }
 }
 
@@ -232,7 +233,7 @@ qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n, const q
     }
     for (size_t i = 0; i < n_words; i++) QU_TRY_OUT(score_word(b, &words[i].cur, rows, docs, err));
     collect(b, rows, docs, opts, k, heap, heap + k, &found);
-    qsort(heap, (size_t)found, sizeof *heap, best_first);
+    if (found > 0) qsort(heap, (size_t)found, sizeof *heap, best_first);
     for (int32_t i = 0; i < found; i++)
         hits[i] = (qu_lexical_hit){b->docs[b->row_docs[heap[i].row]].doc_id, b->rows[heap[i].row].page,
                                    heap[i].score};

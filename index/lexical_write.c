@@ -91,7 +91,7 @@ qu_status qu_lexical_add(qu_lexical *lx, uint64_t doc_id, int32_t page, const ch
     bool first = !lx->doc_open || lx->docs[lx->n_docs - 1].doc_id != doc_id;
     if (first) {
         /* Between documents, so that the spilled part never holds half a document. */
-        if (lx->n_postings >= QU_LEXICAL_SPILL) QU_TRY(qu_lexical_merge(lx, lx->generation, false, err));
+        if (lx->n_postings >= lx->spill_postings) QU_TRY(qu_lexical_merge(lx, lx->generation, false, err));
         lx->doc_open = false;
         QU_TRY(stage_doc(lx, doc_id, err));
         QU_TRY(stage_row(lx, 0, err));
@@ -230,7 +230,7 @@ static qu_status merge_docs(merge *m, qu_err *err)
 {
     qu_lexical *lx = m->lx;
     const qu_lexical_base *b = &lx->base;
-    qsort(lx->docs, lx->n_docs, sizeof *lx->docs, by_id_newest_first);
+    if (lx->n_docs > 0) qsort(lx->docs, lx->n_docs, sizeof *lx->docs, by_id_newest_first);
     memset(m->base_rows, 0xff, b->foot.n_rows * sizeof *m->base_rows);
     memset(m->staged_rows, 0xff, lx->n_rows * sizeof *m->staged_rows);
     uint64_t d = 0;
@@ -266,7 +266,7 @@ static void merge_staged(merge *m)
         lx->postings[n++].row = row;
     }
     lx->n_postings = n;
-    qsort(lx->postings, n, sizeof *lx->postings, by_hash_then_row);
+    if (n > 0) qsort(lx->postings, n, sizeof *lx->postings, by_hash_then_row);
 }
 
 /* Write list[0..n) as the list of hash; nothing for an empty one. */

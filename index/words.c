@@ -224,7 +224,7 @@ static bool has_vowel(const char *w, size_t n)
 }
 
 /* A much shortened Porter: plurals, -ed, -ing, -ly, then a silent e and a doubled consonant, so that the forms
- * of a verb meet. Deeper suffixes joined more unrelated words than they found on the measured sets. */
+ * of a verb meet. Worth .029 of R@1 on NQ, .004 on XQuAD-en, .023 of Cranfield's recall@10 (bench/recall). */
 size_t qu_words_stem(char *w, size_t n)
 {
     for (size_t i = 0; i < n; i++)
