@@ -1,0 +1,157 @@
+/* Documents out of real and hostile files: the collections of the test data, read through qu_walk. */
+#include "base/buf.h"
+#include "base/os.h"
+#include "ingest/walk.h"
+#include "tests/ingest_check.h"
+
+typedef struct tally {
+    int files, texts;
+} tally;
+
+/* Whatever the file is: no crash, in time, all invariants; as HTML and under its own name. */
+static qu_status read_any(void *ctx, const qu_walk_entry *e)
+{
+    tally *t = ctx;
+    qu_buf raw = {0};
+    if (e->size_bytes > 1 << 22) return QU_OK;
+    TEST_OK(qu_os_read(&raw, e->path, 1 << 22, err));
+    t->files++;
+    t->texts += parse_quick(raw.data, (int64_t)raw.len, e->path) == QU_OK;
+    if (raw.len < 1 << 18) parse_quick(raw.data, (int64_t)raw.len, "a.html");
+    for (size_t n = raw.len / 2; n > 0 && raw.len < 1 << 15; n /= 2) /* and cut off */
+        parse_quick(raw.data, (int64_t)n, "a.html");
+    qu_buf_free(&raw);
+    return QU_OK;
+}
+
+static void read_all(const char *path, int at_least)
+{
+    tally t = {0};
+    TEST_OK(qu_walk(&path, 1, read_any, NULL, &t, err));
+    print_message("%d files, %d with text\n", t.files, t.texts);
+    assert_true(t.texts >= at_least);
+}
+
+static void test_html5lib(void **state)
+{
+    (void)state;
+    TEST_NEEDS(path, "html5lib-tests");
+    read_all(path, 10);
+}
+
+static void test_libxml2(void **state)
+{
+    (void)state;
+    TEST_NEEDS(path, "libxml2-tests");
+    read_all(path, 100);
+}
+
+static void test_office(void **state)
+{
+    (void)state;
+    TEST_NEEDS(path, "office-and-pdf");
+    read_all(path, 5);
+}
+
+static void test_naughty_strings(void **state)
+{
+    (void)state;
+    TEST_NEEDS(path, "naughty-strings/blns.txt");
+    qu_buf raw = {0};
+    TEST_OK(qu_os_read(&raw, path, 1 << 20, err));
+    parse_quick(raw.data, (int64_t)raw.len, "a.txt");
+    for (char *s = raw.data, *next; s < raw.data + raw.len; s = next) { /* each line alone */
+        char *nl = memchr(s, '\n', (size_t)(raw.data + raw.len - s));
+        next = nl ? nl + 1 : raw.data + raw.len;
+        parse_quick(s, next - s, "a.txt");
+        parse_quick(s, next - s, "a.md");
+        parse_quick(s, next - s, "a.html");
+    }
+    qu_buf_free(&raw);
+}
+
+/* The runs of four words of a text, as a sorted list of hashes without doubles. */
+typedef struct grams {
+    uint64_t *v;
+    size_t n;
+} grams;
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static grams grams_of(const char *s, int64_t n)
+{
+    grams g = {malloc(((size_t)n + 8) * sizeof(uint64_t)), 0};
+    uint64_t *words = malloc(((size_t)n + 8) * sizeof *words);
+    size_t n_words = 0;
+    for (int64_t i = 0; i < n;) {
+        int64_t j = i;
+        while (j < n && ((s[j] & 0x80) || (s[j] >= '0' && s[j] <= '9') || ((s[j] | 32) >= 'a' && (s[j] | 32) <= 'z')))
+            j++;
+        if (j > i) words[n_words++] = qu_hash_sum(s + i, (size_t)(j - i), 0);
+        i = j > i ? j : i + 1;
+    }
+    for (size_t i = 0; i + 4 <= n_words; i++) g.v[g.n++] = qu_hash_sum(words + i, 4 * sizeof *words, 0);
+    qsort(g.v, g.n, sizeof *g.v, by_value);
+    size_t m = 0;
+    for (size_t i = 0; i < g.n; i++)
+        if (i == 0 || g.v[i] != g.v[i - 1]) g.v[m++] = g.v[i];
+    g.n = m;
+    free(words);
+    return g;
+}
+
+typedef struct recall {
+    double sum, worst;
+    int pages;
+} recall;
+
+/* Share of the 4-word runs of expected.html's text that source.html's text has. */
+static qu_status add_page(void *ctx, const qu_walk_entry *e)
+{
+    recall *r = ctx;
+    const char *name = strrchr(e->path, '/');
+    qu_document expected, source;
+    char path[1024];
+    if (strcmp(name, "/expected.html") != 0) return QU_OK;
+    snprintf(path, sizeof path, "%.*s/source.html", (int)(name - e->path), e->path);
+    TEST_OK(qu_document_read(&source, path, NULL, err));
+    TEST_OK(qu_document_read(&expected, e->path, NULL, err));
+    assert_string_equal(source.format, "html");
+    assert_true(source.has_source && source.title[0]);
+    grams want = grams_of(expected.text, expected.text_bytes), got = grams_of(source.text, source.text_bytes);
+    size_t hits = 0;
+    for (size_t i = 0; i < want.n; i++) hits += bsearch(&want.v[i], got.v, got.n, sizeof *got.v, by_value) != NULL;
+    double share = want.n ? (double)hits / (double)want.n : 1;
+    r->sum += share;
+    if (share < r->worst) r->worst = share;
+    r->pages++;
+    free(want.v);
+    free(got.v);
+    qu_document_free(&source);
+    qu_document_free(&expected);
+    return QU_OK;
+}
+
+static void test_web_pages(void **state)
+{
+    (void)state;
+    TEST_NEEDS(path, "readability-pages");
+    recall r = {.worst = 1};
+    TEST_OK(qu_walk(&path, 1, add_page, NULL, &r, err));
+    print_message("%d pages: 4-word recall of the article %.4f, worst %.3f\n", r.pages, r.sum / r.pages, r.worst);
+    assert_true(r.pages >= 39);
+    assert_true(r.sum / r.pages > 0.985);
+    assert_true(r.worst > 0.93);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_html5lib), cmocka_unit_test(test_libxml2),
+                                       cmocka_unit_test(test_office), cmocka_unit_test(test_naughty_strings),
+                                       cmocka_unit_test(test_web_pages)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
