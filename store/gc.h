@@ -6,8 +6,8 @@
  * 1. unlinks KV files that no document uses, and temporaries of interrupted runs
  * 2. copies packs that hold members no longer used into new files, publishes those, unlinks the old
  * 3. copies the catalogue record by record into a new file and switches CURRENT to it
- * Step 3 is not LMDB's own compacting copy: that one copies pages, whose unused parts still hold deleted
- * records (a test shows it). A KV file in progress is kept while one of its members is still a document.
+ * Step 3 is not LMDB's own compacting copy: that one keeps what stands behind a value on its last page, which
+ * may be of deleted records (a test shows it). A KV file in progress is kept while one of its members is still a document.
  * Interrupted at any point the store is whole; the next gc finishes. Readers in other processes keep what
  * they have open.
  */

@@ -28,6 +28,18 @@ qu_status qu_lmdb_fail(qu_err *err, int rc, const char *what, const char *subjec
     return qu_fail(err, st, "cannot %s '%s': %s", what, subject, mdb_strerror(rc));
 }
 
+/* Until it is opened once, the main database has no key order. */
+static int open_main(MDB_env *env)
+{
+    MDB_txn *t;
+    MDB_dbi dbi;
+    int rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &t);
+    if (rc) return rc;
+    rc = mdb_dbi_open(t, NULL, 0, &dbi); /* always number 1 */
+    mdb_txn_abort(t);
+    return rc;
+}
+
 qu_status qu_lmdb_open(MDB_env **out, const char *path, unsigned flags, size_t map, qu_err *err)
 {
     MDB_env *env = NULL;
@@ -39,6 +51,7 @@ qu_status qu_lmdb_open(MDB_env **out, const char *path, unsigned flags, size_t m
         rc = mdb_env_set_mapsize(env, bytes);
         if (!rc) rc = mdb_env_set_maxreaders(env, 510);
         if (!rc) rc = mdb_env_open(env, path, flags | MDB_NOSUBDIR | MDB_NOTLS, 0600);
+        if (!rc) rc = open_main(env);
         if (!rc) break;
         mdb_env_close(env);
         if (rc != ENOMEM || map || bytes <= MAP_BYTES_MIN) return qu_lmdb_fail(err, rc, "open", path);
@@ -193,10 +206,10 @@ qu_status qu_rec_seek(qu_txn *t, const qu_rec_key *from, size_t n_prefix, qu_rec
 {
     MDB_cursor *c;
     MDB_val key = {from->n, (void *)from->b}, v;
+    k->n = 0;
     int rc = mdb_cursor_open(t->mt, 1, &c);
     if (rc) return qu_lmdb_fail(err, rc, "read the catalogue of", t->s->dir);
     rc = mdb_cursor_get(c, &key, &v, MDB_SET_RANGE);
-    k->n = 0;
     if (!rc && key.mv_size <= QU_KEY_MAX && key.mv_size >= n_prefix &&
         memcmp(key.mv_data, from->b, n_prefix) == 0) {
         k->n = key.mv_size;
