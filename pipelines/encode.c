@@ -173,7 +173,7 @@ static qu_status hand_out(void *ctx, int32_t page, int32_t layer, int32_t g, con
 {
     encode_run *r = ctx;
     int32_t p = r->chunk + page;
-    if (p == 0) memcpy(qu_page_memory_slice(r->memory[0], layer, g), data, bytes);
+    if (p == 0 && r->memory[0]) memcpy(qu_page_memory_slice(r->memory[0], layer, g), data, bytes);
     return r->out->put(r->out->ctx, p, layer, g, data, bytes, err);
 }
 
@@ -218,10 +218,12 @@ static qu_status compute(encode_run *r, int32_t from, int32_t to, qu_err *err)
     return QU_OK;
 }
 
-/* Prefix, then the header: always attached from memory, so that it can be moved when pages leave. */
-static qu_status begin(encode_run *r, qu_err *err)
+/* Prefix, then, of a document that will be streamed, the header: attached from memory, so that it can be
+ * moved when pages leave. */
+static qu_status begin(encode_run *r, bool streamed, qu_err *err)
 {
     QU_TRY(qu_encoder_attach_prefix(r->e, r->c, err));
+    if (!streamed) return QU_OK;
     int32_t prefix_segments = qu_context_segments(r->c);
     if (r->out->done > 0) {
         QU_TRY(read_back(r, 0, err));
@@ -267,20 +269,27 @@ static void slide(encode_run *r, int32_t first)
     if (r->e->prefix) qu_context_move(r->c, 0, header - r->e->s->prefix.n);
 }
 
-static qu_status run_chunks(encode_run *r, qu_err *err)
+static qu_status attach_done(encode_run *r, int32_t to, qu_err *err)
 {
-    int32_t step = chunk_pages(r->e->s->model), n = r->n_pages;
-    int32_t start = r->out->done <= 1 ? 1 : 1 + (r->out->done - 1) / step * step;
-    if (start < n) slide(r, first_in_window(r, start, start + step < n ? start + step : n));
-    for (int32_t p = r->base; p < start && start < n; p++) {
+    for (int32_t p = r->base; p < to; p++) {
         QU_TRY(read_back(r, p, err));
         QU_TRY(attach(r, p, err));
     }
+    return QU_OK;
+}
+
+static qu_status run_chunks(encode_run *r, bool streamed, qu_err *err)
+{
+    int32_t step = chunk_pages(r->e->s->model), n = r->n_pages, start = r->out->done;
+    if (streamed) start = start <= 1 ? 1 : 1 + (start - 1) / step * step;
+    if (start >= n) return QU_OK;
+    if (streamed) slide(r, first_in_window(r, start, start + step < n ? start + step : n));
+    QU_TRY(attach_done(r, start, err));
     for (int32_t p = start; p < n; p += step) {
         if (r->out->stop && r->out->stop(r->out->ctx))
             return qu_fail(err, QU_ERR_CANCELLED, "stopped at page %d of %d", p, n);
         int32_t to = p + step < n ? p + step : n;
-        slide(r, first_in_window(r, p, to));
+        if (streamed) slide(r, first_in_window(r, p, to));
         QU_TRY(compute(r, p, to, err));
     }
     return QU_OK;
@@ -303,8 +312,9 @@ qu_status qu_encode_document(const qu_encoder *e, const qu_page *pages, int32_t 
     }
     for (int32_t p = 0; p < n_pages; p++) r.first[p + 1] = r.first[p] + pages[p].n_tokens;
     QU_TRY_OUT(qu_context_create(&r.c, e->s->model, e->s->pool, e->s->codec, err));
-    QU_TRY_OUT(begin(&r, err));
-    QU_TRY_OUT(run_chunks(&r, err));
+    bool streamed = e->s->prefix.n + r.first[n_pages] > e->s->model->context;
+    QU_TRY_OUT(begin(&r, streamed, err));
+    QU_TRY_OUT(run_chunks(&r, streamed, err));
 out:
     qu_context_free(r.c);
     for (int32_t p = 0; r.memory && p < n_pages; p++) qu_page_memory_free(r.memory[p]);

@@ -1,0 +1,194 @@
+#include "pipelines/fresh.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+
+static void free_doc(qu_fresh_doc *d)
+{
+    for (int32_t i = 0; d->pages && i < d->n_pages; i++) qu_page_memory_free(d->pages[i]);
+    free(d->pages);
+    free(d->records);
+    memset(d, 0, sizeof *d);
+}
+
+void qu_fresh_free(qu_fresh *f)
+{
+    for (int32_t i = 0; i < f->n; i++) free_doc(&f->docs[i]);
+    free(f->docs);
+    memset(f, 0, sizeof *f);
+}
+
+/* --- the encoder's output is an array of page memories --- */
+
+typedef struct memory_out {
+    qu_session *s;
+    const qu_page *records;
+    qu_page_memory **pages;
+} memory_out;
+
+static qu_status put(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data, size_t bytes,
+                     qu_err *err)
+{
+    memory_out *o = ctx;
+    if (!o->pages[page])
+        QU_TRY(qu_page_memory_create(&o->pages[page], o->s->model, o->s->codec, o->records[page].n_tokens,
+                                     err));
+    memcpy(qu_page_memory_slice(o->pages[page], layer, g), data, bytes);
+    return QU_OK;
+}
+
+static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *err)
+{
+    (void)ctx;
+    (void)page;
+    (void)n_tokens;
+    (void)err;
+    return QU_OK;
+}
+
+static qu_status encode(qu_encoder *e, qu_session *s, const qu_page *records, int32_t n,
+                        const int32_t *ids, qu_page_memory **pages, qu_err *err)
+{
+    memory_out m = {s, records, pages};
+    qu_encode_output out = {0, NULL, put, page_done, NULL, &m};
+    return qu_encode_document(e, records, n, ids, &out, err);
+}
+
+qu_status qu_fresh_window(qu_page_memory **out, qu_encoder *e, qu_session *s, const qu_page *pages,
+                          int32_t n, const int32_t *ids, qu_err *err)
+{
+    memset(out, 0, (size_t)n * sizeof *out);
+    qu_status st = encode(e, s, pages, n, ids, out, err);
+    for (int32_t i = 0; st != QU_OK && i < n; i++) {
+        qu_page_memory_free(out[i]);
+        out[i] = NULL;
+    }
+    return st;
+}
+
+static qu_status read_document(qu_session *s, uint64_t doc_id, qu_fresh_doc *d, qu_buf *ids, qu_err *err)
+{
+    qu_txn *t;
+    QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
+    qu_status st = qu_catalogue_pages(t, doc_id, &d->records, &d->n_pages, err);
+    if (st == QU_OK) st = qu_catalogue_ids(t, doc_id, 0, d->n_pages, ids, err);
+    qu_txn_abort(t);
+    return st;
+}
+
+qu_status qu_fresh_document(qu_fresh *f, qu_encoder *e, qu_session *s, uint64_t doc_id,
+                            const qu_fresh_doc **doc, qu_err *err)
+{
+    qu_fresh_doc d = {.doc_id = doc_id};
+    qu_buf ids = {0};
+    qu_status st = QU_OK;
+    for (int32_t i = 0; i < f->n; i++)
+        if (f->docs[i].doc_id == doc_id) {
+            *doc = &f->docs[i];
+            return QU_OK;
+        }
+    double start = qu_os_now_ms();
+    QU_TRY_OUT(read_document(s, doc_id, &d, &ids, err));
+    d.pages = calloc((size_t)d.n_pages + 1, sizeof *d.pages);
+    if (f->n == f->cap) {
+        int32_t cap = f->cap ? f->cap * 2 : 8;
+        qu_fresh_doc *p = realloc(f->docs, (size_t)cap * sizeof *p);
+        if (p) {
+            f->docs = p;
+            f->cap = cap;
+        }
+    }
+    if (!d.pages || f->n == f->cap) {
+        st = qu_fail_nomem(err, d.n_pages * (long long)sizeof *d.pages);
+        goto out;
+    }
+    const int32_t *tokens = (const int32_t *)(const void *)ids.data;
+    QU_TRY_OUT(encode(e, s, d.records, d.n_pages, tokens, d.pages, err));
+    f->tokens += (int64_t)(ids.len / sizeof *tokens);
+    f->ms += qu_os_now_ms() - start;
+    f->docs[f->n] = d;
+    *doc = &f->docs[f->n++];
+    memset(&d, 0, sizeof d);
+out:
+    qu_buf_free(&ids);
+    free_doc(&d);
+    return st;
+}
+
+/* --- saving --- */
+
+static qu_status write_doc(qu_kv_writer *w, qu_session *s, const qu_fresh_doc *d, qu_err *err)
+{
+    for (int32_t p = 0; p < d->n_pages; p++) {
+        qu_hash binding = qu_kv_binding(s->store, &d->records[p]);
+        for (int32_t l = 0; l < s->model->n_layers; l++)
+            for (int32_t g = 0; g < s->model->n_kv_heads; g++) {
+                qu_slice_key k = {d->doc_id, (uint32_t)p, (uint16_t)l, (uint16_t)g, QU_KV_SLICE};
+                QU_TRY(qu_kv_writer_put(w, &k, binding, qu_page_memory_slice(d->pages[p], l, g),
+                                        qu_page_memory_bytes(d->pages[p]), err));
+            }
+        QU_TRY(qu_kv_writer_page_done(w, d->doc_id, (uint32_t)p, err));
+    }
+    return QU_OK;
+}
+
+/* A document may have been replaced or encoded by somebody else while the question was answered. */
+static qu_status still_wanted(qu_session *s, const qu_fresh_doc *d, bool *wanted, qu_err *err)
+{
+    qu_txn *t;
+    qu_doc doc;
+    QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
+    qu_status st = qu_catalogue_get_doc(t, d->doc_id, &doc, err);
+    qu_txn_abort(t);
+    *wanted = st == QU_OK && doc.kv_pages < doc.n_pages && doc.n_pages == d->n_pages;
+    qu_doc_free(&doc);
+    return st == QU_ERR_NOTFOUND ? QU_OK : st;
+}
+
+static qu_status save(qu_fresh *f, qu_session *s, qu_err *err)
+{
+    qu_kv_writer *w = NULL;
+    qu_txn *t = NULL;
+    qu_encoder *e = NULL;
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_encoder_create(&e, s, err)); /* keeps the prefix, now that the store can be written */
+    for (int32_t i = 0; i < f->n; i++) {
+        bool wanted = false;
+        QU_TRY_OUT(still_wanted(s, &f->docs[i], &wanted, err));
+        if (!wanted) {
+            free_doc(&f->docs[i]);
+            continue;
+        }
+        if (!w) QU_TRY_OUT(qu_kv_writer_create(&w, s->store, 0, err));
+        QU_TRY_OUT(write_doc(w, s, &f->docs[i], err));
+    }
+    if (!w) goto out;
+    QU_TRY_OUT(qu_kv_writer_seal(w, err));
+    QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
+    for (int32_t i = 0; i < f->n; i++)
+        if (f->docs[i].doc_id)
+            QU_TRY_OUT(qu_catalogue_set_kv(t, f->docs[i].doc_id, f->docs[i].doc_id, qu_kv_writer_file(w),
+                                           f->docs[i].n_pages, err));
+    st = qu_txn_commit(t, err);
+    t = NULL;
+out:
+    qu_txn_abort(t);
+    qu_kv_writer_free(w);
+    qu_encoder_free(e);
+    return st;
+}
+
+qu_status qu_fresh_save(qu_fresh *f, qu_session *s, qu_err *err)
+{
+    qu_err why = {0};
+    if (f->n == 0) return QU_OK;
+    qu_status st = qu_session_reopen(s, true, &why);
+    if (st != QU_OK) /* somebody is indexing, or the media is read-only */
+        return qu_session_reopen(s, false, err);
+    st = save(f, s, err);
+    if (st == QU_OK && f->tokens > 2000 && f->ms > 0)
+        st = qu_encode_speed_put(s, (double)f->tokens / f->ms * 1e3, err);
+    return st;
+}
