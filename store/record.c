@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <zlib.h>
 
 #include "base/os.h"
@@ -10,11 +11,16 @@
 #define REC_SEED 0x7175697265726563u    /* "quirerec": a foreign record does not pass by accident */
 #define MAP_BYTES ((size_t)1 << 40)
 #define MAP_BYTES_MIN ((size_t)1 << 26)
+#define FULL_BYTES ((uint64_t)64 << 20) /* less than any commit may need */
 
 qu_status qu_lmdb_fail(qu_err *err, int rc, const char *what, const char *subject)
 {
     qu_status st;
+    struct statvfs fs;
     switch (rc) {
+    case EIO: /* also LMDB's word for a write that came back short because the disk is full */
+        st = statvfs(subject, &fs) == 0 && fs.f_bavail * fs.f_frsize < FULL_BYTES ? QU_ERR_FULL : QU_ERR_IO;
+        break;
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
     case MDB_INVALID:
