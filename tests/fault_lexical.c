@@ -20,13 +20,13 @@
 
 /* ---- faults ---- */
 
-static int armed, calls, fail_at, fired;
+static int armed, calls, fail_at, fired; /* fired: the errno of the fault */
 static long live; /* allocations not freed yet, counted while armed */
 
 static int fault(int code)
 {
     if (!armed || calls++ != fail_at) return 0;
-    fired = 1;
+    fired = code;
     errno = code;
     return 1;
 }
@@ -87,7 +87,7 @@ ssize_t write(int fd, const void *p, size_t n)
     return syscall(SYS_write, fd, p, n);
 }
 
-int fsync(int fd) { return fault(EIO) ? -1 : (int)syscall(SYS_fsync, fd); }
+int fsync(int fd) { return fault(EDQUOT) ? -1 : (int)syscall(SYS_fsync, fd); }
 
 int close(int fd)
 {
@@ -97,7 +97,7 @@ int close(int fd)
 
 int rename(const char *from, const char *to)
 {
-    return fault(EIO) ? -1 : (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+    return fault(EDQUOT) ? -1 : (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
 /* ---- the tests ---- */
@@ -122,7 +122,7 @@ static int remove_dir(void **state)
     return system(cmd);
 }
 
-/* Two documents under generation 1. */
+/* Three documents under generation 1. */
 static void make_old(void)
 {
     qu_lexical *lx;
@@ -130,6 +130,7 @@ static void make_old(void)
     assert_int_equal(qu_lexical_open(&lx, file, QU_LEXICAL_WRITE, NULL), QU_OK);
     assert_int_equal(qu_lexical_add(lx, 1, 1, "First", "the old harbour", 15, NULL), QU_OK);
     assert_int_equal(qu_lexical_add(lx, 2, 1, "Second", "the old mill", 12, NULL), QU_OK);
+    assert_int_equal(qu_lexical_add(lx, 3, 1, "Third", "kept as it is", 13, NULL), QU_OK);
     assert_int_equal(qu_lexical_commit(lx, 1, NULL), QU_OK);
     qu_lexical_close(lx);
 }
@@ -179,9 +180,11 @@ static void test_commit(void **state)
         if (live != 0) fail_msg("fault %d: %ld allocations leak", fail_at, live);
         if (st != QU_OK && (err.status != st || !err.msg[0])) fail_msg("fault %d: no message", fail_at);
         if (!fired) assert_int_equal(st, QU_OK);
+        if (fired == ENOSPC || fired == EDQUOT) assert_int_equal(st, QU_ERR_FULL); /* write, sync, rename */
         qu_lexical *lx;
         if (access(temporary, F_OK) == 0) fail_msg("fault %d: a temporary stays", fail_at);
         if (qu_lexical_open(&lx, file, QU_LEXICAL_READ, &err) != QU_OK) fail_msg("fault %d: %s", fail_at, err.msg);
+        assert_int_equal(hits_of(lx, "kept"), 1);
         if (qu_lexical_generation(lx) == 1) {
             assert_true(st != QU_OK);
             assert_int_equal(hits_of(lx, "harbour"), 1);
