@@ -15,6 +15,7 @@ enum { REDRAW_MS = 100, FIRST_DRAW_MS = 500, MESSAGE_CAP = 1024 };
 
 static struct {
     bool json, quiet, terminal, gone;
+    bool told;         /* the failure was reported */
     qu_status failed;  /* of stdout: sticky */
     int failed_errno;
     bool drawn;        /* a progress line stands on the terminal */
@@ -240,6 +241,7 @@ static void error_object(const qu_err *err, const char *path)
 int qu_out_error(const qu_err *err, const char *path)
 {
     if (out.gone && err->status == QU_ERR_CANCELLED) return QU_EXIT_OK;
+    if (out.failed != QU_OK && err->status == out.failed) out.told = true;
     /* A sentence that does not name the file gets the name in front. */
     if (path && !strstr(err->msg, path)) {
         char text[MESSAGE_CAP * 5];
@@ -329,6 +331,6 @@ int qu_out_finish(int code)
     if (st == QU_OK && fclose(stdout) != 0) st = stdout_status(false, &err);
     if (st == QU_OK) return code;
     if (out.gone) return QU_EXIT_OK;
-    message("", err.msg);
+    if (!out.told) message("", err.msg);
     return QU_EXIT_MACHINE;
 }

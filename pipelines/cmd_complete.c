@@ -1,0 +1,196 @@
+/* quire complete: a prompt and what the model writes next; the plainest way to run a model, with no store. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "decode/context.h"
+#include "decode/sample.h"
+#include "kernels/codec.h"
+#include "pipelines/commands.h"
+#include "pipelines/input.h"
+#include "pipelines/output.h"
+#include "pipelines/pages.h"
+#include "pipelines/session.h"
+
+typedef struct completion {
+    const qu_args *args;
+    qu_session *s;
+    qu_context *c;
+    qu_sample sample;
+    qu_tokens prompt;
+    float *logits;             /* [V] */
+    int64_t most;              /* tokens to generate */
+    int32_t *ids;              /* [most] generated */
+    int64_t n;
+    const char *stop;          /* why it ended: "length", "end", "window" */
+    qu_detok detok;
+    qu_buf text;               /* decoded and not yet printed; all of it with --json */
+} completion;
+
+static qu_status read_prompt(completion *p, qu_err *err)
+{
+    const char *text = qu_args_str(p->args, "prompt"), *ids = qu_args_str(p->args, "ids");
+    unsigned flags = QU_TOK_BOS | (qu_args_flag(p->args, "special") ? QU_TOK_SPECIAL : 0);
+    if (!text == !ids) return qu_fail(err, QU_ERR_ARG, "give either --prompt TEXT or --ids LIST");
+    if (text) QU_TRY(qu_tokenize(p->s->tok, &p->prompt, text, strlen(text), flags, err));
+    if (ids) {
+        int64_t *list, n;
+        QU_TRY(qu_input_numbers(&list, &n, ids, strlen(ids), 0, p->s->model->vocab - 1, "token id", err));
+        p->prompt.ids = malloc((size_t)(n + 1) * sizeof *p->prompt.ids);
+        for (int64_t i = 0; p->prompt.ids && i < n; i++) p->prompt.ids[i] = (int32_t)list[i];
+        p->prompt.n = n;
+        free(list);
+        if (!p->prompt.ids) return qu_fail_nomem(err, n * 4);
+    }
+    if (p->prompt.n == 0) return qu_fail(err, QU_ERR_ARG, "the prompt has no token");
+    return QU_OK;
+}
+
+/* How many tokens may follow. What was asked for by number is never cut short silently. */
+static qu_status fit_window(completion *p, qu_err *err)
+{
+    const qu_model *m = p->s->model;
+    int64_t room = m->context - p->prompt.n, asked = qu_args_int(p->args, "tokens");
+    if (room < 0)
+        return qu_fail(err, QU_ERR_LIMIT, "a prompt of %lld tokens: the window of model '%s' has %d",
+                       (long long)p->prompt.n, m->name, m->context);
+    if (qu_args_given(p->args, "tokens") && asked > room)
+        return qu_fail(err, QU_ERR_LIMIT, "a prompt of %lld tokens and %lld more: the window of model '%s' has %d",
+                       (long long)p->prompt.n, (long long)asked, m->name, m->context);
+    p->most = asked < room ? asked : room;
+    p->ids = malloc((size_t)(p->most + 1) * sizeof *p->ids);
+    p->logits = malloc((size_t)m->vocab * sizeof *p->logits);
+    return p->ids && p->logits ? QU_OK : qu_fail_nomem(err, m->vocab * 4ll);
+}
+
+static qu_status write_logits(const completion *p, const char *path, qu_err *err)
+{
+    FILE *f = fopen(path, "w");
+    bool good = f != NULL;
+    for (int32_t i = 0; good && i < p->s->model->vocab; i++)
+        good = fprintf(f, "%.9g\n", (double)p->logits[i]) > 0;
+    int fault = errno;
+    if (f && fclose(f) != 0 && good) {
+        good = false;
+        fault = errno;
+    }
+    return good ? QU_OK : qu_fail(err, QU_ERR_IO, "cannot write '%s': %s", path, strerror(fault));
+}
+
+/* Text goes out as it comes, unless ids or an object are wanted instead. */
+static qu_status print_text(completion *p, qu_err *err)
+{
+    if (qu_args_flag(p->args, "print-ids") || qu_out_is_json()) return QU_OK;
+    QU_TRY(qu_out_text(p->text.data, p->text.len, true, err));
+    p->text.len = 0;
+    return qu_out_flush(err);
+}
+
+static qu_status generate(completion *p, qu_err *err)
+{
+    bool ignore_end = qu_args_flag(p->args, "ignore-eos");
+    p->stop = p->most < qu_args_int(p->args, "tokens") ? "window" : "length";
+    while (p->n < p->most) {
+        int32_t id;
+        QU_TRY(qu_sample_pick(&id, p->logits, p->s->model->vocab, &p->sample, (uint64_t)p->n, err));
+        if (!ignore_end && qu_tokenizer_is_end(p->s->tok, id)) {
+            p->stop = "end";
+            return QU_OK;
+        }
+        p->ids[p->n++] = id;
+        QU_TRY(qu_detok_add(&p->detok, id, &p->text, err));
+        QU_TRY(print_text(p, err));
+        if (p->n == p->most) break;
+        QU_TRY(qu_context_step(p->c, &id, 1, p->prompt.n + p->n - 1, 1, p->logits, err));
+    }
+    return QU_OK;
+}
+
+static qu_status print_end(completion *p, qu_err *err)
+{
+    QU_TRY(qu_detok_end(&p->detok, &p->text, err));
+    if (qu_out_is_json()) {
+        json_t *list = json_array();
+        for (int64_t i = 0; i < p->n; i++) json_array_append_new(list, json_integer(p->ids[i]));
+        return qu_out_json(json_pack("{s:o,s:o,s:I,s:s}", "text", qu_pages_json_text(p->text.data, p->text.len),
+                                     "ids", list, "prompt_tokens", (json_int_t)p->prompt.n, "stop", p->stop),
+                           err);
+    }
+    QU_TRY(print_text(p, err));
+    for (int64_t i = 0; qu_args_flag(p->args, "print-ids") && i < p->n; i++)
+        QU_TRY(qu_out_printf(err, i ? " %d" : "%d", p->ids[i]));
+    return p->most > 0 ? qu_out_write("\n", 1, err) : QU_OK;
+}
+
+static qu_status complete(completion *p, qu_err *err)
+{
+    const char *logits = qu_args_str(p->args, "logits");
+    QU_TRY(read_prompt(p, err));
+    QU_TRY(fit_window(p, err));
+    QU_TRY(qu_context_create(&p->c, p->s->model, p->s->pool, QU_CODEC_F32, err));
+    QU_TRY(qu_context_step(p->c, p->prompt.ids, (int32_t)p->prompt.n, 0, 1, p->logits, err));
+    if (logits) QU_TRY(write_logits(p, logits, err));
+    /* The prompt's tokens go through the same detokenizer, so that the first generated one gets the space
+     * that it has in the text. */
+    qu_detok_init(&p->detok, p->s->tok, 0);
+    for (int64_t i = 0; i < p->prompt.n; i++)
+        QU_TRY(qu_detok_add(&p->detok, p->prompt.ids[i], &p->text, err));
+    p->text.len = 0;
+    QU_TRY(generate(p, err));
+    return print_end(p, err);
+}
+
+static int run(const qu_args *args)
+{
+    qu_err err = {0};
+    qu_session s;
+    completion p = {.args = args, .s = &s};
+    p.sample = (qu_sample){(float)qu_args_float(args, "temperature"), (int32_t)qu_args_int(args, "top-k"),
+                           (float)qu_args_float(args, "top-p"), (uint64_t)qu_args_int(args, "seed")};
+    qu_status st = qu_session_open(&s, args, QU_SESSION_MODEL, QU_CODEC_F32, &err);
+    if (st != QU_OK) return qu_out_error(&err, NULL);
+    st = complete(&p, &err);
+    qu_context_free(p.c);
+    qu_tokens_free(&p.prompt);
+    qu_buf_free(&p.text);
+    free(p.ids);
+    free(p.logits);
+    qu_session_close(&s);
+    return st == QU_OK ? QU_EXIT_OK : qu_out_error(&err, NULL);
+}
+
+static const qu_option options[] = {
+    {.name = "prompt", .letter = 'p', .kind = QU_OPT_STR, .arg = "TEXT", .help = "the text to go on from"},
+    {.name = "ids", .kind = QU_OPT_STR, .arg = "LIST", .help = "the prompt as token ids, taken as given: 1,2,3"},
+    {.name = "tokens", .letter = 'n', .kind = QU_OPT_INT, .arg = "N", .dflt = "128", .min = 0, .max = 1e9,
+     .help = "most tokens to generate; the default ends at the model's window"},
+    {.name = "print-ids", .kind = QU_OPT_FLAG, .help = "print the generated ids in one line, not their text"},
+    {.name = "logits", .kind = QU_OPT_STR, .arg = "FILE", .min = 1,
+     .help = "write the logits of the prompt's last token, one a line"},
+    {.name = "ignore-eos", .kind = QU_OPT_FLAG, .help = "go on after an end token"},
+    {.name = "special", .kind = QU_OPT_FLAG, .help = "control tokens written in the prompt become tokens"},
+    {.name = "temperature", .kind = QU_OPT_FLOAT, .arg = "X", .dflt = "0", .min = 0, .max = 100,
+     .help = "0: always the likeliest token; above: draw, the higher the wilder"},
+    {.name = "top-k", .kind = QU_OPT_INT, .arg = "N", .dflt = "0", .min = 0, .max = QU_SAMPLE_MAX_TOP_K,
+     .help = "draw among the N likeliest tokens only; 0: all"},
+    {.name = "top-p", .kind = QU_OPT_FLOAT, .arg = "X", .dflt = "1", .min = 0, .max = 1,
+     .help = "draw among the likeliest tokens that make up this share"},
+    {.name = "seed", .kind = QU_OPT_INT, .arg = "N", .dflt = "1", .min = 0, .max = 1e15,
+     .help = "the same seed draws the same tokens"},
+};
+
+const qu_command qu_cmd_complete = {
+    .name = "complete",
+    .summary = "let the model go on from a prompt",
+    .description =
+        "Prints what the model writes after the prompt, without the prompt. The begin token stands first where "
+        "the model asks for it, but not before --ids. It ends at an end token, after -n tokens or at the window. "
+        "No store is used: this runs the model by itself.",
+    .examples = "quire complete -p 'Once upon a time' -n 50\n"
+                "quire complete --ids 1 -n 200 --print-ids --ignore-eos\n"
+                "quire complete -p 'The sea' -n 0 --logits sea.txt  # logits only",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .run = run,
+};

@@ -1,0 +1,156 @@
+/* quire tokenize: text to token ids and back, a line at a time; needs a vocabulary, no weights, no store. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "pipelines/commands.h"
+#include "pipelines/input.h"
+#include "pipelines/output.h"
+#include "pipelines/pages.h"
+#include "pipelines/session.h"
+
+/* The tokenizer of the model; a file with a vocabulary alone will do where one is named. */
+typedef struct vocabulary {
+    qu_gguf *gguf;
+    qu_tokenizer *own;
+    qu_session session;        /* of the bundled model, where none is named */
+    const qu_tokenizer *tok;
+} vocabulary;
+
+static qu_status open_vocabulary(vocabulary *v, const qu_args *args, qu_err *err)
+{
+    const char *path = qu_args_str(args, "model");
+    const char *env = getenv("QUIRE_MODEL");
+    memset(v, 0, sizeof *v);
+    if (!path && env && *env) path = env;
+    if (!path) {
+        QU_TRY(qu_session_open(&v->session, args, QU_SESSION_MODEL, 0, err));
+        v->tok = v->session.tok;
+        return QU_OK;
+    }
+    QU_TRY(qu_gguf_open(&v->gguf, path, err));
+    QU_TRY(qu_tokenizer_create(&v->own, v->gguf, err));
+    v->tok = v->own;
+    return QU_OK;
+}
+
+static void close_vocabulary(vocabulary *v)
+{
+    qu_tokenizer_free(v->own);
+    if (v->gguf) qu_gguf_close(v->gguf);
+    if (v->session.tok) qu_session_close(&v->session);
+}
+
+typedef struct conversion {
+    const qu_tokenizer *tok;
+    unsigned flags;            /* QU_TOK_* */
+    const char *after;         /* what ends a text: "\n", or nothing for a whole one */
+    qu_tokens ids;
+    qu_buf out;
+} conversion;
+
+static qu_status print_ids(conversion *c, qu_err *err)
+{
+    if (qu_out_is_json()) {
+        json_t *list = json_array();
+        for (int64_t i = 0; i < c->ids.n; i++) json_array_append_new(list, json_integer(c->ids.ids[i]));
+        return qu_out_json(json_pack("{s:o}", "ids", list), err);
+    }
+    c->out.len = 0;
+    for (int64_t i = 0; i < c->ids.n; i++)
+        QU_TRY(qu_buf_printf(&c->out, err, i ? " %d" : "%d", c->ids.ids[i]));
+    QU_TRY(qu_buf_add(&c->out, "\n", 1, err));
+    QU_TRY(qu_out_write(c->out.data, c->out.len, err));
+    return qu_out_flush(err);
+}
+
+static qu_status tokenize(conversion *c, const char *text, size_t n, qu_err *err)
+{
+    c->ids.n = 0;
+    QU_TRY(qu_tokenize(c->tok, &c->ids, text, n, c->flags, err));
+    return print_ids(c, err);
+}
+
+/* Plain output is the exact inverse, byte for byte; JSON has to be UTF-8. */
+static qu_status detokenize(conversion *c, const char *text, size_t n, qu_err *err)
+{
+    int64_t *list = NULL, n_list = 0;
+    qu_detok d;
+    qu_status st = qu_input_numbers(&list, &n_list, text, n, 0, qu_tokenizer_n_vocab(c->tok) - 1, "token id",
+                                    err);
+    if (st != QU_OK) return st;
+    qu_detok_init(&d, c->tok, (c->flags & QU_TOK_SPECIAL) | (qu_out_is_json() ? 0 : QU_TOK_RAW));
+    c->out.len = 0;
+    for (int64_t i = 0; i < n_list; i++) QU_TRY_OUT(qu_detok_add(&d, (int32_t)list[i], &c->out, err));
+    QU_TRY_OUT(qu_detok_end(&d, &c->out, err));
+    if (qu_out_is_json()) {
+        st = qu_out_json(json_pack("{s:o}", "text", qu_pages_json_text(c->out.data, c->out.len)), err);
+        goto out;
+    }
+    QU_TRY_OUT(qu_buf_puts(&c->out, c->after, err));
+    QU_TRY_OUT(qu_out_write(c->out.data, c->out.len, err));
+    QU_TRY_OUT(qu_out_flush(err));
+out:
+    free(list);
+    return st;
+}
+
+static qu_status convert(conversion *c, const qu_args *args, qu_err *err)
+{
+    bool whole = qu_args_flag(args, "whole"), more = true, back = qu_args_flag(args, "detokenize");
+    qu_status (*one)(conversion *, const char *, size_t, qu_err *) = back ? detokenize : tokenize;
+    qu_buf text = {0};
+    qu_status st = QU_OK;
+    c->after = whole ? "" : "\n";
+    if (whole) {
+        QU_TRY_OUT(qu_input_all(stdin, &text, QU_TOK_MAX_BYTES, err));
+        st = one(c, text.data, text.len, err);
+        goto out;
+    }
+    for (;;) {
+        QU_TRY_OUT(qu_input_line(stdin, &text, QU_TOK_MAX_BYTES, &more, err));
+        if (!more) break;
+        QU_TRY_OUT(one(c, text.data, text.len, err));
+    }
+out:
+    qu_buf_free(&text);
+    return st;
+}
+
+static int run(const qu_args *args)
+{
+    qu_err err = {0};
+    vocabulary v;
+    conversion c = {0};
+    qu_status st = open_vocabulary(&v, args, &err);
+    c.tok = v.tok;
+    c.flags = (qu_args_flag(args, "no-bos") ? 0 : QU_TOK_BOS) | (qu_args_flag(args, "special") ? QU_TOK_SPECIAL : 0);
+    if (st == QU_OK) st = convert(&c, args, &err);
+    qu_tokens_free(&c.ids);
+    qu_buf_free(&c.out);
+    close_vocabulary(&v);
+    return st == QU_OK ? QU_EXIT_OK : qu_out_error(&err, NULL);
+}
+
+static const qu_option options[] = {
+    {.name = "whole", .kind = QU_OPT_FLAG, .help = "all of standard input as one text, line ends included"},
+    {.name = "no-bos", .kind = QU_OPT_FLAG, .help = "no begin token, also where the model asks for one"},
+    {.name = "special", .kind = QU_OPT_FLAG,
+     .help = "control tokens written in the text become tokens, and are shown by --detokenize"},
+    {.name = "detokenize", .kind = QU_OPT_FLAG, .help = "ids on standard input, text out"},
+};
+
+const qu_command qu_cmd_tokenize = {
+    .name = "tokenize",
+    .summary = "turn text into a model's token ids, or back",
+    .description =
+        "Reads standard input and prints the ids of each line, separated by blanks, as one line. The begin token "
+        "stands first where the model asks for it. Bytes that are not UTF-8 become byte tokens. A GGUF file "
+        "with a vocabulary and no weights is enough; the store is not looked at.\n\n"
+        "With --detokenize the lines hold ids, parted by blanks or commas, and the text comes out, byte for byte.",
+    .examples = "echo 'Hello there' | quire tokenize\n"
+                "quire tokenize --whole --no-bos <chapter.txt | wc -w  # tokens of a file\n"
+                "echo '1 403 407' | quire tokenize --detokenize",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .run = run,
+};

@@ -1,0 +1,147 @@
+#include "pipelines/input.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+qu_status qu_input_line(FILE *f, qu_buf *line, size_t max, bool *more, qu_err *err)
+{
+    char part[4096];
+    size_t n = 0, total = 0;
+    int c;
+    line->len = 0;
+    *more = false;
+    QU_TRY(qu_buf_add(line, "", 0, err));
+    while ((c = getc_unlocked(f)) != EOF && c != '\n') {
+        part[n++] = (char)c;
+        if (n < sizeof part) continue;
+        total += n;
+        if (total <= max) QU_TRY(qu_buf_add(line, part, n, err));
+        n = 0;
+    }
+    total += n;
+    if (c == EOF && ferror(f))
+        return qu_fail(err, QU_ERR_IO, "cannot read standard input: %s", strerror(errno));
+    *more = c == '\n' || total > 0;
+    if (total > max)
+        return qu_fail(err, QU_ERR_LIMIT, "a line of %zu bytes on standard input: at most %zu are possible",
+                       total, max);
+    return qu_buf_add(line, part, n, err);
+}
+
+qu_status qu_input_all(FILE *f, qu_buf *out, size_t max, qu_err *err)
+{
+    enum { STEP = 1 << 16 };
+    QU_TRY(qu_buf_add(out, "", 0, err));
+    for (size_t start = out->len;;) {
+        QU_TRY(qu_buf_reserve(out, STEP, err));
+        size_t n = fread(out->data + out->len, 1, STEP, f);
+        out->len += n;
+        out->data[out->len] = 0;
+        if (out->len - start > max)
+            return qu_fail(err, QU_ERR_LIMIT, "more than %zu bytes on standard input", max);
+        if (n < STEP && ferror(f))
+            return qu_fail(err, QU_ERR_IO, "cannot read standard input: %s", strerror(errno));
+        if (n < STEP) return QU_OK;
+    }
+}
+
+/* --- questions --- */
+
+static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+static qu_status keep_text(qu_question *q, const char *text, size_t n, qu_err *err)
+{
+    while (n > 0 && is_blank(*text)) {
+        text++;
+        n--;
+    }
+    while (n > 0 && is_blank(text[n - 1])) n--;
+    q->text = malloc(n + 1);
+    if (!q->text) return qu_fail_nomem(err, (long long)n + 1);
+    memcpy(q->text, text, n);
+    q->text[n] = 0;
+    q->n = n;
+    return QU_OK;
+}
+
+qu_status qu_question_parse(qu_question *q, const char *line, size_t n, qu_err *err)
+{
+    json_error_t fault;
+    size_t first = 0;
+    memset(q, 0, sizeof *q);
+    while (first < n && is_blank(line[first])) first++;
+    if (first == n || line[first] != '{') return keep_text(q, line, n, err);
+    json_t *object = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &fault);
+    if (!object)
+        return qu_fail(err, QU_ERR_ARG, "a line that begins with '{' is no JSON object: %.100s", fault.text);
+    q->id = json_incref(json_object_get(object, "id"));
+    json_t *text = json_object_get(object, "question");
+    qu_status st = json_is_string(text)
+                       ? keep_text(q, json_string_value(text), json_string_length(text), err)
+                       : qu_fail(err, QU_ERR_ARG, "a JSON line without the string 'question'");
+    json_decref(object);
+    return st;
+}
+
+void qu_question_free(qu_question *q)
+{
+    json_decref(q->id);
+    free(q->text);
+    memset(q, 0, sizeof *q);
+}
+
+/* --- numbers --- */
+
+static bool parts(char c) { return c == ',' || is_blank(c); }
+
+/* The number that is the whole of s[0..n): decimal digits, perhaps a minus. */
+static bool read_whole(int64_t *v, const char *s, size_t n)
+{
+    size_t i = n > 0 && s[0] == '-';
+    if (i == n || n > 18) return false;
+    *v = 0;
+    for (; i < n; i++) {
+        if (s[i] < '0' || s[i] > '9') return false;
+        *v = *v * 10 + (s[i] - '0');
+    }
+    if (s[0] == '-') *v = -*v;
+    return true;
+}
+
+qu_status qu_input_numbers(int64_t **list, int64_t *n_list, const char *text, size_t n, int64_t min,
+                           int64_t max, const char *what, qu_err *err)
+{
+    int64_t *v = NULL;
+    size_t n_v = 0, cap = 0;
+    *list = NULL;
+    *n_list = 0;
+    for (size_t i = 0; i < n;) {
+        if (parts(text[i])) {
+            i++;
+            continue;
+        }
+        size_t start = i;
+        int64_t x = 0;
+        while (i < n && !parts(text[i])) i++;
+        if (!read_whole(&x, text + start, i - start) || x < min || x > max) {
+            free(v);
+            return qu_fail(err, QU_ERR_ARG, "'%.*s' is no %s: whole numbers from %lld to %lld are possible",
+                           i - start < 40 ? (int)(i - start) : 40, text + start, what, (long long)min,
+                           (long long)max);
+        }
+        if (n_v == cap) {
+            cap = cap ? 2 * cap : 64;
+            int64_t *p = realloc(v, cap * sizeof *p);
+            if (!p) {
+                free(v);
+                return qu_fail_nomem(err, (long long)(cap * sizeof *p));
+            }
+            v = p;
+        }
+        v[n_v++] = x;
+    }
+    *list = v;
+    *n_list = (int64_t)n_v;
+    return QU_OK;
+}
