@@ -15,13 +15,13 @@ c --prompt "$prompt" -n 8 --print-ids --ignore-eos --threads 3 --logits l3 >b
 cmp a b
 cmp l1 l2
 cmp l1 l3
-wc -l <l1 | tr -d ' '
+[ "$(wc -l <l1)" -gt 1000 ] && echo logits
 grep -cvE '^-?[0-9]+(\.[0-9]+)?(e[+-][0-9]+)?$' l1
 c --prompt x -n 0 --print-ids
 x complete --model "$M"
 x complete --model "$M" --prompt x --ids 1,2
-x complete --model "$M" --ids 1,x
-x complete --model "$M" --ids 1,999999
+x complete --model "$M" --ids 1,x | sed 's/0 to [0-9]*/0 to N/'
+x complete --model "$M" --ids 1,9999999 | sed 's/0 to [0-9]*/0 to N/'
 x complete --model "$M" --prompt x -n -1
 x complete --model "$M" --prompt x -n 1 --logits no/such/dir
 x complete --prompt x --model absent.gguf
