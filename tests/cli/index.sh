@@ -1,7 +1,7 @@
 # Indexing: the second run costs what changed, what vanished is gone, what fails is counted.
 . "$ROOT/tests/cli/lib"
 export QUIRE_MODEL="$ROOT/models/quire-reader.gguf"
-plain() { sed -E 's/at [0-9]+ tokens\/s/at N tokens\/s/; s/"seconds":[0-9.e-]+/"seconds":N/; s,'"$PWD"',DIR,g'; }
+plain() { sed -E 's/[0-9]+ tokens/N tokens/g; s/"(tokens|text_bytes)":[1-9][0-9]*/"\1":N/; s/"seconds":[0-9.e-]+/"seconds":N/; s,'"$PWD"',DIR,g'; }
 mkdir -p docs/sub
 printf '# The ferry\n\nThe ferry leaves at seven. It is run by Alma Berg.\n' >docs/ferry.md
 printf 'The lighthouse was built in 1871 by Jonas Falk.\n' >docs/sub/light.txt
