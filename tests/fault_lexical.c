@@ -87,7 +87,13 @@ ssize_t write(int fd, const void *p, size_t n)
     return syscall(SYS_write, fd, p, n);
 }
 
-int fsync(int fd) { return fault(EDQUOT) ? -1 : (int)syscall(SYS_fsync, fd); }
+static int syncs;
+
+int fsync(int fd)
+{
+    syncs++;
+    return fault(EDQUOT) ? -1 : (int)syscall(SYS_fsync, fd);
+}
 
 int close(int fd)
 {
@@ -172,7 +178,7 @@ static void test_commit(void **state)
     for (fail_at = 0;; fail_at++) {
         qu_err err = {0};
         make_old();
-        fired = calls = 0;
+        fired = calls = syncs = 0;
         live = 0;
         armed = 1;
         qu_status st = change(&err);
@@ -180,6 +186,7 @@ static void test_commit(void **state)
         if (live != 0) fail_msg("fault %d: %ld allocations leak", fail_at, live);
         if (st != QU_OK && (err.status != st || !err.msg[0])) fail_msg("fault %d: no message", fail_at);
         if (!fired) assert_int_equal(st, QU_OK);
+        if (!fired) assert_int_equal(syncs, 2); /* the file and its directory; spills are not synced */
         if (fired == ENOSPC || fired == EDQUOT) assert_int_equal(st, QU_ERR_FULL); /* write, sync, rename */
         qu_lexical *lx;
         if (access(temporary, F_OK) == 0) fail_msg("fault %d: a temporary stays", fail_at);
