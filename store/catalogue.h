@@ -144,7 +144,7 @@ qu_status qu_catalogue_set_kv(qu_txn *txn, uint64_t doc_id, uint64_t kv_id, uint
 
 /* --- contents: all append to or fill the caller's memory --- */
 
-/* Bytes [start, end) of the text appended to out. Costs one 64 KiB chunk a 64 KiB read.
+/* Bytes [start, end) of the text appended to out. Costs unpacking one or two chunks of 32 KiB.
  * Errors: QU_ERR_NOTFOUND, QU_ERR_ARG (range outside the text). */
 qu_status qu_catalogue_text(qu_txn *txn, uint64_t doc_id, int64_t start, int64_t end, qu_buf *out,
                             qu_err *err);

@@ -67,14 +67,14 @@ enum {
     QU_TAG_CONTENT = 'c',   /* c hash doc                index */
     QU_TAG_KV = 'k',        /* k file doc                index: users of a KV file */
     QU_TAG_OPEN = 'f',      /* f file                    KV file in progress */
-    QU_TAG_TEXT = 't',      /* t doc chunk               64 KiB of text */
-    QU_TAG_MAP = 's',       /* s doc chunk               64 KiB of source map */
+    QU_TAG_TEXT = 't',      /* t doc chunk               32 KiB of text */
+    QU_TAG_MAP = 's',       /* s doc chunk               32 KiB of source map */
     QU_TAG_PAGES = 'g',     /* g doc chunk               1024 pages */
     QU_TAG_IDS = 'i',       /* i doc chunk               token ids of 16 pages */
 };
 
 enum {
-    QU_CHUNK_BYTES = 1 << 16, QU_CHUNK_PAGES = 1024, QU_CHUNK_IDS = 16,
+    QU_CHUNK_BYTES = 1 << 15, QU_CHUNK_PAGES = 1024, QU_CHUNK_IDS = 16,
     QU_REC_HEAD = 9, QU_KEY_MAX = 80,
 };
 
@@ -117,7 +117,7 @@ qu_status qu_rec_del(qu_txn *t, const qu_rec_key *k, qu_err *err);
  * k->n = 0 when there is none. */
 qu_status qu_rec_seek(qu_txn *t, const qu_rec_key *from, size_t n_prefix, qu_rec_key *k, qu_err *err);
 
-/* Records of up to 64 KiB (ids: more) compressed by zlib where that helps: u32 raw length, then the bytes. */
+/* Records of up to 32 KiB (ids: more) compressed by zlib where that helps: u32 raw length, then the bytes. */
 qu_status qu_chunk_put(qu_txn *t, const qu_rec_key *k, const void *p, size_t n, qu_err *err);
 /* Appended to out. Errors: QU_ERR_CORRUPT (missing, damaged or longer than max). */
 qu_status qu_chunk_get(qu_txn *t, const qu_rec_key *k, size_t max, qu_buf *out, qu_err *err);

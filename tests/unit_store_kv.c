@@ -411,18 +411,28 @@ static int look(const char *name, uint64_t seed, int32_t n_pages)
 {
     qu_store *s;
     qu_check_stats r;
-    if (qu_store_open(&s, fx_path("%s", name), NULL, 0, NULL) != QU_OK) return SEEN_DAMAGE;
-    if (qu_store_check(s, NULL, NULL, &r, NULL) != QU_OK || r.n_problems) return SEEN_DAMAGE;
     qu_txn *t;
-    qu_doc d;
+    qu_doc d = {0};
     qu_buf b = {0};
+    int seen = SEEN_DAMAGE;
+    if (qu_store_open(&s, fx_path("%s", name), NULL, 0, NULL) != QU_OK) return seen;
     fx_doc x = fx_doc_make(seed, n_pages);
-    if (r.n_docs != 1 || qu_txn_begin(&t, s, QU_TXN_READ, NULL) != QU_OK ||
-        qu_catalogue_find_path(t, "a", 1, &d, NULL) != QU_OK || d.text_bytes != (int64_t)x.n_text ||
-        qu_catalogue_text(t, d.doc_id, 0, d.text_bytes, &b, NULL) != QU_OK ||
-        memcmp(b.data, x.text, x.n_text) != 0 || d.kv_pages != n_pages)
-        return SEEN_WRONG_BYTES;
-    return SEEN_NOTHING; /* the bit is in no use */
+    if (qu_store_check(s, NULL, NULL, &r, NULL) == QU_OK && r.n_problems == 0) {
+        bool good = r.n_docs == 1 && qu_txn_begin(&t, s, QU_TXN_READ, NULL) == QU_OK;
+        if (good) {
+            good = qu_catalogue_find_path(t, "a", 1, &d, NULL) == QU_OK && d.kv_pages == n_pages &&
+                   d.text_bytes == (int64_t)x.n_text &&
+                   qu_catalogue_text(t, d.doc_id, 0, d.text_bytes, &b, NULL) == QU_OK &&
+                   memcmp(b.data, x.text, x.n_text) == 0;
+            qu_txn_abort(t);
+        }
+        seen = good ? SEEN_NOTHING /* the bit is in no use */ : SEEN_WRONG_BYTES;
+    }
+    qu_doc_free(&d);
+    qu_buf_free(&b);
+    fx_doc_free(&x);
+    qu_store_close(s);
+    return seen;
 }
 
 /* Flip n random bits of a file, one at a time; counts by outcome, crashes last. */
