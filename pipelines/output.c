@@ -106,7 +106,7 @@ qu_status qu_out_json(json_t *object, qu_err *err)
     json_t *line = json_object();
     char *text = NULL;
     if (!object || !line || json_object_set_new(line, "schema", json_integer(1)) != 0 ||
-        json_object_update(line, object) != 0 || !(text = json_dumps(line, JSON_COMPACT))) {
+        json_object_update(line, object) != 0 || !(text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(15)))) {
         st = qu_fail(err, QU_ERR_NOMEM, "cannot build a JSON line: out of memory or text that is not UTF-8");
         goto out;
     }

@@ -1,6 +1,6 @@
 #include "pipelines/pages.h"
 
-#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,0 +1,226 @@
+/* quire search: the pages that hold the words of a query, best first; no model runs. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernels/codec.h"
+#include "pipelines/commands.h"
+#include "pipelines/input.h"
+#include "pipelines/output.h"
+#include "pipelines/pages.h"
+#include "pipelines/paths.h"
+#include "pipelines/session.h"
+
+enum { SHOWN_LINES = 3, SHOWN_BYTES = 240, MAX_TOP = 1000 };
+
+typedef struct search {
+    const qu_args *args;
+    qu_session *s;
+    qu_lexical *lx;
+    qu_txn *txn;               /* of the query at hand */
+    bool batch;
+    qu_lexical_hit hits[MAX_TOP];
+    int32_t n_hits, n_shown;
+    json_t *list;              /* hits, with --json */
+} search;
+
+static bool keep(void *ctx, uint64_t doc_id)
+{
+    const search *x = ctx;
+    qu_doc doc;
+    if (qu_catalogue_get_doc(x->txn, doc_id, &doc, NULL) != QU_OK) return false;
+    bool good = qu_paths_match(qu_args_str(x->args, "in"), doc.path);
+    qu_doc_free(&doc);
+    return good;
+}
+
+/* Search; an index that turns out damaged is derived data: make it again and go on. */
+static qu_status find(search *x, const qu_question *q, qu_err *err)
+{
+    qu_lexical_opts opts = {.ctx = x, .max_per_doc = qu_args_flag(x->args, "files")};
+    if (qu_args_str(x->args, "in")) opts.keep = keep;
+    int32_t top = (int32_t)qu_args_int(x->args, "top");
+    qu_status st = qu_lexical_search(x->lx, q->text, q->n, &opts, top, x->hits, &x->n_hits, err);
+    if (st != QU_ERR_CORRUPT) return st;
+    qu_buf path = {0};
+    QU_TRY_OUT(qu_session_lexical_path(x->s, &path, err));
+    qu_lexical_close(x->lx);
+    x->lx = NULL;
+    unlink(path.data);
+    QU_TRY_OUT(qu_session_lexical(x->s, &x->lx, err));
+    st = qu_lexical_search(x->lx, q->text, q->n, &opts, top, x->hits, &x->n_hits, err);
+out:
+    qu_buf_free(&path);
+    return st;
+}
+
+/* The first lines that say something, indented. */
+static qu_status print_passage(const qu_page_view *v, qu_err *err)
+{
+    const char *p = v->text.data, *end = p + v->text.len;
+    size_t left = SHOWN_BYTES;
+    for (int lines = 0; p < end && lines < SHOWN_LINES && left > 0;) {
+        const char *nl = memchr(p, '\n', (size_t)(end - p)), *to = nl ? nl : end;
+        while (p < to && (*p == ' ' || *p == '\t')) p++;
+        size_t n = (size_t)(to - p);
+        bool cut = n > left;
+        if (cut) n = left;
+        while (cut && n > 0 && ((unsigned char)p[n] & 0xC0) == 0x80) n--;
+        if (n > 0) {
+            QU_TRY(qu_out_write("    ", 4, err));
+            QU_TRY(qu_out_text(p, n, false, err));
+            QU_TRY(qu_out_printf(err, cut ? " ...\n" : "\n"));
+            lines++;
+        }
+        left -= n;
+        p = cut || !nl ? end : nl + 1;
+    }
+    return QU_OK;
+}
+
+static qu_status print_hit(search *x, float score, const qu_page_view *v, qu_err *err)
+{
+    if (!qu_out_is_json()) {
+        QU_TRY(qu_out_printf(err, "%d. %.2f ", x->n_shown, (double)score));
+        QU_TRY(qu_out_text(v->doc.path, v->doc.path_len, false, err));
+        QU_TRY(qu_out_printf(err, ":%d [%s]\n", v->number, v->id));
+        return print_passage(v, err);
+    }
+    char digits[32];
+    snprintf(digits, sizeof digits, "%.6g", (double)score); /* a float's digits, not a double's */
+    json_t *hit = json_pack("{s:i,s:f}", "rank", x->n_shown, "score", strtod(digits, NULL));
+    if (!hit || json_array_append_new(x->list, hit) != 0) return qu_fail_nomem(err, 64);
+    QU_TRY(qu_out_path(hit, "path", v->doc.path, err));
+    if (json_object_set_new(hit, "page_id", json_string(v->id)) != 0 ||
+        json_object_set_new(hit, "text_start", json_integer(v->page.text_start)) != 0 ||
+        json_object_set_new(hit, "text_end", json_integer(v->page.text_end)) != 0 ||
+        json_object_set_new(hit, "text", qu_pages_json_text(v->text.data, v->text.len)) != 0)
+        return qu_fail_nomem(err, (long long)v->text.len);
+    return QU_OK;
+}
+
+static qu_status print_result(search *x, const qu_question *q, qu_err *err)
+{
+    if (qu_out_is_json()) {
+        json_t *o = json_object();
+        if (q->id) json_object_set(o, "id", q->id);
+        json_object_set_new(o, "query", qu_pages_json_text(q->text, q->n));
+        json_object_set(o, "hits", x->list);
+        return qu_out_json(o, err);
+    }
+    if (x->batch) QU_TRY(qu_out_printf(err, x->n_shown ? "\n" : "    nothing found\n\n"));
+    return qu_out_flush(err);
+}
+
+static qu_status answer(search *x, const qu_question *q, qu_err *err)
+{
+    qu_status st = qu_txn_begin(&x->txn, x->s->store, QU_TXN_READ, err);
+    if (st != QU_OK) return st;
+    x->n_shown = 0;
+    x->list = json_array();
+    QU_TRY_OUT(find(x, q, err));
+    if (x->batch && !qu_out_is_json()) {
+        QU_TRY_OUT(qu_out_write("? ", 2, err));
+        QU_TRY_OUT(qu_out_text(q->text, q->n, false, err));
+        QU_TRY_OUT(qu_out_write("\n", 1, err));
+    }
+    for (int32_t i = 0; i < x->n_hits; i++) {
+        qu_page_view v;
+        st = qu_pages_load(&v, x->txn, x->hits[i].doc_id, x->hits[i].page, err);
+        if (st == QU_ERR_NOTFOUND) continue; /* removed since the index was opened */
+        if (st != QU_OK) goto out;
+        x->n_shown++;
+        st = print_hit(x, x->hits[i].score, &v, err);
+        qu_pages_free(&v);
+        if (st != QU_OK) goto out;
+    }
+    st = print_result(x, q, err);
+out:
+    json_decref(x->list);
+    qu_txn_abort(x->txn);
+    return st;
+}
+
+/* A query a line; a line that cannot be read costs its own result only. */
+static int answer_lines(search *x, qu_err *err)
+{
+    qu_buf line = {0};
+    int code = QU_EXIT_OK;
+    for (bool more = true; more;) {
+        qu_question q = {0};
+        qu_status st = qu_input_line(stdin, &line, QU_INPUT_MAX_QUESTION, &more, err);
+        bool ours = st == QU_ERR_LIMIT;
+        if (st == QU_OK && !more) break;
+        if (st == QU_OK) {
+            st = qu_question_parse(&q, line.data, line.len, err);
+            ours = st == QU_ERR_ARG;
+        }
+        if (st == QU_OK && q.n > 0) st = answer(x, &q, err);
+        qu_question_free(&q);
+        if (st == QU_OK) continue;
+        int fault = qu_out_error(err, NULL);
+        code = ours ? QU_EXIT_SOME : fault;
+        if (!ours) break;
+    }
+    qu_buf_free(&line);
+    return code;
+}
+
+static int run(const qu_args *args)
+{
+    qu_err err = {0};
+    qu_session s;
+    int code = QU_EXIT_OK;
+    search *x = calloc(1, sizeof *x);
+    if (!x) {
+        qu_fail_nomem(&err, sizeof *x);
+        return qu_out_error(&err, NULL);
+    }
+    qu_status st = qu_session_open(&s, args, QU_SESSION_STORE, QU_CODEC_F16, &err);
+    x->args = args;
+    x->s = &s;
+    x->batch = strcmp(args->argv[0], "-") == 0;
+    if (st == QU_OK) st = qu_session_lexical(&s, &x->lx, &err);
+    if (st == QU_OK && x->batch) {
+        code = answer_lines(x, &err);
+    } else if (st == QU_OK) {
+        qu_question q = {.text = args->argv[0], .n = strlen(args->argv[0])};
+        st = answer(x, &q, &err);
+        if (st == QU_OK && x->n_shown == 0) {
+            code = QU_EXIT_NOTHING;
+            qu_out_note("nothing found");
+        }
+    }
+    qu_lexical_close(x->lx);
+    qu_session_close(&s);
+    free(x);
+    return st == QU_OK ? code : qu_out_error(&err, NULL);
+}
+
+static const qu_option options[] = {
+    {.name = "top", .letter = 'k', .kind = QU_OPT_INT, .arg = "N", .dflt = "10", .min = 1, .max = MAX_TOP,
+     .help = "most pages to show"},
+    {.name = "files", .kind = QU_OPT_FLAG, .help = "the best page of each file only"},
+    {.name = "in", .kind = QU_OPT_STR, .arg = "GLOB", .min = 1,
+     .help = "only files whose path, or its end, matches: '*.md', 'reports/2024*'"},
+};
+
+const qu_command qu_cmd_search = {
+    .name = "search",
+    .args = "QUERY|-",
+    .summary = "find the pages that hold the words of a query",
+    .description =
+        "Shows rank, score, file:page, the page's name for quire inspect, and how the page begins. No model runs. "
+        "Scores compare within one query only.\n\n"
+        "With - each line of standard input is a query, as plain text or as {\"id\":...,\"question\":\"...\"}. "
+        "Exit 1 says that a single query found nothing.",
+    .examples = "quire search 'lighthouse of Alexandria'\n"
+                "quire search --files --in 'reports/*' --top 3 revenue\n"
+                "quire search --json - <queries.txt | jq -r '.hits[0].path'",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
+};

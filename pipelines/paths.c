@@ -1,0 +1,95 @@
+#include "pipelines/paths.h"
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+
+/* Absolute, without "", "." and ".." between slashes; nothing on the disk is looked at. */
+static qu_status by_letters(char **out, const char *path, qu_err *err)
+{
+    qu_buf all = {0}, b = {0};
+    qu_status st = QU_OK;
+    *out = NULL;
+    if (*path != '/') {
+        char *cwd = getcwd(NULL, 0);
+        if (!cwd) return qu_fail(err, QU_ERR_IO, "cannot read the working directory: %s", strerror(errno));
+        st = qu_buf_printf(&all, err, "%s/", cwd);
+        free(cwd);
+        if (st != QU_OK) goto out;
+    }
+    QU_TRY_OUT(qu_buf_puts(&all, path, err));
+    for (const char *p = all.data; *p;) {
+        const char *end = strchrnul(p, '/');
+        size_t n = (size_t)(end - p);
+        if (n == 2 && memcmp(p, "..", 2) == 0) {
+            while (b.len > 0 && b.data[--b.len] != '/') continue;
+        } else if (n > 0 && !(n == 1 && *p == '.')) {
+            QU_TRY_OUT(qu_buf_add(&b, "/", 1, err));
+            QU_TRY_OUT(qu_buf_add(&b, p, n, err));
+        }
+        p = *end ? end + 1 : end;
+    }
+    QU_TRY_OUT(qu_buf_add(&b, "/", b.len == 0, err));
+    b.data[b.len] = 0;
+    *out = b.data;
+    b = (qu_buf){0};
+out:
+    qu_buf_free(&all);
+    qu_buf_free(&b);
+    return st;
+}
+
+/* The folder of a path by letters, resolved, and the last name as it is. */
+static qu_status by_folder(char **out, const char *letters, qu_err *err)
+{
+    qu_buf b = {0};
+    const char *slash = strrchr(letters, '/');
+    char *folder = slash == letters ? strdup("/") : strndup(letters, (size_t)(slash - letters));
+    *out = NULL;
+    if (!folder) return qu_fail_nomem(err, slash - letters);
+    char *real = realpath(folder, NULL);
+    free(folder);
+    if (!real) return QU_OK;
+    qu_status st = qu_buf_printf(&b, err, "%s%s", strcmp(real, "/") == 0 ? "" : real, slash);
+    free(real);
+    if (st == QU_OK) *out = b.data;
+    else qu_buf_free(&b);
+    return st;
+}
+
+qu_status qu_paths_guess(char *guesses[QU_PATHS_GUESSES], const char *path, qu_err *err)
+{
+    memset(guesses, 0, QU_PATHS_GUESSES * sizeof *guesses);
+    qu_status st = by_letters(&guesses[2], path, err);
+    if (st == QU_OK) st = by_folder(&guesses[0], guesses[2], err);
+    guesses[1] = realpath(path, NULL);
+    if (st != QU_OK) qu_paths_free(guesses);
+    return st;
+}
+
+void qu_paths_free(char *guesses[QU_PATHS_GUESSES])
+{
+    for (int i = 0; i < QU_PATHS_GUESSES; i++) {
+        free(guesses[i]);
+        guesses[i] = NULL;
+    }
+}
+
+bool qu_paths_under(const char *path, const char *root)
+{
+    size_t n = strlen(root);
+    if (n == 1 && *root == '/') return *path == '/';
+    return strncmp(path, root, n) == 0 && (path[n] == 0 || path[n] == '/');
+}
+
+bool qu_paths_match(const char *glob, const char *path)
+{
+    if (fnmatch(glob, path, 0) == 0) return true;
+    for (const char *p = strchr(path, '/'); p; p = strchr(p + 1, '/'))
+        if (fnmatch(glob, p + 1, 0) == 0) return true;
+    return false;
+}
