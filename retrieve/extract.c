@@ -1,0 +1,147 @@
+#include "retrieve/extract.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "index/words.h"
+#include "ingest/sentence.h"
+#include "retrieve/extract_int.h"
+
+enum {
+    QUESTION_BYTES = 1 << 16,
+
+    TEXT_BYTES = 4 << 20,        /* of all texts together */
+    SENTENCE_BYTES = 4096,       /* of a sentence that are looked at */
+};
+
+/* A sentence that fits no wanted type counts this much of its overlap: another one that fits may be better. */
+static const float UNTYPED = 0.85f;
+/* A sentence gets this share of the overlap that the one before it adds: "It was built in 1902". */
+static const float BEFORE = 0.25f;
+
+typedef struct sentence {
+    int32_t text;
+    int64_t start, end;
+    uint64_t held; /* bit i: question word i stands in it */
+} sentence;
+
+typedef struct finder {
+    qu_extract_question question;
+    float weights[QU_EXTRACT_WORDS];
+    float total;
+    sentence *sentences;
+    size_t n, cap;
+    qu_extract_answer *all;
+} finder;
+
+static qu_status add_sentence(finder *f, int32_t text, const char *s, int64_t start, int64_t end, qu_err *err)
+{
+    while (end > start && strchr(" \t\r\n", s[end - 1])) end--;
+    if (end == start) return QU_OK;
+    if (f->n == f->cap) {
+        size_t cap = f->cap ? 2 * f->cap : 256;
+        sentence *p = realloc(f->sentences, cap * sizeof *p);
+        if (!p) return qu_fail_nomem(err, (long long)(cap * sizeof *p));
+        f->sentences = p;
+        f->cap = cap;
+    }
+    sentence *out = &f->sentences[f->n++];
+    *out = (sentence){.text = text, .start = start, .end = end};
+    qu_words it;
+    qu_word w;
+    qu_words_init(&it, s + start, (size_t)(end - start < SENTENCE_BYTES ? end - start : SENTENCE_BYTES));
+    while (qu_words_next(&it, &w)) {
+        int32_t i = qu_extract_question_word(&f->question, w.hash);
+        if (i >= 0) out->held |= 1ull << i;
+    }
+    return QU_OK;
+}
+
+static qu_status add_text(finder *f, int32_t text, const char *s, int64_t n, qu_err *err)
+{
+    qu_sentences cuts = {0};
+    qu_status st = qu_sentences_find(&cuts, s, 0, n, err);
+    for (int64_t i = 0; st == QU_OK && i < cuts.n; i++)
+        st = add_sentence(f, text, s, cuts.starts[i], i + 1 < cuts.n ? cuts.starts[i + 1] : n, err);
+    qu_sentences_free(&cuts);
+    return st;
+}
+
+/* A word in few sentences tells more; one that no sentence holds weighs most, so that its absence shows. */
+static void weigh(finder *f)
+{
+    for (int32_t i = 0; i < f->question.n_words; i++) {
+        size_t df = 0;
+        for (size_t s = 0; s < f->n; s++) df += f->sentences[s].held >> i & 1;
+        f->weights[i] = 0.5f + 1.0f / (float)(df ? df : 1);
+        f->total += f->weights[i];
+    }
+}
+
+static float overlap(const finder *f, uint64_t held)
+{
+    float sum = 0;
+    for (int32_t i = 0; i < f->question.n_words; i++)
+        if (held >> i & 1) sum += f->weights[i];
+    return sum;
+}
+
+static int best_first(const void *a, const void *b)
+{
+    const qu_extract_answer *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    if (x->text != y->text) return x->text < y->text ? -1 : 1;
+    return (x->sent_start > y->sent_start) - (x->sent_start < y->sent_start);
+}
+
+static void answer(const finder *f, size_t i, const qu_extract_text *texts, qu_extract_answer *out)
+{
+    const sentence *s = &f->sentences[i];
+    const char *p = texts[s->text].text + s->start;
+    int64_t n = s->end - s->start < SENTENCE_BYTES ? s->end - s->start : SENTENCE_BYTES, start, end;
+    float prior = texts[s->text].prior > 0 ? texts[s->text].prior : 1;
+    float sum = overlap(f, s->held);
+    if (i > 0 && s[-1].text == s->text) sum += BEFORE * overlap(f, s[-1].held & ~s->held);
+    bool typed = qu_extract_span(&f->question, p, n, &start, &end);
+    if (end == n) end = s->end - s->start;
+    *out = (qu_extract_answer){.text = s->text,
+                               .sent_start = s->start,
+                               .sent_end = s->end,
+                               .span_start = s->start + start,
+                               .span_end = s->start + end,
+                               .score = prior * sum / f->total * (typed ? 1 : UNTYPED)};
+    if (out->score > 1) out->score = 1;
+}
+
+qu_status qu_extract(const char *question, const qu_extract_text *texts, int32_t n_texts,
+                     qu_extract_answer *answers, int32_t k, int32_t *n, qu_err *err)
+{
+    finder f = {0};
+    qu_status st = QU_OK;
+    int64_t left = TEXT_BYTES;
+    size_t found = 0;
+    *n = 0;
+    if (n_texts < 0 || k < 0) return qu_fail(err, QU_ERR_ARG, "cannot take %d answers from %d texts", k, n_texts);
+    qu_extract_question_read(&f.question, question, strnlen(question, QUESTION_BYTES));
+    for (int32_t i = 0; i < n_texts && left > 0; i++) {
+        int64_t len = texts[i].n < left ? texts[i].n : left;
+        QU_TRY_OUT(add_text(&f, i, texts[i].text, len, err));
+        left -= len;
+    }
+    weigh(&f);
+    if (f.n == 0) goto out;
+    f.all = malloc(f.n * sizeof *f.all);
+    if (!f.all) {
+        st = qu_fail_nomem(err, (long long)(f.n * sizeof *f.all));
+        goto out;
+    }
+    for (size_t i = 0; i < f.n; i++)
+        if (f.sentences[i].held) answer(&f, i, texts, &f.all[found++]);
+    if (found > 0) qsort(f.all, found, sizeof *f.all, best_first);
+    for (; *n < k && (size_t)*n < found; ++*n) answers[*n] = f.all[*n];
+out:
+    free(f.sentences);
+    free(f.all);
+    return st;
+}

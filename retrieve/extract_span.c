@@ -1,0 +1,363 @@
+/* Spans by rules: runs of tokens of a kind, scored by kind and by how near the question's words they stand. */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "index/words.h"
+#include "retrieve/extract_int.h"
+
+enum {
+    MAX_TOKENS = 512, /* of a sentence */
+    MAX_SPAN = 12,    /* tokens of a span */
+};
+
+typedef enum flag {
+    FUNCTION = 1, /* the, of, was ... */
+    CAPITAL = 2,
+    DIGITS = 4,
+    NUMBER_WORD = 8, /* two, dozen, million */
+    DATE_WORD = 16,  /* May, Monday, century, noon */
+    ASKED = 32,      /* a word of the question */
+    JOINED = 64,     /* nothing but a space or hyphen between it and the token before */
+    TIGHT = 128,     /* not even a space: "2.5", "well-known" */
+    WIDE = 256,      /* a word of a script without spaces */
+} flag;
+
+typedef struct token {
+    int64_t start, end;
+    unsigned flags;
+} token;
+
+/* ---- word lists, sorted ---- */
+
+static const char *const function_words[] = {
+    "a", "about", "after", "all", "along", "also", "although", "among", "an", "and", "any", "are", "around",
+    "as", "at", "be", "because", "been", "before", "being", "between", "both", "but", "by", "can", "could",
+    "did", "do", "does", "during", "each", "either", "every", "for", "from", "had", "has", "have", "having",
+    "he", "her", "here", "him", "his", "how", "however", "if", "in", "into", "is", "it", "its", "like", "many",
+    "may", "might", "more", "most", "much", "must", "near", "no", "nor", "not", "of", "on", "once", "one's",
+    "only", "onto", "or", "other", "our", "out", "over", "per", "s", "she", "should", "since", "so", "some",
+    "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those",
+    "through", "to", "too", "toward", "towards", "under", "until", "up", "upon", "us", "very", "via", "was",
+    "we", "were", "what", "when", "where", "whether", "which", "while", "who", "whom", "whose", "why", "will",
+    "with", "within", "without", "would", "you", "your",
+};
+static const char *const number_words[] = {
+    "billion", "dozen", "eight", "eighteen", "eighty", "eleven", "fifteen", "fifty", "five", "forty", "four",
+    "fourteen", "half", "hundred", "million", "nine", "nineteen", "ninety", "one", "seven", "seventeen",
+    "seventy", "six", "sixteen", "sixty", "ten", "thirteen", "thirty", "thousand", "three", "trillion",
+    "twelve", "twenty", "twice", "two", "zero",
+};
+static const char *const date_words[] = {
+    "ad", "am", "april", "august", "autumn", "bc", "bce", "ce", "centuries", "century", "december", "february",
+    "friday", "january", "july", "june", "march", "midnight", "monday", "morning", "noon", "november",
+    "october", "pm", "saturday", "september", "spring", "summer", "sunday", "thursday", "tuesday", "wednesday",
+    "winter",
+};
+/* Nouns after what or which that tell the kind. */
+static const char *const date_nouns[] = {
+    "century", "date", "day", "decade", "hour", "month", "time", "weekday", "year",
+};
+static const char *const amount_nouns[] = {
+    "age", "amount", "cost", "depth", "distance", "fee", "fraction", "height", "length", "number", "percent",
+    "percentage", "population", "portion", "pressure", "price", "proportion", "rate", "size", "speed",
+    "temperature", "weight", "width",
+};
+static const char *const place_nouns[] = {
+    "area", "building", "city", "continent", "country", "county", "harbour", "island", "lake", "nation",
+    "place", "province", "region", "river", "room", "state", "street", "town", "village",
+};
+static const char *const name_nouns[] = {
+    "actor", "architect", "artist", "author", "band", "character", "company", "composer", "director", "emperor",
+    "engineer", "family", "group", "king", "league", "man", "name", "network", "organization", "person",
+    "philosopher", "player", "president", "queen", "school", "scientist", "singer", "team", "university",
+    "woman", "writer",
+};
+/* Words after how that ask for a number with a unit. */
+static const char *const amount_adverbs[] = {
+    "big", "deep", "far", "fast", "heavy", "high", "hot", "large", "late", "long", "much", "often", "old",
+    "tall", "thick", "warm", "wide",
+};
+
+static int compare_word(const void *key, const void *item) { return strcmp(key, *(const char *const *)item); }
+
+#define LISTED(word, list) listed(word, list, sizeof(list) / sizeof *(list))
+
+static bool listed(const char *word, const char *const *list, size_t n)
+{
+    return bsearch(word, list, n, sizeof *list, compare_word) != NULL;
+}
+
+/* Lower-case ASCII copy of [start, end) of text, "" when it is too long for any list. */
+static void lower(char out[16], const char *text, int64_t start, int64_t end)
+{
+    int64_t n = end - start < 16 ? end - start : 0;
+    for (int64_t i = 0; i < n; i++) {
+        char c = text[start + i];
+        out[i] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    }
+    out[n] = 0;
+}
+
+/* ---- questions ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The kind that a question word and the words after it ask for; QU_WANT_ANY if they tell nothing. */
+static qu_want want_of(const char *word, const char *next, const char *after)
+{
+    if (!strcmp(word, "who") || !strcmp(word, "whom") || !strcmp(word, "whose")) return QU_WANT_NAME;
+    if (!strcmp(word, "where")) return QU_WANT_PLACE;
+    if (!strcmp(word, "when")) return QU_WANT_DATE;
+    if (!strcmp(word, "how") && !strcmp(next, "many")) return QU_WANT_COUNT;
+    if (!strcmp(word, "how") && LISTED(next, amount_adverbs)) return QU_WANT_AMOUNT;
+    if (strcmp(word, "what") != 0 && strcmp(word, "which") != 0) return QU_WANT_ANY;
+    if (LISTED(next, function_words)) next = after; /* what is the price: the next noun is near enough */
+    if (LISTED(next, date_nouns)) return QU_WANT_DATE;
+    if (LISTED(next, amount_nouns)) return QU_WANT_AMOUNT;
+    if (LISTED(next, place_nouns)) return QU_WANT_PLACE;
+    return LISTED(next, name_nouns) ? QU_WANT_NAME : QU_WANT_ANY;
+}
+
+static void add_question_word(qu_extract_question *q, uint64_t hash)
+{
+    for (int32_t i = 0; i < q->n_words; i++)
+        if (q->words[i] == hash) return;
+    if (q->n_words < QU_EXTRACT_WORDS) q->words[q->n_words++] = hash;
+}
+
+void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n)
+{
+    char window[4][16] = {""}; /* the last words, oldest first */
+    qu_words it;
+    qu_word w;
+    *q = (qu_extract_question){.want = QU_WANT_ANY};
+    qu_words_init(&it, text, n);
+    for (bool more = true; more;) {
+        more = qu_words_next(&it, &w);
+        memmove(window[0], window[1], sizeof window - sizeof *window);
+        window[3][0] = 0;
+        if (more) lower(window[3], text, (int64_t)w.start, (int64_t)w.end);
+        if (more && !LISTED(window[3], function_words)) add_question_word(q, w.hash);
+        for (int i = 0; i < 2 && q->want == QU_WANT_ANY; i++)
+            if (i == 1 || !more) q->want = want_of(window[i], window[i + 1], window[i + 2]);
+    }
+    if (q->n_words == 0) {
+        qu_words_init(&it, text, n);
+        while (qu_words_next(&it, &w)) add_question_word(q, w.hash);
+    }
+    if (q->n_words > 0) qsort(q->words, (size_t)q->n_words, sizeof *q->words, by_value);
+}
+
+int32_t qu_extract_question_word(const qu_extract_question *q, uint64_t hash)
+{
+    const uint64_t *at = bsearch(&hash, q->words, (size_t)q->n_words, sizeof hash, by_value);
+    return at ? (int32_t)(at - q->words) : -1;
+}
+
+/* ---- sentences ---- */
+
+static unsigned word_flags(const char *s, int64_t start, int64_t end)
+{
+    char word[16];
+    unsigned flags = 0;
+    unsigned char c = (unsigned char)s[start];
+    lower(word, s, start, end);
+    if (LISTED(word, function_words)) flags |= FUNCTION;
+    if (LISTED(word, number_words)) flags |= NUMBER_WORD;
+    if (LISTED(word, date_words)) flags |= DATE_WORD;
+    if (c >= 'A' && c <= 'Z') flags |= CAPITAL;
+    if (c == 0xc3 && end - start > 1 && (unsigned char)s[start + 1] < 0x9f) flags |= CAPITAL; /* A..Y, accented */
+    if (c >= 0xe0) flags |= WIDE; /* three bytes and more: hardly Latin; whole words are no spans there */
+    for (int64_t i = start; i < end; i++)
+        if (isdigit((unsigned char)s[i])) flags |= DIGITS;
+    return flags;
+}
+
+/* How token [start, ...) hangs on the one that ends at `before`. */
+static unsigned gap_flags(const char *s, int64_t before, int64_t start, bool digits)
+{
+    int64_t n = start - before;
+    if (n == 1 && s[before] == ' ') return JOINED;
+    if (n == 1 && strchr("-'/&", s[before])) return JOINED | TIGHT;
+    if (n == 1 && digits && strchr(".,:", s[before]) && isdigit((unsigned char)s[before - 1]))
+        return JOINED | TIGHT;
+    if (n == 2 && s[before] == '.' && s[before + 1] == ' ' && before >= 2 && isupper((unsigned char)s[before - 1]))
+        return JOINED; /* an initial */
+    if (n == 3 && (unsigned char)s[before] == 0xe2 && (unsigned char)s[before + 1] == 0x80) /* dashes, quote */
+        return JOINED | TIGHT;
+    return 0;
+}
+
+static int32_t cut_tokens(const qu_extract_question *q, const char *s, int64_t n, token *out)
+{
+    int32_t k = 0;
+    qu_words it;
+    qu_word w;
+    qu_words_init(&it, s, (size_t)n);
+    while (k < MAX_TOKENS && qu_words_next(&it, &w)) {
+        token *t = &out[k];
+        *t = (token){(int64_t)w.start, (int64_t)w.end, word_flags(s, (int64_t)w.start, (int64_t)w.end)};
+        if (qu_extract_question_word(q, w.hash) >= 0) t->flags |= ASKED;
+        if (k > 0 && t->start > t[-1].end)
+            t->flags |= gap_flags(s, t[-1].end, t->start, (t->flags & DIGITS) != 0);
+        k++;
+    }
+    return k;
+}
+
+/* ---- candidates ---- */
+
+typedef struct span {
+    int32_t from, to; /* tokens, half-open */
+    bool fits;
+} span;
+
+static bool number(const token *t)
+{
+    return (t->flags & (DIGITS | NUMBER_WORD)) && !(t->flags & ASKED);
+}
+
+/* Numbers joined to each other: "1,190", "two million", "2.5". */
+static int32_t number_end(const token *t, int32_t n, int32_t i)
+{
+    int32_t e = i + 1;
+    while (e < n && number(&t[e]) && (t[e].flags & JOINED)) e++;
+    return e;
+}
+
+static bool year(const char *s, const token *t)
+{
+    int64_t n = t->end - t->start;
+    return (t->flags & DIGITS) && (n == 4 || (n == 5 && s[t->end - 1] == 's')) &&
+           (s[t->start] == '1' || s[t->start] == '2') && isdigit((unsigned char)s[t->start + 3]);
+}
+
+static bool date_part(const token *t) { return (t->flags & (DIGITS | DATE_WORD)) && !(t->flags & ASKED); }
+
+/* "12 May 1902", "May 18, 2018", "the 12th century", "9:30 am". */
+static int32_t date_end(const char *s, const token *t, int32_t n, int32_t i)
+{
+    int32_t e = i + 1;
+    while (e < n && date_part(&t[e]) && e - i < MAX_SPAN &&
+           ((t[e].flags & JOINED) || (t[e].start - t[e - 1].end == 2 && s[t[e - 1].end] == ',')))
+        e++;
+    return e;
+}
+
+static bool capital(const token *t)
+{
+    return (t->flags & CAPITAL) && !(t->flags & (FUNCTION | ASKED));
+}
+
+/* "Bank of England", "Maria da Silva", "J. Smith". */
+static int32_t name_end(const char *s, const token *t, int32_t n, int32_t i)
+{
+    int32_t e = i + 1;
+    while (e < n && e - i < MAX_SPAN) {
+        if (capital(&t[e]) && (t[e].flags & JOINED)) {
+            e++;
+        } else if (e + 1 < n && (t[e].flags & JOINED) && (t[e + 1].flags & JOINED) && capital(&t[e + 1]) &&
+                   t[e].end - t[e].start == 2 && (!memcmp(s + t[e].start, "of", 2) || !memcmp(s + t[e].start, "de", 2))) {
+            e += 2;
+        } else {
+            break;
+        }
+    }
+    return e;
+}
+
+static bool content(const token *t) { return !(t->flags & (FUNCTION | ASKED | WIDE)); }
+
+static int32_t noun_end(const token *t, int32_t n, int32_t i)
+{
+    int32_t e = i + 1;
+    while (e < n && content(&t[e]) && (t[e].flags & JOINED) && e - i < MAX_SPAN) e++;
+    return e;
+}
+
+/* The candidate that begins at token i, if one does. */
+static bool candidate(qu_want want, const char *s, const token *t, int32_t n, int32_t i, span *out)
+{
+    bool joined = i > 0 && (t[i].flags & JOINED);
+    if ((want == QU_WANT_COUNT || want == QU_WANT_AMOUNT) && number(&t[i]) &&
+        !(joined && number(&t[i - 1]))) {
+        int32_t e = number_end(t, n, i);
+        if (want == QU_WANT_AMOUNT && e < n && content(&t[e]) && (t[e].flags & JOINED)) e++;
+        *out = (span){i, e, true};
+        return true;
+    }
+    if (want == QU_WANT_DATE && date_part(&t[i]) && !(joined && date_part(&t[i - 1]))) {
+        int32_t e = date_end(s, t, n, i);
+        *out = (span){i, e, true};
+        return true;
+    }
+    if ((want == QU_WANT_NAME || want == QU_WANT_PLACE || want == QU_WANT_ANY) && capital(&t[i]) &&
+        !(joined && capital(&t[i - 1]))) {
+        *out = (span){i, name_end(s, t, n, i), true};
+        return true;
+    }
+    if (content(&t[i]) && !(joined && content(&t[i - 1]))) {
+        *out = (span){i, noun_end(t, n, i), want == QU_WANT_ANY};
+        return true;
+    }
+    return false;
+}
+
+/* Higher is better: the wanted kind first, then nearness to the question's words. */
+static float score_span(qu_want want, const char *s, const token *t, int32_t n, const span *p)
+{
+    float sum = 0, hits = 0, middle = 0.5f * (float)(p->from + p->to - 1);
+    for (int32_t i = 0; i < n; i++) {
+        if (!(t[i].flags & ASKED)) continue;
+        sum += (float)i > middle ? (float)i - middle : middle - (float)i;
+        hits++;
+    }
+    float score = -sum / (hits > 0 ? hits : 1);
+    if (p->fits && want != QU_WANT_ANY) score += 20;
+    if (want == QU_WANT_DATE && year(s, &t[p->to - 1])) score += 5;
+    if (want == QU_WANT_PLACE && p->from > 0) {
+        char before[16];
+        int32_t b = p->from - 1;
+        lower(before, s, t[b].start, t[b].end);
+        if (!strcmp(before, "the") && b > 0) lower(before, s, t[b - 1].start, t[b - 1].end);
+        if (!strcmp(before, "in") || !strcmp(before, "at") || !strcmp(before, "near") || !strcmp(before, "on"))
+            score += 5;
+    }
+    return score;
+}
+
+/* Take in what belongs to a number: a currency sign before it, a per cent sign after it. */
+static void widen(const char *s, int64_t n, int64_t *start, int64_t *end)
+{
+    if (*start > 0 && s[*start - 1] == '$') --*start;
+    if (*start >= 2 && (unsigned char)s[*start - 2] == 0xc2 && (unsigned char)s[*start - 1] == 0xa3) *start -= 2;
+    if (*start >= 3 && !memcmp(s + *start - 3, "\xe2\x82\xac", 3)) *start -= 3;
+    if (*end < n && s[*end] == '%') ++*end;
+}
+
+bool qu_extract_span(const qu_extract_question *q, const char *sentence, int64_t n, int64_t *start, int64_t *end)
+{
+    token t[MAX_TOKENS];
+    int32_t k = cut_tokens(q, sentence, n, t);
+    float best = 0;
+    span chosen = {0}, p;
+    *start = 0;
+    *end = n;
+    for (int32_t i = 0; i < k; i++) {
+        if (!candidate(q->want, sentence, t, k, i, &p)) continue;
+        float score = score_span(q->want, sentence, t, k, &p);
+        if (chosen.to > 0 && score <= best) continue;
+        best = score;
+        chosen = p;
+    }
+    if (chosen.to == 0) return false;
+    *start = t[chosen.from].start;
+    *end = t[chosen.to - 1].end;
+    if (t[chosen.from].flags & DIGITS || t[chosen.to - 1].flags & DIGITS) widen(sentence, n, start, end);
+    return chosen.fits;
+}
