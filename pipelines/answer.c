@@ -1,0 +1,269 @@
+#include "pipelines/answer.h"
+
+#include <fnmatch.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "pipelines/answer_int.h"
+#include "pipelines/output.h"
+
+/* Hits looked at for each candidate page: the floor and documents that come whole thin them out. */
+enum { HITS_PER_PAGE = 3 };
+
+qu_status qu_asker_create(qu_asker **out, qu_session *s, const qu_ask_options *options, qu_err *err)
+{
+    qu_asker *a = *out = calloc(1, sizeof *a);
+    if (!a) return qu_fail_nomem(err, sizeof *a);
+    a->s = s;
+    a->o = *options;
+    qu_status st = qu_session_lexical(s, &a->lx, err);
+    if (st == QU_OK && !options->extract) st = qu_encoder_create(&a->encoder, s, err);
+    if (st == QU_OK && s->model) {
+        a->logits = malloc((size_t)s->model->vocab * sizeof *a->logits);
+        if (!a->logits) st = qu_fail_nomem(err, s->model->vocab * 4ll);
+    }
+    if (st != QU_OK) {
+        qu_asker_free(a, NULL);
+        *out = NULL;
+    }
+    return st;
+}
+
+qu_status qu_asker_free(qu_asker *a, qu_err *err)
+{
+    if (!a) return QU_OK;
+    qu_lexical_close(a->lx);
+    qu_encoder_free(a->encoder);
+    qu_status st = qu_fresh_save(&a->fresh, a->s, err);
+    qu_fresh_free(&a->fresh);
+    free(a->logits);
+    free(a);
+    return st;
+}
+
+void qu_answer_free(qu_answer *ans)
+{
+    for (int32_t i = 0; i < ans->n_citations; i++) {
+        free(ans->citations[i].path);
+        free(ans->citations[i].heading);
+        free(ans->citations[i].text);
+    }
+    qu_buf_free(&ans->text);
+    qu_buf_free(&ans->warnings);
+    memset(ans, 0, sizeof *ans);
+}
+
+qu_status qu_answer_warn(qu_answer *ans, qu_err *err, const char *fmt, ...)
+{
+    char line[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    return qu_buf_add(&ans->warnings, line, strlen(line) + 1, err);
+}
+
+/* --- retrieve --- */
+
+typedef struct glob_filter {
+    const char *pattern;
+    qu_txn *txn;
+} glob_filter;
+
+static bool path_matches(void *ctx, uint64_t doc_id)
+{
+    glob_filter *f = ctx;
+    qu_doc d;
+    if (qu_catalogue_get_doc(f->txn, doc_id, &d, NULL) != QU_OK) return false;
+    const char *slash = strrchr(d.path, '/');
+    bool yes = fnmatch(f->pattern, d.path, 0) == 0 ||
+               (!strchr(f->pattern, '/') && slash && fnmatch(f->pattern, slash + 1, 0) == 0);
+    qu_doc_free(&d);
+    return yes;
+}
+
+/* Text of each planned page, and with exact fidelity or missing KV its ids. */
+static qu_status read_pages(ask_run *r, qu_txn *t, qu_err *err)
+{
+    const qu_plan *p = &r->plan;
+    r->texts = calloc((size_t)p->n_pages + 1, sizeof *r->texts);
+    r->ids = calloc((size_t)p->n_pages + 1, sizeof *r->ids);
+    if (!r->texts || !r->ids) return qu_fail_nomem(err, p->n_pages * (long long)sizeof *r->texts);
+    for (int32_t i = 0; i < p->n_pages; i++) {
+        const qu_plan_page *page = &p->pages[i];
+        uint64_t id = p->docs[page->doc].doc.doc_id;
+        QU_TRY(qu_catalogue_text(t, id, page->record.text_start, page->record.text_end, &r->texts[i], err));
+        if (!r->a->o.extract) QU_TRY(qu_catalogue_ids(t, id, page->page, 1, &r->ids[i], err));
+    }
+    return QU_OK;
+}
+
+static qu_status retrieve(ask_run *r, int64_t room, qu_err *err)
+{
+    qu_asker *a = r->a;
+    int32_t k = a->o.pages * HITS_PER_PAGE, n = 0;
+    qu_txn *t = NULL;
+    qu_status st = QU_OK;
+    qu_lexical_hit *hits = calloc((size_t)k, sizeof *hits);
+    if (!hits) return qu_fail_nomem(err, k * (long long)sizeof *hits);
+    QU_TRY_OUT(qu_txn_begin(&t, a->s->store, QU_TXN_READ, err));
+    glob_filter filter = {a->o.in_glob, t};
+    qu_lexical_opts opts = {a->o.in_glob ? path_matches : NULL, &filter, 0};
+    QU_TRY_OUT(qu_lexical_search(a->lx, r->question, strlen(r->question), &opts, k, hits, &n, err));
+    qu_plan_options plan = {a->o.pages, a->s->prefix.n, room, QU_PLAN_FLOOR};
+    QU_TRY_OUT(qu_plan_make(&r->plan, t, hits, n, &plan, err));
+    QU_TRY_OUT(read_pages(r, t, err));
+out:
+    qu_txn_abort(t); /* none is held while generating */
+    free(hits);
+    return st;
+}
+
+/* --- generate --- */
+
+/* The share of the softmax that token id holds. */
+static double probability(const float *logits, int32_t n, int32_t id)
+{
+    double max = logits[id], sum = 0;
+    for (int32_t i = 0; i < n; i++) max = logits[i] > max ? logits[i] : max;
+    for (int32_t i = 0; i < n; i++) sum += exp(logits[i] - max);
+    return exp(logits[id] - max) / sum;
+}
+
+static qu_status emit(ask_run *r, size_t from, size_t to)
+{
+    if (r->a->o.on_text && r->a->o.min_confidence <= 0 && to > from)
+        r->a->o.on_text(r->a->o.ctx, r->ans->text.data + from, to - from);
+    return QU_OK;
+}
+
+/* Tokens until the end of the answer. The first logits are in a->logits. */
+static qu_status generate(ask_run *r, qu_err *err)
+{
+    qu_asker *a = r->a;
+    qu_session *s = a->s;
+    qu_answer *ans = r->ans;
+    qu_detok d;
+    double log_sum = 0;
+    size_t shown = 0;
+    int64_t pos = r->plan.end_pos + r->tail.n, end = -1;
+    qu_detok_init(&d, s->tok, 0);
+    for (int32_t i = 0; i < a->o.max_tokens && pos < s->model->context; i++, pos++) {
+        int32_t id;
+        QU_TRY(qu_sample_pick(&id, a->logits, s->model->vocab, &a->o.sample, (uint64_t)i, err));
+        if (i == 0) ans->first_token_ms = qu_os_now_ms() - r->started_ms + ans->start_ms;
+        if (qu_tokenizer_is_end(s->tok, id)) break;
+        log_sum += log(probability(a->logits, s->model->vocab, id));
+        QU_TRY(qu_detok_add(&d, id, &ans->text, err));
+        ans->generated_tokens++;
+        end = qu_template_answer_end(s->template, ans->text.data, ans->text.len);
+        if (end >= 0) break;
+        QU_TRY(emit(r, shown, ans->text.len));
+        shown = ans->text.len;
+        if (i + 1 < a->o.max_tokens) QU_TRY(qu_context_step(r->c, &id, 1, pos, 1, a->logits, err));
+    }
+    if (end >= 0) ans->text.len = (size_t)end;
+    else QU_TRY(qu_detok_end(&d, &ans->text, err));
+    QU_TRY(emit(r, shown, ans->text.len));
+    ans->confidence = ans->generated_tokens > 0 ? exp(log_sum) : 0;
+    return QU_OK;
+}
+
+/* The whole model path: context, question, answer. */
+static qu_status run_model(ask_run *r, qu_err *err)
+{
+    qu_asker *a = r->a;
+    qu_answer *ans = r->ans;
+    double start = qu_os_now_ms();
+    QU_TRY(qu_answer_context(r, err));
+    QU_TRY(qu_context_step(r->c, r->tail.ids, (int32_t)r->tail.n, r->plan.end_pos, 1, a->logits, err));
+    qu_context_stats stats = qu_context_stats_get(r->c);
+    ans->load_ms = stats.load_ms;
+    double now = qu_os_now_ms();
+    ans->prefill_ms = now - start - stats.load_ms;
+    QU_TRY(generate(r, err));
+    ans->decode_ms = qu_os_now_ms() - now;
+    stats = qu_context_stats_get(r->c);
+    ans->slices_read = stats.slices_read;
+    ans->bytes_read = stats.bytes_read;
+    ans->prompt_tokens = a->s->prefix.n + r->plan.n_tokens + r->tail.n;
+    return QU_OK;
+}
+
+/* --- the question --- */
+
+static void trim(qu_buf *b)
+{
+    size_t lead = 0;
+    while (b->len > 0 && strchr(" \n\t", b->data[b->len - 1])) b->len--;
+    while (lead < b->len && strchr(" \n\t", b->data[lead])) lead++;
+    if (!b->data) return;
+    memmove(b->data, b->data + lead, b->len - lead);
+    b->len -= lead;
+    b->data[b->len] = 0;
+}
+
+static void explain(const ask_run *r)
+{
+    for (int32_t i = 0; r->a->o.explain && i < r->plan.n_pages; i++) {
+        const qu_plan_page *p = &r->plan.pages[i];
+        const qu_plan_doc *d = &r->plan.docs[p->doc];
+        qu_out_note("page %llu.%d at %lld, %d tokens, score %.3f, %s", (unsigned long long)d->doc.doc_id,
+                    p->page, (long long)p->pos, p->record.n_tokens, (double)p->score, d->doc.path);
+    }
+}
+
+static qu_status ask(ask_run *r, qu_err *err)
+{
+    qu_asker *a = r->a;
+    qu_answer *ans = r->ans;
+    int64_t room = INT64_MAX / 4;
+    if (!a->o.extract) {
+        const qu_model *m = a->s->model;
+        QU_TRY(qu_template_question(a->s->template, a->s->tok, r->question, &r->tail, err));
+        int64_t reserve = a->o.max_tokens < m->context / 4 ? a->o.max_tokens : m->context / 4;
+        room = m->context - a->s->prefix.n - r->tail.n - reserve;
+        if (room < 1)
+            return qu_fail(err, QU_ERR_LIMIT, "question of %lld tokens does not fit the window of %d",
+                           (long long)r->tail.n, m->context);
+    }
+    QU_TRY(retrieve(r, room, err));
+    ans->retrieve_ms = qu_os_now_ms() - r->started_ms;
+    ans->documents = r->plan.n_docs;
+    ans->candidates = r->plan.n_pages - r->plan.n_docs;
+    explain(r);
+    if (r->plan.n_pages == 0) return QU_OK;
+    if (a->o.extract) return qu_answer_extract(r, err);
+    QU_TRY(run_model(r, err));
+    trim(&ans->text);
+    ans->withheld = ans->confidence < a->o.min_confidence;
+    bool refused = ans->text.len == 0 || qu_template_is_refusal(ans->text.data, ans->text.len);
+    ans->found = !refused && !ans->withheld;
+    QU_TRY(qu_answer_cite(r, refused, err));
+    if (ans->found && !ans->supported)
+        QU_TRY(qu_answer_warn(ans, err, "no cited passage supports the answer"));
+    return QU_OK;
+}
+
+qu_status qu_asker_ask(qu_asker *a, const char *question, qu_answer *ans, qu_err *err)
+{
+    ask_run r = {.a = a, .question = question, .ans = ans, .started_ms = qu_os_now_ms()};
+    memset(ans, 0, sizeof *ans);
+    ans->start_ms = a->asked++ == 0 ? qu_os_since_exec_ms() : 0;
+    qu_status st = ask(&r, err);
+    ans->total_ms = qu_os_now_ms() - r.started_ms + ans->start_ms;
+    qu_context_free(r.c);
+    for (int32_t i = 0; r.windows && i < r.plan.n_pages; i++) qu_page_memory_free(r.windows[i]);
+    for (int32_t i = 0; r.texts && i < r.plan.n_pages; i++) qu_buf_free(&r.texts[i]);
+    for (int32_t i = 0; r.ids && i < r.plan.n_pages; i++) qu_buf_free(&r.ids[i]);
+    free(r.windows);
+    free(r.sources);
+    free(r.texts);
+    free(r.ids);
+    qu_tokens_free(&r.tail);
+    qu_plan_free(&r.plan);
+    if (a->s->store) qu_store_release_readers(a->s->store);
+    return st;
+}

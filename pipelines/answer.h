@@ -1,0 +1,79 @@
+/* Answering one question: candidates -> plan -> context from stored slices -> answer -> citations.
+ *
+ *     qu_asker *a;
+ *     QU_TRY(qu_asker_create(&a, &session, &options, err));
+ *     qu_answer ans;
+ *     QU_TRY(qu_asker_ask(a, "When does the ferry leave?", &ans, err));
+ *     ... print ...
+ *     qu_answer_free(&ans);
+ *     QU_TRY(qu_asker_free(a, err));        // saves KV that had to be made
+ *
+ * Single-threaded at this level: one asker a session.
+ */
+#ifndef QU_PIPELINES_ANSWER_H
+#define QU_PIPELINES_ANSWER_H
+
+#include "decode/sample.h"
+#include "pipelines/session.h"
+
+typedef enum qu_fidelity { QU_FIDELITY_KV = 0, QU_FIDELITY_EXACT = 1 } qu_fidelity;
+
+typedef struct qu_ask_options {
+    int32_t pages;            /* candidate pages */
+    int32_t max_tokens;       /* of the answer */
+    double max_wait_s;        /* longest prefill of a document without KV */
+    qu_fidelity fidelity;
+    bool extract;             /* no model: best sentences */
+    bool explain;             /* say on stderr what was chosen */
+    const char *in_glob;      /* only documents whose path matches; NULL = all */
+    qu_sample sample;
+    double min_confidence;    /* an answer below is withheld; its citations stay */
+    /* Called with each piece of the answer as it comes, valid UTF-8; NULL = none. */
+    void (*on_text)(void *ctx, const char *text, size_t n);
+    void *ctx;
+} qu_ask_options;
+
+/* A place in a document that an answer rests on. Strings are owned. */
+typedef struct qu_citation {
+    char *path, *heading, *text;
+    uint64_t doc_id;
+    int32_t page;
+    bool has_bytes;           /* byte range known */
+    int64_t byte_start, byte_end, text_start, text_end;
+    float score;
+    bool supported, stale;
+} qu_citation;
+
+enum { QU_MAX_CITATIONS = 3 };
+
+typedef struct qu_answer {
+    bool found;               /* false: no candidate, a refusal, or confidence too low */
+    bool withheld;            /* confidence below the threshold */
+    bool supported;           /* some citation supports it */
+    qu_buf text;
+    double confidence;
+    qu_citation citations[QU_MAX_CITATIONS];
+    int32_t n_citations;
+    int32_t candidates, documents;
+    int64_t slices_read, bytes_read;
+    int64_t prompt_tokens, loaded_tokens, generated_tokens;
+    double start_ms, retrieve_ms, load_ms, prefill_ms, first_token_ms, decode_ms, total_ms;
+    qu_buf warnings;          /* NUL-ended, one after the other */
+} qu_answer;
+
+typedef struct qu_asker qu_asker;
+
+/* session: store for reading, and the model unless options->extract. Both are borrowed.
+ * Errors: those of the lexical index and the encoder. */
+qu_status qu_asker_create(qu_asker **a, qu_session *s, const qu_ask_options *options, qu_err *err);
+
+/* Save KV that was made for questions, then free. NULL is fine. */
+qu_status qu_asker_free(qu_asker *a, qu_err *err);
+
+/* Answer one question. *ans is overwritten; free it with qu_answer_free, also on error. "Nothing found" is
+ * no error. Errors: QU_ERR_LIMIT (question longer than the window), those of store and model. */
+qu_status qu_asker_ask(qu_asker *a, const char *question, qu_answer *ans, qu_err *err);
+
+void qu_answer_free(qu_answer *ans);
+
+#endif

@@ -1,0 +1,57 @@
+/* Inside answering: shared by answer.c (the question), context_from_store.c (pages) and cite.c. */
+#ifndef QU_PIPELINES_ANSWER_INT_H
+#define QU_PIPELINES_ANSWER_INT_H
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "decode/context.h"
+#include "pipelines/answer.h"
+#include "pipelines/fresh.h"
+#include "retrieve/plan.h"
+
+struct qu_asker {
+    qu_session *s;
+    qu_ask_options o;
+    qu_lexical *lx;
+    qu_encoder *encoder;
+    qu_fresh fresh;
+    float *logits;             /* [V] */
+    int64_t asked;
+};
+
+/* Where a page's slices lie in the store. */
+typedef struct stored_page {
+    qu_store *store;
+    uint64_t file, kv_id;
+    uint32_t page;
+    qu_hash binding;
+} stored_page;
+
+/* One question on its way. */
+typedef struct ask_run {
+    qu_asker *a;
+    const char *question;
+    qu_answer *ans;
+    double started_ms;
+    qu_plan plan;
+    qu_buf *texts, *ids;       /* [plan.n_pages] text and int32 ids of each page */
+    stored_page *sources;      /* [plan.n_pages] */
+    qu_page_memory **windows;  /* [plan.n_pages] of documents encoded in part; NULL elsewhere */
+    qu_tokens tail;            /* the question */
+    qu_context *c;
+} ask_run;
+
+/* context_from_store.c: make r->c and put prefix and plan into it as the fidelity says. */
+qu_status qu_answer_context(ask_run *r, qu_err *err);
+
+/* cite.c: fill citations and supported; by_question: the answer says nothing, so the question decides. */
+qu_status qu_answer_cite(ask_run *r, bool by_question, qu_err *err);
+
+/* cite.c: the answer without a model, its citations included. */
+qu_status qu_answer_extract(ask_run *r, qu_err *err);
+
+qu_status qu_answer_warn(qu_answer *ans, qu_err *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

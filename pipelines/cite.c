@@ -1,0 +1,155 @@
+/* From an answer to the places in files that support it. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "pipelines/answer_int.h"
+#include "pipelines/sync.h"
+#include "retrieve/extract.h"
+#include "retrieve/support.h"
+
+/* Pages of the plan that have text, with their scores as priors: texts[i] is page index[i]. */
+static int32_t page_texts(const ask_run *r, qu_support_text *texts, int32_t *index)
+{
+    int32_t n = 0;
+    float best = r->plan.n_docs > 0 ? r->plan.docs[0].score : 1;
+    for (int32_t i = 0; i < r->plan.n_pages; i++) {
+        if (r->plan.pages[i].page == 0) continue;
+        float prior = best > 0 ? r->plan.pages[i].score / best : 0;
+        texts[n] = (qu_support_text){r->texts[i].data ? r->texts[i].data : "", (int64_t)r->texts[i].len, prior};
+        index[n++] = i;
+    }
+    return n;
+}
+
+/* The last heading that begins at or before the place. */
+static char *heading_of(const char *text, const qu_heading *h, int64_t n, int64_t at)
+{
+    const qu_heading *found = NULL;
+    for (int64_t i = 0; i < n && h[i].at <= at; i++) found = &h[i];
+    return found ? strndup(text + found->text_start, (size_t)(found->text_end - found->text_start)) : NULL;
+}
+
+/* Heading and raw byte range, from the stored source map. */
+static qu_status locate(ask_run *r, qu_txn *t, const qu_doc *d, qu_citation *c, qu_err *err)
+{
+    qu_buf map = {0}, text = {0};
+    const qu_source_run *runs;
+    const qu_heading *headings;
+    int64_t n_runs, n_headings;
+    (void)r;
+    qu_status st = qu_catalogue_source_map(t, d->doc_id, &map, err);
+    if (st == QU_ERR_NOTFOUND || (st == QU_OK && map.len == 0)) {
+        qu_buf_free(&map);
+        return QU_OK;
+    }
+    if (st != QU_OK) goto out;
+    QU_TRY_OUT(qu_sync_unpack_map(map.data, map.len, &runs, &n_runs, &headings, &n_headings, err));
+    if ((d->flags & QU_DOC_HAS_SOURCE) && n_runs > 0) {
+        qu_document_source_range(runs, n_runs, c->text_start, c->text_end, &c->byte_start, &c->byte_end);
+        c->has_bytes = true;
+    }
+    if (n_headings > 0) {
+        QU_TRY_OUT(qu_catalogue_text(t, d->doc_id, 0, d->text_bytes, &text, err));
+        c->heading = heading_of(text.data, headings, n_headings, c->text_start);
+    }
+out:
+    qu_buf_free(&map);
+    qu_buf_free(&text);
+    return st;
+}
+
+static bool changed_since(const qu_doc *d)
+{
+    struct stat sb;
+    if (stat(d->path, &sb) != 0) return true;
+    int64_t mtime = (int64_t)sb.st_mtim.tv_sec * 1000000000 + sb.st_mtim.tv_nsec;
+    return sb.st_size != d->size || mtime != d->mtime_ns;
+}
+
+/* Add the citation of bytes [start, end) of the text of plan page i. */
+static qu_status add_citation(ask_run *r, qu_txn *t, int32_t i, int64_t start, int64_t end, float score,
+                              bool supported, qu_err *err)
+{
+    const qu_plan_page *p = &r->plan.pages[i];
+    const qu_doc *d = &r->plan.docs[p->doc].doc;
+    qu_citation *c = &r->ans->citations[r->ans->n_citations++];
+    c->path = strdup(d->path);
+    c->text = strndup(r->texts[i].data + start, (size_t)(end - start));
+    if (!c->path || !c->text) return qu_fail_nomem(err, end - start);
+    c->doc_id = d->doc_id;
+    c->page = p->page;
+    c->text_start = p->record.text_start + start;
+    c->text_end = p->record.text_start + end;
+    c->score = score;
+    c->supported = supported;
+    c->stale = changed_since(d);
+    r->ans->supported = r->ans->supported || supported;
+    if (c->stale) QU_TRY(qu_answer_warn(r->ans, err, "'%.400s' has changed since it was indexed", d->path));
+    return locate(r, t, d, c, err);
+}
+
+qu_status qu_answer_cite(ask_run *r, bool by_question, qu_err *err)
+{
+    qu_answer *ans = r->ans;
+    qu_support_span spans[QU_MAX_CITATIONS];
+    int32_t n = 0, n_texts = 0;
+    qu_txn *t = NULL;
+    qu_status st = QU_OK;
+    qu_support_text *texts = calloc((size_t)r->plan.n_pages, sizeof *texts);
+    int32_t *index = calloc((size_t)r->plan.n_pages, sizeof *index);
+    if (!texts || !index) {
+        st = qu_fail_nomem(err, r->plan.n_pages * (long long)sizeof *texts);
+        goto out;
+    }
+    n_texts = page_texts(r, texts, index);
+    QU_TRY_OUT(qu_support_find(spans, QU_MAX_CITATIONS, &n, r->question, ans->text.data,
+                               by_question ? 0 : ans->text.len, texts, n_texts, err));
+    QU_TRY_OUT(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
+    for (int32_t i = 0; i < n; i++) {
+        if (i > 0 && spans[0].supported && !spans[i].supported) break; /* nothing to add to a proof */
+        QU_TRY_OUT(add_citation(r, t, index[spans[i].text], spans[i].start, spans[i].end, spans[i].score,
+                                spans[i].supported, err));
+    }
+out:
+    qu_txn_abort(t);
+    free(texts);
+    free(index);
+    return st;
+}
+
+qu_status qu_answer_extract(ask_run *r, qu_err *err)
+{
+    qu_answer *ans = r->ans;
+    qu_extract_answer found[QU_MAX_CITATIONS];
+    int32_t n = 0;
+    qu_txn *t = NULL;
+    qu_status st = QU_OK;
+    qu_support_text *texts = calloc((size_t)r->plan.n_pages, sizeof *texts);
+    qu_extract_text *from = calloc((size_t)r->plan.n_pages, sizeof *from);
+    int32_t *index = calloc((size_t)r->plan.n_pages, sizeof *index);
+    if (!texts || !from || !index) {
+        st = qu_fail_nomem(err, r->plan.n_pages * (long long)sizeof *texts);
+        goto out;
+    }
+    int32_t n_texts = page_texts(r, texts, index);
+    for (int32_t i = 0; i < n_texts; i++)
+        from[i] = (qu_extract_text){texts[i].text, texts[i].n, texts[i].prior};
+    QU_TRY_OUT(qu_extract(r->question, from, n_texts, found, QU_MAX_CITATIONS, &n, err));
+    if (n == 0) goto out;
+    const char *p = texts[found[0].text].text + found[0].span_start;
+    QU_TRY_OUT(qu_buf_add(&ans->text, p, (size_t)(found[0].span_end - found[0].span_start), err));
+    ans->found = true;
+    ans->confidence = found[0].score;
+    if (r->a->o.on_text) r->a->o.on_text(r->a->o.ctx, ans->text.data, ans->text.len);
+    QU_TRY_OUT(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
+    for (int32_t i = 0; i < n; i++)
+        QU_TRY_OUT(add_citation(r, t, index[found[i].text], found[i].sent_start, found[i].sent_end,
+                                found[i].score, i == 0, err));
+out:
+    qu_txn_abort(t);
+    free(texts);
+    free(from);
+    free(index);
+    return st;
+}

@@ -1,0 +1,291 @@
+/* quire ask: questions in, cited answers out. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "kernels/codec.h"
+#include "pipelines/answer.h"
+#include "pipelines/commands.h"
+#include "pipelines/output.h"
+
+/* Longest line read from stdin by `ask -`. */
+enum { MAX_LINE = 1 << 20 };
+
+typedef struct ask_state {
+    qu_session s;
+    qu_asker *asker;
+    const qu_args *args;
+    bool verified_said;
+} ask_state;
+
+/* --- JSON --- */
+
+static json_t *citation_json(const qu_citation *c, qu_err *err)
+{
+    char page_id[48];
+    snprintf(page_id, sizeof page_id, "%llu.%d", (unsigned long long)c->doc_id, c->page);
+    json_t *o = json_object();
+    if (!o || qu_out_path(o, "path", c->path, err) != QU_OK) return o;
+    json_object_set_new(o, "member", json_null());
+    json_object_set_new(o, "page_id", json_string(page_id));
+    json_object_set_new(o, "page_number", json_null());
+    json_object_set_new(o, "heading", c->heading ? json_string(c->heading) : json_null());
+    json_object_set_new(o, "byte_start", c->has_bytes ? json_integer(c->byte_start) : json_null());
+    json_object_set_new(o, "byte_end", c->has_bytes ? json_integer(c->byte_end) : json_null());
+    json_object_set_new(o, "text_start", json_integer(c->text_start));
+    json_object_set_new(o, "text_end", json_integer(c->text_end));
+    json_object_set_new(o, "text", json_string(c->text));
+    json_object_set_new(o, "score", json_real((double)c->score));
+    json_object_set_new(o, "supported", json_boolean(c->supported));
+    json_object_set_new(o, "stale", json_boolean(c->stale));
+    return o;
+}
+
+static json_t *model_json(const qu_session *s)
+{
+    char hex[33];
+    if (!s->model) return json_null();
+    qu_hash_hex(hex, s->model->fingerprint);
+    return json_pack("{s:s,s:s}", "name", s->model->name, "hash", hex);
+}
+
+static qu_status print_json(ask_state *a, const char *id, const char *question, const qu_answer *ans,
+                            qu_err *err)
+{
+    const char *fidelity = qu_args_flag(a->args, "extract") ? "extract" : qu_args_str(a->args, "fidelity");
+    json_t *o = json_object(), *citations = json_array(), *warnings = json_array();
+    if (id) json_object_set_new(o, "id", json_string(id));
+    json_object_set_new(o, "question", json_string(question));
+    json_object_set_new(o, "answer", json_stringn(ans->withheld || !ans->text.data ? "" : ans->text.data,
+                                                  ans->withheld ? 0 : ans->text.len));
+    json_object_set_new(o, "found", json_boolean(ans->found));
+    json_object_set_new(o, "confidence", json_real(ans->confidence));
+    for (int32_t i = 0; i < ans->n_citations; i++)
+        json_array_append_new(citations, citation_json(&ans->citations[i], err));
+    for (size_t i = 0; i < ans->warnings.len; i += strlen(ans->warnings.data + i) + 1)
+        json_array_append_new(warnings, json_string(ans->warnings.data + i));
+    json_object_set_new(o, "citations", citations);
+    json_object_set_new(o, "fidelity", json_string(fidelity));
+    json_object_set_new(o, "fidelity_verified", json_boolean(strcmp(fidelity, "exact") == 0));
+    json_object_set_new(o, "model", model_json(&a->s));
+    json_object_set_new(o, "pages", json_pack("{s:i,s:I,s:I}", "candidates", ans->candidates, "slices_read",
+                                              (json_int_t)ans->slices_read, "bytes_read",
+                                              (json_int_t)ans->bytes_read));
+    json_object_set_new(o, "tokens", json_pack("{s:I,s:I,s:I}", "prompt", (json_int_t)ans->prompt_tokens,
+                                               "loaded", (json_int_t)ans->loaded_tokens, "generated",
+                                               (json_int_t)ans->generated_tokens));
+    json_object_set_new(o, "draft", json_pack("{s:i,s:i,s:i}", "proposed", 0, "accepted", 0, "passes", 0));
+    json_object_set_new(o, "timing_ms",
+                        json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "start", ans->start_ms, "retrieve",
+                                  ans->retrieve_ms, "load", ans->load_ms, "prefill", ans->prefill_ms,
+                                  "first_token", ans->first_token_ms, "decode", ans->decode_ms, "total",
+                                  ans->total_ms));
+    json_object_set_new(o, "warnings", warnings);
+    return qu_out_json(o, err);
+}
+
+/* --- text --- */
+
+static void stream(void *ctx, const char *text, size_t n)
+{
+    bool *started = ctx;
+    while (!*started && n > 0 && (*text == ' ' || *text == '\n')) { /* the answer's leading blank */
+        text++;
+        n--;
+    }
+    if (n == 0) return;
+    *started = true;
+    qu_out_text(text, n, true, NULL);
+    qu_out_flush(NULL);
+}
+
+static qu_status print_citation(const qu_citation *c, int32_t i, qu_err *err)
+{
+    QU_TRY(qu_out_printf(err, "  [%d] ", i + 1));
+    QU_TRY(qu_out_text(c->path, strlen(c->path), false, err));
+    if (c->has_bytes)
+        QU_TRY(qu_out_printf(err, " bytes %lld-%lld", (long long)c->byte_start, (long long)c->byte_end));
+    else
+        QU_TRY(qu_out_printf(err, " text %lld-%lld", (long long)c->text_start, (long long)c->text_end));
+    if (c->heading && *c->heading) {
+        QU_TRY(qu_out_printf(err, " ("));
+        QU_TRY(qu_out_text(c->heading, strlen(c->heading), false, err));
+        QU_TRY(qu_out_printf(err, ")"));
+    }
+    if (c->stale) QU_TRY(qu_out_printf(err, " [stale]"));
+    QU_TRY(qu_out_printf(err, "\n      "));
+    for (const char *p = c->text; *p;) { /* a passage on one line */
+        size_t n = strcspn(p, "\n");
+        QU_TRY(qu_out_text(p, n, false, err));
+        p += n;
+        if (*p) {
+            QU_TRY(qu_out_printf(err, " "));
+            p++;
+        }
+    }
+    return qu_out_printf(err, "\n");
+}
+
+static qu_status print_text(const qu_answer *ans, bool streamed, qu_err *err)
+{
+    if (ans->found && !streamed) QU_TRY(qu_out_text(ans->text.data, ans->text.len, true, err));
+    if (!ans->found && !streamed) {
+        const char *why = ans->candidates == 0 ? "nothing found"
+                          : ans->withheld      ? "no sure answer; the likeliest passages:"
+                                               : "not stated in the documents; the likeliest passages:";
+        QU_TRY(qu_out_printf(err, "%s", why));
+    }
+    if (ans->found && !ans->supported) QU_TRY(qu_out_printf(err, " [unsupported]"));
+    QU_TRY(qu_out_printf(err, "\n"));
+    for (int32_t i = 0; i < ans->n_citations; i++) QU_TRY(print_citation(&ans->citations[i], i, err));
+    return qu_out_flush(err);
+}
+
+/* --- questions --- */
+
+static void say_unverified(ask_state *a)
+{
+    if (a->verified_said || qu_args_flag(a->args, "extract")) return;
+    a->verified_said = true;
+    if (strcmp(qu_args_str(a->args, "fidelity"), "kv") == 0)
+        qu_out_note("stored pages are not verified against fresh prompts for this model "
+                    "(--fidelity exact compares)");
+    if (a->s.other_numerics)
+        qu_out_warn("the store's pages were made in numerics class %s, this process is %s",
+                    qu_store_config_get(a->s.store)->numerics, a->s.numerics);
+}
+
+static qu_status one_question(ask_state *a, const char *id, const char *question, bool *found, bool *started,
+                              qu_err *err)
+{
+    qu_answer ans;
+    *started = false;
+    qu_status st = qu_asker_ask(a->asker, question, &ans, err);
+    if (st == QU_OK) {
+        *found = ans.found;
+        st = qu_out_is_json() ? print_json(a, id, question, &ans, err) : print_text(&ans, *started, err);
+        for (size_t i = 0; !qu_out_is_json() && i < ans.warnings.len; i += strlen(ans.warnings.data + i) + 1)
+            qu_out_warn("%s", ans.warnings.data + i);
+        say_unverified(a);
+    }
+    qu_answer_free(&ans);
+    return st;
+}
+
+/* A line is a question, or an object {"id","question"}. *object owns id and question then. */
+static qu_status parse_line(char *line, const char **id, const char **question, json_t **object, qu_err *err)
+{
+    json_error_t why;
+    *id = NULL;
+    *question = line;
+    *object = NULL;
+    if (*line != '{') return QU_OK;
+    *object = json_loads(line, 0, &why);
+    if (!*object) return qu_fail(err, QU_ERR_ARG, "cannot read question as JSON: %s", why.text);
+    *question = json_string_value(json_object_get(*object, "question"));
+    *id = json_string_value(json_object_get(*object, "id"));
+    return *question ? QU_OK : qu_fail(err, QU_ERR_ARG, "a JSON question without \"question\"");
+}
+
+/* Questions from stdin, one a line. A line that fails is reported and the next one is answered. */
+static int many_questions(ask_state *a, bool *started)
+{
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t n;
+    int code = QU_EXIT_OK;
+    bool any = false;
+    while (!qu_out_gone() && (n = getline(&line, &cap, stdin)) > 0) {
+        qu_err err = {0};
+        const char *id = NULL, *question = NULL;
+        json_t *object = NULL;
+        bool found = false;
+        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = 0;
+        if (n == 0) continue;
+        qu_status st = n > MAX_LINE ? qu_fail(&err, QU_ERR_LIMIT, "question of %zd bytes is too long", n)
+                                    : parse_line(line, &id, &question, &object, &err);
+        if (st == QU_OK) st = one_question(a, id, question, &found, started, &err);
+        json_decref(object);
+        if (st != QU_OK) code = qu_out_error(&err, NULL);
+        any = any || found;
+        if (st == QU_ERR_CORRUPT || st == QU_ERR_NOMEM) break;
+    }
+    free(line);
+    return code != QU_EXIT_OK ? code : any ? QU_EXIT_OK : QU_EXIT_NOTHING;
+}
+
+static int run_ask(const qu_args *args)
+{
+    qu_err err = {0};
+    ask_state a = {.args = args};
+    bool found = false, started = false, extract = qu_args_flag(args, "extract");
+    int code = QU_EXIT_OK;
+    unsigned flags = QU_SESSION_STORE | (extract ? 0 : QU_SESSION_MODEL);
+    qu_status st = qu_session_open(&a.s, args, flags, QU_CODEC_F16, &err);
+    if (st != QU_OK) return qu_out_error(&err, NULL);
+    qu_ask_options o = {.pages = (int32_t)qu_args_int(args, "pages"),
+                        .max_tokens = (int32_t)qu_args_int(args, "max-tokens"),
+                        .max_wait_s = qu_args_float(args, "max-wait"),
+                        .fidelity = (qu_fidelity)qu_args_choice(args, "fidelity"),
+                        .extract = extract,
+                        .explain = qu_args_flag(args, "explain"),
+                        .in_glob = qu_args_str(args, "in"),
+                        .min_confidence = qu_args_float(args, "min-confidence"),
+                        .sample = {.temperature = (float)qu_args_float(args, "temperature"),
+                                   .seed = (uint64_t)qu_args_int(args, "seed")},
+                        .ctx = &started};
+    if (!qu_out_is_json()) o.on_text = stream;
+    QU_TRY_OUT(qu_asker_create(&a.asker, &a.s, &o, &err));
+    if (strcmp(args->argv[0], "-") == 0) {
+        code = many_questions(&a, &started);
+    } else {
+        QU_TRY_OUT(one_question(&a, NULL, args->argv[0], &found, &started, &err));
+        code = found ? QU_EXIT_OK : QU_EXIT_NOTHING;
+    }
+out:
+    if (st == QU_OK) st = qu_asker_free(a.asker, &err);
+    else qu_asker_free(a.asker, NULL);
+    qu_session_close(&a.s);
+    return st == QU_OK ? code : qu_out_error(&err, NULL);
+}
+
+static const qu_option options[] = {
+    {.name = "in", .kind = QU_OPT_STR, .arg = "GLOB", .min = 1,
+     .help = "only documents whose path (or name, without a slash) matches"},
+    {.name = "pages", .kind = QU_OPT_INT, .arg = "N", .dflt = "32", .min = 1, .max = 4096,
+     .help = "candidate pages a question may use"},
+    {.name = "fidelity", .kind = QU_OPT_ENUM, .arg = "MODE", .dflt = "kv", .choices = "kv|exact",
+     .help = "use stored pages, or prefill the candidates afresh as one prompt"},
+    {.name = "max-wait", .kind = QU_OPT_DURATION, .arg = "TIME", .dflt = "30s",
+     .help = "longest prefill for documents without KV; beyond it only the found pages are read"},
+    {.name = "max-tokens", .kind = QU_OPT_INT, .arg = "N", .dflt = "256", .min = 1, .max = 65536,
+     .help = "longest answer"},
+    {.name = "temperature", .kind = QU_OPT_FLOAT, .arg = "X", .dflt = "0", .min = 0, .max = 10,
+     .help = "0 takes the likeliest token"},
+    {.name = "seed", .kind = QU_OPT_INT, .arg = "N", .dflt = "0", .min = 0, .max = 9e15,
+     .help = "of sampling"},
+    {.name = "min-confidence", .kind = QU_OPT_FLOAT, .arg = "P", .dflt = "0", .min = 0, .max = 1,
+     .help = "withhold answers below this product of token probabilities, show the passages"},
+    {.name = "extract", .kind = QU_OPT_FLAG, .help = "no model: the best sentences and a span of them"},
+    {.name = "explain", .kind = QU_OPT_FLAG, .help = "say on stderr which pages were chosen and why"},
+};
+
+const qu_command qu_cmd_ask = {
+    .name = "ask",
+    .args = "QUESTION|-",
+    .summary = "answer a question from the documents, with citations",
+    .description =
+        "Finds candidate pages by their words, loads their stored KV straight into attention, answers, and "
+        "cites the passages that support the answer: path, bytes and text. With - every line of stdin is a "
+        "question, or a JSON object with \"id\" and \"question\", and the model is loaded once.\n\n"
+        "Documents whose KV has not been made yet are prefilled first if that takes no longer than "
+        "--max-wait, and their KV is kept.",
+    .examples = "quire ask \"When does the ferry leave?\"\nquire ask - --json <questions.jsonl\n"
+                "quire ask --in '*.md' --fidelity exact \"Who signs the orders?\"",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .min_args = 1,
+    .max_args = 1,
+    .run = run_ask,
+};

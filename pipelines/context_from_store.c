@@ -1,0 +1,132 @@
+/* The context of a question: prefix and planned pages, from the store where their KV is there, else made.
+ *
+ *   kv      stored slices, fetched layer by layer when they are first read. A document without KV is prefilled
+ *           whole if that takes less than --max-wait (and saved afterwards), else only its planned pages are,
+ *           as if it consisted of these: said in a warning.
+ *   exact   the whole list is prefilled as one prompt from the stored ids at the same positions.
+ */
+#include <stdlib.h>
+
+#include "pipelines/answer_int.h"
+
+static qu_status get_stored(void *ctx, int32_t layer, int32_t g, const void **data, size_t *bytes,
+                            qu_err *err)
+{
+    const stored_page *p = ctx;
+    qu_slice_key k = {p->kv_id, p->page, (uint16_t)layer, (uint16_t)g, QU_KV_SLICE};
+    return qu_store_slice(p->store, p->file, &k, p->binding, data, bytes, err);
+}
+
+static qu_status attach_stored(ask_run *r, const qu_plan_doc *d, qu_err *err)
+{
+    for (int32_t i = d->first; i < d->first + d->n; i++) {
+        const qu_plan_page *p = &r->plan.pages[i];
+        r->sources[i] = (stored_page){r->a->s->store, d->doc.kv_file, d->doc.kv_id, (uint32_t)p->page,
+                                      qu_kv_binding(r->a->s->store, &p->record)};
+        qu_page_source source = {get_stored, &r->sources[i]};
+        QU_TRY(qu_context_attach(r->c, p->record.n_tokens, p->pos, &source, err));
+        r->ans->loaded_tokens += p->record.n_tokens;
+    }
+    return QU_OK;
+}
+
+static qu_status attach_memory(ask_run *r, int32_t i, qu_page_memory *memory, qu_err *err)
+{
+    const qu_plan_page *p = &r->plan.pages[i];
+    qu_page_source source = qu_page_memory_source(memory);
+    return qu_context_attach(r->c, p->record.n_tokens, p->pos, &source, err);
+}
+
+static qu_status attach_window(ask_run *r, const qu_plan_doc *d, qu_err *err)
+{
+    qu_buf ids = {0};
+    qu_status st = QU_OK;
+    qu_page *records = calloc((size_t)d->n, sizeof *records);
+    if (!records) return qu_fail_nomem(err, d->n * (long long)sizeof *records);
+    for (int32_t i = 0; i < d->n; i++) {
+        records[i] = r->plan.pages[d->first + i].record;
+        QU_TRY_OUT(qu_buf_add(&ids, r->ids[d->first + i].data, r->ids[d->first + i].len, err));
+    }
+    QU_TRY_OUT(qu_fresh_window(r->windows + d->first, r->a->encoder, r->a->s, records, d->n,
+                               (const int32_t *)(const void *)ids.data, err));
+    for (int32_t i = 0; i < d->n; i++)
+        QU_TRY_OUT(attach_memory(r, d->first + i, r->windows[d->first + i], err));
+    if (!d->whole)
+        QU_TRY_OUT(qu_answer_warn(r->ans, err, "'%.300s' has no stored KV yet: only %d of its %d pages were "
+                                  "read, without the rest as context", d->doc.path, d->n - 1,
+                                  d->doc.n_pages - 1));
+out:
+    free(records);
+    qu_buf_free(&ids);
+    return st;
+}
+
+static qu_status attach_fresh(ask_run *r, const qu_plan_doc *d, qu_err *err)
+{
+    const qu_fresh_doc *f;
+    QU_TRY(qu_fresh_document(&r->a->fresh, r->a->encoder, r->a->s, d->doc.doc_id, &f, err));
+    for (int32_t i = d->first; i < d->first + d->n; i++) {
+        int32_t page = r->plan.pages[i].page;
+        if (page >= f->n_pages || f->records[page].n_tokens != r->plan.pages[i].record.n_tokens)
+            return qu_fail(err, QU_ERR_NOTFOUND, "'%s' changed while the question was answered: ask again",
+                           d->doc.path);
+        QU_TRY(attach_memory(r, i, f->pages[page], err));
+    }
+    return QU_OK;
+}
+
+static bool is_fresh(const qu_fresh *f, uint64_t doc_id)
+{
+    for (int32_t i = 0; i < f->n; i++)
+        if (f->docs[i].doc_id == doc_id) return true;
+    return false;
+}
+
+static qu_status from_store(ask_run *r, qu_err *err)
+{
+    double wait = 0, speed = qu_encode_speed(r->a->s);
+    for (int32_t i = 0; i < r->plan.n_docs; i++) {
+        const qu_plan_doc *d = &r->plan.docs[i];
+        bool stored = d->doc.kv_pages >= d->doc.n_pages && d->doc.kv_file;
+        double whole = (double)d->doc.n_tokens / speed;
+        if (stored) {
+            QU_TRY(attach_stored(r, d, err));
+        } else if (is_fresh(&r->a->fresh, d->doc.doc_id)) {
+            QU_TRY(attach_fresh(r, d, err));
+        } else if (wait + whole <= r->a->o.max_wait_s) {
+            wait += whole;
+            QU_TRY(attach_fresh(r, d, err));
+        } else {
+            QU_TRY(attach_window(r, d, err));
+        }
+    }
+    return QU_OK;
+}
+
+static qu_status exact(ask_run *r, qu_err *err)
+{
+    qu_session *s = r->a->s;
+    int32_t n = r->plan.n_pages + 1, at = 0;
+    qu_page_tokens *pages = calloc((size_t)n, sizeof *pages);
+    if (!pages) return qu_fail_nomem(err, n * (long long)sizeof *pages);
+    if (s->prefix.n > 0) pages[at++] = (qu_page_tokens){s->prefix.ids, (int32_t)s->prefix.n, 0};
+    for (int32_t i = 0; i < r->plan.n_pages; i++) {
+        const qu_plan_page *p = &r->plan.pages[i];
+        pages[at++] = (qu_page_tokens){(const int32_t *)(const void *)r->ids[i].data, p->record.n_tokens, p->pos};
+    }
+    qu_status st = qu_context_prefill(r->c, pages, at, NULL, err);
+    free(pages);
+    return st;
+}
+
+qu_status qu_answer_context(ask_run *r, qu_err *err)
+{
+    qu_session *s = r->a->s;
+    r->sources = calloc((size_t)r->plan.n_pages, sizeof *r->sources);
+    r->windows = calloc((size_t)r->plan.n_pages, sizeof *r->windows);
+    if (!r->sources || !r->windows) return qu_fail_nomem(err, r->plan.n_pages * 64ll);
+    QU_TRY(qu_context_create(&r->c, s->model, s->pool, s->codec, err));
+    if (r->a->o.fidelity == QU_FIDELITY_EXACT) return exact(r, err);
+    QU_TRY(qu_encoder_attach_prefix(r->a->encoder, r->c, err));
+    return from_store(r, err);
+}
