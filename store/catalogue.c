@@ -212,14 +212,14 @@ static qu_status kv_unlink(qu_txn *t, const qu_doc_rec *r, qu_err *err)
     return st == QU_OK || st == QU_ERR_NOTFOUND ? note_lost(t, r->kv_file, err) : st;
 }
 
-static qu_status indexes_put(qu_txn *t, const qu_doc_rec *r, const char *path, qu_err *err)
+qu_status qu_indexes_put(qu_txn *t, const qu_doc *d, qu_err *err)
 {
-    qu_rec_key k = qu_key_hash_num(QU_TAG_PATH, qu_hash_bytes(path, r->path_len, 0), r->doc_id);
+    qu_rec_key k = qu_key_hash_num(QU_TAG_PATH, qu_hash_bytes(d->path, d->path_len, 0), d->doc_id);
     QU_TRY(qu_rec_put(t, &k, NULL, 0, err));
-    k = qu_key_hash_num(QU_TAG_CONTENT, r->content_hash, r->doc_id);
+    k = qu_key_hash_num(QU_TAG_CONTENT, d->content_hash, d->doc_id);
     QU_TRY(qu_rec_put(t, &k, NULL, 0, err));
-    if (r->kv_file == 0) return QU_OK;
-    k = qu_key_num2(QU_TAG_KV, r->kv_file, r->doc_id);
+    if (d->kv_file == 0) return QU_OK;
+    k = qu_key_num2(QU_TAG_KV, d->kv_file, d->doc_id);
     return qu_rec_put(t, &k, NULL, 0, err);
 }
 
@@ -291,7 +291,7 @@ static qu_status put_doc(qu_txn *t, const qu_doc_rec *r, const qu_doc *doc, cons
     if (st != QU_OK && st != QU_ERR_NOTFOUND) return st;
     t->docs_changed = true;
     QU_TRY(doc_rec_put(t, r, doc->path, doc->title, err));
-    QU_TRY(indexes_put(t, r, doc->path, err));
+    QU_TRY(qu_indexes_put(t, doc, err));
     QU_TRY(qu_stream_put(t, QU_TAG_TEXT, r->doc_id, text, (size_t)r->text_bytes, err));
     QU_TRY(qu_stream_put(t, QU_TAG_MAP, r->doc_id, map, (size_t)r->map_bytes, err));
     return qu_pages_put(t, r->doc_id, pages, r->n_pages, ids, err);
@@ -378,7 +378,8 @@ static qu_status rename_doc(qu_txn *t, uint64_t doc_id, const qu_doc *to, qu_err
     identity_set(&r, to);
     r.path_len = (uint32_t)to->path_len;
     QU_TRY_OUT(doc_rec_put(t, &r, to->path, name.data, err));
-    st = indexes_put(t, &r, to->path, err);
+    k = qu_key_hash_num(QU_TAG_PATH, qu_hash_bytes(to->path, to->path_len, 0), doc_id);
+    st = qu_rec_put(t, &k, NULL, 0, err);
 out:
     qu_buf_free(&name);
     return st;

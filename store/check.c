@@ -8,6 +8,14 @@
 
 #include "store/store_int.h"
 
+/* What a finding is about, i.e. what a repair drops. */
+enum { ABOUT_INDEX, ABOUT_DOC, ABOUT_KV };
+
+typedef struct victim {
+    uint64_t doc_id;
+    int about;
+} victim;
+
 typedef struct check {
     qu_store *s;
     qu_txn *t;
@@ -15,7 +23,28 @@ typedef struct check {
     void *ctx;
     qu_check_stats r;
     qu_err e;                 /* of the call just made */
+    int about;
+    victim *victims;          /* documents with findings, for repair */
+    size_t n_victims, victims_cap;
+    bool victims_lost;        /* out of memory */
 } check;
+
+static void victim_add(check *c, uint64_t doc_id)
+{
+    const victim *last = c->n_victims ? &c->victims[c->n_victims - 1] : NULL;
+    if (last && last->doc_id == doc_id && last->about == c->about) return;
+    if (c->n_victims == c->victims_cap) {
+        size_t cap = c->victims_cap ? 2 * c->victims_cap : 16;
+        victim *p = realloc(c->victims, cap * sizeof *p);
+        if (!p) {
+            c->victims_lost = true;
+            return;
+        }
+        c->victims = p;
+        c->victims_cap = cap;
+    }
+    c->victims[c->n_victims++] = (victim){doc_id, c->about};
+}
 
 static void __attribute__((format(printf, 4, 5)))
 report(check *c, qu_status st, uint64_t doc_id, const char *fmt, ...)
@@ -27,6 +56,7 @@ report(check *c, qu_status st, uint64_t doc_id, const char *fmt, ...)
     va_end(ap);
     if (st == QU_OK) c->r.n_notes++;
     else c->r.n_problems++;
+    if (st != QU_OK && doc_id && c->about != ABOUT_INDEX) victim_add(c, doc_id);
     if (c->fn) c->fn(c->ctx, st, doc_id, msg);
 }
 
@@ -87,6 +117,8 @@ static qu_status records(check *c, qu_err *err)
             continue;
         }
         uint64_t doc_id = doc_at ? qu_get_be64(b + doc_at) : b[0] == QU_TAG_DOC ? qu_get_be64(b + 1) : 0;
+        bool index = b[0] == QU_TAG_PATH || b[0] == QU_TAG_CONTENT || b[0] == QU_TAG_KV;
+        c->about = index ? ABOUT_INDEX : ABOUT_DOC;
         if (qu_rec_verify(&k, &v, &p, &n, &c->e) != QU_OK)
             report(c, QU_ERR_CORRUPT, doc_id, "%s", c->e.msg);
         else if (doc_at && !doc_exists(c, doc_id))
@@ -184,13 +216,17 @@ static qu_status document(check *c, uint64_t doc_id, qu_err *err)
     qu_doc d;
     qu_page *pages = NULL;
     int32_t n_pages = 0;
+    c->about = ABOUT_DOC;
     qu_status st = qu_catalogue_get_doc(c->t, doc_id, &d, &c->e);
     if (st == QU_ERR_CORRUPT && strstr(c->e.msg, "malformed") == NULL) return QU_OK; /* known from above */
     QU_TRY(finding(c, st, doc_id, err));
     if (st != QU_OK) return QU_OK;
     c->r.n_docs++;
+    c->about = ABOUT_INDEX;
     indexes(c, &d);
+    c->about = ABOUT_DOC;
     st = contents(c, &d, &pages, &n_pages, err);
+    c->about = ABOUT_KV;
     if (st == QU_OK && d.kv_file) st = slices(c, &d, pages, n_pages, err);
     free(pages);
     qu_doc_free(&d);
@@ -221,25 +257,106 @@ static qu_status orphans(check *c, qu_err *err)
     return st;
 }
 
+static qu_status check_all(check *c, qu_err *err)
+{
+    qu_rec_key k, from = qu_key_tag(QU_TAG_DOC);
+    qu_status st = qu_txn_begin(&c->t, c->s, QU_TXN_READ, &c->e);
+    if (st != QU_OK) return finding(c, st, 0, err);
+    QU_TRY_OUT(records(c, err));
+    for (;;) {
+        QU_TRY_OUT(finding(c, qu_rec_seek(c->t, &from, 1, &k, &c->e), 0, err));
+        if (k.n != 9) break;
+        from = qu_key_num(QU_TAG_DOC, qu_get_be64(k.b + 1) + 1);
+        QU_TRY_OUT(document(c, qu_get_be64(k.b + 1), err));
+    }
+    st = orphans(c, err);
+out:
+    qu_txn_abort(c->t);
+    c->t = NULL;
+    return st;
+}
+
 qu_status qu_store_check(qu_store *s, qu_check_fn *fn, void *ctx, qu_check_stats *stats, qu_err *err)
 {
     check c = {.s = s, .fn = fn, .ctx = ctx};
-    qu_rec_key k, from = qu_key_tag(QU_TAG_DOC);
-    qu_status st = qu_txn_begin(&c.t, s, QU_TXN_READ, &c.e);
-    if (st != QU_OK) {
-        st = finding(&c, st, 0, err);
+    qu_status st = check_all(&c, err);
+    free(c.victims);
+    if (stats) *stats = c.r;
+    return st;
+}
+
+/* --- repair --- */
+
+static qu_status drop(qu_txn *t, const victim *v, qu_err *err)
+{
+    static const int tags[] = {QU_TAG_DOC, QU_TAG_TEXT, QU_TAG_MAP, QU_TAG_PAGES, QU_TAG_IDS};
+    if (v->about == ABOUT_KV) {
+        qu_status st = qu_catalogue_set_kv(t, v->doc_id, 0, 0, 0, err);
+        return st == QU_ERR_NOTFOUND ? QU_OK : st; /* dropped as a whole before */
+    }
+    t->docs_changed = true;
+    for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) QU_TRY(qu_chunks_del(t, tags[i], v->doc_id, err));
+    return QU_OK;
+}
+
+/* Delete every record that cannot be right, and all index records: documents say what those must be. */
+static qu_status sweep_records(check *c, qu_err *err)
+{
+    qu_rec_key k, from = {0};
+    const void *p;
+    size_t n;
+    int doc_at;
+    for (from.n = 1;; from = k, from.b[from.n++] = 0) { /* the key after k */
+        QU_TRY(qu_rec_seek(c->t, &from, 0, &k, err));
+        if (k.n == 0 || k.n >= QU_KEY_MAX) return QU_OK;
+        int want = key_shape(k.b[0], &doc_at);
+        bool index = k.b[0] == QU_TAG_PATH || k.b[0] == QU_TAG_CONTENT || k.b[0] == QU_TAG_KV;
+        bool good = want == 0 || (want > 0 && k.n == (size_t)want);
+        if (good && doc_at) good = doc_exists(c, qu_get_be64(k.b + doc_at));
+        if (good && !index) {
+            qu_status st = qu_rec_get(c->t, &k, &p, &n, err);
+            if (st != QU_OK && st != QU_ERR_CORRUPT) return st;
+            good = st == QU_OK;
+        }
+        if (!good || index) QU_TRY(qu_rec_del(c->t, &k, err));
+    }
+}
+
+static qu_status rebuild_indexes(check *c, qu_err *err)
+{
+    qu_doc d;
+    for (uint64_t at = 0;;) {
+        QU_TRY(qu_catalogue_next_doc(c->t, at, &d, err));
+        if ((at = d.doc_id) == 0) return QU_OK;
+        qu_status st = qu_indexes_put(c->t, &d, err);
+        qu_doc_free(&d);
+        QU_TRY(st);
+    }
+}
+
+qu_status qu_store_repair(qu_store *s, qu_check_fn *fn, void *ctx, qu_check_stats *stats, qu_err *err)
+{
+    check c = {.s = s, .fn = fn, .ctx = ctx};
+    qu_status st;
+    if (!s->writable) return qu_fail(err, QU_ERR_ARG, "store '%s' was opened for reading", s->dir);
+    QU_TRY_OUT(check_all(&c, err));
+    if (c.r.n_problems == 0) goto out;
+    if (c.victims_lost) {
+        st = qu_fail_nomem(err, (long long)(c.victims_cap * sizeof *c.victims));
         goto out;
     }
-    QU_TRY_OUT(records(&c, err));
-    for (;;) {
-        QU_TRY_OUT(finding(&c, qu_rec_seek(c.t, &from, 1, &k, &c.e), 0, err));
-        if (k.n != 9) break;
-        from = qu_key_num(QU_TAG_DOC, qu_get_be64(k.b + 1) + 1);
-        QU_TRY_OUT(document(&c, qu_get_be64(k.b + 1), err));
-    }
-    st = orphans(&c, err);
+    QU_TRY_OUT(qu_txn_begin(&c.t, s, QU_TXN_WRITE, err)); /* QU_ERR_CORRUPT without its counters */
+    for (size_t i = 0; i < c.n_victims; i++) /* documents first, then the KV of those that stay */
+        if (c.victims[i].about == ABOUT_DOC) QU_TRY_OUT(drop(c.t, &c.victims[i], err));
+    for (size_t i = 0; i < c.n_victims; i++)
+        if (c.victims[i].about == ABOUT_KV) QU_TRY_OUT(drop(c.t, &c.victims[i], err));
+    QU_TRY_OUT(sweep_records(&c, err));
+    QU_TRY_OUT(rebuild_indexes(&c, err));
+    st = qu_txn_commit(c.t, err);
+    c.t = NULL;
 out:
     qu_txn_abort(c.t);
+    free(c.victims);
     if (stats) *stats = c.r;
     return st;
 }

@@ -139,6 +139,9 @@ _Static_assert(sizeof(qu_page) == 40, "stored as it is: no padding");
 qu_status qu_doc_rec_get(qu_txn *t, uint64_t doc_id, qu_doc_rec *r, const char **path, const char **title,
                          qu_err *err);
 
+/* The index records of a document, from its id, path, content hash and kv_file. */
+qu_status qu_indexes_put(qu_txn *t, const qu_doc *d, qu_err *err);
+
 /* Text, source map, pages and ids of a document (contents.c). */
 qu_status qu_stream_put(qu_txn *t, int tag, uint64_t doc_id, const void *p, size_t n, qu_err *err);
 qu_status qu_stream_get(qu_txn *t, int tag, uint64_t doc_id, int64_t total, int64_t start, int64_t end,

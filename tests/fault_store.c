@@ -63,7 +63,7 @@ static qu_status work_put(qu_store *s, qu_err *err)
     qu_status st = fx_put(t, "a", SEED_B, 20, &id, err);
     if (st == QU_OK) st = fx_put(t, "c", SEED_C, 3, &id, err);
     if (st == QU_OK) return qu_txn_commit(t, err);
-    qu_txn_abort(t);
+    if (qu_txn_commit(t, NULL) == QU_OK) return QU_ERR_CORRUPT; /* half a document must not go in */
     return st;
 }
 

@@ -582,6 +582,57 @@ static void test_check_finds_missing(void **state)
     qu_store_close(s);
 }
 
+/* Lose or damage one record of each kind: repair ends in a clean store that can be indexed into again, and
+ * the other document is untouched. */
+static void test_repair(void **state)
+{
+    (void)state;
+    static const char tags[] = {QU_TAG_TEXT, QU_TAG_MAP, QU_TAG_PAGES, QU_TAG_IDS, QU_TAG_PATH,
+                                QU_TAG_CONTENT, QU_TAG_KV, QU_TAG_DOC, QU_TAG_META, QU_TAG_ROOT};
+    qu_check_stats r;
+    for (size_t i = 0; i < 2 * sizeof tags + 2; i++) {
+        char name[16];
+        int tag = i / 2 < sizeof tags ? tags[i / 2] : 0;
+        snprintf(name, sizeof name, "rep%zu", i);
+        qu_store *s = fx_open(name, QU_STORE_WRITE);
+        uint64_t a = fx_add(s, "a", 1, 3);
+        fx_publish_one(s, a, 1, 3);
+        fx_publish_one(s, fx_add(s, "b", 2, 3), 2, 3);
+        qu_txn *t;
+        TEST_OK(qu_txn_begin(&t, s, QU_TXN_WRITE, err));
+        TEST_OK(qu_catalogue_put_meta(t, "m", "x", 1, err));
+        TEST_OK(qu_catalogue_put_root(t, "/r", 2, err));
+        if (tag) {
+            qu_rec_key k, from = qu_key_tag(tag);
+            TEST_OK(qu_rec_seek(t, &from, 1, &k, err));
+            MDB_val key = {k.n, k.b}, junk = {5, "junk!"};
+            if (i % 2) TEST_OK(qu_rec_del(t, &k, err));
+            else assert_int_equal(mdb_put(t->mt, 1, &key, &junk, 0), 0);
+        }
+        TEST_OK(qu_txn_commit(t, err));
+        if (!tag) TEST_OK(i % 2 ? (unlink(fx_path("%s/kv/1.kv", name)), QU_OK)
+                                : (truncate(fx_path("%s/kv/1.kv", name), 20480), QU_OK));
+        TEST_OK(qu_store_repair(s, NULL, NULL, &r, err));
+        bool own = tag == QU_TAG_META || tag == QU_TAG_ROOT; /* a lost one of these cannot be known */
+        if ((r.n_problems > 0) == (own && i % 2)) fail_msg("%s '%c': %d problems", name, tag, (int)r.n_problems);
+        fx_assert_clean(s);
+        TEST_OK(qu_store_gc(s, NULL, err));
+        compare_at(s, "b", 2, 3);
+        qu_doc d = {0};
+        TEST_OK(qu_txn_begin(&t, s, QU_TXN_READ, err));
+        bool there = qu_catalogue_find_path(t, "a", 1, &d, NULL) == QU_OK;
+        qu_txn_abort(t);
+        bool kept = own || tag == 0 || tag == QU_TAG_PATH || tag == QU_TAG_CONTENT || tag == QU_TAG_KV;
+        if (there != kept) fail_msg("%s '%c': document %s", name, tag, there ? "kept" : "dropped");
+        if (there) assert_int_equal(d.kv_pages, tag ? 3 : 0);
+        qu_doc_free(&d);
+        fx_publish_one(s, fx_add(s, "a", 1, 3), 1, 3);
+        compare_at(s, "a", 1, 3);
+        fx_assert_clean(s);
+        qu_store_close(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -597,6 +648,7 @@ int main(void)
         cmocka_unit_test(test_value_damage),
         cmocka_unit_test(test_moved_record),
         cmocka_unit_test(test_check_finds_missing),
+        cmocka_unit_test(test_repair),
         cmocka_unit_test(test_bit_flips),
     };
     return cmocka_run_group_tests(tests, fx_setup, fx_teardown);
