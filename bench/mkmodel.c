@@ -1,25 +1,27 @@
-/* Make GGUF model files for tests and benches: random weights in any shape, or the copy model, whose
- * answers are known because its weights are written down (bench/mkmodel_copy.h).
+/* Make GGUF model files for tests and benches: random weights in any shape, or the copy model,
+ * whose answers are known because its weights are written down (bench/mkmodel_copy.h).
  *
  *     mkmodel --random --shape 135m --type Q8_0 --seed 1 -o random-135m.gguf
  *     mkmodel --random --shape 8b --type Q8_0 --vocab-from reader.gguf -o random-8b.gguf
  *     mkmodel --copy -o copy.gguf
  *     mkmodel --copy --shape 135m --type Q8_0 -o copy-135m.gguf
  *
- * Random weights are whole numbers of -127..127 times a power of two that differs from block to block, so
- * F32, F16, BF16 and Q8_0 files of one seed hold exactly the same weights and Q4_0 the same, rounded. A
- * tensor depends on the seed and its name alone. Files stream out: memory stays below 100 MB.
+ * Random weights are whole numbers of -127..127 times a power of two that differs from block to
+ * block, so F32, F16, BF16 and Q8_0 files of one seed hold exactly the same weights and Q4_0 the
+ * same, rounded. A tensor depends on the seed and its name alone. Files stream out: memory stays
+ * near 10 MB.
  *
- * The copy model's text: a needle is a line that names a word of its kind, the key, followed by other
- * such words, the value. Such words are a first and a second part (--help lists them), 256 in all:
+ * The copy model's text: a needle is a line that names a word of its kind, the key, followed by
+ * other such words, the value. Such words are a first and a second part (--help lists them), 256 in
+ * all:
  *
  *     the old house is near the river badar cefen digol fohux      <- newline ends the answer
  *     what follows badar                                           <- ask by ending with the key
  *     Question: what follows badar?\nAnswer:                       <- or with a colon after it
  *
- * Greedy decoding answers " cefen digol fohux", newline, <|end|>. A key must stand once in the context
- * and no word twice in a needle; 4 to 12 tokens may lie between the key and the colon that asks. Without
- * an answer it says <|end|>. Prompts begin with <|end|>, which is also BOS.
+ * Greedy decoding answers " cefen digol fohux", newline, <|end|>. A key must stand once in the
+ * context and no word twice in a needle; 4 to 12 tokens may lie between the key and the colon that
+ * asks. Without an answer it says <|end|>. Prompts begin with <|end|>, which is also BOS.
  */
 #include <getopt.h>
 #include <math.h>
@@ -285,8 +287,9 @@ static uint64_t seed_of(const mk_tensor *t, const options *o) {
     return state;
 }
 
-/* Standard deviation that keeps rows of length one as they pass, makes attention choose, and lets the
- * layers together move a row further than the embedding did: else tied models repeat one token. */
+/* Standard deviation that keeps rows of length one as they pass, makes attention choose, and
+ * lets the layers together move a row further than the embedding did: else tied models repeat
+ * one token. */
 static double deviation(const mk_tensor *t, const options *o) {
     double fan_in = sqrt((double)t->n_in), depth = sqrt(2.0 * o->layers);
     if (has(t, "attn_q") || has(t, "attn_k")) return 1.5 / fan_in;
@@ -326,7 +329,8 @@ static void fill_table(value_table *table, int type, int exponent) {
 }
 
 /* Encode a block; returns its bytes. */
-static size_t encode(uint8_t *out, const int8_t q[32], int doubling, int type, const value_table *table) {
+static size_t encode(uint8_t *out, const int8_t q[32], int doubling, int type,
+                     const value_table *table) {
     int d = doubling + 1;
     if (type == QU_TYPE_Q8_0) {
         memcpy(out, &table->step[d], 2);
@@ -366,8 +370,8 @@ static void write_random(FILE *fp, const mk_tensor *t, const options *o) {
     }
 }
 
-/* Norms lie around 1, the last one around 3 (it spreads the logits), biases around 0; RoPE divisors rise
- * from 1 to 8. */
+/* Norms lie around 1, the last one around 3 (it spreads the logits), biases around 0; RoPE divisors
+ * rise from 1 to 8. */
 static void write_random_vector(FILE *fp, const mk_tensor *t, const options *o) {
     uint64_t state = seed_of(t, o);
     for (int64_t i = 0; i < t->n_in; i++) {

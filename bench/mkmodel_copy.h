@@ -1,5 +1,5 @@
-/* The weights of the copy model: two attention layers, written down, that answer "what followed this
- * word?" exactly: an induction circuit with a look-back head and a sink.
+/* The weights of the copy model: two attention layers, written down, that answer "what followed
+ * this word?" exactly: an induction circuit with a look-back head and a sink.
  *
  * The residual row of a token, in channels (const is 1 for every token):
  *
@@ -8,25 +8,26 @@
  *       content of this token (48)      token's     most recent needle word,
  *       E end, N newline, C colon       content     seen by a colon only
  *
- * Content codes all have squared length 4: a needle word (a, b) is sqrt 2 on channels a and 16 + b; end,
- * newline and colon are 2 on a channel of their own; every other token is five of the 13 filler channels.
- * Equal words match with 4, needle words that share a half with 2, other words with 3.2 at most.
+ * Content codes all have squared length 4: a needle word (a, b) is sqrt 2 on channels a and 16 + b;
+ * end, newline and colon are 2 on a channel of their own; every other token is five of the 13
+ * filler channels. Equal words match with 4, needle words that share a half with 2, other words
+ * with 3.2 at most.
  *
- *     layer 0, KV head 0   "previous": fast RoPE pairs with the query turned one back; copies content
- *     layer 0, KV head 1   "asked": a colon's query looks for needle words about 8 tokens back (as in
- *                          "... badar\nAnswer:"); all other queries rest on the end token at the start
- *     layer 1, KV head 0   "match": query = content + asked, key = previous, value = content, added with
- *                          gain 8, so that it outweighs the token's own content in the logits; a
- *                          colon takes needle words only, lest it find the key in the question
+ *     layer 0, KV head 0  "previous": fast RoPE pairs, the query turned one back; copies content
+ *     layer 0, KV head 1  "asked": a colon's query looks for needle words about 8 tokens back (as
+ *                         in "... badar\nAnswer:"); all other queries rest on the end token at 0
+ *     layer 1, KV head 0  "match": query = content + asked, key = previous, value = content; added
+ *                         with gain 8, so that it outweighs the token's own content in the logits.
+ *                         A colon takes needle words only, lest it find the key in the question.
  *
  * A newline has no query and an unknown word no full match: both rest on the sink, the end token at
- * position 0, scored between a full and a partial match. So answers end with newline and <|end|>, and a
- * question without an answer gets <|end|> at once. All query heads of a KV head do the same and share the
- * output; every other head, layer and channel is zero. No block of 32 mixes magnitudes, so Q8_0 and
- * Q4_0 keep the circuit nearly as it is written.
+ * position 0, scored between a full and a partial match. So answers end with newline and <|end|>,
+ * and a question without an answer gets <|end|> at once. All query heads of a KV head do the same
+ * and share the output; every other head, layer and channel is zero. No block of 32 mixes
+ * magnitudes, so Q8_0 and Q4_0 keep the circuit nearly as it is written.
  *
- * Content is matched on slow pairs: with RoPE base 1e20 and heads of 64 the last 23 pairs turn by less
- * than .08 within 32,768 tokens; the pair before them, by .33, carries what need not be exact.
+ * Content is matched on slow pairs: with RoPE base 1e20 and heads of 64 the last 23 pairs turn by
+ * less than .08 within 32,768 tokens; the pair before them, by .33, carries what need not be exact.
  */
 #ifndef BENCH_MKMODEL_COPY_H
 #define BENCH_MKMODEL_COPY_H
@@ -48,7 +49,7 @@ static const double copy_match = 16;        /* score for one unit of match, four
 static const double copy_sink = 3.5;        /* units that the sink is worth */
 static const double copy_colon_needle = 1;  /* units that needle words gain when a colon asks */
 static const double copy_colon_sink = 4.5;  /* and what the sink is worth then */
-static const double copy_previous = 40;     /* score for each fast pair of the previous-token head */
+static const double copy_previous = 40;     /* score for each pair of the previous head */
 static const double copy_asked_place = 24;  /* score for each pair of the asked head */
 static const double copy_asked_needle = 80; /* its bonus for needle words */
 static const double copy_asked_sink = 20;   /* and what a query that does not ask gives the sink */
@@ -130,7 +131,7 @@ static void copy_row_layer0(float *row, const copy_shape *c, int kv_head, int di
         double angle = query ? -back * copy_speed(pair) : 0;
         row[query ? COPY_COLON : COPY_CONST] =
             (float)(place * (second ? sin(angle) : cos(angle)) / (query ? 2 : 1));
-    } else if (kv_head == 1 && slow == 0) { /* needle words, 2 sqrt 2 long, sought by colons, 2 long */
+    } else if (kv_head == 1 && slow == 0) { /* colons, 2 long, seek needle words, sqrt 8 */
         double bonus = root * sqrt(copy_asked_needle);
         if (query) row[COPY_COLON] = (float)(bonus / 2);
         for (int i = 0; i < COPY_N_NEEDLE && !query; i++) row[i] = (float)(bonus / sqrt(8));
@@ -140,8 +141,9 @@ static void copy_row_layer0(float *row, const copy_shape *c, int kv_head, int di
     }
 }
 
-/* The same for the match head of layer 1: slow dimension 0 is the needle bonus of colons, 2 to 46 are the
- * match, 47 is the sink. A colon that asks is longer by 4, so the norm shrinks its row: shrunk undoes it. */
+/* The same for the match head of layer 1: slow dimension 0 is the needle bonus of colons, 2 to 46
+ * are the match, 47 is the sink. A colon that asks is longer by 4, so the norm shrinks its row:
+ * shrunk undoes it. */
 static void copy_row_layer1(float *row, const copy_shape *c, int kv_head, int dim, bool query) {
     double root = sqrt(sqrt(c->head_size)), unit = root * sqrt(copy_match), shrunk = sqrt(13.0 / 9);
     int slow = dim - copy_slow_dim(c), match = slow - 2;
@@ -166,7 +168,8 @@ static void copy_row_value(float *row, int layer, int kv_head, int dim) {
     if (layer < 2 && kv_head < 2 - layer && dim < n) row[dim] = 1;
 }
 
-/* Row channel of Wo: the head dimensions that are written to it, shared by the heads of the group. */
+/* Row channel of Wo: the head dimensions that are written to it, shared by the heads of the
+ * group. */
 static void copy_row_output(float *row, const copy_shape *c, int layer, int channel) {
     int dim = -1, kv_head = 0;
     double gain = 1;

@@ -1,4 +1,5 @@
-/* Writing a GGUF v3 file front to back: keys into memory, tensor descriptions, then data as a stream.
+/* Writing a GGUF v3 file front to back: keys into memory, tensor descriptions, then data as a
+ * stream.
  *
  *     mk_gguf g = {0};
  *     mk_put_str(&g, "general.architecture", "llama");
@@ -39,7 +40,8 @@ typedef struct mk_gguf {
 } mk_gguf;
 
 /* Report and leave: status 2 for a wrong command line, 1 for everything else. */
-__attribute__((format(printf, 2, 3), noreturn)) static void mk_die(int status, const char *fmt, ...) {
+__attribute__((format(printf, 2, 3), noreturn)) static void
+mk_die(int status, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
     fputs("mkmodel: ", stderr);

@@ -1,10 +1,10 @@
-/* The three vocabularies of mkmodel: the 256 bytes, one copied from another GGUF, and the words of the
- * copy model.
+/* The three vocabularies of mkmodel: the 256 bytes, one copied from another GGUF, and the words of
+ * the copy model.
  *
- * The copy model's ids: 0 = <|end|> (both BOS and EOS), 1 + b = byte b, 257 + 16 a + b = needle word
- * " " + mk_first[a] + mk_second[b], 513 + i = filler word " " + mk_filler[i], then the prefixes that BPE
- * merges pass through. Every merge begins with the space, so " word" becomes the longest known prefix
- * and then bytes: a known word is always one token, whatever stands around it.
+ * The copy model's ids: 0 = <|end|> (both BOS and EOS), 1 + b = byte b, 257 + 16 a + b = needle
+ * word " " + mk_first[a] + mk_second[b], 513 + i = filler word " " + mk_filler[i], then the
+ * prefixes that BPE merges pass through. Every merge begins with the space, so " word" becomes the
+ * longest known prefix and then bytes: a known word is always one token, whatever stands around it.
  */
 #ifndef BENCH_MKMODEL_VOCAB_H
 #define BENCH_MKMODEL_VOCAB_H

@@ -28,7 +28,7 @@ typedef struct ref_layer {
     float *ffn_norm, *w_gate, *w_up, *w_down;
 } ref_layer;
 
-/* A matrix is stored row after row, one row per output: w[out][in]. Biases, q/k norms may be NULL. */
+/* Matrices are stored row after row, one row per output: w[out][in]. What is absent is NULL. */
 struct ref_model {
     ref_dims d;
     ref_layer *layer;
@@ -68,6 +68,20 @@ static void matvec(double *y, const float *w, const float *bias, const double *x
         for (; i < n_in; i++) s0 += row[i] * x[i];
         y[o] = s0 + s1 + s2 + s3 + (bias ? bias[o] : 0);
     }
+}
+
+/* The dot product of two heads, summed in the same way. */
+static double dot(const double *a, const double *b, int n) {
+    double s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    int i = 0;
+    for (; i + 4 <= n; i += 4) {
+        s0 += a[i] * b[i];
+        s1 += a[i + 1] * b[i + 1];
+        s2 += a[i + 2] * b[i + 2];
+        s3 += a[i + 3] * b[i + 3];
+    }
+    for (; i < n; i++) s0 += a[i] * b[i];
+    return s0 + s1 + s2 + s3;
 }
 
 /* y = x / rms(x) * weight; y may be x. */
@@ -131,11 +145,8 @@ static void attend(double *out, const double *q, const double *k, const double *
         const double *qh = q + h * d->head_size;
         const double *kh = k + h / group * d->head_size, *vh = v + h / group * d->value_size;
         double *oh = out + h * d->value_size;
-        for (int s = 0; s <= t; s++) {
-            double dot = 0;
-            for (int i = 0; i < d->head_size; i++) dot += qh[i] * kh[s * k_row + i];
-            score[s] = dot / sqrt(d->head_size);
-        }
+        for (int s = 0; s <= t; s++)
+            score[s] = dot(qh, kh + s * k_row, d->head_size) / sqrt(d->head_size);
         softmax(score, t + 1);
         for (int i = 0; i < d->value_size; i++) oh[i] = 0;
         for (int s = 0; s <= t; s++)
@@ -217,7 +228,7 @@ const ref_dims *ref_dims_of(const ref_model *m) {
 }
 
 /* ---- the file ----
- * GGUF: magic, version, counts; then keys (name, type, value), tensor descriptions, padding, data. */
+ * GGUF: magic, version, counts; keys (name, type, value), tensor descriptions, padding, data. */
 
 enum { TYPE_F32 = 0, TYPE_F16 = 1, TYPE_Q4_0 = 2, TYPE_Q8_0 = 8, TYPE_BF16 = 30 };
 enum { KEY_STRING = 8, KEY_ARRAY = 9, N_KEY_TYPES = 13 };

@@ -1,6 +1,6 @@
-/* The whole forward pass once more, in plain C that shares nothing with the engine: the oracle that every
- * path of Quire is compared with. It knows no pages, no cache, no threads and no SIMD: a sequence goes in,
- * all its logits come out, every product and sum is taken in double.
+/* The whole forward pass once more, in plain C that shares nothing with the engine: the oracle that
+ * every path of Quire is compared with. It knows no pages, no cache, no threads and no SIMD: a
+ * sequence goes in, all its logits come out, every product and sum is taken in double.
  *
  *     ref_model *m = ref_open("model.gguf");
  *     if (!m) fail("%s", ref_error());
@@ -8,13 +8,14 @@
  *     ref_forward(m, ids, NULL, n, logits, NULL);
  *     ref_free(m);
  *
- * Attention is causal, so row t of the logits depends on ids[0..t] alone. A greedy continuation is hence
- * checked with one call: feed prompt + continuation and compare ref_argmax of each row with the next id.
+ * Attention is causal, so row t of the logits depends on ids[0..t] alone. A greedy continuation is
+ * hence checked with one call: feed prompt + continuation and compare ref_argmax of each row with
+ * the next id.
  *
- * Reads GGUF v2 and v3 of the architectures llama, qwen2 and qwen3 with tensors in F32, F16, BF16, Q8_0
- * and Q4_0, dequantised to float at open (4 bytes a weight). Files are trusted: what is missing or not
- * supported is refused, what is hostile is not defended against beyond reads outside the file.
- * Threads: a model is read-only after ref_open; ref_error is one a thread.
+ * Reads GGUF v2 and v3 of the architectures llama, qwen2 and qwen3 with tensors in F32, F16, BF16,
+ * Q8_0 and Q4_0, dequantised to float at open (4 bytes a weight). Files are trusted: what is
+ * missing or not supported is refused, what is hostile is not defended against beyond reads outside
+ * the file. Threads: a model is read-only after ref_open; ref_error is one a thread.
  */
 #ifndef QU_TESTS_REF_FORWARD_H
 #define QU_TESTS_REF_FORWARD_H
@@ -49,8 +50,8 @@ const ref_dims *ref_dims_of(const ref_model *m);
  *   pos    [n]    in   positions, ascending, gaps allowed; NULL = 0..n-1
  *   logits [n,V]  out  the logits after every token, or NULL
  *   last   [V]    out  the logits after the last token, or NULL
- * With logits NULL only the last row meets the output matrix. Returns 0, or -1 with ref_error: an id out
- * of range, n < 1, positions not ascending, no memory. */
+ * With logits NULL only the last row meets the output matrix. Returns 0, or -1 with ref_error: an
+ * id out of range, n < 1, positions not ascending, no memory. */
 int ref_forward(const ref_model *m, const int32_t *ids, const int32_t *pos, int n, float *logits,
                 float *last);
 

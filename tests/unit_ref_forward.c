@@ -1,6 +1,7 @@
-/* The forward oracle against recorded runs of other programs: a real trained model (stories260K) and
- * random tiny models whose logits transformers gave (tests/golden/README.md). Then the copy model, whose
- * answers are known by construction. Models are made by mkmodel, which must lie in the build folder. */
+/* The forward oracle against recorded runs of other programs: a real trained model (stories260K)
+ * and random tiny models whose logits transformers gave (tests/golden/README.md). Then the copy
+ * model, whose answers are known by construction. Models are made by mkmodel, which must lie in the
+ * build folder. */
 #include <jansson.h>
 #include <math.h>
 #include <setjmp.h>
@@ -198,7 +199,8 @@ static void test_types_agree(void **state) {
     free(first);
 }
 
-/* Attention sees distances only: the same gaps elsewhere give the same logits, other gaps do not. */
+/* Attention sees distances only: the same gaps elsewhere give the same logits, other gaps do
+ * not. */
 static void test_positions(void **state) {
     (void)state;
     ref_model *m = make_model("--random --seed 12");
@@ -239,7 +241,8 @@ static void test_refusals(void **state) {
 
 /* ---- the copy model; its ids are those of bench/mkmodel_vocab.h ---- */
 
-enum { END = 0, BYTE = 1, NEEDLE = 257, N_NEEDLE = 256, FILLER = 513, N_FILLER = 80, N_DEPTHS = 15 };
+enum { END = 0, BYTE = 1, NEEDLE = 257, N_NEEDLE = 256, FILLER = 513, N_FILLER = 80 };
+enum { N_DEPTHS = 15 };
 
 static uint32_t state_of_text;
 
@@ -273,7 +276,8 @@ static int put_question(int32_t *ids, int n, int k, int colon) {
     return n;
 }
 
-/* Feed the right answer of needle k and <|end|>, marking which rows must predict what follows them. */
+/* Feed the right answer of needle k and <|end|>, marking which rows must predict what follows
+ * them. */
 static int put_answer(int32_t *ids, char *checked, int n, int k) {
     int start = n;
     n = put_needle(ids, n, k); /* the key, which the question already holds, is overwritten */
@@ -293,31 +297,31 @@ static void check_copies(const ref_model *m, const int32_t *ids, const char *che
         int got = ref_argmax(row, V);
         if (!checked[t]) continue;
         if (got != ids[t + 1]) fail_msg("after token %d: %d, not %d", t, got, ids[t + 1]);
-        for (int i = 0; i < V; i++) assert_true(i == got || row[i] < row[got] - 20); /* sure of it */
+        for (int i = 0; i < V; i++) assert_true(i == got || row[i] < row[got] - 20);
     }
     free(logits);
 }
 
 #define COPY_SMALL "--copy --width 192 --heads 2 --kv-heads 2 --head-size 64 --ffn 32 "
 
-/* One needle in 512 tokens, at each of 15 depths, asked in both ways. */
+/* One needle in 256 tokens, at each of 15 depths, asked in both ways. */
 static void test_copy_depths(void **state) {
     (void)state;
     ref_model *m = make_model(COPY_SMALL);
     for (int k = 0; k < N_DEPTHS; k++) {
-        int32_t ids[600] = {END};
-        char checked[600] = {0};
+        int32_t ids[300] = {END};
+        char checked[300] = {0};
         state_of_text = 77u + (uint32_t)k;
-        int n = put_needle(ids, fill(ids, 1, 1 + k * 490 / (N_DEPTHS - 1)), k);
-        n = put_question(ids, fill(ids, n, 500), k, k % 2);
+        int n = put_needle(ids, fill(ids, 1, 1 + k * 245 / (N_DEPTHS - 1)), k);
+        n = put_question(ids, fill(ids, n, 256), k, k % 2);
         n = put_answer(ids, checked, n, k);
         check_copies(m, ids, checked, n);
     }
     ref_free(m);
 }
 
-/* Fifteen needles at 15 depths of one context, asked one after the other. A question's answer is not in
- * the context twice before it is given, so each is a fresh retrieval. */
+/* Fifteen needles at 15 depths of one context, asked one after the other. A question's answer is
+ * not in the context twice before it is given, so each is a fresh retrieval. */
 static void check_copy_context(const char *options, int n_context) {
     ref_model *m = make_model(options);
     int32_t *ids = calloc((size_t)n_context + 512, sizeof *ids);
