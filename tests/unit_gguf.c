@@ -495,6 +495,13 @@ static void test_memory_of_tiny_entries(void **state)
         assert_int_equal(run_counted((const uint8_t *)b.data, b.len), QU_OK);
         qu_buf_free(&b);
     }
+    /* More strings claimed than there are bytes for their lengths. */
+    qu_buf b = {0};
+    gb_head(&b, 3, 0, 1);
+    gb_array(&b, "s", GB_STR, 7 << 20);
+    gb_data(&b, 1, 8 << 20);
+    assert_int_equal(run_counted((const uint8_t *)b.data, b.len), QU_ERR_FORMAT);
+    qu_buf_free(&b);
 }
 
 static uint64_t seed;
@@ -654,6 +661,7 @@ static void test_no_memory(void **state)
             if (st == QU_OK) st = qu_tokenize(t, &v, text, 4999, 0, &err);
             bool fired = fail_after == 0;
             fail_after = -1;
+            assert_true(st == QU_OK || v.n == 0);
             qu_tokens_free(&v);
             qu_tokenizer_free(t);
             qu_gguf_close(g);

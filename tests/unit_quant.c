@@ -188,6 +188,10 @@ static void test_quant_edges(void **state)
     qu_quant_ref(b, x, QU_TYPE_Q8_0, 32);
     qu_dequant_ref(y, b, QU_TYPE_Q8_0, 32);
     assert_memory_equal(x, y, 32 * sizeof *x);
+    /* Ties of Q8_0 go away from zero. */
+    float tie[32] = {127, 0.5f, 2.5f, -0.5f, -2.5f};
+    qu_quant_ref(b, tie, QU_TYPE_Q8_0, 32);
+    assert_memory_equal(b + 2, ((int8_t[]){127, 1, 3, -1, -3}), 5);
 }
 
 int main(void)

@@ -325,7 +325,7 @@ static void test_long_lines(void **state)
     (void)state;
     const char *const names[] = {"ggml-vocab-llama-spm.gguf", "ggml-vocab-gpt-2.gguf",
                                  "vocab-llama3-rebuilt.gguf"};
-    const char *const units[] = {"a", " ", "xq", "\xE6\xBC\xA2", "<", "\n", "1", "A", "\xFF", " a"};
+    const char *const units[] = {"a", " ", "\xE6\xBC\xA2", "<", "\xFF"};
     size_t n = 1 << 20;
     char *text = malloc(n);
     for (int k = 0; k < 3; k++) {
@@ -503,15 +503,18 @@ static void test_made_spm(void **state)
                               {"<0x41>", 0, 6},         {"\xE2\x96\x81", -5, 1}, {"a", -6, 1},
                               {"b", -7, 1},             {"ab", -1, 1},           {"b\xE2\x96\x81", -0.5, 1},
                               {"\xE2\x96\x81" "a", -2, 1}, {"[X]", 0, 4},        {"[X]]", 0, 4},
-                              {"<|t|>", 0, 4}};
+                              {"<|t|>", 0, 4},          {"c", -9, 1},            {"d", -9, 1},
+                              {"cd", 1, 1},             {"dd", 2, 1}};
+    enum { N = sizeof v / sizeof v[0] };
     qu_buf extra = {0};
     gb_num(&extra, "tokenizer.ggml.bos_token_id", 1);
     gb_num(&extra, "tokenizer.ggml.unknown_token_id", 0);
-    make_file("llama", NULL, v, 13, NULL, 0, &extra, 2);
+    make_file("llama", NULL, v, N, NULL, 0, &extra, 2);
     model m = open_path(tmp_path());
     assert_false(m.t->cut_words); /* "b_" reaches over a space */
     expect(m.t, "ab ab", 0, 3, (int32_t[]){9, 8, 7}, (int64_t[]){0, 1, 3});
     expect(m.t, "ab", QU_TOK_CONTINUE, 1, (int32_t[]){7}, (int64_t[]){0});
+    expect(m.t, "cdd", QU_TOK_CONTINUE, 2, (int32_t[]){13, 16}, (int64_t[]){0, 1}); /* 2 beats 1 */
     expect(m.t, "x\xC3\xA9" "A", 0, 4, (int32_t[]){4, 0, 0, 3}, (int64_t[]){0, 0, 1, 3});
     expect(m.t, "a\xE2\x96\x81" "ba", 0, 4, (int32_t[]){9, 4, 6, 5}, (int64_t[]){0, 1, 4, 5});
     /* The longest user-defined token, in the midst of a word and without a space behind it. */
@@ -535,7 +538,7 @@ static void test_made_spm(void **state)
 
     gb_bool(&extra, "tokenizer.ggml.add_space_prefix", false);
     gb_bool(&extra, "tokenizer.ggml.add_bos_token", false);
-    make_file("llama", NULL, v, 13, NULL, 0, &extra, 4);
+    make_file("llama", NULL, v, N, NULL, 0, &extra, 4);
     m = open_path(tmp_path());
     expect(m.t, "ab", QU_TOK_BOS, 1, (int32_t[]){7}, (int64_t[]){0});
     close_model(m);
@@ -550,13 +553,18 @@ static void test_made_bpe(void **state)
     static const entry v[] = {{"a", 0, 1},  {"b", 0, 1},          {"c", 0, 1},     {"\xC4\xA0", 0, 1},
                               {"ab", 0, 1}, {"\xC4\xA0" "a", 0, 1}, {"abc", 0, 1}, {"bc", 0, 1},
                               {"a b", 0, 1}, {"ab", 0, 4},         {"<|im_end|>", 0, 1}};
-    static const char *const merges[] = {"b c", "a b", "\xC4\xA0 a", "ab c", "x y", "", "a", " a", "a ", "c c"};
+    static const char *const merges[] = {"b c", "a b", "\xC4\xA0 a", "ab c", "x y", "", "a", " a", "a ", "c \xE6\xBC\xA2"};
     make_file("gpt2", "gpt-2", v, 11, merges, 10, NULL, 0);
     model m = open_path(tmp_path());
     /* Token 9, user-defined, has the bytes of token 4 and goes before it. */
     expect(m.t, "ab c", 0, 3, (int32_t[]){9, 3, 2}, (int64_t[]){0, 2, 3});
     expect(m.t, "bc aca", 0, 4, (int32_t[]){7, 5, 2, 0}, (int64_t[]){0, 2, 4, 5});
     expect(m.t, "aXc\xFF", 0, 2, (int32_t[]){0, 2}, (int64_t[]){0, 2}); /* no such bytes: dropped */
+    char repeated[2000];
+    for (int i = 0; i < 2000; i++) repeated[i] = "aXc "[i % 4];
+    qu_tokens v1 = tokenize(m.t, repeated, 2000, 0); /* long enough for the cache: offsets stay right */
+    for (int64_t i = 0; i < v1.n; i++) assert_int_equal(v1.at[i] % 4, v1.ids[i] == 2 ? 2 : v1.ids[i] == 0 ? 0 : 3);
+    qu_tokens_free(&v1);
     assert_true(qu_tokenizer_is_end(m.t, 10) && qu_tokenizer_is_control(m.t, 10));
     assert_int_equal(qu_tokenizer_eot(m.t), 10);
     assert_int_equal(qu_tokenizer_bos(m.t), -1);
@@ -571,6 +579,72 @@ static void test_made_bpe(void **state)
     expect(m.t, "abc", 0, 2, (int32_t[]){0, 7}, (int64_t[]){0, 1});
     close_model(m);
     unlink(tmp_path());
+}
+
+/* Whatever changes ids changes the identity. */
+static void test_hash(void **state)
+{
+    (void)state;
+    qu_hash h[8];
+    for (int i = 0; i < 8; i++) {
+        entry v[] = {{"a", -1, 1}, {"b", -2, 1}, {"ab", -3, 1}};
+        const char *merges[] = {"a b"};
+        qu_buf extra = {0};
+        if (i == 1) v[1].text = "c";
+        if (i == 2) v[2].type = 4;
+        if (i == 3) gb_num(&extra, "tokenizer.ggml.bos_token_id", 1);
+        if (i == 5) v[1].score = -2.5f;
+        if (i == 6) merges[0] = "b a";
+        make_file(i == 5 || i == 7 ? "llama" : "gpt2", i == 4 ? "smollm" : "gpt-2", v, 3, merges, 1, &extra,
+                  extra.len > 0);
+        qu_buf_free(&extra);
+        model m = open_path(tmp_path());
+        h[i] = qu_tokenizer_hash(m.t);
+        for (int k = 0; k < i; k++) assert_false(qu_hash_equal(h[k], h[i]));
+        close_model(m);
+        unlink(tmp_path());
+    }
+}
+
+/* Pieces joined with bars. */
+static qu_status add_piece(void *ctx, const char *p, size_t n)
+{
+    qu_buf *all = ctx;
+    if (all->len) gb_raw(all, "|", 1);
+    gb_raw(all, p, n);
+    return QU_OK;
+}
+
+static void test_split(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pre, *text, *want;
+    } rows[] = {
+        {"gpt-2", "I've  2020 x\n\n y!?", "I|'ve| | 2020| x|\n\n| y|!?"},
+        {"gpt-2", "a\xE3\x80\x80\xE3\x80\x80" "b", "a|\xE3\x80\x80|\xE3\x80\x80|b"},
+        {"gpt-2", "\xC3\xA9t\xC3\xA9\xFF\xE2\x82" "b \xC2\xBD", "\xC3\xA9t\xC3\xA9|\xFF|\xE2|\x82|b| \xC2\xBD"},
+        {"smollm", "ab 123", "ab| |1|2|3"},
+        {"llama-bpe", "ab 12345'RE\n\n  x", "ab| |123|45|'RE|\n\n| | x"},
+        {"qwen2", "ab 12!\r\n\n.x", "ab| |1|2|!\r\n\n|.x"},
+        {"default", "a1234!b<c", "a|123|4|!|b|<|c"},
+        {"tekken", "HelloWorld fooBAR x1/\n", "Hello|World| foo|BAR| x|1|/\n"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        static const entry v[] = {{"a", 0, 1}};
+        static const char *const merges[] = {"a a"};
+        make_file("gpt2", rows[i].pre, v, 1, merges, 1, NULL, 0);
+        model m = open_path(tmp_path());
+        qu_buf all = {0};
+        pcre2_match_data *match = pcre2_match_data_create(1, NULL);
+        assert_int_equal(qu_token_split(m.t, match, rows[i].text, strlen(rows[i].text), add_piece, &all, &err),
+                         QU_OK);
+        assert_string_equal(all.data, rows[i].want);
+        pcre2_match_data_free(match);
+        qu_buf_free(&all);
+        close_model(m);
+        unlink(tmp_path());
+    }
 }
 
 static void expect_error(qu_status want, const char *word)
@@ -649,6 +723,11 @@ static void test_detok_stream(void **state)
     assert_int_equal(qu_detok_end(&d, &out, &err), QU_OK);
     assert_string_equal(out.data, text);
     qu_tokens_free(&v);
+    out.len = 0;
+    assert_int_equal(qu_detok_add(&d, m.t->byte_id[0xC3], &out, &err), QU_OK);
+    assert_int_equal(out.len, 0);
+    for (int i = 0; i < 2; i++) assert_int_equal(qu_detok_end(&d, &out, &err), QU_OK);
+    assert_string_equal(out.data, "\xEF\xBF\xBD");
 
     const struct {
         const char *bytes, *want; /* R stands for U+FFFD */
@@ -678,7 +757,8 @@ int main(void)
         cmocka_unit_test(test_long_lines),  cmocka_unit_test(test_special),
         cmocka_unit_test(test_roles),       cmocka_unit_test(test_made_spm),
         cmocka_unit_test(test_made_bpe),    cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_detok_stream),
+        cmocka_unit_test(test_detok_stream), cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
