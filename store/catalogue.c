@@ -19,11 +19,12 @@ void qu_doc_free(qu_doc *doc)
     memset(doc, 0, sizeof *doc);
 }
 
-/* Give a writing function's status its meaning for the transaction (catalogue.h): half-done work may not
- * be committed, refusals have changed nothing. */
+/* Give a writing function's status its meaning for the transaction (catalogue.h): half-done work
+ * may not be committed, refusals have changed nothing. */
 static qu_status settle(qu_txn *t, qu_status st)
 {
-    if (st != QU_OK && st != QU_ERR_ARG && st != QU_ERR_NOTFOUND && st != QU_ERR_LIMIT) t->failed = true;
+    if (st != QU_OK && st != QU_ERR_ARG && st != QU_ERR_NOTFOUND && st != QU_ERR_LIMIT)
+        t->failed = true;
     return st;
 }
 
@@ -34,8 +35,8 @@ static qu_status need_write(const qu_txn *t, qu_err *err)
 
 /* --- the document record --- */
 
-qu_status qu_doc_rec_get(qu_txn *t, uint64_t doc_id, qu_doc_rec *r, const char **path, const char **title,
-                         qu_err *err)
+qu_status qu_doc_rec_get(qu_txn *t, uint64_t doc_id, qu_doc_rec *r, const char **path,
+                         const char **title, qu_err *err)
 {
     const char *p;
     size_t n;
@@ -45,9 +46,9 @@ qu_status qu_doc_rec_get(qu_txn *t, uint64_t doc_id, qu_doc_rec *r, const char *
         return qu_fail(err, st, "no document %llu in '%s'", (unsigned long long)doc_id, t->s->dir);
     QU_TRY(st);
     if (n >= sizeof *r) memcpy(r, p, sizeof *r);
-    if (n < sizeof *r || r->doc_id != doc_id || n != sizeof *r + r->path_len + (size_t)r->title_len ||
-        r->n_pages < 0 || r->kv_pages < 0 || r->kv_pages > r->n_pages || r->text_bytes < 0 ||
-        r->map_bytes < 0)
+    if (n < sizeof *r || r->doc_id != doc_id ||
+        n != sizeof *r + r->path_len + (size_t)r->title_len || r->n_pages < 0 || r->kv_pages < 0 ||
+        r->kv_pages > r->n_pages || r->text_bytes < 0 || r->map_bytes < 0)
         return qu_fail(err, QU_ERR_CORRUPT, "record of document %llu is malformed",
                        (unsigned long long)doc_id);
     *path = p + sizeof *r;
@@ -83,7 +84,8 @@ static qu_status doc_rec_update(qu_txn *t, const qu_doc_rec *r, qu_err *err)
     return st;
 }
 
-static qu_status doc_fill(qu_doc *doc, const qu_doc_rec *r, const char *path, const char *title, qu_err *err)
+static qu_status doc_fill(qu_doc *doc, const qu_doc_rec *r, const char *path, const char *title,
+                          qu_err *err)
 {
     memset(doc, 0, sizeof *doc);
     doc->doc_id = r->doc_id, doc->kv_id = r->kv_id, doc->kv_file = r->kv_file;
@@ -129,7 +131,8 @@ qu_status qu_catalogue_next_doc(qu_txn *t, uint64_t after, qu_doc *doc, qu_err *
 /* --- indexes: key and value say the same, the document says the rest --- */
 
 /* The smallest number behind prefix that is above after, 0 = none. */
-static qu_status index_next(qu_txn *t, const qu_rec_key *prefix, uint64_t after, uint64_t *id, qu_err *err)
+static qu_status index_next(qu_txn *t, const qu_rec_key *prefix, uint64_t after, uint64_t *id,
+                            qu_err *err)
 {
     qu_rec_key k, from = *prefix;
     const void *p;
@@ -146,8 +149,8 @@ static qu_status index_next(qu_txn *t, const qu_rec_key *prefix, uint64_t after,
     return QU_OK;
 }
 
-/* *doc_id of the document with exactly that path, 0 = none. Paths share a hash only by design, so the
- * paths themselves are compared. */
+/* *doc_id of the document with exactly that path, 0 = none. Paths share a hash only by design, so
+ * the paths themselves are compared. */
 static qu_status path_find(qu_txn *t, const char *path, size_t n, uint64_t *doc_id, qu_err *err)
 {
     qu_rec_key prefix = qu_key_hash(QU_TAG_PATH, qu_hash_bytes(path, n, 0));
@@ -159,7 +162,8 @@ static qu_status path_find(qu_txn *t, const char *path, size_t n, uint64_t *doc_
         if (*doc_id == 0) return QU_OK;
         qu_status st = qu_doc_rec_get(t, *doc_id, &r, &p, &title, err);
         if (st == QU_ERR_NOTFOUND)
-            return qu_fail(err, QU_ERR_CORRUPT, "path index names document %llu, which is not there",
+            return qu_fail(err, QU_ERR_CORRUPT,
+                           "path index names document %llu, which is not there",
                            (unsigned long long)*doc_id);
         QU_TRY(st);
         if (r.path_len == n && memcmp(p, path, n) == 0) return QU_OK;
@@ -172,12 +176,13 @@ qu_status qu_catalogue_find_path(qu_txn *t, const char *path, size_t n, qu_doc *
     memset(doc, 0, sizeof *doc);
     QU_TRY(path_find(t, path, n, &id, err));
     if (id == 0)
-        return qu_fail(err, QU_ERR_NOTFOUND, "no document '%.*s' in the store", (int)(n < 160 ? n : 160),
-                       path);
+        return qu_fail(err, QU_ERR_NOTFOUND, "no document '%.*s' in the store",
+                       (int)(n < 160 ? n : 160), path);
     return qu_catalogue_get_doc(t, id, doc, err);
 }
 
-qu_status qu_catalogue_find_content(qu_txn *t, qu_hash content, uint64_t after, uint64_t *doc_id, qu_err *err)
+qu_status qu_catalogue_find_content(qu_txn *t, qu_hash content, uint64_t after, uint64_t *doc_id,
+                                    qu_err *err)
 {
     qu_rec_key prefix = qu_key_hash(QU_TAG_CONTENT, content);
     return index_next(t, &prefix, after, doc_id, err);
@@ -243,7 +248,8 @@ static qu_status doc_remove(qu_txn *t, uint64_t doc_id, qu_err *err)
     k = qu_key_hash_num(QU_TAG_CONTENT, r.content_hash, doc_id);
     QU_TRY(del_if_there(t, &k, err));
     QU_TRY(kv_unlink(t, &r, err));
-    for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) QU_TRY(qu_chunks_del(t, tags[i], doc_id, err));
+    for (size_t i = 0; i < sizeof tags / sizeof *tags; i++)
+        QU_TRY(qu_chunks_del(t, tags[i], doc_id, err));
     k = qu_key_num(QU_TAG_DOC, doc_id);
     return del_if_there(t, &k, err);
 }
@@ -272,10 +278,12 @@ static qu_status path_check(const char *path, size_t n, qu_err *err)
 }
 
 /* Is that KV file, if any, one that may be published: made here once and not being written? */
-static qu_status kv_check(qu_txn *t, uint64_t kv_file, int32_t kv_pages, int32_t n_pages, qu_err *err)
+static qu_status kv_check(qu_txn *t, uint64_t kv_file, int32_t kv_pages, int32_t n_pages,
+                          qu_err *err)
 {
     if (kv_pages < 0 || kv_pages > n_pages || (kv_file == 0 && kv_pages > 0))
-        return qu_fail(err, QU_ERR_ARG, "cannot publish %d pages of a document with %d", kv_pages, n_pages);
+        return qu_fail(err, QU_ERR_ARG, "cannot publish %d pages of a document with %d", kv_pages,
+                       n_pages);
     if (kv_file >= t->state.next_file || (kv_file && qu_kv_is_writing(t->s, kv_file)))
         return qu_fail(err, QU_ERR_ARG, "kv file %llu is not sealed", (unsigned long long)kv_file);
     return QU_OK;
@@ -313,12 +321,24 @@ qu_status qu_catalogue_put_doc(qu_txn *t, const qu_doc *doc, const char *text, s
     QU_TRY(qu_pages_check_args(t->s, (int64_t)n_text, pages, n_pages, ids, n_ids, err));
     QU_TRY(kv_check(t, doc->kv_file, doc->kv_pages, n_pages, err));
     qu_doc_rec r = {
-        .doc_id = doc->doc_id, .kv_id = doc->kv_id ? doc->kv_id : doc->doc_id, .kv_file = doc->kv_file,
-        .n_pages = n_pages, .kv_pages = doc->kv_pages, .n_tokens = n_ids, .text_bytes = (int64_t)n_text,
-        .map_bytes = (int64_t)n_map, .size = doc->size, .mtime_ns = doc->mtime_ns,
-        .indexed_ms = doc->indexed_ms, .inode = doc->inode, .dev = doc->dev,
-        .content_hash = doc->content_hash, .text_hash = qu_hash_bytes(text, n_text, 0),
-        .flags = doc->flags, .path_len = (uint32_t)doc->path_len, .title_len = (uint32_t)n_title,
+        .doc_id = doc->doc_id,
+        .kv_id = doc->kv_id ? doc->kv_id : doc->doc_id,
+        .kv_file = doc->kv_file,
+        .n_pages = n_pages,
+        .kv_pages = doc->kv_pages,
+        .n_tokens = n_ids,
+        .text_bytes = (int64_t)n_text,
+        .map_bytes = (int64_t)n_map,
+        .size = doc->size,
+        .mtime_ns = doc->mtime_ns,
+        .indexed_ms = doc->indexed_ms,
+        .inode = doc->inode,
+        .dev = doc->dev,
+        .content_hash = doc->content_hash,
+        .text_hash = qu_hash_bytes(text, n_text, 0),
+        .flags = doc->flags,
+        .path_len = (uint32_t)doc->path_len,
+        .title_len = (uint32_t)n_title,
     };
     memcpy(r.format, doc->format, sizeof r.format);
     memcpy(r.charset, doc->charset, sizeof r.charset);
@@ -404,8 +424,8 @@ qu_status qu_catalogue_touch(qu_txn *t, uint64_t doc_id, const qu_doc *identity,
 
 /* --- KV files in the catalogue --- */
 
-static qu_status set_kv(qu_txn *t, qu_doc_rec *r, uint64_t kv_id, uint64_t kv_file, int32_t kv_pages,
-                        qu_err *err)
+static qu_status set_kv(qu_txn *t, qu_doc_rec *r, uint64_t kv_id, uint64_t kv_file,
+                        int32_t kv_pages, qu_err *err)
 {
     qu_rec_key k;
     if (r->kv_file != kv_file) QU_TRY(kv_unlink(t, r, err));
@@ -429,7 +449,8 @@ qu_status qu_catalogue_set_kv(qu_txn *t, uint64_t doc_id, uint64_t kv_id, uint64
     QU_TRY(qu_doc_rec_get(t, doc_id, &r, &path, &title, err));
     QU_TRY(kv_check(t, kv_file, kv_pages, r.n_pages, err));
     if (kv_id >= t->state.next_doc)
-        return qu_fail(err, QU_ERR_ARG, "kv id %llu was never given out", (unsigned long long)kv_id);
+        return qu_fail(err, QU_ERR_ARG, "kv id %llu was never given out",
+                       (unsigned long long)kv_id);
     return settle(t, set_kv(t, &r, kv_id, kv_file, kv_pages, err));
 }
 

@@ -1,4 +1,5 @@
-/* What a document consists of: text, source map, pages and token ids, in chunks that are read alone. */
+/* What a document consists of: text, source map, pages and token ids, in chunks that are read
+ * alone. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,17 +27,19 @@ qu_status qu_stream_put(qu_txn *t, int tag, uint64_t doc_id, const void *p, size
     return QU_OK;
 }
 
-qu_status qu_stream_get(qu_txn *t, int tag, uint64_t doc_id, int64_t total, int64_t start, int64_t end,
-                        qu_buf *out, qu_err *err)
+qu_status qu_stream_get(qu_txn *t, int tag, uint64_t doc_id, int64_t total, int64_t start,
+                        int64_t end, qu_buf *out, qu_err *err)
 {
     if (start < 0 || end < start || end > total)
-        return qu_fail(err, QU_ERR_ARG, "range %lld..%lld is outside the %lld bytes of document %llu",
-                       (long long)start, (long long)end, (long long)total, (unsigned long long)doc_id);
+        return qu_fail(
+            err, QU_ERR_ARG, "range %lld..%lld is outside the %lld bytes of document %llu",
+            (long long)start, (long long)end, (long long)total, (unsigned long long)doc_id);
     size_t len0 = out->len;
     qu_status st = QU_OK;
     QU_TRY(qu_buf_reserve(out, 0, err));
     for (int64_t c = start / QU_CHUNK_BYTES; c * QU_CHUNK_BYTES < end; c++) {
-        int64_t at = c * QU_CHUNK_BYTES, want = total - at < QU_CHUNK_BYTES ? total - at : QU_CHUNK_BYTES;
+        int64_t at = c * QU_CHUNK_BYTES,
+                want = total - at < QU_CHUNK_BYTES ? total - at : QU_CHUNK_BYTES;
         size_t base = out->len;
         qu_rec_key k = qu_key_chunk(tag, doc_id, (uint32_t)c);
         st = qu_chunk_get(t, &k, QU_CHUNK_BYTES, out, err);
@@ -53,8 +56,8 @@ qu_status qu_stream_get(qu_txn *t, int tag, uint64_t doc_id, int64_t total, int6
     return st;
 }
 
-qu_status qu_pages_check_args(const qu_store *s, int64_t n_text, const qu_page *pages, int32_t n_pages,
-                              const int32_t *ids, int64_t n_ids, qu_err *err)
+qu_status qu_pages_check_args(const qu_store *s, int64_t n_text, const qu_page *pages,
+                              int32_t n_pages, const int32_t *ids, int64_t n_ids, qu_err *err)
 {
     int64_t sum = 0;
     if (n_pages < 0 || n_ids < 0 || (n_pages > 0 && !pages) || (n_ids > 0 && !ids))
@@ -63,22 +66,23 @@ qu_status qu_pages_check_args(const qu_store *s, int64_t n_text, const qu_page *
         const qu_page *p = &pages[i];
         if (p->n_tokens < 0 || (uint32_t)p->n_tokens > s->config.page_tokens || p->text_start < 0 ||
             p->text_end < p->text_start || p->text_end > n_text)
-            return qu_fail(err, QU_ERR_ARG, "page %d is out of range: %d tokens, text %lld..%lld", i,
-                           p->n_tokens, (long long)p->text_start, (long long)p->text_end);
+            return qu_fail(err, QU_ERR_ARG, "page %d is out of range: %d tokens, text %lld..%lld",
+                           i, p->n_tokens, (long long)p->text_start, (long long)p->text_end);
         sum += p->n_tokens;
     }
     if (sum != n_ids)
-        return qu_fail(err, QU_ERR_ARG, "pages hold %lld tokens, %lld ids were given", (long long)sum,
-                       (long long)n_ids);
+        return qu_fail(err, QU_ERR_ARG, "pages hold %lld tokens, %lld ids were given",
+                       (long long)sum, (long long)n_ids);
     for (int64_t i = 0; i < n_ids; i++)
         if (ids[i] < 0 || ids[i] >> ID_BITS)
             return qu_fail(err, QU_ERR_ARG, "token id %d is out of range", ids[i]);
     return QU_OK;
 }
 
-/* A group of pages: their token counts, then the ids as three planes of bytes, which compress better. */
-static qu_status ids_put(qu_txn *t, uint64_t doc_id, int32_t first, int32_t n_pages, const qu_page *pages,
-                         const int32_t *ids, qu_err *err)
+/* A group of pages: their token counts, then the ids as three planes of bytes, which compress
+ * better. */
+static qu_status ids_put(qu_txn *t, uint64_t doc_id, int32_t first, int32_t n_pages,
+                         const qu_page *pages, const int32_t *ids, qu_err *err)
 {
     qu_status st;
     qu_buf b = {0};
@@ -125,7 +129,8 @@ static qu_status doc_rec(qu_txn *t, uint64_t doc_id, qu_doc_rec *r, qu_err *err)
     return qu_doc_rec_get(t, doc_id, r, &path, &title, err);
 }
 
-qu_status qu_catalogue_text(qu_txn *t, uint64_t doc_id, int64_t start, int64_t end, qu_buf *out, qu_err *err)
+qu_status qu_catalogue_text(qu_txn *t, uint64_t doc_id, int64_t start, int64_t end, qu_buf *out,
+                            qu_err *err)
 {
     qu_doc_rec r;
     QU_TRY(doc_rec(t, doc_id, &r, err));
@@ -140,8 +145,8 @@ qu_status qu_catalogue_source_map(qu_txn *t, uint64_t doc_id, qu_buf *out, qu_er
 }
 
 /* Borrow the chunk of the page table that page first is in: its pages, unaligned. */
-static qu_status pages_chunk(qu_txn *t, const qu_doc_rec *r, int32_t first, const uint8_t **p, int32_t *n,
-                             qu_err *err)
+static qu_status pages_chunk(qu_txn *t, const qu_doc_rec *r, int32_t first, const uint8_t **p,
+                             int32_t *n, qu_err *err)
 {
     size_t len;
     int32_t chunk = first / QU_CHUNK_PAGES, rest = r->n_pages - chunk * QU_CHUNK_PAGES;
@@ -180,7 +185,8 @@ qu_status qu_catalogue_pages(qu_txn *t, uint64_t doc_id, qu_page **pages, int32_
 
 static qu_status no_page(uint64_t doc_id, int32_t page, qu_err *err)
 {
-    return qu_fail(err, QU_ERR_NOTFOUND, "document %llu has no page %d", (unsigned long long)doc_id, page);
+    return qu_fail(err, QU_ERR_NOTFOUND, "document %llu has no page %d", (unsigned long long)doc_id,
+                   page);
 }
 
 qu_status qu_catalogue_page(qu_txn *t, uint64_t doc_id, int32_t page, qu_page *out, qu_err *err)
@@ -204,7 +210,8 @@ static qu_status ids_get(qu_txn *t, const qu_doc_rec *r, int32_t first, int32_t 
     size_t n = 0, from = 0, to = 0, head = (size_t)n_pages * 4;
     qu_rec_key k = qu_key_chunk(QU_TAG_IDS, r->doc_id, (uint32_t)group);
     raw->len = 0;
-    QU_TRY(qu_chunk_get(t, &k, QU_CHUNK_IDS * (4 + 3 * (size_t)t->s->config.page_tokens), raw, err));
+    QU_TRY(
+        qu_chunk_get(t, &k, QU_CHUNK_IDS * (4 + 3 * (size_t)t->s->config.page_tokens), raw, err));
     for (int32_t i = 0; i < n_pages && raw->len >= head; i++) {
         uint32_t len;
         memcpy(&len, raw->data + (size_t)i * 4, 4);

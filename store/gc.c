@@ -131,7 +131,8 @@ static qu_status open_files(gc *g, qu_err *err)
         if (id == 0) return QU_OK;
         if (purpose != QU_OPEN_GC) { /* gc's own file in progress is the rest of a killed gc */
             st = qu_kv_writer_create(&w, g->s, id, err);
-            if (st != QU_OK && st != QU_ERR_CORRUPT) return st; /* a damaged one is made anew: drop it */
+            if (st != QU_OK && st != QU_ERR_CORRUPT)
+                return st; /* a damaged one is made anew: drop it */
         }
         bool wanted = w && still_wanted(g, w);
         qu_kv_writer_free(w);
@@ -149,7 +150,8 @@ static bool is_open_kv(gc *g, uint64_t file_id)
     return st != QU_ERR_NOTFOUND;
 }
 
-/* Is that entry a rest of ours? Files of others, also ones that only look similar, are left alone. */
+/* Is that entry a rest of ours? Files of others, also ones that only look similar, are left alone.
+ */
 static bool is_rest(gc *g, const char *sub, const char *name)
 {
     unsigned long long id;
@@ -159,7 +161,8 @@ static bool is_rest(gc *g, const char *sub, const char *name)
         snprintf(again, sizeof again, "%llu.kv", id);
         return strcmp(name, again) == 0 && !file_is_claimed(g, id) && !is_open_kv(g, id);
     }
-    if (strncmp(name, "config.tmp.", 11) == 0 || strncmp(name, "CURRENT.tmp.", 12) == 0) return true;
+    if (strncmp(name, "config.tmp.", 11) == 0 || strncmp(name, "CURRENT.tmp.", 12) == 0)
+        return true;
     if (sscanf(name, "catalogue.%llu", &id) != 1 || id == g->s->catalogue_no) return false;
     snprintf(again, sizeof again, "catalogue.%llu", id);
     size_t n = strlen(again);
@@ -211,7 +214,8 @@ static qu_status pack_walk(gc *g, uint64_t file_id, qu_kv_writer *w, bool *uncla
         if (!w && !keep) break;
         if (!w || !keep) continue;
         st = qu_kv_verify(&key, file_id, &v, &binding, &payload, &n, err);
-        if (st == QU_OK && key.kind != QU_KV_MARKER) st = qu_kv_writer_put(w, &key, binding, payload, n, err);
+        if (st == QU_OK && key.kind != QU_KV_MARKER)
+            st = qu_kv_writer_put(w, &key, binding, payload, n, err);
         else if (st == QU_OK) st = qu_kv_writer_page_done(w, key.kv_id, key.page, err);
         if (st != QU_OK) break;
     }
@@ -346,12 +350,14 @@ static qu_status compact(gc *g, qu_err *err)
         goto out;
     }
     st = qu_os_replace(current, name, strlen(name), 0600, err); /* syncs the folder too */
-    mdb_env_close(s->env); /* on failure too: CURRENT says which one is live, and the next gc sweeps */
+    mdb_env_close(
+        s->env); /* on failure too: CURRENT says which one is live, and the next gc sweeps */
     s->env = NULL;
     QU_TRY_OUT(st);
     st = qu_store_open_catalogue(s, err);
     for (int i = 0; i < 2; i++) {
-        char *gone = qu_store_path(s, i ? "catalogue.%llu-lock" : "catalogue.%llu", (unsigned long long)old);
+        char *gone =
+            qu_store_path(s, i ? "catalogue.%llu-lock" : "catalogue.%llu", (unsigned long long)old);
         if (gone) unlink(gone);
         free(gone);
     }
@@ -377,7 +383,8 @@ qu_status qu_store_gc(qu_store *s, qu_gc_report *report, qu_err *err)
     gc g = {.s = s};
     qu_status st;
     if (!s->writable || s->n_txns > 0 || s->writers)
-        return qu_fail(err, QU_ERR_ARG, "cannot collect garbage in '%s': read-only or in use", s->dir);
+        return qu_fail(err, QU_ERR_ARG, "cannot collect garbage in '%s': read-only or in use",
+                       s->dir);
     qu_kv_close_readers(s);
     QU_TRY_OUT(disk_use(&g, &g.r.bytes_before, err));
     QU_TRY_OUT(claims_read(&g, err));

@@ -50,7 +50,8 @@ void qu_kv_key_bytes(uint8_t b[QU_KV_KEY_BYTES], const qu_slice_key *k)
 qu_slice_key qu_kv_key_parse(const uint8_t b[QU_KV_KEY_BYTES])
 {
     uint64_t v = qu_get_be64(b + 8);
-    return (qu_slice_key){qu_get_be64(b), (uint32_t)(v >> 32), (uint16_t)(v >> 16), (uint16_t)v, b[16]};
+    return (qu_slice_key){qu_get_be64(b), (uint32_t)(v >> 32), (uint16_t)(v >> 16), (uint16_t)v,
+                          b[16]};
 }
 
 qu_hash qu_kv_binding(const qu_store *store, const qu_page *page)
@@ -65,8 +66,8 @@ static uint64_t value_sum(const value_head *h, const void *payload, size_t n)
 
 static bool head_has_key(const value_head *h, const qu_slice_key *k)
 {
-    return h->kv_id == k->kv_id && h->page == k->page && h->layer == k->layer && h->head == k->head &&
-           h->kind == k->kind;
+    return h->kv_id == k->kv_id && h->page == k->page && h->layer == k->layer &&
+           h->head == k->head && h->kind == k->kind;
 }
 
 qu_status qu_kv_verify(const qu_slice_key *k, uint64_t file_id, const MDB_val *v, qu_hash *binding,
@@ -81,8 +82,9 @@ qu_status qu_kv_verify(const qu_slice_key *k, uint64_t file_id, const MDB_val *v
     else if (h.sum != value_sum(&h, p + sizeof h, h.n_bytes)) fault = "fails its checksum";
     else if (!head_has_key(&h, k)) fault = "belongs to another key";
     if (fault)
-        return qu_fail(err, QU_ERR_CORRUPT, "slice %s: kv file %llu.kv, kv id %llu, page %u, layer %u, head %u",
-                       fault, (unsigned long long)file_id, (unsigned long long)k->kv_id, k->page, k->layer,
+        return qu_fail(err, QU_ERR_CORRUPT,
+                       "slice %s: kv file %llu.kv, kv id %llu, page %u, layer %u, head %u", fault,
+                       (unsigned long long)file_id, (unsigned long long)k->kv_id, k->page, k->layer,
                        k->head);
     *binding = h.binding;
     *payload = p + sizeof h;
@@ -133,7 +135,8 @@ static qu_status register_file(qu_store *s, uint64_t *file_id, uint32_t purpose,
     qu_status st = qu_open_kv_purpose(t, *file_id, &purpose, err);
     qu_txn_abort(t);
     if (st == QU_ERR_NOTFOUND)
-        return qu_fail(err, QU_ERR_ARG, "kv file %llu is not in progress", (unsigned long long)*file_id);
+        return qu_fail(err, QU_ERR_ARG, "kv file %llu is not in progress",
+                       (unsigned long long)*file_id);
     return st;
 }
 
@@ -144,7 +147,8 @@ static qu_status open_env(qu_kv_writer *w, qu_err *err)
     struct stat sb;
     if (stat(w->path, &sb) == 0 && sb.st_size > 0 && sb.st_size < 8192 && unlink(w->path) != 0)
         return qu_fail(err, QU_ERR_IO, "cannot remove '%s': %s", w->path, strerror(errno));
-    QU_TRY(qu_lmdb_open(&w->env, w->path, MDB_NOLOCK, 0, err)); /* the store's lock keeps others out */
+    QU_TRY(
+        qu_lmdb_open(&w->env, w->path, MDB_NOLOCK, 0, err)); /* the store's lock keeps others out */
     mdb_env_stat(w->env, &ms);
     mdb_env_info(w->env, &info);
     w->bytes = (int64_t)(info.me_last_pgno + 1) * ms.ms_psize;
@@ -152,7 +156,8 @@ static qu_status open_env(qu_kv_writer *w, qu_err *err)
     return QU_OK;
 }
 
-qu_status qu_kv_writer_start(qu_kv_writer **out, qu_store *s, uint64_t file_id, uint32_t purpose, qu_err *err)
+qu_status qu_kv_writer_start(qu_kv_writer **out, qu_store *s, uint64_t file_id, uint32_t purpose,
+                             qu_err *err)
 {
     qu_status st = QU_OK;
     *out = NULL;
@@ -182,13 +187,15 @@ qu_status qu_kv_writer_create(qu_kv_writer **w, qu_store *store, uint64_t file_i
     return qu_kv_writer_start(w, store, file_id, QU_OPEN_INDEX, err);
 }
 
-/* Every use of the writer passes here: refuse after an error or seal, begin a transaction if none is. */
+/* Every use of the writer passes here: refuse after an error or seal, begin a transaction if none
+ * is. */
 static qu_status ready(qu_kv_writer *w, qu_err *err)
 {
     if (!w->env)
         return qu_fail(err, QU_ERR_ARG, "kv file %llu is sealed", (unsigned long long)w->file_id);
     if (w->failed)
-        return qu_fail(err, QU_ERR_ARG, "kv file '%s' cannot be written after an earlier error", w->path);
+        return qu_fail(err, QU_ERR_ARG, "kv file '%s' cannot be written after an earlier error",
+                       w->path);
     if (w->txn) return QU_OK;
     int rc = mdb_txn_begin(w->env, NULL, 0, &w->txn);
     if (rc) {
@@ -227,15 +234,17 @@ static qu_status put(qu_kv_writer *w, const qu_slice_key *key, qu_hash binding, 
     return QU_OK;
 }
 
-qu_status qu_kv_writer_put(qu_kv_writer *w, const qu_slice_key *key, qu_hash binding, const void *payload,
-                           size_t n, qu_err *err)
+qu_status qu_kv_writer_put(qu_kv_writer *w, const qu_slice_key *key, qu_hash binding,
+                           const void *payload, size_t n, qu_err *err)
 {
     const qu_store_config *c = &w->s->config;
     if (n == 0 || n > QU_KV_MAX_PAYLOAD)
-        return qu_fail(err, QU_ERR_ARG, "a slice of %zu bytes: must be 1 to %d", n, QU_KV_MAX_PAYLOAD);
+        return qu_fail(err, QU_ERR_ARG, "a slice of %zu bytes: must be 1 to %d", n,
+                       QU_KV_MAX_PAYLOAD);
     if (key->kv_id == 0 || key->layer >= c->n_layers || key->head >= c->n_kv_heads ||
         (key->kind != QU_KV_SLICE && key->kind != QU_KV_SUMMARY) || key->page > INT32_MAX)
-        return qu_fail(err, QU_ERR_ARG, "slice key is out of range: kv id %llu, page %u, layer %u, head %u",
+        return qu_fail(err, QU_ERR_ARG,
+                       "slice key is out of range: kv id %llu, page %u, layer %u, head %u",
                        (unsigned long long)key->kv_id, key->page, key->layer, key->head);
     QU_TRY(ready(w, err));
     return put(w, key, binding, payload, n, err);
@@ -324,12 +333,13 @@ qu_status qu_kv_writer_next_member(qu_kv_writer *w, uint64_t after, uint64_t *kv
     if (!rc && k.mv_size == QU_KV_KEY_BYTES) *kv_id = qu_get_be64(k.mv_data);
     mdb_cursor_close(c);
     if (rc && rc != MDB_NOTFOUND) return qu_lmdb_fail(err, rc, "read", w->path);
-    if (!rc && *kv_id == 0) return qu_fail(err, QU_ERR_CORRUPT, "a key in '%s' is malformed", w->path);
+    if (!rc && *kv_id == 0)
+        return qu_fail(err, QU_ERR_CORRUPT, "a key in '%s' is malformed", w->path);
     return QU_OK;
 }
 
-/* LMDB may leave pages at the end that it allocated and never wrote. Readers take a short file for a
- * damaged one, so give it its full length. */
+/* LMDB may leave pages at the end that it allocated and never wrote. Readers take a short file for
+ * a damaged one, so give it its full length. */
 static qu_status pad_file(qu_kv_writer *w, qu_err *err)
 {
     MDB_stat ms;
@@ -338,7 +348,8 @@ static qu_status pad_file(qu_kv_writer *w, qu_err *err)
     mdb_env_stat(w->env, &ms);
     mdb_env_info(w->env, &info);
     off_t full = (off_t)(info.me_last_pgno + 1) * ms.ms_psize;
-    if (stat(w->path, &sb) == 0 && (sb.st_size >= full || truncate(w->path, full) == 0)) return QU_OK;
+    if (stat(w->path, &sb) == 0 && (sb.st_size >= full || truncate(w->path, full) == 0))
+        return QU_OK;
     return qu_lmdb_fail(err, errno, "write", w->path);
 }
 

@@ -1,8 +1,9 @@
 /* Borrowed slices of published KV files.
  *
- * A file is opened once, with its own map and one read transaction that lives as long. Published files never
- * change, so there is nothing to lock; a mutex a file keeps LMDB's rule that a transaction is used by one
- * thread at a time, and covers only the key search: checksums run outside it.
+ * A file is opened once, with its own map and one read transaction that lives as long. Published
+ * files never change, so there is nothing to lock; a mutex a file keeps LMDB's rule that a
+ * transaction is used by one thread at a time, and covers only the key search: checksums run
+ * outside it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +21,8 @@ struct qu_kv_reader {
     bool doomed;              /* unlinked meanwhile: close at release */
 };
 
-qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MDB_txn **txn, qu_err *err)
+qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MDB_txn **txn,
+                          qu_err *err)
 {
     struct stat sb;
     MDB_stat ms;
@@ -41,7 +43,8 @@ qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MD
     QU_TRY_OUT(qu_lmdb_open(env, path, MDB_RDONLY | MDB_NOLOCK, (size_t)sb.st_size, err));
     mdb_env_stat(*env, &ms);
     mdb_env_info(*env, &info);
-    if ((uint64_t)sb.st_size / ms.ms_psize <= info.me_last_pgno) /* reading past the end would be SIGBUS */
+    if ((uint64_t)sb.st_size / ms.ms_psize <=
+        info.me_last_pgno) /* reading past the end would be SIGBUS */
         st = qu_fail(err, QU_ERR_CORRUPT, "kv file '%s' is cut short", path);
     else if ((rc = mdb_txn_begin(*env, NULL, MDB_RDONLY, txn)) != 0)
         st = qu_lmdb_fail(err, rc, "read", path);
@@ -74,7 +77,8 @@ static void trim(qu_store *s, int keep)
     while (s->n_readers > keep) {
         int oldest = -1;
         for (int i = 0; i < s->n_readers; i++)
-            if (!s->readers[i]->borrowed && (oldest < 0 || s->readers[i]->used < s->readers[oldest]->used))
+            if (!s->readers[i]->borrowed &&
+                (oldest < 0 || s->readers[i]->used < s->readers[oldest]->used))
                 oldest = i;
         if (oldest < 0) return;
         remove_at(s, oldest);
@@ -132,15 +136,17 @@ qu_status qu_kv_get(MDB_txn *txn, pthread_mutex_t *mu, uint64_t file_id, const q
     int rc = mdb_get(txn, 1, &k, &v);
     if (mu) pthread_mutex_unlock(mu);
     if (rc)
-        return qu_fail(err, rc == MDB_NOTFOUND ? QU_ERR_NOTFOUND : QU_ERR_CORRUPT,
-                       "no slice for page %u, layer %u, head %u of kv id %llu in kv file %llu.kv: %s",
-                       key->page, key->layer, key->head, (unsigned long long)key->kv_id,
-                       (unsigned long long)file_id, mdb_strerror(rc));
+        return qu_fail(
+            err, rc == MDB_NOTFOUND ? QU_ERR_NOTFOUND : QU_ERR_CORRUPT,
+            "no slice for page %u, layer %u, head %u of kv id %llu in kv file %llu.kv: %s",
+            key->page, key->layer, key->head, (unsigned long long)key->kv_id,
+            (unsigned long long)file_id, mdb_strerror(rc));
     QU_TRY(qu_kv_verify(key, file_id, &v, &bound, payload, n, err));
     if (!qu_hash_equal(bound, binding))
-        return qu_fail(err, QU_ERR_MISMATCH,
-                       "slice of page %u, kv id %llu in kv file %llu.kv is bound to another model or context",
-                       key->page, (unsigned long long)key->kv_id, (unsigned long long)file_id);
+        return qu_fail(
+            err, QU_ERR_MISMATCH,
+            "slice of page %u, kv id %llu in kv file %llu.kv is bound to another model or context",
+            key->page, (unsigned long long)key->kv_id, (unsigned long long)file_id);
     return QU_OK;
 }
 

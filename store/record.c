@@ -19,7 +19,8 @@ qu_status qu_lmdb_fail(qu_err *err, int rc, const char *what, const char *subjec
     struct statvfs fs;
     switch (rc) {
     case EIO: /* also LMDB's word for a write that came back short because the disk is full */
-        st = statvfs(subject, &fs) == 0 && fs.f_bavail * fs.f_frsize < FULL_BYTES ? QU_ERR_FULL : QU_ERR_IO;
+        st = statvfs(subject, &fs) == 0 && fs.f_bavail * fs.f_frsize < FULL_BYTES ? QU_ERR_FULL
+                                                                                  : QU_ERR_IO;
         break;
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
@@ -60,7 +61,8 @@ qu_status qu_lmdb_open(MDB_env **out, const char *path, unsigned flags, size_t m
         if (!rc) rc = open_main(env);
         if (!rc) break;
         mdb_env_close(env);
-        if (rc != ENOMEM || map || bytes <= MAP_BYTES_MIN) return qu_lmdb_fail(err, rc, "open", path);
+        if (rc != ENOMEM || map || bytes <= MAP_BYTES_MIN)
+            return qu_lmdb_fail(err, rc, "open", path);
         bytes /= 4;
     }
     *out = env;
@@ -145,13 +147,15 @@ static const char *key_text(char out[64], const MDB_val *key)
 
 /* --- records --- */
 
-qu_status qu_rec_verify(const MDB_val *key, const MDB_val *v, const void **payload, size_t *n, qu_err *err)
+qu_status qu_rec_verify(const MDB_val *key, const MDB_val *v, const void **payload, size_t *n,
+                        qu_err *err)
 {
     char text[64];
     const uint8_t *p = v->mv_data;
     uint64_t sum;
     if (v->mv_size < QU_REC_HEAD)
-        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' is cut short", key_text(text, key));
+        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' is cut short",
+                       key_text(text, key));
     memcpy(&sum, p, 8);
     if (sum != qu_hash_sum(p + 8, v->mv_size - 8, REC_SEED))
         return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' fails its checksum",
@@ -189,7 +193,8 @@ qu_status qu_rec_get(qu_txn *t, const qu_rec_key *k, const void **p, size_t *n, 
     char text[64];
     int rc = mdb_get(t->mt, 1, &key, &v);
     if (rc == MDB_NOTFOUND)
-        return qu_fail(err, QU_ERR_NOTFOUND, "no record '%s' in the catalogue", key_text(text, &key));
+        return qu_fail(err, QU_ERR_NOTFOUND, "no record '%s' in the catalogue",
+                       key_text(text, &key));
     if (rc) return qu_lmdb_fail(err, rc, "read the catalogue of", t->s->dir);
     return qu_rec_verify(&key, &v, p, n, err);
 }
@@ -200,7 +205,8 @@ qu_status qu_rec_del(qu_txn *t, const qu_rec_key *k, qu_err *err)
     char text[64];
     int rc = mdb_del(t->mt, 1, &key, NULL);
     if (rc == MDB_NOTFOUND)
-        return qu_fail(err, QU_ERR_NOTFOUND, "no record '%s' in the catalogue", key_text(text, &key));
+        return qu_fail(err, QU_ERR_NOTFOUND, "no record '%s' in the catalogue",
+                       key_text(text, &key));
     if (rc) {
         t->failed = true;
         return qu_lmdb_fail(err, rc, "write the catalogue of", t->s->dir);
@@ -208,7 +214,8 @@ qu_status qu_rec_del(qu_txn *t, const qu_rec_key *k, qu_err *err)
     return QU_OK;
 }
 
-qu_status qu_rec_seek(qu_txn *t, const qu_rec_key *from, size_t n_prefix, qu_rec_key *k, qu_err *err)
+qu_status qu_rec_seek(qu_txn *t, const qu_rec_key *from, size_t n_prefix, qu_rec_key *k,
+                      qu_err *err)
 {
     MDB_cursor *c;
     MDB_val key = {from->n, (void *)from->b}, v;
@@ -259,11 +266,13 @@ qu_status qu_chunk_get(qu_txn *t, const qu_rec_key *k, size_t max, qu_buf *out, 
     MDB_val key = {k->n, (void *)k->b};
     qu_status st = qu_rec_get(t, k, (const void **)&p, &n, err);
     if (st == QU_ERR_NOTFOUND)
-        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' is missing", key_text(text, &key));
+        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' is missing",
+                       key_text(text, &key));
     QU_TRY(st);
     if (n >= 4) memcpy(&raw, p, 4);
     if (n < 4 || raw > max || n - 4 > raw)
-        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' is malformed", key_text(text, &key));
+        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' is malformed",
+                       key_text(text, &key));
     QU_TRY(qu_buf_reserve(out, raw, err));
     uLongf got = raw;
     int rc = Z_OK;

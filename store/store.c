@@ -115,23 +115,24 @@ static qu_status config_parse(qu_store *s, const qu_buf *b, qu_err *err)
     const char *p = b->data + sizeof r;
     if (b->len >= 16) memcpy(&r, b->data, 16);
     if (b->len < 16 || memcmp(r.magic, CONFIG_MAGIC, 8) != 0)
-        return qu_fail(err, QU_ERR_CORRUPT, "config of store '%s' is damaged: restore it or index anew",
-                       s->dir);
+        return qu_fail(err, QU_ERR_CORRUPT,
+                       "config of store '%s' is damaged: restore it or index anew", s->dir);
     if (r.mark == BYTE_ORDER_SWAPPED)
         return qu_fail(err, QU_ERR_UNSUPPORTED,
-                       "store '%s' has another byte order: mark %08x, this machine's is %08x", s->dir,
-                       r.mark, (unsigned)BYTE_ORDER_MARK);
+                       "store '%s' has another byte order: mark %08x, this machine's is %08x",
+                       s->dir, r.mark, (unsigned)BYTE_ORDER_MARK);
     if (r.mark == BYTE_ORDER_MARK && r.format > QU_STORE_FORMAT)
-        return qu_fail(err, QU_ERR_UNSUPPORTED,
-                       "store '%s' has format %u, this program reads up to format %u: use a newer quire",
-                       s->dir, r.format, (unsigned)QU_STORE_FORMAT);
+        return qu_fail(
+            err, QU_ERR_UNSUPPORTED,
+            "store '%s' has format %u, this program reads up to format %u: use a newer quire",
+            s->dir, r.format, (unsigned)QU_STORE_FORMAT);
     if (b->len >= sizeof r) memcpy(&r, b->data, sizeof r);
     if (b->len < sizeof r || r.mark != BYTE_ORDER_MARK || r.format < 1 || r.n_bytes != b->len ||
         r.sum != qu_hash_sum(b->data + CONFIG_SUM_FROM, b->len - CONFIG_SUM_FROM, 0) ||
         r.n_prefix < 0 || r.n_prefix > QU_STORE_MAX_PREFIX ||
         sizeof r + (size_t)r.n_prefix * 4 + r.model_path_len != b->len)
-        return qu_fail(err, QU_ERR_CORRUPT, "config of store '%s' is damaged: restore it or index anew",
-                       s->dir);
+        return qu_fail(err, QU_ERR_CORRUPT,
+                       "config of store '%s' is damaged: restore it or index anew", s->dir);
     *c = (qu_store_config){
         .format = r.format, .page_tokens = r.page_tokens, .codec = r.codec, .n_layers = r.n_layers,
         .n_kv_heads = r.n_kv_heads, .head_size = r.head_size, .n_prefix = r.n_prefix,
@@ -160,8 +161,8 @@ static qu_status config_read(qu_store *s, qu_err *err)
     if (st == QU_ERR_NOTFOUND)
         st = qu_fail(err, st, "no store at '%s': create one with quire index", s->dir);
     else if (st == QU_ERR_LIMIT)
-        st = qu_fail(err, QU_ERR_CORRUPT, "config of store '%s' is damaged: restore it or index anew",
-                     s->dir);
+        st = qu_fail(err, QU_ERR_CORRUPT,
+                     "config of store '%s' is damaged: restore it or index anew", s->dir);
     if (st == QU_OK) st = config_parse(s, &b, err);
     free(path);
     qu_buf_free(&b);
@@ -185,8 +186,10 @@ static qu_status lock_take(qu_store *s, qu_err *err)
         } else {
             ssize_t n = pread(s->lock_fd, text, sizeof text - 1, 0);
             long pid = n > 0 ? strtol(text, NULL, 10) : 0;
-            st = pid > 0 ? qu_fail(err, QU_ERR_LOCKED, "store '%s' is locked by process %ld", s->dir, pid)
-                         : qu_fail(err, QU_ERR_LOCKED, "store '%s' is locked by another process", s->dir);
+            st = pid > 0 ? qu_fail(err, QU_ERR_LOCKED, "store '%s' is locked by process %ld",
+                                   s->dir, pid)
+                         : qu_fail(err, QU_ERR_LOCKED, "store '%s' is locked by another process",
+                                   s->dir);
         }
     } else { /* the pid is for people: failing to write it (disk full) does no harm */
         int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
@@ -201,7 +204,8 @@ static qu_status lock_take(qu_store *s, qu_err *err)
 /* Is name something that an interrupted creation may have left? */
 static bool is_creation_rest(const char *name)
 {
-    static const char *const ours[] = {".", "..", "lock", "kv", "catalogue.1", "catalogue.1-lock", "CURRENT"};
+    static const char *const ours[] = {
+        ".", "..", "lock", "kv", "catalogue.1", "catalogue.1-lock", "CURRENT"};
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         if (strcmp(name, ours[i]) == 0) return true;
     return strncmp(name, "config.tmp.", 11) == 0 || strncmp(name, "CURRENT.tmp.", 12) == 0;
@@ -220,8 +224,8 @@ static qu_status look(const qu_store *s, bool *exists, qu_err *err)
     for (struct dirent *e; (e = readdir(d));) {
         if (strcmp(e->d_name, "config") == 0) *exists = true;
         else if (!is_creation_rest(e->d_name) && st == QU_OK)
-            st = qu_fail(err, QU_ERR_ARG, "'%s' is no store and holds '%s': give an empty folder", s->dir,
-                         e->d_name);
+            st = qu_fail(err, QU_ERR_ARG, "'%s' is no store and holds '%s': give an empty folder",
+                         s->dir, e->d_name);
     }
     closedir(d);
     return *exists ? QU_OK : st;
@@ -282,14 +286,15 @@ qu_status qu_store_open_catalogue(qu_store *s, qu_err *err)
 {
     qu_status st = QU_OK;
     unsigned ro = s->writable ? 0 : MDB_RDONLY;
-    for (int tries = 0; tries < 5; tries++) { /* a gc may switch between reading CURRENT and opening */
+    for (int tries = 0; tries < 5;
+         tries++) { /* a gc may switch between reading CURRENT and opening */
         QU_TRY(read_current(s, err));
         char *path = qu_store_path(s, "catalogue.%llu", (unsigned long long)s->catalogue_no);
         if (!path) return qu_fail_nomem(err, 256);
         struct stat sb;
         if (stat(path, &sb) != 0) {
-            st = qu_fail(err, errno == ENOENT ? QU_ERR_CORRUPT : QU_ERR_IO, "cannot open '%s': %s", path,
-                         strerror(errno));
+            st = qu_fail(err, errno == ENOENT ? QU_ERR_CORRUPT : QU_ERR_IO, "cannot open '%s': %s",
+                         path, strerror(errno));
         } else if (sb.st_size < 8192) { /* two meta pages: LMDB would start an empty one */
             st = qu_fail(err, QU_ERR_CORRUPT, "catalogue '%s' is cut short", path);
         } else {
@@ -336,7 +341,8 @@ static qu_status open_for_writing(qu_store *s, const qu_store_config *create, qu
         exists = stat(path, &sb) == 0 || errno != ENOENT;
         free(path);
         if (!exists)
-            return qu_fail(err, QU_ERR_NOTFOUND, "no store at '%s': create one with quire index", s->dir);
+            return qu_fail(err, QU_ERR_NOTFOUND, "no store at '%s': create one with quire index",
+                           s->dir);
     }
     QU_TRY(refuse_network(s, err));
     QU_TRY(lock_take(s, err));
@@ -347,8 +353,8 @@ static qu_status open_for_writing(qu_store *s, const qu_store_config *create, qu
     return QU_OK;
 }
 
-qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config *create, unsigned flags,
-                        qu_err *err)
+qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config *create,
+                        unsigned flags, qu_err *err)
 {
     qu_status st = QU_OK;
     *store = NULL;

@@ -1,21 +1,25 @@
-/* The store: a folder that keeps documents (the catalogue) and their KV slices (KV files), both in LMDB.
- * It sees bytes, not tensors. This header opens it; catalogue.h, kvfile.h, gc.h and check.h work on it.
+/* The store: a folder that keeps documents (the catalogue) and their KV slices (KV files), both in
+ * LMDB. It sees bytes, not tensors. This header opens it; catalogue.h, kvfile.h, gc.h and check.h
+ * work on it.
  *
  *     qu_store *s;
  *     QU_TRY(qu_store_open(&s, ".quire", &config, QU_STORE_WRITE, err));   // creates or opens
- *     const qu_store_config *c = qu_store_config_get(s);                   // what the store was made with
- *     if (!qu_hash_equal(c->binding, config.binding)) ...                  // another model: refuse by name
+ *     const qu_store_config *c = qu_store_config_get(s);       // what the store was made with
+ *     if (!qu_hash_equal(c->binding, config.binding)) ...      // another model: refuse by name
  *     ...
  *     qu_store_close(s);
  *
- *     DIR/config        frozen at creation, docs/format.md        DIR/lock      the writer's flock and pid
- *     DIR/CURRENT       name of the live catalogue file           DIR/kv/N.kv   one KV file each
- *     DIR/catalogue.N   LMDB; catalogue.N-lock is LMDB's          anything else belongs to others: left alone
+ *     DIR/config        frozen at creation, docs/format.md
+ *     DIR/lock          the writer's flock and pid
+ *     DIR/CURRENT       name of the live catalogue file
+ *     DIR/catalogue.N   LMDB; catalogue.N-lock is LMDB's own
+ *     DIR/kv/N.kv       one KV file each
+ *     anything else     belongs to others: left alone
  *
- * Directories are made 0700, files 0600. One writer at a time over all processes, any number of readers,
- * which take no lock and work on read-only media. Open a folder once per process: LMDB's file locks are
- * per process, so closing a second handle would drop the first one's.
- * Threads: open and close from one thread; what else may run at the same time is said at each function.
+ * Directories are made 0700, files 0600. One writer at a time over all processes, any number of
+ * readers, which take no lock and work on read-only media. Open a folder once per process: LMDB's
+ * file locks are per process, so closing a second handle would drop the first one's.
+ * Threads: open and close from one thread; what else may run at once is said at each function.
  */
 #ifndef QU_STORE_STORE_H
 #define QU_STORE_STORE_H
@@ -35,8 +39,8 @@ enum {
 
 typedef struct qu_store qu_store;
 
-/* What a store is made with and never changes. The strings and ids are borrowed in qu_store_open and owned
- * by the store in qu_store_config_get. format is ignored on creation. */
+/* What a store is made with and never changes. The strings and ids are borrowed in qu_store_open
+ * and owned by the store in qu_store_config_get. format is ignored on creation. */
 typedef struct qu_store_config {
     uint32_t format;          /* QU_STORE_FORMAT of the store */
     uint32_t page_tokens;     /* P: most tokens in a page */
@@ -55,19 +59,18 @@ typedef struct qu_store_config {
 } qu_store_config;
 
 /* Open the store in folder dir.
- *   create  NULL: it must exist. Else it is made with this config when dir is absent, empty or holds only
- *           the remains of an interrupted creation; an existing store keeps its own config, which the
- *           caller compares. Needs QU_STORE_WRITE.
- *   flags   QU_STORE_WRITE or 0
- * Errors: QU_ERR_NOTFOUND (no store at dir); QU_ERR_LOCKED naming the writer's pid; QU_ERR_UNSUPPORTED
- * (newer format or other byte order, with both; network file system unless read-only); QU_ERR_CORRUPT
- * (damaged config or catalogue); QU_ERR_ARG (dir holds foreign files, config out of range);
- * QU_ERR_FULL, QU_ERR_IO, QU_ERR_NOMEM. On error *store is NULL. */
-qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config *create, unsigned flags,
-                        qu_err *err);
+ *   create  NULL: it must exist. Else it is made with this config when dir is absent, empty or
+ * holds only the remains of an interrupted creation; an existing store keeps its own config, which
+ * the caller compares. Needs QU_STORE_WRITE. flags   QU_STORE_WRITE or 0 Errors: QU_ERR_NOTFOUND
+ * (no store at dir); QU_ERR_LOCKED naming the writer's pid; QU_ERR_UNSUPPORTED (newer format or
+ * other byte order, with both; network file system unless read-only); QU_ERR_CORRUPT (damaged
+ * config or catalogue); QU_ERR_ARG (dir holds foreign files, config out of range); QU_ERR_FULL,
+ * QU_ERR_IO, QU_ERR_NOMEM. On error *store is NULL. */
+qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config *create,
+                        unsigned flags, qu_err *err);
 
-/* Close it and everything handed out by it: transactions, writers and slices must be done with. NULL is
- * fine. */
+/* Close it and everything handed out by it: transactions, writers and slices must be done with.
+ * NULL is fine. */
 void qu_store_close(qu_store *store);
 
 /* The config the store was made with; lives as long as the store. */

@@ -1,8 +1,9 @@
-/* What the files of store/ share: the handle, LMDB environments, checksummed records and KV readers. For
- * this folder and its tests.
+/* What the files of store/ share: the handle, LMDB environments, checksummed records and KV
+ * readers. For this folder and its tests.
  *
- * Catalogue records live in LMDB's main database under keys of one tag byte and big-endian numbers, so
- * that a document's records lie together and in order. docs/format.md has the table. Each value is
+ * Catalogue records live in LMDB's main database under keys of one tag byte and big-endian numbers,
+ * so that a document's records lie together and in order. docs/format.md has the table. Each value
+ * is
  *
  *   offset  bytes  field
  *   0       8      XXH3-64 of everything behind it
@@ -28,9 +29,11 @@ struct qu_store {
     bool writable;
     int lock_fd;                 /* -1 for readers */
     pthread_mutex_t mu;          /* over all below */
-    MDB_env *env;                /* catalogue; NULL after a failed reopen: the next begin tries again */
+    MDB_env *env; /* catalogue; NULL after a failed reopen: the next begin tries again */
     uint64_t catalogue_no;       /* N of catalogue.N */
     int n_txns;                  /* open transactions: the catalogue may only be switched at 0 */
+    bool writing;                /* a write transaction is open, */
+    pthread_t write_thread;      /* by this thread: a second one there would wait for itself */
     qu_kv_writer *writers;       /* open and not sealed */
     qu_kv_reader **readers;
     int n_readers, readers_cap;
@@ -48,8 +51,8 @@ bool qu_store_is_network_fs(long f_type);
 /* Status and message for an LMDB return code; what: "write", subject: a path. */
 qu_status qu_lmdb_fail(qu_err *err, int rc, const char *what, const char *subject);
 
-/* Open one LMDB file (MDB_NOSUBDIR and MDB_NOTLS are added). map 0: a large fixed map, made smaller until
- * the system grants it. */
+/* Open one LMDB file (MDB_NOSUBDIR and MDB_NOTLS are added). map 0: a large fixed map, made smaller
+ * until the system grants it. */
 qu_status qu_lmdb_open(MDB_env **env, const char *path, unsigned flags, size_t map, qu_err *err);
 
 /* Open catalogue.N as CURRENT names it into s->env. Caller holds s->mu or is alone. */
@@ -90,9 +93,9 @@ typedef struct qu_state {
 struct qu_txn {
     qu_store *s;
     MDB_txn *mt;
-    bool write, failed, docs_changed;
+    bool write, owns_write, failed, docs_changed;
     qu_state state, state_at_begin;
-    uint64_t *lost;         /* KV files that lost a document: unlinked after commit when it was the last */
+    uint64_t *lost; /* KV files that lost a document: unlinked after commit when it was the last */
     int n_lost, lost_cap;
 };
 
@@ -106,18 +109,21 @@ uint64_t qu_get_be64(const uint8_t *p);
 void qu_put_be64(uint8_t *p, uint64_t v);
 
 /* Check one raw record against its key; *payload points into v. Errors: QU_ERR_CORRUPT. */
-qu_status qu_rec_verify(const MDB_val *key, const MDB_val *v, const void **payload, size_t *n, qu_err *err);
+qu_status qu_rec_verify(const MDB_val *key, const MDB_val *v, const void **payload, size_t *n,
+                        qu_err *err);
 
 /* Write, read (payload valid until the next write), delete. get and del give QU_ERR_NOTFOUND. */
 qu_status qu_rec_put(qu_txn *t, const qu_rec_key *k, const void *p, size_t n, qu_err *err);
 qu_status qu_rec_get(qu_txn *t, const qu_rec_key *k, const void **p, size_t *n, qu_err *err);
 qu_status qu_rec_del(qu_txn *t, const qu_rec_key *k, qu_err *err);
 
-/* The first record with a key >= from that starts with the first n_prefix bytes of from: its key in *k,
- * k->n = 0 when there is none. */
-qu_status qu_rec_seek(qu_txn *t, const qu_rec_key *from, size_t n_prefix, qu_rec_key *k, qu_err *err);
+/* The first record with a key >= from that starts with the first n_prefix bytes of from: its key in
+ * *k, k->n = 0 when there is none. */
+qu_status qu_rec_seek(qu_txn *t, const qu_rec_key *from, size_t n_prefix, qu_rec_key *k,
+                      qu_err *err);
 
-/* Records of up to 32 KiB (ids: more) compressed by zlib where that helps: u32 raw length, then the bytes. */
+/* Records of up to 32 KiB (ids: more) compressed by zlib where that helps: u32 raw length, then the
+ * bytes. */
 qu_status qu_chunk_put(qu_txn *t, const qu_rec_key *k, const void *p, size_t n, qu_err *err);
 /* Appended to out. Errors: QU_ERR_CORRUPT (missing, damaged or longer than max). */
 qu_status qu_chunk_get(qu_txn *t, const qu_rec_key *k, size_t max, qu_buf *out, qu_err *err);
@@ -135,26 +141,27 @@ typedef struct qu_doc_rec {
 _Static_assert(sizeof(qu_doc_rec) == 192, "stored as it is: no padding");
 _Static_assert(sizeof(qu_page) == 40, "stored as it is: no padding");
 
-/* path and title (may be NULL) are borrowed from the record, not NUL-terminated. QU_ERR_NOTFOUND. */
-qu_status qu_doc_rec_get(qu_txn *t, uint64_t doc_id, qu_doc_rec *r, const char **path, const char **title,
-                         qu_err *err);
+/* path and title (may be NULL) are borrowed from the record, not NUL-terminated. QU_ERR_NOTFOUND.
+ */
+qu_status qu_doc_rec_get(qu_txn *t, uint64_t doc_id, qu_doc_rec *r, const char **path,
+                         const char **title, qu_err *err);
 
 /* The index records of a document, from its id, path, content hash and kv_file. */
 qu_status qu_indexes_put(qu_txn *t, const qu_doc *d, qu_err *err);
 
 /* Text, source map, pages and ids of a document (contents.c). */
 qu_status qu_stream_put(qu_txn *t, int tag, uint64_t doc_id, const void *p, size_t n, qu_err *err);
-qu_status qu_stream_get(qu_txn *t, int tag, uint64_t doc_id, int64_t total, int64_t start, int64_t end,
-                        qu_buf *out, qu_err *err);
-qu_status qu_pages_check_args(const qu_store *s, int64_t n_text, const qu_page *pages, int32_t n_pages,
-                              const int32_t *ids, int64_t n_ids, qu_err *err);
+qu_status qu_stream_get(qu_txn *t, int tag, uint64_t doc_id, int64_t total, int64_t start,
+                        int64_t end, qu_buf *out, qu_err *err);
+qu_status qu_pages_check_args(const qu_store *s, int64_t n_text, const qu_page *pages,
+                              int32_t n_pages, const int32_t *ids, int64_t n_ids, qu_err *err);
 qu_status qu_pages_put(qu_txn *t, uint64_t doc_id, const qu_page *pages, int32_t n_pages,
                        const int32_t *ids, qu_err *err);
 /* Delete all chunks of one tag. */
 qu_status qu_chunks_del(qu_txn *t, int tag, uint64_t doc_id, qu_err *err);
 
-/* In-progress records of KV files: a new id and its record; its removal, upon which commit unlinks the file;
- * what it is for (QU_ERR_NOTFOUND: not in progress). */
+/* In-progress records of KV files: a new id and its record; its removal, upon which commit unlinks
+ * the file; what it is for (QU_ERR_NOTFOUND: not in progress). */
 enum { QU_OPEN_INDEX = 0, QU_OPEN_GC = 1 };
 qu_status qu_open_kv_add(qu_txn *t, uint32_t purpose, uint64_t *file_id, qu_err *err);
 qu_status qu_open_kv_del(qu_txn *t, uint64_t file_id, qu_err *err);
@@ -177,7 +184,8 @@ qu_status qu_kv_writer_start(qu_kv_writer **w, qu_store *store, uint64_t file_id
 bool qu_kv_is_writing(qu_store *s, uint64_t file_id);
 
 /* Open a KV file for reading: env and its one read transaction. */
-qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MDB_txn **txn, qu_err *err);
+qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MDB_txn **txn,
+                          qu_err *err);
 
 /* One checked slice; mu, if any, is held during the search. */
 qu_status qu_kv_get(MDB_txn *txn, pthread_mutex_t *mu, uint64_t file_id, const qu_slice_key *key,

@@ -43,10 +43,19 @@ static qu_status refresh(qu_store *s, qu_err *err)
     return s->env ? QU_OK : qu_store_open_catalogue(s, err);
 }
 
+static void own_write(qu_txn *t)
+{
+    pthread_mutex_lock(&t->s->mu);
+    t->owns_write = t->s->writing = true;
+    t->s->write_thread = pthread_self();
+    pthread_mutex_unlock(&t->s->mu);
+}
+
 static void txn_end(qu_txn *t)
 {
     pthread_mutex_lock(&t->s->mu);
     t->s->n_txns--;
+    if (t->owns_write && pthread_equal(t->s->write_thread, pthread_self())) t->s->writing = false;
     pthread_mutex_unlock(&t->s->mu);
     free(t->lost);
     free(t);
@@ -64,7 +73,10 @@ qu_status qu_txn_begin(qu_txn **txn, qu_store *s, int mode, qu_err *err)
     t->s = s;
     t->write = mode == QU_TXN_WRITE;
     pthread_mutex_lock(&s->mu);
-    st = refresh(s, err);
+    if (t->write && s->writing && pthread_equal(s->write_thread, pthread_self()))
+        st = qu_fail(err, QU_ERR_ARG, "a write transaction is open in this thread already");
+    else
+        st = refresh(s, err);
     if (st == QU_OK) s->n_txns++;
     pthread_mutex_unlock(&s->mu);
     if (st != QU_OK) {
@@ -82,6 +94,7 @@ qu_status qu_txn_begin(qu_txn **txn, qu_store *s, int mode, qu_err *err)
         st = qu_lmdb_fail(err, rc, "read the catalogue of", s->dir);
         t->mt = NULL;
     } else {
+        if (t->write) own_write(t);
         st = state_read(t, err);
     }
     if (st != QU_OK) {
@@ -99,7 +112,8 @@ static qu_status keep_unused(qu_txn *t, qu_err *err)
     for (int i = 0; i < t->n_lost; i++) {
         const void *p;
         size_t len;
-        qu_rec_key k = qu_key_num(QU_TAG_KV, t->lost[i]), user, open = qu_key_num(QU_TAG_OPEN, t->lost[i]);
+        qu_rec_key k = qu_key_num(QU_TAG_KV, t->lost[i]), user,
+                   open = qu_key_num(QU_TAG_OPEN, t->lost[i]);
         QU_TRY(qu_rec_seek(t, &k, k.n, &user, err));
         qu_status st = qu_rec_get(t, &open, &p, &len, NULL);
         if (user.n == 0 && st == QU_ERR_NOTFOUND) t->lost[n++] = t->lost[i];
@@ -163,8 +177,8 @@ static qu_status meta_key(qu_rec_key *k, const char *name, qu_err *err)
 {
     size_t n = strlen(name);
     if (n < 1 || n > QU_STORE_MAX_NAME)
-        return qu_fail(err, QU_ERR_LIMIT, "meta name '%.80s' is empty or longer than %d bytes", name,
-                       QU_STORE_MAX_NAME);
+        return qu_fail(err, QU_ERR_LIMIT, "meta name '%.80s' is empty or longer than %d bytes",
+                       name, QU_STORE_MAX_NAME);
     *k = qu_key_tag(QU_TAG_META);
     memcpy(k->b + 1, name, n);
     k->n += n;
@@ -177,8 +191,8 @@ qu_status qu_catalogue_put_meta(qu_txn *t, const char *name, const void *p, size
     QU_TRY(need_write(t, err));
     QU_TRY(meta_key(&k, name, err));
     if (n > QU_STORE_MAX_META)
-        return qu_fail(err, QU_ERR_LIMIT, "meta '%s' is too long: %zu bytes, the limit is %d", name, n,
-                       QU_STORE_MAX_META);
+        return qu_fail(err, QU_ERR_LIMIT, "meta '%s' is too long: %zu bytes, the limit is %d", name,
+                       n, QU_STORE_MAX_META);
     if (n) return qu_rec_put(t, &k, p, n, err);
     qu_status st = qu_rec_del(t, &k, err);
     return st == QU_ERR_NOTFOUND ? QU_OK : st;
@@ -197,7 +211,8 @@ qu_status qu_catalogue_get_meta(qu_txn *t, const char *name, qu_buf *out, qu_err
 /* --- roots: few, so a list that is walked --- */
 
 /* The first root record with a number >= from; k->n = 0 at the end. */
-static qu_status root_next(qu_txn *t, uint64_t from, qu_rec_key *k, const void **p, size_t *n, qu_err *err)
+static qu_status root_next(qu_txn *t, uint64_t from, qu_rec_key *k, const void **p, size_t *n,
+                           qu_err *err)
 {
     qu_rec_key start = qu_key_num(QU_TAG_ROOT, from);
     QU_TRY(qu_rec_seek(t, &start, 1, k, err));
@@ -206,7 +221,8 @@ static qu_status root_next(qu_txn *t, uint64_t from, qu_rec_key *k, const void *
     return qu_rec_get(t, k, p, n, err);
 }
 
-static qu_status root_find(qu_txn *t, const char *path, size_t n, qu_rec_key *k, uint64_t *last, qu_err *err)
+static qu_status root_find(qu_txn *t, const char *path, size_t n, qu_rec_key *k, uint64_t *last,
+                           qu_err *err)
 {
     const void *p;
     size_t len;
@@ -224,7 +240,8 @@ qu_status qu_catalogue_put_root(qu_txn *t, const char *path, size_t n, qu_err *e
     uint64_t last;
     QU_TRY(need_write(t, err));
     if (n < 1 || n > QU_STORE_MAX_PATH)
-        return qu_fail(err, QU_ERR_LIMIT, "a root is empty or longer than %d bytes", QU_STORE_MAX_PATH);
+        return qu_fail(err, QU_ERR_LIMIT, "a root is empty or longer than %d bytes",
+                       QU_STORE_MAX_PATH);
     QU_TRY(root_find(t, path, n, &k, &last, err));
     if (k.n) return QU_OK;
     k = qu_key_num(QU_TAG_ROOT, last + 1);
@@ -237,7 +254,8 @@ qu_status qu_catalogue_del_root(qu_txn *t, const char *path, size_t n, qu_err *e
     uint64_t last;
     QU_TRY(need_write(t, err));
     QU_TRY(root_find(t, path, n, &k, &last, err));
-    if (k.n == 0) return qu_fail(err, QU_ERR_NOTFOUND, "'%.*s' is no root", (int)(n < 200 ? n : 200), path);
+    if (k.n == 0)
+        return qu_fail(err, QU_ERR_NOTFOUND, "'%.*s' is no root", (int)(n < 200 ? n : 200), path);
     return qu_rec_del(t, &k, err);
 }
 

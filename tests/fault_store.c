@@ -1,5 +1,5 @@
-/* Faults: the n-th allocation fails, the disk is full, the process is killed. Afterwards the store is old or
- * new and check finds nothing. */
+/* Faults: the n-th allocation fails, the disk is full, the process is killed. Afterwards the store
+ * is old or new and check finds nothing. */
 #include "store_testing.h"
 
 #include <errno.h>
@@ -19,7 +19,8 @@
 void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
-static volatile long fail_at = -1; /* volatile: compilers know what malloc does and does not touch */
+static volatile long fail_at =
+    -1; /* volatile: compilers know what malloc does and does not touch */
 static volatile bool fired;
 
 static bool fails(void)
@@ -121,8 +122,8 @@ static qu_status work_read(qu_store *s, qu_err *err)
     QU_TRY_OUT(qu_catalogue_text(t, d.doc_id, 0, d.text_bytes, &b, err));
     QU_TRY_OUT(qu_catalogue_pages(t, d.doc_id, &pages, &n, err));
     QU_TRY_OUT(qu_catalogue_ids(t, d.doc_id, 0, n, &b, err));
-    QU_TRY_OUT(qu_store_slice(s, d.kv_file, &(qu_slice_key){d.kv_id, 0, 0, 0, 0}, qu_kv_binding(s, pages),
-                              &p, &len, err));
+    QU_TRY_OUT(qu_store_slice(s, d.kv_file, &(qu_slice_key){d.kv_id, 0, 0, 0, 0},
+                              qu_kv_binding(s, pages), &p, &len, err));
 out:
     qu_txn_abort(t);
     qu_doc_free(&d);
@@ -184,7 +185,8 @@ static void test_allocations(void **state)
     (void)state;
     for (int i = 0; i < N_WORKS; i++) {
         long n = 0;
-        for (;; n += n < 150 ? 1 : n / 40) { /* all of the first, then some of the many in long loops */
+        for (;; n +=
+                n < 150 ? 1 : n / 40) { /* all of the first, then some of the many in long loops */
             char name[32];
             qu_err e = {0};
             snprintf(name, sizeof name, "m%d-%ld", i, n);
@@ -242,8 +244,9 @@ static void test_open_allocations(void **state) { test_allocations(state); }
 
 /* --- full disk --- */
 
-/* Do all the work in a child that may not let files grow beyond limit bytes; the parent looks at what is left.
- * A file too large and a disk too full look the same to LMDB: a write that fails or comes back short. */
+/* Do all the work in a child that may not let files grow beyond limit bytes; the parent looks at
+ * what is left. A file too large and a disk too full look the same to LMDB: a write that fails or
+ * comes back short. */
 static void test_file_size_limit(void **state)
 {
     (void)state;
@@ -260,17 +263,20 @@ static void test_file_size_limit(void **state)
             qu_store *s;
             signal(SIGXFSZ, SIG_IGN);
             setrlimit(RLIMIT_FSIZE, &r);
-            if (qu_store_open(&s, fx_path("%s", name), NULL, QU_STORE_WRITE, NULL) != QU_OK) _exit(3);
+            if (qu_store_open(&s, fx_path("%s", name), NULL, QU_STORE_WRITE, NULL) != QU_OK)
+                _exit(3);
             for (int j = 0; j < N_WORKS; j++) {
                 qu_status st = works[j].work(s, NULL);
-                if (st == QU_ERR_FULL || st == QU_ERR_IO) full = 1; /* a short write is EIO to LMDB */
+                if (st == QU_ERR_FULL || st == QU_ERR_IO)
+                    full = 1; /* a short write is EIO to LMDB */
                 else if (st != QU_OK && st != QU_ERR_NOTFOUND) _exit(4);
             }
             qu_store_close(s);
             _exit(full);
         }
         waitpid(child, &code, 0);
-        if (!WIFEXITED(code) || WEXITSTATUS(code) > 1) fail_msg("limit %d: child ended with %x", i, code);
+        if (!WIFEXITED(code) || WEXITSTATUS(code) > 1)
+            fail_msg("limit %d: child ended with %x", i, code);
         n_full += WEXITSTATUS(code);
         qu_store *s = fx_open(name, QU_STORE_WRITE);
         assert_old_or_new(s);
@@ -293,9 +299,12 @@ static void test_tmpfs_full(void **state)
     qu_store *s = prepare("tmpfs/s");
     int n_full = 0;
     for (int round = 0; round < 12; round++) {
-        qu_status st = round % 3 == 2 ? work_gc(s, NULL) : round % 3 ? work_publish(s, NULL) : work_put(s, NULL);
+        qu_status st = round % 3 == 2 ? work_gc(s, NULL)
+                       : round % 3    ? work_publish(s, NULL)
+                                      : work_put(s, NULL);
         n_full += st == QU_ERR_FULL;
-        if (st != QU_OK && st != QU_ERR_FULL && st != QU_ERR_ARG) fail_msg("round %d: %d", round, st);
+        if (st != QU_OK && st != QU_ERR_FULL && st != QU_ERR_ARG)
+            fail_msg("round %d: %d", round, st);
         fx_assert_clean(s);
     }
     assert_true(n_full > 0);
@@ -325,9 +334,11 @@ static void live_until_killed(const char *name, uint64_t seed)
             uint64_t id;
             qu_doc d = {0};
             if (qu_txn_begin(&t, s, QU_TXN_WRITE, NULL) != QU_OK) _exit(1);
-            if (qu_catalogue_find_path(t, "c", 1, &d, NULL) == QU_OK) qu_catalogue_del_doc(t, d.doc_id, NULL);
+            if (qu_catalogue_find_path(t, "c", 1, &d, NULL) == QU_OK)
+                qu_catalogue_del_doc(t, d.doc_id, NULL);
             qu_doc_free(&d);
-            if (fx_put(t, "a", SEED_A, 4, &id, NULL) != QU_OK || qu_txn_commit(t, NULL) != QU_OK) _exit(1);
+            if (fx_put(t, "a", SEED_A, 4, &id, NULL) != QU_OK || qu_txn_commit(t, NULL) != QU_OK)
+                _exit(1);
         }
     }
 }

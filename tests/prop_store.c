@@ -1,5 +1,5 @@
-/* Random puts, new versions, deletes, renames, publications, aborts, reopens and collections against a plain
- * array of what must be there. STORE_SEED repeats a run. */
+/* Random puts, new versions, deletes, renames, publications, aborts, reopens and collections
+ * against a plain array of what must be there. STORE_SEED repeats a run. */
 #include "store_testing.h"
 
 enum { N_PATHS = 24, N_STEPS = 400 };
@@ -110,7 +110,8 @@ static void publish(void)
         if (model[i].doc_id && !model[i].kv_pages && model[i].n_pages && test_random(&rng) % 2) {
             ids[n] = model[i].doc_id;
             seeds[n] = model[i].seed;
-            model[i].kv_pages = pages[n] = 1 + (int32_t)(test_random(&rng) % (uint64_t)model[i].n_pages);
+            model[i].kv_pages = pages[n] =
+                1 + (int32_t)(test_random(&rng) % (uint64_t)model[i].n_pages);
             n++;
         }
     if (n) TEST_OK(fx_publish(s, n, ids, seeds, pages, &file, err));

@@ -1,5 +1,5 @@
-/* For the store's tests: a folder of its own, a small config, and documents and slices made from a seed, so that
- * any reader can be compared with what a writer must have written. */
+/* For the store's tests: a folder of its own, a small config, and documents and slices made from a
+ * seed, so that any reader can be compared with what a writer must have written. */
 #ifndef QU_TESTS_STORE_TESTING_H
 #define QU_TESTS_STORE_TESTING_H
 
@@ -22,7 +22,8 @@ static inline int fx_setup(void **state)
 {
     (void)state;
     /* memory rather than disk: thousands of commits are synced here */
-    strcpy(fx_dir, access("/dev/shm", W_OK) == 0 ? "/dev/shm/quire-store-XXXXXX" : "/tmp/quire-store-XXXXXX");
+    strcpy(fx_dir, access("/dev/shm", W_OK) == 0 ? "/dev/shm/quire-store-XXXXXX"
+                                                 : "/tmp/quire-store-XXXXXX");
     return mkdtemp(fx_dir) ? 0 : -1;
 }
 
@@ -79,7 +80,8 @@ typedef struct fx_doc {
     int64_t n_ids;
 } fx_doc;
 
-/* n_pages < 0: by the seed, up to 40. Text of about 30 bytes a token, so that some cross a chunk's end. */
+/* n_pages < 0: by the seed, up to 40. Text of about 30 bytes a token, so that some cross a chunk's
+ * end. */
 static inline fx_doc fx_doc_make(uint64_t seed, int32_t n_pages)
 {
     fx_doc d = {0};
@@ -95,7 +97,8 @@ static inline fx_doc fx_doc_make(uint64_t seed, int32_t n_pages)
         d.n_text += (size_t)(test_random(&r) % 400);
         p->text_end = (int64_t)d.n_text;
         p->context = (qu_hash){seed, (uint64_t)i};
-        for (int32_t j = 0; j < p->n_tokens; j++) d.ids[d.n_ids++] = (int32_t)(test_random(&r) & 0xFFFFFF);
+        for (int32_t j = 0; j < p->n_tokens; j++)
+            d.ids[d.n_ids++] = (int32_t)(test_random(&r) & 0xFFFFFF);
     }
     d.n_text += (size_t)(test_random(&r) % 3 == 0 ? test_random(&r) % 200000 : 0);
     d.text = malloc(d.n_text + 1);
@@ -118,22 +121,31 @@ static inline void fx_doc_free(fx_doc *d)
 static volatile int fx_own_alloc; /* the tests' own allocations do not fail (fault_store.c) */
 
 /* Put a made document under path in t; its id. */
-static inline qu_status fx_put(qu_txn *t, const char *path, uint64_t seed, int32_t n_pages, uint64_t *id,
-                               qu_err *err)
+static inline qu_status fx_put(qu_txn *t, const char *path, uint64_t seed, int32_t n_pages,
+                               uint64_t *id, qu_err *err)
 {
     fx_own_alloc++;
     fx_doc d = fx_doc_make(seed, n_pages);
     fx_own_alloc--;
     qu_doc doc = {
-        .path = (char *)path, .path_len = strlen(path), .title = "T", .format = "text", .charset = "utf-8",
-        .size = 11, .mtime_ns = 12, .indexed_ms = 13, .inode = 14, .dev = 15, .flags = 16,
+        .path = (char *)path,
+        .path_len = strlen(path),
+        .title = "T",
+        .format = "text",
+        .charset = "utf-8",
+        .size = 11,
+        .mtime_ns = 12,
+        .indexed_ms = 13,
+        .inode = 14,
+        .dev = 15,
+        .flags = 16,
         .content_hash = {seed, seed},
     };
     qu_status st = qu_catalogue_next_doc_id(t, id, err);
     doc.doc_id = *id;
     if (st == QU_OK)
-        st = qu_catalogue_put_doc(t, &doc, d.text, d.n_text, d.map, d.n_map, d.pages, d.n_pages, d.ids,
-                                  d.n_ids, err);
+        st = qu_catalogue_put_doc(t, &doc, d.text, d.n_text, d.map, d.n_map, d.pages, d.n_pages,
+                                  d.ids, d.n_ids, err);
     fx_doc_free(&d);
     return st;
 }
@@ -151,15 +163,16 @@ static inline uint64_t fx_add(qu_store *s, const char *path, uint64_t seed, int3
 /* The payload a slice must have. */
 static inline size_t fx_payload(uint8_t out[8192], const qu_slice_key *k, uint64_t seed)
 {
-    uint64_t r = seed ^ ((uint64_t)k->page << 32 | (uint64_t)k->layer << 16 | (uint64_t)k->head << 8 | k->kind);
+    uint64_t r = seed ^ ((uint64_t)k->page << 32 | (uint64_t)k->layer << 16 |
+                         (uint64_t)k->head << 8 | k->kind);
     size_t n = k->kind == QU_KV_SLICE ? 1000 + test_random(&r) % 7000 : 1 + test_random(&r) % 500;
     for (size_t i = 0; i < n; i++) out[i] = (uint8_t)test_random(&r);
     return n;
 }
 
 /* All slices of page at of the document made from seed, and its marker. */
-static inline qu_status fx_write_page(qu_kv_writer *w, qu_store *s, uint64_t kv_id, uint64_t seed, uint32_t at,
-                                      qu_err *err)
+static inline qu_status fx_write_page(qu_kv_writer *w, qu_store *s, uint64_t kv_id, uint64_t seed,
+                                      uint32_t at, qu_err *err)
 {
     uint8_t b[8192];
     qu_page page = {.context = {seed, at}};
@@ -173,7 +186,8 @@ static inline qu_status fx_write_page(qu_kv_writer *w, qu_store *s, uint64_t kv_
     return qu_kv_writer_page_done(w, kv_id, at, err);
 }
 
-/* Write and publish KV of n documents (id, seed, pages) in one file. *file_id is 0 until it exists. */
+/* Write and publish KV of n documents (id, seed, pages) in one file. *file_id is 0 until it exists.
+ */
 static inline qu_status fx_publish(qu_store *s, int n, const uint64_t *ids, const uint64_t *seeds,
                                    const int32_t *n_pages, uint64_t *file_id, qu_err *err)
 {
@@ -206,7 +220,8 @@ static inline uint64_t fx_publish_one(qu_store *s, uint64_t id, uint64_t seed, i
 }
 
 /* Compare everything the store has about a document with what was put; kv too when it has any. */
-static inline void fx_compare(qu_store *s, qu_txn *t, const qu_doc *d, uint64_t seed, int32_t n_pages)
+static inline void fx_compare(qu_store *s, qu_txn *t, const qu_doc *d, uint64_t seed,
+                              int32_t n_pages)
 {
     fx_doc x = fx_doc_make(seed, n_pages);
     qu_buf b = {0};
@@ -234,10 +249,12 @@ static inline void fx_compare(qu_store *s, qu_txn *t, const qu_doc *d, uint64_t 
     for (int32_t p = 0; p < d->kv_pages; p++)
         for (uint16_t lh = 0; lh < FX_LAYERS * FX_HEADS; lh++)
             for (uint8_t kind = 0; kind < 2; kind++) {
-                qu_slice_key k = {d->kv_id, (uint32_t)p, (uint16_t)(lh / FX_HEADS), lh % FX_HEADS, kind};
+                qu_slice_key k = {d->kv_id, (uint32_t)p, (uint16_t)(lh / FX_HEADS), lh % FX_HEADS,
+                                  kind};
                 const void *got;
                 size_t len;
-                TEST_OK(qu_store_slice(s, d->kv_file, &k, qu_kv_binding(s, &pages[p]), &got, &len, err));
+                TEST_OK(qu_store_slice(s, d->kv_file, &k, qu_kv_binding(s, &pages[p]), &got, &len,
+                                       err));
                 assert_int_equal(len, fx_payload(want, &k, seed));
                 assert_memory_equal(got, want, len);
                 assert_int_equal((uintptr_t)got % 16, 0);
@@ -250,7 +267,8 @@ static inline void fx_compare(qu_store *s, qu_txn *t, const qu_doc *d, uint64_t 
 static inline void fx_print_finding(void *ctx, qu_status st, uint64_t doc_id, const char *msg)
 {
     (void)ctx;
-    if (st != QU_OK) print_message("finding (%d, doc %llu): %s\n", st, (unsigned long long)doc_id, msg);
+    if (st != QU_OK)
+        print_message("finding (%d, doc %llu): %s\n", st, (unsigned long long)doc_id, msg);
 }
 
 /* check() finds nothing wrong. */

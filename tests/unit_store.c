@@ -4,8 +4,8 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
-static void assert_refused(const char *name, const qu_store_config *create, unsigned flags, qu_status want,
-                           const char *word)
+static void assert_refused(const char *name, const qu_store_config *create, unsigned flags,
+                           qu_status want, const char *word)
 {
     qu_store *s;
     qu_err e = {0};
@@ -52,7 +52,8 @@ static void test_config_lasts(void **state)
     qu_store_config other = want;
     other.codec = 9;
     TEST_OK(qu_store_open(&s, fx_path("config"), &other, QU_STORE_WRITE, err));
-    assert_int_equal(qu_store_config_get(s)->codec, 7); /* frozen: an existing store keeps its own */
+    assert_int_equal(qu_store_config_get(s)->codec,
+                     7); /* frozen: an existing store keeps its own */
     qu_store_close(s);
 }
 
@@ -80,7 +81,8 @@ static void test_refusals(void **state)
 
     qu_store_close(fx_open("newer", QU_STORE_WRITE));
     poke(fx_path("newer/config"), 12, &(uint32_t){QU_STORE_FORMAT + 1}, 4);
-    assert_refused("newer", NULL, 0, QU_ERR_UNSUPPORTED, "format 2, this program reads up to format 1");
+    assert_refused("newer", NULL, 0, QU_ERR_UNSUPPORTED,
+                   "format 2, this program reads up to format 1");
     qu_store_close(fx_open("swapped", QU_STORE_WRITE));
     poke(fx_path("swapped/config"), 8, &(uint32_t){0x04030201}, 4);
     assert_refused("swapped", NULL, 0, QU_ERR_UNSUPPORTED, "byte order: mark 04030201");
@@ -115,7 +117,8 @@ static void test_creation_resumes(void **state)
 {
     (void)state;
     qu_store_close(fx_open("half", QU_STORE_WRITE));
-    assert_int_equal(unlink(fx_path("half/config")), 0); /* as a kill just before the last step leaves it */
+    assert_int_equal(unlink(fx_path("half/config")),
+                     0); /* as a kill just before the last step leaves it */
     assert_int_equal(close(creat(fx_path("half/config.tmp.12"), 0600)), 0);
     qu_store *s = fx_open("half", QU_STORE_WRITE);
     fx_add(s, "a", 1, 2);
@@ -127,7 +130,8 @@ static void assert_mode(const char *path, unsigned want)
 {
     struct stat sb;
     assert_int_equal(stat(path, &sb), 0);
-    if ((sb.st_mode & 0777) != want) fail_msg("mode of '%s' is %o, not %o", path, sb.st_mode & 0777, want);
+    if ((sb.st_mode & 0777) != want)
+        fail_msg("mode of '%s' is %o, not %o", path, sb.st_mode & 0777, want);
 }
 
 static void test_modes(void **state)
@@ -140,8 +144,10 @@ static void test_modes(void **state)
     umask(old);
     assert_mode(fx_path("modes"), 0700);
     assert_mode(fx_path("modes/kv"), 0700);
-    static const char *const files[] = {"config", "lock", "CURRENT", "catalogue.2", "catalogue.2-lock"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) assert_mode(fx_path("modes/%s", files[i]), 0600);
+    static const char *const files[] = {"config", "lock", "CURRENT", "catalogue.2",
+                                        "catalogue.2-lock"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        assert_mode(fx_path("modes/%s", files[i]), 0600);
     assert_mode(fx_path("modes/kv/%llu.kv", (unsigned long long)file), 0600);
     qu_store_close(s);
 }
@@ -305,7 +311,9 @@ static void test_parts(void **state)
     assert_int_equal(qu_catalogue_page(t, id, -1, &page, &e), QU_ERR_NOTFOUND);
     assert_int_equal(qu_catalogue_ids(t, id, 2499, 2, &b, &e), QU_ERR_NOTFOUND);
     assert_int_equal(qu_catalogue_ids(t, id, -1, 1, &b, &e), QU_ERR_NOTFOUND);
-    TEST_OK(qu_catalogue_put_pages(t, id, x.pages, 20, x.ids, at = 0, NULL) == QU_ERR_ARG ? QU_OK : QU_ERR_IO);
+    TEST_OK(qu_catalogue_put_pages(t, id, x.pages, 20, x.ids, at = 0, NULL) == QU_ERR_ARG
+                ? QU_OK
+                : QU_ERR_IO);
     for (int p = 0; p < 20; p++) at += x.pages[p].n_tokens;
     TEST_OK(qu_catalogue_put_pages(t, id, x.pages, 20, x.ids, at, err));
     b.len = 0;
@@ -327,12 +335,14 @@ static void test_put_refuses(void **state)
     char long_path[QU_STORE_MAX_PATH + 2];
     memset(long_path, 'p', sizeof long_path);
     int32_t ids[3] = {1, 2, 1 << 24};
-    qu_page pages[2] = {{.n_tokens = 1, .text_end = 4}, {.n_tokens = 1, .text_start = 4, .text_end = 5}};
+    qu_page pages[2] = {{.n_tokens = 1, .text_end = 4},
+                        {.n_tokens = 1, .text_start = 4, .text_end = 5}};
     TEST_OK(qu_txn_begin(&t, s, QU_TXN_WRITE, err));
     uint64_t id;
     TEST_OK(qu_catalogue_next_doc_id(t, &id, err));
     qu_doc good = {.doc_id = id, .path = "p", .path_len = 1}, d;
-#define PUT(n_pages, ids, n) qu_catalogue_put_doc(t, &d, "text", 4, NULL, 0, pages, n_pages, ids, n, &e)
+#define PUT(n_pages, ids, n)                                                                       \
+    qu_catalogue_put_doc(t, &d, "text", 4, NULL, 0, pages, n_pages, ids, n, &e)
     d = good, d.doc_id = 0;
     assert_int_equal(PUT(0, NULL, 0), QU_ERR_ARG);
     d = good, d.doc_id = id + 1;
@@ -469,12 +479,18 @@ static void test_abort_and_snapshots(void **state)
     fx_add(s, "a", 1, 1);
     TEST_OK(qu_txn_begin(&r, s, QU_TXN_READ, err));
     TEST_OK(qu_txn_begin(&t, s, QU_TXN_WRITE, err));
+    qu_txn *second;
+    qu_kv_writer *w;
+    assert_int_equal(qu_txn_begin(&second, s, QU_TXN_WRITE, &e), QU_ERR_ARG); /* and no deadlock */
+    assert_null(second);
+    assert_int_equal(qu_kv_writer_create(&w, s, 0, &e), QU_ERR_ARG);
     TEST_OK(fx_put(t, "b", 2, 1, &id, err));
     qu_txn_abort(t);
     assert_int_equal(qu_catalogue_find_path(r, "b", 1, &d, &e), QU_ERR_NOTFOUND);
     again = fx_add(s, "b", 2, 1);
     assert_int_equal(again, id); /* an aborted id was never given out */
-    assert_int_equal(qu_catalogue_find_path(r, "b", 1, &d, &e), QU_ERR_NOTFOUND); /* state at begin */
+    assert_int_equal(qu_catalogue_find_path(r, "b", 1, &d, &e),
+                     QU_ERR_NOTFOUND); /* state at begin */
     qu_txn_abort(r);
     TEST_OK(qu_txn_begin(&r, s, QU_TXN_READ, err));
     TEST_OK(qu_catalogue_find_path(r, "b", 1, &d, err));

@@ -57,13 +57,18 @@ static void test_slices(void **state)
     qu_err e = {0};
     uint64_t id = fx_add(s, "a", 5, 6), file = fx_publish_one(s, id, 5, 6);
     compare_at(s, "a", 5, 6);
-    assert_int_equal(get(s, file, (qu_slice_key){id, 0, 0, 0, 0}, bind(s, 6, 0), &e), QU_ERR_MISMATCH);
+    assert_int_equal(get(s, file, (qu_slice_key){id, 0, 0, 0, 0}, bind(s, 6, 0), &e),
+                     QU_ERR_MISMATCH);
     assert_non_null(strstr(e.msg, "page 0"));
     assert_non_null(strstr(e.msg, ".kv"));
-    assert_int_equal(get(s, file, (qu_slice_key){id, 6, 0, 0, 0}, bind(s, 5, 6), &e), QU_ERR_NOTFOUND);
-    assert_int_equal(get(s, file, (qu_slice_key){id, 0, 2, 0, 0}, bind(s, 5, 0), &e), QU_ERR_NOTFOUND);
-    assert_int_equal(get(s, file, (qu_slice_key){id + 1, 0, 0, 0, 0}, bind(s, 5, 0), &e), QU_ERR_NOTFOUND);
-    assert_int_equal(get(s, 77, (qu_slice_key){id, 0, 0, 0, 0}, bind(s, 5, 0), &e), QU_ERR_NOTFOUND);
+    assert_int_equal(get(s, file, (qu_slice_key){id, 6, 0, 0, 0}, bind(s, 5, 6), &e),
+                     QU_ERR_NOTFOUND);
+    assert_int_equal(get(s, file, (qu_slice_key){id, 0, 2, 0, 0}, bind(s, 5, 0), &e),
+                     QU_ERR_NOTFOUND);
+    assert_int_equal(get(s, file, (qu_slice_key){id + 1, 0, 0, 0, 0}, bind(s, 5, 0), &e),
+                     QU_ERR_NOTFOUND);
+    assert_int_equal(get(s, 77, (qu_slice_key){id, 0, 0, 0, 0}, bind(s, 5, 0), &e),
+                     QU_ERR_NOTFOUND);
     qu_check_stats r = fx_assert_clean(s);
     assert_int_equal(r.n_slices, 6 * FX_LAYERS * FX_HEADS * 2);
     assert_int_equal(r.n_notes, 0);
@@ -97,21 +102,25 @@ static void test_writer_refuses(void **state)
     assert_int_equal(PUT(0, FX_HEADS, 0, 4), QU_ERR_ARG);
     assert_int_equal(PUT(0, 0, 2, 4), QU_ERR_ARG);
     assert_int_equal(PUT(0, 0, 0, 4), QU_OK);
-    assert_int_equal(qu_kv_writer_create(&w2, s, qu_kv_writer_file(w), &e), QU_ERR_ARG); /* open already */
+    assert_int_equal(qu_kv_writer_create(&w2, s, qu_kv_writer_file(w), &e),
+                     QU_ERR_ARG); /* open already */
     assert_null(w2);
     assert_int_equal(qu_kv_writer_create(&w2, s, 999, &e), QU_ERR_ARG);
     assert_int_equal(qu_store_gc(s, NULL, &e), QU_ERR_ARG); /* a writer is open */
     TEST_OK(qu_txn_begin(&t, s, QU_TXN_WRITE, err));
-    assert_int_equal(qu_catalogue_set_kv(t, id, 0, qu_kv_writer_file(w), 1, &e), QU_ERR_ARG); /* unsealed */
+    assert_int_equal(qu_catalogue_set_kv(t, id, 0, qu_kv_writer_file(w), 1, &e),
+                     QU_ERR_ARG); /* unsealed */
     TEST_OK(qu_txn_commit(t, err));
     const void *p;
     size_t n;
     TEST_OK(qu_kv_writer_get(w, &(qu_slice_key){id, 0, 0, 0, 0}, b, &p, &n, err)); /* pending */
     assert_int_equal(n, 4);
     assert_memory_equal(p, "abcd", 4);
-    assert_int_equal(qu_kv_writer_get(w, &(qu_slice_key){id, 0, 0, 0, 0}, (qu_hash){0, 0}, &p, &n, &e),
-                     QU_ERR_MISMATCH);
-    assert_int_equal(qu_kv_writer_get(w, &(qu_slice_key){id, 1, 0, 0, 0}, b, &p, &n, &e), QU_ERR_NOTFOUND);
+    assert_int_equal(
+        qu_kv_writer_get(w, &(qu_slice_key){id, 0, 0, 0, 0}, (qu_hash){0, 0}, &p, &n, &e),
+        QU_ERR_MISMATCH);
+    assert_int_equal(qu_kv_writer_get(w, &(qu_slice_key){id, 1, 0, 0, 0}, b, &p, &n, &e),
+                     QU_ERR_NOTFOUND);
     TEST_OK(qu_kv_writer_seal(w, err));
     assert_int_equal(PUT(0, 0, 0, 4), QU_ERR_ARG);
     uint64_t file = qu_kv_writer_file(w);
@@ -263,14 +272,16 @@ static void test_gc(void **state)
     qu_store_close(s);
     for (int i = 0; i < 40; i++) { /* names of removed documents are in no record and in no slack */
         snprintf(path, sizeof path, "doc-%02d-secretname", i);
-        bool found = file_holds(fx_path("g/catalogue.%llu", (unsigned long long)no), path, strlen(path));
+        bool found =
+            file_holds(fx_path("g/catalogue.%llu", (unsigned long long)no), path, strlen(path));
         if (found != (i % 3 == 0)) fail_msg("'%s' is %s", path, found ? "still there" : "gone");
     }
     (void)alone;
 }
 
-/* Why gc does not use LMDB's compacting copy: a value on one overflow page is written into a page buffer
- * that LMDB used before and does not clear, so that the bytes behind it may be of deleted records. */
+/* Why gc does not use LMDB's compacting copy: a value on one overflow page is written into a page
+ * buffer that LMDB used before and does not clear, so that the bytes behind it may be of deleted
+ * records. */
 static void test_lmdb_copy_keeps_deleted_bytes(void **state)
 {
     (void)state;
@@ -373,11 +384,13 @@ static void *hammer(void *arg)
     uint64_t r = j->seed;
     uint8_t want[8192];
     for (int i = 0; i < 2000; i++) {
-        qu_slice_key k = {j->id, (uint32_t)(test_random(&r) % 6), test_random(&r) & 1, test_random(&r) & 1, 0};
+        qu_slice_key k = {j->id, (uint32_t)(test_random(&r) % 6), test_random(&r) & 1,
+                          test_random(&r) & 1, 0};
         const void *p;
         size_t n;
         uint64_t wrong = test_random(&r) % 8 == 0;
-        qu_status st = qu_store_slice(j->s, j->file, &k, bind(j->s, 5 + wrong, k.page), &p, &n, NULL);
+        qu_status st =
+            qu_store_slice(j->s, j->file, &k, bind(j->s, 5 + wrong, k.page), &p, &n, NULL);
         if (wrong) j->bad += st != QU_ERR_MISMATCH;
         else j->bad += st != QU_OK || n != fx_payload(want, &k, 5) || memcmp(p, want, n) != 0;
     }
@@ -473,9 +486,10 @@ static void test_bit_flips(void **state)
     assert_int_equal(look("flips", 30, 12), SEEN_NOTHING);
     flip_bits("flips", "kv/1.kv", 400, 30, 12, 0, kv);
     flip_bits("flips", "catalogue.1", 400, 30, 12, 0, cat);
-    print_message("kv file:   %d unused, %d reported, %d served wrong, %d crashed\n", kv[0], kv[1], kv[2], kv[3]);
-    print_message("catalogue: %d unused, %d reported, %d served wrong, %d crashed\n", cat[0], cat[1], cat[2],
-                  cat[3]);
+    print_message("kv file:   %d unused, %d reported, %d served wrong, %d crashed\n", kv[0], kv[1],
+                  kv[2], kv[3]);
+    print_message("catalogue: %d unused, %d reported, %d served wrong, %d crashed\n", cat[0],
+                  cat[1], cat[2], cat[3]);
     assert_int_equal(kv[SEEN_WRONG_BYTES] + cat[SEEN_WRONG_BYTES], 0);
     assert_true(kv[SEEN_DAMAGE] > 100 && cat[SEEN_DAMAGE] > 40);
     fx_assert_clean(s = fx_open("flips", 0));
@@ -568,9 +582,11 @@ static void test_check_finds_missing(void **state)
     }
     qu_store *s = fx_open("miss", QU_STORE_WRITE);
     uint64_t id = fx_add(s, "a", 1, 3), file = fx_publish_one(s, id, 1, 3);
-    assert_int_equal(truncate(fx_path("miss/kv/1.kv"), 40960), 0); /* a short file is refused, not mapped */
+    assert_int_equal(truncate(fx_path("miss/kv/1.kv"), 40960),
+                     0); /* a short file is refused, not mapped */
     qu_err e;
-    assert_int_equal(get(s, file, (qu_slice_key){id, 0, 0, 0, 0}, bind(s, 1, 0), &e), QU_ERR_CORRUPT);
+    assert_int_equal(get(s, file, (qu_slice_key){id, 0, 0, 0, 0}, bind(s, 1, 0), &e),
+                     QU_ERR_CORRUPT);
     TEST_OK(qu_store_check(s, NULL, NULL, &r, err));
     assert_int_equal(r.n_problems, 1);
     assert_int_equal(unlink(fx_path("miss/kv/1.kv")), 0);
@@ -582,8 +598,8 @@ static void test_check_finds_missing(void **state)
     qu_store_close(s);
 }
 
-/* Lose or damage one record of each kind: repair ends in a clean store that can be indexed into again, and
- * the other document is untouched. */
+/* Lose or damage one record of each kind: repair ends in a clean store that can be indexed into
+ * again, and the other document is untouched. */
 static void test_repair(void **state)
 {
     (void)state;
@@ -613,8 +629,10 @@ static void test_repair(void **state)
         if (!tag) TEST_OK(i % 2 ? (unlink(fx_path("%s/kv/1.kv", name)), QU_OK)
                                 : (truncate(fx_path("%s/kv/1.kv", name), 20480), QU_OK));
         TEST_OK(qu_store_repair(s, NULL, NULL, &r, err));
-        bool own = tag == QU_TAG_META || tag == QU_TAG_ROOT; /* a lost one of these cannot be known */
-        if ((r.n_problems > 0) == (own && i % 2)) fail_msg("%s '%c': %d problems", name, tag, (int)r.n_problems);
+        bool own =
+            tag == QU_TAG_META || tag == QU_TAG_ROOT; /* a lost one of these cannot be known */
+        if ((r.n_problems > 0) == (own && i % 2))
+            fail_msg("%s '%c': %d problems", name, tag, (int)r.n_problems);
         fx_assert_clean(s);
         TEST_OK(qu_store_gc(s, NULL, err));
         compare_at(s, "b", 2, 3);
@@ -622,7 +640,8 @@ static void test_repair(void **state)
         TEST_OK(qu_txn_begin(&t, s, QU_TXN_READ, err));
         bool there = qu_catalogue_find_path(t, "a", 1, &d, NULL) == QU_OK;
         qu_txn_abort(t);
-        bool kept = own || tag == 0 || tag == QU_TAG_PATH || tag == QU_TAG_CONTENT || tag == QU_TAG_KV;
+        bool kept =
+            own || tag == 0 || tag == QU_TAG_PATH || tag == QU_TAG_CONTENT || tag == QU_TAG_KV;
         if (there != kept) fail_msg("%s '%c': document %s", name, tag, there ? "kept" : "dropped");
         if (there) assert_int_equal(d.kv_pages, tag ? 3 : 0);
         qu_doc_free(&d);
