@@ -7,12 +7,12 @@
 
 #include "pipelines/output.h"
 
-qu_status qu_pages_load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page, qu_err *err)
+static qu_status load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page, bool exact, qu_err *err)
 {
     qu_status st = QU_OK;
     memset(v, 0, sizeof *v);
     QU_TRY_OUT(qu_catalogue_get_doc(t, doc_id, &v->doc, err));
-    v->number = page == 0 && v->doc.n_pages > 1 ? 1 : page;
+    v->number = page == 0 && !exact && v->doc.n_pages > 1 ? 1 : page;
     QU_TRY_OUT(qu_catalogue_page(t, doc_id, v->number, &v->page, err));
     QU_TRY_OUT(qu_catalogue_text(t, doc_id, v->page.text_start, v->page.text_end, &v->text, err));
     QU_TRY_OUT(qu_buf_add(&v->text, "", 0, err));
@@ -20,6 +20,16 @@ qu_status qu_pages_load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t pag
 out:
     if (st != QU_OK) qu_pages_free(v);
     return st;
+}
+
+qu_status qu_pages_load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page, qu_err *err)
+{
+    return load(v, t, doc_id, page, false, err);
+}
+
+qu_status qu_pages_load_exact(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page, qu_err *err)
+{
+    return load(v, t, doc_id, page, true, err);
 }
 
 void qu_pages_free(qu_page_view *v)

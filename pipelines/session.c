@@ -10,6 +10,7 @@
 #include "base/os.h"
 #include "decode/context.h"
 #include "kernels/codec.h"
+#include "pipelines/guard.h"
 #include "pipelines/output.h"
 
 #define DEFAULT_STORE ".quire"
@@ -143,6 +144,7 @@ qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, in
     s->store_dir = strdup(dir ? dir : DEFAULT_STORE);
     if (!s->store_dir) return qu_fail_nomem(err, 64);
     unsigned store_flags = flags & QU_SESSION_WRITE ? QU_STORE_WRITE : 0;
+    if (flags & QU_SESSION_STORE) qu_guard_install(s->store_dir, qu_out_is_json());
     if (flags & QU_SESSION_STORE) {
         st = qu_store_open(&s->store, s->store_dir, NULL, store_flags, err);
         bool missing = st == QU_ERR_NOTFOUND && (flags & QU_SESSION_CREATE);

@@ -1,0 +1,209 @@
+/* quire rm: forget files, folders and roots; nothing outside the store is touched. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernels/codec.h"
+#include "pipelines/commands.h"
+#include "pipelines/output.h"
+#include "pipelines/paths.h"
+#include "pipelines/session.h"
+
+/* Something that was removed: a document, or a root (id 0). */
+typedef struct removed {
+    uint64_t id;
+    char *path;
+} removed;
+
+typedef struct removal {
+    qu_session *s;
+    qu_txn *t;
+    removed *list;
+    size_t n, cap;
+} removal;
+
+static qu_status note(removal *r, uint64_t id, const char *path, qu_err *err)
+{
+    if (r->n == r->cap) {
+        size_t cap = r->cap ? 2 * r->cap : 64;
+        removed *p = realloc(r->list, cap * sizeof *p);
+        if (!p) return qu_fail_nomem(err, (long long)(cap * sizeof *p));
+        r->list = p;
+        r->cap = cap;
+    }
+    char *copy = strdup(path);
+    if (!copy) return qu_fail_nomem(err, (long long)strlen(path) + 1);
+    r->list[r->n++] = (removed){id, copy};
+    return QU_OK;
+}
+
+static qu_status remove_docs(removal *r, const char *path, qu_err *err)
+{
+    qu_doc d;
+    for (uint64_t after = 0;;) {
+        QU_TRY(qu_catalogue_next_doc(r->t, after, &d, err));
+        after = d.doc_id;
+        if (after == 0) return QU_OK;
+        qu_status st = QU_OK;
+        if (qu_paths_under(d.path, path)) {
+            st = qu_catalogue_del_doc(r->t, after, err);
+            if (st == QU_OK) st = note(r, after, d.path, err);
+        }
+        qu_doc_free(&d);
+        if (st != QU_OK) return st;
+    }
+}
+
+static qu_status remove_roots(removal *r, const char *path, qu_err *err)
+{
+    qu_buf root = {0};
+    qu_status st = QU_OK;
+    for (int64_t i = 0;;) {
+        root.len = 0;
+        st = qu_catalogue_root_at(r->t, i, &root, err);
+        if (st != QU_OK) break;
+        if (!qu_paths_under(root.data, path)) {
+            i++;
+            continue;
+        }
+        QU_TRY_OUT(qu_catalogue_del_root(r->t, root.data, root.len, err));
+        QU_TRY_OUT(note(r, 0, root.data, err));
+    }
+    if (st == QU_ERR_NOTFOUND) st = QU_OK; /* past the last root */
+out:
+    qu_buf_free(&root);
+    return st;
+}
+
+/* Remove what the first guess that names anything names. */
+static qu_status remove_typed(removal *r, const char *typed, qu_err *err)
+{
+    char *guesses[QU_PATHS_GUESSES];
+    size_t before = r->n;
+    qu_status st = qu_paths_guess(guesses, typed, err);
+    for (int i = 0; i < QU_PATHS_GUESSES && st == QU_OK && r->n == before; i++) {
+        if (!guesses[i]) continue;
+        st = remove_docs(r, guesses[i], err);
+        if (st == QU_OK) st = remove_roots(r, guesses[i], err);
+    }
+    qu_paths_free(guesses);
+    return st;
+}
+
+/* Take the documents out of the word index too, where it stands at the generation they were removed from;
+ * elsewhere it is rebuilt by whoever needs it next. */
+static qu_status update_words(removal *r, uint64_t before, qu_err *err)
+{
+    qu_buf path = {0};
+    qu_lexical *lx = NULL;
+    qu_txn *t = NULL;
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_session_lexical_path(r->s, &path, err));
+    QU_TRY_OUT(qu_lexical_open(&lx, path.data, QU_LEXICAL_WRITE, err));
+    if (qu_lexical_generation(lx) != before) goto out;
+    for (size_t i = 0; i < r->n; i++)
+        if (r->list[i].id) QU_TRY_OUT(qu_lexical_remove(lx, r->list[i].id, err));
+    QU_TRY_OUT(qu_txn_begin(&t, r->s->store, QU_TXN_READ, err));
+    QU_TRY_OUT(qu_lexical_commit(lx, qu_catalogue_generation(t), err));
+out:
+    qu_txn_abort(t);
+    qu_lexical_close(lx);
+    qu_buf_free(&path);
+    return st;
+}
+
+static qu_status print_removed(const removal *r, qu_err *err)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        const char *kind = r->list[i].id ? "document" : "root";
+        if (qu_out_is_json()) {
+            json_t *o = json_pack("{s:s}", "removed", kind);
+            if (!o) return qu_fail_nomem(err, 64);
+            if (r->list[i].id) json_object_set_new(o, "document", json_integer((json_int_t)r->list[i].id));
+            qu_status st = qu_out_path(o, "path", r->list[i].path, err);
+            if (st == QU_OK) st = qu_out_json(json_incref(o), err);
+            json_decref(o);
+            if (st != QU_OK) return st;
+            continue;
+        }
+        QU_TRY(qu_out_printf(err, "removed %s ", kind));
+        QU_TRY(qu_out_text(r->list[i].path, strlen(r->list[i].path), false, err));
+        QU_TRY(qu_out_write("\n", 1, err));
+    }
+    return QU_OK;
+}
+
+/* A file that is still there, below a root that stays, comes back with the next index. */
+static qu_status warn_of_return(removal *r, qu_err *err)
+{
+    qu_buf root = {0};
+    qu_status st = QU_OK;
+    for (int64_t i = 0; st == QU_OK; i++) {
+        root.len = 0;
+        st = qu_catalogue_root_at(r->t, i, &root, err);
+        for (size_t k = 0; st == QU_OK && k < r->n; k++) {
+            if (!r->list[k].id || !qu_paths_under(r->list[k].path, root.data) ||
+                access(r->list[k].path, F_OK) != 0)
+                continue;
+            qu_out_note("'%s' is still below the root '%s': quire index reads it again", r->list[k].path, root.data);
+            goto out;
+        }
+    }
+    if (st == QU_ERR_NOTFOUND) st = QU_OK; /* past the last root */
+out:
+    qu_buf_free(&root);
+    return st;
+}
+
+static qu_status remove_all(removal *r, const qu_args *args, int *n_missed, qu_err *err)
+{
+    qu_err why = {0};
+    qu_txn *t;
+    QU_TRY(qu_txn_begin(&r->t, r->s->store, QU_TXN_WRITE, err));
+    uint64_t before = qu_catalogue_generation(r->t);
+    for (int i = 0; i < args->argc; i++) {
+        size_t n = r->n;
+        QU_TRY(remove_typed(r, args->argv[i], err));
+        if (r->n > n) continue;
+        qu_out_note("'%s' is not in the store", args->argv[i]);
+        ++*n_missed;
+    }
+    if (r->n == 0) return QU_OK;
+    QU_TRY(warn_of_return(r, err));
+    t = r->t;
+    r->t = NULL;
+    QU_TRY(qu_txn_commit(t, err));
+    if (update_words(r, before, &why) != QU_OK)
+        qu_out_warn("the word index could not be brought up to date and will be rebuilt: %s", why.msg);
+    return print_removed(r, err);
+}
+
+static int run(const qu_args *args)
+{
+    qu_err err = {0};
+    qu_session s;
+    removal r = {.s = &s};
+    int n_missed = 0;
+    qu_status st = qu_session_open(&s, args, QU_SESSION_STORE | QU_SESSION_WRITE, QU_CODEC_F16, &err);
+    if (st == QU_OK) st = remove_all(&r, args, &n_missed, &err);
+    qu_txn_abort(r.t);
+    qu_session_close(&s);
+    for (size_t i = 0; i < r.n; i++) free(r.list[i].path);
+    free(r.list);
+    if (st != QU_OK) return qu_out_error(&err, NULL);
+    return n_missed == 0 ? QU_EXIT_OK : r.n == 0 ? QU_EXIT_NOTHING : QU_EXIT_SOME;
+}
+
+const qu_command qu_cmd_rm = {
+    .name = "rm",
+    .args = "PATH...",
+    .summary = "forget files, folders and roots",
+    .description =
+        "Removes the documents at or below each path from the store, with their KV, and forgets roots there. Files "
+        "on the disk are not touched, and need not exist any more. KV that shares a file with other documents' is "
+        "given back by quire gc. Exit 1 says that no path was in the store, 3 that some were not.",
+    .examples = "quire rm docs/old.txt\nquire rm /mnt/gone  # a root and all below it",
+    .min_args = 1,
+    .max_args = -1,
+    .run = run,
+};
