@@ -4,6 +4,7 @@
 
 The three specials come first: 0 <|bos|>, 1 <|eos|>, 2 <|page|>.
 """
+
 import collections
 import heapq
 import json
@@ -16,7 +17,8 @@ SIZE = 8192
 
 
 def char_class(letter):
-    """The characters whose Unicode category starts with the letter, as the inside of a regex class."""
+    """The characters whose Unicode category starts with the letter, as the inside of a regex
+    class."""
     out, first = [], None
     for c in range(0x110001):
         inside = c < 0x110000 and unicodedata.category(chr(c))[0] == letter
@@ -58,7 +60,7 @@ class Tokenizer:
             rank, i = min((self.rank.get(p, 1 << 30), i) for i, p in enumerate(zip(a, a[1:])))
             if rank == 1 << 30:
                 break
-            a[i:i + 2] = [a[i] + a[i + 1]]
+            a[i : i + 2] = [a[i] + a[i + 1]]
         ids = [self.id[x] for x in a]
         if len(self.cache) < 400000:
             self.cache[w] = ids
@@ -98,7 +100,7 @@ def train(counts, size=SIZE):
             old, c = words[i]
             new, k = [], 0
             while k < len(old):
-                both = tuple(old[k:k + 2]) == pair
+                both = tuple(old[k : k + 2]) == pair
                 new.append(vocab[-1] if both else old[k])
                 k += 2 if both else 1
             for p in zip(old, old[1:]):
@@ -124,7 +126,7 @@ def main():
     for n in range(2100):  # numbers of every kind of page
         counts[" %d" % n] += 400
     for w in ("Question", "Answer"):
-        counts[w] += 10 ** 7
+        counts[w] += 10**7
     vocab, merges = train(counts)
     with open(sys.argv[2], "w") as f:
         json.dump(dict(vocab=vocab, merges=merges), f)

@@ -1,4 +1,5 @@
 """Reading and writing the reader as GGUF (architecture llama, tied embeddings, f16 matrices)."""
+
 import struct
 
 import numpy as np
@@ -23,10 +24,17 @@ def tensors_out(w, s):
     for n in range(s["layers"]):
         q, kk, v = np.split(p[f"{n}.qkv"], [h, h + k])
         gate, up = np.split(p[f"{n}.gu"], [f])
-        for name, x in (("attn_norm", p[f"{n}.n1"]), ("ffn_norm", p[f"{n}.n2"]),
-                        ("attn_q", rope_rows(q, s["heads"])), ("attn_k", rope_rows(kk, s["kv"])),
-                        ("attn_v", v), ("attn_output", p[f"{n}.o"]), ("ffn_gate", gate), ("ffn_up", up),
-                        ("ffn_down", p[f"{n}.d"])):
+        for name, x in (
+            ("attn_norm", p[f"{n}.n1"]),
+            ("ffn_norm", p[f"{n}.n2"]),
+            ("attn_q", rope_rows(q, s["heads"])),
+            ("attn_k", rope_rows(kk, s["kv"])),
+            ("attn_v", v),
+            ("attn_output", p[f"{n}.o"]),
+            ("ffn_gate", gate),
+            ("ffn_up", up),
+            ("ffn_down", p[f"{n}.d"]),
+        ):
             out.append((f"blk.{n}.{name}.weight", x))
     return out + [("output_norm.weight", p["nf"])]
 
@@ -51,30 +59,52 @@ def pack_entry(key, kind, v, item=None):
 
 def write(path, weights, s, vocab, merges, name="quire-reader", context=4096):
     p = "llama."
-    kv = [("general.architecture", STR, "llama"), ("general.name", STR, name),
-          (p + "context_length", U32, context), (p + "embedding_length", U32, s["width"]),
-          (p + "block_count", U32, s["layers"]), (p + "feed_forward_length", U32, s["hidden"]),
-          (p + "attention.head_count", U32, s["heads"]), (p + "attention.head_count_kv", U32, s["kv"]),
-          (p + "attention.layer_norm_rms_epsilon", F32, 1e-5), (p + "rope.dimension_count", U32, 64),
-          (p + "rope.freq_base", F32, s["theta"]), ("general.file_type", U32, 1),
-          (p + "vocab_size", U32, s["vocab"]), ("tokenizer.ggml.model", STR, "gpt2"),
-          ("tokenizer.ggml.pre", STR, "gpt-2"), ("tokenizer.ggml.bos_token_id", U32, 0),
-          ("tokenizer.ggml.eos_token_id", U32, 1), ("tokenizer.ggml.add_bos_token", BOOL, True),
-          ("tokenizer.ggml.add_eos_token", BOOL, False)]
+    kv = [
+        ("general.architecture", STR, "llama"),
+        ("general.name", STR, name),
+        (p + "context_length", U32, context),
+        (p + "embedding_length", U32, s["width"]),
+        (p + "block_count", U32, s["layers"]),
+        (p + "feed_forward_length", U32, s["hidden"]),
+        (p + "attention.head_count", U32, s["heads"]),
+        (p + "attention.head_count_kv", U32, s["kv"]),
+        (p + "attention.layer_norm_rms_epsilon", F32, 1e-5),
+        (p + "rope.dimension_count", U32, 64),
+        (p + "rope.freq_base", F32, s["theta"]),
+        ("general.file_type", U32, 1),
+        (p + "vocab_size", U32, s["vocab"]),
+        ("tokenizer.ggml.model", STR, "gpt2"),
+        ("tokenizer.ggml.pre", STR, "gpt-2"),
+        ("tokenizer.ggml.bos_token_id", U32, 0),
+        ("tokenizer.ggml.eos_token_id", U32, 1),
+        ("tokenizer.ggml.add_bos_token", BOOL, True),
+        ("tokenizer.ggml.add_eos_token", BOOL, False),
+    ]
     entries = [pack_entry(*e) for e in kv]
     entries.append(pack_entry("tokenizer.ggml.tokens", ARR, vocab, STR))
-    entries.append(pack_entry("tokenizer.ggml.token_type", ARR, [3] * 3 + [1] * (len(vocab) - 3), 5))
+    entries.append(
+        pack_entry("tokenizer.ggml.token_type", ARR, [3] * 3 + [1] * (len(vocab) - 3), 5)
+    )
     entries.append(pack_entry("tokenizer.ggml.merges", ARR, [" ".join(m) for m in merges], STR))
     table, data, at = [], [], 0
     for n, x in tensors_out(weights, s):
         x = np.ascontiguousarray(x, np.float32 if x.ndim == 1 else np.float16)
         dims = x.shape[::-1]
-        table.append(pack_string(n) + struct.pack("<I", len(dims)) + struct.pack("<%dQ" % len(dims), *dims)
-                     + struct.pack("<IQ", 0 if x.ndim == 1 else 1, at))
+        table.append(
+            pack_string(n)
+            + struct.pack("<I", len(dims))
+            + struct.pack("<%dQ" % len(dims), *dims)
+            + struct.pack("<IQ", 0 if x.ndim == 1 else 1, at)
+        )
         raw = x.tobytes()
         data.append(raw + bytes(-len(raw) % ALIGN))
         at += len(data[-1])
-    head = b"GGUF" + struct.pack("<IQQ", 3, len(table), len(entries)) + b"".join(entries) + b"".join(table)
+    head = (
+        b"GGUF"
+        + struct.pack("<IQQ", 3, len(table), len(entries))
+        + b"".join(entries)
+        + b"".join(table)
+    )
     with open(path, "wb") as f:
         f.write(head + bytes(-len(head) % ALIGN) + b"".join(data))
 
@@ -102,7 +132,9 @@ class Reader:
         base = -(-self.at // ALIGN) * ALIGN
         self.tensors = {}
         for name, dims, kind, off in infos:
-            a = np.frombuffer(self.raw, {0: np.float32, 1: np.float16}[kind], int(np.prod(dims)), base + off)
+            a = np.frombuffer(
+                self.raw, {0: np.float32, 1: np.float16}[kind], int(np.prod(dims)), base + off
+            )
             self.tensors[name] = a.reshape(dims).astype(np.float32)
 
     def take(self, form):
@@ -113,7 +145,7 @@ class Reader:
     def string(self):
         n = self.take("<Q")[0]
         self.at += n
-        return self.raw[self.at - n:self.at].decode()
+        return self.raw[self.at - n : self.at].decode()
 
     def value(self, kind):
         if kind == STR:
@@ -128,17 +160,32 @@ def read(path):
     """A reader's file -> (weights, shape, vocab, merges)."""
     r = Reader(path)
     f, t = r.fields, r.tensors
-    s = dict(vocab=len(f["tokenizer.ggml.tokens"]), width=f["llama.embedding_length"],
-             layers=f["llama.block_count"], heads=f["llama.attention.head_count"],
-             kv=f["llama.attention.head_count_kv"], hidden=f["llama.feed_forward_length"],
-             theta=f["llama.rope.freq_base"])
+    s = dict(
+        vocab=len(f["tokenizer.ggml.tokens"]),
+        width=f["llama.embedding_length"],
+        layers=f["llama.block_count"],
+        heads=f["llama.attention.head_count"],
+        kv=f["llama.attention.head_count_kv"],
+        hidden=f["llama.feed_forward_length"],
+        theta=f["llama.rope.freq_base"],
+    )
     w = {"emb": t["token_embd.weight"], "nf": t["output_norm.weight"]}
     for n in range(s["layers"]):
         g = lambda name: t[f"blk.{n}.{name}.weight"]
         w[f"{n}.n1"], w[f"{n}.n2"] = g("attn_norm"), g("ffn_norm")
-        w[f"{n}.qkv"] = np.concatenate([rope_rows(g("attn_q"), s["heads"], True),
-                                        rope_rows(g("attn_k"), s["kv"], True), g("attn_v")])
+        w[f"{n}.qkv"] = np.concatenate(
+            [
+                rope_rows(g("attn_q"), s["heads"], True),
+                rope_rows(g("attn_k"), s["kv"], True),
+                g("attn_v"),
+            ]
+        )
         w[f"{n}.o"], w[f"{n}.d"] = g("attn_output"), g("ffn_down")
         w[f"{n}.gu"] = np.concatenate([g("ffn_gate"), g("ffn_up")])
     w = {k: torch.from_numpy(np.ascontiguousarray(v)).clone() for k, v in w.items()}
-    return w, s, f["tokenizer.ggml.tokens"], [tuple(m.split(" ")) for m in f["tokenizer.ggml.merges"]]
+    return (
+        w,
+        s,
+        f["tokenizer.ggml.tokens"],
+        [tuple(m.split(" ")) for m in f["tokenizer.ggml.merges"]],
+    )

@@ -1,9 +1,10 @@
 // Training kernels in float32 for the reader, used by model.py through torch.utils.cpp_extension.
 //
-// The layout is packed: all examples of a step lie one after another in a list of N tokens, without padding. Attention
-// is described by blocks: the queries [q0,q1) see some earlier ranges of tokens completely, and of their own block the
-// tokens from start[i] to themselves. That one form covers a document that sees only its own text, a question that
-// sees all pages and itself, and plain causal attention cut into chunks.
+// The layout is packed: all examples of a step lie one after another in a list of N tokens, without
+// padding. Attention is described by blocks: the queries [q0,q1) see some earlier ranges of tokens
+// completely, and of their own block the tokens from start[i] to themselves. That one form covers a
+// document that sees only its own text, a question that sees all pages and itself, and plain causal
+// attention cut into chunks.
 #include <torch/extension.h>
 
 #include <cblas.h>
@@ -20,7 +21,8 @@ static float *fp(const Tensor &t) { return t.data_ptr<float>(); }
 static int *ip(const Tensor &t) { return t.data_ptr<int>(); }
 static Tensor empty_f(at::IntArrayRef s) { return at::empty(s, at::kFloat); }
 
-// Root mean square norm of x + y (y may be empty). Returns the sum, the normed rows and 1/rms of each row.
+// Root mean square norm of x + y (y may be empty). Returns the sum, the normed rows and 1/rms of
+// each row.
 static std::vector<Tensor> norm_forward(Tensor x, Tensor y, Tensor w)
 {
     const int64_t d = x.size(1), n = x.size(0);
@@ -49,7 +51,8 @@ static std::vector<Tensor> norm_backward(Tensor sum, Tensor w, Tensor inv, Tenso
     const int64_t d = sum.size(1), n = sum.size(0);
     const bool more = dsum.numel() > 0;
     Tensor dx = empty_f({n, d}), dw = at::zeros({d}, at::kFloat);
-    const float *ps = fp(sum), *pw = fp(w), *pi = fp(inv), *pd = fp(dout), *pm = more ? fp(dsum) : nullptr;
+    const float *ps = fp(sum), *pw = fp(w), *pi = fp(inv), *pd = fp(dout);
+    const float *pm = more ? fp(dsum) : nullptr;
     float *px = fp(dx), *pg = fp(dw);
 #pragma omp parallel
     {
@@ -162,8 +165,8 @@ static void gather(const Block &b, const int *r, float *rows, float *piece, bool
 static void gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                  int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc)
 {
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, m, n, k,
-                alpha, a, lda, b, ldb, 0.f, c, ldc);
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, m, n,
+                k, alpha, a, lda, b, ldb, 0.f, c, ldc);
 }
 
 // Softmax of one row in place; visible are the ranges and of the own block [s0,s1).
@@ -181,9 +184,9 @@ static void softmax_row(float *s, int64_t prefix, int64_t keys, int64_t s0, int6
     if (prefix + s1 < keys) memset(s + prefix + s1, 0, (keys - prefix - s1) * sizeof(float));
 }
 
-// Returns the output [N,H*64] and, when keep is set, the weights of all blocks for the backward pass.
-static std::vector<Tensor> attention_forward(Tensor q, Tensor k, Tensor v, Tensor blocks, Tensor ranges,
-                                             Tensor start)
+// Returns the output [N,H*64] and the weights of all blocks for the backward pass.
+static std::vector<Tensor> attention_forward(Tensor q, Tensor k, Tensor v, Tensor blocks,
+                                             Tensor ranges, Tensor start)
 {
     const int64_t K = q.size(0), n = q.size(1), g = q.size(2) / HD;
     std::vector<Block> bl;
@@ -200,8 +203,8 @@ static std::vector<Tensor> attention_forward(Tensor q, Tensor k, Tensor v, Tenso
             gather(b, rg, fp(k) + h * n * HD, kb.data(), false);
             gather(b, rg, fp(v) + h * n * HD, vb.data(), false);
             float *s = fp(probs) + h * total + b.offset;
-            gemm(false, true, rows, b.keys, HD, .125f, fp(q) + (h * n + b.q0) * g * HD, HD, kb.data(), HD, s,
-                 b.keys);
+            const float *qb = fp(q) + (h * n + b.q0) * g * HD;
+            gemm(false, true, rows, b.keys, HD, .125f, qb, HD, kb.data(), HD, s, b.keys);
             for (int64_t r = 0; r < rows; r++) {
                 int i = b.q0 + r / g;
                 softmax_row(s + r * b.keys, b.prefix, b.keys, st[i] - b.q0, i + 1 - b.q0);
@@ -216,8 +219,8 @@ static std::vector<Tensor> attention_forward(Tensor q, Tensor k, Tensor v, Tenso
     return {out, probs};
 }
 
-static std::vector<Tensor> attention_backward(Tensor q, Tensor k, Tensor v, Tensor probs, Tensor blocks,
-                                              Tensor ranges, Tensor dout)
+static std::vector<Tensor> attention_backward(Tensor q, Tensor k, Tensor v, Tensor probs,
+                                              Tensor blocks, Tensor ranges, Tensor dout)
 {
     const int64_t K = q.size(0), n = q.size(1), g = q.size(2) / HD;
     std::vector<Block> bl;
@@ -240,7 +243,8 @@ static std::vector<Tensor> attention_backward(Tensor q, Tensor k, Tensor v, Tens
             const float *p = fp(probs) + h * total + b.offset;
             gemm(true, false, b.keys, HD, rows, 1.f, p, b.keys, db.data(), HD, gb.data(), HD);
             gather(b, rg, fp(dv) + h * n * HD, gb.data(), true);
-            gemm(false, true, rows, b.keys, HD, 1.f, db.data(), HD, vb.data(), HD, ds.data(), b.keys);
+            gemm(false, true, rows, b.keys, HD, 1.f, db.data(), HD, vb.data(), HD, ds.data(),
+                 b.keys);
             for (int64_t r = 0; r < rows; r++) {
                 const float *pr = p + r * b.keys;
                 float *dr = ds.data() + r * b.keys, dot = 0;
@@ -291,7 +295,8 @@ static Tensor swiglu_backward(Tensor x, Tensor dy)
     return out;
 }
 
-// Cross entropy: logits [M,V] become their own gradient (weighted). Returns loss and hit of each row.
+// Cross entropy: logits [M,V] become their own gradient (weighted). Returns loss and hit of each
+// row.
 static std::vector<Tensor> cross_entropy(Tensor logits, Tensor target, Tensor weight)
 {
     const int64_t m = logits.size(0), v = logits.size(1);

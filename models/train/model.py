@@ -1,12 +1,15 @@
 """The reader's network: a small llama in float32 on packed token lists.
 
-A step is a Batch (pack.py): token ids, positions and the attention blocks that kernels.cpp describes.
-Weights live in a dict of tensors with short names ('emb', '0.qkv', ...); gguf_io.py converts them.
-"""
+A step is a Batch (pack.py): token ids, positions and the attention blocks that kernels.cpp
+describes. Weights live in a dict of tensors with short names ('emb', '0.qkv', ...); gguf_io.py
+converts them."""
+
 import math
 import os
 
-os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")  # without it OpenBLAS may pick a 5x slower kernel
+os.environ.setdefault(
+    "OPENBLAS_CORETYPE", "SkylakeX"
+)  # without it OpenBLAS may pick a 5x slower kernel
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +25,13 @@ def load_kernels():
     os.environ.setdefault("CXX", "g++")
     os.makedirs(BUILD, exist_ok=True)
     flags = ["-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math", "-fopenmp"]
-    return load("reader_kernels", [os.path.join(HERE, "kernels.cpp")], extra_cflags=flags,
-                extra_ldflags=["-fopenmp", "-lblas", "-lmvec", "-lm"], build_directory=BUILD)
+    return load(
+        "reader_kernels",
+        [os.path.join(HERE, "kernels.cpp")],
+        extra_cflags=flags,
+        extra_ldflags=["-fopenmp", "-lblas", "-lmvec", "-lm"],
+        build_directory=BUILD,
+    )
 
 
 ext = load_kernels()
@@ -43,8 +51,9 @@ class Norm(torch.autograd.Function):
     @staticmethod
     def backward(c, dsum, dout):
         total, w, inv = c.saved_tensors
-        dx, dw = ext.norm_backward(total, w, inv, dout.contiguous(),
-                                   NONE if dsum is None else dsum.contiguous())
+        dx, dw = ext.norm_backward(
+            total, w, inv, dout.contiguous(), NONE if dsum is None else dsum.contiguous()
+        )
         return dx, dx if c.add else None, dw
 
 
@@ -57,8 +66,13 @@ class Rope(torch.autograd.Function):
     @staticmethod
     def backward(c, q, k, v):
         table, pos = c.saved_tensors
-        return ext.rope_backward(q.contiguous(), k.contiguous(), v.contiguous(), table, pos), \
-            None, None, None, None
+        return (
+            ext.rope_backward(q.contiguous(), k.contiguous(), v.contiguous(), table, pos),
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 class Attention(torch.autograd.Function):
@@ -108,7 +122,8 @@ def rope_table(theta, length):
 
 
 def quantise(x, levels):
-    """x plus the error of rounding each vector of 64 to 2*levels+1 steps (a constant for the gradient)."""
+    """x plus the error of rounding each vector of 64 to 2*levels+1 steps (a constant for the
+    gradient)."""
     with torch.no_grad():
         step = x.abs().amax(-1, keepdim=True) / levels + 1e-12
         err = torch.round(x / step) * step - x
@@ -124,7 +139,8 @@ class Model:
         self.table = rope_table(self.shape["theta"], length)
 
     def hidden(self, batch, rows=None, levels=0):
-        """Last hidden state of all tokens, or of the given rows. levels > 0: KV with that much rounding."""
+        """Last hidden state of all tokens, or of the given rows. levels > 0: KV with that much
+        rounding."""
         s, w = self.shape, self.w
         x, y = F.embedding(batch.tok, w["emb"]), None
         for n in range(s["layers"]):
@@ -141,58 +157,62 @@ class Model:
         return Norm.apply(x, y, w["nf"])[1]
 
     def loss(self, batch, weight, levels=0):
-        return CrossEntropy.apply(self.hidden(batch, batch.rows, levels), self.w["emb"], batch.target, weight)
+        return CrossEntropy.apply(
+            self.hidden(batch, batch.rows, levels), self.w["emb"], batch.target, weight
+        )
 
 
 def initial_weights(s, seed):
-    """Random weights with hand-set heads: layer 0 looks one and two tokens back, layer 1 copies by induction.
+    """Random weights with hand-set heads: layer 0 looks one and two tokens back, layer 1 copies by
+    induction.
 
     Without that start copying does not appear within millions of tokens; with it, at once.
-    """
+   """
     g = torch.Generator().manual_seed(seed)
     width, heads, kv, hidden, layers = s["width"], s["heads"], s["kv"], s["hidden"], s["layers"]
     rand = lambda *a, sd: torch.randn(*a, generator=g) * sd
-    w = {"emb": rand(s["vocab"], width, sd=.5), "nf": torch.full((width,), .05)}
+    w = {"emb": rand(s["vocab"], width, sd=0.5), "nf": torch.full((width,), 0.05)}
     for n in range(layers):
         w[f"{n}.n1"], w[f"{n}.n2"] = torch.ones(width), torch.ones(width)
-        w[f"{n}.qkv"] = rand((heads + 2 * kv) * 64, width, sd=width ** -.5)
-        w[f"{n}.o"] = rand(width, heads * 64, sd=.1 * (heads * 64 * 2 * layers) ** -.5)
-        w[f"{n}.gu"] = rand(2 * hidden, width, sd=width ** -.5)
-        w[f"{n}.d"] = rand(width, hidden, sd=.1 * (hidden * 2 * layers) ** -.5)
+        w[f"{n}.qkv"] = rand((heads + 2 * kv) * 64, width, sd=width**-0.5)
+        w[f"{n}.o"] = rand(width, heads * 64, sd=0.1 * (heads * 64 * 2 * layers) ** -0.5)
+        w[f"{n}.gu"] = rand(2 * hidden, width, sd=width**-0.5)
+        w[f"{n}.d"] = rand(width, hidden, sd=0.1 * (hidden * 2 * layers) ** -0.5)
     set_heads(w, s)
     return w
 
 
 def set_heads(w, s):
-    """Embedding columns: 0 is a constant, 1..127 carry the token; 128..255 receive the two tokens before."""
+    """Embedding columns: 0 is a constant, 1..127 carry the token; 128..255 receive the two tokens
+    before."""
     heads, kv, emb = s["heads"], s["kv"], w["emb"]
     key, val = heads * 64, (heads + kv) * 64
     freq = s["theta"] ** (-torch.arange(32).float() / 32)
     emb[:, 0] = 2.0
-    emb[:, 128:] *= .2
+    emb[:, 128:] *= 0.2
     m = w["0.qkv"]
     for h in (0, 1):
-        m[h * 64:h * 64 + 64] = 0
+        m[h * 64 : h * 64 + 64] = 0
         for j in range(12):  # a query turned back by h+1 places matches the constant key there
             angle = -float(freq[j]) * (h + 1)
             m[h * 64 + j, 0], m[h * 64 + j + 32, 0] = 1.6 * math.cos(angle), 1.6 * math.sin(angle)
-    m[key:key + 64] = 0
-    m[key:key + 12, 0] = 1.6
-    m[val:val + 64] = 0
+    m[key : key + 64] = 0
+    m[key : key + 12, 0] = 1.6
+    m[val : val + 64] = 0
     for d in range(64):
-        m[val + d, 1 + d] = 1.
+        m[val + d, 1 + d] = 1.0
     out = w["0.o"]
     out[:, :128] = 0
     for d in range(64):
-        out[128 + d, d] = out[192 + d, 64 + d] = .55
+        out[128 + d, d] = out[192 + d, 64 + d] = 0.55
     m, out = w["1.qkv"], w["1.o"]
     slow = list(range(18, 32)) + list(range(50, 64))  # dimensions that hardly turn with distance
     for h, group, base in ((0, 0, 1), (2, 1, 29)):
         for at in (h * 64, key + group * 64, val + group * 64):
-            m[at:at + 64] = 0
+            m[at : at + 64] = 0
         for n, d in enumerate(slow):
             m[h * 64 + d, base + n] = m[key + group * 64 + d, 127 + base + n] = 1.6
-        out[:, h * 64:h * 64 + 64] = 0
+        out[:, h * 64 : h * 64 + 64] = 0
         for d in range(63):
-            m[val + group * 64 + d, 1 + d + group * 63] = 1.
-            out[1 + d + group * 63, h * 64 + d] = .8
+            m[val + group * 64 + d, 1 + d + group * 63] = 1.0
+            out[1 + d + group * 63, h * 64 + d] = 0.8

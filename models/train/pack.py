@@ -2,10 +2,11 @@
 
     <|bos|> { <|page|> title \\n pages }...  \\nQuestion: q\\nAnswer:  answer<|eos|>
 
-Modes say what a document's tokens see: "docs" its own text (KV made once, per document), "joint" everything
-before (one prompt), "isolated" only the same page (used to measure what that loses). In "docs" and "isolated" every
-run starts with its own copy of <|bos|>, as it does when a document is encoded alone; questions see only the first.
-"""
+Modes say what a document's tokens see: "docs" its own text (KV made once, per document), "joint"
+everything before (one prompt), "isolated" only the same page (used to measure what that loses). In
+"docs" and "isolated" every run starts with its own copy of <|bos|>, as it does when a document is
+encoded alone; questions see only the first."""
+
 import dataclasses
 
 import numpy as np
@@ -39,17 +40,19 @@ class Example:
 @dataclasses.dataclass
 class Options:
     mode: str = "docs"
-    page: int = 128      # most tokens a page
-    drop: float = 0.     # chance that a page without evidence is missing
-    gap: bool = False    # a missing page leaves its positions empty
-    hide: bool = False   # a missing page was still encoded with its document
-    lm: float = 0.       # share of page tokens that are also trained on
+    page: int = 128  # most tokens a page
+    drop: float = 0.0  # chance that a page without evidence is missing
+    gap: bool = False  # a missing page leaves its positions empty
+    hide: bool = False  # a missing page was still encoded with its document
+    lm: float = 0.0  # share of page tokens that are also trained on
+    answers: bool = True  # False: the questions end with "Answer:", for generation
     longest: int = 4000
-    total: int = 4800    # with questions
+    total: int = 4800  # with questions
 
 
 def cut_pages(tok, doc, limit):
-    """[(tokens, first part, last part)]: parts joined while they fit; a part longer than a page is split."""
+    """[(tokens, first part, last part)]: parts joined while they fit; a part longer than a page is
+    split."""
     pages, cur, first = [], [], 0
     for i, part in enumerate(doc.parts):
         ids = tok.encode(part)
@@ -156,6 +159,8 @@ def pack(tok, ex, rng, o):
         if len(p.tok) + len(head) + len(answer) > o.total:
             break
         s = len(p.tok)
+        if not o.answers:
+            answer = answer[:1]
         p.add(head + answer[:-1], at)
         p.start += [s] * (len(p.tok) - s)
         for j, t in enumerate(answer):
@@ -174,12 +179,15 @@ def pack(tok, ex, rng, o):
 class Batch:
     """Several packed examples as one list.
 
-    tok, pos int [N]; start int [N]: first visible token of the own block; blocks int [B,4], ranges int [R,2] as in
-    kernels.cpp; rows, target int [M]: supervised places; kind, group, pages: per row, its task, question and page count.
-    """
+    tok, pos int [N]; start int [N]: first visible token of the own block; blocks int [B,4], ranges
+    int [R,2] as in kernels.cpp; rows, target int [M]: supervised places; kind, group, pages: per
+    row, its task, question and page count."""
 
     def __init__(self, items):
-        cat = {k: [] for k in ("tok", "pos", "start", "blocks", "ranges", "rows", "target", "kind", "group")}
+        cat = {
+            k: []
+            for k in ("tok", "pos", "start", "blocks", "ranges", "rows", "target", "kind", "group")
+        }
         self.pages, self.questions, groups = [], [], 0
         for p in items:
             n, r = len(cat["tok"]), len(cat["ranges"])
@@ -200,7 +208,8 @@ class Batch:
         self.pages = np.array(self.pages)
         self.tok = torch.tensor(cat["tok"])
         self.rows = torch.tensor(cat["rows"])
-        self.pos, self.start, self.target = (torch.tensor(cat[k], dtype=torch.int32)
-                                             for k in ("pos", "start", "target"))
+        self.pos, self.start, self.target = (
+            torch.tensor(cat[k], dtype=torch.int32) for k in ("pos", "start", "target")
+        )
         self.blocks = torch.tensor(cat["blocks"], dtype=torch.int32)
         self.ranges = torch.tensor(cat["ranges"], dtype=torch.int32).reshape(-1, 2)

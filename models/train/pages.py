@@ -5,6 +5,7 @@
 
 Documentation comes from the file that text.py wrote (environment variable READER_TEXTS).
 """
+
 import itertools
 import json
 import os
@@ -17,11 +18,15 @@ from pack import REFUSAL, Doc, Example, Question
 from values import coin, ident, integer, noun, person, phrase, place
 
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"(])")
-FILLER = ("This page was changed last in {m}. / More details follow below. / Little else is known. / See the notes for more. / Not "
-          "everyone agrees with this. / The rest is kept in the archive. / This has been so for years. / The older text was removed. / A "
-          "second look may be worth the time. / Nobody has asked about this yet. / There is a longer report on the shelf. / The figures "
-          "are checked once a year. / Some of this may change. / The next review is in {m}. / Readers have sent in remarks. / It is often "
-          "mentioned in guides. / The entry was translated. / Pictures can be found elsewhere. / The list is not complete.").split(" / ")
+FILLER = (
+    "This page was changed last in {m}. / More details follow below. / Little else is known. / "
+    "See the notes for more. / Not everyone agrees with this. / The rest is kept in the "
+    "archive. / This has been so for years. / The older text was removed. / A second look may "
+    "be worth the time. / Nobody has asked about this yet. / There is a longer report on the "
+    "shelf. / The figures are checked once a year. / Some of this may change. / The next review "
+    "is in {m}. / Readers have sent in remarks. / It is often mentioned in guides. / The entry "
+    "was translated. / Pictures can be found elsewhere. / The list is not complete."
+).split(" / ")
 
 
 def load_texts():
@@ -40,7 +45,8 @@ CUMULATIVE = {h: list(itertools.accumulate(w)) for h, w in WEIGHT.items()}
 
 
 def index_paragraphs():
-    """word -> paragraphs (document, paragraph) that share it, for the words that few paragraphs have."""
+    """word -> paragraphs (document, paragraph) that share it, for the words that few paragraphs
+    have."""
     out = {}
     for h, docs in TEXTS.items():
         words = {}
@@ -60,13 +66,17 @@ def count_words(parts):
     return sum(len(p.split()) for p in parts)
 
 
-def spread(parts, r, newline=.15):
+def spread(parts, r, newline=0.15):
     """Puts a space or a newline before every part but the first."""
-    return [p if i == 0 else ("\n" if r.random() < newline else " ") + p for i, p in enumerate(parts)]
+    return [
+        p if i == 0 else ("\n" if r.random() < newline else " ") + p for i, p in enumerate(parts)
+    ]
 
 
 def filler(r):
-    return r.choice(FILLER).replace("{m}", r.choice(("January", "May", "spring", "autumn", "2019", "June", "March")))
+    return r.choice(FILLER).replace(
+        "{m}", r.choice(("January", "May", "spring", "autumn", "2019", "June", "March"))
+    )
 
 
 def text_sentences(r, held, words):
@@ -94,19 +104,37 @@ class Builder:
     def words(self):
         return sum(count_words(d.parts) for d in self.docs)
 
-    def fact_document(self, name, facts, kind, title=None, short=.6, fill=.1, new=False, lines=False):
-        """One document of facts; those about its thing may speak of "it" once the thing was named."""
+    def fact_document(
+        self, name, facts, kind, title=None, short=0.6, fill=0.1, new=False, lines=False
+    ):
+        """One document of facts; those about its thing may speak of "it" once the thing was
+        named."""
         r, d, parts, asks = self.r, len(self.docs), [], []
         if title is None:
             k = r.random()
-            title = (capital(name) if k < .55 else "" if k < .72 else
-                     r.choice(("About {}", "{} at a glance", "Notes on {}", "{}: facts")).format(name) if k < .85 else capital(phrase(r)))
+            title = (
+                capital(name)
+                if k < 0.55
+                else (
+                    ""
+                    if k < 0.72
+                    else (
+                        r.choice(("About {}", "{} at a glance", "Notes on {}", "{}: facts")).format(
+                            name
+                        )
+                        if k < 0.85
+                        else capital(phrase(r))
+                    )
+                )
+            )
         named, first = name.lower() in title.lower(), None
         for f in facts:
             text, need = f.text, [len(parts)]
             if f.record and lines and (named or first is not None):
                 text = f.record
-            elif f.short and f.thing == name and (named or first is not None) and r.random() < short:
+            elif (
+                f.short and f.thing == name and (named or first is not None) and r.random() < short
+            ):
                 text = f.short
             if text is not f.text and not named:
                 need.append(first)
@@ -119,16 +147,17 @@ class Builder:
                 if a in where:
                     asks.append((q, a, need))
             parts.append(text)
-            if f.absent and r.random() < .2:
+            if f.absent and r.random() < 0.2:
                 self.ask(f.absent, REFUSAL, "none")
             if r.random() < fill:
                 parts.append(filler(r))
-        self.docs.append(Doc(title, spread(parts, r, 1. if lines else .12)))
+        self.docs.append(Doc(title, spread(parts, r, 1.0 if lines else 0.12)))
         for q, a, need in asks:
             self.ask(q, a, kind, [(d, i) for i in need])
 
-    def finish(self, count, none=.12, shuffle=True):
-        """Shuffles documents and questions, drops doubtful questions, keeps about `none` not stated ones."""
+    def finish(self, count, none=0.12, shuffle=True):
+        """Shuffles documents and questions, drops doubtful questions, keeps about `none` not stated
+        ones."""
         r = self.r
         answers = {}
         for q in self.questions:
@@ -153,8 +182,9 @@ class Builder:
 
 
 def absent_question(r, b, facts, types, kind, name, new, label):
-    """A question about the thing that none of its facts answers, or one about a thing that no page names."""
-    if r.random() < .35:
+    """A question about the thing that none of its facts answers, or one about a thing that no page
+    names."""
+    if r.random() < 0.35:
         name = VALUES[types[kind][0]](r)
         used = set()
     else:
@@ -168,13 +198,15 @@ def absent_question(r, b, facts, types, kind, name, new, label):
 
 def things(b, words, new=False, types=SEEN, label="things", same=None):
     r = b.r
-    same = r.random() < .5 if same is None else same
+    same = r.random() < 0.5 if same is None else same
     kind = r.choice(sorted(types)) if same else None
     goal = b.words() + words
     while b.words() < goal:
-        if r.random() < .6:
+        if r.random() < 0.6:
             name, k, fs = F.thing_facts(r, r.randint(3, 8), new, types, kind)
-            b.fact_document(name, fs, label, fill=r.choice((0, .1, .3)), short=r.choice((0, .5, .9)))
+            b.fact_document(
+                name, fs, label, fill=r.choice((0, 0.1, 0.3)), short=r.choice((0, 0.5, 0.9))
+            )
             for _ in range(2):
                 absent_question(r, b, fs, types, k, name, new, "none")
         else:
@@ -183,15 +215,23 @@ def things(b, words, new=False, types=SEEN, label="things", same=None):
                 name, k, more = F.thing_facts(r, r.randint(1, 2), new, types, kind)
                 fs += more
                 absent_question(r, b, more, types, k, name, new, "none")
-            b.fact_document(coin(r), fs, label, title=r.choice(("", capital(phrase(r)), coin(r), "Notes")), short=0)
+            b.fact_document(
+                coin(r),
+                fs,
+                label,
+                title=r.choice(("", capital(phrase(r)), coin(r), "Notes")),
+                short=0,
+            )
 
 
 def free(b, words):
     r, goal = b.r, b.words() + words
     while b.words() < goal:
         name, kind, fs = F.free_facts(r, r.randint(2, 7))
-        lines = bool(fs[0].record) and r.random() < .4
-        b.fact_document(name, fs, "free", short=r.choice((0, .4, .8)), lines=lines, fill=0 if lines else .08)
+        lines = bool(fs[0].record) and r.random() < 0.4
+        b.fact_document(
+            name, fs, "free", short=r.choice((0, 0.4, 0.8)), lines=lines, fill=0 if lines else 0.08
+        )
         if fs[0].record:
             extra = F.attribute_fact(r, name, "It")
             if extra.relation not in {f.relation for f in fs}:
@@ -199,20 +239,33 @@ def free(b, words):
 
 
 def span(b, words, held=False, types=SEEN, new=False, label="span", documents=None):
-    """Documents of one kind that name their thing in title or first sentence only; facts come later, with filler between."""
+    """Documents of one kind that name their thing in title or first sentence only; facts come
+    later, with filler between."""
     r = b.r
     kind = r.choice(sorted(types))
     n = documents or max(1, min(4, words // 150))
     for _ in range(n):
         name, _, fs = F.thing_facts(r, 8, new, types, kind)
-        fs = [f for f in fs if f.short][:r.randint(2, 5)]
+        fs = [f for f in fs if f.short][: r.randint(2, 5)]
         if not fs:
             continue
         d, parts, asks = len(b.docs), [], []
-        titled = r.random() < .7
-        if not titled or r.random() < .3:
-            parts.append(capital(r.choice(("This page is about {}.", "{} is described here.", "Here we look at {}.", "Let us turn to {}."))
-                                 .format(name)) if r.random() < .6 else fs.pop(0).text)
+        titled = r.random() < 0.7
+        if not titled or r.random() < 0.3:
+            parts.append(
+                capital(
+                    r.choice(
+                        (
+                            "This page is about {}.",
+                            "{} is described here.",
+                            "Here we look at {}.",
+                            "Let us turn to {}.",
+                        )
+                    ).format(name)
+                )
+                if r.random() < 0.6
+                else fs.pop(0).text
+            )
         fill = text_sentences(r, held, max(20, words // n))
         cuts = sorted(r.randint(len(fill) // 3, len(fill)) for _ in fs)
         last = 0
@@ -221,7 +274,13 @@ def span(b, words, held=False, types=SEEN, new=False, label="span", documents=No
             last = c
             for q, a in f.asks:
                 if a != name:
-                    asks.append((q, a if a in f.short else capital(a), [len(parts)] + ([] if titled else [0])))
+                    asks.append(
+                        (
+                            q,
+                            a if a in f.short else capital(a),
+                            [len(parts)] + ([] if titled else [0]),
+                        )
+                    )
             parts.append(f.short)
         parts += fill[last:]
         b.docs.append(Doc(capital(name) if titled else "", spread(parts, r)))
@@ -230,13 +289,14 @@ def span(b, words, held=False, types=SEEN, new=False, label="span", documents=No
         absent_question(r, b, fs, types, kind, name, new, "none")
 
 
-def text(b, words, held=False, cloze=.5, count=None, distractors=None):
-    """Real documentation: one gold passage after another, each with questions and passages that share its rare words."""
+def text(b, words, held=False, cloze=0.5, count=None, distractors=None):
+    """Real documentation: one gold passage after another, each with questions and passages that
+    share its rare words."""
     r, goal = b.r, b.words() + words
     while b.words() < goal:
         title, parts = pick_text(r, held)
         i = r.randrange(len(parts))
-        gold = parts[i:i + r.choice((1, 1, 2, 3))]
+        gold = parts[i : i + r.choice((1, 1, 2, 3))]
         d, flat, asks = len(b.docs), [], []
         for p in gold:
             ss = SENTENCE.split(p)
@@ -247,13 +307,19 @@ def text(b, words, held=False, cloze=.5, count=None, distractors=None):
             q = S.ask(r, flat[n].strip(), r.random() < cloze)
             if q:
                 asks.append((*q, n))
-        b.docs.append(Doc(title if r.random() < .85 else "", flat))
+        b.docs.append(Doc(title if r.random() < 0.85 else "", flat))
         for q, a, n in asks:
             b.ask(q, a, "cloze" if "___" in q else "wh", [(d, n)])
         if b.words() < goal:
-            similar_passages(b, gold[0], held, r.choice((0, 1, 1, 2)) if distractors is None else distractors, {title})
+            similar_passages(
+                b,
+                gold[0],
+                held,
+                r.choice((0, 1, 1, 2)) if distractors is None else distractors,
+                {title},
+            )
         other = pick_text(r, held)
-        if other[0] != title and r.random() < .7:
+        if other[0] != title and r.random() < 0.7:
             q = S.ask(r, r.choice(SENTENCE.split(r.choice(other[1]))), r.random() < cloze)
             if q and q[1] not in " ".join(gold):
                 b.ask(q[0], REFUSAL, "none")
@@ -273,9 +339,9 @@ def similar_passages(b, passage, held, count, but=()):
 
 def entry(b, words, held=False):
     r, goal = b.r, b.words() + words
-    pool = S.NAMED if r.random() < .5 else S.ENTRIES
+    pool = S.NAMED if r.random() < 0.5 else S.ENTRIES
     while b.words() < goal:
-        start, near = r.randrange(len(pool) - 40), r.random() < .4
+        start, near = r.randrange(len(pool) - 40), r.random() < 0.4
         fs = []
         for n in range(r.randint(2, 6)):
             e = pool[start + n] if near else r.choice(pool)
@@ -284,7 +350,13 @@ def entry(b, words, held=False):
                 fs.append(f)
         if fs:
             single = len(fs) == 1
-            b.fact_document(fs[0].thing if single else "", fs, "entry", title=None if single else r.choice(("", "Glossary", "Names", coin(r))), short=0)
+            b.fact_document(
+                fs[0].thing if single else "",
+                fs,
+                "entry",
+                title=None if single else r.choice(("", "Glossary", "Names", coin(r))),
+                short=0,
+            )
         f = S.entry_fact(r, r.choice(pool))
         if f:
             b.ask(f.asks[0][0] if f.asks else "", REFUSAL, "none")
@@ -292,7 +364,8 @@ def entry(b, words, held=False):
 
 
 def needle(b, words, held=False, new=False, types=SEEN, depth=None, needles=None):
-    """A long text with a few facts put into it, each anywhere (depth: 0..1, one needle exactly there)."""
+    """A long text with a few facts put into it, each anywhere (depth: 0..1, one needle exactly
+    there)."""
     r = b.r
     title, parts = pick_text(r, held)
     i = r.randrange(max(1, len(parts) - words // 60))
@@ -303,7 +376,11 @@ def needle(b, words, held=False, new=False, types=SEEN, depth=None, needles=None
         flat.pop()
     facts = []
     for _ in range(needles or r.randint(1, 6)):
-        facts.append(F.thing_facts(r, 1, new, types)[2][0] if r.random() < .6 or new else F.free_facts(r, 1)[2][0])
+        facts.append(
+            F.thing_facts(r, 1, new, types)[2][0]
+            if r.random() < 0.6 or new
+            else F.free_facts(r, 1)[2][0]
+        )
     if depth is not None:
         flat.insert(round(depth * len(flat)), facts[0].text)
     else:
@@ -327,8 +404,15 @@ def needle(b, words, held=False, new=False, types=SEEN, depth=None, needles=None
 def hop(b, words):
     """A person named in one document and described in another."""
     r, goal = b.r, b.words() + words
-    options = [(k, i, m.group(1)) for k, t in sorted(SEEN.items()) for i, rel in enumerate(t[2]) if rel[0] == "person"
-               for q in rel[2] for m in [HOP.match(re.sub(r"\[(\w+)[^\]]*\]", r"\1", q))] if m]
+    options = [
+        (k, i, m.group(1))
+        for k, t in sorted(SEEN.items())
+        for i, rel in enumerate(t[2])
+        if rel[0] == "person"
+        for q in rel[2]
+        for m in [HOP.match(re.sub(r"\[(\w+)[^\]]*\]", r"\1", q))]
+        if m
+    ]
     while b.words() < goal:
         kind, rel, phrase_ = r.choice(options)
         thing = VALUES[SEEN[kind][0]](r)
@@ -337,39 +421,81 @@ def hop(b, words):
         if who is None:
             continue
         stand = r.choice(SEEN["person"][1])
-        some = r.sample([i for i in range(len(SEEN["person"][2])) if SEEN["person"][2][i][0] != "person"], 3)
+        some = r.sample(
+            [i for i in range(len(SEEN["person"][2])) if SEEN["person"][2][i][0] != "person"], 3
+        )
         about = [F.relation_fact(r, who, "person", i, stand) for i in some]
-        others = [F.relation_fact(r, thing, kind, i, r.choice(SEEN[kind][1])) for i in r.sample(range(len(SEEN[kind][2])), 3) if i != rel]
+        others = [
+            F.relation_fact(r, thing, kind, i, r.choice(SEEN[kind][1]))
+            for i in r.sample(range(len(SEEN[kind][2])), 3)
+            if i != rel
+        ]
         one, two = len(b.docs), len(b.docs) + 1
-        b.fact_document(thing, [f] + others, "things", short=.5)
-        b.fact_document(who, about, "things", short=.6)
+        b.fact_document(thing, [f] + others, "things", short=0.5)
+        b.fact_document(who, about, "things", short=0.6)
         for g in about:
             for q, a in g.asks:
                 if who in q and a != who and any(a in p for p in b.docs[two].parts):
-                    b.ask(q.replace(who, phrase_.format(e=thing)), a, "hop", [(one, i) for i in range(len(b.docs[one].parts))] +
-                          [(two, i) for i in range(len(b.docs[two].parts))])
+                    b.ask(
+                        q.replace(who, phrase_.format(e=thing)),
+                        a,
+                        "hop",
+                        [(one, i) for i in range(len(b.docs[one].parts))]
+                        + [(two, i) for i in range(len(b.docs[two].parts))],
+                    )
 
 
 def keys(b, words):
     r, goal = b.r, b.words() + words
     while b.words() < goal:
-        form = r.choice(("{k}: {v}", "{k} = {v}", "The {k} is {v}.", "{k} is {v}.", "{v} is the {k}.", "{k} has {v}.", "{k} | {v}", "{k}\t{v}"))
+        form = r.choice(
+            (
+                "{k}: {v}",
+                "{k} = {v}",
+                "The {k} is {v}.",
+                "{k} is {v}.",
+                "{v} is the {k}.",
+                "{k} has {v}.",
+                "{k} | {v}",
+                "{k}\t{v}",
+            )
+        )
         fs, used = [], set()
         for _ in range(r.randint(3, 10)):
             k = r.choice((noun, phrase, ident, lambda r: coin(r)))(r)
             v = r.choice((integer, phrase, person, place, ident, noun))(r)
             if k not in used:
                 used.add(k)
-                q = r.choice(("What is {}?", "What is the {}?", "{}?", "{}", "What is the value of {}?", "Which one goes with {}?")).format(k)
+                q = r.choice(
+                    (
+                        "What is {}?",
+                        "What is the {}?",
+                        "{}?",
+                        "{}",
+                        "What is the value of {}?",
+                        "Which one goes with {}?",
+                    )
+                ).format(k)
                 fs.append(F.Fact(capital(form.format(k=k, v=v)), None, [(capital(q), v)], k, k))
-        b.fact_document("", fs, "keys", title=r.choice(("", "Table", coin(r), capital(noun(r)))), short=0, lines=r.random() < .7)
-        b.ask(r.choice(("What is {}?", "What is the {}?", "{}?")).format(phrase(r)), REFUSAL, "none")
+        b.fact_document(
+            "",
+            fs,
+            "keys",
+            title=r.choice(("", "Table", coin(r), capital(noun(r)))),
+            short=0,
+            lines=r.random() < 0.7,
+        )
+        b.ask(
+            r.choice(("What is {}?", "What is the {}?", "{}?")).format(phrase(r)), REFUSAL, "none"
+        )
 
 
-MAKERS = dict(things=things, free=free, span=span, text=text, entry=entry, needle=needle, hop=hop, keys=keys)
+MAKERS = dict(
+    things=things, free=free, span=span, text=text, entry=entry, needle=needle, hop=hop, keys=keys
+)
 
 
-def make(r, kind, words, count=12, none=.12, **how):
+def make(r, kind, words, count=12, none=0.12, **how):
     b = Builder(r)
     if kind == "mix":
         parts = r.sample(("things", "free", "text", "text", "entry", "span", "needle"), 2)
@@ -380,50 +506,65 @@ def make(r, kind, words, count=12, none=.12, **how):
     return b.finish(count, none)
 
 
-MIXTURE = dict(things=.21, free=.24, span=.13, text=.19, entry=.07, needle=.07, hop=.03, keys=.02, mix=.04)
+MIXTURE = dict(
+    things=0.21,
+    free=0.24,
+    span=0.13,
+    text=0.19,
+    entry=0.07,
+    needle=0.07,
+    hop=0.03,
+    keys=0.02,
+    mix=0.04,
+)
 
 
 def page_count(r, progress):
     """Pages of one example; long ones come later, when the short ones are understood."""
     k = r.random()
-    if progress < .4:
-        return r.randint(1, 4) if k < .7 else r.randint(5, 8) if k < .96 else r.randint(9, 16)
-    if k < .42:
+    if progress < 0.4:
+        return r.randint(1, 4) if k < 0.7 else r.randint(5, 8) if k < 0.96 else r.randint(9, 16)
+    if k < 0.42:
         return r.randint(1, 3)
-    return r.randint(4, 9) if k < .85 else r.randint(10, 16) if k < .95 else r.randint(17, 30)
+    return r.randint(4, 9) if k < 0.85 else r.randint(10, 16) if k < 0.95 else r.randint(17, 30)
 
 
 def typeset(r, ex):
-    """Sometimes curly quotes and dashes in the pages; questions in lower case or without their mark."""
+    """Sometimes curly quotes and dashes in the pages; questions in lower case or without their
+    mark."""
     change = []
-    if r.random() < .12:
+    if r.random() < 0.12:
         change.append(lambda s: re.sub(r'"([^"]*)"', "“\\1”", s).replace("'", "’"))
-    if r.random() < .2:
+    if r.random() < 0.2:
         change.append(lambda s: re.sub(r"(?<=\d)-(?=\d)", "–", s))
-    if r.random() < .1:
+    if r.random() < 0.1:
         change.append(lambda s: s.replace(" - ", " – "))
     for c in change:
         for d in ex.docs:
             d.title, d.parts = c(d.title), [c(p) for p in d.parts]
         for q in ex.questions:
             q.answer = c(q.answer)
-            if r.random() < .5:
+            if r.random() < 0.5:
                 q.text = c(q.text)
     for q in ex.questions:
         k = r.random()
-        if k < .05:
+        if k < 0.05:
             q.text = q.text.lower()
-        elif k < .09:
+        elif k < 0.09:
             q.text = q.text.rstrip("?")
-        elif k < .11 and q.text.endswith("?") and "___" not in q.text:
-            q.text = r.choice(("Tell me: ", "Please say: ", "I want to know: ")) + q.text[:1].lower() + q.text[1:]
+        elif k < 0.11 and q.text.endswith("?") and "___" not in q.text:
+            q.text = (
+                r.choice(("Tell me: ", "Please say: ", "I want to know: "))
+                + q.text[:1].lower()
+                + q.text[1:]
+            )
     return ex
 
 
-def draw(r, progress=1.):
+def draw(r, progress=1.0):
     kind = r.choices(list(MIXTURE), list(MIXTURE.values()))[0]
     n = page_count(r, progress)
-    ex = make(r, kind, n * r.randint(45, 75), count=min(24, 10 + 2 * n), none=.14)
+    ex = make(r, kind, n * r.randint(45, 75), count=min(24, 10 + 2 * n), none=0.14)
     return typeset(r, ex)
 
 
@@ -431,6 +572,7 @@ if __name__ == "__main__":
     import random
     import time
     import sys
+
     rng = random.Random(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
     for k in MAKERS:
         ex = make(rng, k, 120)
@@ -441,4 +583,6 @@ if __name__ == "__main__":
             print("   ", q.text, "->", q.answer, q.kind, q.evidence)
     t = time.time()
     n = [draw(rng) for _ in range(200)]
-    print("ms an example", (time.time() - t) * 5, "questions", sum(len(e.questions) for e in n) / 200)
+    print(
+        "ms an example", (time.time() - t) * 5, "questions", sum(len(e.questions) for e in n) / 200
+    )

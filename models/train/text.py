@@ -1,10 +1,13 @@
-"""Prepares the training text: paragraphs of permissively licensed documentation packages, and WordNet.
+"""Prepares the training text: paragraphs of permissively licensed documentation packages, and
+WordNet.
 
-    python3 text.py OUT.jsonl       one line a document: {"source", "title", "held", "parts": [paragraph, ...]}
+    python3 text.py OUT.jsonl       one line a document: {"source", "title", "held", "parts":
+    [paragraph, ...]}
 
-Every twentieth file (by hash of its name) is held out for the tests. Needs the Debian packages sqlite3-doc,
-python3-doc, postgresql-doc-15, python-django-doc, dict-jargon and wordnet-base; missing ones are reported.
-"""
+Every twentieth file (by hash of its name) is held out for the tests. Needs the Debian packages
+sqlite3-doc, python3-doc, postgresql-doc-15, python-django-doc, dict-jargon and wordnet-base;
+missing ones are reported."""
+
 import glob
 import gzip
 import hashlib
@@ -23,6 +26,7 @@ SOURCES = {
 JARGON = "/usr/share/dictd/jargon.dict.dz"
 WORDNET = "/usr/share/wordnet"
 SKIP = re.compile(r"genindex|/_modules/|_sources|changelog|/releases?/|release-\d|sitemap|whatsnew")
+PLAIN = str.maketrans("“”’‘\u00a0", "\"\"'' ")
 COMMON = re.compile(r"\b(?:the|a|an|of|to|in|is|are|and|that|for|with|this|it|be)\b")
 
 
@@ -30,7 +34,23 @@ class Paragraphs(html.parser.HTMLParser):
     """Collects the text of p, li, dd and dt-like blocks, without code blocks and page furniture."""
 
     DROP = {"pre", "script", "style", "nav", "header", "footer", "head", "table"}
-    BREAK = {"p", "li", "dd", "dt", "div", "ul", "ol", "h1", "h2", "h3", "h4", "td", "tr", "br", "blockquote"}
+    BREAK = {
+        "p",
+        "li",
+        "dd",
+        "dt",
+        "div",
+        "ul",
+        "ol",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "td",
+        "tr",
+        "br",
+        "blockquote",
+    }
 
     def __init__(self):
         super().__init__()
@@ -68,7 +88,7 @@ def is_prose(t):
     if not 80 <= len(t) <= 2500 or not re.search(r"[.!?:)\"]$", t):
         return False
     letters = sum(c.isalpha() or c == " " for c in t) / len(t)
-    return letters >= .86 and len(COMMON.findall(t)) >= .12 * len(t.split())
+    return letters >= 0.86 and len(COMMON.findall(t)) >= 0.12 * len(t.split())
 
 
 def held_out(name):
@@ -82,8 +102,11 @@ def clean_title(t):
 
 def html_documents():
     for source, pattern in SOURCES.items():
-        files = sorted(f for f in glob.glob(pattern, recursive=True)
-                       if os.path.isfile(f) and not os.path.islink(f) and not SKIP.search(f))
+        files = sorted(
+            f
+            for f in glob.glob(pattern, recursive=True)
+            if os.path.isfile(f) and not os.path.islink(f) and not SKIP.search(f)
+        )
         if not files:
             print(f"no text of '{source}': install its package", file=sys.stderr)
         for f in files:
@@ -103,11 +126,14 @@ def jargon_documents():
     with gzip.open(JARGON) as f:
         blocks = re.split(r"\n\s*\n", f.read().decode("utf8", "replace"))
     for i in range(0, len(blocks), 12):
-        yield "jargon", "jargon%d" % (i // 12), "", [re.sub(r"\s+", " ", b).strip() for b in blocks[i:i + 12]]
+        yield "jargon", "jargon%d" % (i // 12), "", [
+            re.sub(r"\s+", " ", b).strip() for b in blocks[i : i + 12]
+        ]
 
 
 def wordnet():
-    """Entries as dicts: pos, words, file (lexical file number), instance, gloss, examples, offset, parent."""
+    """Entries as dicts: pos, words, file (lexical file number), instance, gloss, examples, offset,
+    parent."""
     out = []
     for pos in ("noun", "verb", "adj"):
         path = f"{WORDNET}/data.{pos}"
@@ -121,16 +147,27 @@ def wordnet():
                 head, gloss = line.split(" | ", 1)
                 a = head.split()
                 n = int(a[3], 16)
-                words = [re.sub(r"\((a|p|ip)\)$", "", a[4 + 2 * i]).replace("_", " ") for i in range(n)]
+                words = [
+                    re.sub(r"\((a|p|ip)\)$", "", a[4 + 2 * i]).replace("_", " ") for i in range(n)
+                ]
                 count = int(a[4 + 2 * n])
-                links = [a[5 + 2 * n + 4 * i:9 + 2 * n + 4 * i] for i in range(count)]
-                frames = a[5 + 2 * n + 4 * count:]
+                links = [a[5 + 2 * n + 4 * i : 9 + 2 * n + 4 * i] for i in range(count)]
+                frames = a[5 + 2 * n + 4 * count :]
                 parent = next((x[1] for x in links if x[0] in ("@", "@i")), None)
                 defs = re.split(r';\s*"', gloss)[0].strip().rstrip(";")
-                out.append(dict(pos=pos, words=words, file=int(a[1]), offset=a[0], parent=parent, gloss=defs,
-                                instance=any(x[0] == "@i" for x in links),
-                                frames=[frames[i + 1] for i, x in enumerate(frames) if x == "+"],
-                                examples=re.findall(r'"([^"]+)"', gloss)))
+                out.append(
+                    dict(
+                        pos=pos,
+                        words=words,
+                        file=int(a[1]),
+                        offset=a[0],
+                        parent=parent,
+                        gloss=defs,
+                        instance=any(x[0] == "@i" for x in links),
+                        frames=[frames[i + 1] for i, x in enumerate(frames) if x == "+"],
+                        examples=re.findall(r'"([^"]+)"', gloss),
+                    )
+                )
     return out
 
 
@@ -141,13 +178,17 @@ def main():
             for source, name, title, parts in docs:
                 kept = []
                 for t in parts:
-                    for a, b in (("“", '"'), ("”", '"'), ("’", "'"), ("‘", "'"), ("\u00a0", " ")):
-                        t = t.replace(a, b)
+                    t = t.translate(PLAIN)
                     if is_prose(t) and t not in seen:
                         seen.add(t)
                         kept.append(t)
                 if kept:
-                    out.write(json.dumps(dict(source=source, title=title, held=held_out(name), parts=kept)) + "\n")
+                    out.write(
+                        json.dumps(
+                            dict(source=source, title=title, held=held_out(name), parts=kept)
+                        )
+                        + "\n"
+                    )
                     sizes[source] = sizes.get(source, 0) + sum(map(len, kept))
     print(sizes, file=sys.stderr)
 
