@@ -339,6 +339,9 @@ static qu_status read_title(html *h, const tag *t, int64_t *at, qu_err *err)
     qu_buf *title = &h->b->title;
     int64_t end = find_end_tag(h, t, *at), used;
     if (end == h->n) return QU_OK;
+    size_t blanks = 0;
+    while (blanks < title->len && is_space(title->data[blanks])) blanks++;
+    if (blanks == title->len) title->len = 0; /* the one before said nothing */
     bool take = !h->dropped && title->len == 0;
     for (int64_t i = *at; take && i < end && title->len < MAX_TITLE_BYTES; i += used) {
         uint32_t cp;
@@ -437,7 +440,6 @@ static qu_status open_tag(html *h, const tag *t, int32_t level, bool empty, int6
     separate(h, t, true);
     if ((t->flags & NEST) && !empty) push(h, t);
     if (h->dropped) return QU_OK;
-    if (t->kind == PRE && *at < h->n && h->s[*at] == '\n') ++*at;
     if (t->kind == HEADING && !empty) {
         h->level = level;
         h->heading_at = -1;
@@ -509,6 +511,7 @@ static qu_status read_markup(html *h, int64_t *at, qu_err *err)
 qu_status qu_html_parse(qu_builder *b, const char *s, int64_t n, bool keep, qu_err *err)
 {
     html h = {.b = b, .s = s, .n = n, .keep = keep, .heading_at = -1, .fresh_row = true};
+    QU_TRY(qu_runs_add(&b->runs, 0, 0, 0, err)); /* text up to the first known position is covered too */
     for (int64_t i = 0; i < n;) {
         const char *lt = memchr(s + i, '<', (size_t)(n - i));
         int64_t next = lt ? lt - s : n;
@@ -522,5 +525,5 @@ qu_status qu_html_parse(qu_builder *b, const char *s, int64_t n, bool keep, qu_e
         }
     }
     end_heading(&h);
-    return QU_OK;
+    return qu_runs_add(&b->runs, (int64_t)b->text.len, n, 0, err);
 }

@@ -135,16 +135,6 @@ static bool own_line(const char *t, const line *l)
     return i > 0 && i + 1 < n && strchr(".)", p[i]) && p[i + 1] == ' ';
 }
 
-/* Front matter: from a first line "---" to the next such line. Returns the offset behind it, else 0. */
-static int64_t skip_front_matter(const qu_buf *text)
-{
-    line l;
-    if (!line_at(&l, text, 0) || l.end - l.at != 3 || memcmp(text->data, "---", 3) != 0) return 0;
-    for (int64_t at = l.next; line_at(&l, text, at) && at < (1 << 16); at = l.next)
-        if (l.end - l.at == 3 && memcmp(text->data + l.at, "---", 3) == 0) return l.next;
-    return 0;
-}
-
 /* A fenced block that opens at l; *next is the offset behind it. */
 static qu_status fenced(qu_builder *b, const line *open, int64_t n_open, char mark, int64_t *next,
                         qu_err *err)
@@ -188,9 +178,7 @@ qu_status qu_markdown_parse(qu_builder *b, qu_err *err)
     int64_t n_fence;
     char c = 0;
     bool found, goes_on = false; /* inside a paragraph of prose */
-    int64_t at = skip_front_matter(&b->text);
-    if (at) QU_TRY(qu_builder_mark(b, 0, QU_CUT_PARAGRAPH, true, err));
-    for (; line_at(&l, &b->text, at); before = l) {
+    for (int64_t at = 0; line_at(&l, &b->text, at); before = l) {
         at = l.next;
         if (l.blank) {
             goes_on = false;

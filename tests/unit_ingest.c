@@ -26,7 +26,7 @@ static void assert_refused(const char *s, int64_t n, const char *name, qu_status
     qu_err err = {0};
     assert_int_equal(qu_document_parse(&d, s, n, name, NULL, &err), want);
     assert_string_equal(err.msg, message);
-    assert_null(d.text);
+    assert_true(!d.text && !d.title && !d.charset[0]);
     assert_int_equal(qu_document_parse(&d, s, n, name, NULL, NULL), want); /* err may be NULL */
 }
 
@@ -91,7 +91,7 @@ static void test_markdown(void **state)
 {
     (void)state;
     qu_document d;
-    const char s[] = "---\ntitle: x\n---\n"                 /* 0: front matter */
+    const char s[] = "---\ntitle: x\n---\n"                 /* 0: front matter is text */
                      "# A big heading ##\n"                 /* 17 */
                      "The paragraph that follows it\n"      /* 36 */
                      "goes on in this line. A sentence.\n"  /* 66 */
@@ -114,6 +114,7 @@ static void test_markdown(void **state)
     assert_string_equal(d.format, "markdown");
     assert_string_equal(d.text, s);
     assert_string_equal(d.title, "A big heading");
+    assert_int_equal(d.n_runs, 1);
     assert_int_equal(d.n_headings, 2);
     assert_int_equal(d.headings[0].at, 17);
     assert_int_equal(d.headings[0].level, 1);
@@ -141,6 +142,9 @@ static void test_titles(void **state)
     qu_document_free(&d);
     parse(&d, s + 1, sizeof s - 1, "a.txt");
     assert_int_equal(strlen(d.title), 100);
+    qu_document_free(&d);
+    PARSE(&d, "#\n\n# Real #\n", "a.md"); /* not an empty one */
+    assert_string_equal(d.title, "Real");
     qu_document_free(&d);
     memcpy(s, "# a", 3); /* at most 200 bytes, between characters */
     for (int i = 3; i + 1 < (int)sizeof s; i += 2) memcpy(s + i, "\xC3\xA9", 2);
@@ -183,6 +187,8 @@ static void test_charsets(void **state)
     TEXT("<?xml version='1.0' encoding='koi8-r'?><html>\xD1", "a.xhtml", "koi8-r", "\xD1\x8F");
     TEXT("<meta charset=gbk>\xC4\xE3\xBA\xC3\x81", "a.html", "gb18030",
          "\xE4\xBD\xA0\xE5\xA5\xBD\xEF\xBF\xBD");
+    TEXT("<html><meta charset=latin9>10 \xA4", NULL, "iso-8859-15", "10 \xE2\x82\xAC"); /* no name */
+    TEXT("\xFF\xFE<\0h\0t\0m\0l\0>\0a\0", NULL, "utf-16le", "a");
     TEXT("<meta charset=no-such-thing>caf\xC3\xA9", "a.html", "utf-8", "caf\xC3\xA9");
     TEXT("<meta charset=utf-7>+ADw-", "a.html", "utf-8", "+ADw-"); /* not on the list */
     TEXT("<meta charset=utf-8>caf\xE9", "a.html", "windows-1252", "caf\xC3\xA9");
@@ -192,6 +198,14 @@ static void test_line_ends_and_controls(void **state)
 {
     (void)state;
     TEXT("a\r\nb\rc\n\r\nd\r", NULL, "utf-8", "a\nb\nc\n\nd\n");
+    char s[80] = "caf\xE9 "; /* a pair that two windows of a conversion share */
+    memset(s + 5, 'a', 62);
+    memcpy(s + 67, "\r\nb", 3);
+    qu_document d;
+    parse(&d, s, 70, NULL);
+    assert_int_equal(d.text_bytes, 70);
+    assert_string_equal(d.text + 68, "\nb");
+    qu_document_free(&d);
     TEXT("a\fb\vc\x1B[1md\x7F and more text.", NULL, "utf-8", "a b c [1md  and more text.");
 }
 
@@ -204,7 +218,7 @@ static void test_refusals(void **state)
     assert_refused("<script>x</script>", 18, "x.htm", QU_ERR_FORMAT,
                    "file 'x.htm' is empty: nothing to index");
     const char *binary = "file 'x' is binary: not a text format that is read";
-    assert_refused("ab\0cd", 5, "x", QU_ERR_UNSUPPORTED, binary);
+    assert_refused("a NUL \0 in a line of text", 26, "x", QU_ERR_UNSUPPORTED, binary);
     assert_refused("abcdefghi\1\2", 11, "x", QU_ERR_UNSUPPORTED, binary); /* more than 10% */
     assert_refused("%PDF-1.4 abc", 12, "x", QU_ERR_UNSUPPORTED, binary);
     char s[1024] = "\xFF\xFE";

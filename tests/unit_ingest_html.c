@@ -17,6 +17,8 @@ static void test_blocks(void **state)
     assert_html("a<p>b</p>\n\n<p>c<br>d<br/>e</div>f", "a\n\nb\n\nc\nd\ne\n\nf");
     assert_html("<b>bo</b>ld and<i> it</i> <u>un</u>", "bold and it un");
     assert_html("<ul><li>a<li><p>b</p><ul><li>c</ul></ul>d", "- a\n- b\n\n- c\n\nd");
+    assert_html("<ul><li>a<ul><li>b</ul><li>c</ul>", "- a\n- b\n- c");
+    assert_html("<ul><li></ul>x", "x");
     assert_html("<dl><dt>t<dd>d</dl>", "t\nd");
     assert_html("<blockquote>q</blockquote>r<hr>s", "q\n\nr\n\ns");
     assert_html("x<unknown-element-name>y</unknown-element-name>z", "xyz");
@@ -29,6 +31,7 @@ static void test_tables(void **state)
     assert_html("<table><caption>C</caption><tr><th>a<th>b<tr><td>1<td><p>2</p></table>z",
                 "C\na\tb\n1\t2\n\nz");
     assert_html("<table><tr><td><p>a</p></td><td>b</td></tr><tr><td>c</td></tr></table>", "a\tb\nc");
+    assert_html("<table><tr><td>a</td><td><p>b</p></td></tr><tr><td>c</td></tr></table>", "a\tb\nc");
     assert_html("<table><tr><td><p>a</p><p>b</p></td><td>c</td></tr></table>", "a\n\nb\n\nc");
     assert_html("<table><tr><td><table><tr><td>a<td>b</table><td>c</table>", "a\tb\n\nc");
     assert_html("<table><tr><td>a</td><td><h2>H</h2></td></table>", "a\n\nH");
@@ -38,6 +41,7 @@ static void test_pre(void **state)
 {
     (void)state;
     assert_html("<pre>\nint  x;\n\n\ty = &lt;1;\n</pre>z", "int  x;\n\n\ty = <1;\n\nz");
+    assert_html("<pre>a&nbsp;&nbsp;b", "a  b");
     assert_html("a <pre>b\nc", "a\n\nb\nc");
     assert_html("<div><pre>a\n b</div>c  d", "a\n b\n\nc d");
     assert_html("<p>a</p><pre>\n\n</pre><p>b", "a\n\nb");
@@ -70,6 +74,8 @@ static void test_references(void **state)
     assert_html("&#0;&#xD800;&#1114112;&#99999999999;&#128;",
                 "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xE2\x82\xAC");
     assert_html("&amp &copy2 ?a=1&lang=2 & &; &# &#x &nosuch; &eacute", "& &copy2 ?a=1&lang=2 & &; &# &#x &nosuch; \xC3\xA9");
+    assert_html("&#4294967361;&#x100000041;", "\xEF\xBF\xBD\xEF\xBF\xBD"); /* 2^32 + 'A' */
+    assert_html("a\xC2\xA0 b", "a b");
     assert_html("co&shy;op", "coop");
 }
 
@@ -79,6 +85,7 @@ static void test_not_markup(void **state)
     assert_html("a < b, a<3, x <", "a < b, a<3, x <");
     assert_html("a<b title='>' x=\">\" y = '>' z=>c", "ac");
     assert_html("it's <a href=x'y>fine</a>", "it's fine"); /* a quote inside an unquoted value */
+    assert_html("<p it's>a</p><p>b's", "a\n\nb's");
     assert_html("a<p b=\"never closed>c", "a");
     assert_html("a<p never closed", "a");
     assert_html("a</ b>c</>d", "acd");
@@ -106,6 +113,10 @@ static void test_title_and_headings(void **state)
     assert_int_equal(d.cuts[2].rank, QU_CUT_SENTENCE);
     qu_document_free(&d);
 
+    PARSE(&d, "<svg><title>no</title></svg><title> </title><title>One</title><title>Two</title>x", "a.html");
+    assert_string_equal(d.title, "One");
+    qu_document_free(&d);
+
     PARSE(&d, "<!-- c --> <!DOCTYPE HTML><h1></h1><h1>Real</h1>x", "noending"); /* by content */
     assert_string_equal(d.format, "html");
     assert_string_equal(d.title, "Real");
@@ -129,13 +140,16 @@ static void test_ranks(void **state)
     (void)state;
     qu_document d;
     PARSE(&d, "<p>The first paragraph.</p><ul><li>An item of some length<li>Another item of a list</ul>"
-              "<pre>code line number one.\nCode line. Number two.</pre><p>The last paragraph.",
+              "<pre>code line number one.\nCode line. Number two, which is no sentence.</pre><p>The last paragraph.",
           "a.html");
     const int8_t want[] = {QU_CUT_LINE, QU_CUT_LINE, QU_CUT_PARAGRAPH, QU_CUT_LINE, QU_CUT_PARAGRAPH};
     assert_int_equal(d.n_cuts, 5);
     for (int i = 0; i < 5; i++) assert_int_equal(d.cuts[i].rank, want[i]);
     assert_int_equal(d.text[d.cuts[1].at], '-');
     assert_int_equal(d.text[d.cuts[3].at], 'C');
+    qu_document_free(&d);
+    PARSE(&d, "<p>some plain words in\na line", "a.html");
+    assert_int_equal(d.n_runs, 3); /* the begin of the file, "some plain words in", "a line" */
     qu_document_free(&d);
 }
 
