@@ -24,7 +24,7 @@ void qu_guard_install(const char *name, bool json)
     char text[400];
     if (qu_out_safe(&safe, name, strlen(name), false, NULL) != QU_OK) return;
     snprintf(text, sizeof text,
-             "memory fault while reading '%.200s': it is damaged (see quire check), or quire has a fault",
+             "stopped while reading '%.200s': it is damaged (see quire check), or quire has a fault",
              safe.data ? safe.data : "");
     qu_buf_free(&safe);
     snprintf(plain, sizeof plain, "quire: %s\n", text);
@@ -40,6 +40,7 @@ void qu_guard_install(const char *name, bool json)
     struct sigaction a = {.sa_handler = on_fault};
     sigaction(SIGSEGV, &a, NULL);
     sigaction(SIGBUS, &a, NULL);
+    sigaction(SIGABRT, &a, NULL);
 #else
     (void)on_fault;
 #endif

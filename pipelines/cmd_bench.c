@@ -1,0 +1,288 @@
+/* quire bench: how fast this machine runs this model; random tokens and random pages, no store. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/dims.h"
+#include "base/os.h"
+#include "decode/context.h"
+#include "decode/page_memory.h"
+#include "decode/sample.h"
+#include "kernels/codec.h"
+#include "pipelines/commands.h"
+#include "pipelines/input.h"
+#include "pipelines/output.h"
+#include "pipelines/pages.h"
+#include "pipelines/session.h"
+
+enum { DECODED = 16, QUESTION = 32, MAX_TOKENS = 1 << 20, MAX_REPEAT = 101 };
+
+#define PAGES_BYTES (256ll << 20) /* memory for distinct pages; a longer context uses them again */
+
+typedef struct bench {
+    const qu_args *args;
+    qu_session *s;
+    uint64_t random;
+    int32_t *ids;              /* [MAX_TOKENS' worth that is needed] random tokens */
+    float *logits;             /* [V] */
+    qu_page_memory **pages;    /* [n_pages], each QU_PAGE_TOKENS long */
+    int32_t n_pages;
+} bench;
+
+static uint64_t draw(bench *b)
+{
+    uint64_t z = b->random += 0x9E3779B97F4A7C15u; /* SplitMix64 */
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+/* A page of random keys and values in the codec, a new one for every slice. */
+static qu_status fill_page(bench *b, qu_page_memory *page, qu_err *err)
+{
+    const qu_model *m = b->s->model;
+    int32_t d = m->head_size, n = QU_PAGE_TOKENS;
+    float *kv = malloc((size_t)n * (size_t)d * 2 * sizeof *kv);
+    if (!kv) return qu_fail_nomem(err, (long long)n * d * 8);
+    for (int32_t layer = 0; layer < m->n_layers; layer++)
+        for (int32_t g = 0; g < m->n_kv_heads; g++) {
+            for (int32_t i = 0; i < 2 * n * d; i++) kv[i] = (float)(int32_t)draw(b) / 2147483648.0f;
+            qu_codec_encode(qu_page_memory_slice(page, layer, g), b->s->codec, kv, d, kv + (int64_t)n * d, d, n, d);
+        }
+    free(kv);
+    return QU_OK;
+}
+
+/* Pages enough for a context of that many tokens, distinct ones as far as memory allows, so that loading
+ * reads memory and not a cache. */
+static qu_status make_pages(bench *b, int64_t tokens, qu_err *err)
+{
+    const qu_model *m = b->s->model;
+    int64_t bytes = qu_codec_bytes(b->s->codec, QU_PAGE_TOKENS, m->head_size) * m->n_layers * m->n_kv_heads;
+    int64_t n = (tokens + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS, most = PAGES_BYTES / bytes;
+    if (n > most) n = most > 1 ? most : 1;
+    b->pages = calloc((size_t)n + 1, sizeof *b->pages);
+    if (!b->pages) return qu_fail_nomem(err, n * 8);
+    for (; b->n_pages < n; b->n_pages++) {
+        QU_TRY(qu_page_memory_create(&b->pages[b->n_pages], m, b->s->codec, QU_PAGE_TOKENS, err));
+        if (b->n_pages == 0) QU_TRY(fill_page(b, b->pages[0], err));
+        for (int32_t layer = 0; b->n_pages > 0 && layer < m->n_layers; layer++)
+            for (int32_t g = 0; g < m->n_kv_heads; g++)
+                memcpy(qu_page_memory_slice(b->pages[b->n_pages], layer, g),
+                       qu_page_memory_slice(b->pages[0], layer, g), qu_page_memory_bytes(b->pages[0]));
+    }
+    return QU_OK;
+}
+
+static qu_status attach(bench *b, qu_context *c, int64_t tokens, qu_err *err)
+{
+    for (int64_t at = 0, i = 0; at < tokens; at += QU_PAGE_TOKENS, i++) {
+        qu_page_source source = qu_page_memory_source(b->pages[i % b->n_pages]);
+        QU_TRY(qu_context_attach(c, QU_PAGE_TOKENS, at, &source, err));
+    }
+    return QU_OK;
+}
+
+/* --- the tests: each runs once and gives one value. n: tokens, or tokens of context --- */
+
+static qu_status run_prefill(bench *b, qu_context *c, int64_t n, double *value, qu_err *err)
+{
+    int32_t n_pages = (int32_t)((n + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS);
+    qu_page_tokens *pages = malloc((size_t)n_pages * sizeof *pages);
+    if (!pages) return qu_fail_nomem(err, n_pages * (long long)sizeof *pages);
+    for (int32_t i = 0; i < n_pages; i++) {
+        int64_t at = (int64_t)i * QU_PAGE_TOKENS;
+        pages[i] = (qu_page_tokens){b->ids + at, n - at < QU_PAGE_TOKENS ? (int32_t)(n - at) : QU_PAGE_TOKENS, at};
+    }
+    double start = qu_os_now_ms();
+    qu_status st = qu_context_prefill(c, pages, n_pages, NULL, err);
+    *value = (double)n * 1e3 / (qu_os_now_ms() - start);
+    free(pages);
+    return st;
+}
+
+static qu_status run_decode(bench *b, qu_context *c, int64_t n, double *value, qu_err *err)
+{
+    QU_TRY(attach(b, c, n, err));
+    QU_TRY(qu_context_step(c, b->ids, 1, n, 1, b->logits, err)); /* loads the pages */
+    double start = qu_os_now_ms();
+    for (int i = 1; i <= DECODED; i++) QU_TRY(qu_context_step(c, b->ids + i, 1, n + i, 1, b->logits, err));
+    *value = DECODED * 1e3 / (qu_os_now_ms() - start);
+    return QU_OK;
+}
+
+static qu_status run_first_token(bench *b, qu_context *c, int64_t n, double *value, qu_err *err)
+{
+    int32_t id;
+    qu_sample greedy = {0};
+    double start = qu_os_now_ms();
+    QU_TRY(attach(b, c, n, err));
+    QU_TRY(qu_context_step(c, b->ids, QUESTION, n, 1, b->logits, err));
+    QU_TRY(qu_sample_pick(&id, b->logits, b->s->model->vocab, &greedy, 0, err));
+    *value = qu_os_now_ms() - start;
+    return QU_OK;
+}
+
+static qu_status run_page_load(bench *b, qu_context *c, int64_t n, double *value, qu_err *err)
+{
+    QU_TRY(attach(b, c, n, err));
+    QU_TRY(qu_context_step(c, b->ids, 1, n, 1, b->logits, err));
+    qu_context_stats stats = qu_context_stats_get(c);
+    *value = stats.load_ms > 0 ? (double)stats.bytes_read / stats.load_ms / 1e6 : 0;
+    return QU_OK;
+}
+
+typedef struct kind {
+    const char *name, *unit;
+    qu_status (*run)(bench *b, qu_context *c, int64_t n, double *value, qu_err *err);
+    bool by_context;           /* n is a length of context, whole pages */
+    int tokens;                /* tokens beyond the context; 0: n itself */
+    bool needs_pages;
+} kind;
+
+static const kind kinds[] = {
+    {"prefill", "tokens/s", run_prefill, false, 0, false},
+    {"decode", "tokens/s", run_decode, true, DECODED, false},
+    {"first_token", "ms", run_first_token, true, QUESTION, false},
+    {"page_load", "GB/s", run_page_load, true, 0, true},
+};
+enum { N_KINDS = sizeof kinds / sizeof *kinds };
+
+/* --- one line of the result --- */
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static qu_status print_line(const bench *b, const kind *k, int64_t n, double value, qu_err *err)
+{
+    char digits[32];
+    int64_t tokens = k->tokens ? k->tokens : n, context = k->by_context ? n : 0;
+    snprintf(digits, sizeof digits, "%.5g", value);
+    if (qu_out_is_json())
+        return qu_out_json(json_pack("{s:s,s:o,s:I,s:I,s:f,s:s}", "test", k->name, "model",
+                                     qu_pages_json_text(b->s->model->name, strlen(b->s->model->name)), "tokens",
+                                     (json_int_t)tokens, "context", (json_int_t)context, "value",
+                                     strtod(digits, NULL), "unit", k->unit),
+                           err);
+    QU_TRY(qu_out_printf(err, "%-12s %8lld tokens %8lld context %12s %s\n", k->name, (long long)tokens,
+                         (long long)context, digits, k->unit));
+    return qu_out_flush(err);
+}
+
+/* The median of --repeat runs after one that does not count. */
+static qu_status measure(bench *b, const kind *k, int64_t n, qu_err *err)
+{
+    int repeat = (int)qu_args_int(b->args, "repeat");
+    double values[MAX_REPEAT], unused;
+    for (int i = -1; i < repeat; i++) {
+        qu_context *c;
+        QU_TRY(qu_context_create(&c, b->s->model, b->s->pool, b->s->codec, err));
+        int64_t warm = !k->by_context && i < 0 && n > QU_PAGE_TOKENS ? QU_PAGE_TOKENS : n;
+        qu_status st = k->run(b, c, warm, i < 0 ? &unused : &values[i], err);
+        qu_context_free(c);
+        if (st != QU_OK) return st;
+        if (qu_out_gone()) return QU_OK;
+    }
+    qsort(values, (size_t)repeat, sizeof *values, by_value);
+    return print_line(b, k, n, values[repeat / 2], err);
+}
+
+/* A list of lengths: the default one without what passes the window, a given one as it is. */
+static qu_status lengths(bench *b, const char *option, int64_t min, int64_t extra, int64_t **list, int64_t *n,
+                         int64_t *longest, qu_err *err)
+{
+    const qu_model *m = b->s->model;
+    const char *text = qu_args_str(b->args, option);
+    int64_t room = m->context - extra, kept = 0;
+    QU_TRY(qu_input_numbers(list, n, text, strlen(text), min, MAX_TOKENS, "length in tokens", err));
+    for (int64_t i = 0; i < *n; i++) {
+        int64_t x = (*list)[i];
+        if (extra) x = (x + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS * QU_PAGE_TOKENS;
+        if (x > room && qu_args_given(b->args, option))
+            return qu_fail(err, QU_ERR_LIMIT, "--%s %lld and %lld more: the window of model '%s' has %d", option,
+                           (long long)x, (long long)extra, m->name, m->context);
+        if (x > room) continue;
+        (*list)[kept++] = x;
+        if (x > *longest) *longest = x;
+    }
+    *n = kept;
+    return QU_OK;
+}
+
+static qu_status run_all(bench *b, qu_err *err)
+{
+    int64_t *tokens = NULL, *contexts = NULL, n_tokens = 0, n_contexts = 0, most = DECODED + QUESTION, deepest = 0;
+    int only = qu_args_choice(b->args, "test") - 1;
+    qu_status st = QU_OK;
+    QU_TRY_OUT(lengths(b, "tokens", 1, 0, &tokens, &n_tokens, &most, err));
+    QU_TRY_OUT(lengths(b, "context", 0, QUESTION, &contexts, &n_contexts, &deepest, err));
+    b->ids = malloc((size_t)most * sizeof *b->ids);
+    b->logits = malloc((size_t)b->s->model->vocab * sizeof *b->logits);
+    if (!b->ids || !b->logits) {
+        st = qu_fail_nomem(err, most * 4);
+        goto out;
+    }
+    for (int64_t i = 0; i < most; i++) b->ids[i] = (int32_t)(draw(b) % (uint64_t)b->s->model->vocab);
+    QU_TRY_OUT(make_pages(b, deepest, err));
+    for (int k = 0; k < N_KINDS; k++) {
+        if (only >= 0 && only != k) continue;
+        const int64_t *list = kinds[k].by_context ? contexts : tokens;
+        for (int64_t i = 0; i < (kinds[k].by_context ? n_contexts : n_tokens); i++)
+            if (list[i] > 0 || !kinds[k].needs_pages) QU_TRY_OUT(measure(b, &kinds[k], list[i], err));
+    }
+out:
+    free(tokens);
+    free(contexts);
+    return st;
+}
+
+static int run(const qu_args *args)
+{
+    qu_err err = {0};
+    qu_session s;
+    bench b = {.args = args, .s = &s};
+    int codec = qu_codec_find(qu_args_str(args, "codec"));
+    qu_status st = qu_session_open(&s, args, QU_SESSION_MODEL, codec, &err);
+    if (st == QU_OK) {
+        qu_out_note("model '%s', %d threads, numerics %s, codec %s", s.model->name, qu_args_threads(args), s.numerics,
+                    qu_codec_name(codec));
+        st = run_all(&b, &err);
+    }
+    for (int32_t i = 0; i < b.n_pages; i++) qu_page_memory_free(b.pages[i]);
+    free(b.pages);
+    free(b.ids);
+    free(b.logits);
+    qu_session_close(&s);
+    return st == QU_OK ? QU_EXIT_OK : qu_out_error(&err, NULL);
+}
+
+static const qu_option options[] = {
+    {.name = "test", .kind = QU_OPT_ENUM, .arg = "TEST", .dflt = "all",
+     .choices = "all|prefill|decode|first_token|page_load", .help = "run one test only"},
+    {.name = "tokens", .kind = QU_OPT_STR, .arg = "LIST", .dflt = "128,512", .min = 1,
+     .help = "lengths of documents to prefill"},
+    {.name = "context", .kind = QU_OPT_STR, .arg = "LIST", .dflt = "0,384,2048", .min = 1,
+     .help = "lengths of loaded context, rounded up to whole pages of 128"},
+    {.name = "repeat", .kind = QU_OPT_INT, .arg = "N", .dflt = "5", .min = 1, .max = MAX_REPEAT,
+     .help = "runs of each test, whose median is shown"},
+    {.name = "codec", .kind = QU_OPT_ENUM, .arg = "CODEC", .dflt = "f16", .choices = "f32|f16|q8",
+     .help = "how the loaded pages are stored"},
+};
+
+const qu_command qu_cmd_bench = {
+    .name = "bench",
+    .summary = "measure how fast this machine runs a model",
+    .description =
+        "prefill: tokens a second of reading a document. decode: tokens a second of writing an answer over a loaded "
+        "context. first_token: milliseconds from a question of 32 tokens to its first token, the pages loaded from "
+        "memory. page_load: stored bytes a second from memory into attention, decoded and rotated.\n\n"
+        "Tokens and pages are random, no store and no disk take part, and the first run of each is not counted. "
+        "Lengths that the model's window does not hold are left out of the default lists and refused in given ones.",
+    .examples = "quire bench\nquire bench --json --test decode --context 0,1024,4096",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .run = run,
+};
