@@ -17,7 +17,7 @@ run() {
 }
 
 mkdir -p "$dir"
-step "Build"
+step "Build (half a minute, the first time)"
 scripts/deps.sh
 run "$dir/build.log" make -j"$(nproc 2>/dev/null || echo 1)" quire
 ./quire --version
@@ -25,14 +25,17 @@ run "$dir/build.log" make -j"$(nproc 2>/dev/null || echo 1)" quire
 step "Read the documents: quire index examples/corpus"
 ./quire index --store "$dir/store" --kv eager examples/corpus
 
-# One question a line goes in, and each answer comes out as soon as it is there: the model is loaded once.
-step "Ask: quire ask -"
-head -n 6 examples/questions.jsonl | ./quire ask --store "$dir/store" -
+# The questions are in the order in which they are best shown. quire ask prints the answer, then each passage
+# that it rests on with file and bytes; every call is a process of its own that loads only the pages it reads.
+head -n 6 examples/questions.jsonl | sed -n 's/.*"question": *"\([^"\\]*\)".*/\1/p' | while IFS= read -r question; do
+    step "quire ask \"$question\""
+    ./quire ask --quiet --store "$dir/store" "$question" || [ $? = 1 ] # 1: no answer in the documents
+done
 
 step "Your turn"
 cat <<TEXT
 ./quire ask --store $dir/store "..."           one question
 ./quire search --store $dir/store "..."        the pages it would read
-./quire ask --model YOUR.gguf --store .quire     a larger model, in a store of its own
+./quire index --model YOUR.gguf DOCUMENTS        a larger model, in a store of its own (.quire)
 The bundled model has 6.8 million parameters: it shows how Quire works, not what a real model answers.
 TEXT
