@@ -96,6 +96,54 @@ static void golden_prompt_logits(void **state)
     json_decref(golden);
 }
 
+/* Random small models of many shapes, written by bench/mkmodel: head sizes, groups, types, RoPE variants. */
+static const char *variants[] = {
+    "--heads 4 --kv-heads 2 --head-size 32 --type F32",
+    "--heads 6 --kv-heads 2 --head-size 64 --type Q8_0 --width 192 --ffn 256",
+    "--heads 4 --kv-heads 4 --head-size 80 --type F16 --rope-linear 4",
+    "--heads 8 --kv-heads 1 --head-size 128 --type Q4_0 --untied --width 128",
+    "--heads 5 --kv-heads 5 --head-size 16 --type BF16 --rope-freqs --rope-base 500000",
+    "--heads 9 --kv-heads 3 --head-size 96 --type F32 --layers 5 --rope-freqs --rope-linear 2",
+};
+
+static void random_models_agree_with_the_oracle(void **state)
+{
+    (void)state;
+    const char *b = getenv("B") ? getenv("B") : "build/release";
+    uint64_t seed = 21;
+    qu_pool *pool;
+    TEST_OK(qu_pool_create(&pool, 2, err));
+    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+        char path[256], command[900];
+        snprintf(path, sizeof path, "%s/tests/random.gguf", b);
+        snprintf(command, sizeof command, "%s/mkmodel --random --shape tiny --seed %zu %s -o %s", b, i + 1,
+                 variants[i], path);
+        assert_int_equal(system(command), 0);
+        ref_model *ref = ref_open(path);
+        qu_model *m;
+        qu_context *c;
+        assert_non_null(ref);
+        TEST_OK(qu_model_open(&m, path, err));
+        float *logits = malloc((size_t)m->vocab * 4), *right = malloc((size_t)m->vocab * 4);
+        int32_t ids[MAX_TOKENS], n = 0;
+        for (; n < 400; n++) ids[n] = (int32_t)(test_random(&seed) % (uint64_t)m->vocab);
+        qu_page_tokens pages[] = {{ids, 9, 0}, {ids + 9, 128, 9}, {ids + 137, 101, 137}, {ids + 238, 128, 238}};
+        TEST_OK(qu_context_create(&c, m, pool, QU_CODEC_F32, err));
+        TEST_OK(qu_context_prefill(c, pages, 4, NULL, err));
+        TEST_OK(qu_context_step(c, ids + 366, 34, 366, 1, logits, err));
+        assert_int_equal(ref_forward(ref, ids, NULL, n, NULL, right), 0);
+        double e = test_spread_error(logits, right, m->vocab);
+        print_message("%s: %.2g of the spread\n", variants[i], e);
+        assert_true(e < 1e-4);
+        free(logits);
+        free(right);
+        qu_context_free(c);
+        qu_model_close(m);
+        ref_free(ref);
+    }
+    qu_pool_free(pool);
+}
+
 static const char *models[] = {"stories260K/stories260K-f32.gguf", "stories260K/stories260K-q8_0.gguf",
                                "stories260K/stories260K-q4_0.gguf"};
 
@@ -278,6 +326,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_greedy_ids),
         cmocka_unit_test(golden_prompt_logits),
+        cmocka_unit_test(random_models_agree_with_the_oracle),
         cmocka_unit_test(pages_agree_with_the_oracle),
         cmocka_unit_test(kv_equals_a_cold_prefill),
         cmocka_unit_test(rewind_leaves_no_trace),
