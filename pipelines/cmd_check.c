@@ -1,4 +1,4 @@
-/* quire check: read everything in the store and say what is wrong; --repair removes what can be made again. */
+/* quire check: read everything in the store and say what is wrong; --repair drops it. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +17,11 @@ typedef struct findings {
     bool silent;               /* the pass before a repair tells, the one after it counts */
     uint64_t *docs;            /* documents with a problem, each once, ascending */
     size_t n_docs, cap;
+    size_t n_removed;          /* by a repair; n_docs then counts those that lost KV */
     int64_t n_lost;            /* problems that nothing can make again */
     int64_t n_problems;
-    bool words;                /* the word index has to be made again */
+    bool words;                /* the word index is damaged */
+    bool behind;               /* it is missing or of another generation: made again by whoever needs it */
     qu_check_stats stats;
     qu_err err;                /* of the first call that could not go on */
 } findings;
@@ -92,8 +94,9 @@ out:
     return st;
 }
 
-static qu_status sort_out(findings *f, qu_txn *t, qu_err *err)
+static qu_status sort_out(findings *f, qu_session *s, qu_txn *t, qu_err *err)
 {
+    (void)s;
     size_t kept = 0;
     for (size_t i = 0; i < f->n_docs; i++) {
         qu_err why = {0};
@@ -145,10 +148,13 @@ static qu_status check_words(findings *f, qu_session *s, qu_txn *t, qu_err *err)
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_session_lexical_path(s, &path, err));
     QU_TRY_OUT(qu_buf_printf(&temporary, err, "%s/quire-check.%ld", tmp && *tmp ? tmp : "/tmp", (long)getpid()));
-    if (qu_lexical_open(&lx, path.data, QU_LEXICAL_READ, NULL) != QU_OK)
-        fault = "the word index is missing or damaged";
-    else if (qu_lexical_generation(lx) != qu_catalogue_generation(t))
-        fault = "the word index is not of the documents' generation";
+    qu_status opened = qu_lexical_open(&lx, path.data, QU_LEXICAL_READ, NULL);
+    f->behind = opened == QU_OK ? qu_lexical_generation(lx) != qu_catalogue_generation(t)
+                                : access(path.data, F_OK) != 0;
+    if (f->behind)
+        tell(f, "note", 0, "the word index is missing or older than the documents: search makes it again");
+    else if (opened != QU_OK)
+        fault = "the word index is damaged";
     else if (make_words(t, temporary.data, &why) != QU_OK)
         tell(f, "note", 0, "the word index was not compared, another one could not be made");
     else if (!same_bytes(path.data, temporary.data))
@@ -199,69 +205,88 @@ static qu_status check_model(findings *f, qu_session *s, qu_err *err)
 
 /* --- the passes --- */
 
-static qu_status look(findings *f, qu_session *s, qu_err *err)
+/* body in a read transaction of its own; a catalogue that cannot be read was told of before. */
+static qu_status reading(findings *f, qu_session *s,
+                         qu_status (*body)(findings *f, qu_session *s, qu_txn *t, qu_err *err), qu_err *err)
 {
     qu_txn *t = NULL;
     qu_err why = {0};
-    QU_TRY(qu_store_check(s->store, on_finding, f, &f->stats, err));
     qu_status st = qu_txn_begin(&t, s->store, QU_TXN_READ, &why);
-    if (st == QU_ERR_NOMEM || st == QU_ERR_IO) return qu_fail(err, st, "%s", why.msg);
-    if (st == QU_OK) st = sort_out(f, t, err);
-    if (st == QU_OK) st = check_words(f, s, t, err);
+    if (st == QU_OK) st = body(f, s, t, &why);
     qu_txn_abort(t);
-    if (st == QU_ERR_CORRUPT) st = QU_OK; /* told above */
-    if (st == QU_OK && f->err.status != QU_OK) {
-        *err = f->err;
-        st = err->status;
-    }
-    return st;
+    if (st == QU_ERR_CORRUPT) return QU_OK;
+    return st == QU_OK ? QU_OK : qu_fail(err, st, "%s", why.msg);
 }
 
-/* Take KV away from the documents that have damaged slices, and the word index if it is wrong. */
-static qu_status repair(findings *f, qu_session *s, qu_err *err)
+static qu_status look(findings *f, qu_session *s, qu_err *err)
 {
-    qu_txn *t = NULL;
+    QU_TRY(qu_store_check(s->store, on_finding, f, &f->stats, err));
+    QU_TRY(reading(f, s, sort_out, err));
+    QU_TRY(reading(f, s, check_words, err));
+    if (f->err.status == QU_OK) return QU_OK;
+    *err = f->err;
+    return err->status;
+}
+
+static qu_status count_removed(findings *f, qu_session *s, qu_txn *t, qu_err *err)
+{
+    (void)s;
+    size_t kept = 0;
+    for (size_t i = 0; i < f->n_docs; i++) {
+        qu_doc d;
+        qu_status st = qu_catalogue_get_doc(t, f->docs[i], &d, err);
+        qu_doc_free(&d);
+        if (st != QU_OK && st != QU_ERR_NOTFOUND) return st;
+        kept += st == QU_OK;
+    }
+    f->n_removed = f->n_docs - kept;
+    f->n_docs = kept;
+    return QU_OK;
+}
+
+/* Let the store drop what is damaged, and make the word index again unless it is right. */
+static qu_status mend(findings *f, qu_session *s, qu_err *err)
+{
     qu_buf path = {0};
     qu_lexical *lx = NULL;
     qu_status st = QU_OK;
-    if (f->n_docs > 0) {
-        QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
-        for (size_t i = 0; i < f->n_docs; i++)
-            QU_TRY_OUT(qu_catalogue_set_kv(t, f->docs[i], 0, 0, 0, err));
-        qu_txn *all = t;
-        t = NULL;
-        QU_TRY_OUT(qu_txn_commit(all, err));
+    QU_TRY_OUT(qu_store_repair(s->store, on_finding, f, &f->stats, err));
+    QU_TRY_OUT(reading(f, s, count_removed, err));
+    QU_TRY_OUT(reading(f, s, check_words, err));
+    if (!f->words && !f->behind) goto out;
+    QU_TRY_OUT(qu_session_lexical_path(s, &path, err));
+    if (unlink(path.data) != 0 && errno != ENOENT) {
+        st = qu_fail(err, QU_ERR_IO, "cannot remove '%s': %s", path.data, strerror(errno));
+        goto out;
     }
-    if (f->words) {
-        QU_TRY_OUT(qu_session_lexical_path(s, &path, err));
-        if (unlink(path.data) != 0 && errno != ENOENT) {
-            st = qu_fail(err, QU_ERR_IO, "cannot remove '%s': %s", path.data, strerror(errno));
-            goto out;
-        }
-        st = qu_session_lexical(s, &lx, err);
-    }
+    st = qu_session_lexical(s, &lx, err);
 out:
     qu_lexical_close(lx);
-    qu_txn_abort(t);
     qu_buf_free(&path);
     return st;
 }
 
-static qu_status print_end(const findings *f, size_t n_repaired, bool words_repaired, qu_err *err)
+/* f: the store as it is now; done: what a repair did before, else zeros. */
+static qu_status print_end(const findings *f, const findings *done, qu_err *err)
 {
     const qu_check_stats *c = &f->stats;
     const char *verdict = f->n_problems == 0 ? "clean" : f->n_lost == 0 ? "repairable" : "damaged";
+    bool words = done->words || done->behind;
     if (qu_out_is_json())
-        return qu_out_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "verdict", verdict, "problems",
+        return qu_out_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "verdict", verdict, "problems",
                                      (json_int_t)f->n_problems, "notes", (json_int_t)c->n_notes, "documents",
                                      (json_int_t)c->n_docs, "records", (json_int_t)c->n_records, "slices",
                                      (json_int_t)c->n_slices, "bytes", (json_int_t)c->bytes,
-                                     "documents_repaired", (json_int_t)n_repaired, "words_repaired",
-                                     words_repaired),
+                                     "documents_repaired", (json_int_t)done->n_docs, "documents_removed",
+                                     (json_int_t)done->n_removed, "words_repaired", words),
                            err);
-    if (n_repaired > 0)
-        QU_TRY(qu_out_printf(err, "repaired: %zu documents lost their KV, quire index makes it again\n", n_repaired));
-    if (words_repaired) QU_TRY(qu_out_printf(err, "repaired: the word index was made again\n"));
+    if (done->n_docs > 0)
+        QU_TRY(qu_out_printf(err, "repaired: %zu documents without their damaged KV: quire index makes it again\n",
+                             done->n_docs));
+    if (done->n_removed > 0)
+        QU_TRY(qu_out_printf(err, "repaired: %zu damaged documents removed: quire index reads their files again\n",
+                             done->n_removed));
+    if (words) QU_TRY(qu_out_printf(err, "repaired: the word index was made again\n"));
     return qu_out_printf(err, "%s: %lld documents, %lld records, %lld slices, %lld bytes checked, %lld problems%s\n",
                          verdict, (long long)c->n_docs, (long long)c->n_records, (long long)c->n_slices,
                          (long long)c->bytes, (long long)f->n_problems,
@@ -272,25 +297,19 @@ static int run(const qu_args *args)
 {
     qu_err err = {0};
     qu_session s;
-    findings f = {0};
-    bool mend = qu_args_flag(args, "repair"), words = false;
-    size_t n_repaired = 0;
-    qu_status st = qu_session_open(&s, args, QU_SESSION_STORE | (mend ? QU_SESSION_WRITE : 0), QU_CODEC_F16, &err);
+    findings f = {0}, done = {0};
+    bool repair = qu_args_flag(args, "repair");
+    qu_status st = qu_session_open(&s, args, QU_SESSION_STORE | (repair ? QU_SESSION_WRITE : 0), QU_CODEC_F16, &err);
     if (st != QU_OK) return qu_out_error(&err, NULL);
+    if (repair) QU_TRY_OUT(mend(&done, &s, &err));
+    f.silent = repair;
     QU_TRY_OUT(look(&f, &s, &err));
-    if (mend && (f.n_docs > 0 || f.words)) {
-        QU_TRY_OUT(repair(&f, &s, &err));
-        n_repaired = f.n_docs;
-        words = f.words;
-        free(f.docs);
-        f = (findings){.silent = true};
-        QU_TRY_OUT(look(&f, &s, &err));
-    }
     f.silent = false;
     QU_TRY_OUT(check_model(&f, &s, &err));
-    st = print_end(&f, n_repaired, words, &err);
+    st = print_end(&f, &done, &err);
 out:
     free(f.docs);
+    free(done.docs);
     qu_session_close(&s);
     if (st != QU_OK) return qu_out_error(&err, NULL);
     return f.n_problems == 0 ? QU_EXIT_OK : f.n_lost == 0 ? QU_EXIT_NOTHING : QU_EXIT_DAMAGED;
@@ -298,7 +317,7 @@ out:
 
 static const qu_option options[] = {
     {.name = "repair", .kind = QU_OPT_FLAG,
-     .help = "take away KV that is damaged and make the word index again where it is wrong"},
+     .help = "drop what is damaged, so that the next index makes it again"},
 };
 
 const qu_command qu_cmd_check = {
@@ -307,9 +326,10 @@ const qu_command qu_cmd_check = {
     .description =
         "Verifies every record, every text against its hash, every KV slice with its binding, the word index against "
         "the documents, and the model file byte for byte against the one that the pages were made with.\n\n"
-        "Exit 0: clean. Exit 1: only such things are wrong as can be made again from the documents in the store; "
-        "--repair removes them and the next quire index makes them. Exit 5: documents themselves are damaged, or "
-        "the model is another: remove and index those files again, or bring the model back.",
+        "Exit 0: clean. Exit 1: only KV or the word index is wrong, which is made again from the documents in the "
+        "store. Exit 5: documents themselves are damaged, or the model is another.\n\n"
+        "--repair takes damaged KV from its documents, removes documents that cannot be read, and makes the word "
+        "index again; then quire index reads the removed files and makes the KV.",
     .examples = "quire check\nquire check --repair && quire index",
     .options = options,
     .n_options = sizeof options / sizeof *options,
