@@ -1,7 +1,7 @@
 /* The forward oracle against recorded runs of other programs: a real trained model (stories260K)
- * and random tiny models whose logits transformers gave (tests/golden/README.md). Then the copy
- * model, whose answers are known by construction. Models are made by mkmodel, which must lie in the
- * build folder. */
+ * and random tiny models whose logits transformers and llama.cpp gave (tests/golden/README.md).
+ * Then the copy model, whose answers are known by construction. Models are made by mkmodel, which
+ * must lie in the build folder. */
 #include <jansson.h>
 #include <math.h>
 #include <setjmp.h>
@@ -168,13 +168,18 @@ static void check_random(const json_t *r) {
     ref_free(m);
 }
 
-static void test_random_models(void **state) {
-    (void)state;
-    json_t *j = load_json("tests/golden/transformers.json"), *r;
+static void check_golden(const char *path, size_t n_records) {
+    json_t *j = load_json(path), *r;
     size_t i;
-    assert_true(json_array_size(j) >= 12);
+    assert_int_equal(json_array_size(j), n_records);
     json_array_foreach(j, i, r) check_random(r);
     json_decref(j);
+}
+
+static void test_random_models(void **state) {
+    (void)state;
+    check_golden("tests/golden/transformers.json", 13);
+    check_golden("tests/golden/llama_cpp.json", 3);
 }
 
 /* One seed's weights are the same numbers in every type but Q4_0. */
