@@ -8,15 +8,13 @@
 #include "base/dims.h"
 #include "base/os.h"
 
-/* GGUF's value types. */
-enum {
-    KV_U8, KV_I8, KV_U16, KV_I16, KV_U32, KV_I32, KV_F32, KV_BOOL, KV_STR, KV_ARRAY, KV_U64, KV_I64,
-    KV_F64, N_KV
-};
+/* GGUF's value types; the first ten are 0 to 9. */
+enum { KV_U8, KV_I8, KV_U16, KV_I16, KV_U32, KV_I32, KV_F32, KV_BOOL, KV_STR, KV_ARRAY };
+enum { KV_U64 = 10, KV_I64, KV_F64, N_KV };
 static const uint8_t KV_BYTES[N_KV] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
-/* Limits far above any real model. The counts bound the tables' memory for a file of nothing but tiny
- * entries, so that the whole stays below twice the file plus 1 MiB. */
+/* Limits far above any real model. The counts bound the tables' memory for a file of nothing but
+ * tiny entries, so that the whole stays below twice the file plus 1 MiB. */
 enum {
     MAX_KEYS = 1 << 14,
     MAX_TENSORS = 1 << 15,
@@ -30,11 +28,11 @@ enum {
 
 typedef struct kv {
     qu_gguf_str name;
-    uint8_t type;        /* of the elements, for an array */
+    uint8_t type; /* of the elements, for an array */
     bool is_array;
-    int64_t n;           /* elements */
-    const uint8_t *at;   /* first element; strings: their length field */
-    qu_gguf_str *strs;   /* [n] for string arrays, owned */
+    int64_t n;         /* elements */
+    const uint8_t *at; /* first element; strings: their length field */
+    qu_gguf_str *strs; /* [n] for string arrays, owned */
 } kv;
 
 /* Open addressing over indices; -1 is free. At most half full, so probing ends. */
@@ -48,13 +46,13 @@ struct qu_gguf {
     qu_map map;
     kv *kvs;
     qu_gguf_tensor *tensors;
-    char *names;         /* the tensors' names, each with a NUL */
+    char *names; /* the tensors' names, each with a NUL */
     table key_table, tensor_table;
     int64_t n_kv, n_tensors;
-    size_t table_end;    /* offset behind the tensor table */
+    size_t table_end; /* offset behind the tensor table */
 };
 
-/* ---- Reading the header ------------------------------------------------------------------------- */
+/* ---- Reading the header ---- */
 
 typedef struct cursor {
     const uint8_t *data;
@@ -95,12 +93,15 @@ static bool take_str(cursor *c, qu_gguf_str *s)
 
 static qu_status truncated(const qu_gguf *g, const char *part, int64_t i, qu_err *err)
 {
-    return qu_fail(err, QU_ERR_FORMAT, "'%s' is truncated or damaged in %s %lld; fetch it again", g->path,
-                   part, (long long)i);
+    return qu_fail(err, QU_ERR_FORMAT, "'%s' is truncated or damaged in %s %lld; fetch it again",
+                   g->path, part, (long long)i);
 }
 
 /* Printable part of an untrusted name. */
-static int name_len(qu_gguf_str s) { return s.len > 60 ? 60 : (int)s.len; }
+static int name_len(qu_gguf_str s)
+{
+    return s.len > 60 ? 60 : (int)s.len;
+}
 
 static uint64_t hash_name(const qu_gguf *g, const char *name, size_t n)
 {
@@ -141,8 +142,8 @@ static const qu_gguf_tensor *find_tensor(const qu_gguf *g, const char *name, uin
     }
 }
 
-/* Index the strings of an array; their lengths are checked on the way. The array's bytes were not yet
- * taken from the cursor. */
+/* Index the strings of an array; their lengths are checked on the way. The array's bytes were not
+ * yet taken from the cursor. */
 static qu_status read_strings(const qu_gguf *g, cursor *c, kv *k, int64_t i, qu_err *err)
 {
     if ((uint64_t)k->n > (c->len - c->pos) / 8) return truncated(g, "key", i, err);
@@ -165,10 +166,11 @@ static qu_status read_kv(qu_gguf *g, cursor *c, int64_t i, qu_err *err)
                        k->name.data);
     g->key_table.slots[slot] = (int32_t)i;
     k->is_array = type == KV_ARRAY;
-    if (k->is_array && (!take_u32(c, &type) || !take_u64(c, &n))) return truncated(g, "key", i, err);
+    if (k->is_array && (!take_u32(c, &type) || !take_u64(c, &n)))
+        return truncated(g, "key", i, err);
     if (type >= N_KV || type == KV_ARRAY)
-        return qu_fail(err, QU_ERR_FORMAT, "'%s' has a value of unknown kind %u in key '%.*s'", g->path,
-                       type, name_len(k->name), k->name.data);
+        return qu_fail(err, QU_ERR_FORMAT, "'%s' has a value of unknown kind %u in key '%.*s'",
+                       g->path, type, name_len(k->name), k->name.data);
     if (n > c->len - c->pos) return truncated(g, "key", i, err); /* no element is below one byte */
     k->type = (uint8_t)type;
     k->n = (int64_t)n;
@@ -180,16 +182,19 @@ static qu_status read_kv(qu_gguf *g, cursor *c, int64_t i, qu_err *err)
     return QU_OK;
 }
 
-/* The shape and type of tensor i; its offset goes to *offset. names has room for the name and a NUL. */
-static qu_status read_tensor(qu_gguf *g, cursor *c, int64_t i, char **names, uint64_t *offset, qu_err *err)
+/* The shape and type of tensor i; its offset goes to *offset. names has room for the name and a
+ * NUL. */
+static qu_status read_tensor(qu_gguf *g, cursor *c, int64_t i, char **names, uint64_t *offset,
+                             qu_err *err)
 {
     qu_gguf_tensor *t = &g->tensors[i];
     qu_gguf_str name;
     uint32_t n_dims, type, slot;
     if (!take_str(c, &name) || !take_u32(c, &n_dims)) return truncated(g, "tensor", i, err);
-    if (name.len < 1 || name.len > MAX_NAME || memchr(name.data, 0, name.len) || n_dims < 1 || n_dims > 4)
-        return qu_fail(err, QU_ERR_FORMAT, "'%s' has an invalid name or shape for tensor %lld", g->path,
-                       (long long)i);
+    if (name.len < 1 || name.len > MAX_NAME || memchr(name.data, 0, name.len) || n_dims < 1 ||
+        n_dims > 4)
+        return qu_fail(err, QU_ERR_FORMAT, "'%s' has an invalid name or shape for tensor %lld",
+                       g->path, (long long)i);
     memcpy(*names, name.data, name.len);
     (*names)[name.len] = 0;
     t->name = *names;
@@ -205,8 +210,8 @@ static qu_status read_tensor(qu_gguf *g, cursor *c, int64_t i, char **names, uin
         uint64_t v;
         if (!take_u64(c, &v)) return truncated(g, "tensor", i, err);
         if (v < 1 || v > QU_MAX_VOCAB || __builtin_mul_overflow(n, (int64_t)v, &n))
-            return qu_fail(err, QU_ERR_FORMAT, "'%s' has an absurd size %llu in tensor '%s'", g->path,
-                           (unsigned long long)v, t->name);
+            return qu_fail(err, QU_ERR_FORMAT, "'%s' has an absurd size %llu in tensor '%s'",
+                           g->path, (unsigned long long)v, t->name);
         t->dims[d] = (int64_t)v;
     }
     if (!take_u32(c, &type) || !take_u64(c, offset)) return truncated(g, "tensor", i, err);
@@ -219,14 +224,15 @@ static qu_status read_tensor(qu_gguf *g, cursor *c, int64_t i, char **names, uin
     t->type = (qu_type)type;
     t->n_bytes = t->dims[0] % qu_type_block((int)type) ? -1 : qu_type_bytes((int)type, n);
     if (t->n_bytes < 0)
-        return qu_fail(err, QU_ERR_FORMAT, "'%s' has rows in '%s' that are no whole %s blocks", g->path,
-                       t->name, qu_type_name((int)type));
+        return qu_fail(err, QU_ERR_FORMAT, "'%s' has rows in '%s' that are no whole %s blocks",
+                       g->path, t->name, qu_type_name((int)type));
     return QU_OK;
 }
 
 static int by_data(const void *a, const void *b)
 {
-    const qu_gguf_tensor *x = *(const qu_gguf_tensor *const *)a, *y = *(const qu_gguf_tensor *const *)b;
+    const qu_gguf_tensor *x = *(const qu_gguf_tensor *const *)a;
+    const qu_gguf_tensor *y = *(const qu_gguf_tensor *const *)b;
     return (x->data > y->data) - (x->data < y->data);
 }
 
@@ -258,7 +264,8 @@ static qu_status read_tensors(qu_gguf *g, cursor *c, int64_t n, qu_err *err)
     if (qu_gguf_has(g, "general.alignment"))
         QU_TRY(qu_gguf_get_i32(g, "general.alignment", &align, err));
     if (align < 4 || align > MAX_ALIGNMENT || (align & (align - 1)))
-        return qu_fail(err, QU_ERR_FORMAT, "'%s' has an invalid general.alignment %d", g->path, align);
+        return qu_fail(err, QU_ERR_FORMAT, "'%s' has an invalid general.alignment %d", g->path,
+                       align);
     g->tensors = calloc((size_t)n + 1, sizeof *g->tensors);
     /* Every entry is longer than its name and a NUL, so what is left of the file is room enough. */
     size_t left = c->len - c->pos, names_bytes = (size_t)n * (MAX_NAME + 1);
@@ -274,14 +281,16 @@ static qu_status read_tensors(qu_gguf *g, cursor *c, int64_t n, qu_err *err)
         g->n_tensors = i + 1;
     }
     g->table_end = c->pos;
-    size_t start = c->pos + (-c->pos & (size_t)(align - 1)); /* may lie past the end: no tensors then */
+    /* The padding may lie past the end of a file without tensors. */
+    size_t start = c->pos + (-c->pos & (size_t)(align - 1));
     size_t room = start < c->len ? c->len - start : 0;
     for (int64_t i = 0; i < n; i++) {
         qu_gguf_tensor *t = &g->tensors[i];
         if (offsets[i] % (uint64_t)align || offsets[i] > room ||
             (uint64_t)t->n_bytes > room - offsets[i]) {
-            st = qu_fail(err, QU_ERR_FORMAT, "'%s' is truncated: tensor '%s' lies outside the file; "
-                         "fetch it again", g->path, t->name);
+            st = qu_fail(err, QU_ERR_FORMAT,
+                         "'%s' is truncated: tensor '%s' lies outside the file; fetch it again",
+                         g->path, t->name);
             goto out;
         }
         t->data = c->data + start + offsets[i];
@@ -302,16 +311,18 @@ static qu_status read_header(qu_gguf *g, qu_err *err)
         return qu_fail(err, QU_ERR_FORMAT, "'%s' is not a GGUF file", g->path);
     if (!take_u32(&c, &version)) return truncated(g, "header", 0, err);
     if (version >= 1 << 24)
-        return qu_fail(err, QU_ERR_UNSUPPORTED, "'%s' is a big-endian GGUF file; convert it", g->path);
+        return qu_fail(err, QU_ERR_UNSUPPORTED, "'%s' is a big-endian GGUF file; convert it",
+                       g->path);
     if (version != 2 && version != 3)
-        return qu_fail(err, QU_ERR_UNSUPPORTED, "'%s' is GGUF version %u; versions 2 and 3 can be read",
-                       g->path, version);
+        return qu_fail(err, QU_ERR_UNSUPPORTED,
+                       "'%s' is GGUF version %u; versions 2 and 3 can be read", g->path, version);
     if (!take_u64(&c, &n_tensors) || !take_u64(&c, &n_kv)) return truncated(g, "header", 0, err);
     size_t left = c.len - c.pos;
     if (n_kv > MAX_KEYS || n_kv > left / MIN_KEY_BYTES || n_tensors > MAX_TENSORS ||
         n_tensors > left / MIN_TENSOR_BYTES)
-        return qu_fail(err, QU_ERR_FORMAT, "'%s' claims %llu keys and %llu tensors, more than it can hold",
-                       g->path, (unsigned long long)n_kv, (unsigned long long)n_tensors);
+        return qu_fail(err, QU_ERR_FORMAT,
+                       "'%s' claims %llu keys and %llu tensors, more than it can hold", g->path,
+                       (unsigned long long)n_kv, (unsigned long long)n_tensors);
     g->kvs = calloc((size_t)n_kv + 1, sizeof *g->kvs);
     if (!g->kvs) return qu_fail_nomem(err, (long long)(n_kv * sizeof *g->kvs));
     QU_TRY(table_make(&g->key_table, (int64_t)n_kv, err));
@@ -323,8 +334,8 @@ static qu_status read_header(qu_gguf *g, qu_err *err)
     qu_gguf_get_i32(g, "split.count", &parts, NULL);
     if (parts > 1)
         return qu_fail(err, QU_ERR_UNSUPPORTED,
-                       "'%s' is one of %d parts of a split model; merge them into one file first", g->path,
-                       parts);
+                       "'%s' is one of %d parts of a split model; merge them into one file first",
+                       g->path, parts);
     return read_tensors(g, &c, (int64_t)n_tensors, err);
 }
 
@@ -359,11 +370,17 @@ void qu_gguf_close(qu_gguf *g)
     free(g);
 }
 
-const char *qu_gguf_path(const qu_gguf *g) { return g->path; }
+const char *qu_gguf_path(const qu_gguf *g)
+{
+    return g->path;
+}
 
-int64_t qu_gguf_file_bytes(const qu_gguf *g) { return (int64_t)g->map.len; }
+int64_t qu_gguf_file_bytes(const qu_gguf *g)
+{
+    return (int64_t)g->map.len;
+}
 
-/* ---- Values ------------------------------------------------------------------------------------- */
+/* ---- Values ---- */
 
 bool qu_gguf_has(const qu_gguf *g, const char *key)
 {
@@ -385,26 +402,22 @@ static qu_status get(const qu_gguf *g, const char *key, bool array, const kv **k
 
 static qu_status wrong_kind(const qu_gguf *g, const char *key, const char *want, qu_err *err)
 {
-    return qu_fail(err, QU_ERR_FORMAT, "'%s' has a value in key '%s' that is not %s", g->path, key, want);
+    return qu_fail(err, QU_ERR_FORMAT, "'%s' has a value in key '%s' that is not %s", g->path, key,
+                   want);
 }
 
 /* Element i as an int32; false when it is no integer or does not fit. */
 static bool as_i32(const kv *k, int64_t i, int32_t *v)
 {
-    int64_t wide;
-    const uint8_t *p = k->at + i * KV_BYTES[k->type];
-    switch (k->type) {
-    case KV_U8: wide = *p; break;
-    case KV_I8: wide = (int8_t)*p; break;
-    case KV_U16: { uint16_t x; memcpy(&x, p, sizeof x); wide = x; break; }
-    case KV_I16: { int16_t x; memcpy(&x, p, sizeof x); wide = x; break; }
-    case KV_U32: { uint32_t x; memcpy(&x, p, sizeof x); wide = x; break; }
-    case KV_I32: { int32_t x; memcpy(&x, p, sizeof x); wide = x; break; }
-    case KV_U64: /* a value above INT64_MAX turns negative and large: it does not fit either */
-    case KV_I64: memcpy(&wide, p, sizeof wide); break;
-    default: return false;
-    }
-    if (wide < INT32_MIN || wide > INT32_MAX || (k->type == KV_U64 && wide < 0)) return false;
+    enum { SIGNED = 1 << KV_I8 | 1 << KV_I16 | 1 << KV_I32 | 1 << KV_I64 };
+    enum { UNSIGNED = 1 << KV_U8 | 1 << KV_U16 | 1 << KV_U32 | 1 << KV_U64 };
+    bool is_signed = SIGNED >> k->type & 1, is_unsigned = UNSIGNED >> k->type & 1;
+    if (!is_signed && !is_unsigned) return false;
+    int bytes = KV_BYTES[k->type], spare = 64 - 8 * bytes;
+    uint64_t u = 0;
+    memcpy(&u, k->at + i * bytes, (size_t)bytes);
+    int64_t wide = is_signed ? (int64_t)(u << spare) >> spare : (int64_t)u;
+    if (wide < INT32_MIN || wide > INT32_MAX || (is_unsigned && wide < 0)) return false;
     *v = (int32_t)wide;
     return true;
 }
@@ -500,9 +513,12 @@ qu_status qu_gguf_array_f32(const qu_gguf *g, const char *key, float *v, int64_t
     return QU_OK;
 }
 
-/* ---- Tensors and identity ----------------------------------------------------------------------- */
+/* ---- Tensors and identity ---- */
 
-int64_t qu_gguf_n_tensors(const qu_gguf *g) { return g->n_tensors; }
+int64_t qu_gguf_n_tensors(const qu_gguf *g)
+{
+    return g->n_tensors;
+}
 
 const qu_gguf_tensor *qu_gguf_tensor_at(const qu_gguf *g, int64_t i)
 {
@@ -525,4 +541,7 @@ qu_hash qu_gguf_fingerprint(const qu_gguf *g)
     return h;
 }
 
-qu_hash qu_gguf_full_hash(const qu_gguf *g) { return qu_hash_bytes(g->map.data, g->map.len, 0); }
+qu_hash qu_gguf_full_hash(const qu_gguf *g)
+{
+    return qu_hash_bytes(g->map.data, g->map.len, 0);
+}

@@ -8,17 +8,19 @@
  *     ...
  *     qu_gguf_close(g);
  *
- * Every count, length and offset in the file is checked against the file's size and base/dims.h before
- * anything is allocated or read; memory stays below twice the file's size. Big-endian files are refused.
- * All pointers handed out are borrowed until qu_gguf_close. Any number of threads may read.
+ * Every count, length and offset in the file is checked against the file's size and base/dims.h
+ * before anything is allocated or read; memory stays below twice the file's size plus 1 MiB.
+ * Big-endian files and parts of split models are refused. A file without tensors (a vocabulary) is
+ * fine. All pointers handed out are borrowed until qu_gguf_close. Any number of threads may read.
  *
  *   offset  bytes  field
  *   0       4      "GGUF"
  *   4       4      version, 2 or 3
  *   8       8      tensor count
  *   16      8      key count
- *   24      ...    keys: string name, u32 type, value;   tensors: string name, u32 n_dims, u64 dims[],
- *                  u32 type, u64 offset from the data section;   padding to general.alignment;   data
+ *   24      ...    keys: string name, u32 type, value
+ *                  tensors: string name, u32 n_dims, u64 dims[], u32 type, u64 offset in the data
+ *                  padding to general.alignment (32), then the data
  */
 #ifndef QU_DECODE_GGUF_H
 #define QU_DECODE_GGUF_H
@@ -34,22 +36,22 @@
 typedef struct qu_gguf qu_gguf;
 
 typedef struct qu_gguf_tensor {
-    const char *name;   /* NUL-terminated, borrowed */
-    qu_type type;       /* element type, kernels/quant.h; unknown types are refused at open by name */
+    const char *name; /* NUL-terminated, borrowed */
+    qu_type type;     /* element type, kernels/quant.h; others are refused at open by name */
     int32_t n_dims;
-    int64_t dims[4];    /* dims[0] is the contiguous one; missing ones are 1 */
+    int64_t dims[4]; /* dims[0] is the contiguous one; missing ones are 1 */
     const uint8_t *data;
     int64_t n_bytes;
 } qu_gguf_tensor;
 
 typedef struct qu_gguf_str {
-    const char *data;   /* not NUL-terminated, borrowed from the map */
+    const char *data; /* not NUL-terminated, borrowed from the map */
     size_t len;
 } qu_gguf_str;
 
-/* Map and check the file at path. Errors: QU_ERR_NOTFOUND, QU_ERR_IO; QU_ERR_FORMAT (truncated, absurd
- * counts, overlapping or out-of-range tensors, duplicate names); QU_ERR_UNSUPPORTED (version, byte order,
- * element type), each naming path. */
+/* Map and check the file at path. Errors: QU_ERR_NOTFOUND, QU_ERR_IO; QU_ERR_FORMAT (truncated,
+ * absurd counts, overlapping or out-of-range tensors, duplicate names); QU_ERR_UNSUPPORTED
+ * (version, byte order, split model, element type), each naming path; QU_ERR_NOMEM. */
 qu_status qu_gguf_open(qu_gguf **g, const char *path, qu_err *err);
 void qu_gguf_close(qu_gguf *g);
 
@@ -59,9 +61,10 @@ int64_t qu_gguf_file_bytes(const qu_gguf *g);
 /* Is the key there, whatever its type? */
 bool qu_gguf_has(const qu_gguf *g, const char *key);
 
-/* Read one scalar, converting between integer widths where the value fits. Errors: QU_ERR_NOTFOUND when
- * the key is absent, QU_ERR_FORMAT when it has another kind or does not fit. On error *v is untouched, so
- * a default can be set before the call and QU_ERR_NOTFOUND ignored. */
+/* Read one scalar, converting between integer widths where the value fits; floats must be finite.
+ * Errors: QU_ERR_NOTFOUND when the key is absent, QU_ERR_FORMAT when it has another kind or does
+ * not fit. On error *v is untouched, so a default can be set before the call and QU_ERR_NOTFOUND
+ * ignored. */
 qu_status qu_gguf_get_i32(const qu_gguf *g, const char *key, int32_t *v, qu_err *err);
 qu_status qu_gguf_get_f32(const qu_gguf *g, const char *key, float *v, qu_err *err);
 qu_status qu_gguf_get_bool(const qu_gguf *g, const char *key, bool *v, qu_err *err);
@@ -81,7 +84,7 @@ const qu_gguf_tensor *qu_gguf_tensor_at(const qu_gguf *g, int64_t i);
 /* NULL when absent. Average O(1). */
 const qu_gguf_tensor *qu_gguf_find_tensor(const qu_gguf *g, const char *name);
 
-/* Identity of the weights: header, tensor table and the first 64 KiB of each tensor (DESIGN.md 3.7). */
+/* Identity of the weights: header, tensor table and the first 64 KiB of each tensor. */
 qu_hash qu_gguf_fingerprint(const qu_gguf *g);
 /* Hash of every byte of the file: what `index` and `check` record. Reads the whole file. */
 qu_hash qu_gguf_full_hash(const qu_gguf *g);

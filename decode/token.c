@@ -10,17 +10,18 @@ enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE
 
 /* Names of tokens that end a generation; the first ones also end a turn of a chat. */
 static const char *const END_NAMES[] = {
-    "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|EOT|>",
-    "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<｜end▁of▁sentence｜>",
+    "<|eot_id|>", "<|im_end|>",    "<|end|>",         "<end_of_turn>", "<|EOT|>",
+    "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>", "</s>",          "<｜end▁of▁sentence｜>",
 };
 enum { N_END = sizeof END_NAMES / sizeof END_NAMES[0], N_EOT = 5 };
 
-/* Longest tokens that merging makes and that are matched in text; real ones stay below 300 bytes. */
+/* Longest tokens that merging makes and that are matched in text; real ones stay below 300 bytes.
+ */
 enum { MAX_PLAIN = 1024, MAX_MATCHED = 255 };
 
 static const char SPM_SPACE[] = "\xE2\x96\x81"; /* U+2581 */
 
-/* ---- The table text -> id ----------------------------------------------------------------------- */
+/* ---- The table text -> id ---- */
 
 static uint64_t hash_text(const qu_tokenizer *t, const char *p, size_t n)
 {
@@ -61,10 +62,10 @@ static void insert_text(qu_tokenizer *t, int32_t id)
     t->slots[i] = (qu_token_slot){tag, id};
 }
 
-/* ---- Spelling of tokens in the file ------------------------------------------------------------- */
+/* ---- Spelling of tokens in the file ---- */
 
-/* Byte-level vocabularies spell each byte as a printable character: itself where it is one in Latin-1,
- * else the next free one from U+0100 on. */
+/* Byte-level vocabularies spell each byte as a printable character: itself where it is one in
+ * Latin-1, else the next free one from U+0100 on. */
 static void byte_level_map(int16_t byte_of[512])
 {
     int next = 256;
@@ -75,7 +76,8 @@ static void byte_level_map(int16_t byte_of[512])
     }
 }
 
-/* Bytes spelled by s, written to out (which may hold as many as s); -1 where s is no such spelling. */
+/* Bytes spelled by s, written to out (which may hold as many as s); -1 where s is no such spelling.
+ */
 static int64_t decode_byte_level(const int16_t byte_of[512], const char *s, size_t n, char *out)
 {
     char *o = out;
@@ -112,7 +114,7 @@ static int byte_token(qu_gguf_str s)
     return *end == 0 && digits[0] != '-' && digits[0] != '+' && digits[0] != ' ' ? (int)v : -1;
 }
 
-/* ---- Reading the vocabulary --------------------------------------------------------------------- */
+/* ---- Reading the vocabulary ---- */
 
 static bool text_is(const qu_tokenizer *t, int32_t id, const char *name)
 {
@@ -138,7 +140,8 @@ static bool looks_control(const qu_tokenizer *t, int32_t id)
 }
 
 /* Decode token id into the pool and settle its kind. */
-static void add_token(qu_tokenizer *t, const int16_t byte_of[512], int32_t id, qu_gguf_str s, int type)
+static void add_token(qu_tokenizer *t, const int16_t byte_of[512], int32_t id, qu_gguf_str s,
+                      int type)
 {
     char *out = t->pool + t->off[id];
     size_t n = s.len;
@@ -195,8 +198,8 @@ static qu_status read_tokens(qu_tokenizer *t, const int16_t byte_of[512], qu_err
     QU_TRY(qu_gguf_array_str(t->g, "tokenizer.ggml.tokens", &s, &n, err));
     for (int64_t i = 0; i < n; i++) bytes += s[i].len;
     if (n < 1 || n > QU_MAX_VOCAB || bytes > INT32_MAX)
-        return qu_fail(err, QU_ERR_FORMAT, "'%s' has a vocabulary of %lld tokens", qu_gguf_path(t->g),
-                       (long long)n);
+        return qu_fail(err, QU_ERR_FORMAT, "'%s' has a vocabulary of %lld tokens",
+                       qu_gguf_path(t->g), (long long)n);
     while (size < 2 * n) size *= 2;
     t->n_vocab = (int32_t)n;
     t->slot_mask = size - 1;
@@ -229,16 +232,16 @@ out:
     return st;
 }
 
-/* Merges are pairs "left right" in order of rank. Pairs of tokens that are not in the vocabulary, or whose
- * union is not, can never be emitted and are left out. */
+/* Merges are pairs "left right" in order of rank. Pairs of tokens that are not in the vocabulary,
+ * or whose union is not, can never be emitted and are left out. */
 static qu_status read_merges(qu_tokenizer *t, const int16_t byte_of[512], qu_err *err)
 {
     const qu_gguf_str *s;
     int64_t n;
     uint32_t size = 2;
     QU_TRY(qu_gguf_array_str(t->g, "tokenizer.ggml.merges", &s, &n, err));
-    if (n > INT32_MAX / 2) return qu_fail(err, QU_ERR_FORMAT, "'%s' has too many merges",
-                                          qu_gguf_path(t->g));
+    if (n > INT32_MAX / 2)
+        return qu_fail(err, QU_ERR_FORMAT, "'%s' has too many merges", qu_gguf_path(t->g));
     while (size < n + n / 2) size *= 2;
     char buf[4 * MAX_PLAIN]; /* both halves, spelled in at most two bytes each */
     t->merges = malloc(size * sizeof *t->merges);
@@ -270,8 +273,8 @@ static qu_status read_role(const qu_tokenizer *t, const char *key, int32_t *id, 
     if (!qu_gguf_has(t->g, key)) return QU_OK;
     QU_TRY(qu_gguf_get_i32(t->g, key, id, err));
     if (*id < -1 || *id >= t->n_vocab)
-        return qu_fail(err, QU_ERR_FORMAT, "'%s' names token %d in '%s', but has only %d", qu_gguf_path(t->g),
-                       *id, key, t->n_vocab);
+        return qu_fail(err, QU_ERR_FORMAT, "'%s' names token %d in '%s', but has only %d",
+                       qu_gguf_path(t->g), *id, key, t->n_vocab);
     return QU_OK;
 }
 
@@ -309,7 +312,8 @@ static qu_status read_vocabulary(qu_tokenizer *t, qu_err *err)
     QU_TRY(qu_gguf_get_str(t->g, "tokenizer.ggml.model", &model, err));
     t->spm = model.len == 5 && memcmp(model.data, "llama", 5) == 0;
     if (!t->spm && (model.len != 4 || memcmp(model.data, "gpt2", 4) != 0))
-        return qu_fail(err, QU_ERR_UNSUPPORTED, "'%s' has a tokenizer of kind '%.*s'; llama and gpt2 can run",
+        return qu_fail(err, QU_ERR_UNSUPPORTED,
+                       "'%s' has a tokenizer of kind '%.*s'; llama and gpt2 can run",
                        qu_gguf_path(t->g), model.len > 40 ? 40 : (int)model.len, model.data);
     t->cut_words = t->spm;
     byte_level_map(byte_of);
@@ -354,13 +358,28 @@ void qu_tokenizer_free(qu_tokenizer *t)
     free(t);
 }
 
-/* ---- Questions ---------------------------------------------------------------------------------- */
+/* ---- Questions ---- */
 
-int32_t qu_tokenizer_n_vocab(const qu_tokenizer *t) { return t->n_vocab; }
-int32_t qu_tokenizer_bos(const qu_tokenizer *t) { return t->bos; }
-int32_t qu_tokenizer_eos(const qu_tokenizer *t) { return t->eos; }
-int32_t qu_tokenizer_eot(const qu_tokenizer *t) { return t->eot; }
-bool qu_tokenizer_adds_bos(const qu_tokenizer *t) { return t->add_bos && t->bos >= 0; }
+int32_t qu_tokenizer_n_vocab(const qu_tokenizer *t)
+{
+    return t->n_vocab;
+}
+int32_t qu_tokenizer_bos(const qu_tokenizer *t)
+{
+    return t->bos;
+}
+int32_t qu_tokenizer_eos(const qu_tokenizer *t)
+{
+    return t->eos;
+}
+int32_t qu_tokenizer_eot(const qu_tokenizer *t)
+{
+    return t->eot;
+}
+bool qu_tokenizer_adds_bos(const qu_tokenizer *t)
+{
+    return t->add_bos && t->bos >= 0;
+}
 
 bool qu_tokenizer_is_end(const qu_tokenizer *t, int32_t id)
 {
@@ -378,7 +397,8 @@ int32_t qu_tokenizer_find(const qu_tokenizer *t, const char *name)
     return id >= 0 ? id : qu_token_lookup(t, name, strlen(name), true);
 }
 
-void qu_token_text(const qu_tokenizer *t, int32_t id, unsigned flags, const char **text, size_t *len)
+void qu_token_text(const qu_tokenizer *t, int32_t id, unsigned flags, const char **text,
+                   size_t *len)
 {
     *text = "";
     *len = 0;
@@ -400,7 +420,8 @@ static qu_hash hash_strings(const qu_gguf *g, const char *key, qu_hash h)
 
 qu_hash qu_tokenizer_hash(const qu_tokenizer *t)
 {
-    const int32_t rules[] = {t->spm, t->add_bos, t->add_space, t->n_vocab, t->bos, t->eos, t->eot, t->unk};
+    const int32_t rules[] = {t->spm, t->add_bos, t->add_space, t->n_vocab,
+                             t->bos, t->eos,     t->eot,       t->unk};
     const char *pre = t->pre ? t->pre->name : "";
     qu_hash h = qu_hash_bytes(rules, sizeof rules, 0);
     h = qu_hash_chain(h, pre, strlen(pre));
@@ -410,7 +431,7 @@ qu_hash qu_tokenizer_hash(const qu_tokenizer *t)
     return t->spm ? h : hash_strings(t->g, "tokenizer.ggml.merges", h);
 }
 
-/* ---- Detokenizer -------------------------------------------------------------------------------- */
+/* ---- Detokenizer ---- */
 
 void qu_detok_init(qu_detok *d, const qu_tokenizer *t, unsigned flags)
 {

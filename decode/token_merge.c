@@ -1,11 +1,11 @@
-/* qu_tokenize: the text is cut at the tokens that are matched whole, the parts between them into pieces,
- * and each piece is merged from its smallest symbols upwards, always the best pair first:
+/* qu_tokenize: the text is cut at the tokens that are matched whole, the parts between them into
+ * pieces, and each piece is merged from its smallest symbols upwards, always the best pair first:
  *
  *     piece   " lower"      symbols  _ l o w e r   pairs in a heap, best on top
  *     merge   (o,w)         symbols  _ l ow e r    new pairs (l,ow) and (ow,e) join the heap
  *
- * Best is the lowest rank (byte-level) or the highest score (SentencePiece), the leftmost among equals.
- * A pair whose symbols have changed since is recognised by its length and dropped.
+ * Best is the lowest rank (byte-level) or the highest score (SentencePiece), the leftmost among
+ * equals. A pair whose symbols have changed since is recognised by its length and dropped.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -80,7 +80,7 @@ static qu_status push(work *w, int32_t id, const char *at)
     return QU_OK;
 }
 
-/* ---- Merging ------------------------------------------------------------------------------------ */
+/* ---- Merging ---- */
 
 static qu_status heap_add(work *w, pair x)
 {
@@ -90,7 +90,8 @@ static qu_status heap_add(work *w, pair x)
         w->heap = heap;
     }
     size_t i = w->n_heap++;
-    for (; i > 0 && w->heap[(i - 1) / 2].key > x.key; i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
+    for (; i > 0 && w->heap[(i - 1) / 2].key > x.key; i = (i - 1) / 2)
+        w->heap[i] = w->heap[(i - 1) / 2];
     w->heap[i] = x;
     return QU_OK;
 }
@@ -133,7 +134,8 @@ static qu_status consider(work *w, const char *p, int32_t left, int32_t right)
         order = falling(t->scores[x.id]);
     } else {
         if (a->id < 0 || b->id < 0) return QU_OK;
-        for (uint32_t i = qu_merge_hash(a->id, b->id) & t->merge_mask;; i = (i + 1) & t->merge_mask) {
+        for (uint32_t i = qu_merge_hash(a->id, b->id) & t->merge_mask;;
+             i = (i + 1) & t->merge_mask) {
             const qu_merge_slot *m = &t->merges[i];
             if (m->id < 0) return QU_OK;
             if (m->left != a->id || m->right != b->id) continue;
@@ -168,8 +170,8 @@ static qu_status make_syms(work *w, const char *p, size_t n, int32_t *n_syms)
     return QU_OK;
 }
 
-/* Append the ids of a symbol that is no token: its bytes, or the unknown token for what has no byte. A
- * byte-level vocabulary without this byte and without an unknown token drops it. */
+/* Append the ids of a symbol that is no token: its bytes, or the unknown token for what has no
+ * byte. A byte-level vocabulary without this byte and without an unknown token drops it. */
 static qu_status push_bytes(work *w, const char *p, int32_t n)
 {
     for (int32_t i = 0; i < n; i++) {
@@ -211,7 +213,7 @@ static qu_status merge(work *w, const char *p, size_t n)
     return QU_OK;
 }
 
-/* ---- Pieces ------------------------------------------------------------------------------------- */
+/* ---- Pieces ---- */
 
 /* Remember the ids from first on as those of the piece, if their texts make it up. */
 static void remember(work *w, cached *c, const char *p, size_t n, int64_t first)
@@ -243,7 +245,8 @@ static qu_status piece(void *ctx, const char *p, size_t n)
         }
     }
     int64_t first = w->out->n;
-    int32_t whole = t->pre && t->pre->ignore_merges && n <= t->max_len ? qu_token_lookup(t, p, n, true) : -1;
+    int32_t whole =
+        t->pre && t->pre->ignore_merges && n <= t->max_len ? qu_token_lookup(t, p, n, true) : -1;
     if (whole >= 0)
         QU_TRY(push(w, whole, p));
     else
@@ -252,8 +255,9 @@ static qu_status piece(void *ctx, const char *p, size_t n)
     return QU_OK;
 }
 
-/* SentencePiece: a copy of the text with its leading space and U+2581 as a space is cut before spaces,
- * where the vocabulary lets no token reach across; offsets are then those of the original again. */
+/* SentencePiece: a copy of the text with its leading space and U+2581 as a space is cut before
+ * spaces, where the vocabulary lets no token reach across; offsets are then those of the original
+ * again. */
 static qu_status spm_part(work *w, const char *text, size_t n, int64_t at, bool space)
 {
     int64_t first = w->out->n;
@@ -262,7 +266,8 @@ static qu_status spm_part(work *w, const char *text, size_t n, int64_t at, bool 
     char *o = w->copy.data;
     if (space) *o++ = ' ';
     for (size_t i = 0; i < n; i++) {
-        bool wide = (uint8_t)text[i] == 0xE2 && n - i >= 3 && memcmp(text + i, "\xE2\x96\x81", 3) == 0;
+        bool wide =
+            (uint8_t)text[i] == 0xE2 && n - i >= 3 && memcmp(text + i, "\xE2\x96\x81", 3) == 0;
         *o++ = wide ? ' ' : text[i];
         if (wide) i += 2;
     }
@@ -293,7 +298,7 @@ static qu_status part(work *w, const char *text, size_t n, int64_t at, bool spac
     return qu_token_split(w->t, w->match, text, n, piece, w, w->err);
 }
 
-/* ---- Tokens matched whole ------------------------------------------------------------------------ */
+/* ---- Tokens matched whole ---- */
 
 /* The longest token of the kinds in mask that begins at p; -1 when none does. */
 static int32_t matched(const qu_tokenizer *t, const char *p, size_t n, unsigned mask)
@@ -334,11 +339,12 @@ static qu_status run(work *w, const char *text, size_t n, unsigned flags)
     return part(w, text + from, n - from, (int64_t)from, space);
 }
 
-qu_status qu_tokenize(const qu_tokenizer *t, qu_tokens *out, const char *text, size_t n, unsigned flags,
-                      qu_err *err)
+qu_status qu_tokenize(const qu_tokenizer *t, qu_tokens *out, const char *text, size_t n,
+                      unsigned flags, qu_err *err)
 {
     if (n > QU_TOK_MAX_BYTES)
-        return qu_fail(err, QU_ERR_LIMIT, "text of %zu bytes is too long for one call; the limit is %d", n,
+        return qu_fail(err, QU_ERR_LIMIT,
+                       "text of %zu bytes is too long for one call; the limit is %d", n,
                        QU_TOK_MAX_BYTES);
     work w = {.t = t, .out = out, .err = err, .base = text};
     int64_t before = out->n;

@@ -1,6 +1,7 @@
-/* Byte-level BPE never merges across the cuts made here. Models name the rule they were trained with in
- * tokenizer.ggml.pre; a wrong rule gives plausible but wrong ids, so unknown names are refused. Patterns
- * are applied one after the other: what the first matches and what it leaves are each cut by the next.
+/* Byte-level BPE never merges across the cuts made here. Models name the rule they were trained
+ * with in tokenizer.ggml.pre; a wrong rule gives plausible but wrong ids, so unknown names are
+ * refused. Patterns are applied one after the other: what the first matches and what it leaves are
+ * each cut by the next.
  *
  * All of them run in linear time: no alternative can backtrack more than once over what it took.
  */
@@ -36,9 +37,10 @@ static const qu_pre PRES[] = {
     {"tekken", {TEKKEN}, true, true},
     {"falcon", {"[\\p{P}$+<=>^~|`]+", WORDS, "[0-9][0-9][0-9]"}, false, false},
     {"deepseek-coder",
-     {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[\\x{4E00}-\\x{9FA5}\\x{0800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+",
-      "\\p{N}"},
-     false, false},
+     {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+",
+      "[\\x{4E00}-\\x{9FA5}\\x{0800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+", "\\p{N}"},
+     false,
+     false},
 };
 
 qu_status qu_token_split_init(qu_tokenizer *t, qu_gguf_str name, qu_err *err)
@@ -47,22 +49,25 @@ qu_status qu_token_split_init(qu_tokenizer *t, qu_gguf_str name, qu_err *err)
         if (strlen(PRES[i].name) == name.len && memcmp(PRES[i].name, name.data, name.len) == 0)
             t->pre = &PRES[i];
     if (!t->pre)
-        return qu_fail(err, QU_ERR_UNSUPPORTED,
-                       "'%s' has the unknown pre-tokenizer '%.*s'; its text cannot be cut as it was trained",
-                       qu_gguf_path(t->g), name.len > 40 ? 40 : (int)name.len, name.data);
+        return qu_fail(
+            err, QU_ERR_UNSUPPORTED,
+            "'%s' has the unknown pre-tokenizer '%.*s'; its text cannot be cut as it was trained",
+            qu_gguf_path(t->g), name.len > 40 ? 40 : (int)name.len, name.data);
     t->limits = pcre2_match_context_create(NULL);
     if (!t->limits) return qu_fail_nomem(err, 0);
     pcre2_set_match_limit(t->limits, 4u * QU_TOK_MAX_BYTES); /* linear work must never reach it */
     for (; t->pre->patterns[t->n_code]; t->n_code++) {
         int code;
         PCRE2_SIZE at;
-        pcre2_code *c = pcre2_compile((PCRE2_SPTR)t->pre->patterns[t->n_code], PCRE2_ZERO_TERMINATED,
-                                      PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+        pcre2_code *c =
+            pcre2_compile((PCRE2_SPTR)t->pre->patterns[t->n_code], PCRE2_ZERO_TERMINATED,
+                          PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
         if (!c && code == PCRE2_ERROR_HEAP_FAILED) return qu_fail_nomem(err, 0);
         if (!c)
-            return qu_fail(err, QU_ERR_UNSUPPORTED,
-                           "cannot compile pre-tokenizer '%s': pcre2 error %d; it needs Unicode support",
-                           t->pre->name, code);
+            return qu_fail(
+                err, QU_ERR_UNSUPPORTED,
+                "cannot compile pre-tokenizer '%s': pcre2 error %d; it needs Unicode support",
+                t->pre->name, code);
         pcre2_jit_compile(c, PCRE2_JIT_COMPLETE); /* without it matching is slower, not different */
         t->code[t->n_code] = c;
     }
@@ -89,11 +94,12 @@ static qu_status cut(const split *s, int level, const char *p, size_t n)
     if (level == s->t->n_code) return s->piece(s->ctx, p, n);
     size_t pos = 0;
     while (pos < n) {
-        int got = pcre2_match(s->t->code[level], (PCRE2_SPTR)p, n, pos, PCRE2_NO_UTF_CHECK, s->match,
-                              s->t->limits);
+        int got = pcre2_match(s->t->code[level], (PCRE2_SPTR)p, n, pos, PCRE2_NO_UTF_CHECK,
+                              s->match, s->t->limits);
         if (got == PCRE2_ERROR_NOMATCH) break;
         if (got < 0)
-            return qu_fail(s->err, QU_ERR_LIMIT, "cannot cut a text of %zu bytes: pcre2 error %d", n, got);
+            return qu_fail(s->err, QU_ERR_LIMIT, "cannot cut a text of %zu bytes: pcre2 error %d",
+                           n, got);
         const PCRE2_SIZE *at = pcre2_get_ovector_pointer(s->match);
         size_t begin = at[0], end = at[1]; /* the next level overwrites them */
         if (end <= begin) break;
@@ -105,7 +111,8 @@ static qu_status cut(const split *s, int level, const char *p, size_t n)
 }
 
 qu_status qu_token_split(const qu_tokenizer *t, pcre2_match_data *match, const char *text, size_t n,
-                         qu_status (*piece)(void *ctx, const char *p, size_t n), void *ctx, qu_err *err)
+                         qu_status (*piece)(void *ctx, const char *p, size_t n), void *ctx,
+                         qu_err *err)
 {
     const split s = {t, match, piece, ctx, err};
     for (size_t pos = 0; pos < n;) {

@@ -9,15 +9,15 @@ static const struct {
     const char *name;
     int16_t block, bytes;
 } TYPES[] = {
-    {"F32", 1, 4},     {"F16", 1, 2},         {"Q4_0", 32, 18},      {"Q4_1", 0, 0},
-    {"Q4_2", 0, 0},    {"Q4_3", 0, 0},        {"Q5_0", 0, 0},        {"Q5_1", 0, 0},
-    {"Q8_0", 32, 34},  {"Q8_1", 0, 0},        {"Q2_K", 0, 0},        {"Q3_K", 0, 0},
-    {"Q4_K", 0, 0},    {"Q5_K", 0, 0},        {"Q6_K", 0, 0},        {"Q8_K", 0, 0},
-    {"IQ2_XXS", 0, 0}, {"IQ2_XS", 0, 0},      {"IQ3_XXS", 0, 0},     {"IQ1_S", 0, 0},
-    {"IQ4_NL", 0, 0},  {"IQ3_S", 0, 0},       {"IQ2_S", 0, 0},       {"IQ4_XS", 0, 0},
-    {"I8", 0, 0},      {"I16", 0, 0},         {"I32", 0, 0},         {"I64", 0, 0},
-    {"F64", 0, 0},     {"IQ1_M", 0, 0},       {"BF16", 1, 2},        {"Q4_0_4_4", 0, 0},
-    {"Q4_0_4_8", 0, 0}, {"Q4_0_8_8", 0, 0},   {"TQ1_0", 0, 0},       {"TQ2_0", 0, 0},
+    {"F32", 1, 4},        {"F16", 1, 2},        {"Q4_0", 32, 18},     {"Q4_1", 0, 0},
+    {"Q4_2", 0, 0},       {"Q4_3", 0, 0},       {"Q5_0", 0, 0},       {"Q5_1", 0, 0},
+    {"Q8_0", 32, 34},     {"Q8_1", 0, 0},       {"Q2_K", 0, 0},       {"Q3_K", 0, 0},
+    {"Q4_K", 0, 0},       {"Q5_K", 0, 0},       {"Q6_K", 0, 0},       {"Q8_K", 0, 0},
+    {"IQ2_XXS", 0, 0},    {"IQ2_XS", 0, 0},     {"IQ3_XXS", 0, 0},    {"IQ1_S", 0, 0},
+    {"IQ4_NL", 0, 0},     {"IQ3_S", 0, 0},      {"IQ2_S", 0, 0},      {"IQ4_XS", 0, 0},
+    {"I8", 0, 0},         {"I16", 0, 0},        {"I32", 0, 0},        {"I64", 0, 0},
+    {"F64", 0, 0},        {"IQ1_M", 0, 0},      {"BF16", 1, 2},       {"Q4_0_4_4", 0, 0},
+    {"Q4_0_4_8", 0, 0},   {"Q4_0_8_8", 0, 0},   {"TQ1_0", 0, 0},      {"TQ2_0", 0, 0},
     {"IQ4_NL_4_4", 0, 0}, {"IQ4_NL_4_8", 0, 0}, {"IQ4_NL_8_8", 0, 0}, {"MXFP4", 0, 0},
 };
 enum { N_TYPES = sizeof TYPES / sizeof TYPES[0], BLOCK = 32 };
@@ -27,11 +27,20 @@ const char *qu_type_known_name(int type)
     return type >= 0 && type < N_TYPES ? TYPES[type].name : NULL;
 }
 
-int32_t qu_type_block(int type) { return type >= 0 && type < N_TYPES ? TYPES[type].block : 0; }
+int32_t qu_type_block(int type)
+{
+    return type >= 0 && type < N_TYPES ? TYPES[type].block : 0;
+}
 
-int32_t qu_type_block_bytes(int type) { return type >= 0 && type < N_TYPES ? TYPES[type].bytes : 0; }
+int32_t qu_type_block_bytes(int type)
+{
+    return type >= 0 && type < N_TYPES ? TYPES[type].bytes : 0;
+}
 
-const char *qu_type_name(int type) { return qu_type_block(type) ? TYPES[type].name : NULL; }
+const char *qu_type_name(int type)
+{
+    return qu_type_block(type) ? TYPES[type].name : NULL;
+}
 
 int64_t qu_type_bytes(int type, int64_t n)
 {
@@ -67,16 +76,21 @@ uint16_t qu_f32_to_f16(float f)
 {
     uint32_t u = float_bits(f), sign = u >> 16 & 0x8000, a = u & 0x7fffffff;
     if (a > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (a >> 13 & 0x1ff));
-    if (a >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* from 65520 on the nearest is infinity */
+    if (a >= 0x477ff000)
+        return (uint16_t)(sign | 0x7c00); /* from 65520 on the nearest is infinity */
     if (a >= 0x38800000) {
         a -= 112u << 23;
         return (uint16_t)(sign | (a + 0xfff + (a >> 13 & 1)) >> 13);
     }
-    /* Subnormal halves are multiples of 2^-24, the unit in the last place of 0.5: adding it rounds. */
+    /* Subnormal halves are multiples of 2^-24, the unit in the last place of 0.5: adding it rounds.
+     */
     return (uint16_t)(sign | (float_bits(bits_float(a) + 0.5f) - 0x3f000000));
 }
 
-float qu_bf16_to_f32(uint16_t h) { return bits_float((uint32_t)h << 16); }
+float qu_bf16_to_f32(uint16_t h)
+{
+    return bits_float((uint32_t)h << 16);
+}
 
 uint16_t qu_f32_to_bf16(float f)
 {
@@ -85,7 +99,10 @@ uint16_t qu_f32_to_bf16(float f)
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
-static inline uint16_t load_u16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
+static inline uint16_t load_u16(const uint8_t *p)
+{
+    return (uint16_t)(p[0] | p[1] << 8);
+}
 
 static inline void store_u16(uint8_t *p, uint16_t v)
 {

@@ -1,13 +1,13 @@
 /* Element types of weight tensors: sizes, names and exact dequantisation of whole rows.
  *
- * Values are pinned to GGUF's ggml_type numbers. A row of n elements is n / block consecutive blocks.
+ * Values are pinned to GGUF's ggml_type numbers. A row of n elements is n / block blocks.
  *
  *   type  block  bytes  layout (little endian)
  *   F32   1      4      float
  *   F16   1      2      IEEE half
  *   BF16  1      2      upper half of a float
- *   Q4_0  32     18     half d; 16 bytes: low nibbles = elements 0..15, high = 16..31; x = d * (q - 8)
- *   Q8_0  32     34     half d; int8 q[32];                                            x = d * q
+ *   Q4_0  32     18     half d; 16 bytes: low nibbles elements 0..15, high 16..31; x = d * (q - 8)
+ *   Q8_0  32     34     half d; int8 q[32]; x = d * q
  */
 #ifndef QU_KERNELS_QUANT_H
 #define QU_KERNELS_QUANT_H
@@ -25,25 +25,25 @@ typedef enum qu_type {
     QU_TYPE_BF16 = 30,
 } qu_type;
 
-/* "Q8_0"; "type 12" style text for values Quire does not know is the caller's business: NULL then. */
+/* "Q8_0"; NULL for values that Quire cannot run. */
 const char *qu_type_name(int type);
 
-/* Name of any GGUF type number, also of those that cannot be run; NULL when no one has defined it. */
+/* Name of any GGUF type number, also of those that cannot be run; NULL when none is known. */
 const char *qu_type_known_name(int type);
 
 /* Elements and bytes of a block; 0 for an unknown type. */
 int32_t qu_type_block(int type);
 int32_t qu_type_block_bytes(int type);
 
-/* Bytes of n elements; n must be a multiple of the block. -1 when it is not or the type is unknown. */
+/* Bytes of n elements, a multiple of the block; -1 when it is not or the type is unknown. */
 int64_t qu_type_bytes(int type, int64_t n);
 
 /* Dequantise n elements (a multiple of the block) into x [n] f32, exactly: one rounding an element.
  * This is the reference every SIMD variant is tested against. */
 void qu_dequant_ref(float *x, const void *blocks, int type, int64_t n);
 
-/* Quantise n f32 elements into blocks; used by tools and tests (round to nearest even for F16 and BF16,
- * the format's published rule for Q4_0 and Q8_0, bit for bit). */
+/* Quantise n f32 elements into blocks; used by tools and tests (round to nearest even for F16 and
+ * BF16, the format's published rule for Q4_0 and Q8_0, bit for bit). */
 void qu_quant_ref(void *blocks, const float *x, int type, int64_t n);
 
 /* Conversions of one value; NaN stays NaN. */

@@ -1,6 +1,7 @@
 /* Fuzzing of GGUF files and the tokenizers inside them. One entry point for libFuzzer
  *
- *     clang -fsanitize=fuzzer,address -DQU_LIBFUZZER -I. tests/fuzz_gguf.c ... && ./fuzz_gguf corpus/
+ *     clang -fsanitize=fuzzer,address -DQU_LIBFUZZER -I. tests/fuzz_gguf.c ... && ./fuzz_gguf
+ * corpus/
  *
  * and, without QU_LIBFUZZER, a replayer: every file named on the command line goes through it once.
  * tests/unit_gguf.c includes this file (QU_FUZZ_NO_MAIN) and feeds it seeded mutations.
@@ -26,7 +27,8 @@ static void walk_tensors(const qu_gguf *g, uint64_t *sum)
         const qu_gguf_tensor *t = qu_gguf_tensor_at(g, i);
         *sum += t->data[0] + t->data[t->n_bytes - 1] + strlen(t->name);
         if (qu_gguf_find_tensor(g, t->name) != t) __builtin_trap();
-        if (qu_type_bytes((int)t->type, t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3]) != t->n_bytes)
+        if (qu_type_bytes((int)t->type, t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3]) !=
+            t->n_bytes)
             __builtin_trap();
     }
 }

@@ -17,8 +17,14 @@ static inline void gb_raw(qu_buf *b, const void *p, size_t n)
     if (qu_buf_add(b, p, n, NULL) != QU_OK) abort();
 }
 
-static inline void gb_u32(qu_buf *b, uint32_t v) { gb_raw(b, &v, sizeof v); }
-static inline void gb_u64(qu_buf *b, uint64_t v) { gb_raw(b, &v, sizeof v); }
+static inline void gb_u32(qu_buf *b, uint32_t v)
+{
+    gb_raw(b, &v, sizeof v);
+}
+static inline void gb_u64(qu_buf *b, uint64_t v)
+{
+    gb_raw(b, &v, sizeof v);
+}
 
 static inline void gb_text(qu_buf *b, const char *s)
 {

@@ -19,7 +19,7 @@
 
 static qu_err err;
 
-/* ---- Allocations counted and failed; the sanitizers keep their own ------------------------------- */
+/* ---- Allocations counted and failed; the sanitizers keep their own ---- */
 
 static int64_t live_bytes, peak_bytes;
 static int64_t fail_after = -1; /* allocations that still succeed; -1: all do */
@@ -45,8 +45,14 @@ static void *counted(void *p)
     return p;
 }
 
-void *malloc(size_t n) { return refuse() ? NULL : counted(__libc_malloc(n)); }
-void *calloc(size_t n, size_t m) { return refuse() ? NULL : counted(__libc_calloc(n, m)); }
+void *malloc(size_t n)
+{
+    return refuse() ? NULL : counted(__libc_malloc(n));
+}
+void *calloc(size_t n, size_t m)
+{
+    return refuse() ? NULL : counted(__libc_calloc(n, m));
+}
 
 void free(void *p)
 {
@@ -67,7 +73,7 @@ void *realloc(void *p, size_t n)
 #define COUNTED 0
 #endif
 
-/* ---- Files ---------------------------------------------------------------------------------------- */
+/* ---- Files ---- */
 
 static const char *data_path(const char *name)
 {
@@ -215,9 +221,11 @@ static void test_scalars(void **state)
         assert_true(qu_gguf_has(g, "k"));
         assert_int_equal(qu_gguf_get_i32(g, "k", &i, &err), rows[r].is_int ? QU_OK : QU_ERR_FORMAT);
         assert_int_equal(i, rows[r].is_int ? rows[r].v : 4711);
-        assert_int_equal(qu_gguf_get_f32(g, "k", &f, &err), rows[r].type == 6 ? QU_OK : QU_ERR_FORMAT);
+        assert_int_equal(qu_gguf_get_f32(g, "k", &f, &err),
+                         rows[r].type == 6 ? QU_OK : QU_ERR_FORMAT);
         assert_true(f == (rows[r].type == 6 ? 1.0f : 4711.0f));
-        assert_int_equal(qu_gguf_get_bool(g, "k", &yes, &err), rows[r].type == 7 ? QU_OK : QU_ERR_FORMAT);
+        assert_int_equal(qu_gguf_get_bool(g, "k", &yes, &err),
+                         rows[r].type == 7 ? QU_OK : QU_ERR_FORMAT);
         assert_int_equal(yes, rows[r].type == 7);
         assert_int_equal(qu_gguf_get_str(g, "k", &s, &err), QU_ERR_FORMAT);
         assert_int_equal(s.len, 1);
@@ -280,7 +288,7 @@ static void test_odd_values(void **state)
     qu_gguf_close(g);
 }
 
-/* ---- Refusals ------------------------------------------------------------------------------------- */
+/* ---- Refusals ---- */
 
 static void test_bad_headers(void **state)
 {
@@ -312,7 +320,8 @@ static void test_bad_headers(void **state)
     gb_array(&b, "nested", GB_ARRAY, 1);
     gb_u64(&b, 0);
     refused(&b, QU_ERR_FORMAT, "unknown kind 9");
-    static const uint64_t lengths[] = {9, 1 << 20, UINT64_MAX, (uint64_t)1 << 63, UINT64_MAX / 8 + 2};
+    static const uint64_t lengths[] = {9, 1 << 20, UINT64_MAX, (uint64_t)1 << 63,
+                                       UINT64_MAX / 8 + 2};
     static const uint32_t kinds[] = {0, GB_I32, GB_STR, 12};
     for (int i = 0; i < 5; i++)
         for (int k = 0; k < 4; k++) {
@@ -345,7 +354,8 @@ static void shapes(qu_buf *b, uint32_t align, int n, const shape *s, size_t data
 {
     gb_head(b, 3, (uint64_t)n, align != 0);
     if (align) gb_num(b, "general.alignment", align);
-    for (int i = 0; i < n; i++) gb_tensor(b, s[i].name, s[i].n_dims, s[i].dims, s[i].type, s[i].offset);
+    for (int i = 0; i < n; i++)
+        gb_tensor(b, s[i].name, s[i].n_dims, s[i].dims, s[i].type, s[i].offset);
     gb_data(b, align >= 4 && align <= 4096 ? align : 32, data_bytes);
 }
 
@@ -354,8 +364,10 @@ static void test_tensors(void **state)
     (void)state;
     qu_buf b = {0};
     /* In any order, touching, with a gap; the last ends with the file. */
-    shapes(&b, 64, 3, (shape[]){{"b", 2, {32, 3}, 8, 128}, {"a", 1, {16}, 0, 0}, {"c", 4, {2, 2, 2, 2}, 1, 64}},
-           128 + 102);
+    shapes(
+        &b, 64, 3,
+        (shape[]){{"b", 2, {32, 3}, 8, 128}, {"a", 1, {16}, 0, 0}, {"c", 4, {2, 2, 2, 2}, 1, 64}},
+        128 + 102);
     qu_gguf *g = open_made(&b);
     assert_int_equal(qu_gguf_find_tensor(g, "b")->n_bytes, 102);
     assert_int_equal(qu_gguf_find_tensor(g, "b")->data - qu_gguf_find_tensor(g, "a")->data, 128);
@@ -370,23 +382,45 @@ static void test_tensors(void **state)
         const char *word;
     } rows[] = {
         {{{"a", 1, {16}, 0, 0}, {"a", 1, {16}, 0, 64}}, 128, QU_ERR_FORMAT, "'a' twice"},
-        {{{"a", 1, {17}, 0, 0}, {"b", 1, {16}, 0, 64}}, 128, QU_ERR_FORMAT, "overlapping tensors 'a' and 'b'"},
-        {{{"a", 1, {16}, 0, 64}, {"b", 1, {17}, 0, 0}}, 128, QU_ERR_FORMAT, "overlapping tensors 'b' and 'a'"},
+        {{{"a", 1, {17}, 0, 0}, {"b", 1, {16}, 0, 64}},
+         128,
+         QU_ERR_FORMAT,
+         "overlapping tensors 'a' and 'b'"},
+        {{{"a", 1, {16}, 0, 64}, {"b", 1, {17}, 0, 0}},
+         128,
+         QU_ERR_FORMAT,
+         "overlapping tensors 'b' and 'a'"},
         {{{"a", 1, {16}, 0, 0}, {"b", 1, {16}, 0, 0}}, 128, QU_ERR_FORMAT, "overlapping"},
         {{{"a", 1, {16}, 0, 0}, {"b", 1, {17}, 0, 64}}, 128, QU_ERR_FORMAT, "'b' lies outside"},
         {{{"a", 1, {16}, 0, 0}, {"b", 1, {16}, 0, 68}}, 256, QU_ERR_FORMAT, "'b' lies outside"},
         {{{"a", 1, {16}, 0, 0}, {"b", 1, {1}, 0, UINT64_MAX - 31}}, 128, QU_ERR_FORMAT, "outside"},
         {{{"a", 1, {0}, 0, 0}, {"b", 1, {16}, 0, 64}}, 128, QU_ERR_FORMAT, "absurd size 0"},
-        {{{"a", 2, {16, 1u << 31}, 0, 0}, {"b", 1, {16}, 0, 64}}, 128, QU_ERR_FORMAT, "absurd size"},
-        {{{"a", 4, {1 << 21, 1 << 21, 1 << 21, 1 << 21}, 0, 0}, {"b", 1, {16}, 0, 64}}, 128, QU_ERR_FORMAT,
+        {{{"a", 2, {16, 1u << 31}, 0, 0}, {"b", 1, {16}, 0, 64}},
+         128,
+         QU_ERR_FORMAT,
          "absurd size"},
-        {{{"a", 3, {1 << 21, 1 << 21, 1 << 20}, 0, 0}, {"b", 1, {16}, 0, 64}}, 128, QU_ERR_FORMAT,
+        {{{"a", 4, {1 << 21, 1 << 21, 1 << 21, 1 << 21}, 0, 0}, {"b", 1, {16}, 0, 64}},
+         128,
+         QU_ERR_FORMAT,
+         "absurd size"},
+        {{{"a", 3, {1 << 21, 1 << 21, 1 << 20}, 0, 0}, {"b", 1, {16}, 0, 64}},
+         128,
+         QU_ERR_FORMAT,
          "no whole F32"},
         {{{"a", 0, {0}, 0, 0}, {"b", 1, {16}, 0, 64}}, 128, QU_ERR_FORMAT, "invalid name or shape"},
-        {{{"a", 5, {1, 1, 1, 1, 1}, 0, 0}, {"b", 1, {16}, 0, 64}}, 128, QU_ERR_FORMAT, "invalid name or shape"},
+        {{{"a", 5, {1, 1, 1, 1, 1}, 0, 0}, {"b", 1, {16}, 0, 64}},
+         128,
+         QU_ERR_FORMAT,
+         "invalid name or shape"},
         {{{"", 1, {16}, 0, 0}, {"b", 1, {16}, 0, 64}}, 128, QU_ERR_FORMAT, "invalid name"},
-        {{{"a", 2, {33, 32}, 2, 0}, {"b", 1, {1}, 0, 0}}, 4096, QU_ERR_FORMAT, "no whole Q4_0 blocks"},
-        {{{"a", 1, {256}, 12, 0}, {"b", 1, {1}, 0, 0}}, 4096, QU_ERR_UNSUPPORTED, "Q4_K (12) in 'a'"},
+        {{{"a", 2, {33, 32}, 2, 0}, {"b", 1, {1}, 0, 0}},
+         4096,
+         QU_ERR_FORMAT,
+         "no whole Q4_0 blocks"},
+        {{{"a", 1, {256}, 12, 0}, {"b", 1, {1}, 0, 0}},
+         4096,
+         QU_ERR_UNSUPPORTED,
+         "Q4_K (12) in 'a'"},
         {{{"a", 1, {256}, 39, 0}, {"b", 1, {1}, 0, 0}}, 4096, QU_ERR_UNSUPPORTED, "MXFP4"},
         {{{"a", 1, {256}, 77, 0}, {"b", 1, {1}, 0, 0}}, 4096, QU_ERR_UNSUPPORTED, "unknown (77)"},
         {{{"a", 1, {256}, 1u << 31, 0}, {"b", 1, {1}, 0, 0}}, 4096, QU_ERR_UNSUPPORTED, "unknown"},
@@ -437,7 +471,8 @@ static void test_identity(void **state)
     (void)state;
     qu_buf b = {0};
     qu_hash print[4], full[4];
-    for (int i = 0; i < 4; i++) { /* as it is; again; another byte at a tensor's start; far behind it */
+    for (int i = 0; i < 4;
+         i++) { /* as it is; again; another byte at a tensor's start; far behind it */
         shapes(&b, 0, 1, &(shape){"a", 1, {1 << 15}, 0, 0}, 4 << 15);
         if (i == 2) b.data[b.len - (4 << 15)] = 1;
         if (i == 3) b.data[b.len - 1] = 1;
@@ -452,7 +487,7 @@ static void test_identity(void **state)
     assert_false(qu_hash_equal(full[0], full[3]));
 }
 
-/* ---- Hostile files -------------------------------------------------------------------------------- */
+/* ---- Hostile files ---- */
 
 static int64_t live_before;
 
@@ -469,7 +504,8 @@ static qu_status run_counted(const uint8_t *data, size_t n)
 {
     live_before = peak_bytes = live_bytes;
     qu_status st = fuzz_one(data, n, check_memory);
-    if (live_bytes != live_before) fail_msg("%lld bytes leaked", (long long)(live_bytes - live_before));
+    if (live_bytes != live_before)
+        fail_msg("%lld bytes leaked", (long long)(live_bytes - live_before));
     if (COUNTED && peak_bytes - live_before > 12 * (int64_t)n + (1 << 20))
         fail_msg("a tokenizer of %zu bytes took %lld", n, (long long)(peak_bytes - live_before));
     return st;
@@ -548,8 +584,10 @@ static void find_fields(const uint8_t *d)
             n = note(d, &pos, 8, true);
         }
         for (uint64_t k = 0; k < n; k++) {
-            if (type == GB_STR) len = note(d, &pos, 8, k < 40 || k + 4 > n);
-            else if (n == 1) note(d, &pos, (int)size[type], true);
+            if (type == GB_STR)
+                len = note(d, &pos, 8, k < 40 || k + 4 > n);
+            else if (n == 1)
+                note(d, &pos, (int)size[type], true);
             if (type == GB_STR || n > 1) pos += type == GB_STR ? len : size[type];
         }
     }
@@ -567,13 +605,25 @@ static void find_fields(const uint8_t *d)
 /* One seeded fault in d [*n], most of them in the first header bytes. */
 static void mutate(uint8_t *d, size_t *n, size_t header)
 {
-    static const uint64_t absurd[] = {0, 1, 2, 7, 255, 65535, 1u << 21, 1u << 31, (uint64_t)1 << 32,
-                                      (uint64_t)1 << 40, (uint64_t)1 << 62, (uint64_t)1 << 63, UINT64_MAX - 7,
+    static const uint64_t absurd[] = {0,
+                                      1,
+                                      2,
+                                      7,
+                                      255,
+                                      65535,
+                                      1u << 21,
+                                      1u << 31,
+                                      (uint64_t)1 << 32,
+                                      (uint64_t)1 << 40,
+                                      (uint64_t)1 << 62,
+                                      (uint64_t)1 << 63,
+                                      UINT64_MAX - 7,
                                       UINT64_MAX};
     uint64_t v = absurd[rnd(14)];
     switch (rnd(7)) {
     case 0: /* flipped bits */
-        for (uint32_t k = 1 + rnd(8); k > 0; k--) d[rnd((uint32_t)header)] ^= (uint8_t)(1 << rnd(8));
+        for (uint32_t k = 1 + rnd(8); k > 0; k--)
+            d[rnd((uint32_t)header)] ^= (uint8_t)(1 << rnd(8));
         break;
     case 1: *n = rnd(4) ? rnd((uint32_t)header) : rnd((uint32_t)*n); break;
     case 2: /* an absurd number anywhere */
@@ -581,14 +631,16 @@ static void mutate(uint8_t *d, size_t *n, size_t header)
         break;
     case 3: { /* two tensors at one place, or one a little off */
         if (n_offset_fields == 0) break;
-        size_t a = offset_fields[rnd((uint32_t)n_offset_fields)], b = offset_fields[rnd((uint32_t)n_offset_fields)];
+        size_t a = offset_fields[rnd((uint32_t)n_offset_fields)],
+               b = offset_fields[rnd((uint32_t)n_offset_fields)];
         memcpy(&v, d + b, 8);
         v += rnd(2) ? 32 * rnd(4) : rnd(64);
         memcpy(d + a, &v, 8);
         break;
     }
     case 4: /* a stretch of the header copied elsewhere */
-        if (header > 512) memmove(d + rnd((uint32_t)header - 256), d + rnd((uint32_t)header - 256), 1 + rnd(255));
+        if (header > 512)
+            memmove(d + rnd((uint32_t)header - 256), d + rnd((uint32_t)header - 256), 1 + rnd(255));
         break;
     default: { /* an absurd or slightly wrong number where one belongs */
         field f = fields[rnd((uint32_t)n_fields)];
@@ -646,7 +698,8 @@ static void test_no_memory(void **state)
     }
     static char paths[2][4096];
     snprintf(paths[0], sizeof paths[0], "%s", data_path("stories260K/stories260K-q4_0.gguf"));
-    snprintf(paths[1], sizeof paths[1], "%s", data_path("tokenizers/ggml-vocab-deepseek-coder.gguf"));
+    snprintf(paths[1], sizeof paths[1], "%s",
+             data_path("tokenizers/ggml-vocab-deepseek-coder.gguf"));
     char *text = calloc(1, 5000);
     memset(text, 'a', 4000);
     for (int k = 0; k < 2; k++) {
@@ -677,11 +730,16 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stories),      cmocka_unit_test(test_vocab_only),
-        cmocka_unit_test(test_scalars),      cmocka_unit_test(test_odd_values),
-        cmocka_unit_test(test_bad_headers),  cmocka_unit_test(test_tensors),
-        cmocka_unit_test(test_every_truncation), cmocka_unit_test(test_identity),
-        cmocka_unit_test(test_memory_of_tiny_entries), cmocka_unit_test(test_fuzz),
+        cmocka_unit_test(test_stories),
+        cmocka_unit_test(test_vocab_only),
+        cmocka_unit_test(test_scalars),
+        cmocka_unit_test(test_odd_values),
+        cmocka_unit_test(test_bad_headers),
+        cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_every_truncation),
+        cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_memory_of_tiny_entries),
+        cmocka_unit_test(test_fuzz),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

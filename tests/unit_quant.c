@@ -1,4 +1,5 @@
-/* kernels/quant.h: sizes and names, every half and bfloat16 value, and the published block vectors. */
+/* kernels/quant.h: sizes and names, every half and bfloat16 value, and the published block vectors.
+ */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,9 +51,10 @@ static void test_names(void **state)
         int type;
         const char *name;
         bool runs;
-    } want[] = {{0, "F32", true},      {1, "F16", true},    {2, "Q4_0", true},   {3, "Q4_1", false},
-                {8, "Q8_0", true},     {12, "Q4_K", false}, {14, "Q6_K", false}, {16, "IQ2_XXS", false},
-                {23, "IQ4_XS", false}, {28, "F64", false},  {30, "BF16", true},  {35, "TQ2_0", false},
+    } want[] = {{0, "F32", true},    {1, "F16", true},       {2, "Q4_0", true},
+                {3, "Q4_1", false},  {8, "Q8_0", true},      {12, "Q4_K", false},
+                {14, "Q6_K", false}, {16, "IQ2_XXS", false}, {23, "IQ4_XS", false},
+                {28, "F64", false},  {30, "BF16", true},     {35, "TQ2_0", false},
                 {39, "MXFP4", false}};
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         assert_string_equal(qu_type_known_name(want[i].type), want[i].name);
@@ -113,8 +115,8 @@ static void test_bf16(void **state)
         }
         assert_int_equal(qu_f32_to_bf16(f), h);
     }
-    assert_int_equal(qu_f32_to_bf16(1.00390625f), 0x3f80);  /* tie, to even: down */
-    assert_int_equal(qu_f32_to_bf16(1.01171875f), 0x3f82);  /* tie, to even: up */
+    assert_int_equal(qu_f32_to_bf16(1.00390625f), 0x3f80); /* tie, to even: down */
+    assert_int_equal(qu_f32_to_bf16(1.01171875f), 0x3f82); /* tie, to even: up */
     assert_int_equal(qu_f32_to_bf16(1.00390637f), 0x3f81);
     assert_int_equal(qu_f32_to_bf16(3.4e38f), 0x7f80);
 }
@@ -165,7 +167,8 @@ static void test_quant_vectors(void **state)
     qu_buf_free(&want);
 }
 
-/* Zeros, NaN and infinities give some block and no undefined behaviour; what a block can say survives. */
+/* Zeros, NaN and infinities give some block and no undefined behaviour; what a block can say
+ * survives. */
 static void test_quant_edges(void **state)
 {
     (void)state;
@@ -197,10 +200,10 @@ static void test_quant_edges(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),           cmocka_unit_test(test_names),
-        cmocka_unit_test(test_f16_all),         cmocka_unit_test(test_f16_rounds),
-        cmocka_unit_test(test_bf16),            cmocka_unit_test(test_dequant_vectors),
-        cmocka_unit_test(test_quant_vectors),   cmocka_unit_test(test_quant_edges),
+        cmocka_unit_test(test_sizes),         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_f16_all),       cmocka_unit_test(test_f16_rounds),
+        cmocka_unit_test(test_bf16),          cmocka_unit_test(test_dequant_vectors),
+        cmocka_unit_test(test_quant_vectors), cmocka_unit_test(test_quant_edges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
