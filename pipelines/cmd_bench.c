@@ -202,8 +202,8 @@ static qu_status lengths(bench *b, const char *option, int64_t min, int64_t extr
         int64_t x = (*list)[i];
         if (extra) x = (x + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS * QU_PAGE_TOKENS;
         if (x > room && qu_args_given(b->args, option))
-            return qu_fail(err, QU_ERR_LIMIT, "--%s %lld and %lld more: the window of model '%s' has %d", option,
-                           (long long)x, (long long)extra, m->name, m->context);
+            return qu_fail(err, QU_ERR_LIMIT, "--%s %lld: the window of model '%s' has %d, %lld for the question",
+                           option, (long long)x, m->name, m->context, (long long)extra);
         if (x > room) continue;
         (*list)[kept++] = x;
         if (x > *longest) *longest = x;
