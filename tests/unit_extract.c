@@ -1,0 +1,229 @@
+/* retrieve/extract.h: answers without a model. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "index/words.h"
+#include "retrieve/extract.h"
+#include "retrieve/extract_int.h"
+
+static qu_extract_text whole(const char *s) { return (qu_extract_text){s, (int64_t)strlen(s), 0}; }
+
+/* The best span in one text, "" if there is no answer. */
+static const char *ask(const char *question, const char *text)
+{
+    static char out[4096];
+    qu_extract_text t = whole(text);
+    qu_extract_answer a;
+    int32_t n;
+    qu_err err = {0};
+    assert_int_equal(qu_extract(question, &t, 1, &a, 1, &n, &err), QU_OK);
+    out[0] = 0;
+    if (n == 0) return out;
+    assert_true(a.sent_start >= 0 && a.sent_start <= a.span_start && a.span_start < a.span_end);
+    assert_true(a.span_end <= a.sent_end && a.sent_end <= t.n);
+    assert_true(a.score > 0 && a.score <= 1);
+    snprintf(out, sizeof out, "%.*s", (int)(a.span_end - a.span_start), text + a.span_start);
+    return out;
+}
+
+static void test_kinds(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "The mill was built by Edda Tornquist in 1874. It stands on the river Aller, beside the "
+        "old bridge at Hollow Ford. Twelve workers ran it, and a sack of flour cost $3.50 then. The wheel "
+        "is 4.5 metres wide. The mill closed on 12 May 1931 at noon. Since then 85% of the roof has gone.";
+    static const char *cases[][2] = {
+        {"Who built the mill?", "Edda Tornquist"},
+        {"When was the mill built?", "1874"},
+        {"In what year was the mill built?", "1874"},
+        {"Where does the old bridge stand?", "Hollow Ford"},
+        {"How many workers ran it?", "Twelve"},
+        {"How much did a sack of flour cost?", "$3.50"},
+        {"How wide is the wheel?", "4.5 metres"},
+        {"When did the mill close?", "12 May 1931"},
+        {"What percentage of the roof has gone?", "85%"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *got = ask(cases[i][0], text);
+        if (strcmp(got, cases[i][1]) != 0) fail_msg("'%s': '%s', not '%s'", cases[i][0], got, cases[i][1]);
+    }
+}
+
+static qu_want want(const char *question)
+{
+    qu_extract_question q;
+    qu_extract_question_read(&q, question, strlen(question));
+    return q.want;
+}
+
+static void test_wants(void **state)
+{
+    (void)state;
+    assert_int_equal(want("Who is it?"), QU_WANT_NAME);
+    assert_int_equal(want("To whom does it go?"), QU_WANT_NAME);
+    assert_int_equal(want("When?"), QU_WANT_DATE);
+    assert_int_equal(want("Where"), QU_WANT_PLACE);
+    assert_int_equal(want("What is the price of tea?"), QU_WANT_AMOUNT);
+    assert_int_equal(want("the boat has how many seats"), QU_WANT_COUNT);
+    assert_int_equal(want("How far is it"), QU_WANT_AMOUNT);
+    assert_int_equal(want("Which city?"), QU_WANT_PLACE);
+    assert_int_equal(want("on what date"), QU_WANT_DATE);
+    assert_int_equal(want("which company makes it"), QU_WANT_NAME);
+    assert_int_equal(want("How does it work"), QU_WANT_ANY);
+    assert_int_equal(want("name the boat"), QU_WANT_ANY);
+    assert_int_equal(want(""), QU_WANT_ANY);
+    assert_int_equal(want("was wann wo"), QU_WANT_ANY);
+}
+
+/* A noun run or the sentence where the question names no kind; no word of the question in the span. */
+static void test_any_kind(void **state)
+{
+    (void)state;
+    assert_string_equal(ask("What does the pump need?", "The pump needs clean mineral oil. It is old."),
+                        "clean mineral oil");
+    assert_string_equal(ask("What is the pump?", "The pump is."), "The pump is.");
+    assert_string_equal(ask("What is the capital of France?", "The soup is hot."), "");
+    assert_string_equal(ask("What is it?", "It is what it is."), "It is what it is."); /* only function words */
+    assert_string_equal(ask("", "Some text."), "");
+    assert_string_equal(ask("Some?", ""), "");
+    assert_string_equal(ask("北京在哪里？", "上海很大。北京在中国北方。"), "北京在中国北方。");
+}
+
+static void test_order_and_priors(void **state)
+{
+    (void)state;
+    qu_extract_text t[3] = {whole("The red boat is in Varna. The boat sank."), whole("Nothing here."),
+                            whole("The red boat is in Odessa.")};
+    qu_extract_answer a[8];
+    int32_t n;
+    qu_err err = {0};
+    assert_int_equal(qu_extract("Where is the red boat?", t, 3, a, 8, &n, &err), QU_OK);
+    assert_int_equal(n, 3);
+    assert_int_equal(a[0].text, 0); /* equal sentences: the first text first */
+    assert_int_equal(a[0].sent_start, 0);
+    assert_int_equal(a[0].sent_end, 25);
+    assert_int_equal(a[1].text, 2);
+    assert_int_equal(a[2].text, 0);
+    assert_int_equal(a[2].sent_start, 26);
+    assert_true(a[0].score == a[1].score && a[1].score > a[2].score);
+    t[0].prior = 0.5f;
+    assert_int_equal(qu_extract("Where is the red boat?", t, 3, a, 1, &n, &err), QU_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(a[0].text, 2);
+    assert_int_equal(qu_extract("Where is the red boat?", t, 3, a, 0, &n, &err), QU_OK);
+    assert_int_equal(n, 0);
+    assert_int_equal(qu_extract("boat", t, -1, a, 1, &n, &err), QU_ERR_ARG);
+    assert_int_equal(qu_extract("boat", t, 3, a, -1, &n, &err), QU_ERR_ARG);
+}
+
+/* The rare word decides, and the sentence before lends its subject. */
+static void test_rarity_and_neighbour(void **state)
+{
+    (void)state;
+    static const char text[] = "The club meets on Monday. The club meets on Tuesday for chess. The club meets on "
+                               "Friday. The hall was built by masons. It opened in 1902. The pool opened in 1955.";
+    assert_string_equal(ask("When does the club meet for chess?", text), "Tuesday");
+    assert_string_equal(ask("When was the hall opened?", text), "1902");
+}
+
+static void test_any_bytes(void **state)
+{
+    (void)state;
+    uint64_t seed = 7;
+    for (int round = 0; round < 60; round++) {
+        size_t n = (size_t)round * 40;
+        char *text = malloc(n ? n : 1), question[200];
+        assert_non_null(text);
+        for (size_t i = 0; i < n + sizeof question; i++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            char c = (char)(round & 1 ? seed >> 40 : (unsigned)" .,-'aBc19\xc3\xa9\xe4\xba\xac%$"[seed >> 40 & 15]);
+            if (i < n)
+                text[i] = c;
+            else
+                question[i - n] = c;
+        }
+        memcpy(question, "who a B ", 8);
+        question[sizeof question - 1] = 0;
+        qu_extract_text t = {text, (int64_t)n, 1};
+        qu_extract_answer a[64];
+        int32_t k;
+        assert_int_equal(qu_extract(question, &t, 1, a, 64, &k, NULL), QU_OK);
+        for (int32_t i = 0; i < k; i++) {
+            assert_true(a[i].sent_start >= 0 && a[i].sent_start <= a[i].span_start);
+            assert_true(a[i].span_start < a[i].span_end && a[i].span_end <= a[i].sent_end);
+            assert_true(a[i].sent_end <= t.n && a[i].score > 0 && a[i].score <= 1);
+        }
+        free(text);
+    }
+}
+
+/* Long input: one endless sentence, a huge text, a huge question. */
+static void test_bounds(void **state)
+{
+    (void)state;
+    size_t n = 5 << 20;
+    char *text = malloc(n + 1);
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i++) text[i] = "boat Ab 12 "[i % 11];
+    text[n] = 0;
+    qu_extract_text t = {text, (int64_t)n, 1};
+    qu_extract_answer a;
+    int32_t k;
+    assert_int_equal(qu_extract("who has the boat", &t, 1, &a, 1, &k, NULL), QU_OK);
+    assert_int_equal(k, 1);
+    assert_true(a.sent_end <= 4 << 20);
+    assert_int_equal(qu_extract(text, &t, 1, &a, 1, &k, NULL), QU_OK);
+    assert_int_equal(k, 1);
+    memcpy(text + n - 20, ". The zebra is here.", 20); /* past what is searched */
+    assert_int_equal(qu_extract("zebra", &t, 1, &a, 1, &k, NULL), QU_OK);
+    assert_int_equal(k, 0);
+    free(text);
+}
+
+static void test_xquad(void **state)
+{
+    (void)state;
+    const char *root = getenv("QUIRE_DATA");
+    char path[512];
+    snprintf(path, sizeof path, "%s/xquad/xquad.en.json", root ? root : "../shared/data");
+    json_t *json = json_load_file(path, 0, NULL), *article, *para, *qa;
+    if (!json) {
+        print_message("skipped: '%s' is absent; set QUIRE_DATA to the test data\n", path);
+        skip();
+    }
+    size_t i, j, k;
+    int asked = 0, exact = 0;
+    json_array_foreach(json_object_get(json, "data"), i, article)
+    json_array_foreach(json_object_get(article, "paragraphs"), j, para)
+    json_array_foreach(json_object_get(para, "qas"), k, qa)
+    {
+        const char *c = json_string_value(json_object_get(para, "context"));
+        json_t *gold = json_array_get(json_object_get(qa, "answers"), 0);
+        exact += !strcmp(ask(json_string_value(json_object_get(qa, "question")), c),
+                         json_string_value(json_object_get(gold, "text")));
+        asked++;
+    }
+    json_decref(json);
+    print_message("exact, before any normalising: %.3f\n", (double)exact / asked);
+    assert_true(exact >= 0.23 * asked);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kinds),          cmocka_unit_test(test_wants),
+        cmocka_unit_test(test_any_kind),       cmocka_unit_test(test_order_and_priors),
+        cmocka_unit_test(test_rarity_and_neighbour), cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_bounds),         cmocka_unit_test(test_xquad),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
