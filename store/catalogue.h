@@ -5,7 +5,8 @@
  *     QU_TRY(qu_txn_begin(&t, store, QU_TXN_WRITE, err));
  *     qu_doc d = {.path = "a.txt", .path_len = 5, .content_hash = h};
  *     QU_TRY_OUT(qu_catalogue_next_doc_id(t, &d.doc_id, err));
- *     QU_TRY_OUT(qu_catalogue_put_doc(t, &d, text, n_text, NULL, 0, pages, n_pages, ids, n_ids, err));
+ *     QU_TRY_OUT(qu_catalogue_put_doc(t, &d, text, n_text, NULL, 0, pages, n_pages, ids, n_ids,
+ *                                     err));
  *     st = qu_txn_commit(t, err);       // or qu_txn_abort(t): nothing happened
  *
  * Everything inside one transaction becomes visible at once or not at all, also over a crash.

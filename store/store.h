@@ -60,12 +60,13 @@ typedef struct qu_store_config {
 
 /* Open the store in folder dir.
  *   create  NULL: it must exist. Else it is made with this config when dir is absent, empty or
- * holds only the remains of an interrupted creation; an existing store keeps its own config, which
- * the caller compares. Needs QU_STORE_WRITE. flags   QU_STORE_WRITE or 0 Errors: QU_ERR_NOTFOUND
- * (no store at dir); QU_ERR_LOCKED naming the writer's pid; QU_ERR_UNSUPPORTED (newer format or
- * other byte order, with both; network file system unless read-only); QU_ERR_CORRUPT (damaged
- * config or catalogue); QU_ERR_ARG (dir holds foreign files, config out of range); QU_ERR_FULL,
- * QU_ERR_IO, QU_ERR_NOMEM. On error *store is NULL. */
+ *           holds only the remains of an interrupted creation; an existing store keeps its own
+ *           config, which the caller compares. Needs QU_STORE_WRITE.
+ *   flags   QU_STORE_WRITE or 0
+ * Errors: QU_ERR_NOTFOUND (no store at dir); QU_ERR_LOCKED naming the writer's pid;
+ * QU_ERR_UNSUPPORTED (newer format or other byte order, with both; network file system unless
+ * read-only); QU_ERR_CORRUPT (damaged config or catalogue); QU_ERR_ARG (dir holds foreign files,
+ * config out of range); QU_ERR_FULL, QU_ERR_IO, QU_ERR_NOMEM. On error *store is NULL. */
 qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config *create,
                         unsigned flags, qu_err *err);
 

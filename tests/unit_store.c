@@ -120,6 +120,7 @@ static void test_creation_resumes(void **state)
     assert_int_equal(unlink(fx_path("half/config")),
                      0); /* as a kill just before the last step leaves it */
     assert_int_equal(close(creat(fx_path("half/config.tmp.12"), 0600)), 0);
+    poke(fx_path("half/catalogue.1"), 0, "half written pages, not to be built upon", 40);
     qu_store *s = fx_open("half", QU_STORE_WRITE);
     fx_add(s, "a", 1, 2);
     fx_assert_clean(s);
@@ -424,6 +425,27 @@ static void test_rename_touch_content(void **state)
     qu_store_close(s);
 }
 
+/* Two paths with one hash cannot be made at will, but their index records can. */
+static void test_paths_of_one_hash(void **state)
+{
+    (void)state;
+    qu_store *s = fx_open("hash", QU_STORE_WRITE);
+    qu_txn *t;
+    qu_doc d;
+    uint64_t a = fx_add(s, "a", 1, 1), b = fx_add(s, "b", 2, 1);
+    TEST_OK(qu_txn_begin(&t, s, QU_TXN_WRITE, err));
+    qu_rec_key k = qu_key_hash_num(QU_TAG_PATH, qu_hash_bytes("b", 1, 0), a);
+    TEST_OK(qu_rec_put(t, &k, NULL, 0, err)); /* as if "a" had the hash of "b" */
+    k = qu_key_hash_num(QU_TAG_PATH, qu_hash_bytes("c", 1, 0), a);
+    TEST_OK(qu_rec_put(t, &k, NULL, 0, err));
+    TEST_OK(qu_catalogue_find_path(t, "b", 1, &d, err));
+    assert_int_equal(d.doc_id, b);
+    qu_doc_free(&d);
+    assert_int_equal(qu_catalogue_find_path(t, "c", 1, &d, NULL), QU_ERR_NOTFOUND);
+    qu_txn_abort(t);
+    qu_store_close(s);
+}
+
 static void test_roots_and_meta(void **state)
 {
     (void)state;
@@ -515,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_put_refuses),
         cmocka_unit_test(test_rename_touch_content),
+        cmocka_unit_test(test_paths_of_one_hash),
         cmocka_unit_test(test_roots_and_meta),
         cmocka_unit_test(test_abort_and_snapshots),
     };

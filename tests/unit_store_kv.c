@@ -598,6 +598,68 @@ static void test_check_finds_missing(void **state)
     qu_store_close(s);
 }
 
+/* What only a comparison finds: slices that were never written, text that is not the document's. */
+static void test_check_compares(void **state)
+{
+    (void)state;
+    qu_check_stats r;
+    qu_store *s = fx_open("cmp", QU_STORE_WRITE);
+    qu_kv_writer *w;
+    qu_txn *t;
+    uint64_t id = fx_add(s, "a", 1, 3), b;
+    for (int what = 0; what < 3;
+         what++) { /* page 2 whole, without slices, with half its summaries */
+        TEST_OK(qu_kv_writer_create(&w, s, 0, err));
+        for (uint32_t p = 0; p < 3 - (what == 1); p++) TEST_OK(fx_write_page(w, s, id, 1, p, err));
+        if (what == 2) {
+            qu_slice_key key = {id, 2, 0, 0, QU_KV_SUMMARY};
+            uint8_t kb[QU_KV_KEY_BYTES];
+            MDB_val k = {sizeof kb, kb};
+            MDB_txn *raw;
+            TEST_OK(qu_kv_writer_seal(w, err));
+            qu_kv_key_bytes(kb, &key);
+            MDB_env *env;
+            TEST_OK(qu_lmdb_open(&env, fx_path("cmp/kv/%d.kv", (int)qu_kv_writer_file(w)),
+                                 MDB_NOLOCK, 0, err));
+            assert_int_equal(mdb_txn_begin(env, NULL, 0, &raw), 0);
+            assert_int_equal(mdb_del(raw, 1, &k, NULL), 0);
+            assert_int_equal(mdb_txn_commit(raw), 0);
+            mdb_env_close(env);
+        } else {
+            TEST_OK(qu_kv_writer_seal(w, err));
+        }
+        TEST_OK(qu_txn_begin(&t, s, QU_TXN_WRITE, err));
+        TEST_OK(qu_catalogue_set_kv(t, id, 0, qu_kv_writer_file(w), 3, err));
+        TEST_OK(qu_txn_commit(t, err));
+        qu_kv_writer_free(w);
+        TEST_OK(qu_store_check(s, NULL, NULL, &r, err));
+        assert_int_equal(r.n_problems, what > 0);
+    }
+    TEST_OK(qu_txn_begin(&t, s, QU_TXN_WRITE, err));
+    TEST_OK(qu_catalogue_set_kv(t, id, 0, 0, 0, err));
+    TEST_OK(fx_put(t, "b", 2, 3, &b, err));
+    qu_rec_key ka = qu_key_chunk(QU_TAG_TEXT, id, 0);
+    qu_buf text = {0};
+    TEST_OK(qu_chunk_get(t, &ka, QU_CHUNK_BYTES, &text, err));
+    text.data[0] ^= 1;
+    TEST_OK(qu_chunk_put(t, &ka, text.data, text.len,
+                         err)); /* its key, checksum and length are right */
+    TEST_OK(qu_txn_commit(t, err));
+    TEST_OK(qu_store_check(s, NULL, NULL, &r, err));
+    assert_int_equal(r.n_problems, 1);
+    MDB_val key = {ka.n, ka.b}, junk = {5, "junk!"};
+    qu_err e;
+    TEST_OK(qu_txn_begin(&t, s, QU_TXN_WRITE, err));
+    assert_int_equal(mdb_put(t->mt, 1, &key, &junk, 0), 0);
+    TEST_OK(qu_txn_commit(t, err));
+    assert_int_equal(qu_store_gc(s, NULL, &e), QU_ERR_CORRUPT); /* no damage is copied */
+    TEST_OK(qu_store_repair(s, NULL, NULL, &r, err));
+    TEST_OK(qu_store_gc(s, NULL, err));
+    assert_int_equal(fx_assert_clean(s).n_docs, 1);
+    qu_buf_free(&text);
+    qu_store_close(s);
+}
+
 /* Lose or damage one record of each kind: repair ends in a clean store that can be indexed into
  * again, and the other document is untouched. */
 static void test_repair(void **state)
@@ -667,6 +729,7 @@ int main(void)
         cmocka_unit_test(test_value_damage),
         cmocka_unit_test(test_moved_record),
         cmocka_unit_test(test_check_finds_missing),
+        cmocka_unit_test(test_check_compares),
         cmocka_unit_test(test_repair),
         cmocka_unit_test(test_bit_flips),
     };
