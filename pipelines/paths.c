@@ -43,21 +43,24 @@ out:
     return st;
 }
 
-/* The folder of a path by letters, resolved, and the last name as it is. */
+/* A path by letters with the links of its folders resolved, as many of them as still exist; the last name stays
+ * as it is. */
 static qu_status by_folder(char **out, const char *letters, qu_err *err)
 {
     qu_buf b = {0};
-    const char *slash = strrchr(letters, '/');
-    char *folder = slash == letters ? strdup("/") : strndup(letters, (size_t)(slash - letters));
+    char *folder = strdup(letters), *real = NULL;
+    qu_status st = QU_OK;
     *out = NULL;
-    if (!folder) return qu_fail_nomem(err, slash - letters);
-    char *real = realpath(folder, NULL);
-    free(folder);
-    if (!real) return QU_OK;
-    qu_status st = qu_buf_printf(&b, err, "%s%s", strcmp(real, "/") == 0 ? "" : real, slash);
-    free(real);
+    if (!folder) return qu_fail_nomem(err, (long long)strlen(letters) + 1);
+    for (char *slash = strrchr(folder, '/'); slash && !real; slash = strrchr(folder, '/')) {
+        *slash = 0;
+        real = realpath(*folder ? folder : "/", NULL);
+    }
+    if (real) st = qu_buf_printf(&b, err, "%s%s", strcmp(real, "/") == 0 ? "" : real, letters + strlen(folder));
     if (st == QU_OK) *out = b.data;
     else qu_buf_free(&b);
+    free(folder);
+    free(real);
     return st;
 }
 

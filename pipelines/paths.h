@@ -17,10 +17,10 @@
 
 enum { QU_PATHS_GUESSES = 3 };
 
-/* The absolute paths that a typed one may stand for, the likeliest first: its folder resolved and its own
- * name kept (a link to a file is stored under the link's name); resolved as a whole; and, for what is on the
- * disk no more, made absolute by its letters alone. Each is malloc'ed or, where it cannot be had, NULL; the
- * last is always there. Errors: QU_ERR_NOMEM, QU_ERR_IO (no working directory); guesses are then NULL. */
+/* The absolute paths that a typed one may stand for, the likeliest first: its folders resolved, as far as they
+ * exist, and its own name kept (a link to a file is stored under the link's name); resolved as a whole; made
+ * absolute by its letters alone. Each is malloc'ed or, where it cannot be had, NULL; the last is always there.
+ * Errors: QU_ERR_NOMEM, QU_ERR_IO (no working directory); guesses are then NULL. */
 qu_status qu_paths_guess(char *guesses[QU_PATHS_GUESSES], const char *path, qu_err *err);
 void qu_paths_free(char *guesses[QU_PATHS_GUESSES]);
 

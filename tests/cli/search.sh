@@ -35,12 +35,20 @@ rm .quire/lexical.idx
 "$QUIRE" search --json lighthouse 2>err | cmp - want && cat err
 echo broken >.quire/lexical.idx
 "$QUIRE" search --json lighthouse 2>err | cmp - want && cat err
-size=$(wc -c <.quire/lexical.idx)
-printf '\377\377\377\377\377\377\377\377' | dd of=.quire/lexical.idx bs=1 seek=4 conv=notrunc 2>/dev/null
-"$QUIRE" search --json lighthouse 2>/dev/null | cmp - want && [ "$(wc -c <.quire/lexical.idx)" = "$size" ] && echo "mended"
+# Damage that shows only when a list of postings is read: an index of some size, harmed in its first half.
+awk 'BEGIN { for (i = 0; i < 30000; i++) print "w" i * 7919 % 1000003 }' >docs/words.txt
+"$QUIRE" index -q --kv none docs >/dev/null
+words=$(awk 'BEGIN { for (i = 0; i < 40; i++) printf "w%d ", i * 701 * 7919 % 1000003 }')
+"$QUIRE" search --json "$words" >want
+size=$(wc -c <.quire/lexical.idx) at=4
+while [ $at -lt $((size / 2)) ]; do
+    printf '\377\377\377\377' | dd of=.quire/lexical.idx bs=1 seek=$at conv=notrunc 2>/dev/null
+    at=$((at + 65536))
+done
+"$QUIRE" search --json "$words" 2>err | cmp - want && cat err
 # A store that is only read: the index is made elsewhere.
 if [ "$(id -u)" != 0 ]; then rm .quire/lexical.idx && chmod -R a-w .quire; fi
-"$QUIRE" search --json lighthouse 2>/dev/null | cmp - want && echo "read only"
+"$QUIRE" search --json "$words" 2>/dev/null | cmp - want && echo "read only"
 chmod -R u+w .quire
 x search --store nowhere lighthouse
 x search --store docs lighthouse

@@ -19,7 +19,7 @@ x status | plain
 x status --json | plain
 x status docs/ferry.md "$PWD/docs/../docs/link.txt" | plain
 x status docs/ferry.md --json | plain
-printf ' More.\n' >>docs/ferry.md && rm docs/sub/light.txt
+printf ' More.\n' >>docs/ferry.md && rm -r docs/sub
 x status docs/ferry.md docs/sub/light.txt | grep -E '^(path|file)' | plain
 x status docs/none
 x inspect 1.1 | plain
@@ -36,10 +36,14 @@ x check | plain
 cp -r .quire before
 x rm docs/link.txt | plain
 x rm sub/nothing docs/none
-x rm docs/sub nothing | plain
+x rm docs/su
+ln -s docs way
+x rm docs/../way/sub/light.txt nothing | plain
 x search lighthouse
 x search well --json | grep -o 'path":"[^"]*' | plain
-(cd docs && x rm . ../other --store ../.quire --json | sed 's,"document":[0-9]*,"document":N,' | plain)
+ln -s other another
+x status another/../other/well.txt | head -2 | plain
+(cd docs && x rm . ../another --store ../.quire --json | sed 's,"document":[0-9]*,"document":N,' | plain)
 x status | plain
 x gc | plain
 x gc --json | plain
