@@ -42,8 +42,9 @@ static int64_t run_at(const qu_runs *outer, int64_t j, int64_t u)
 }
 
 /*   text    [----inner run----]
- *   middle  [--outer--] gap [--outer--]      one inner run becomes several; where it begins or ends in a
- *   raw     [---------]     [---------]      gap of outer, no position is claimed: neighbours cover it */
+ *   middle  [--outer--] gap [--outer--]      one inner run becomes several; where it begins or ends
+ * in a raw     [---------]     [---------]      gap of outer, no position is claimed: neighbours
+ * cover it */
 qu_status qu_runs_compose(qu_runs *out, const qu_runs *inner, const qu_runs *outer, qu_err *err)
 {
     if (inner->full || outer->full || !outer->n) {
@@ -61,13 +62,15 @@ qu_status qu_runs_compose(qu_runs *out, const qu_runs *inner, const qu_runs *out
             if (o.text_at + shift > from) from = o.text_at + shift;
             if (o.text_at + o.n + shift < to) to = o.text_at + o.n + shift;
             if (from > to) continue; /* the inner run begins in the gap after o */
-            QU_TRY(qu_runs_add(out, from, o.source_at + (from - shift - o.text_at), to - from, err));
+            QU_TRY(
+                qu_runs_add(out, from, o.source_at + (from - shift - o.text_at), to - from, err));
         }
     }
     return QU_OK;
 }
 
-/* Put a cut on the list. Cuts stay QU_CUT_MIN_GAP apart: the better rank wins, the earlier on a tie. */
+/* Put a cut on the list. Cuts stay QU_CUT_MIN_GAP apart: the better rank wins, the earlier on a
+ * tie. */
 static qu_status push_cut(qu_builder *b, int64_t at, qu_cut_rank rank, qu_err *err)
 {
     while (b->n_cuts && at - b->cuts[b->n_cuts - 1].at < QU_CUT_MIN_GAP) {
@@ -79,7 +82,10 @@ static qu_status push_cut(qu_builder *b, int64_t at, qu_cut_rank rank, qu_err *e
     return QU_OK;
 }
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n';
+}
 
 /* Cut between words until less than QU_CUT_MAX_GAP is left before at. */
 static qu_status fill_gap(qu_builder *b, int64_t at, qu_err *err)
@@ -90,7 +96,8 @@ static qu_status fill_gap(qu_builder *b, int64_t at, qu_err *err)
         int64_t cut = last + QU_CUT_MAX_GAP, low = last + QU_CUT_MAX_GAP / 2;
         while (cut > low && !(is_space(t[cut - 1]) && !is_space(t[cut]))) cut--;
         if (cut == low) /* no space: at least not inside a character */
-            for (cut = last + QU_CUT_MAX_GAP; ((unsigned char)t[cut] & 0xC0) == 0x80; cut--) {}
+            for (cut = last + QU_CUT_MAX_GAP; ((unsigned char)t[cut] & 0xC0) == 0x80; cut--) {
+            }
         QU_TRY(push_cut(b, cut, QU_CUT_WORD, err));
         last = cut;
     }

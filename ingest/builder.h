@@ -6,8 +6,8 @@
  *     ...
  *     QU_TRY(qu_builder_end(b, err));
  *
- * Marks come in text order. Between two marks the builder looks for sentences itself, and where nothing is
- * found for 2 KiB it cuts between words. Private to ingest/ and its tests.
+ * Marks come in text order. Between two marks the builder looks for sentences itself, and where
+ * nothing is found for 2 KiB it cuts between words. Private to ingest/ and its tests.
  */
 #ifndef QU_INGEST_BUILDER_H
 #define QU_INGEST_BUILDER_H
@@ -20,8 +20,8 @@
 #include "ingest/sentence.h"
 
 enum {
-    QU_CUT_MIN_GAP = 16,      /* bytes between cuts: keeps the list smaller than the text */
-    QU_CUT_MAX_GAP = 2048,    /* beyond this words are cut apart */
+    QU_CUT_MIN_GAP = 16,   /* bytes between cuts: keeps the list smaller than the text */
+    QU_CUT_MAX_GAP = 2048, /* beyond this words are cut apart */
     QU_MAX_HEADINGS = 1 << 20,
 };
 
@@ -34,14 +34,14 @@ typedef struct qu_runs {
 
 typedef struct qu_builder {
     qu_buf text;
-    qu_buf title;             /* as found, not yet trimmed */
+    qu_buf title; /* as found, not yet trimmed */
     qu_runs runs;
     qu_cut *cuts;
     int64_t n_cuts, cuts_cap;
     qu_heading *headings;
     int64_t n_headings, headings_cap;
-    qu_sentences found;       /* scratch */
-    bool marked;              /* a mark is waiting for its end: */
+    qu_sentences found; /* scratch */
+    bool marked;        /* a mark is waiting for its end: */
     int64_t mark_at;
     qu_cut_rank mark_rank;
     bool mark_code;
@@ -50,15 +50,16 @@ typedef struct qu_builder {
 /* Make room for one more element of size bytes in *p, which holds n. Errors: QU_ERR_NOMEM. */
 qu_status qu_builder_grow(void *p, int64_t n, int64_t *cap, size_t size, qu_err *err);
 
-/* Append a run; one that continues the last is joined to it. n = 0 says that two positions correspond. */
+/* Append a run; one that continues the last is joined to it. n = 0 says that two positions
+ * correspond. */
 qu_status qu_runs_add(qu_runs *runs, int64_t text_at, int64_t source_at, int64_t n, qu_err *err);
 
-/* Turn runs over an intermediate text (inner: text to middle) into runs over the raw bytes, given the
- * runs of the middle (outer: middle to raw). out is filled from empty. */
+/* Turn runs over an intermediate text (inner: text to middle) into runs over the raw bytes, given
+ * the runs of the middle (outer: middle to raw). out is filled from empty. */
 qu_status qu_runs_compose(qu_runs *out, const qu_runs *inner, const qu_runs *outer, qu_err *err);
 
-/* A block with this rank begins at text offset at (not before the last mark). code: no sentences in it.
- * Whatever follows a heading directly is ranked no better than a sentence. */
+/* A block with this rank begins at text offset at (not before the last mark). code: no sentences in
+ * it. Whatever follows a heading directly is ranked no better than a sentence. */
 qu_status qu_builder_mark(qu_builder *b, int64_t at, qu_cut_rank rank, bool code, qu_err *err);
 
 /* Append a heading; silently nothing once there are QU_MAX_HEADINGS. */
@@ -69,8 +70,9 @@ qu_status qu_builder_end(qu_builder *b, qu_err *err);
 
 void qu_builder_free(qu_builder *b);
 
-/* The format parsers. b->text holds the decoded file when they start for the first two; qu_html_parse
- * reads it from s and fills b->text and b->runs (text to s). keep = true keeps navigation and the like. */
+/* The format parsers. b->text holds the decoded file when they start for the first two;
+ * qu_html_parse reads it from s and fills b->text and b->runs (text to s). keep = true keeps
+ * navigation and the like. */
 qu_status qu_plain_parse(qu_builder *b, qu_err *err);
 qu_status qu_markdown_parse(qu_builder *b, qu_err *err);
 qu_status qu_html_parse(qu_builder *b, const char *s, int64_t n, bool keep, qu_err *err);

@@ -10,29 +10,63 @@
 enum {
     SNIFF_BYTES = 1 << 16,  /* what is looked at to tell binary from text */
     DECLARED_WITHIN = 4096, /* where a declaration may stand */
-    WINDOW = 64,            /* bytes converted at a time: how exact positions are in converted text */
+    WINDOW = 64, /* bytes converted at a time: how exact positions are in converted text */
 };
 
-/* Declared names (lower case, letters and digits only) and the converter each stands for, as browsers read
- * them. A fixed list, because some of iconv's own converters are unsafe on hostile input. */
+/* Declared names (lower case, letters and digits only) and the converter each stands for, as
+ * browsers read them. A fixed list, because some of iconv's own converters are unsafe on hostile
+ * input. */
 static const char *const known[][2] = {
-    {"ascii", "windows-1252"},      {"usascii", "windows-1252"},    {"iso88591", "windows-1252"},
-    {"latin1", "windows-1252"},     {"cp1252", "windows-1252"},     {"windows1252", "windows-1252"},
-    {"iso88599", "windows-1254"},   {"windows1254", "windows-1254"}, {"windows1250", "windows-1250"},
-    {"windows1251", "windows-1251"}, {"cp1251", "windows-1251"},    {"windows1253", "windows-1253"},
-    {"windows1255", "windows-1255"}, {"windows1256", "windows-1256"}, {"windows1257", "windows-1257"},
-    {"windows1258", "windows-1258"}, {"windows874", "windows-874"}, {"tis620", "windows-874"},
-    {"iso88592", "iso-8859-2"},     {"latin2", "iso-8859-2"},       {"iso88593", "iso-8859-3"},
-    {"iso88594", "iso-8859-4"},     {"iso88595", "iso-8859-5"},     {"iso88596", "iso-8859-6"},
-    {"iso88597", "iso-8859-7"},     {"iso88598", "iso-8859-8"},     {"iso885910", "iso-8859-10"},
-    {"iso885913", "iso-8859-13"},   {"iso885914", "iso-8859-14"},   {"iso885915", "iso-8859-15"},
-    {"latin9", "iso-8859-15"},      {"iso885916", "iso-8859-16"},   {"koi8r", "koi8-r"},
-    {"koi8u", "koi8-u"},            {"ibm866", "cp866"},            {"cp866", "cp866"},
-    {"macintosh", "macintosh"},     {"gbk", "gb18030"},             {"gb2312", "gb18030"},
-    {"gb18030", "gb18030"},         {"big5", "big5"},               {"shiftjis", "cp932"},
-    {"sjis", "cp932"},              {"xsjis", "cp932"},             {"windows31j", "cp932"},
-    {"eucjp", "euc-jp"},            {"euckr", "cp949"},             {"ksc56011987", "cp949"},
-    {"windows949", "cp949"},        {"iso2022jp", "iso-2022-jp"},
+    {"ascii", "windows-1252"},
+    {"usascii", "windows-1252"},
+    {"iso88591", "windows-1252"},
+    {"latin1", "windows-1252"},
+    {"cp1252", "windows-1252"},
+    {"windows1252", "windows-1252"},
+    {"iso88599", "windows-1254"},
+    {"windows1254", "windows-1254"},
+    {"windows1250", "windows-1250"},
+    {"windows1251", "windows-1251"},
+    {"cp1251", "windows-1251"},
+    {"windows1253", "windows-1253"},
+    {"windows1255", "windows-1255"},
+    {"windows1256", "windows-1256"},
+    {"windows1257", "windows-1257"},
+    {"windows1258", "windows-1258"},
+    {"windows874", "windows-874"},
+    {"tis620", "windows-874"},
+    {"iso88592", "iso-8859-2"},
+    {"latin2", "iso-8859-2"},
+    {"iso88593", "iso-8859-3"},
+    {"iso88594", "iso-8859-4"},
+    {"iso88595", "iso-8859-5"},
+    {"iso88596", "iso-8859-6"},
+    {"iso88597", "iso-8859-7"},
+    {"iso88598", "iso-8859-8"},
+    {"iso885910", "iso-8859-10"},
+    {"iso885913", "iso-8859-13"},
+    {"iso885914", "iso-8859-14"},
+    {"iso885915", "iso-8859-15"},
+    {"latin9", "iso-8859-15"},
+    {"iso885916", "iso-8859-16"},
+    {"koi8r", "koi8-r"},
+    {"koi8u", "koi8-u"},
+    {"ibm866", "cp866"},
+    {"cp866", "cp866"},
+    {"macintosh", "macintosh"},
+    {"gbk", "gb18030"},
+    {"gb2312", "gb18030"},
+    {"gb18030", "gb18030"},
+    {"big5", "big5"},
+    {"shiftjis", "cp932"},
+    {"sjis", "cp932"},
+    {"xsjis", "cp932"},
+    {"windows31j", "cp932"},
+    {"eucjp", "euc-jp"},
+    {"euckr", "cp949"},
+    {"ksc56011987", "cp949"},
+    {"windows949", "cp949"},
+    {"iso2022jp", "iso-2022-jp"},
 };
 
 /* Where clean text goes, and what a '\r' at the end of the last piece may turn out to be. */
@@ -46,8 +80,7 @@ typedef struct sink {
 /* Append n bytes that are the raw bytes at source_at, or (source_at < 0) were converted. */
 static qu_status emit(sink *k, const char *p, int64_t n, int64_t source_at, qu_err *err)
 {
-    if (source_at >= 0)
-        QU_TRY(qu_runs_add(k->runs, (int64_t)k->out->len, source_at, n, err));
+    if (source_at >= 0) QU_TRY(qu_runs_add(k->runs, (int64_t)k->out->len, source_at, n, err));
     return qu_buf_add(k->out, p, (size_t)n, err);
 }
 
@@ -84,7 +117,8 @@ static qu_status sink_put(sink *k, const char *p, int64_t n, int64_t source_at, 
     return QU_OK;
 }
 
-/* The next text comes from raw bytes at source_at on. Not said while a '\r' waits: it comes first. */
+/* The next text comes from raw bytes at source_at on. Not said while a '\r' waits: it comes first.
+ */
 static qu_status sink_anchor(sink *k, int64_t source_at, qu_err *err)
 {
     if (k->cr) return QU_OK;
@@ -122,8 +156,9 @@ static qu_status decode_utf8(sink *k, const uint8_t *s, int64_t from, int64_t n,
     return QU_OK;
 }
 
-/* Bytes from i on that are all plain or all not, at most WINDOW: plain stretches come out unchanged in
- * most encodings and so keep exact positions. Encodings in units of 2 or 4 bytes have no such bytes. */
+/* Bytes from i on that are all plain or all not, at most WINDOW: plain stretches come out unchanged
+ * in most encodings and so keep exact positions. Encodings in units of 2 or 4 bytes have no such
+ * bytes. */
 static int64_t window_at(const uint8_t *s, int64_t i, int64_t n, int unit)
 {
     int64_t j = i + 1, stop = n - i > WINDOW ? i + WINDOW : n;
@@ -131,8 +166,8 @@ static int64_t window_at(const uint8_t *s, int64_t i, int64_t n, int unit)
     return unit > 1 ? stop - i : j - i;
 }
 
-static qu_status decode_iconv(sink *k, iconv_t cd, const uint8_t *s, int64_t from, int64_t n, int unit,
-                              qu_err *err)
+static qu_status decode_iconv(sink *k, iconv_t cd, const uint8_t *s, int64_t from, int64_t n,
+                              int unit, qu_err *err)
 {
     char out[16 * WINDOW];
     int64_t want = 0;
@@ -219,8 +254,10 @@ static bool declared_value(char out[32], const char *s, int64_t n, const char *k
         for (; j < n && m < 31; j++) {
             char c = s[j] >= 'A' && s[j] <= 'Z' ? (char)(s[j] + 32) : s[j];
             bool kept = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-            if (kept) out[m++] = c;
-            else if (c != '-' && c != '_' && c != ':' && c != '.') break;
+            if (kept)
+                out[m++] = c;
+            else if (c != '-' && c != '_' && c != ':' && c != '.')
+                break;
         }
         out[m] = 0;
         return m > 0;
@@ -255,8 +292,10 @@ static const char *marked(const uint8_t *s, int64_t n, int64_t *skip)
     static const struct {
         const char *bytes, *name;
         int64_t n;
-    } marks[] = {{"\xEF\xBB\xBF", "utf-8", 3},        {"\xFF\xFE\0\0", "utf-32le", 4},
-                 {"\0\0\xFE\xFF", "utf-32be", 4},     {"\xFF\xFE", "utf-16le", 2},
+    } marks[] = {{"\xEF\xBB\xBF", "utf-8", 3},
+                 {"\xFF\xFE\0\0", "utf-32le", 4},
+                 {"\0\0\xFE\xFF", "utf-32be", 4},
+                 {"\xFF\xFE", "utf-16le", 2},
                  {"\xFE\xFF", "utf-16be", 2}};
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
         if (n < marks[i].n || memcmp(s, marks[i].bytes, (size_t)marks[i].n) != 0) continue;
@@ -269,7 +308,9 @@ static const char *marked(const uint8_t *s, int64_t n, int64_t *skip)
 static qu_status convert(sink *k, const char *from_name, const uint8_t *s, int64_t from, int64_t n,
                          qu_err *err)
 {
-    int unit = strncmp(from_name, "utf-32", 6) == 0 ? 4 : strncmp(from_name, "utf-16", 6) == 0 ? 2 : 1;
+    int unit = strncmp(from_name, "utf-32", 6) == 0   ? 4
+               : strncmp(from_name, "utf-16", 6) == 0 ? 2
+                                                      : 1;
     iconv_t cd = iconv_open("UTF-8", from_name);
     if (cd == (iconv_t)-1)
         return qu_fail(err, QU_ERR_UNSUPPORTED,
@@ -294,15 +335,17 @@ qu_status qu_charset_decode(qu_buf *out, qu_runs *runs, char charset[32], const 
         if (!from) from = mostly_utf8(bytes, n) ? "utf-8" : "windows-1252";
         snprintf(charset, 32, "%s", from);
         QU_TRY(sink_anchor(&k, skip, err));
-        if (strcmp(from, "utf-8") == 0) QU_TRY(decode_utf8(&k, bytes, skip, n, err));
-        else QU_TRY(convert(&k, from, bytes, skip, n, err));
+        if (strcmp(from, "utf-8") == 0)
+            QU_TRY(decode_utf8(&k, bytes, skip, n, err));
+        else
+            QU_TRY(convert(&k, from, bytes, skip, n, err));
         QU_TRY(flush_cr(&k, err));
         QU_TRY(sink_anchor(&k, n, err));
         int64_t got = (int64_t)out->len - start, head = got < SNIFF_BYTES ? got : SNIFF_BYTES;
         binary = wide && count_bad(out->data + start, head) > head / 10;
     }
     if (binary)
-        return qu_fail(err, QU_ERR_UNSUPPORTED, "file '%s' is binary: not a text format that is read",
-                       name);
+        return qu_fail(err, QU_ERR_UNSUPPORTED,
+                       "file '%s' is binary: not a text format that is read", name);
     return QU_OK;
 }

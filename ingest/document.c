@@ -12,8 +12,8 @@
 
 enum {
     MAX_TITLE_BYTES = 200,
-    MAX_TITLE_LINE = 100,  /* a first line up to this long may be the title */
-    MIN_RUNS = 1 << 16,    /* runs that are always kept; beyond it one for each 8 raw bytes */
+    MAX_TITLE_LINE = 100, /* a first line up to this long may be the title */
+    MIN_RUNS = 1 << 16,   /* runs that are always kept; beyond it one for each 8 raw bytes */
     SNIFF_HTML = 4096,
 };
 
@@ -25,7 +25,10 @@ qu_document_limits qu_document_default_limits(void)
                                 .free_inflated_bytes = 16 << 20};
 }
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n';
+}
 
 /* Does name (".gz" at its end not counted) end in one of the endings? */
 static bool has_ending(const char *name, const char *const *endings)
@@ -72,8 +75,10 @@ static qu_status set_title(qu_document *doc, const char *p, int64_t n, qu_err *e
     int64_t len = 0;
     if (!t) return qu_fail_nomem(err, MAX_TITLE_BYTES + 1);
     for (int64_t i = 0; i < n && len < MAX_TITLE_BYTES; i++) {
-        if (!is_space(p[i])) t[len++] = p[i];
-        else if (len > 0 && t[len - 1] != ' ') t[len++] = ' ';
+        if (!is_space(p[i]))
+            t[len++] = p[i];
+        else if (len > 0 && t[len - 1] != ' ')
+            t[len++] = ' ';
     }
     if (len == MAX_TITLE_BYTES) { /* the last character may be cut: drop it if so */
         int64_t lead = len - 1;
@@ -105,8 +110,8 @@ static qu_status find_title(qu_document *doc, const qu_builder *b, qu_err *err)
     return set_title(doc, t + i, len <= MAX_TITLE_LINE ? len : 0, err);
 }
 
-/* HTML out of the decoded text, which b->text and b->runs hold. A page that has text only in what is
- * usually left out is read again with all of it. */
+/* HTML out of the decoded text, which b->text and b->runs hold. A page that has text only in what
+ * is usually left out is read again with all of it. */
 static qu_status parse_html(qu_builder *b, qu_err *err)
 {
     qu_status st = QU_OK;
@@ -146,9 +151,12 @@ static qu_status build(qu_builder *b, qu_document *doc, const uint8_t *bytes, in
     bool markup = html || (n > 5 && memcmp(bytes, "<?xml", 5) == 0);
     QU_TRY(qu_charset_decode(&b->text, &b->runs, doc->charset, bytes, n, markup, shown, err));
     html |= !markdown && sniff_html(b->text.data, (int64_t)b->text.len);
-    if (html) QU_TRY(parse_html(b, err));
-    else if (markdown) QU_TRY(qu_markdown_parse(b, err));
-    else QU_TRY(qu_plain_parse(b, err));
+    if (html)
+        QU_TRY(parse_html(b, err));
+    else if (markdown)
+        QU_TRY(qu_markdown_parse(b, err));
+    else
+        QU_TRY(qu_plain_parse(b, err));
     snprintf(doc->format, sizeof doc->format, "%s", html ? "html" : markdown ? "markdown" : "text");
     if (is_blank(b->text.data, (int64_t)b->text.len))
         return qu_fail(err, QU_ERR_FORMAT, "file '%s' is empty: nothing to index", shown);
@@ -186,9 +194,11 @@ qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, cons
     const char *shown = name ? name : "input";
     memset(doc, 0, sizeof *doc);
     if (!limits) limits = &defaults;
-    if (n < 0 || (!bytes && n > 0) || limits->max_raw_bytes <= 0 || limits->max_inflated_bytes <= 0 ||
-        limits->max_inflate_ratio <= 0 || limits->free_inflated_bytes <= 0)
-        return qu_fail(err, QU_ERR_ARG, "cannot parse '%s': a size or limit is not positive", shown);
+    if (n < 0 || (!bytes && n > 0) || limits->max_raw_bytes <= 0 ||
+        limits->max_inflated_bytes <= 0 || limits->max_inflate_ratio <= 0 ||
+        limits->free_inflated_bytes <= 0)
+        return qu_fail(err, QU_ERR_ARG, "cannot parse '%s': a size or limit is not positive",
+                       shown);
     if (n > limits->max_raw_bytes)
         return qu_fail(err, QU_ERR_LIMIT, "file '%s' is too large: %lld bytes, the limit is %lld",
                        shown, (long long)n, (long long)limits->max_raw_bytes);
@@ -234,15 +244,20 @@ void qu_document_free(qu_document *doc)
     memset(doc, 0, sizeof *doc);
 }
 
-/* Raw position of a text position: as the begin of a range the latest one, as its end the earliest. */
+/* Raw position of a text position: as the begin of a range the latest one, as its end the earliest.
+ */
 static int64_t source_of(const qu_source_run *runs, int64_t n_runs, int64_t at, bool begin)
 {
-    int64_t low = 0, high = n_runs; /* begin: first run that starts behind at; else: that ends at or behind */
+    int64_t low = 0,
+            high =
+                n_runs; /* begin: first run that starts behind at; else: that ends at or behind */
     while (low < high) {
         int64_t mid = low + (high - low) / 2;
         const qu_source_run *r = &runs[mid];
-        if (begin ? r->text_at > at : r->text_at + r->n >= at) high = mid;
-        else low = mid + 1;
+        if (begin ? r->text_at > at : r->text_at + r->n >= at)
+            high = mid;
+        else
+            low = mid + 1;
     }
     if (begin) {
         if (low == 0) return runs[0].source_at;

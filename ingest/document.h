@@ -1,4 +1,5 @@
-/* A file as text: valid UTF-8 with a title, headings, ranked cut points and the way back to the bytes.
+/* A file as text: valid UTF-8 with a title, headings, ranked cut points and the way back to the
+ * bytes.
  *
  *     qu_document doc;
  *     QU_TRY(qu_document_read(&doc, "/docs/a.html", NULL, err));
@@ -7,15 +8,16 @@
  *     if (doc.has_source) qu_document_source_range(doc.runs, doc.n_runs, 100, 180, &from, &to);
  *     qu_document_free(&doc);
  *
- * Formats: plain text (logs and source code too), Markdown, HTML, and gzip of each. The format comes from
- * the name's ending or, for HTML, from how the content begins; gzip from its magic. Encodings: byte order
- * marks, then the declaration in HTML or XML, then UTF-8 if it is (nearly) valid, else windows-1252.
+ * Formats: plain text (logs and source code too), Markdown, HTML, and gzip of each. The format
+ * comes from the name's ending or, for HTML, from how the content begins; gzip from its magic.
+ * Encodings: byte order marks, then the declaration in HTML or XML, then UTF-8 if it is (nearly)
+ * valid, else windows-1252.
  *
  *   raw bytes --gunzip--> bytes --decode--> UTF-8 --format--> text, cuts, headings, title
  *                                  '-------- source runs ------'
  *
- * Input is hostile: time is linear in the input, and memory is a small multiple of it, within the limits.
- * All functions may run in several threads at once, each on its own document.
+ * Input is hostile: time is linear in the input, and memory is a small multiple of it, within the
+ * limits. All functions may run in several threads at once, each on its own document.
  */
 #ifndef QU_INGEST_DOCUMENT_H
 #define QU_INGEST_DOCUMENT_H
@@ -28,8 +30,8 @@
 #include "base/hash.h"
 #include "base/status.h"
 
-/* A heading's own characters are text[text_start, text_end), markers excluded; at is where its line begins
- * (a cut, unless the text begins there). level is 1..6. */
+/* A heading's own characters are text[text_start, text_end), markers excluded; at is where its line
+ * begins (a cut, unless the text begins there). level is 1..6. */
 typedef struct qu_heading {
     int64_t at;
     int32_t level;
@@ -38,52 +40,50 @@ typedef struct qu_heading {
 
 /* text[text_at, text_at + n) is the raw bytes [source_at, source_at + n), unchanged but for control
  * characters (blanks in the text, and '\r' alone is '\n'). n may be 0: then the two positions only
- * correspond. Sorted, disjoint on both sides. Text between runs (a decoded entity, a converted character,
- * a line break that stands for markup) comes from the raw bytes between those runs. */
+ * correspond. Sorted, disjoint on both sides. Text between runs (a decoded entity, a converted
+ * character, a line break that stands for markup) comes from the raw bytes between those runs. */
 typedef struct qu_source_run {
     int64_t text_at, source_at, n;
 } qu_source_run;
 
 /* What a file may cost; every field must be positive. */
 typedef struct qu_document_limits {
-    int64_t max_raw_bytes;      /* default 256 MiB */
-    int64_t max_inflated_bytes; /* default 512 MiB; applies to gzip */
-    int64_t max_inflate_ratio;  /* default 200; checked once free_inflated_bytes came out */
+    int64_t max_raw_bytes;       /* default 256 MiB */
+    int64_t max_inflated_bytes;  /* default 512 MiB; applies to gzip */
+    int64_t max_inflate_ratio;   /* default 200; checked once free_inflated_bytes came out */
     int64_t free_inflated_bytes; /* default 16 MiB */
 } qu_document_limits;
 
 typedef struct qu_document {
-    char *text;               /* valid UTF-8, no control characters but '\t' and '\n'; NUL follows */
-    int64_t text_bytes;       /* > 0 */
-    char *title;              /* one trimmed line of at most 200 bytes; "" if none was found */
-    qu_cut *cuts;             /* strictly increasing, 0 < at < text_bytes, at least 16 bytes apart */
+    char *text;         /* valid UTF-8, no control characters but '\t' and '\n'; NUL follows */
+    int64_t text_bytes; /* > 0 */
+    char *title;        /* one trimmed line of at most 200 bytes; "" if none was found */
+    qu_cut *cuts;       /* strictly increasing, 0 < at < text_bytes, at least 16 bytes apart */
     int64_t n_cuts;
-    qu_heading *headings;     /* Markdown and HTML, in order; at most 2^20 */
+    qu_heading *headings; /* Markdown and HTML, in order; at most 2^20 */
     int64_t n_headings;
-    qu_source_run *runs;      /* n_runs is 0 when has_source is false */
+    qu_source_run *runs; /* n_runs is 0 when has_source is false */
     int64_t n_runs;
-    bool has_source;          /* false: gzip, or more runs than are worth keeping */
-    char charset[32];         /* as decoded: "utf-8", "utf-16le", "windows-1252", ... */
-    char format[16];          /* "text", "markdown", "html" */
-    qu_hash content_hash;     /* of the raw bytes, seed 0 */
+    bool has_source;      /* false: gzip, or more runs than are worth keeping */
+    char charset[32];     /* as decoded: "utf-8", "utf-16le", "windows-1252", ... */
+    char format[16];      /* "text", "markdown", "html" */
+    qu_hash content_hash; /* of the raw bytes, seed 0 */
 } qu_document;
 
 /* The defaults named above. */
 qu_document_limits qu_document_default_limits(void);
 
-/* Read and parse the file at path. The bytes are read into memory first, so a file that changes meanwhile
- * cannot do harm. limits NULL = defaults. *doc needs no initialisation; on error it is empty and need not
- * be freed. Errors, each naming path, so that a caller can tell why a file was skipped:
- *   QU_ERR_NOTFOUND, QU_ERR_IO  cannot be read (or is no regular file)
- *   QU_ERR_UNSUPPORTED          binary content
- *   QU_ERR_LIMIT                too large, or inflates too far
- *   QU_ERR_FORMAT               no text in it, or damaged gzip
- *   QU_ERR_NOMEM, QU_ERR_ARG */
+/* Read and parse the file at path. The bytes are read into memory first, so a file that changes
+ * meanwhile cannot do harm. limits NULL = defaults. *doc needs no initialisation; on error it is
+ * empty and need not be freed. Errors, each naming path, so that a caller can tell why a file was
+ * skipped: QU_ERR_NOTFOUND, QU_ERR_IO  cannot be read (or is no regular file) QU_ERR_UNSUPPORTED
+ * binary content QU_ERR_LIMIT                too large, or inflates too far QU_ERR_FORMAT no text
+ * in it, or damaged gzip QU_ERR_NOMEM, QU_ERR_ARG */
 qu_status qu_document_read(qu_document *doc, const char *path, const qu_document_limits *limits,
                            qu_err *err);
 
-/* The same for n bytes in memory (borrowed during the call). name is used for its ending and in messages;
- * NULL = unnamed plain text or HTML. */
+/* The same for n bytes in memory (borrowed during the call). name is used for its ending and in
+ * messages; NULL = unnamed plain text or HTML. */
 qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, const char *name,
                             const qu_document_limits *limits, qu_err *err);
 
@@ -91,9 +91,9 @@ qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, cons
 void qu_document_free(qu_document *doc);
 
 /* The smallest raw range [*byte_start, *byte_end) that the runs can show to cover text [text_start,
- * text_end): its ends are exact inside runs; at text between runs the whole raw gap belongs to it. A gap
- * at the start or end of the text reaches to the nearest run. n_runs 0, or text_end <= text_start: both
- * 0. O(log n_runs). */
+ * text_end): its ends are exact inside runs; at text between runs the whole raw gap belongs to it.
+ * A gap at the start or end of the text reaches to the nearest run. n_runs 0, or text_end <=
+ * text_start: both 0. O(log n_runs). */
 void qu_document_source_range(const qu_source_run *runs, int64_t n_runs, int64_t text_start,
                               int64_t text_end, int64_t *byte_start, int64_t *byte_end);
 

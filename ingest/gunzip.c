@@ -15,8 +15,9 @@ static qu_status check_size(int64_t got, int64_t n, const char *name,
         return qu_fail(err, QU_ERR_LIMIT, "file '%s' inflates to more than the limit of %lld bytes",
                        name, (long long)limits->max_inflated_bytes);
     if (got > limits->free_inflated_bytes && got / limits->max_inflate_ratio > n)
-        return qu_fail(err, QU_ERR_LIMIT, "file '%s' inflates more than %lld times: not a text file",
-                       name, (long long)limits->max_inflate_ratio);
+        return qu_fail(err, QU_ERR_LIMIT,
+                       "file '%s' inflates more than %lld times: not a text file", name,
+                       (long long)limits->max_inflate_ratio);
     return QU_OK;
 }
 
@@ -59,8 +60,8 @@ qu_status qu_gunzip(qu_buf *out, const uint8_t *bytes, int64_t n, const char *na
         while (p < end && !*p) p++;
         if (p == end) break;
         if (!qu_gunzip_is(z.next_in, end - z.next_in)) {
-            st = qu_fail(err, QU_ERR_FORMAT, "gzip file '%s' is damaged: foreign bytes after its end",
-                         name);
+            st = qu_fail(err, QU_ERR_FORMAT,
+                         "gzip file '%s' is damaged: foreign bytes after its end", name);
             goto out;
         }
         inflateReset(&z);

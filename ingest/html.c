@@ -1,14 +1,14 @@
 /* HTML to text, in one pass over the tags and without a tree.
  *
- * libxml2's HTML parser was measured first: its time is quadratic in the attributes of one tag and in the
- * open elements (0.5 MB of either costs 7 s), which no SAX callback can stop, and it does not tell where
- * text came from. Text needs no tree: this reader is linear and knows every position. Named characters
- * still come from libxml2's table.
+ * libxml2's HTML parser was measured first: its time is quadratic in the attributes of one tag and
+ * in the open elements (0.5 MB of either costs 7 s), which no SAX callback can stop, and it does
+ * not tell where text came from. Text needs no tree: this reader is linear and knows every
+ * position. Named characters still come from libxml2's table.
  *
  *   <h1>A</h1><p>b  c &amp; d<ul><li>e   ->   "A\n\nb c & d\n\n- e"
  *
- * White space is folded outside <pre>; what stands between two pieces of text is kept as one pending
- * separator, the strongest asked for, and written before the next character.
+ * White space is folded outside <pre>; what stands between two pieces of text is kept as one
+ * pending separator, the strongest asked for, and written before the next character.
  */
 #include <libxml/HTMLparser.h>
 #include <stdlib.h>
@@ -109,23 +109,23 @@ typedef struct html {
     qu_builder *b;
     const char *s; /* the file as clean UTF-8 */
     int64_t n;
-    bool keep;     /* keep navigation and the like */
+    bool keep; /* keep navigation and the like */
     struct {
         const tag *tag;
         bool dropped;
     } open[MAX_OPEN];
     int n_open;
-    int64_t unseen;       /* open elements beyond MAX_OPEN */
+    int64_t unseen; /* open elements beyond MAX_OPEN */
     int dropped, pre, lists;
     separator sep;
-    int64_t space_at;     /* where the pending space stands in s, -1 if it is none there */
-    bool item;            /* "- " is due */
-    bool fresh;           /* no text yet in this cell or list item */
-    bool row_broken;      /* a cell of this row had several lines: tabs would mislead */
+    int64_t space_at; /* where the pending space stands in s, -1 if it is none there */
+    bool item;        /* "- " is due */
+    bool fresh;       /* no text yet in this cell or list item */
+    bool row_broken;  /* a cell of this row had several lines: tabs would mislead */
     bool fresh_row;
-    int32_t level;        /* of the open heading, 0 outside */
-    int64_t heading_at;   /* index in b->headings, -1 before its first character */
-    bool at_line;         /* in <pre>: the next character begins a line */
+    int32_t level;          /* of the open heading, 0 outside */
+    int64_t heading_at;     /* index in b->headings, -1 before its first character */
+    bool at_line;           /* in <pre>: the next character begins a line */
     const tag *unclosed[4]; /* raw elements known to have no end tag any more */
     int n_unclosed;
 } html;
@@ -163,7 +163,7 @@ static qu_status flush(html *h, qu_err *err)
     h->row_broken |= block && row_goes_on;
     bool heading = h->level && h->heading_at < 0;
     if (block || h->at_line) {
-        qu_cut_rank rank = heading ? QU_CUT_HEADING
+        qu_cut_rank rank = heading                                    ? QU_CUT_HEADING
                            : h->item || h->at_line || sep == SEP_LINE ? QU_CUT_LINE
                                                                       : QU_CUT_PARAGRAPH;
         QU_TRY(qu_builder_mark(h->b, at, rank, h->pre > 0 || heading, err));
@@ -198,7 +198,8 @@ static qu_status put(html *h, int64_t at, int64_t n, qu_err *err)
 }
 
 /* n characters that s[at, at + used) stands for. */
-static qu_status put_decoded(html *h, const char *p, int64_t n, int64_t at, int64_t used, qu_err *err)
+static qu_status put_decoded(html *h, const char *p, int64_t n, int64_t at, int64_t used,
+                             qu_err *err)
 {
     qu_buf *t = &h->b->text;
     QU_TRY(flush(h, err));
@@ -226,7 +227,7 @@ static int64_t reference(const char *s, int64_t n, uint32_t *cp)
         int64_t from = i = hex ? 3 : 2;
         uint32_t v = 0;
         for (; i < n; i++) {
-            int d = s[i] >= '0' && s[i] <= '9' ? s[i] - '0'
+            int d = s[i] >= '0' && s[i] <= '9'                        ? s[i] - '0'
                     : hex && (s[i] | 32) >= 'a' && (s[i] | 32) <= 'f' ? (s[i] | 32) - 'a' + 10
                                                                       : -1;
             if (d < 0) break;
@@ -237,7 +238,8 @@ static int64_t reference(const char *s, int64_t n, uint32_t *cp)
         return i < n && s[i] == ';' ? i + 1 : i;
     }
     char name[16];
-    while (i < n && i < 16 && ((s[i] >= '0' && s[i] <= '9') || ((s[i] | 32) >= 'a' && (s[i] | 32) <= 'z'))) {
+    while (i < n && i < 16 &&
+           ((s[i] >= '0' && s[i] <= '9') || ((s[i] | 32) >= 'a' && (s[i] | 32) <= 'z'))) {
         name[i - 1] = s[i];
         i++;
     }
@@ -250,7 +252,10 @@ static int64_t reference(const char *s, int64_t n, uint32_t *cp)
     return closed ? i + 1 : i;
 }
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n';
+}
 
 /* Bytes of white space at s: a blank, or a no-break space. */
 static int64_t space_length(const char *s, int64_t n)
@@ -413,8 +418,9 @@ static void separate(html *h, const tag *t, bool opens)
     if (h->level && (t->flags & ENDS)) end_heading(h);
     if (t->kind != PLAIN && t->kind != CELL) h->fresh = false;
     if (t->flags & BLOCK) want(h, t->kind == LIST && h->lists > 0 ? SEP_LINE : SEP_BLOCK);
-    if (t->kind == TABLE) h->row_broken = true; /* until a row of its own, and for the row around it */
-    if (t->kind == ROW) { /* the end of a simple row's last cell may have asked for more */
+    if (t->kind == TABLE)
+        h->row_broken = true; /* until a row of its own, and for the row around it */
+    if (t->kind == ROW) {     /* the end of a simple row's last cell may have asked for more */
         if (h->sep == SEP_BLOCK && !h->row_broken && !h->fresh_row) h->sep = SEP_LINE;
         h->fresh_row = true;
         h->row_broken = false;
@@ -422,15 +428,18 @@ static void separate(html *h, const tag *t, bool opens)
     if (t->flags & LINE) want(h, SEP_LINE);
     if (t->kind == BR) want(h, SEP_LINE);
     if (t->kind == CELL && opens) {
-        if (!h->row_broken && !h->fresh_row) h->sep = SEP_TAB;
-        else want(h, h->fresh_row ? SEP_NONE : SEP_LINE);
+        if (!h->row_broken && !h->fresh_row)
+            h->sep = SEP_TAB;
+        else
+            want(h, h->fresh_row ? SEP_NONE : SEP_LINE);
         h->fresh = true;
     }
     if (t->kind == LIST) h->item = false; /* of an item that stayed empty */
     if (t->kind == ITEM) h->item = h->fresh = opens;
 }
 
-static qu_status open_tag(html *h, const tag *t, int32_t level, bool empty, int64_t *at, qu_err *err)
+static qu_status open_tag(html *h, const tag *t, int32_t level, bool empty, int64_t *at,
+                          qu_err *err)
 {
     if (t->flags & RAW) {
         if (!empty) *at = find_end_tag(h, t, *at);
@@ -453,8 +462,8 @@ static void close_tag(html *h, const tag *t)
     separate(h, t, false);
 }
 
-/* Skip attributes from at on: the offset behind '>'. *empty: the tag ends in "/>". Quotes count only
- * after '='; a tag that never ends takes the rest of the file. */
+/* Skip attributes from at on: the offset behind '>'. *empty: the tag ends in "/>". Quotes count
+ * only after '='; a tag that never ends takes the rest of the file. */
 static int64_t skip_attributes(const html *h, int64_t at, bool *empty)
 {
     const char *s = h->s;
@@ -499,19 +508,23 @@ static qu_status read_markup(html *h, int64_t *at, qu_err *err)
         return QU_OK;
     }
     for (; i < n && !is_space(s[i]) && s[i] != '/' && s[i] != '>'; i++, len++)
-        if (len < sizeof name - 1) name[len] = s[i] >= 'A' && s[i] <= 'Z' ? (char)(s[i] + 32) : s[i];
+        if (len < sizeof name - 1)
+            name[len] = s[i] >= 'A' && s[i] <= 'Z' ? (char)(s[i] + 32) : s[i];
     *at = skip_attributes(h, i, &empty);
     const tag *t = bsearch(name, tags, sizeof tags / sizeof *tags, sizeof *tags, by_name);
     if (!t || len >= sizeof name) return QU_OK;
-    if (closes) close_tag(h, t);
-    else return open_tag(h, t, name[1] - '0', empty, at, err);
+    if (closes)
+        close_tag(h, t);
+    else
+        return open_tag(h, t, name[1] - '0', empty, at, err);
     return QU_OK;
 }
 
 qu_status qu_html_parse(qu_builder *b, const char *s, int64_t n, bool keep, qu_err *err)
 {
     html h = {.b = b, .s = s, .n = n, .keep = keep, .heading_at = -1, .fresh_row = true};
-    QU_TRY(qu_runs_add(&b->runs, 0, 0, 0, err)); /* text up to the first known position is covered too */
+    QU_TRY(qu_runs_add(&b->runs, 0, 0, 0,
+                       err)); /* text up to the first known position is covered too */
     for (int64_t i = 0; i < n;) {
         const char *lt = memchr(s + i, '<', (size_t)(n - i));
         int64_t next = lt ? lt - s : n;

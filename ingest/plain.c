@@ -52,8 +52,8 @@ static qu_status mark_wrapped(qu_builder *b, const line *before, const line *l, 
     return qu_builder_mark(b, l->at, QU_CUT_WORD, false, err);
 }
 
-/* One block of lines without a blank one, from first on. It is prose when a third of its line breaks look
- * like a margin's; else each line stands for itself. *next is the offset behind it. */
+/* One block of lines without a blank one, from first on. It is prose when a third of its line
+ * breaks look like a margin's; else each line stands for itself. *next is the offset behind it. */
 static qu_status plain_block(qu_builder *b, const line *first, int64_t *next, qu_err *err)
 {
     line l, before = *first;
@@ -67,8 +67,10 @@ static qu_status plain_block(qu_builder *b, const line *first, int64_t *next, qu
     QU_TRY(qu_builder_mark(b, first->at, QU_CUT_PARAGRAPH, false, err));
     before = *first;
     for (int64_t at = first->next; at < end && line_at(&l, &b->text, at); at = l.next) {
-        if (soft * 3 >= breaks) QU_TRY(mark_wrapped(b, &before, &l, err));
-        else QU_TRY(qu_builder_mark(b, l.at, QU_CUT_LINE, false, err));
+        if (soft * 3 >= breaks)
+            QU_TRY(mark_wrapped(b, &before, &l, err));
+        else
+            QU_TRY(qu_builder_mark(b, l.at, QU_CUT_LINE, false, err));
         before = l;
     }
     return QU_OK;
@@ -199,7 +201,8 @@ qu_status qu_markdown_parse(qu_builder *b, qu_err *err)
         } else if (goes_on) {
             QU_TRY(mark_wrapped(b, &before, &l, err));
         } else {
-            QU_TRY(qu_builder_mark(b, l.at, before.blank ? QU_CUT_PARAGRAPH : QU_CUT_LINE, false, err));
+            QU_TRY(qu_builder_mark(b, l.at, before.blank ? QU_CUT_PARAGRAPH : QU_CUT_LINE, false,
+                                   err));
             goes_on = true;
         }
     }

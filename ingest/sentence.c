@@ -8,16 +8,23 @@
 enum { MAX_ABBREVIATION = 12 };
 
 /* Never the end of a sentence; those of the second list only not before a digit. */
-static const char *const titles[] = {"mr", "mrs", "ms", "dr", "prof", "st", "vs", "hon", "rev", "gen",
-                                     "col", "sgt", "capt", "lt", "gov", "sen", "rep", "messrs", "mme",
-                                     "mlle", "sra", "sr", "jr", "cf", "approx", "bzw", "vgl", "dept", NULL};
-static const char *const numbered[] = {"no",  "nos", "fig", "figs", "eq",  "eqs", "sec", "ch",  "vol",
-                                       "p",   "pp",  "art", "nr",   "ca",  "al",  "jan", "feb", "mar",
-                                       "apr", "jun", "jul", "aug",  "sep", "sept", "oct", "nov", "dec",
-                                       "abs", "bd",  "kap", "tab",  "ref", "ver", "v",   "ed",  NULL};
+static const char *const titles[] = {"mr",     "mrs",    "ms",  "dr",   "prof", "st", "vs",  "hon",
+                                     "rev",    "gen",    "col", "sgt",  "capt", "lt", "gov", "sen",
+                                     "rep",    "messrs", "mme", "mlle", "sra",  "sr", "jr",  "cf",
+                                     "approx", "bzw",    "vgl", "dept", NULL};
+static const char *const numbered[] = {
+    "no",  "nos", "fig", "figs", "eq",  "eqs", "sec", "ch",  "vol", "p",   "pp",  "art",
+    "nr",  "ca",  "al",  "jan",  "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept",
+    "oct", "nov", "dec", "abs",  "bd",  "kap", "tab", "ref", "ver", "v",   "ed",  NULL};
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n';
+}
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
 
 static bool is_letter(char c)
 {
@@ -31,8 +38,8 @@ static bool listed(const char *const *list, const char *word, int64_t n)
     return false;
 }
 
-/* Does the '.' at text[dot] belong to the word before it (abbreviation, initial, short ordinal)? next is
- * the first byte after the white space that follows. */
+/* Does the '.' at text[dot] belong to the word before it (abbreviation, initial, short ordinal)?
+ * next is the first byte after the white space that follows. */
 static bool dot_in_word(const char *text, int64_t start, int64_t dot, char next)
 {
     char word[MAX_ABBREVIATION];
@@ -47,9 +54,9 @@ static bool dot_in_word(const char *text, int64_t start, int64_t dot, char next)
     }
     int64_t n = dot - from;
     if (n == 0 || n == MAX_ABBREVIATION) return false;
-    if (digits) return n <= 2;                              /* "3. Oktober", "1. Introduction" */
-    if (inner_dot) return is_letter(text[from]);            /* "U.S.", "e.g.", not "3.14." */
-    if (n == 1 && is_letter(text[from])) return true;       /* "J. Smith" */
+    if (digits) return n <= 2;                        /* "3. Oktober", "1. Introduction" */
+    if (inner_dot) return is_letter(text[from]);      /* "U.S.", "e.g.", not "3.14." */
+    if (n == 1 && is_letter(text[from])) return true; /* "J. Smith" */
     for (int64_t i = 0; i < n; i++) {
         char c = text[from + i];
         word[i] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
@@ -57,15 +64,16 @@ static bool dot_in_word(const char *text, int64_t start, int64_t dot, char next)
     return listed(titles, word, n) || (is_digit(next) && listed(numbered, word, n));
 }
 
-/* Bytes of the full-width or script-own terminator at p, 0 if none. *at_once: no white space needed. */
+/* Bytes of the full-width or script-own terminator at p, 0 if none. *at_once: no white space
+ * needed. */
 static int64_t wide_mark(const char *p, int64_t n, bool *at_once)
 {
     static const struct {
         char bytes[4];
         bool at_once;
-    } marks[] = {{"\xE3\x80\x82", true},  {"\xEF\xBC\x81", true}, {"\xEF\xBC\x9F", true},
-                 {"\xEF\xBD\xA1", true},  {"\xE2\x80\xA6", false}, {"\xE0\xA5\xA4", false},
-                 {"\xD8\x9F", false},     {"\xDB\x94", false}};
+    } marks[] = {{"\xE3\x80\x82", true}, {"\xEF\xBC\x81", true},  {"\xEF\xBC\x9F", true},
+                 {"\xEF\xBD\xA1", true}, {"\xE2\x80\xA6", false}, {"\xE0\xA5\xA4", false},
+                 {"\xD8\x9F", false},    {"\xDB\x94", false}};
     if (!(*p & 0x80)) return 0;
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
         int64_t len = (int64_t)strlen(marks[i].bytes);
@@ -166,13 +174,15 @@ static int skip_space(const char *text, int64_t *i, int64_t end)
     for (; *i < end; (*i)++) {
         if (text[*i] == '\n') lines += lines < 2;
         if (is_space(text[*i])) continue;
-        if (end - *i < 3 || memcmp(text + *i, "\xE3\x80\x80", 3) != 0) break; /* ideographic space */
+        if (end - *i < 3 || memcmp(text + *i, "\xE3\x80\x80", 3) != 0)
+            break; /* ideographic space */
         *i += 2;
     }
     return lines;
 }
 
-qu_status qu_sentences_find(qu_sentences *s, const char *text, int64_t start, int64_t end, qu_err *err)
+qu_status qu_sentences_find(qu_sentences *s, const char *text, int64_t start, int64_t end,
+                            qu_err *err)
 {
     int64_t i = start, dot = 0;
     skip_space(text, &i, end);
@@ -200,8 +210,8 @@ qu_status qu_sentences_find(qu_sentences *s, const char *text, int64_t start, in
         e = read_end(text, &i, end, &dot);
         if (e == NOT_ENDED) /* nothing happens inside a character or a word */
             do i++;
-            while (i < end && (((unsigned char)text[i] & 0xC0) == 0x80 ||
-                               (text[i] >= 'a' && text[i] <= 'z')));
+            while (i < end &&
+                   (((unsigned char)text[i] & 0xC0) == 0x80 || (text[i] >= 'a' && text[i] <= 'z')));
     }
     return QU_OK;
 }

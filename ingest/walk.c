@@ -43,7 +43,8 @@ static qu_status skip_errno(walk *w, bool folder, const char *what, int errnum)
 
 static int by_bytes(const void *a, const void *b)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b); /* compares as unsigned bytes */
+    return strcmp(*(const char *const *)a,
+                  *(const char *const *)b); /* compares as unsigned bytes */
 }
 
 static void names_free(names *l)
@@ -87,8 +88,8 @@ static qu_status report_file(walk *w, const struct stat *sb)
 
 static const char *odd_kind(mode_t mode)
 {
-    return S_ISFIFO(mode)   ? "is a FIFO"
-           : S_ISSOCK(mode) ? "is a socket"
+    return S_ISFIFO(mode)                   ? "is a FIFO"
+           : S_ISSOCK(mode)                 ? "is a socket"
            : S_ISCHR(mode) || S_ISBLK(mode) ? "is a device"
                                             : "is not a regular file";
 }
@@ -130,7 +131,8 @@ static qu_status walk_folder(walk *w, int fd, int depth)
     QU_TRY_OUT(read_names(&l, dir, &errnum, w->err));
     if (errnum) QU_TRY_OUT(skip_errno(w, true, "cannot read to its end", errnum));
     for (size_t i = 0; i < l.n; i++) {
-        if (len > 1) QU_TRY_OUT(qu_buf_puts(&w->path, "/", w->err)); /* not behind the root folder's */
+        if (len > 1)
+            QU_TRY_OUT(qu_buf_puts(&w->path, "/", w->err)); /* not behind the root folder's */
         QU_TRY_OUT(qu_buf_puts(&w->path, l.at[i], w->err));
         QU_TRY_OUT(walk_entry(w, dirfd(dir), l.at[i], depth));
         w->path.len = len;

@@ -34,9 +34,12 @@ static size_t mutate(uint8_t *p, size_t n, uint64_t *seed)
         size_t to = test_random(seed) % (n - len + 1);
         switch (test_random(seed) % 4) {
         case 0: p[at] = (uint8_t)test_random(seed); break;
-        case 1: memmove(p + at, p + at + len, n - at - len); n -= len; break;
+        case 1:
+            memmove(p + at, p + at + len, n - at - len);
+            n -= len;
+            break;
         case 2: memmove(p + to, p + at, len); break;
-        default: p[at] = (uint8_t)"<>&;\"'=/!-\r\n\0\xC3\xFF "[test_random(seed) % 16]; break;
+        default: p[at] = (uint8_t) "<>&;\"'=/!-\r\n\0\xC3\xFF "[test_random(seed) % 16]; break;
         }
     }
     return n;

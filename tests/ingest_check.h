@@ -85,9 +85,12 @@ static inline qu_status parse_quick(const void *s, int64_t n, const char *name)
     clock_t start = clock();
     qu_status st = qu_document_parse(&d, s, n, name, NULL, &err);
     double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
-    if (seconds > 0.5 + (double)n * 2e-6) fail_msg("'%s': %.1f s for %lld bytes", name, seconds, (long long)n);
-    if (st == QU_OK) check_document(&d, s, n);
-    else assert_true(st == QU_ERR_UNSUPPORTED || st == QU_ERR_FORMAT || st == QU_ERR_LIMIT);
+    if (seconds > 0.5 + (double)n * 2e-6)
+        fail_msg("'%s': %.1f s for %lld bytes", name, seconds, (long long)n);
+    if (st == QU_OK)
+        check_document(&d, s, n);
+    else
+        assert_true(st == QU_ERR_UNSUPPORTED || st == QU_ERR_FORMAT || st == QU_ERR_LIMIT);
     qu_document_free(&d);
     return st;
 }

@@ -34,14 +34,17 @@ static void test_plain_cuts(void **state)
 {
     (void)state;
     qu_document d;
-    PARSE(&d, "A first paragraph here. And its second sentence.\n\n  An indented paragraph.\n", "a.txt");
+    PARSE(&d, "A first paragraph here. And its second sentence.\n\n  An indented paragraph.\n",
+          "a.txt");
     assert_cuts(&d, "24:3 50:1");
     assert_string_equal(d.format, "text");
     assert_string_equal(d.charset, "utf-8");
     qu_document_free(&d);
 
-    /* Log lines stand for themselves; blank lines with spaces part blocks; a first blank is no cut. */
-    PARSE(&d, "\n12:00:01 server started on 8080\n12:00:02 client connected\n \t\n12:00:03 stopped", "l");
+    /* Log lines stand for themselves; blank lines with spaces part blocks; a first blank is no cut.
+     */
+    PARSE(&d, "\n12:00:01 server started on 8080\n12:00:02 client connected\n \t\n12:00:03 stopped",
+          "l");
     assert_cuts(&d, "33:2 62:1");
     qu_document_free(&d);
 
@@ -60,7 +63,8 @@ static void test_close_cuts(void **state)
 {
     (void)state;
     qu_document d; /* of cuts closer than 16 bytes the better rank stays, the earlier on a tie */
-    PARSE(&d, "One long line of text that ends. Then.\n\nA paragraph, and so on.\n\nB.\n\nC. D.", "a.txt");
+    PARSE(&d, "One long line of text that ends. Then.\n\nA paragraph, and so on.\n\nB.\n\nC. D.",
+          "a.txt");
     assert_cuts(&d, "40:1 65:1");
     qu_document_free(&d);
 }
@@ -91,25 +95,25 @@ static void test_markdown(void **state)
 {
     (void)state;
     qu_document d;
-    const char s[] = "---\ntitle: x\n---\n"                 /* 0: front matter is text */
-                     "# A big heading ##\n"                 /* 17 */
-                     "The paragraph that follows it\n"      /* 36 */
-                     "goes on in this line. A sentence.\n"  /* 66 */
-                     "\n"                                   /* 100 */
-                     "- a list item of some length\n"       /* 101 */
-                     "  goes on here after it\n"            /* 130 */
-                     "- another list item of length\n"      /* 154 */
-                     "\n"                                   /* 184 */
-                     "An underlined heading\n"              /* 185 */
-                     "---\n"                                /* 207 */
-                     "```\n"                                /* 211 */
-                     "# no heading. Not a sentence.\n"      /* 215 */
-                     "\n"                                   /* 245 */
-                     "more code in the fence\n"             /* 246 */
-                     "```\n"                                /* 269 */
-                     "| cell | another cell | third |\n"    /* 273 */
-                     "|------|--------------|-------|\n"    /* 305 */
-                     "#hashtag is text and goes on\n";      /* 337 */
+    const char s[] = "---\ntitle: x\n---\n"                /* 0: front matter is text */
+                     "# A big heading ##\n"                /* 17 */
+                     "The paragraph that follows it\n"     /* 36 */
+                     "goes on in this line. A sentence.\n" /* 66 */
+                     "\n"                                  /* 100 */
+                     "- a list item of some length\n"      /* 101 */
+                     "  goes on here after it\n"           /* 130 */
+                     "- another list item of length\n"     /* 154 */
+                     "\n"                                  /* 184 */
+                     "An underlined heading\n"             /* 185 */
+                     "---\n"                               /* 207 */
+                     "```\n"                               /* 211 */
+                     "# no heading. Not a sentence.\n"     /* 215 */
+                     "\n"                                  /* 245 */
+                     "more code in the fence\n"            /* 246 */
+                     "```\n"                               /* 269 */
+                     "| cell | another cell | third |\n"   /* 273 */
+                     "|------|--------------|-------|\n"   /* 305 */
+                     "#hashtag is text and goes on\n";     /* 337 */
     PARSE(&d, s, "README.md");
     assert_string_equal(d.format, "markdown");
     assert_string_equal(d.text, s);
@@ -168,26 +172,34 @@ static void test_charsets(void **state)
 {
     (void)state;
     TEXT("caf\xC3\xA9", NULL, "utf-8", "caf\xC3\xA9");
-    TEXT("\xEF\xBB\xBF" "caf\xC3\xA9", NULL, "utf-8", "caf\xC3\xA9");
+    TEXT("\xEF\xBB\xBF"
+         "caf\xC3\xA9",
+         NULL, "utf-8", "caf\xC3\xA9");
     TEXT("caf\xE9 \x80 \x93x\x94", NULL, "windows-1252",
          "caf\xC3\xA9 \xE2\x82\xAC \xE2\x80\x9Cx\xE2\x80\x9D");
     TEXT("\xC3\xA9\xC3\xA9\xC3\xA9 \xFF \xE2\x82 x", NULL, "utf-8", /* bad bytes in UTF-8 */
          "\xC3\xA9\xC3\xA9\xC3\xA9 \xEF\xBF\xBD \xEF\xBF\xBD\xEF\xBF\xBD x");
-    TEXT("\xFF\xFE" "a\0\xE9\0\n\0", NULL, "utf-16le", "a\xC3\xA9\n");
+    TEXT("\xFF\xFE"
+         "a\0\xE9\0\n\0",
+         NULL, "utf-16le", "a\xC3\xA9\n");
     TEXT("\xFE\xFF\0a\0\xE9\xD8\x3D\xDE\x00", NULL, "utf-16be", "a\xC3\xA9\xF0\x9F\x98\x80");
     TEXT("\xFF\xFE\0\0a\0\0\0\xE9\0\0\0", NULL, "utf-32le", "a\xC3\xA9");
     TEXT("\0\0\xFE\xFF\0\0\0a\0\0\0\xE9", NULL, "utf-32be", "a\xC3\xA9");
     TEXT("p\0l\0a\0i\0n\0\r\0\n\0t\0e\0x\0t\0", NULL, "utf-16le", "plain\ntext");
     TEXT("\0p\0l\0a\0i\0n", NULL, "utf-16be", "plain");
-    TEXT("\xFF\xFE" "long enough" "\xD8", NULL, "utf-16le", /* half a unit at the end */
+    TEXT("\xFF\xFE"
+         "long enough"
+         "\xD8",
+         NULL, "utf-16le", /* half a unit at the end */
          "\xE6\xBD\xAC\xE6\x9D\xAE\xE6\x94\xA0\xE6\xBD\xAE\xE6\x9D\xB5\xEF\xBF\xBD");
     TEXT("<meta charset=\"ISO-8859-15\"><p>10 \xA4", "a.html", "iso-8859-15", "10 \xE2\x82\xAC");
-    TEXT("<meta http-equiv=x content='text/html; charset=Shift_JIS'>\x93\xFA\x96{", "a.html", "cp932",
-         "\xE6\x97\xA5\xE6\x9C\xAC");
+    TEXT("<meta http-equiv=x content='text/html; charset=Shift_JIS'>\x93\xFA\x96{", "a.html",
+         "cp932", "\xE6\x97\xA5\xE6\x9C\xAC");
     TEXT("<?xml version='1.0' encoding='koi8-r'?><html>\xD1", "a.xhtml", "koi8-r", "\xD1\x8F");
     TEXT("<meta charset=gbk>\xC4\xE3\xBA\xC3\x81", "a.html", "gb18030",
          "\xE4\xBD\xA0\xE5\xA5\xBD\xEF\xBF\xBD");
-    TEXT("<html><meta charset=latin9>10 \xA4", NULL, "iso-8859-15", "10 \xE2\x82\xAC"); /* no name */
+    TEXT("<html><meta charset=latin9>10 \xA4", NULL, "iso-8859-15",
+         "10 \xE2\x82\xAC"); /* no name */
     TEXT("\xFF\xFE<\0h\0t\0m\0l\0>\0a\0", NULL, "utf-16le", "a");
     TEXT("<meta charset=no-such-thing>caf\xC3\xA9", "a.html", "utf-8", "caf\xC3\xA9");
     TEXT("<meta charset=utf-7>+ADw-", "a.html", "utf-8", "+ADw-"); /* not on the list */
@@ -241,7 +253,9 @@ static void test_refusals(void **state)
 /* n bytes as one gzip member appended to out; returns the new length. */
 static int64_t gzip(uint8_t *out, int64_t at, int64_t cap, const void *p, int64_t n)
 {
-    z_stream z = {.next_in = (Bytef *)p, .avail_in = (uInt)n, .next_out = out + at,
+    z_stream z = {.next_in = (Bytef *)p,
+                  .avail_in = (uInt)n,
+                  .next_out = out + at,
                   .avail_out = (uInt)(cap - at)};
     assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
     assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
@@ -342,11 +356,16 @@ static void test_read(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain_cuts),  cmocka_unit_test(test_close_cuts),
-        cmocka_unit_test(test_long_line),   cmocka_unit_test(test_markdown),
-        cmocka_unit_test(test_titles),      cmocka_unit_test(test_charsets),
-        cmocka_unit_test(test_line_ends_and_controls), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_gzip),        cmocka_unit_test(test_gzip_limits),
+        cmocka_unit_test(test_plain_cuts),
+        cmocka_unit_test(test_close_cuts),
+        cmocka_unit_test(test_long_line),
+        cmocka_unit_test(test_markdown),
+        cmocka_unit_test(test_titles),
+        cmocka_unit_test(test_charsets),
+        cmocka_unit_test(test_line_ends_and_controls),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_gzip),
+        cmocka_unit_test(test_gzip_limits),
         cmocka_unit_test(test_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* Documents out of real and hostile files: the collections of the test data, read through qu_walk. */
+/* Documents out of real and hostile files: the collections of the test data, read through qu_walk.
+ */
 #include "base/buf.h"
 #include "base/os.h"
 #include "ingest/walk.h"
@@ -89,12 +90,14 @@ static grams grams_of(const char *s, int64_t n)
     size_t n_words = 0;
     for (int64_t i = 0; i < n;) {
         int64_t j = i;
-        while (j < n && ((s[j] & 0x80) || (s[j] >= '0' && s[j] <= '9') || ((s[j] | 32) >= 'a' && (s[j] | 32) <= 'z')))
+        while (j < n && ((s[j] & 0x80) || (s[j] >= '0' && s[j] <= '9') ||
+                         ((s[j] | 32) >= 'a' && (s[j] | 32) <= 'z')))
             j++;
         if (j > i) words[n_words++] = qu_hash_sum(s + i, (size_t)(j - i), 0);
         i = j > i ? j : i + 1;
     }
-    for (size_t i = 0; i + 4 <= n_words; i++) g.v[g.n++] = qu_hash_sum(words + i, 4 * sizeof *words, 0);
+    for (size_t i = 0; i + 4 <= n_words; i++)
+        g.v[g.n++] = qu_hash_sum(words + i, 4 * sizeof *words, 0);
     qsort(g.v, g.n, sizeof *g.v, by_value);
     size_t m = 0;
     for (size_t i = 0; i < g.n; i++)
@@ -122,9 +125,11 @@ static qu_status add_page(void *ctx, const qu_walk_entry *e)
     TEST_OK(qu_document_read(&expected, e->path, NULL, err));
     assert_string_equal(source.format, "html");
     assert_true(source.has_source && source.title[0]);
-    grams want = grams_of(expected.text, expected.text_bytes), got = grams_of(source.text, source.text_bytes);
+    grams want = grams_of(expected.text, expected.text_bytes),
+          got = grams_of(source.text, source.text_bytes);
     size_t hits = 0;
-    for (size_t i = 0; i < want.n; i++) hits += bsearch(&want.v[i], got.v, got.n, sizeof *got.v, by_value) != NULL;
+    for (size_t i = 0; i < want.n; i++)
+        hits += bsearch(&want.v[i], got.v, got.n, sizeof *got.v, by_value) != NULL;
     double share = want.n ? (double)hits / (double)want.n : 1;
     r->sum += share;
     if (share < r->worst) r->worst = share;
@@ -142,7 +147,8 @@ static void test_web_pages(void **state)
     TEST_NEEDS(path, "readability-pages");
     recall r = {.worst = 1};
     TEST_OK(qu_walk(&path, 1, add_page, NULL, &r, err));
-    print_message("%d pages: 4-word recall of the article %.4f, worst %.3f\n", r.pages, r.sum / r.pages, r.worst);
+    print_message("%d pages: 4-word recall of the article %.4f, worst %.3f\n", r.pages,
+                  r.sum / r.pages, r.worst);
     assert_true(r.pages >= 39);
     assert_true(r.sum / r.pages > 0.985);
     assert_true(r.worst > 0.93);
@@ -150,8 +156,9 @@ static void test_web_pages(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_html5lib), cmocka_unit_test(test_libxml2),
-                                       cmocka_unit_test(test_office), cmocka_unit_test(test_naughty_strings),
-                                       cmocka_unit_test(test_web_pages)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_html5lib), cmocka_unit_test(test_libxml2),
+        cmocka_unit_test(test_office), cmocka_unit_test(test_naughty_strings),
+        cmocka_unit_test(test_web_pages)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,8 +30,10 @@ static void test_tables(void **state)
     (void)state;
     assert_html("<table><caption>C</caption><tr><th>a<th>b<tr><td>1<td><p>2</p></table>z",
                 "C\na\tb\n1\t2\n\nz");
-    assert_html("<table><tr><td><p>a</p></td><td>b</td></tr><tr><td>c</td></tr></table>", "a\tb\nc");
-    assert_html("<table><tr><td>a</td><td><p>b</p></td></tr><tr><td>c</td></tr></table>", "a\tb\nc");
+    assert_html("<table><tr><td><p>a</p></td><td>b</td></tr><tr><td>c</td></tr></table>",
+                "a\tb\nc");
+    assert_html("<table><tr><td>a</td><td><p>b</p></td></tr><tr><td>c</td></tr></table>",
+                "a\tb\nc");
     assert_html("<table><tr><td><p>a</p><p>b</p></td><td>c</td></tr></table>", "a\n\nb\n\nc");
     assert_html("<table><tr><td><table><tr><td>a<td>b</table><td>c</table>", "a\tb\n\nc");
     assert_html("<table><tr><td>a</td><td><h2>H</h2></td></table>", "a\n\nH");
@@ -60,8 +62,10 @@ static void test_dropped(void **state)
                 "ab");
     assert_html("<header><h1>Headline</h1></header>text<footer>f</footer><aside>s</aside>",
                 "Headline\n\ntext");
-    assert_html("a<script src=/x/>b</script>c<script />d", "acd"); /* closed only by "/>" of its own */
-    assert_html("<nav>only <b>this</b></nav><script>x</script>", "only this"); /* better than nothing */
+    assert_html("a<script src=/x/>b</script>c<script />d",
+                "acd"); /* closed only by "/>" of its own */
+    assert_html("<nav>only <b>this</b></nav><script>x</script>",
+                "only this"); /* better than nothing */
     assert_html("a<script>never closed", "a");
     assert_html("a<title>never closed<p>b", "anever closed\n\nb");
 }
@@ -69,11 +73,13 @@ static void test_dropped(void **state)
 static void test_references(void **state)
 {
     (void)state;
-    assert_html("&lt;&eacute;&#233;&#xE9;&#x1F600;&hellip;", "<\xC3\xA9\xC3\xA9\xC3\xA9\xF0\x9F\x98\x80\xE2\x80\xA6");
+    assert_html("&lt;&eacute;&#233;&#xE9;&#x1F600;&hellip;",
+                "<\xC3\xA9\xC3\xA9\xC3\xA9\xF0\x9F\x98\x80\xE2\x80\xA6");
     assert_html("a&nbsp;b&#32;&#9;c", "a b c");
     assert_html("&#0;&#xD800;&#1114112;&#99999999999;&#128;",
                 "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xE2\x82\xAC");
-    assert_html("&amp &copy2 ?a=1&lang=2 & &; &# &#x &nosuch; &eacute", "& &copy2 ?a=1&lang=2 & &; &# &#x &nosuch; \xC3\xA9");
+    assert_html("&amp &copy2 ?a=1&lang=2 & &; &# &#x &nosuch; &eacute",
+                "& &copy2 ?a=1&lang=2 & &; &# &#x &nosuch; \xC3\xA9");
     assert_html("&#4294967361;&#x100000041;", "\xEF\xBF\xBD\xEF\xBF\xBD"); /* 2^32 + 'A' */
     assert_html("a\xC2\xA0 b", "a b");
     assert_html("co&shy;op", "coop");
@@ -95,12 +101,15 @@ static void test_title_and_headings(void **state)
 {
     (void)state;
     qu_document d;
-    PARSE(&d, "<title>\n The &quot;T&quot;\n itle</title><h2>First heading here</h2>One paragraph of text."
-              "<h3><div>Sec</div>ond, with <b>inline</b></h3><p>Text. More text in a sentence.",
+    PARSE(&d,
+          "<title>\n The &quot;T&quot;\n itle</title><h2>First heading here</h2>One paragraph of "
+          "text."
+          "<h3><div>Sec</div>ond, with <b>inline</b></h3><p>Text. More text in a sentence.",
           "a.html");
     assert_string_equal(d.title, "The \"T\" itle");
-    assert_string_equal(d.text, "First heading here\n\nOne paragraph of text.\n\nSec ond, with inline\n\n"
-                                "Text. More text in a sentence.");
+    assert_string_equal(d.text,
+                        "First heading here\n\nOne paragraph of text.\n\nSec ond, with inline\n\n"
+                        "Text. More text in a sentence.");
     assert_int_equal(d.n_headings, 2);
     assert_int_equal(d.headings[0].level, 2);
     assert_int_equal(d.headings[0].text_end, 18);
@@ -113,7 +122,8 @@ static void test_title_and_headings(void **state)
     assert_int_equal(d.cuts[2].rank, QU_CUT_SENTENCE);
     qu_document_free(&d);
 
-    PARSE(&d, "<svg><title>no</title></svg><title> </title><title>One</title><title>Two</title>x", "a.html");
+    PARSE(&d, "<svg><title>no</title></svg><title> </title><title>One</title><title>Two</title>x",
+          "a.html");
     assert_string_equal(d.title, "One");
     qu_document_free(&d);
 
@@ -139,10 +149,13 @@ static void test_ranks(void **state)
 {
     (void)state;
     qu_document d;
-    PARSE(&d, "<p>The first paragraph.</p><ul><li>An item of some length<li>Another item of a list</ul>"
-              "<pre>code line number one.\nCode line. Number two, which is no sentence.</pre><p>The last paragraph.",
+    PARSE(&d,
+          "<p>The first paragraph.</p><ul><li>An item of some length<li>Another item of a list</ul>"
+          "<pre>code line number one.\nCode line of some length. Number two, which is no "
+          "sentence.</pre><p>The last paragraph.",
           "a.html");
-    const int8_t want[] = {QU_CUT_LINE, QU_CUT_LINE, QU_CUT_PARAGRAPH, QU_CUT_LINE, QU_CUT_PARAGRAPH};
+    const int8_t want[] = {QU_CUT_LINE, QU_CUT_LINE, QU_CUT_PARAGRAPH, QU_CUT_LINE,
+                           QU_CUT_PARAGRAPH};
     assert_int_equal(d.n_cuts, 5);
     for (int i = 0; i < 5; i++) assert_int_equal(d.cuts[i].rank, want[i]);
     assert_int_equal(d.text[d.cuts[1].at], '-');
@@ -153,14 +166,23 @@ static void test_ranks(void **state)
     qu_document_free(&d);
 }
 
-/* Inputs that make careless readers quadratic: half a megabyte each must not take noticeable time. */
+/* Inputs that make careless readers quadratic: half a megabyte each must not take noticeable time.
+ */
 static void test_hostile(void **state)
 {
     (void)state;
-    static const char *const repeated[] = {"<b>",     "</b>",    "<div>",  "</nav>",    "<nav>",  "<",
-                                           "&",       "&#",      "&zz;",   "<!--",      "<title>", "x<script>",
-                                           "<a b=\"'>", "<p a1 ", "<td>a",  "<table><tr><td>", "<pre>\n", "<h1>a",
-                                           "<li>",    "</",      "<a =",   "<script></script", "<?", "x<svg>"};
+    static const char *const repeated[] = {"<b>",       "</b>",
+                                           "<div>",     "</nav>",
+                                           "<nav>",     "<",
+                                           "&",         "&#",
+                                           "&zz;",      "<!--",
+                                           "<title>",   "x<script>",
+                                           "<a b=\"'>", "<p a1 ",
+                                           "<td>a",     "<table><tr><td>",
+                                           "<pre>\n",   "<h1>a",
+                                           "<li>",      "</",
+                                           "<a =",      "<script></script",
+                                           "<?",        "x<svg>"};
     enum { N = 1 << 19 };
     char *s = malloc(N);
     for (size_t i = 0; i < sizeof repeated / sizeof *repeated; i++) {
@@ -177,10 +199,14 @@ static void test_hostile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks),     cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_pre),        cmocka_unit_test(test_dropped),
-        cmocka_unit_test(test_references), cmocka_unit_test(test_not_markup),
-        cmocka_unit_test(test_title_and_headings), cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_pre),
+        cmocka_unit_test(test_dropped),
+        cmocka_unit_test(test_references),
+        cmocka_unit_test(test_not_markup),
+        cmocka_unit_test(test_title_and_headings),
+        cmocka_unit_test(test_ranks),
         cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,8 +28,10 @@ static void test_ends(void **state)
 {
     (void)state;
     assert_sentences("|One here. |Two here! |Three here? |4 here... |And more.");
-    assert_sentences("|He said \"Stop.\" |Then he went. |(Not inside.) |\"Quoted.\" |\xE2\x80\x9CSo.\xE2\x80\x9D |Yes.");
-    assert_sentences("|It ended\xE2\x80\xA6 |But it \xE2\x80\xA6 went on. |\xC3\x89t\xC3\xA9 came.");
+    assert_sentences("|He said \"Stop.\" |Then he went. |(Not inside.) |\"Quoted.\" "
+                     "|\xE2\x80\x9CSo.\xE2\x80\x9D |Yes.");
+    assert_sentences(
+        "|It ended\xE2\x80\xA6 |But it \xE2\x80\xA6 went on. |\xC3\x89t\xC3\xA9 came.");
     assert_sentences("|no capital. follows here. |\xC2\xBFQu\xC3\xA9? |\xC2\xA1No!");
     assert_sentences("  |blank at the start.  \n|Next line.");
     assert_sentences("|Known fact.[12] |Next. |Twice.[1][2] |Next.");
@@ -43,7 +45,8 @@ static void test_not_ends(void **state)
     (void)state;
     assert_sentences("|Mr. Smith and Dr. Jones met Prof. X.");
     assert_sentences("|The U.S. Army, e.g. The One, i.e. This.");
-    assert_sentences("|J. R. R. Tolkien wrote. |It is 3.14 or 1. Rank, No. 5 of Fig. 7 there. |See p. 12.");
+    assert_sentences(
+        "|J. R. R. Tolkien wrote. |It is 3.14 or 1. Rank, No. 5 of Fig. 7 there. |See p. 12.");
     assert_sentences("|Am 3. Oktober war es so. |In 1999. |The end.");
     assert_sentences("|Is it no. |Yes."); /* only before a number */
     assert_sentences("|v1.2.3 of file.txt at example.com is fine.");
@@ -52,9 +55,10 @@ static void test_not_ends(void **state)
 static void test_scripts(void **state)
 {
     (void)state;
-    assert_sentences("|\xE6\x97\xA5\xE6\x9C\xAC\xE3\x80\x82|\xE8\xAA\x9E\xEF\xBC\x81|\xE6\x98\xAF\xEF\xBC\x9F\xE3\x80\x8D|\xE5\xA5\xBD");
+    assert_sentences("|\xE6\x97\xA5\xE6\x9C\xAC\xE3\x80\x82|\xE8\xAA\x9E\xEF\xBC\x81|"
+                     "\xE6\x98\xAF\xEF\xBC\x9F\xE3\x80\x8D|\xE5\xA5\xBD");
     assert_sentences("|\xE6\x97\xA5\xE3\x80\x82\xE3\x80\x80|\xE6\x9C\xAC"); /* ideographic space */
-    assert_sentences("|\xE0\xA4\x95\xE0\xA5\xA4 |\xE0\xA4\x96"); /* danda */
+    assert_sentences("|\xE0\xA4\x95\xE0\xA5\xA4 |\xE0\xA4\x96");            /* danda */
     assert_sentences("|\xD9\x85\xD8\x9F |\xD9\x85"); /* Arabic question mark */
 }
 
@@ -84,6 +88,7 @@ static void test_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_ends), cmocka_unit_test(test_not_ends),
-                                       cmocka_unit_test(test_scripts), cmocka_unit_test(test_lines)};
+                                       cmocka_unit_test(test_scripts),
+                                       cmocka_unit_test(test_lines)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

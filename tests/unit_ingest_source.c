@@ -1,4 +1,5 @@
-/* The way back from text to bytes: exact by construction on generated texts, and on hand-made cases. */
+/* The way back from text to bytes: exact by construction on generated texts, and on hand-made
+ * cases. */
 #include <iconv.h>
 
 #include "base/buf.h"
@@ -8,9 +9,15 @@ enum { ROUNDS = 60, SPANS = 60 };
 
 static uint64_t seed = 20240117;
 
-static int64_t below(int64_t n) { return (int64_t)(test_random(&seed) % (uint64_t)n); }
+static int64_t below(int64_t n)
+{
+    return (int64_t)(test_random(&seed) % (uint64_t)n);
+}
 
-static const char *pick(const char *const *list, int n) { return list[below(n)]; }
+static const char *pick(const char *const *list, int n)
+{
+    return list[below(n)];
+}
 
 /* A random span of whole characters. */
 static void span_of(const qu_document *d, int64_t *from, int64_t *to)
@@ -25,12 +32,26 @@ static void span_of(const qu_document *d, int64_t *from, int64_t *to)
 static void test_plain_is_exact(void **state)
 {
     (void)state;
-    static const char *const bits[] = {"word ", "x", "\r\n", "\n", "\r", "\xC3\xA9", "\xE6\x97\xA5",
-                                       "\xF0\x9F\x98\x80", "\t", "\f", " longer words here. ", "\r\n\r\n"};
+    static const char *const bits[] = {"word ",
+                                       "x",
+                                       "\r\n",
+                                       "\n",
+                                       "\r",
+                                       "\xC3\xA9",
+                                       "\xE6\x97\xA5",
+                                       "\xF0\x9F\x98\x80",
+                                       "\t",
+                                       "\f",
+                                       " longer words here. ",
+                                       "\r\n\r\n"};
     for (int round = 0; round < ROUNDS; round++) {
         qu_buf raw = {0};
         qu_document d, part;
-        TEST_OK(qu_buf_puts(&raw, round & 1 ? "\xEF\xBB\xBF" "begin" : "begin", err));
+        TEST_OK(qu_buf_puts(&raw,
+                            round & 1 ? "\xEF\xBB\xBF"
+                                        "begin"
+                                      : "begin",
+                            err));
         for (int i = 0; i < 300; i++) TEST_OK(qu_buf_puts(&raw, pick(bits, 12), err));
         parse(&d, raw.data, (int64_t)raw.len, "a.txt");
         assert_true(d.has_source);
@@ -57,8 +78,8 @@ static void test_plain_is_exact(void **state)
 /* The visible characters of HTML between two positions: no tags, no references, no blanks. */
 static void strip(qu_buf *out, const char *s, int64_t n)
 {
-    static const char *const names[][2] = {{"&amp;", "&"}, {"&eacute;", "\xC3\xA9"}, {"&#x65E5;", "\xE6\x97\xA5"},
-                                           {"&nbsp;", ""}};
+    static const char *const names[][2] = {
+        {"&amp;", "&"}, {"&eacute;", "\xC3\xA9"}, {"&#x65E5;", "\xE6\x97\xA5"}, {"&nbsp;", ""}};
     for (int64_t i = 0; i < n;) {
         if (s[i] == '<') {
             while (i < n && s[i] != '>') i++;
@@ -72,16 +93,43 @@ static void strip(qu_buf *out, const char *s, int64_t n)
             i += (int64_t)strlen(names[k][0]);
             continue;
         }
-        if (!strchr(" \r\n\t-", s[i])) TEST_OK(qu_buf_add(out, s + i, 1, err)); /* '-': list markers */
+        if (!strchr(" \r\n\t-", s[i]))
+            TEST_OK(qu_buf_add(out, s + i, 1, err)); /* '-': list markers */
         i++;
     }
     TEST_OK(qu_buf_puts(out, "", err));
 }
 
-static const char *const html_bits[] = {
-    "word ", "word", " ", "\n", "<b>", "</b>", "<p>", "</p>\n", "<br>", "&amp;", "&eacute;", "&#x65E5;",
-    "&nbsp;", "<!-- no text -->", "<div class=x>", "</div>", "<ul>", "<li>", "</ul>", "<h2>", "</h2>",
-    "<table><tr><td>", "<td>", "<tr><td>", "</table>", "\r\n", "<pre>", "</pre>", "\xC3\xA9", "\xE6\x97\xA5"};
+static const char *const html_bits[] = {"word ",
+                                        "word",
+                                        " ",
+                                        "\n",
+                                        "<b>",
+                                        "</b>",
+                                        "<p>",
+                                        "</p>\n",
+                                        "<br>",
+                                        "&amp;",
+                                        "&eacute;",
+                                        "&#x65E5;",
+                                        "&nbsp;",
+                                        "<!-- no text -->",
+                                        "<div class=x>",
+                                        "</div>",
+                                        "<ul>",
+                                        "<li>",
+                                        "</ul>",
+                                        "<h2>",
+                                        "</h2>",
+                                        "<table><tr><td>",
+                                        "<td>",
+                                        "<tr><td>",
+                                        "</table>",
+                                        "\r\n",
+                                        "<pre>",
+                                        "</pre>",
+                                        "\xC3\xA9",
+                                        "\xE6\x97\xA5"};
 
 static void random_html(qu_buf *raw)
 {
@@ -146,9 +194,11 @@ static void covers(const char *charset, const char *bom, const char *utf8, bool 
         memcpy(piece + len, raw + start, (size_t)(end - start));
         if (strspn(want, " \n-") < strlen(want)) {
             qu_err err = {0};
-            assert_int_equal(qu_document_parse(&part, piece, len + end - start, html ? "a.html" : "a.txt",
-                                               NULL, &err), QU_OK);
-            for (char *p = strtok(want, " \n-"); p; p = strtok(NULL, " \n-")) assert_non_null(strstr(part.text, p));
+            assert_int_equal(qu_document_parse(&part, piece, len + end - start,
+                                               html ? "a.html" : "a.txt", NULL, &err),
+                             QU_OK);
+            for (char *p = strtok(want, " \n-"); p; p = strtok(NULL, " \n-"))
+                assert_non_null(strstr(part.text, p));
             qu_document_free(&part);
         }
         free(want);
@@ -159,16 +209,26 @@ static void covers(const char *charset, const char *bom, const char *utf8, bool 
 static void test_converted_is_covered(void **state)
 {
     (void)state;
-    const char *french = "Le caf\xC3\xA9 \xC3\xA9tait ferm\xC3\xA9. Il \xC3\xA9tait tard et la rue restait vide "
-                         "jusqu'au matin, sans un bruit.\nUne d\xC3\xA9" "cision fut prise apr\xC3\xA8s.\n";
+    const char *french =
+        "Le caf\xC3\xA9 \xC3\xA9tait ferm\xC3\xA9. Il \xC3\xA9tait tard et la rue restait vide "
+        "jusqu'au matin, sans un bruit.\nUne d\xC3\xA9"
+        "cision fut prise apr\xC3\xA8s.\n";
     covers("windows-1252", "", french, false);
     covers("utf-16le", "\xFF\xFE", french, false);
     covers("utf-16be", "\xFE\xFF", french, false);
-    covers("windows-1252", "", "<meta charset=windows-1252><p>\xC3\xA9t\xC3\xA9 <b>\xC3\xA9</b>t\xC3\xA9 &eacute; suite "
-                               "<p>encore un texte \xC3\xA0 lire<ul><li>un<li>deux", true);
-    covers("utf-16le", "\xFF\xFE", "<p>encore <b>un</b> texte <i>\xC3\xA0</i> <u>lire</u> et <b>plus</b> encore"
-                                 "<p><b>deux</b> <i>trois</i> quatre <b>cinq</b>", true);
-    covers("gb18030", "", "<meta charset=gb18030><p>\xE6\x97\xA5\xE6\x9C\xAC ab <b>\xE4\xBD\xA0</b>\xE5\xA5\xBD \xE4\xB8\xAD", true);
+    covers(
+        "windows-1252", "",
+        "<meta charset=windows-1252><p>\xC3\xA9t\xC3\xA9 <b>\xC3\xA9</b>t\xC3\xA9 &eacute; suite "
+        "<p>encore un texte \xC3\xA0 lire<ul><li>un<li>deux",
+        true);
+    covers("utf-16le", "\xFF\xFE",
+           "<p>encore <b>un</b> texte <i>\xC3\xA0</i> <u>lire</u> et <b>plus</b> encore"
+           "<p><b>deux</b> <i>trois</i> quatre <b>cinq</b>",
+           true);
+    covers("gb18030", "",
+           "<meta charset=gb18030><p>\xE6\x97\xA5\xE6\x9C\xAC ab <b>\xE4\xBD\xA0</b>\xE5\xA5\xBD "
+           "\xE4\xB8\xAD",
+           true);
     /* ASCII stretches of such a file are exact. */
     qu_document d;
     int64_t start, end;
@@ -189,8 +249,9 @@ static void test_range_cases(void **state)
     int64_t start, end;
     const qu_source_run runs[] = {{0, 3, 5}, {7, 20, 0}, {8, 25, 4}, {14, 40, 2}};
     const int64_t want[][4] = {
-        {0, 5, 3, 8},    {1, 2, 4, 5},     {4, 6, 7, 20},   {5, 7, 8, 20},   {7, 8, 20, 25}, {7, 9, 20, 26},
-        {8, 12, 25, 29}, {12, 14, 29, 40}, {13, 15, 29, 41}, {14, 16, 40, 42}, {15, 99, 41, 42}, {0, 99, 3, 42},
+        {0, 5, 3, 8},     {1, 2, 4, 5},     {4, 6, 7, 20},    {5, 7, 8, 20},
+        {7, 8, 20, 25},   {7, 9, 20, 26},   {8, 12, 25, 29},  {12, 14, 29, 40},
+        {13, 15, 29, 41}, {14, 16, 40, 42}, {15, 99, 41, 42}, {0, 99, 3, 42},
     };
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         qu_document_source_range(runs, 4, want[i][0], want[i][1], &start, &end);

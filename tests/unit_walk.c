@@ -11,9 +11,9 @@
 static char dir[64];
 
 typedef struct seen {
-    qu_buf log;      /* "path\n" a file, "path: reason\n" a skip; the folder's own path cut off */
+    qu_buf log; /* "path\n" a file, "path: reason\n" a skip; the folder's own path cut off */
     int64_t bytes;
-    int folders;     /* skips of folders */
+    int folders; /* skips of folders */
     size_t last_root;
     qu_status answer;
 } seen;
@@ -60,7 +60,9 @@ static void assert_walk(const char *const *names, size_t n, const char *want)
     assert_string_equal(s.log.len ? s.log.data : "", want);
     qu_buf_free(&s.log);
 }
-#define WALK(want, ...) assert_walk((const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), want)
+#define WALK(want, ...)                                                                            \
+    assert_walk((const char *const[]){__VA_ARGS__},                                                \
+                sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), want)
 
 static void make(const char *name, const char *content)
 {
@@ -112,13 +114,14 @@ static void test_order(void **state)
     make("a-b", "");
     make("B", "");
     make("\xC3\xA9", "");
-    make("\xFF\xFE", "");    /* no UTF-8 */
+    make("\xFF\xFE", ""); /* no UTF-8 */
     make("new\nline", "");
     make(".hidden", "");
     make(".git", NULL);
     make(".git/config", "");
     WALK("/B\n/a/sub/x\n/a/z.txt\n/a-b\n/b.txt\n/new\nline\n/\xC3\xA9\n/\xFF\xFE\n", "");
-    WALK("/b.txt\n/a/sub/x\n/a/z.txt\n/a/sub/x\n", "/b.txt", "/a/", "/a/../a/sub"); /* as given, each root */
+    WALK("/b.txt\n/a/sub/x\n/a/z.txt\n/a/sub/x\n", "/b.txt", "/a/",
+         "/a/../a/sub");                                   /* as given, each root */
     WALK("/.git/config\n/.hidden\n", "/.git", "/.hidden"); /* named */
     WALK("/a/sub/x\n", "/a/sub/x");
     seen s = {0};
@@ -138,8 +141,11 @@ static void test_links(void **state)
     link_to(".", "real/loop");
     link_to("nowhere", "broken");
     WALK("/broken: cannot follow the symbolic link: No such file or directory\n/real/file\n"
-         "/real/loop: is a symbolic link to a folder\n/to-file\n/to-folder: is a symbolic link to a folder\n", "");
-    WALK("/real/file\n/real/loop: is a symbolic link to a folder\n", "/to-folder"); /* a root is followed */
+         "/real/loop: is a symbolic link to a folder\n/to-file\n/to-folder: is a symbolic link to "
+         "a folder\n",
+         "");
+    WALK("/real/file\n/real/loop: is a symbolic link to a folder\n",
+         "/to-folder"); /* a root is followed */
     WALK("/real/file\n", "/to-file");
 }
 
@@ -169,7 +175,8 @@ static void test_unreadable(void **state)
     snprintf(path, sizeof path, "%s/no", dir);
     const uid_t nobody = 65534, me = geteuid();
     bool root = me == 0; /* the superuser can read every folder: be somebody else meanwhile */
-    if (root && (chmod(dir, 0755) != 0 || chown(path, nobody, (gid_t)-1) != 0 || seteuid(nobody) != 0)) {
+    if (root &&
+        (chmod(dir, 0755) != 0 || chown(path, nobody, (gid_t)-1) != 0 || seteuid(nobody) != 0)) {
         print_message("skipped: cannot give up the superuser's rights\n");
         skip();
     }
@@ -222,7 +229,8 @@ static void test_errors(void **state)
     make("file2", "");
     s.answer = QU_ERR_CANCELLED; /* the callback ends the walk */
     e = (qu_err){0};
-    assert_int_equal(qu_walk((const char *const[]){dir}, 1, on_file, on_skip, &s, &e), QU_ERR_CANCELLED);
+    assert_int_equal(qu_walk((const char *const[]){dir}, 1, on_file, on_skip, &s, &e),
+                     QU_ERR_CANCELLED);
     assert_string_equal(s.log.data, "/file\n");
     assert_string_equal(e.msg, "");
     qu_buf_free(&s.log);
@@ -232,8 +240,8 @@ static void test_errors(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {IN_FOLDER(test_order),      IN_FOLDER(test_links),
-                                       IN_FOLDER(test_odd_files),  IN_FOLDER(test_unreadable),
-                                       IN_FOLDER(test_deep),       IN_FOLDER(test_errors)};
+    const struct CMUnitTest tests[] = {IN_FOLDER(test_order),     IN_FOLDER(test_links),
+                                       IN_FOLDER(test_odd_files), IN_FOLDER(test_unreadable),
+                                       IN_FOLDER(test_deep),      IN_FOLDER(test_errors)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
