@@ -82,11 +82,6 @@ static qu_status push_cut(qu_builder *b, int64_t at, qu_cut_rank rank, qu_err *e
     return QU_OK;
 }
 
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\n';
-}
-
 /* Cut between words until less than QU_CUT_MAX_GAP is left before at. */
 static qu_status fill_gap(qu_builder *b, int64_t at, qu_err *err)
 {
@@ -94,7 +89,7 @@ static qu_status fill_gap(qu_builder *b, int64_t at, qu_err *err)
     int64_t last = b->n_cuts ? b->cuts[b->n_cuts - 1].at : 0;
     while (at - last > QU_CUT_MAX_GAP) {
         int64_t cut = last + QU_CUT_MAX_GAP, low = last + QU_CUT_MAX_GAP / 2;
-        while (cut > low && !(is_space(t[cut - 1]) && !is_space(t[cut]))) cut--;
+        while (cut > low && !(qu_is_space(t[cut - 1]) && !qu_is_space(t[cut]))) cut--;
         if (cut == low) /* no space: at least not inside a character */
             for (cut = last + QU_CUT_MAX_GAP; ((unsigned char)t[cut] & 0xC0) == 0x80; cut--) {
             }

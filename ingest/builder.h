@@ -47,6 +47,11 @@ typedef struct qu_builder {
     bool mark_code;
 } qu_builder;
 
+static inline bool qu_is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n';
+}
+
 /* Make room for one more element of size bytes in *p, which holds n. Errors: QU_ERR_NOMEM. */
 qu_status qu_builder_grow(void *p, int64_t n, int64_t *cap, size_t size, qu_err *err);
 

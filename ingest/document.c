@@ -25,11 +25,6 @@ qu_document_limits qu_document_default_limits(void)
                                 .free_inflated_bytes = 16 << 20};
 }
 
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\n';
-}
-
 /* Does name (".gz" at its end not counted) end in one of the endings? */
 static bool has_ending(const char *name, const char *const *endings)
 {
@@ -49,7 +44,7 @@ static bool sniff_html(const char *s, int64_t n)
     if (n > SNIFF_HTML) n = SNIFF_HTML;
     if (n >= 3 && memcmp(s, "\xEF\xBB\xBF", 3) == 0) i = 3;
     for (;;) {
-        while (i < n && (is_space(s[i]) || s[i] == '\r')) i++;
+        while (i < n && (qu_is_space(s[i]) || s[i] == '\r')) i++;
         bool comment = n - i > 4 && memcmp(s + i, "<!--", 4) == 0;
         if (!comment && !(n - i > 5 && memcmp(s + i, "<?xml", 5) == 0)) break;
         const char *end = comment ? "-->" : "?>";
@@ -64,7 +59,7 @@ static bool sniff_html(const char *s, int64_t n)
 static bool is_blank(const char *s, int64_t n)
 {
     int64_t i = 0;
-    while (i < n && is_space(s[i])) i++;
+    while (i < n && qu_is_space(s[i])) i++;
     return i == n;
 }
 
@@ -75,7 +70,7 @@ static qu_status set_title(qu_document *doc, const char *p, int64_t n, qu_err *e
     int64_t len = 0;
     if (!t) return qu_fail_nomem(err, MAX_TITLE_BYTES + 1);
     for (int64_t i = 0; i < n && len < MAX_TITLE_BYTES; i++) {
-        if (!is_space(p[i]))
+        if (!qu_is_space(p[i]))
             t[len++] = p[i];
         else if (len > 0 && t[len - 1] != ' ')
             t[len++] = ' ';
@@ -104,7 +99,7 @@ static qu_status find_title(qu_document *doc, const qu_builder *b, qu_err *err)
         if (h.text_end > h.text_start)
             return set_title(doc, t + h.text_start, h.text_end - h.text_start, err);
     }
-    while (i < n && is_space(t[i])) i++;
+    while (i < n && qu_is_space(t[i])) i++;
     const char *nl = memchr(t + i, '\n', (size_t)(n - i));
     int64_t len = nl ? nl - (t + i) : n - i;
     return set_title(doc, t + i, len <= MAX_TITLE_LINE ? len : 0, err);

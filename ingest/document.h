@@ -75,10 +75,10 @@ qu_document_limits qu_document_default_limits(void);
 
 /* Read and parse the file at path. The bytes are read into memory first, so a file that changes
  * meanwhile cannot do harm. limits NULL = defaults. *doc needs no initialisation; on error it is
- * empty and need not be freed. Errors, each naming path, so that a caller can tell why a file was
- * skipped: QU_ERR_NOTFOUND, QU_ERR_IO  cannot be read (or is no regular file) QU_ERR_UNSUPPORTED
- * binary content QU_ERR_LIMIT                too large, or inflates too far QU_ERR_FORMAT no text
- * in it, or damaged gzip QU_ERR_NOMEM, QU_ERR_ARG */
+ * empty and need not be freed. Errors name path and tell why a file was skipped: QU_ERR_NOTFOUND
+ * and QU_ERR_IO, it cannot be read or is no regular file; QU_ERR_UNSUPPORTED, binary content;
+ * QU_ERR_LIMIT, too large, or inflates too far; QU_ERR_FORMAT, no text in it, or damaged gzip; also
+ * QU_ERR_NOMEM and, for limits that are not positive, QU_ERR_ARG. */
 qu_status qu_document_read(qu_document *doc, const char *path, const qu_document_limits *limits,
                            qu_err *err);
 
@@ -92,8 +92,8 @@ void qu_document_free(qu_document *doc);
 
 /* The smallest raw range [*byte_start, *byte_end) that the runs can show to cover text [text_start,
  * text_end): its ends are exact inside runs; at text between runs the whole raw gap belongs to it.
- * A gap at the start or end of the text reaches to the nearest run. n_runs 0, or text_end <=
- * text_start: both 0. O(log n_runs). */
+ * A document's runs begin and end where its text does. n_runs 0, or text_end <= text_start: both 0.
+ * O(log n_runs). */
 void qu_document_source_range(const qu_source_run *runs, int64_t n_runs, int64_t text_start,
                               int64_t text_end, int64_t *byte_start, int64_t *byte_end);
 

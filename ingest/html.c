@@ -252,15 +252,10 @@ static int64_t reference(const char *s, int64_t n, uint32_t *cp)
     return closed ? i + 1 : i;
 }
 
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\n';
-}
-
 /* Bytes of white space at s: a blank, or a no-break space. */
 static int64_t space_length(const char *s, int64_t n)
 {
-    if (is_space(*s)) return 1;
+    if (qu_is_space(*s)) return 1;
     return n >= 2 && memcmp(s, "\xC2\xA0", 2) == 0 ? 2 : 0;
 }
 
@@ -330,7 +325,7 @@ static int64_t find_end_tag(html *h, const tag *t, int64_t at)
         if (!p) break;
         at = p - h->s;
         if (h->n - at > (int64_t)len + 2 && p[1] == '/' && strncasecmp(p + 2, t->name, len) == 0 &&
-            (is_space(p[len + 2]) || strchr("/>", p[len + 2])))
+            (qu_is_space(p[len + 2]) || strchr("/>", p[len + 2])))
             return at;
         at++;
     }
@@ -345,7 +340,7 @@ static qu_status read_title(html *h, const tag *t, int64_t *at, qu_err *err)
     int64_t end = find_end_tag(h, t, *at), used;
     if (end == h->n) return QU_OK;
     size_t blanks = 0;
-    while (blanks < title->len && is_space(title->data[blanks])) blanks++;
+    while (blanks < title->len && qu_is_space(title->data[blanks])) blanks++;
     if (blanks == title->len) title->len = 0; /* the one before said nothing */
     bool take = !h->dropped && title->len == 0;
     for (int64_t i = *at; take && i < end && title->len < MAX_TITLE_BYTES; i += used) {
@@ -476,12 +471,12 @@ static int64_t skip_attributes(const html *h, int64_t at, bool *empty)
             const char *q = memchr(s + at, c, (size_t)(h->n - at));
             if (!q) return h->n;
             at = q - s + 1;
-        } else if (value && !is_space(c)) {
-            while (at < h->n && !is_space(s[at]) && s[at] != '>') at++;
+        } else if (value && !qu_is_space(c)) {
+            while (at < h->n && !qu_is_space(s[at]) && s[at] != '>') at++;
             c = 0; /* a '/' in it ends no element */
         }
-        value = c == '=' || (value && is_space(c));
-        *empty = c == '/' || (*empty && is_space(c));
+        value = c == '=' || (value && qu_is_space(c));
+        *empty = c == '/' || (*empty && qu_is_space(c));
     }
     return h->n;
 }
@@ -507,7 +502,7 @@ static qu_status read_markup(html *h, int64_t *at, qu_err *err)
         *at = p ? p - s + 1 : n;
         return QU_OK;
     }
-    for (; i < n && !is_space(s[i]) && s[i] != '/' && s[i] != '>'; i++, len++)
+    for (; i < n && !qu_is_space(s[i]) && s[i] != '/' && s[i] != '>'; i++, len++)
         if (len < sizeof name - 1)
             name[len] = s[i] >= 'A' && s[i] <= 'Z' ? (char)(s[i] + 32) : s[i];
     *at = skip_attributes(h, i, &empty);
