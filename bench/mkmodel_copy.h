@@ -28,6 +28,10 @@
  *
  * Content is matched on slow pairs: with RoPE base 1e20 and heads of 64 the last 23 pairs turn by
  * less than .08 within 32,768 tokens; the pair before them, by .33, carries what need not be exact.
+ *
+ * For policies that bound a page's keys channel by channel (Quest): a page without needle words
+ * stays at 0 for a needle query. One with many needle words soon holds both halves of any other,
+ * and its bound is as high as the right page's: keep such words to a few a page.
  */
 #ifndef BENCH_MKMODEL_COPY_H
 #define BENCH_MKMODEL_COPY_H
