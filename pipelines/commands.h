@@ -1,5 +1,5 @@
-/* Every verb of the program: one pipelines/cmd_*.c file each defines its table and its run function;
- * main.c lists them in the order in which help shows them. */
+/* Every verb of the program: one pipelines/cmd_*.c file each defines its table and its run
+ * function; main.c lists them in the order in which help shows them. */
 #ifndef QU_PIPELINES_COMMANDS_H
 #define QU_PIPELINES_COMMANDS_H
 

@@ -30,7 +30,8 @@ static const qu_command cmd_completion = {
     .name = "completion",
     .args = "bash|zsh|fish",
     .summary = "print a completion script for a shell",
-    .examples = ". <(quire completion bash)\nquire completion fish >~/.config/fish/completions/quire.fish",
+    .examples =
+        ". <(quire completion bash)\nquire completion fish >~/.config/fish/completions/quire.fish",
     .min_args = 1,
     .max_args = 1,
     .run = run_completion,
@@ -38,8 +39,9 @@ static const qu_command cmd_completion = {
 
 /* In the order in which help shows them. */
 static const qu_command *const every[] = {
-    &qu_cmd_index,    &qu_cmd_ask,      &qu_cmd_search, &qu_cmd_summarize, &qu_cmd_status, &qu_cmd_inspect,
-    &qu_cmd_rm,       &qu_cmd_gc,       &qu_cmd_check,  &qu_cmd_verify,    &qu_cmd_bench,  &qu_cmd_eval,
+    &qu_cmd_index,    &qu_cmd_ask,      &qu_cmd_search, &qu_cmd_summarize,
+    &qu_cmd_status,   &qu_cmd_inspect,  &qu_cmd_rm,     &qu_cmd_gc,
+    &qu_cmd_check,    &qu_cmd_verify,   &qu_cmd_bench,  &qu_cmd_eval,
     &qu_cmd_complete, &qu_cmd_tokenize, &cmd_help,      &cmd_completion,
 };
 
@@ -92,7 +94,8 @@ static int run_help(const qu_args *args)
 {
     qu_err err = {0};
     qu_buf text = {0};
-    if (qu_args_flag(args, "man")) return print(qu_manual_man(&text, built_in(), &err), &text, &err);
+    if (qu_args_flag(args, "man"))
+        return print(qu_manual_man(&text, built_in(), &err), &text, &err);
     if (args->argc == 0) return print(qu_manual_overview(&text, built_in(), &err), &text, &err);
     const qu_command *c = find_command(args->argv[0], &err);
     if (!c) return usage_error(&err, "help");

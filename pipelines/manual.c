@@ -7,16 +7,16 @@ enum { WIDTH = 80, OPTION_COLUMN = 26, VERB_COLUMN = 12 };
 
 /* The page's fixed parts; exit codes are pinned (pipelines/output.h). */
 static const char about[] =
-    "Quire runs a language model over documents once, keeps the model's own memory of them (the KV cache, "
-    "cut into pages) on disk, and answers questions by loading only the pages that matter.";
+    "Quire runs a language model over documents once, keeps the model's own memory of them (the KV "
+    "cache, cut into pages) on disk, and answers questions by loading only the pages that matter.";
 
 static const char *const exit_codes[][2] = {
     {"0", "done"},
     {"1", "nothing found; check: damage that can be repaired; verify: failed"},
-    {"2", "wrong usage"},
-    {"3", "some files failed, the rest is committed"},
+    {"2", "wrong usage, or what was named does not exist"},
+    {"3", "some files failed, or the run was cut short; the rest is committed"},
     {"4", "the machine: disk, memory, device"},
-    {"5", "store or model damaged, foreign or mismatched"},
+    {"5", "store or model damaged, foreign, mismatched or unsupported"},
     {"6", "the store is locked by another process"},
 };
 
@@ -104,8 +104,9 @@ qu_status qu_manual_overview(qu_buf *out, qu_commands commands, qu_err *err)
         QU_TRY(qu_buf_printf(out, err, "  %-*s", VERB_COLUMN, c->name));
         QU_TRY(wrap(out, c->summary, VERB_COLUMN + 2, VERB_COLUMN + 2, err));
     }
-    return qu_buf_puts(out, "\n`quire COMMAND --help` explains a command, `quire COMMAND -h` lists its options.\n",
-                       err);
+    return qu_buf_puts(
+        out, "\n`quire COMMAND --help` explains a command, `quire COMMAND -h` lists its options.\n",
+        err);
 }
 
 /* Every paragraph of text, wrapped. */
@@ -233,9 +234,12 @@ static qu_status roff_table(qu_buf *out, const char *const (*rows)[2], int n, qu
 
 qu_status qu_manual_man(qu_buf *out, qu_commands commands, qu_err *err)
 {
-    QU_TRY(qu_buf_puts(out, ".TH QUIRE 1 \"\" \"quire " QU_VERSION "\" \"User Commands\"\n.SH NAME\n"
-                            "quire \\- ask questions of documents that are read once\n"
-                            ".SH SYNOPSIS\n.B quire\n.I COMMAND\n[options] [arguments]\n.SH DESCRIPTION\n", err));
+    QU_TRY(
+        qu_buf_puts(out,
+                    ".TH QUIRE 1 \"\" \"quire " QU_VERSION "\" \"User Commands\"\n.SH NAME\n"
+                    "quire \\- ask questions of documents that are read once\n"
+                    ".SH SYNOPSIS\n.B quire\n.I COMMAND\n[options] [arguments]\n.SH DESCRIPTION\n",
+                    err));
     QU_TRY(roff(out, about, err));
     QU_TRY(qu_buf_puts(out, "\n.SH COMMANDS\n", err));
     for (int i = 0; i < commands.n; i++) QU_TRY(roff_command(out, commands.list[i], err));
@@ -250,7 +254,8 @@ qu_status qu_manual_man(qu_buf *out, qu_commands commands, qu_err *err)
 /* " --json --quiet ..." of one command, the common ones included. */
 static qu_status option_words(qu_buf *out, const qu_command *c, qu_err *err)
 {
-    for (int i = 0; i < c->n_options; i++) QU_TRY(qu_buf_printf(out, err, " --%s", c->options[i].name));
+    for (int i = 0; i < c->n_options; i++)
+        QU_TRY(qu_buf_printf(out, err, " --%s", c->options[i].name));
     for (int i = 0; i < qu_n_common_options; i++)
         QU_TRY(qu_buf_printf(out, err, " --%s", qu_common_options[i].name));
     return QU_OK;
@@ -273,16 +278,19 @@ static qu_status verb_words(qu_buf *out, qu_commands commands, qu_err *err)
 
 static qu_status bash_completion(qu_buf *out, qu_commands commands, qu_err *err)
 {
-    QU_TRY(qu_buf_puts(out, "_quire() {\n    local cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]}\n"
-                            "    local prev=${COMP_WORDS[COMP_CWORD-1]} words=\n    COMPREPLY=()\n"
-                            "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words='", err));
+    QU_TRY(qu_buf_puts(out,
+                       "_quire() {\n    local cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]}\n"
+                       "    local prev=${COMP_WORDS[COMP_CWORD-1]} words=\n    COMPREPLY=()\n"
+                       "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words='",
+                       err));
     QU_TRY(verb_words(out, commands, err));
     QU_TRY(qu_buf_puts(out, " --help --version'\n    else\n        case $verb,$prev in\n", err));
     for (int i = 0; i < commands.n; i++) {
         const qu_command *c = commands.list[i];
         for (int k = 0; k < c->n_options; k++) {
             if (c->options[k].kind != QU_OPT_ENUM) continue;
-            QU_TRY(qu_buf_printf(out, err, "        %s,--%s) words='", c->name, c->options[k].name));
+            QU_TRY(
+                qu_buf_printf(out, err, "        %s,--%s) words='", c->name, c->options[k].name));
             QU_TRY(choice_words(out, c->options[k].choices, err));
             QU_TRY(qu_buf_puts(out, "' ;;\n", err));
         }
@@ -292,13 +300,16 @@ static qu_status bash_completion(qu_buf *out, qu_commands commands, qu_err *err)
         QU_TRY(option_words(out, commands.list[i], err));
         QU_TRY(qu_buf_puts(out, "' ;;\n", err));
     }
-    return qu_buf_puts(out, "        esac\n        case $cur,$words in\n        -*) ;;\n        *,*--*) words= ;;\n"
-                            "        esac\n    fi\n"
-                            "    [ -n \"$words\" ] && COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
-                            "}\ncomplete -o default -F _quire quire\n", err);
+    return qu_buf_puts(
+        out,
+        "        esac\n        case $cur,$words in\n        -*) ;;\n        *,*--*) words= ;;\n"
+        "        esac\n    fi\n"
+        "    [ -n \"$words\" ] && COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+        "}\ncomplete -o default -F _quire quire\n",
+        err);
 }
 
-/* Text inside single quotes of a shell; brackets and colons escaped where zsh gives them a meaning. */
+/* Text inside single quotes of a shell; escaped where zsh gives brackets and colons a meaning. */
 static qu_status quoted(qu_buf *out, const char *text, bool zsh, qu_err *err)
 {
     for (; *text; text++) {
@@ -338,23 +349,29 @@ static qu_status zsh_completion(qu_buf *out, qu_commands commands, qu_err *err)
         QU_TRY(quoted(out, commands.list[i]->summary, true, err));
         QU_TRY(qu_buf_puts(out, "'\n", err));
     }
-    QU_TRY(qu_buf_puts(out, "    )\n    if (( CURRENT == 2 )); then\n        _describe command verbs\n"
-                            "        return\n    fi\n    local verb=$words[2]\n    shift words\n"
-                            "    (( CURRENT-- ))\n    case $verb in\n", err));
+    QU_TRY(qu_buf_puts(out,
+                       "    )\n    if (( CURRENT == 2 )); then\n        _describe command verbs\n"
+                       "        return\n    fi\n    local verb=$words[2]\n    shift words\n"
+                       "    (( CURRENT-- ))\n    case $verb in\n",
+                       err));
     for (int i = 0; i < commands.n; i++) {
         const qu_command *c = commands.list[i];
         QU_TRY(qu_buf_printf(out, err, "    %s) _arguments", c->name));
         for (int k = 0; k < c->n_options; k++) QU_TRY(zsh_option(out, &c->options[k], err));
-        for (int k = 0; k < qu_n_common_options; k++) QU_TRY(zsh_option(out, &qu_common_options[k], err));
+        for (int k = 0; k < qu_n_common_options; k++)
+            QU_TRY(zsh_option(out, &qu_common_options[k], err));
         QU_TRY(qu_buf_puts(out, " \\\n            '*:file:_files' ;;\n", err));
     }
-    return qu_buf_puts(out, "    esac\n}\nif [ \"$funcstack[1]\" = _quire ]; then _quire; else compdef _quire quire; fi\n",
+    return qu_buf_puts(out,
+                       "    esac\n}\nif [ \"$funcstack[1]\" = _quire ]; then _quire; else compdef "
+                       "_quire quire; fi\n",
                        err);
 }
 
 static qu_status fish_option(qu_buf *out, const qu_option *o, const char *verb, qu_err *err)
 {
-    QU_TRY(qu_buf_printf(out, err, "complete -c quire -n '__fish_seen_subcommand_from %s' -l %s", verb, o->name));
+    QU_TRY(qu_buf_printf(out, err, "complete -c quire -n '__fish_seen_subcommand_from %s' -l %s",
+                         verb, o->name));
     if (o->letter) QU_TRY(qu_buf_printf(out, err, " -s %c", o->letter));
     if (o->kind == QU_OPT_ENUM) {
         QU_TRY(qu_buf_puts(out, " -x -a '", err));
@@ -372,10 +389,12 @@ static qu_status fish_completion(qu_buf *out, qu_commands commands, qu_err *err)
 {
     for (int i = 0; i < commands.n; i++) {
         const qu_command *c = commands.list[i];
-        QU_TRY(qu_buf_printf(out, err, "complete -c quire -n __fish_use_subcommand -a %s -d '", c->name));
+        QU_TRY(qu_buf_printf(out, err, "complete -c quire -n __fish_use_subcommand -a %s -d '",
+                             c->name));
         QU_TRY(quoted(out, c->summary, false, err));
         QU_TRY(qu_buf_puts(out, "'\n", err));
-        for (int k = 0; k < c->n_options; k++) QU_TRY(fish_option(out, &c->options[k], c->name, err));
+        for (int k = 0; k < c->n_options; k++)
+            QU_TRY(fish_option(out, &c->options[k], c->name, err));
         for (int k = 0; k < qu_n_common_options; k++)
             QU_TRY(fish_option(out, &qu_common_options[k], c->name, err));
     }
@@ -387,5 +406,6 @@ qu_status qu_manual_completion(qu_buf *out, qu_commands commands, const char *sh
     if (strcmp(shell, "bash") == 0) return bash_completion(out, commands, err);
     if (strcmp(shell, "zsh") == 0) return zsh_completion(out, commands, err);
     if (strcmp(shell, "fish") == 0) return fish_completion(out, commands, err);
-    return qu_fail(err, QU_ERR_ARG, "no completion for shell '%.60s': give bash, zsh or fish", shell);
+    return qu_fail(err, QU_ERR_ARG, "no completion for shell '%.60s': give bash, zsh or fish",
+                   shell);
 }

@@ -1,9 +1,10 @@
-/* Everything that documents a command, made from the option table: help, man page, shell completion.
+/* What documents a command, made from the option table: help, man page, shell completion.
  *
  *     qu_buf text = {0};
  *     QU_TRY(qu_manual_help(&text, command, true, &err));
  *
- * All functions append to *out. Errors: QU_ERR_NOMEM. commands: n pointers, in the order of display.
+ * All functions append to *out. Errors: QU_ERR_NOMEM. commands: n pointers, in the order of
+ * display.
  */
 #ifndef QU_PIPELINES_MANUAL_H
 #define QU_PIPELINES_MANUAL_H
@@ -24,7 +25,7 @@ typedef struct qu_commands {
 /* What `quire` and `quire help` print: the verbs, one line each. */
 qu_status qu_manual_overview(qu_buf *out, qu_commands commands, qu_err *err);
 
-/* Help for one command. full false (-h): usage and options; true (--help): description and examples too. */
+/* Help for one command. full false (-h): usage and options; true (--help): everything. */
 qu_status qu_manual_help(qu_buf *out, const qu_command *command, bool full, qu_err *err);
 
 /* The whole manual as one roff page, quire.1. */

@@ -12,15 +12,32 @@
 #include "base/os.h"
 
 const qu_option qu_common_options[] = {
-    {.name = "store", .kind = QU_OPT_STR, .arg = "DIR", .dflt = "./.quire", .env = "QUIRE_STORE", .min = 1,
+    {.name = "store",
+     .kind = QU_OPT_STR,
+     .arg = "DIR",
+     .dflt = "./.quire",
+     .env = "QUIRE_STORE",
+     .min = 1,
      .help = "the store to use"},
-    {.name = "model", .kind = QU_OPT_STR, .arg = "FILE", .min = 1,
-     .help = "the model, a GGUF file (default: the store's, else $QUIRE_MODEL, else the bundled one)"},
-    {.name = "threads", .letter = 't', .kind = QU_OPT_INT, .arg = "N", .min = 1, .max = 1024,
+    {.name = "model",
+     .kind = QU_OPT_STR,
+     .arg = "FILE",
+     .min = 1,
+     .help =
+         "the model, a GGUF file (default: the store's, else $QUIRE_MODEL, else the bundled one)"},
+    {.name = "threads",
+     .letter = 't',
+     .kind = QU_OPT_INT,
+     .arg = "N",
+     .min = 1,
+     .max = 1024,
      .help = "threads to compute with (default: every processor)"},
     {.name = "json", .kind = QU_OPT_FLAG, .help = "print JSON, one object a line"},
     {.name = "quiet", .letter = 'q', .kind = QU_OPT_FLAG, .help = "no progress, notes or warnings"},
-    {.name = "help", .letter = 'h', .kind = QU_OPT_FLAG, .help = "show help: -h the options, --help everything"},
+    {.name = "help",
+     .letter = 'h',
+     .kind = QU_OPT_FLAG,
+     .help = "show help: -h the options, --help everything"},
 };
 const int qu_n_common_options = sizeof qu_common_options / sizeof *qu_common_options;
 
@@ -72,7 +89,7 @@ static int choice_index(const char *choices, const char *word)
     return -1;
 }
 
-/* Strict decimal number: [-]digits[.digits][e[+-]digits], the whole of s[0..n). fraction false: digits only. */
+/* The whole of s[0..n) as [-]digits[.digits][e[+-]digits]; fraction false: [-]digits only. */
 static bool read_number(double *out, const char *s, size_t n, bool fraction)
 {
     char tmp[64];
@@ -84,7 +101,8 @@ static bool read_number(double *out, const char *s, size_t n, bool fraction)
     }
     memcpy(tmp, s, n);
     tmp[n] = 0;
-    if (!isdigit((unsigned char)tmp[n - 1]) || !isdigit((unsigned char)tmp[tmp[0] == '-'])) return false;
+    if (!isdigit((unsigned char)tmp[n - 1]) || !isdigit((unsigned char)tmp[tmp[0] == '-']))
+        return false;
     char *end;
     *out = strtod(tmp, &end);
     return *end == 0 && isfinite(*out);
@@ -121,7 +139,12 @@ static bool read_value(double *v, const qu_option *o, const char *s)
 /* "a whole number from 1 to 4096, or all" */
 static void describe(char *out, size_t cap, const qu_option *o)
 {
-    static const char *const kinds[] = {"", "a whole number", "a number", "text", "", "a size such as 200M or 1G",
+    static const char *const kinds[] = {"",
+                                        "a whole number",
+                                        "a number",
+                                        "text",
+                                        "",
+                                        "a size such as 200M or 1G",
                                         "a time such as 30s, 10m or 2h"};
     qu_buf b = {0};
     qu_buf_puts(&b, kinds[o->kind], NULL);
@@ -136,7 +159,9 @@ static void describe(char *out, size_t cap, const qu_option *o)
     const char *word = o->choices;
     while (word && *word) {
         const char *end = strchrnul(word, '|');
-        const char *joint = o->kind == QU_OPT_ENUM && word == o->choices ? "" : *end ? ", " : " or ";
+        const char *joint = o->kind == QU_OPT_ENUM && word == o->choices ? ""
+                            : *end                                       ? ", "
+                                                                         : " or ";
         qu_buf_printf(&b, NULL, "%s%.*s", joint, (int)(end - word), word);
         word = *end ? end + 1 : end;
     }
@@ -148,12 +173,14 @@ static qu_status bad_value(const qu_option *o, const char *where, const char *s,
 {
     char takes[120];
     describe(takes, sizeof takes, o);
-    return qu_fail(err, QU_ERR_ARG, "%s'%s%s' takes %s, not '%.*s'", where[0] == '-' ? "option " : "variable ",
-                   where, where[0] == '-' ? o->name : "", takes, SHOWN, s);
+    return qu_fail(err, QU_ERR_ARG, "%s'%s%s' takes %s, not '%.*s'",
+                   where[0] == '-' ? "option " : "variable ", where, where[0] == '-' ? o->name : "",
+                   takes, SHOWN, s);
 }
 
 /* Read text s into *v. where: "--" for the command line, else the variable's name. */
-static qu_status set_value(value *v, const qu_option *o, const char *where, const char *s, qu_err *err)
+static qu_status set_value(value *v, const qu_option *o, const char *where, const char *s,
+                           qu_err *err)
 {
     double number;
     int word = choice_index(o->choices, s);
@@ -178,7 +205,7 @@ static qu_status set_value(value *v, const qu_option *o, const char *where, cons
     return QU_OK;
 }
 
-/* Edits (insert, delete, replace, swap neighbours) from a to b; rows are kept short by the caller. */
+/* Edits (insert, delete, replace, swap neighbours) from a to b; CAP where either is too long. */
 static int edits(const char *a, const char *b)
 {
     enum { CAP = 40 };
@@ -296,7 +323,8 @@ static qu_status check_count(const qu_args *args, qu_err *err)
     return QU_OK;
 }
 
-qu_status qu_args_parse(qu_args *args, const qu_command *command, int argc, char **argv, qu_err *err)
+qu_status qu_args_parse(qu_args *args, const qu_command *command, int argc, char **argv,
+                        qu_err *err)
 {
     parser p = {args, argc, 0, argv};
     qu_status st = QU_OK;
@@ -354,7 +382,10 @@ static const value *get(const qu_args *args, const char *name, unsigned kinds)
 
 #define KIND(k) (1u << QU_OPT_##k)
 
-bool qu_args_flag(const qu_args *args, const char *name) { return get(args, name, KIND(FLAG))->i != 0; }
+bool qu_args_flag(const qu_args *args, const char *name)
+{
+    return get(args, name, KIND(FLAG))->i != 0;
+}
 
 int64_t qu_args_int(const qu_args *args, const char *name)
 {
@@ -371,7 +402,10 @@ const char *qu_args_str(const qu_args *args, const char *name)
     return get(args, name, KIND(STR) | KIND(ENUM))->s;
 }
 
-int qu_args_choice(const qu_args *args, const char *name) { return (int)get(args, name, KIND(ENUM))->i; }
+int qu_args_choice(const qu_args *args, const char *name)
+{
+    return (int)get(args, name, KIND(ENUM))->i;
+}
 
 const char *const *qu_args_list(const qu_args *args, const char *name, int *n)
 {

@@ -7,18 +7,20 @@
  *         {.name = "budget", .kind = QU_OPT_INT, .arg = "N|all", .dflt = "2048", .min = 1,
  *          .max = 1e9, .choices = "all", .help = "tokens each KV head may read"},
  *     };
- *     const qu_command qu_cmd_ask = {.name = "ask", .args = "QUESTION|-", .min_args = 1, .max_args = 1,
- *         .summary = "answer a question", .options = options, .n_options = 2, .run = run_ask};
+ *     const qu_command qu_cmd_ask = {.name = "ask", .args = "QUESTION|-", .min_args = 1,
+ *         .max_args = 1, .summary = "answer a question", .options = options, .n_options = 2,
+ *         .run = run_ask};
  *
  *     static int run_ask(const qu_args *a) {
  *         int64_t pages = qu_args_int(a, "pages");         // 32 unless given
  *         int64_t budget = qu_args_int(a, "budget");       // -1 for "all"
  *         const char *question = a->argv[0];
  *
- * Syntax: --name VALUE, --name=VALUE, -nVALUE, -n VALUE, flags bundled as in -qt4; options and positional
- * arguments in any order; `--` ends the options; a lone `-` is positional. The last of a repeated option
- * wins, unless it collects (repeat). Numbers are read strictly: no blanks, no '+', no hex, no trailing text.
- * Use designated initialisers: fields may be added. Everything is read-only and thread-safe after parsing.
+ * Syntax: --name VALUE, --name=VALUE, -nVALUE, -n VALUE, flags bundled as in -qt4; options and
+ * positional arguments in any order; `--` ends the options; a lone `-` is positional. The last of a
+ * repeated option wins, unless it collects (repeat). Numbers are read strictly: no blanks, no '+',
+ * no hex, no trailing text. Use designated initialisers: fields may be added. Everything is
+ * read-only and thread-safe after parsing.
  */
 #ifndef QU_PIPELINES_OPTIONS_H
 #define QU_PIPELINES_OPTIONS_H
@@ -43,10 +45,10 @@ typedef struct qu_option {
     char letter;         /* short form, 0 for none */
     qu_opt_kind kind;
     const char *arg;     /* shown for the value: "N", "DIR" */
-    const char *help;    /* one sentence, lower case, no full stop; the default is added when shown */
+    const char *help;    /* one sentence, lower case, no full stop; the default is added */
     const char *dflt;    /* parsed like a given value when the option is absent; NULL for none */
     const char *env;     /* environment variable that stands between the two; NULL for none */
-    double min, max;     /* inclusive range of numbers; both 0: any (bytes, durations: not negative) */
+    double min, max;     /* inclusive range of numbers; both 0: any (sizes, times: not negative) */
     const char *choices; /* ENUM: "kv|repair|exact". Numbers: words taken instead of a number, the
                             first reads as -1, the second as -2, ... */
     bool repeat;         /* STR only: every occurrence is kept, see qu_args_list */
@@ -58,8 +60,8 @@ typedef struct qu_command {
     const char *name;        /* "ask" */
     const char *args;        /* positional arguments as shown: "[PATH...]"; NULL for none */
     const char *summary;     /* one line, lower case, no full stop */
-    const char *description; /* paragraphs divided by an empty line, for --help and the manual; or NULL */
-    const char *examples;    /* command lines, one a line, each with an optional "  # remark"; or NULL */
+    const char *description; /* for --help; paragraphs between empty lines; or NULL */
+    const char *examples;    /* a command line each, with an optional "  # remark"; or NULL */
     const qu_option *options;
     int n_options;
     int min_args, max_args;  /* positional arguments; max_args -1: any number */
@@ -78,19 +80,21 @@ struct qu_args {
 extern const qu_option qu_common_options[];
 extern const int qu_n_common_options;
 
-/* Parse what follows the command's name. *args is filled even when --help or -h was met, which ends the
- * parsing at once (see qu_args_flag(args, "help")): no other check is made then. Free with qu_args_free
- * on every path; on error *args is empty.
+/* Parse what follows the command's name. *args is filled even when --help or -h was met, which ends
+ * the parsing at once (see qu_args_flag(args, "help")): no other check is made then. Free with
+ * qu_args_free on every path; on error *args is empty.
  * Errors: QU_ERR_ARG naming the option, the value and what it takes; QU_ERR_NOMEM. */
-qu_status qu_args_parse(qu_args *args, const qu_command *command, int argc, char **argv, qu_err *err);
+qu_status qu_args_parse(qu_args *args, const qu_command *command, int argc, char **argv,
+                        qu_err *err);
 void qu_args_free(qu_args *args);
 
-/* Values by long name. The value is the last given one, else the environment's, else the default, else
- * 0, NULL or false. Asking for a name that is not in the table, or with the wrong type, is an assert. */
+/* Values by long name. The value is the last given one, else the environment's, else the default,
+ * else 0, NULL or false. Asking for a name that is not in the table, or with the wrong type, is an
+ * assert. */
 bool qu_args_flag(const qu_args *args, const char *name);
-int64_t qu_args_int(const qu_args *args, const char *name);      /* INT, BYTES, DURATION (seconds) */
-double qu_args_float(const qu_args *args, const char *name);     /* FLOAT, DURATION (seconds) */
-const char *qu_args_str(const qu_args *args, const char *name);  /* STR, ENUM: borrowed */
+int64_t qu_args_int(const qu_args *args, const char *name);     /* INT, BYTES, DURATION (seconds) */
+double qu_args_float(const qu_args *args, const char *name);    /* FLOAT, DURATION (seconds) */
+const char *qu_args_str(const qu_args *args, const char *name); /* STR, ENUM: borrowed */
 
 /* Position of an ENUM's value in its choices, from 0; -1 when absent. */
 int qu_args_choice(const qu_args *args, const char *name);
@@ -104,7 +108,7 @@ bool qu_args_given(const qu_args *args, const char *name);
 /* The number of threads to use: --threads, else every processor this process may run on. */
 int qu_args_threads(const qu_args *args);
 
-/* The candidate nearest to a mistyped word, or NULL when none is near enough to be worth a mention. */
+/* The candidate nearest to a mistyped word, or NULL when none is near enough to be mentioned. */
 const char *qu_options_nearest(const char *word, const char *const *candidates, int n);
 
 #endif

@@ -47,10 +47,12 @@ int qu_out_exit(qu_status status)
 
 void qu_out_init(void)
 {
-    /* A closed stdin, stdout or stderr would be handed to the next open(): the store's file. Hold the
-     * place; opened the wrong way round for stdout, so that writing still fails and is reported. */
+    /* A closed stdin, stdout or stderr would be handed to the next open(): the store's file. Hold
+     * the place; opened the wrong way round for stdout, so that writing still fails and is
+     * reported. */
     for (int fd = 0; fd <= 2; fd++)
-        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", fd == 1 ? O_RDONLY : O_RDWR) != fd)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF &&
+            open("/dev/null", fd == 1 ? O_RDONLY : O_RDWR) != fd)
             _exit(QU_EXIT_MACHINE);
     signal(SIGPIPE, SIG_IGN);
     const char *term = getenv("TERM");
@@ -75,7 +77,8 @@ static qu_status stdout_status(bool ok, qu_err *err)
         out.failed = out.gone ? QU_ERR_CANCELLED : qu_os_status(errno);
     }
     if (out.failed == QU_OK) return QU_OK;
-    return qu_fail(err, out.failed, "cannot write to standard output: %s", strerror(out.failed_errno));
+    return qu_fail(err, out.failed, "cannot write to standard output: %s",
+                   strerror(out.failed_errno));
 }
 
 qu_status qu_out_write(const void *p, size_t n, qu_err *err)
@@ -106,8 +109,10 @@ qu_status qu_out_json(json_t *object, qu_err *err)
     json_t *line = json_object();
     char *text = NULL;
     if (!object || !line || json_object_set_new(line, "schema", json_integer(1)) != 0 ||
-        json_object_update(line, object) != 0 || !(text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(15)))) {
-        st = qu_fail(err, QU_ERR_NOMEM, "cannot build a JSON line: out of memory or text that is not UTF-8");
+        json_object_update(line, object) != 0 ||
+        !(text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(15)))) {
+        st = qu_fail(err, QU_ERR_NOMEM,
+                     "cannot build a JSON line: out of memory or text that is not UTF-8");
         goto out;
     }
     QU_TRY_OUT(qu_out_write(text, strlen(text), err));
@@ -125,7 +130,8 @@ static qu_status base64(qu_buf *b, const unsigned char *p, size_t n, qu_err *err
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (size_t i = 0; i < n; i += 3) {
         size_t left = n - i;
-        unsigned v = (unsigned)p[i] << 16 | (left > 1 ? p[i + 1] : 0u) << 8 | (left > 2 ? p[i + 2] : 0u);
+        unsigned v =
+            (unsigned)p[i] << 16 | (left > 1 ? p[i + 1] : 0u) << 8 | (left > 2 ? p[i + 2] : 0u);
         char four[4] = {digits[v >> 18], digits[v >> 12 & 63], left > 1 ? digits[v >> 6 & 63] : '=',
                         left > 2 ? digits[v & 63] : '='};
         QU_TRY(qu_buf_add(b, four, 4, err));
@@ -139,7 +145,8 @@ qu_status qu_out_path(json_t *object, const char *key, const char *path, qu_err 
     qu_buf name = {0}, text = {0};
     json_t *s = json_string(path); /* NULL unless UTF-8 */
     if (s) {
-        if (json_object_set_new(object, key, s) != 0) st = qu_fail_nomem(err, (long long)strlen(path));
+        if (json_object_set_new(object, key, s) != 0)
+            st = qu_fail_nomem(err, (long long)strlen(path));
         goto out;
     }
     QU_TRY_OUT(qu_buf_printf(&name, err, "%s_b64", key));
@@ -156,7 +163,11 @@ out:
 static size_t utf8_at(const unsigned char *p, size_t n, uint32_t *cp)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = p[0] < 0x80 ? 1 : p[0] >> 5 == 6 ? 2 : p[0] >> 4 == 14 ? 3 : p[0] >> 3 == 30 ? 4 : 0;
+    size_t len = p[0] < 0x80       ? 1
+                 : p[0] >> 5 == 6  ? 2
+                 : p[0] >> 4 == 14 ? 3
+                 : p[0] >> 3 == 30 ? 4
+                                   : 0;
     if (len == 0 || len > n) return 0;
     *cp = len == 1 ? p[0] : p[0] & (0x7Fu >> len);
     for (size_t i = 1; i < len; i++) {
@@ -169,7 +180,8 @@ static size_t utf8_at(const unsigned char *p, size_t n, uint32_t *cp)
 /* Marks, embeddings, overrides and isolates that reorder what a terminal shows. */
 static bool turns_direction(uint32_t cp)
 {
-    return (cp >= 0x202A && cp <= 0x202E) || (cp >= 0x2066 && cp <= 0x2069) || cp == 0x200E || cp == 0x200F;
+    return (cp >= 0x202A && cp <= 0x202E) || (cp >= 0x2066 && cp <= 0x2069) || cp == 0x200E ||
+           cp == 0x200F;
 }
 
 qu_status qu_out_safe(qu_buf *b, const char *text, size_t n, bool keep_lines, qu_err *err)
@@ -306,11 +318,12 @@ void qu_out_progress(const char *what, int64_t done, int64_t total, const char *
     char a[32], b[32] = "", left[32] = "", r[32];
     format_count(a, sizeof a, (double)done, bytes);
     if (total > 0) format_count(b, sizeof b, (double)total, bytes);
-    if (total > 0 && rate > 0 && done <= total) format_time(left, sizeof left, (double)(total - done) / rate);
+    if (total > 0 && rate > 0 && done <= total)
+        format_time(left, sizeof left, (double)(total - done) / rate);
     if (bytes) snprintf(r, sizeof r, "%.1f", rate / 1e6);
     else snprintf(r, sizeof r, rate < 10 ? "%.1f" : "%.0f", rate);
-    fprintf(stderr, "\r\033[K%.30s %s%s%s %s, %s %s/s%s%s", what, a, *b ? "/" : "", b, bytes ? "MB" : unit, r,
-            bytes ? "MB" : unit, *left ? ", left " : "", left);
+    fprintf(stderr, "\r\033[K%.30s %s%s%s %s, %s %s/s%s%s", what, a, *b ? "/" : "", b,
+            bytes ? "MB" : unit, r, bytes ? "MB" : unit, *left ? ", left " : "", left);
     fflush(stderr);
     out.drawn = true;
     out.drawn_ms = now;

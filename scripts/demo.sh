@@ -1,6 +1,6 @@
 #!/bin/sh
-# From a clone to cited answers: install what is missing, build, index the example documents, ask them.
-# What it makes lies under build/demo; a second run finds everything in place.
+# From a clone to cited answers: install what is missing, build, index the example documents, ask
+# them. What it makes lies under build/demo; a second run finds everything in place.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -25,8 +25,9 @@ run "$dir/build.log" make -j"$(nproc 2>/dev/null || echo 1)" quire
 step "Read the documents: quire index examples/corpus"
 ./quire index --store "$dir/store" --kv eager examples/corpus
 
-# The questions are in the order in which they are best shown. quire ask prints the answer, then each passage
-# that it rests on with file and bytes; every call is a process of its own that loads only the pages it reads.
+# The questions are in the order in which they are best shown. quire ask prints the answer, then
+# each passage that it rests on with file and bytes; every call is a process of its own that loads
+# only the pages it reads.
 head -n 6 examples/questions.jsonl | sed -n 's/.*"question": *"\([^"\\]*\)".*/\1/p' | while IFS= read -r question; do
     step "quire ask \"$question\""
     ./quire ask --quiet --store "$dir/store" "$question" || [ $? = 1 ] # 1: no answer in the documents

@@ -11,8 +11,8 @@ cd "$(dirname "$0")/.." || exit 1
 
 required="gcc g++ make pkg-config libc6-dev liblmdb-dev libxml2-dev zlib1g-dev libsqlite3-dev libpcre2-dev
     libutf8proc-dev libarchive-dev libjansson-dev libxxhash-dev libcmocka-dev"
-# The program is built without these where they cannot be had: our own matrix product instead of oneDNN's,
-# no vector index, no PDF text.
+# The program is built without these where they cannot be had: our own matrix product instead of
+# oneDNN's, no vector index, no PDF text.
 optional="libdnnl-dev libopenblas-dev libfaiss-dev poppler-utils"
 
 say() { echo "deps: $*" >&2; }
@@ -34,7 +34,8 @@ as_root() {
 
 may_install() { [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; }; }
 
-# With package lists at hand the download may just work; where it does not, they are fetched anew, once.
+# With package lists at hand the download may just work; where it does not, they are fetched anew,
+# once.
 updated=no
 install() {
     if [ $updated = no ] && ! apt-cache show "$1" >/dev/null 2>&1; then
@@ -90,8 +91,8 @@ packages() {
     return 0
 }
 
-# The source package comes through a sources list of our own, made from what this machine already uses
-# (apt reads both of its formats for us); the system's configuration is not touched.
+# The source package comes through a sources list of our own, made from what this machine already
+# uses (apt reads both of its formats for us); the system's configuration is not touched.
 faiss_source() {
     work=$1
     package=$(dpkg-query -W -f '${source:Package}=${source:Version}' libfaiss-dev 2>/dev/null)

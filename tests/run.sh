@@ -1,13 +1,15 @@
 #!/bin/sh
-# Run what `make test` built: every unit_*, prop_* and fault_* program of $B/tests, then tests/cli/*.sh.
+# Run what `make test` built: every unit_*, prop_* and fault_* program of $B/tests, then
+# tests/cli/*.sh.
 #
 #   B=build/release tests/run.sh [WORD...]      only tests whose name contains one of the words
 #   JOBS=2 LIMIT=120                            programs at a time; seconds for one program
 #
-# A command-line test is tests/cli/NAME.sh, run by sh in an empty folder of its own with QUIRE (the program)
-# and ROOT (the repository) set. Beside it stand NAME.out (its standard output, exact; absent: empty), NAME.err
-# (extended regular expressions, each of which a line of its standard error must match; absent: empty) and
-# NAME.exit (its exit code; absent: 0). Exit 77 means skipped: its last line says why.
+# A command-line test is tests/cli/NAME.sh, run by sh in an empty folder of its own with QUIRE (the
+# program) and ROOT (the repository) set. Beside it stand NAME.out (its standard output, exact;
+# absent: empty), NAME.err (extended regular expressions, each of which a line of its standard error
+# must match; absent: empty) and NAME.exit (its exit code; absent: 0). Exit 77 means skipped: its
+# last line says why.
 #
 # The last line is `N passed, N failed, N skipped`. Exit 1 if a test failed or none ran.
 set -u

@@ -159,7 +159,8 @@ static void test_hash_chain_keeps_order(void **state)
     assert_false(qu_hash_equal(ab, ba));
     assert_false(qu_hash_equal(ab, b));
     /* Chains that differ only in the upper half of the link stay apart. */
-    assert_false(qu_hash_equal(qu_hash_chain((qu_hash){1, 9}, "x", 1), qu_hash_chain((qu_hash){2, 9}, "x", 1)));
+    assert_false(qu_hash_equal(qu_hash_chain((qu_hash){1, 9}, "x", 1),
+                               qu_hash_chain((qu_hash){2, 9}, "x", 1)));
 }
 
 /* The published value of XXH3 for the empty input: stores outlive library versions. */

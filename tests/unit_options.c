@@ -13,17 +13,47 @@
 #include "pipelines/options.c"
 
 static const qu_option options[] = {
-    {.name = "pages", .letter = 'p', .kind = QU_OPT_INT, .arg = "N", .dflt = "32", .min = 1, .max = 4096,
+    {.name = "pages",
+     .letter = 'p',
+     .kind = QU_OPT_INT,
+     .arg = "N",
+     .dflt = "32",
+     .min = 1,
+     .max = 4096,
      .help = "candidate pages"},
-    {.name = "budget", .kind = QU_OPT_INT, .arg = "N|all", .dflt = "2048", .min = 1, .max = 1e9,
-     .choices = "all|none", .help = "tokens a head may read"},
-    {.name = "temperature", .kind = QU_OPT_FLOAT, .arg = "X", .dflt = "0", .min = 0, .max = 10,
+    {.name = "budget",
+     .kind = QU_OPT_INT,
+     .arg = "N|all",
+     .dflt = "2048",
+     .min = 1,
+     .max = 1e9,
+     .choices = "all|none",
+     .help = "tokens a head may read"},
+    {.name = "temperature",
+     .kind = QU_OPT_FLOAT,
+     .arg = "X",
+     .dflt = "0",
+     .min = 0,
+     .max = 10,
      .help = "sampling temperature"},
-    {.name = "fidelity", .kind = QU_OPT_ENUM, .arg = "MODE", .choices = "kv|repair|exact",
+    {.name = "fidelity",
+     .kind = QU_OPT_ENUM,
+     .arg = "MODE",
+     .choices = "kv|repair|exact",
      .help = "how pages are used: [see] 'the manual'"},
-    {.name = "in", .kind = QU_OPT_STR, .arg = "GLOB", .repeat = true, .min = 1, .help = "only these files"},
+    {.name = "in",
+     .kind = QU_OPT_STR,
+     .arg = "GLOB",
+     .repeat = true,
+     .min = 1,
+     .help = "only these files"},
     {.name = "max-bytes", .kind = QU_OPT_BYTES, .arg = "SIZE", .help = "quota"},
-    {.name = "max-time", .kind = QU_OPT_DURATION, .arg = "TIME", .dflt = "10m", .min = 1, .max = 1e6,
+    {.name = "max-time",
+     .kind = QU_OPT_DURATION,
+     .arg = "TIME",
+     .dflt = "10m",
+     .min = 1,
+     .max = 1e6,
      .help = "stop after"},
     {.name = "prompt", .kind = QU_OPT_STR, .arg = "TEXT", .help = "may be empty"},
     {.name = "quote", .letter = 'Q', .kind = QU_OPT_FLAG, .help = "only spans"},
@@ -34,7 +64,8 @@ static const qu_command ask = {
     .name = "ask",
     .args = "QUESTION|-",
     .summary = "answer a question",
-    .description = "First paragraph.\n\nSecond paragraph, \\ with a dash - in it.\n.starts with a dot.",
+    .description =
+        "First paragraph.\n\nSecond paragraph, \\ with a dash - in it.\n.starts with a dot.",
     .examples = "quire ask \"what?\"",
     .options = options,
     .n_options = sizeof options / sizeof *options,
@@ -107,7 +138,8 @@ static void test_every_form(void **state)
     assert_int_equal(qu_args_int(&a, "pages"), 2);
     assert_int_equal(parse("--prompt=", "q", NULL), QU_OK);
     assert_string_equal(qu_args_str(&a, "prompt"), "");
-    assert_int_equal(parse("--prompt", "--pages", "q", NULL), QU_OK); /* a value may look like an option */
+    assert_int_equal(parse("--prompt", "--pages", "q", NULL),
+                     QU_OK); /* a value may look like an option */
     assert_string_equal(qu_args_str(&a, "prompt"), "--pages");
 }
 
@@ -145,16 +177,34 @@ static void test_words_beside_numbers(void **state)
     assert_int_equal(parse("--budget", "none", "q", NULL), QU_OK);
     assert_int_equal(qu_args_int(&a, "budget"), -2);
     assert_int_equal(parse("--budget", "-1", "q", NULL), QU_ERR_ARG);
-    assert_string_equal(err.msg,
-                        "option '--budget' takes a whole number from 1 to 1000000000, all or none, not '-1'");
+    assert_string_equal(
+        err.msg,
+        "option '--budget' takes a whole number from 1 to 1000000000, all or none, not '-1'");
     assert_int_equal(parse("--budget", "al", "q", NULL), QU_ERR_ARG);
 }
 
 static void test_strict_numbers(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"",    " 1",   "1 ", "+1",  "0x10", "1e2", "1.0", "1,5", "--1", "1-", "-",
-                                      "0",   "4097", "-5", "all", "nan",  "inf", "1_0", "99999999999999999999",
+    static const char *const bad[] = {"",
+                                      " 1",
+                                      "1 ",
+                                      "+1",
+                                      "0x10",
+                                      "1e2",
+                                      "1.0",
+                                      "1,5",
+                                      "--1",
+                                      "1-",
+                                      "-",
+                                      "0",
+                                      "4097",
+                                      "-5",
+                                      "all",
+                                      "nan",
+                                      "inf",
+                                      "1_0",
+                                      "99999999999999999999",
                                       "\xff"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(parse("--pages", bad[i], "q", NULL), QU_ERR_ARG);
@@ -172,7 +222,8 @@ static void test_strict_numbers(void **state)
 static void test_floats(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"nan", "inf", "-1", "10.5", "1e", ".5", "1.", "1e+", "0x1p1", "1.5.2", "1-2", ""};
+    static const char *const bad[] = {"nan", "inf", "-1",    "10.5",  "1e",  ".5",
+                                      "1.",  "1e+", "0x1p1", "1.5.2", "1-2", ""};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(parse("--temperature", bad[i], "q", NULL), QU_ERR_ARG);
     assert_string_equal(err.msg, "option '--temperature' takes a number from 0 to 10, not ''");
@@ -188,7 +239,9 @@ static void test_sizes_and_times(void **state)
     static const struct {
         const char *text;
         int64_t bytes;
-    } sizes[] = {{"0", 0}, {"4096", 4096}, {"1K", 1024}, {"200M", 200ll << 20}, {"1.5G", 3ll << 29}, {"2T", 2ll << 40}};
+    } sizes[] = {
+        {"0", 0},         {"4096", 4096}, {"1K", 1024}, {"200M", 200ll << 20}, {"1.5G", 3ll << 29},
+        {"2T", 2ll << 40}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         assert_int_equal(parse("--max-bytes", sizes[i].text, "q", NULL), QU_OK);
         assert_true(qu_args_int(&a, "max-bytes") == sizes[i].bytes);
@@ -206,8 +259,8 @@ static void test_sizes_and_times(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(parse("--max-bytes", bad[i], "q", NULL), QU_ERR_ARG);
     assert_int_equal(parse("--max-time", "0", "q", NULL), QU_ERR_ARG);
-    assert_string_equal(err.msg,
-                        "option '--max-time' takes a time such as 30s, 10m or 2h from 1 to 1000000 seconds, not '0'");
+    assert_string_equal(err.msg, "option '--max-time' takes a time such as 30s, 10m or 2h from 1 "
+                                 "to 1000000 seconds, not '0'");
 }
 
 static void test_enum(void **state)
@@ -277,12 +330,17 @@ static void test_environment(void **state)
 static void test_environment_fault(void **state)
 {
     (void)state;
-    static const qu_option o[] = {{.name = "n", .kind = QU_OPT_INT, .arg = "N", .env = "QUIRE_TEST_N", .max = 5,
+    static const qu_option o[] = {{.name = "n",
+                                   .kind = QU_OPT_INT,
+                                   .arg = "N",
+                                   .env = "QUIRE_TEST_N",
+                                   .max = 5,
                                    .help = "x"}};
     const qu_command c = {.name = "c", .summary = "x", .options = o, .n_options = 1};
     setenv("QUIRE_TEST_N", "six", 1);
     assert_int_equal(qu_args_parse(&a, &c, 0, NULL, &err), QU_ERR_ARG);
-    assert_string_equal(err.msg, "variable 'QUIRE_TEST_N' takes a whole number from 0 to 5, not 'six'");
+    assert_string_equal(err.msg,
+                        "variable 'QUIRE_TEST_N' takes a whole number from 0 to 5, not 'six'");
     unsetenv("QUIRE_TEST_N");
 }
 
@@ -312,9 +370,10 @@ static void test_nearest(void **state)
 static void test_random_words(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"--", "-", "=", "pages", "budget", "in", "fidelity", "kv", "max-bytes",
-                                         "max-time", "7", "4097", "1.5", "K", "m", "e9", "all", "p", "t", "q", "Q",
-                                         "json", "\xff", "x", ""};
+    static const char *const pieces[] = {
+        "--",       "-", "=",    "pages", "budget", "in", "fidelity", "kv",  "max-bytes",
+        "max-time", "7", "4097", "1.5",   "K",      "m",  "e9",       "all", "p",
+        "t",        "q", "Q",    "json",  "\xff",   "x",  ""};
     enum { N_PIECES = sizeof pieces / sizeof *pieces };
     unsigned seed = 20240607;
     int parsed = 0;
@@ -322,7 +381,8 @@ static void test_random_words(void **state)
         char text[6][40] = {{0}};
         char *words[6];
         for (int w = 0; w < 6; w++) {
-            for (int k = rand_r(&seed) % 4; k >= 0; k--) strcat(text[w], pieces[rand_r(&seed) % N_PIECES]);
+            for (int k = rand_r(&seed) % 4; k >= 0; k--)
+                strcat(text[w], pieces[rand_r(&seed) % N_PIECES]);
             words[w] = text[w];
         }
         err.msg[0] = 0;
@@ -353,7 +413,8 @@ static void test_help_text(void **state)
     assert_int_equal(qu_manual_help(&brief, &ask, false, NULL), QU_OK);
     assert_int_equal(qu_manual_help(&full, &ask, true, NULL), QU_OK);
     assert_non_null(strstr(brief.data, "usage: quire ask [options] QUESTION|-\n"));
-    assert_non_null(strstr(brief.data, "\n  -p, --pages N           candidate pages (default: 32)\n"));
+    assert_non_null(
+        strstr(brief.data, "\n  -p, --pages N           candidate pages (default: 32)\n"));
     assert_non_null(strstr(brief.data, "\n      --max-time TIME     stop after (default: 10m)\n"));
     assert_non_null(strstr(brief.data, "--in GLOB"));
     assert_null(strstr(brief.data, "First paragraph."));
@@ -393,7 +454,8 @@ static void test_completions(void **state)
     assert_non_null(strstr(out.data, " --max-bytes"));
     out.len = 0;
     assert_int_equal(qu_manual_completion(&out, all, "zsh", NULL), QU_OK);
-    assert_non_null(strstr(out.data, "'--fidelity[how pages are used\\: \\[see\\] '\\''the manual'\\'']:MODE:(kv repair exact)'"));
+    assert_non_null(strstr(out.data, "'--fidelity[how pages are used\\: \\[see\\] '\\''the "
+                                     "manual'\\'']:MODE:(kv repair exact)'"));
     assert_non_null(strstr(out.data, "'*--in["));
     out.len = 0;
     assert_int_equal(qu_manual_completion(&out, all, "fish", NULL), QU_OK);

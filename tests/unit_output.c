@@ -1,5 +1,5 @@
-/* pipelines/output.c: part of the program, not of the library, so it is included here. What it prints is
- * caught in a child process whose standard output and error are files. */
+/* pipelines/output.c: part of the program, not of the library, so it is included here. What it
+ * prints is caught in a child process whose standard output and error are files. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -63,22 +63,31 @@ static void test_safe_text(void **state)
         const char *text, *names, *lines;
     } cases[] = {
         {"plain ~", "plain ~", "plain ~"},
-        {"h\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x98\x80", "h\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x98\x80", "h\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x98\x80"},
+        {"h\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x98\x80", "h\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x98\x80",
+         "h\xc3\xa9 \xe4\xb8\xad \xf0\x9f\x98\x80"},
         {"\033[31m\a\x7f", "\\x1b[31m\\x07\\x7f", "\\x1b[31m\\x07\\x7f"},
         {"a\tb\nc\r", "a\\x09b\\x0ac\\x0d", "a\tb\nc\\x0d"},
-        {"\xc2\x9b" "0m", "\\u{009b}0m", "\\u{009b}0m"},             /* CSI as one C1 character */
-        {"\xe2\x80\xae" "fdp", "\\u{202e}fdp", "\\u{202e}fdp"},     /* right-to-left override */
+        {"\xc2\x9b"
+         "0m",
+         "\\u{009b}0m", "\\u{009b}0m"}, /* CSI as one C1 character */
+        {"\xe2\x80\xae"
+         "fdp",
+         "\\u{202e}fdp", "\\u{202e}fdp"}, /* right-to-left override */
         {"\xe2\x81\xa6|\xe2\x80\x8f", "\\u{2066}|\\u{200f}", "\\u{2066}|\\u{200f}"},
         {"\xff\xfe", "\\xff\\xfe", "\\xff\\xfe"},
-        {"\xc3", "\\xc3", "\\xc3"},                                 /* cut short */
-        {"\xc0\xaf", "\\xc0\\xaf", "\\xc0\\xaf"},                   /* overlong */
-        {"\xed\xa0\x80", "\\xed\\xa0\\x80", "\\xed\\xa0\\x80"},     /* surrogate */
+        {"\xc3", "\\xc3", "\\xc3"},                                           /* cut short */
+        {"\xc0\xaf", "\\xc0\\xaf", "\\xc0\\xaf"},                             /* overlong */
+        {"\xed\xa0\x80", "\\xed\\xa0\\x80", "\\xed\\xa0\\x80"},               /* surrogate */
         {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80", "\\xf4\\x90\\x80\\x80"}, /* past the last */
-        {"\xc2\xa0\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80", "\xc2\xa0\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80",
+        {"\xc2\xa0\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80",
+         "\xc2\xa0\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80",
          "\xc2\xa0\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80"}, /* the ends of ranges */
-        {"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"},
+        {"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf",
+         "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"},
         {"\xed\xbf\xbf", "\\xed\\xbf\\xbf", "\\xed\\xbf\\xbf"},
-        {"\xe4\xb8" "x", "\\xe4\\xb8x", "\\xe4\\xb8x"},
+        {"\xe4\xb8"
+         "x",
+         "\\xe4\\xb8x", "\\xe4\\xb8x"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t n = strlen(cases[i].text);
@@ -119,7 +128,8 @@ static int print_objects(void)
 {
     qu_err err = {0};
     qu_out_mode(true, false);
-    if (qu_out_json(json_pack("{s:i,s:s,s:[i,i]}", "z", 1, "a", "x\n\xc3\xa9", "list", 1, 2), &err)) return 1;
+    if (qu_out_json(json_pack("{s:i,s:s,s:[i,i]}", "z", 1, "a", "x\n\xc3\xa9", "list", 1, 2), &err))
+        return 1;
     if (qu_out_json(json_pack("{s:i,s:i}", "b", 2, "schema", 1), &err)) return 2;
     return qu_out_json(NULL, &err) == QU_ERR_NOMEM && err.status == QU_ERR_NOMEM ? 0 : 3;
 }
@@ -128,7 +138,9 @@ static void test_json_lines(void **state)
 {
     (void)state;
     assert_int_equal(capture(print_objects), 0);
-    assert_string_equal(said_out, "{\"schema\":1,\"z\":1,\"a\":\"x\\n\xc3\xa9\",\"list\":[1,2]}\n{\"schema\":1,\"b\":2}\n");
+    assert_string_equal(
+        said_out,
+        "{\"schema\":1,\"z\":1,\"a\":\"x\\n\xc3\xa9\",\"list\":[1,2]}\n{\"schema\":1,\"b\":2}\n");
     assert_string_equal(said_err, "");
 }
 
@@ -153,14 +165,17 @@ static void test_errors(void **state)
 {
     (void)state;
     assert_int_equal(capture(report_errors), 2);
-    assert_string_equal(said_out,
-        "{\"schema\":1,\"error\":{\"code\":5,\"message\":\"page '7' is damaged\",\"path_b64\":\"L2Qv/g==\"}}\n"
-        "{\"schema\":1,\"error\":{\"code\":4,\"message\":\"cannot read '/d/x': no\",\"path\":\"/d/x\"}}\n"
-        "{\"schema\":1,\"error\":{\"code\":2,\"message\":\"bad \\\\xff\\\\x1b name\",\"path\":null}}\n");
-    assert_string_equal(said_err, "quire: page '7' is damaged\n"
-                                  "quire: /d/\\xfe: page '7' is damaged\n"
-                                  "quire: cannot read '/d/x': no\n"
-                                  "quire: warning: 7\\x1b\nquire: note\nquire: bad \\xff\\x1b name\n");
+    assert_string_equal(said_out, "{\"schema\":1,\"error\":{\"code\":5,\"message\":\"page '7' is "
+                                  "damaged\",\"path_b64\":\"L2Qv/g==\"}}\n"
+                                  "{\"schema\":1,\"error\":{\"code\":4,\"message\":\"cannot read "
+                                  "'/d/x': no\",\"path\":\"/d/x\"}}\n"
+                                  "{\"schema\":1,\"error\":{\"code\":2,\"message\":\"bad "
+                                  "\\\\xff\\\\x1b name\",\"path\":null}}\n");
+    assert_string_equal(said_err,
+                        "quire: page '7' is damaged\n"
+                        "quire: /d/\\xfe: page '7' is damaged\n"
+                        "quire: cannot read '/d/x': no\n"
+                        "quire: warning: 7\\x1b\nquire: note\nquire: bad \\xff\\x1b name\n");
 }
 
 static int show_progress(void)
@@ -170,7 +185,8 @@ static int show_progress(void)
     out.started_ms -= 2000;
     out.drawn_ms = 0;
     qu_out_progress("reading", 1000000, 4000000, "bytes");
-    for (int i = 0; i < 1000; i++) qu_out_progress("reading", 2000000, 4000000, "bytes"); /* too soon */
+    for (int i = 0; i < 1000; i++)
+        qu_out_progress("reading", 2000000, 4000000, "bytes"); /* too soon */
     qu_out_warn("w");
     qu_out_progress("writing", 0, 0, "pages");
     out.started_ms -= 2000;
@@ -188,8 +204,9 @@ static void test_progress(void **state)
 {
     (void)state;
     assert_int_equal(capture(show_progress), 0);
-    assert_string_equal(said_err, "\r\033[Kreading 1.0/4.0 MB, 0.5 MB/s, left 6s\r\033[Kquire: warning: w\n"
-                                  "\r\033[Kwriting 3 pages, 1.5 pages/s\r\033[K");
+    assert_string_equal(said_err,
+                        "\r\033[Kreading 1.0/4.0 MB, 0.5 MB/s, left 6s\r\033[Kquire: warning: w\n"
+                        "\r\033[Kwriting 3 pages, 1.5 pages/s\r\033[K");
 }
 
 static void test_times(void **state)
@@ -198,7 +215,8 @@ static void test_times(void **state)
     static const struct {
         double seconds;
         const char *text;
-    } cases[] = {{0, "0s"}, {59.4, "59s"}, {60, "1m00s"}, {3599, "59m59s"}, {3600, "1h00m"}, {7261, "2h01m"}, {1e18, "99h59m"}};
+    } cases[] = {{0, "0s"},       {59.4, "59s"},   {60, "1m00s"},   {3599, "59m59s"},
+                 {3600, "1h00m"}, {7261, "2h01m"}, {1e18, "99h59m"}};
     char b[32];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         format_time(b, sizeof b, cases[i].seconds);
@@ -232,7 +250,9 @@ static int write_to_closed_pipe(void)
     dup2(fd[1], 1);
     if (qu_out_text("hello", 5, false, &err) != QU_OK) return 8; /* still buffered */
     if (qu_out_gone() || qu_out_flush(&err) != QU_ERR_CANCELLED || !qu_out_gone()) return 7;
-    if (qu_out_printf(&err, "x") != QU_ERR_CANCELLED || qu_out_write("x", 1, &err) != QU_ERR_CANCELLED) return 6;
+    if (qu_out_printf(&err, "x") != QU_ERR_CANCELLED ||
+        qu_out_write("x", 1, &err) != QU_ERR_CANCELLED)
+        return 6;
     if (qu_out_json(json_object(), &err) != QU_ERR_CANCELLED) return 5;
     if (qu_out_error(&err, NULL) != 0) return 4;
     return qu_out_finish(3);
@@ -260,7 +280,8 @@ static void test_full_disk(void **state)
     int code = capture(write_to_full_disk);
     if (code == 77) skip();
     assert_int_equal(code, 4);
-    assert_string_equal(said_err, "quire: cannot write to standard output: No space left on device\n");
+    assert_string_equal(said_err,
+                        "quire: cannot write to standard output: No space left on device\n");
 }
 
 static int finish_well(void)

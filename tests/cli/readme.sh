@@ -1,5 +1,6 @@
-# README.md's console blocks do what they show: every line after `$ ` is run, in order, and its output must
-# be the lines below it. `...` stands for any text in a line, alone on its line for any lines.
+# README.md's console blocks do what they show: every line after `$ ` is run, in order, and its
+# output must be the lines below it. `...` stands for any text in a line, alone on its line for any
+# lines.
 ln -s "$ROOT/examples" "$ROOT/models" .
 cp "$QUIRE" quire # a copy: the program looks for its model beside itself
 awk '/^```console$/ { on = 1; next } /^```/ { on = 0 } on' "$ROOT/README.md" >blocks
