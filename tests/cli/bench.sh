@@ -10,3 +10,6 @@ x bench --model m.gguf --context 1x -q
 x bench --model m.gguf --tokens 1000000 -q | plain | sed -E 's/has [0-9]+$/has N/'
 x bench --model none.gguf
 x bench --test speed
+# Default lengths beyond a small window are left out.
+"$B/mkmodel" --random --context 300 -o small.gguf
+"$QUIRE" bench --model small.gguf --repeat 1 --json -q | grep -o '"test.*' | sed 's/"model":"[^"]*",//' | plain

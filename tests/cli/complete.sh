@@ -1,4 +1,5 @@
-# The raw model: the same ids for the same prompt, however it is given and however many threads compute it.
+# The raw model: the same ids for the same prompt, however it is given and however many threads
+# compute it.
 . "$ROOT/tests/cli/lib"
 ln -s "$ROOT/models/quire-reader.gguf" m.gguf
 M=m.gguf
@@ -25,3 +26,7 @@ x complete --model "$M" --ids 1,9999999 | sed 's/0 to [0-9]*/0 to N/'
 x complete --model "$M" --prompt x -n -1
 x complete --model "$M" --prompt x -n 1 --logits no/such/dir
 x complete --prompt x --model absent.gguf
+# Where it ends: this model has an end token that follows what it has seen before it.
+"$B/mkmodel" --copy -o copy.gguf
+x complete --model copy.gguf --ids 1,20,0,21,20 -n 5 --json
+x complete --model copy.gguf --ids 1,20,0,21,20 -n 5 --json --ignore-eos
