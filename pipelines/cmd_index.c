@@ -138,27 +138,26 @@ static void say_duration(char out[32], double seconds)
     else snprintf(out, 32, "%.1f h", seconds / 3600);
 }
 
-/* Phase two as --kv says. *missing: tokens that have no KV afterwards. */
+/* Phase two as --kv says. *missing: what has no KV afterwards. */
 static qu_status phase_two(qu_session *s, const qu_args *args, double start_ms, qu_make_kv_report *k,
-                           int64_t *missing, qu_err *err)
+                           qu_make_kv_work *missing, qu_err *err)
 {
     int mode = qu_args_choice(args, "kv");
-    int64_t docs = 0;
     double limit = qu_args_float(args, "max-time");
-    QU_TRY(qu_make_kv_missing(s, missing, &docs, err));
-    double estimate = (double)*missing / qu_encode_speed(s);
+    QU_TRY(qu_make_kv_missing(s, missing, err));
+    double estimate = missing->flops / qu_encode_speed(s);
     char text[32];
     say_duration(text, estimate);
     if (mode == KV_AUTO && limit <= 0 && estimate > EAGER_SECONDS) {
         qu_out_note("KV of %lld documents would take about %s: it is made on first use, or now by --kv eager",
-                    (long long)docs, text);
+                    (long long)missing->docs, text);
         mode = KV_NONE;
     }
-    if (mode == KV_NONE || *missing == 0) return QU_OK;
+    if (mode == KV_NONE || missing->docs == 0) return QU_OK;
     double spent = (qu_os_now_ms() - start_ms) / 1e3;
     qu_make_kv_options options = {was_interrupted, limit > 0 ? (limit > spent ? limit - spent : 1e-3) : 0};
     QU_TRY(qu_make_kv(s, &options, k, err));
-    return qu_make_kv_missing(s, missing, &docs, err);
+    return qu_make_kv_missing(s, missing, err);
 }
 
 static int run_index(const qu_args *args)
@@ -170,7 +169,7 @@ static int run_index(const qu_args *args)
     qu_make_kv_report kv = {0};
     bool dry_run = qu_args_flag(args, "dry-run");
     double start = qu_os_now_ms();
-    int64_t missing = 0;
+    qu_make_kv_work missing = {0};
     unsigned flags = QU_SESSION_STORE | QU_SESSION_MODEL | QU_SESSION_WRITE | (dry_run ? 0 : QU_SESSION_CREATE);
     catch_signals();
     qu_status st = qu_session_open(&s, args, flags, qu_args_choice(args, "codec"), &err);
@@ -182,7 +181,7 @@ static int run_index(const qu_args *args)
     QU_TRY_OUT(collect_roots(&s, args, !dry_run, &roots, &err));
     QU_TRY_OUT(qu_sync(&s, (const char *const *)roots.paths, roots.n, &options, &report, &err));
     if (!report.stopped && !dry_run) QU_TRY_OUT(phase_two(&s, args, start, &kv, &missing, &err));
-    QU_TRY_OUT(print_report(&report, &kv, missing, dry_run, &err));
+    QU_TRY_OUT(print_report(&report, &kv, missing.tokens, dry_run, &err));
     if (report.stopped || kv.stopped)
         qu_out_note("stopped before the end: run quire index again to go on%s",
                     kv.stopped ? ", finished pages are kept" : "");

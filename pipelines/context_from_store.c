@@ -88,7 +88,7 @@ static qu_status from_store(ask_run *r, qu_err *err)
     for (int32_t i = 0; i < r->plan.n_docs; i++) {
         const qu_plan_doc *d = &r->plan.docs[i];
         bool stored = d->doc.kv_pages >= d->doc.n_pages && d->doc.kv_file;
-        double whole = (double)d->doc.n_tokens / speed;
+        double whole = qu_model_prefill_flops(r->a->s->model, d->doc.n_tokens) / speed;
         if (stored) {
             QU_TRY(attach_stored(r, d, err));
         } else if (is_fresh(&r->a->fresh, d->doc.doc_id)) {

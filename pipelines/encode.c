@@ -9,7 +9,10 @@
 
 /* Until this machine has been measured: a modest rate of floating-point operations a second. */
 #define ASSUMED_FLOPS 1e11
-#define SPEED_NAME "prefill_tokens_per_second"
+#define SPEED_NAME "prefill_flops_per_second"
+
+/* A run shorter than this is not a measurement. */
+#define MEASURE_SECONDS 0.5
 
 /* How streamed pages choose what they see; part of their context hash. */
 #define STREAM_POLICY "recent/1"
@@ -335,14 +338,16 @@ double qu_encode_speed(qu_session *s)
         memcpy(&speed, b.data, sizeof speed);
     qu_txn_abort(t);
     qu_buf_free(&b);
-    return speed > 0 ? speed : ASSUMED_FLOPS / qu_model_flops_per_token(s->model);
+    return speed > 0 ? speed : ASSUMED_FLOPS;
 }
 
-qu_status qu_encode_speed_put(qu_session *s, double tokens_per_second, qu_err *err)
+qu_status qu_encode_speed_put(qu_session *s, double flops, double seconds, qu_err *err)
 {
     qu_txn *t;
+    double speed = flops / seconds;
+    if (seconds < MEASURE_SECONDS || !(speed > 0)) return QU_OK;
     QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
-    qu_status st = qu_catalogue_put_meta(t, SPEED_NAME, &tokens_per_second, sizeof tokens_per_second, err);
+    qu_status st = qu_catalogue_put_meta(t, SPEED_NAME, &speed, sizeof speed, err);
     if (st == QU_OK) return qu_txn_commit(t, err);
     qu_txn_abort(t);
     return st;

@@ -48,9 +48,11 @@ typedef struct qu_encode_output {
 qu_status qu_encode_document(const qu_encoder *e, const qu_page *pages, int32_t n_pages,
                              const int32_t *ids, const qu_encode_output *out, qu_err *err);
 
-/* Measured prefill speed in tokens a second: what the store remembers, else an estimate for this model. */
+/* Prefill speed of this machine in floating-point operations a second: what the store remembers, else a
+ * modest guess. Divides qu_model_prefill_flops to an estimate of seconds. */
 double qu_encode_speed(qu_session *s);
-/* Remember a new measurement in the store (writable). */
-qu_status qu_encode_speed_put(qu_session *s, double tokens_per_second, qu_err *err);
+/* Remember a measurement in the store (writable): that many operations in that many seconds. Too short a
+ * run says little and is not kept. */
+qu_status qu_encode_speed_put(qu_session *s, double flops, double seconds, qu_err *err);
 
 #endif

@@ -106,7 +106,7 @@ qu_status qu_fresh_document(qu_fresh *f, qu_encoder *e, qu_session *s, uint64_t 
     }
     const int32_t *tokens = (const int32_t *)(const void *)ids.data;
     QU_TRY_OUT(encode(e, s, d.records, d.n_pages, tokens, d.pages, err));
-    f->tokens += (int64_t)(ids.len / sizeof *tokens);
+    f->flops += qu_model_prefill_flops(s->model, (int64_t)(ids.len / sizeof *tokens));
     f->ms += qu_os_now_ms() - start;
     f->docs[f->n] = d;
     *doc = &f->docs[f->n++];
@@ -188,7 +188,5 @@ qu_status qu_fresh_save(qu_fresh *f, qu_session *s, qu_err *err)
     if (st != QU_OK) /* somebody is indexing, or the media is read-only */
         return qu_session_reopen(s, false, err);
     st = save(f, s, err);
-    if (st == QU_OK && f->tokens > 2000 && f->ms > 0)
-        st = qu_encode_speed_put(s, (double)f->tokens / f->ms * 1e3, err);
-    return st;
+    return st == QU_OK ? qu_encode_speed_put(s, f->flops, f->ms / 1e3, err) : st;
 }

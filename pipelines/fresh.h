@@ -23,8 +23,7 @@ typedef struct qu_fresh_doc {
 typedef struct qu_fresh {
     qu_fresh_doc *docs;
     int32_t n, cap;
-    int64_t tokens;         /* encoded so far */
-    double ms;              /* time it took */
+    double flops, ms;       /* work done so far and the time it took */
 } qu_fresh;
 
 /* The KV of a whole document, made now unless it is there. *doc is borrowed until the next call.

@@ -9,9 +9,6 @@
 
 enum { PACK_BYTES = 64 << 20 };
 
-/* Below this many tokens a run says little about the machine's speed. */
-enum { MEASURE_TOKENS = 2000 };
-
 /* A document whose slices are in the open pack, under kv_id. */
 typedef struct member {
     uint64_t doc_id, kv_id;
@@ -35,20 +32,21 @@ typedef struct make_run {
     qu_err *err;
 } make_run;
 
-qu_status qu_make_kv_missing(qu_session *s, int64_t *tokens, int64_t *docs, qu_err *err)
+qu_status qu_make_kv_missing(qu_session *s, qu_make_kv_work *work, qu_err *err)
 {
     qu_txn *t;
     qu_doc d;
     qu_status st = QU_OK;
-    *tokens = *docs = 0;
+    memset(work, 0, sizeof *work);
     QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
     for (uint64_t after = 0;;) {
         st = qu_catalogue_next_doc(t, after, &d, err);
         if (st != QU_OK || d.doc_id == 0) break;
         after = d.doc_id;
         if (d.kv_pages < d.n_pages) {
-            *tokens += d.n_tokens;
-            *docs += 1;
+            work->docs++;
+            work->tokens += d.n_tokens;
+            work->flops += qu_model_prefill_flops(s->model, d.n_tokens);
         }
         qu_doc_free(&d);
     }
@@ -213,6 +211,7 @@ static qu_status encode(make_run *r, const qu_doc *d, const qu_page *pages, int3
         }
     }
     r->report->docs++;
+    if (out.done == 0) r->report->flops += qu_model_prefill_flops(r->s->model, d->n_tokens);
     QU_TRY(add_member(r, d, d->doc_id));
     return qu_kv_writer_bytes(r->w) >= PACK_BYTES ? publish(r) : QU_OK;
 }
@@ -319,8 +318,7 @@ qu_status qu_make_kv(qu_session *s, const qu_make_kv_options *options, qu_make_k
     } else {
         QU_TRY_OUT(publish(&r));
     }
-    if (report->tokens >= MEASURE_TOKENS && report->seconds > 0)
-        QU_TRY_OUT(qu_encode_speed_put(s, (double)report->tokens / report->seconds, err));
+    if (!report->stopped) QU_TRY_OUT(qu_encode_speed_put(s, report->flops, report->seconds, err));
 out:
     qu_out_progress_end();
     qu_kv_writer_free(r.w);

@@ -21,12 +21,16 @@ typedef struct qu_make_kv_report {
     int64_t docs, pages, tokens;    /* made in this run */
     int64_t shared;                 /* documents that took another's KV */
     int64_t failed;                 /* documents the model cannot hold */
-    double seconds;
+    double seconds, flops;
     bool stopped;
 } qu_make_kv_report;
 
-/* Tokens of documents that lack KV, and how many documents those are. */
-qu_status qu_make_kv_missing(qu_session *s, int64_t *tokens, int64_t *docs, qu_err *err);
+/* Documents that lack KV, their tokens, and the floating-point operations that making it takes. */
+typedef struct qu_make_kv_work {
+    int64_t docs, tokens;
+    double flops;
+} qu_make_kv_work;
+qu_status qu_make_kv_missing(qu_session *s, qu_make_kv_work *work, qu_err *err);
 
 /* Make KV for all documents. Errors: those of store and context; a stop is no error. */
 qu_status qu_make_kv(qu_session *s, const qu_make_kv_options *options, qu_make_kv_report *report,
