@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.cpp_extension import load
 
+import plain
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("READER_BUILD", "/tmp/reader-build")
 SHAPE = dict(vocab=8192, width=256, layers=6, heads=4, kv=2, hidden=768, theta=1e6)
@@ -34,7 +36,18 @@ def load_kernels():
     )
 
 
-ext = load_kernels()
+def kernels_or_none():
+    """The kernels for the CPU, or None where they cannot be built or READER_PLAIN is set."""
+    if os.environ.get("READER_PLAIN"):
+        return None
+    try:
+        return load_kernels()
+    except (ImportError, OSError, RuntimeError) as e:
+        print("without kernels.cpp:", str(e).splitlines()[0])
+        return None
+
+
+ext = kernels_or_none()
 NONE = torch.empty(0)
 
 
@@ -115,6 +128,17 @@ class CrossEntropy(torch.autograd.Function):
         return grad @ emb, grad.t() @ h, None, None
 
 
+class Kernels:
+    """The operations that Model needs, from kernels.cpp; plain.py has the same ones."""
+
+    norm, rope, swiglu = Norm.apply, Rope.apply, SwiGlu.apply
+    cross_entropy = CrossEntropy.apply
+
+    @staticmethod
+    def attention(q, k, v, batch):
+        return Attention.apply(q, k, v, batch.blocks, batch.ranges, batch.start)
+
+
 def rope_table(theta, length):
     f = theta ** (-torch.arange(32).float() / 32)
     a = torch.arange(length).float()[:, None] * f[None]
@@ -131,33 +155,33 @@ def quantise(x, levels):
 
 
 class Model:
-    def __init__(self, shape=SHAPE, weights=None, seed=0, length=8192):
+    def __init__(self, shape=SHAPE, weights=None, seed=0, length=8192, device="cpu"):
         self.shape = dict(shape)
+        self.ops = Kernels if ext is not None and device == "cpu" else plain
         self.w = weights if weights is not None else initial_weights(self.shape, seed)
-        for t in self.w.values():
-            t.requires_grad_(True)
-        self.table = rope_table(self.shape["theta"], length)
+        self.w = {k: t.to(device).requires_grad_(True) for k, t in self.w.items()}
+        self.table = rope_table(self.shape["theta"], length).to(device)
 
     def hidden(self, batch, rows=None, levels=0):
         """Last hidden state of all tokens, or of the given rows. levels > 0: KV with that much
         rounding."""
-        s, w = self.shape, self.w
+        s, w, ops = self.shape, self.w, self.ops
         x, y = F.embedding(batch.tok, w["emb"]), None
         for n in range(s["layers"]):
-            x, h = Norm.apply(x, y, w[f"{n}.n1"])
-            q, k, v = Rope.apply(h @ w[f"{n}.qkv"].t(), self.table, batch.pos, s["heads"], s["kv"])
+            x, h = ops.norm(x, y, w[f"{n}.n1"])
+            q, k, v = ops.rope(h @ w[f"{n}.qkv"].t(), self.table, batch.pos, s["heads"], s["kv"])
             if levels:
                 k, v = quantise(k, levels), quantise(v, levels)
-            o = Attention.apply(q, k, v, batch.blocks, batch.ranges, batch.start)
+            o = ops.attention(q, k, v, batch)
             y = o @ w[f"{n}.o"].t()
-            x, h = Norm.apply(x, y, w[f"{n}.n2"])
-            y = SwiGlu.apply(h @ w[f"{n}.gu"].t()) @ w[f"{n}.d"].t()
+            x, h = ops.norm(x, y, w[f"{n}.n2"])
+            y = ops.swiglu(h @ w[f"{n}.gu"].t()) @ w[f"{n}.d"].t()
         if rows is not None:
             x, y = x.index_select(0, rows), y.index_select(0, rows)
-        return Norm.apply(x, y, w["nf"])[1]
+        return ops.norm(x, y, w["nf"])[1]
 
     def loss(self, batch, weight, levels=0):
-        return CrossEntropy.apply(
+        return self.ops.cross_entropy(
             self.hidden(batch, batch.rows, levels), self.w["emb"], batch.target, weight
         )
 
@@ -167,7 +191,7 @@ def initial_weights(s, seed):
     induction.
 
     Without that start copying does not appear within millions of tokens; with it, at once.
-   """
+    """
     g = torch.Generator().manual_seed(seed)
     width, heads, kv, hidden, layers = s["width"], s["heads"], s["kv"], s["hidden"], s["layers"]
     rand = lambda *a, sd: torch.randn(*a, generator=g) * sd

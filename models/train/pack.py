@@ -74,7 +74,7 @@ class Packed:
     """One example as lists; see Batch for their meaning."""
 
     def __init__(self):
-        self.tok, self.pos, self.start = [], [], []
+        self.tok, self.pos, self.start, self.run = [], [], [], []
         self.blocks, self.ranges = [], []
         self.rows, self.target, self.kind, self.group = [], [], [], []
         self.npages = 0
@@ -89,6 +89,7 @@ class Packed:
         """Causal blocks for the tokens since begin, and some of them as language model targets."""
         end = len(self.tok)
         self.start += [0] * (end - begin)
+        self.run += [begin] * (end - begin)
         for c in range(begin, end, CHUNK):
             stop = min(end, c + CHUNK)
             r = len(self.ranges)
@@ -163,6 +164,7 @@ def pack(tok, ex, rng, o):
             answer = answer[:1]
         p.add(head + answer[:-1], at)
         p.start += [s] * (len(p.tok) - s)
+        p.run += [s] * (len(p.tok) - s)
         for j, t in enumerate(answer):
             p.rows.append(s + len(head) - 1 + j)
             p.target.append(t)
@@ -181,13 +183,14 @@ class Batch:
 
     tok, pos int [N]; start int [N]: first visible token of the own block; blocks int [B,4], ranges
     int [R,2] as in kernels.cpp; rows, target int [M]: supervised places; kind, group, pages: per
-    row, its task, question and page count."""
+    row, its task, question and page count. The rest says the same as the blocks token by token, for
+    plain.py: cuts, where each example begins and ends; run [N]: tokens of one run see each other;
+    asks, seen bool [N]: it is a question, questions see it."""
 
     def __init__(self, items):
-        cat = {
-            k: []
-            for k in ("tok", "pos", "start", "blocks", "ranges", "rows", "target", "kind", "group")
-        }
+        lists = "tok pos start blocks ranges rows target kind group run cuts"
+        cat = {k: [] for k in lists.split()}
+        asks, seen = [], []
         self.pages, self.questions, groups = [], [], 0
         for p in items:
             n, r = len(cat["tok"]), len(cat["ranges"])
@@ -196,6 +199,11 @@ class Batch:
             cat["start"] += [s + n for s in p.start]
             cat["blocks"] += [(a + n, b + n, c + r, d + r) for a, b, c, d in p.blocks]
             cat["ranges"] += [(a + n, b + n) for a, b in p.ranges]
+            cat["run"] += [i + n for i in p.run]
+            cat["cuts"].append((n, n + len(p.tok)))
+            first, _, a, b = p.blocks[-1]
+            asks += [i >= first for i in range(len(p.tok))]
+            seen += [any(c <= i < d for c, d in p.ranges[a:b]) for i in range(len(p.tok))]
             cat["rows"] += [i + n for i in p.rows]
             cat["target"] += p.target
             cat["kind"] += p.kind
@@ -213,3 +221,22 @@ class Batch:
         )
         self.blocks = torch.tensor(cat["blocks"], dtype=torch.int32)
         self.ranges = torch.tensor(cat["ranges"], dtype=torch.int32).reshape(-1, 2)
+        self.run, self.cuts = torch.tensor(cat["run"]), cat["cuts"]
+        self.asks, self.seen = torch.tensor(asks), torch.tensor(seen)
+        self.mask_list = None
+
+    def to(self, device):
+        """Moves what the network reads."""
+        for k in "tok pos start target rows blocks ranges run asks seen".split():
+            setattr(self, k, getattr(self, k).to(device))
+        return self
+
+    def masks(self):
+        """Per example, which token sees which: bool [T,T]."""
+        if self.mask_list is None:
+            self.mask_list = []
+            for a, b in self.cuts:
+                run, asks, seen = self.run[a:b], self.asks[a:b], self.seen[a:b]
+                m = (run[:, None] == run[None]) | (asks[:, None] & seen[None])
+                self.mask_list.append(m.tril())
+        return self.mask_list

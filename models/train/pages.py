@@ -507,22 +507,22 @@ def make(r, kind, words, count=12, none=0.12, **how):
 
 
 MIXTURE = dict(
-    things=0.21,
+    things=0.25,
     free=0.24,
-    span=0.13,
-    text=0.19,
-    entry=0.07,
-    needle=0.07,
-    hop=0.03,
+    span=0.12,
+    text=0.20,
+    entry=0.04,
+    needle=0.09,
+    hop=0.02,
     keys=0.02,
-    mix=0.04,
+    mix=0.02,
 )
 
 
 def page_count(r, progress):
     """Pages of one example; long ones come later, when the short ones are understood."""
     k = r.random()
-    if progress < 0.4:
+    if progress < 0.5:
         return r.randint(1, 4) if k < 0.7 else r.randint(5, 8) if k < 0.96 else r.randint(9, 16)
     if k < 0.42:
         return r.randint(1, 3)
@@ -564,7 +564,7 @@ def typeset(r, ex):
 def draw(r, progress=1.0):
     kind = r.choices(list(MIXTURE), list(MIXTURE.values()))[0]
     n = page_count(r, progress)
-    ex = make(r, kind, n * r.randint(45, 75), count=min(24, 10 + 2 * n), none=0.14)
+    ex = make(r, kind, n * r.randint(45, 75), count=min(24, 10 + 2 * n), none=0.12)
     return typeset(r, ex)
 
 

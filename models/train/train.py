@@ -9,6 +9,7 @@ decide instead of --steps (the log says how many steps that were). The loop slee
 given by --pause exists. Checkpoints are written every --save minutes."""
 
 import argparse
+import json
 import math
 import multiprocessing
 import os
@@ -24,8 +25,7 @@ import gguf_io
 import pages
 from pack import Batch, Options, pack
 
-TOKENS = 5000  # a step, about
-FALL = 0.4  # last share of the run, in which the learning rate falls to 0
+FALL = 0.3  # last share of the run, in which the learning rate falls to 0
 
 
 def one_options(r, progress):
@@ -41,10 +41,10 @@ def one_options(r, progress):
     )
 
 
-def make_batch(tok, seed, step, progress):
+def make_batch(tok, seed, step, progress, tokens):
     r = random.Random(seed * 1_000_003 + step)
     items, size = [], 0
-    while size < TOKENS:
+    while size < tokens:
         p = pack(tok, pages.draw(r, progress), r, one_options(r, progress))
         if p:
             items.append(p)
@@ -52,13 +52,13 @@ def make_batch(tok, seed, step, progress):
     return Batch(items)
 
 
-def producer(queue, tok, seed, first, share):
+def producer(queue, tok, a, first, stride, share):
     os.nice(1)
     torch.set_num_threads(1)
     step = first
     while True:
-        queue.put((step, make_batch(tok, seed, step, share.value)))
-        step += 1
+        queue.put(make_batch(tok, a.seed, step, share.value, a.tokens))
+        step += stride
 
 
 def orthogonal(g):
@@ -154,13 +154,13 @@ DEV = {
 }
 
 
-def dev_sets(tok):
+def dev_sets(tok, device):
     out = {}
     for name, (kind, words, how) in DEV.items():
         r = random.Random(name)
         ex = [pages.make(r, kind, words, 10, 0.15, **how) for _ in range(30 if words < 100 else 12)]
         items = [p for p in (pack(tok, e, r, Options(page=128)) for e in ex) if p]
-        out[name] = [Batch(items[i : i + 4]) for i in range(0, len(items), 4)]
+        out[name] = [Batch(items[i : i + 4]).to(device) for i in range(0, len(items), 4)]
     return out
 
 
@@ -170,7 +170,10 @@ def evaluate(net, sets):
         for name, batches in sets.items():
             right, none = [], []
             for b in batches:
-                kinds, ok = per_question(b, net.loss(b, torch.ones(len(b.rows)))[1].numpy())
+                hit = net.loss(b, torch.ones_like(b.target).float())[1]
+                kinds, ok = per_question(b, hit.cpu().numpy())
+                    b, net.loss(b, torch.ones_like(b.target).float())[1].cpu().numpy()
+                )
                 for k, x in zip(kinds, ok):
                     (none if k == "none" else right).append(x)
             res[name] = round(float(np.mean(right)), 3)
@@ -215,6 +218,10 @@ def main():
     ap.add_argument("--lm", type=float, default=0.25)
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--tokens", type=int, default=3600, help="tokens a step, about")
+    ap.add_argument("--workers", type=int, default=1, help="processes that make batches")
+    ap.add_argument("--device", default="cpu", help="cuda: with plain.py")
+    ap.add_argument("--shape", default="{}", help='JSON, e.g. {"layers": 10, "hidden": 1024}')
     ap.add_argument("--save", type=float, default=4.0)
     ap.add_argument(
         "--noise",
@@ -236,21 +243,23 @@ def main():
         log.flush()
 
     if a.resume and os.path.exists(check):
-        c = torch.load(check)
-        net = M.Model(c["shape"], {k: v.detach().clone() for k, v in c["w"].items()})
+        c = torch.load(check, map_location=a.device)
+        w = {k: v.detach().clone() for k, v in c["w"].items()}
+        net = M.Model(c["shape"], w, device=a.device)
         opt, step, done = Optimizer(net), c["step"], c["progress"]
         opt.state, opt.steps = c["state"], c["opt_steps"]
     else:
-        w, shape = gguf_io.read(a.start)[:2] if a.start else (None, M.SHAPE)
-        net = M.Model(shape, w, a.seed)
+        shape = dict(M.SHAPE, **json.loads(a.shape))
+        w, shape = gguf_io.read(a.start)[:2] if a.start else (None, shape)
+        net = M.Model(shape, w, a.seed, device=a.device)
         opt = Optimizer(net)
     say("start at step", step, vars(a))
     share = multiprocessing.Value("d", done)
-    queue = multiprocessing.Queue(6)
-    multiprocessing.Process(
-        target=producer, args=(queue, tok, a.seed, step, share), daemon=True
-    ).start()
-    sets = dev_sets(tok)
+    queues = [multiprocessing.Queue(6) for _ in range(a.workers)]
+    for i, q in enumerate(queues):
+        args = (q, tok, a, step + i, a.workers, share)
+        multiprocessing.Process(target=producer, args=args, daemon=True).start()
+    sets, origin = dev_sets(tok, a.device), step
     say("DEV", evaluate(net, sets))
     begin, total = time.time(), seconds_until(a.until) if a.until else 0
     shown = saved = tested = time.time()
@@ -263,20 +272,20 @@ def main():
             break
         share.value = progress
         t = time.time()
-        _, batch = queue.get()
+        batch = queues[(step - origin) % a.workers].get().to(a.device)
         waited += time.time() - t
         weight, lm = weights_of(batch, a.lm)
         levels = 7 if progress > a.noise and noise.random() < 0.2 else 0
-        loss, hit = net.loss(batch, weight, levels)
+        loss, hit = net.loss(batch, weight.to(a.device), levels)
         loss.backward(torch.ones_like(loss))
         scale = min(1.0, (step + 1) / 60, (1 - progress) / FALL)
         opt.step(a.rate * scale, a.adam * scale)
         step += 1
         seen += len(batch.tok)
-        loss = loss.detach().numpy()
+        loss, hit = loss.detach().cpu().numpy(), hit.cpu().numpy()
         stats.setdefault("lm", []).append(loss[lm].mean())
         stats.setdefault("loss", []).append(loss[~lm].mean())
-        for k, x in zip(*per_question(batch, hit.numpy())):
+        for k, x in zip(*per_question(batch, hit)):
             stats.setdefault(k, []).append(x)
         now = time.time()
         if now - shown > 30:
