@@ -94,7 +94,7 @@ static qu_status generate(completion *p, qu_err *err)
     while (p->n < p->most) {
         int32_t id;
         QU_TRY(qu_sample_pick(&id, p->logits, p->s->model->vocab, &p->sample, (uint64_t)p->n, err));
-        if (!ignore_end && 0) {
+        if (!ignore_end && qu_tokenizer_is_end(p->s->tok, id)) {
             p->stop = "end";
             return QU_OK;
         }
