@@ -1,6 +1,5 @@
 #include "retrieve/extract.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,10 +8,8 @@
 #include "retrieve/extract_int.h"
 
 enum {
-    QUESTION_BYTES = 1 << 16,
-
-    TEXT_BYTES = 4 << 20,        /* of all texts together */
-    SENTENCE_BYTES = 4096,       /* of a sentence that are looked at */
+    QUESTION_BYTES = 1 << 16, /* of the question that are read */
+    TEXT_BYTES = 4 << 20,     /* of all texts together */
 };
 
 /* A sentence that fits no wanted type counts this much of its overlap: another one that fits may be better. */
@@ -50,7 +47,7 @@ static qu_status add_sentence(finder *f, int32_t text, const char *s, int64_t st
     *out = (sentence){.text = text, .start = start, .end = end};
     qu_words it;
     qu_word w;
-    qu_words_init(&it, s + start, (size_t)(end - start < SENTENCE_BYTES ? end - start : SENTENCE_BYTES));
+    qu_words_init(&it, s + start, (size_t)(end - start));
     while (qu_words_next(&it, &w)) {
         int32_t i = qu_extract_question_word(&f->question, w.hash);
         if (i >= 0) out->held |= 1ull << i;
@@ -99,12 +96,11 @@ static void answer(const finder *f, size_t i, const qu_extract_text *texts, qu_e
 {
     const sentence *s = &f->sentences[i];
     const char *p = texts[s->text].text + s->start;
-    int64_t n = s->end - s->start < SENTENCE_BYTES ? s->end - s->start : SENTENCE_BYTES, start, end;
+    int64_t start, end;
     float prior = texts[s->text].prior > 0 ? texts[s->text].prior : 1;
     float sum = overlap(f, s->held);
     if (i > 0 && s[-1].text == s->text) sum += BEFORE * overlap(f, s[-1].held & ~s->held);
-    bool typed = qu_extract_span(&f->question, p, n, &start, &end);
-    if (end == n) end = s->end - s->start;
+    bool typed = qu_extract_span(&f->question, p, s->end - s->start, &start, &end);
     *out = (qu_extract_answer){.text = s->text,
                                .sent_start = s->start,
                                .sent_end = s->end,

@@ -91,6 +91,7 @@ static void test_any_kind(void **state)
     assert_string_equal(ask("What does the pump need?", "The pump needs clean mineral oil. It is old."),
                         "clean mineral oil");
     assert_string_equal(ask("What is the pump?", "The pump is."), "The pump is.");
+    assert_string_equal(ask("What is the pump?", "The pump is. The pump needs oil."), "needs oil");
     assert_string_equal(ask("What is the capital of France?", "The soup is hot."), "");
     assert_string_equal(ask("What is it?", "It is what it is."), "It is what it is."); /* only function words */
     assert_string_equal(ask("", "Some text."), "");
@@ -132,6 +133,9 @@ static void test_rarity_and_neighbour(void **state)
     static const char text[] = "The club meets on Monday. The club meets on Tuesday for chess. The club meets on "
                                "Friday. The hall was built by masons. It opened in 1902. The pool opened in 1955.";
     assert_string_equal(ask("When does the club meet for chess?", text), "Tuesday");
+    assert_string_equal(ask("When is the chess club meeting?", "The club meets on Monday. The club meets on Friday. "
+                                                               "All rest. The chess club goes on Tuesday."),
+                        "Tuesday");
     assert_string_equal(ask("When was the hall opened?", text), "1902");
 }
 
@@ -186,6 +190,12 @@ static void test_bounds(void **state)
     memcpy(text + n - 20, ". The zebra is here.", 20); /* past what is searched */
     assert_int_equal(qu_extract("zebra", &t, 1, &a, 1, &k, NULL), QU_OK);
     assert_int_equal(k, 0);
+    qu_extract_text both[2] = {t, whole("The zebra is here.")};
+    assert_int_equal(qu_extract("zebra", both, 2, &a, 1, &k, NULL), QU_OK);
+    assert_int_equal(k, 0);
+    int at = 0;
+    for (int i = 0; i < 300; i++) at += sprintf(text + at, "word%d ", i);
+    assert_int_equal(qu_extract(text, both, 2, &a, 1, &k, NULL), QU_OK);
     free(text);
 }
 
