@@ -62,8 +62,8 @@ static int32_t gather(choice *list, const float *logits, int32_t n, const qu_sam
         }
     }
     if (o->top_k > 0 || o->top_p == 0 || o->top_p == 1) return n_list;
-    /* Tokens below the mean of what top_p leaves out cannot, all together, hold more than that: dropping them
-     * first spares sorting the whole vocabulary and changes nothing. */
+    /* Tokens below the mean of what top_p leaves out cannot, all together, hold more than that:
+     * dropping them first spares sorting the whole vocabulary and changes nothing. */
     double least = total * (1 - (double)o->top_p) / n * (1 - 1e-9);
     for (int32_t i = 0; i < n_list; i++)
         if (list[i].weight >= least) list[n_kept++] = list[i];
@@ -82,12 +82,13 @@ static int32_t draw(const choice *list, int32_t n, double mass, double u)
     return list[n - 1].id; /* rounding */
 }
 
-qu_status qu_sample_pick(int32_t *id, const float *logits, int32_t n, const qu_sample *o, uint64_t at,
-                         qu_err *err)
+qu_status qu_sample_pick(int32_t *id, const float *logits, int32_t n, const qu_sample *o,
+                         uint64_t at, qu_err *err)
 {
-    if (n < 1 || !(o->temperature >= 0) || !isfinite(o->temperature) || !(o->top_p >= 0 && o->top_p <= 1) ||
-        o->top_k < 0 || o->top_k > QU_SAMPLE_MAX_TOP_K)
-        return qu_fail(err, QU_ERR_ARG, "sampling from %d tokens at temperature %g, top-k %d, top-p %g", n,
+    if (n < 1 || !(o->temperature >= 0) || !isfinite(o->temperature) ||
+        !(o->top_p >= 0 && o->top_p <= 1) || o->top_k < 0 || o->top_k > QU_SAMPLE_MAX_TOP_K)
+        return qu_fail(err, QU_ERR_ARG,
+                       "sampling from %d tokens at temperature %g, top-k %d, top-p %g", n,
                        (double)o->temperature, o->top_k, (double)o->top_p);
     *id = qu_sample_greedy(logits, n);
     if (o->temperature == 0 || !isfinite(logits[*id])) return QU_OK;
@@ -98,7 +99,8 @@ qu_status qu_sample_pick(int32_t *id, const float *logits, int32_t n, const qu_s
     bool cut = o->top_p > 0 && o->top_p < 1;
     for (int32_t i = 0; i < n_list; i++) all += list[i].weight;
     if (cut && o->top_k == 0) all = list[n_list].weight;
-    while (n_kept < n_list && (!cut || mass < (double)o->top_p * all)) mass += list[n_kept++].weight;
+    while (n_kept < n_list && (!cut || mass < (double)o->top_p * all))
+        mass += list[n_kept++].weight;
     *id = draw(list, n_kept, mass, uniform(o->seed, at));
     free(list);
     return QU_OK;

@@ -47,18 +47,20 @@ static qu_status fill_page(bench *b, qu_page_memory *page, qu_err *err)
     for (int32_t layer = 0; layer < m->n_layers; layer++)
         for (int32_t g = 0; g < m->n_kv_heads; g++) {
             for (int32_t i = 0; i < 2 * n * d; i++) kv[i] = (float)(int32_t)draw(b) / 2147483648.0f;
-            qu_codec_encode(qu_page_memory_slice(page, layer, g), b->s->codec, kv, d, kv + (int64_t)n * d, d, n, d);
+            qu_codec_encode(qu_page_memory_slice(page, layer, g), b->s->codec, kv, d,
+                            kv + (int64_t)n * d, d, n, d);
         }
     free(kv);
     return QU_OK;
 }
 
-/* Pages enough for a context of that many tokens, distinct ones as far as memory allows, so that loading
- * reads memory and not a cache. */
+/* Pages enough for a context of that many tokens, distinct ones as far as memory allows, so that
+ * loading reads memory and not a cache. */
 static qu_status make_pages(bench *b, int64_t tokens, qu_err *err)
 {
     const qu_model *m = b->s->model;
-    int64_t bytes = qu_codec_bytes(b->s->codec, QU_PAGE_TOKENS, m->head_size) * m->n_layers * m->n_kv_heads;
+    int64_t bytes =
+        qu_codec_bytes(b->s->codec, QU_PAGE_TOKENS, m->head_size) * m->n_layers * m->n_kv_heads;
     int64_t n = (tokens + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS, most = PAGES_BYTES / bytes;
     if (n > most) n = most > 1 ? most : 1;
     b->pages = calloc((size_t)n + 1, sizeof *b->pages);
@@ -69,7 +71,8 @@ static qu_status make_pages(bench *b, int64_t tokens, qu_err *err)
         for (int32_t layer = 0; b->n_pages > 0 && layer < m->n_layers; layer++)
             for (int32_t g = 0; g < m->n_kv_heads; g++)
                 memcpy(qu_page_memory_slice(b->pages[b->n_pages], layer, g),
-                       qu_page_memory_slice(b->pages[0], layer, g), qu_page_memory_bytes(b->pages[0]));
+                       qu_page_memory_slice(b->pages[0], layer, g),
+                       qu_page_memory_bytes(b->pages[0]));
     }
     return QU_OK;
 }
@@ -92,7 +95,8 @@ static qu_status run_prefill(bench *b, qu_context *c, int64_t n, double *value, 
     if (!pages) return qu_fail_nomem(err, n_pages * (long long)sizeof *pages);
     for (int32_t i = 0; i < n_pages; i++) {
         int64_t at = (int64_t)i * QU_PAGE_TOKENS;
-        pages[i] = (qu_page_tokens){b->ids + at, n - at < QU_PAGE_TOKENS ? (int32_t)(n - at) : QU_PAGE_TOKENS, at};
+        pages[i] = (qu_page_tokens){
+            b->ids + at, n - at < QU_PAGE_TOKENS ? (int32_t)(n - at) : QU_PAGE_TOKENS, at};
     }
     double start = qu_os_now_ms();
     qu_status st = qu_context_prefill(c, pages, n_pages, NULL, err);
@@ -106,7 +110,8 @@ static qu_status run_decode(bench *b, qu_context *c, int64_t n, double *value, q
     QU_TRY(attach(b, c, n, err));
     QU_TRY(qu_context_step(c, b->ids, 1, n, 1, b->logits, err)); /* loads the pages */
     double start = qu_os_now_ms();
-    for (int i = 1; i <= DECODED; i++) QU_TRY(qu_context_step(c, b->ids + i, 1, n + i, 1, b->logits, err));
+    for (int i = 1; i <= DECODED; i++)
+        QU_TRY(qu_context_step(c, b->ids + i, 1, n + i, 1, b->logits, err));
     *value = DECODED * 1e3 / (qu_os_now_ms() - start);
     return QU_OK;
 }
@@ -162,13 +167,14 @@ static qu_status print_line(const bench *b, const kind *k, int64_t n, double val
     int64_t tokens = k->tokens ? k->tokens : n, context = k->by_context ? n : 0;
     snprintf(digits, sizeof digits, "%.5g", value);
     if (qu_out_is_json())
-        return qu_out_json(json_pack("{s:s,s:o,s:I,s:I,s:f,s:s}", "test", k->name, "model",
-                                     qu_pages_json_text(b->s->model->name, strlen(b->s->model->name)), "tokens",
-                                     (json_int_t)tokens, "context", (json_int_t)context, "value",
-                                     strtod(digits, NULL), "unit", k->unit),
-                           err);
-    QU_TRY(qu_out_printf(err, "%-12s %8lld tokens %8lld context %12s %s\n", k->name, (long long)tokens,
-                         (long long)context, digits, k->unit));
+        return qu_out_json(
+            json_pack("{s:s,s:o,s:I,s:I,s:f,s:s}", "test", k->name, "model",
+                      qu_pages_json_text(b->s->model->name, strlen(b->s->model->name)), "tokens",
+                      (json_int_t)tokens, "context", (json_int_t)context, "value",
+                      strtod(digits, NULL), "unit", k->unit),
+            err);
+    QU_TRY(qu_out_printf(err, "%-12s %8lld tokens %8lld context %12s %s\n", k->name,
+                         (long long)tokens, (long long)context, digits, k->unit));
     return qu_out_flush(err);
 }
 
@@ -191,8 +197,8 @@ static qu_status measure(bench *b, const kind *k, int64_t n, qu_err *err)
 }
 
 /* A list of lengths: the default one without what passes the window, a given one as it is. */
-static qu_status lengths(bench *b, const char *option, int64_t min, int64_t extra, int64_t **list, int64_t *n,
-                         int64_t *longest, qu_err *err)
+static qu_status lengths(bench *b, const char *option, int64_t min, int64_t extra, int64_t **list,
+                         int64_t *n, int64_t *longest, qu_err *err)
 {
     const qu_model *m = b->s->model;
     const char *text = qu_args_str(b->args, option);
@@ -202,7 +208,8 @@ static qu_status lengths(bench *b, const char *option, int64_t min, int64_t extr
         int64_t x = (*list)[i];
         if (extra) x = (x + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS * QU_PAGE_TOKENS;
         if (x > room && qu_args_given(b->args, option))
-            return qu_fail(err, QU_ERR_LIMIT, "--%s %lld: the window of model '%s' has %d, %lld for the question",
+            return qu_fail(err, QU_ERR_LIMIT,
+                           "--%s %lld: the window of model '%s' has %d, %lld for the question",
                            option, (long long)x, m->name, m->context, (long long)extra);
         if (x > room) continue;
         (*list)[kept++] = x;
@@ -214,7 +221,8 @@ static qu_status lengths(bench *b, const char *option, int64_t min, int64_t extr
 
 static qu_status run_all(bench *b, qu_err *err)
 {
-    int64_t *tokens = NULL, *contexts = NULL, n_tokens = 0, n_contexts = 0, most = DECODED + QUESTION, deepest = 0;
+    int64_t *tokens = NULL, *contexts = NULL, n_tokens = 0, n_contexts = 0,
+            most = DECODED + QUESTION, deepest = 0;
     int only = qu_args_choice(b->args, "test") - 1;
     qu_status st = QU_OK;
     QU_TRY_OUT(lengths(b, "tokens", 1, 0, &tokens, &n_tokens, &most, err));
@@ -225,13 +233,15 @@ static qu_status run_all(bench *b, qu_err *err)
         st = qu_fail_nomem(err, most * 4);
         goto out;
     }
-    for (int64_t i = 0; i < most; i++) b->ids[i] = (int32_t)(draw(b) % (uint64_t)b->s->model->vocab);
+    for (int64_t i = 0; i < most; i++)
+        b->ids[i] = (int32_t)(draw(b) % (uint64_t)b->s->model->vocab);
     QU_TRY_OUT(make_pages(b, deepest, err));
     for (int k = 0; k < N_KINDS; k++) {
         if (only >= 0 && only != k) continue;
         const int64_t *list = kinds[k].by_context ? contexts : tokens;
         for (int64_t i = 0; i < (kinds[k].by_context ? n_contexts : n_tokens); i++)
-            if (list[i] > 0 || !kinds[k].needs_pages) QU_TRY_OUT(measure(b, &kinds[k], list[i], err));
+            if (list[i] > 0 || !kinds[k].needs_pages)
+                QU_TRY_OUT(measure(b, &kinds[k], list[i], err));
     }
 out:
     free(tokens);
@@ -247,8 +257,8 @@ static int run(const qu_args *args)
     int codec = qu_codec_find(qu_args_str(args, "codec"));
     qu_status st = qu_session_open(&s, args, QU_SESSION_MODEL, codec, &err);
     if (st == QU_OK) {
-        qu_out_note("model '%s', %d threads, numerics %s, codec %s", s.model->name, qu_args_threads(args), s.numerics,
-                    qu_codec_name(codec));
+        qu_out_note("model '%s', %d threads, numerics %s, codec %s", s.model->name,
+                    qu_args_threads(args), s.numerics, qu_codec_name(codec));
         st = run_all(&b, &err);
     }
     for (int32_t i = 0; i < b.n_pages; i++) qu_page_memory_free(b.pages[i]);
@@ -276,11 +286,13 @@ const qu_command qu_cmd_bench = {
     .name = "bench",
     .summary = "measure how fast this machine runs a model",
     .description =
-        "prefill: tokens a second of reading a document. decode: tokens a second of writing an answer over a loaded "
-        "context. first_token: milliseconds from a question of 32 tokens to its first token, the pages loaded from "
-        "memory. page_load: stored bytes a second from memory into attention, decoded and rotated.\n\n"
-        "Tokens and pages are random, no store and no disk take part, and the first run of each is not counted. "
-        "Lengths that the model's window does not hold are left out of the default lists and refused in given ones.",
+        "prefill: tokens a second of reading a document. decode: tokens a second of writing "
+        "an answer over a loaded context. first_token: milliseconds from a question of 32 "
+        "tokens to its first token, the pages loaded from memory. page_load: stored bytes a "
+        "second from memory into attention, decoded and rotated.\n\n"
+        "Tokens and pages are random, no store and no disk take part, and the first run of "
+        "each is not counted. Lengths that the model's window does not hold are left out of "
+        "the default lists and refused in given ones.",
     .examples = "quire bench\nquire bench --json --test decode --context 0,1024,4096",
     .options = options,
     .n_options = sizeof options / sizeof *options,

@@ -21,7 +21,7 @@ typedef struct findings {
     int64_t n_lost;            /* problems that nothing can make again */
     int64_t n_problems;
     bool words;                /* the word index is damaged */
-    bool behind;               /* it is missing or of another generation: made again by whoever needs it */
+    bool behind; /* it is missing or of another generation: made again by whoever needs it */
     qu_check_stats stats;
     qu_err err;                /* of the first call that could not go on */
 } findings;
@@ -109,7 +109,7 @@ static qu_status sort_out(findings *f, qu_session *s, qu_txn *t, qu_err *err)
     return QU_OK;
 }
 
-/* --- the word index: its bytes follow from the documents alone, so make it again beside and compare --- */
+/* --- the word index: its bytes follow from the documents alone, so make another and compare --- */
 
 static qu_status make_words(qu_txn *t, const char *path, qu_err *err)
 {
@@ -132,43 +132,63 @@ out:
 static bool same_bytes(const char *a, const char *b)
 {
     qu_map x = {0}, y = {0};
-    bool same = qu_os_map(&x, a, NULL) == QU_OK && qu_os_map(&y, b, NULL) == QU_OK && x.len == y.len &&
-                (x.len == 0 || memcmp(x.data, y.data, x.len) == 0);
+    bool same = qu_os_map(&x, a, NULL) == QU_OK && qu_os_map(&y, b, NULL) == QU_OK &&
+                x.len == y.len && (x.len == 0 || memcmp(x.data, y.data, x.len) == 0);
     qu_os_unmap(&x);
     qu_os_unmap(&y);
     return same;
 }
 
+static qu_status compare_words(findings *f, qu_txn *t, const char *path, const char **fault,
+                               qu_err *err)
+{
+    qu_buf dir = {0}, other = {0};
+    qu_err why = {0};
+    const char *tmp = getenv("TMPDIR");
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_buf_printf(&dir, err, "%s/quire-XXXXXX", tmp && *tmp ? tmp : "/tmp"));
+    if (!mkdtemp(dir.data)) {
+        tell(f, "note", 0, "the word index was not compared: no temporary folder could be made");
+        goto out;
+    }
+    QU_TRY_OUT(qu_buf_printf(&other, err, "%s/words", dir.data));
+    if (make_words(t, other.data, &why) != QU_OK)
+        tell(f, "note", 0, "the word index was not compared: another one could not be made");
+    else if (!same_bytes(path, other.data))
+        *fault = "the word index differs from the documents' words";
+    unlink(other.data);
+    rmdir(dir.data);
+out:
+    qu_buf_free(&dir);
+    qu_buf_free(&other);
+    return st;
+}
+
 static qu_status check_words(findings *f, qu_session *s, qu_txn *t, qu_err *err)
 {
     qu_lexical *lx = NULL;
-    qu_buf path = {0}, temporary = {0};
-    qu_err why = {0};
-    const char *tmp = getenv("TMPDIR"), *fault = NULL;
+    qu_buf path = {0};
+    const char *fault = NULL;
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_session_lexical_path(s, &path, err));
-    QU_TRY_OUT(qu_buf_printf(&temporary, err, "%s/quire-check.%ld", tmp && *tmp ? tmp : "/tmp", (long)getpid()));
     qu_status opened = qu_lexical_open(&lx, path.data, QU_LEXICAL_READ, NULL);
     f->behind = opened == QU_OK ? qu_lexical_generation(lx) != qu_catalogue_generation(t)
                                 : access(path.data, F_OK) != 0;
     if (f->behind)
-        tell(f, "note", 0, "the word index is missing or older than the documents: search makes it again");
+        tell(f, "note", 0,
+             "the word index is missing or older than the documents: search makes it again");
     else if (opened != QU_OK)
         fault = "the word index is damaged";
-    else if (make_words(t, temporary.data, &why) != QU_OK)
-        tell(f, "note", 0, "the word index was not compared, another one could not be made");
-    else if (!same_bytes(path.data, temporary.data))
-        fault = "the word index differs from the documents' words";
-    qu_lexical_close(lx);
-    unlink(temporary.data);
+    else
+        st = compare_words(f, t, path.data, &fault, err);
     if (fault) {
         f->words = true;
         f->n_problems++;
         tell(f, "damage", 0, fault);
     }
 out:
+    qu_lexical_close(lx);
     qu_buf_free(&path);
-    qu_buf_free(&temporary);
     return st;
 }
 
@@ -183,9 +203,11 @@ static qu_status check_model(findings *f, qu_session *s, qu_err *err)
     qu_err why = {0};
     qu_hash zero = {0};
     qu_status st = path ? qu_model_open(&m, path, &why) : QU_ERR_NOTFOUND;
-    if (st == QU_ERR_NOMEM || (st == QU_ERR_NOTFOUND && given)) return qu_fail(err, st, "%s", why.msg);
+    if (st == QU_ERR_NOMEM || (st == QU_ERR_NOTFOUND && given))
+        return qu_fail(err, st, "%s", why.msg);
     if (st == QU_ERR_NOTFOUND) {
-        snprintf(text, sizeof text, "the model '%.200s' is not there: not compared", path ? path : c->model_name);
+        snprintf(text, sizeof text, "the model '%.200s' is not there: not compared",
+                 path ? path : c->model_name);
         tell(f, "note", 0, text);
         return QU_OK;
     }
@@ -193,7 +215,8 @@ static qu_status check_model(findings *f, qu_session *s, qu_err *err)
                 (qu_hash_equal(c->full_weights, zero) ||
                  qu_hash_equal(c->full_weights, qu_gguf_full_hash(m->gguf)));
     if (!same) {
-        snprintf(text, sizeof text, "the model '%.200s' is not the one that the pages were made with%s%.80s", path,
+        snprintf(text, sizeof text,
+                 "the model '%.200s' is not the one that the pages were made with%s%.80s", path,
                  st == QU_OK ? "" : ": ", st == QU_OK ? "" : why.msg);
         tell(f, "damage", 0, text);
         f->n_problems++;
@@ -207,7 +230,8 @@ static qu_status check_model(findings *f, qu_session *s, qu_err *err)
 
 /* body in a read transaction of its own; a catalogue that cannot be read was told of before. */
 static qu_status reading(findings *f, qu_session *s,
-                         qu_status (*body)(findings *f, qu_session *s, qu_txn *t, qu_err *err), qu_err *err)
+                         qu_status (*body)(findings *f, qu_session *s, qu_txn *t, qu_err *err),
+                         qu_err *err)
 {
     qu_txn *t = NULL;
     qu_err why = {0};
@@ -273,24 +297,28 @@ static qu_status print_end(const findings *f, const findings *done, qu_err *err)
     const char *verdict = f->n_problems == 0 ? "clean" : f->n_lost == 0 ? "repairable" : "damaged";
     bool words = done->words || done->behind;
     if (qu_out_is_json())
-        return qu_out_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "verdict", verdict, "problems",
-                                     (json_int_t)f->n_problems, "notes", (json_int_t)c->n_notes, "documents",
-                                     (json_int_t)c->n_docs, "records", (json_int_t)c->n_records, "slices",
-                                     (json_int_t)c->n_slices, "bytes", (json_int_t)c->bytes,
-                                     "documents_repaired", (json_int_t)done->n_docs, "documents_removed",
-                                     (json_int_t)done->n_removed, "words_repaired", words),
-                           err);
+        return qu_out_json(
+            json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "verdict", verdict, "problems",
+                      (json_int_t)f->n_problems, "notes", (json_int_t)c->n_notes, "documents",
+                      (json_int_t)c->n_docs, "records", (json_int_t)c->n_records, "slices",
+                      (json_int_t)c->n_slices, "bytes", (json_int_t)c->bytes, "documents_repaired",
+                      (json_int_t)done->n_docs, "documents_removed", (json_int_t)done->n_removed,
+                      "words_repaired", words),
+            err);
     if (done->n_docs > 0)
-        QU_TRY(qu_out_printf(err, "repaired: %zu documents without their damaged KV: quire index makes it again\n",
-                             done->n_docs));
+        QU_TRY(qu_out_printf(
+            err, "repaired: %zu documents without their damaged KV: quire index makes it again\n",
+            done->n_docs));
     if (done->n_removed > 0)
-        QU_TRY(qu_out_printf(err, "repaired: %zu damaged documents removed: quire index reads their files again\n",
-                             done->n_removed));
+        QU_TRY(qu_out_printf(
+            err, "repaired: %zu damaged documents removed: quire index reads their files again\n",
+            done->n_removed));
     if (words) QU_TRY(qu_out_printf(err, "repaired: the word index was made again\n"));
-    return qu_out_printf(err, "%s: %lld documents, %lld records, %lld slices, %lld bytes checked, %lld problems%s\n",
-                         verdict, (long long)c->n_docs, (long long)c->n_records, (long long)c->n_slices,
-                         (long long)c->bytes, (long long)f->n_problems,
-                         strcmp(verdict, "repairable") == 0 ? ": see quire check --repair" : "");
+    return qu_out_printf(
+        err, "%s: %lld documents, %lld records, %lld slices, %lld bytes checked, %lld problems%s\n",
+        verdict, (long long)c->n_docs, (long long)c->n_records, (long long)c->n_slices,
+        (long long)c->bytes, (long long)f->n_problems,
+        strcmp(verdict, "repairable") == 0 ? ": see quire check --repair" : "");
 }
 
 static int run(const qu_args *args)
@@ -299,7 +327,8 @@ static int run(const qu_args *args)
     qu_session s;
     findings f = {0}, done = {0};
     bool repair = qu_args_flag(args, "repair");
-    qu_status st = qu_session_open(&s, args, QU_SESSION_STORE | (repair ? QU_SESSION_WRITE : 0), QU_CODEC_F16, &err);
+    qu_status st = qu_session_open(&s, args, QU_SESSION_STORE | (repair ? QU_SESSION_WRITE : 0),
+                                   QU_CODEC_F16, &err);
     if (st != QU_OK) return qu_out_error(&err, NULL);
     if (repair) QU_TRY_OUT(mend(&done, &s, &err));
     f.silent = repair;
@@ -324,12 +353,15 @@ const qu_command qu_cmd_check = {
     .name = "check",
     .summary = "read the whole store and report damage",
     .description =
-        "Verifies every record, every text against its hash, every KV slice with its binding, the word index against "
-        "the documents, and the model file byte for byte against the one that the pages were made with.\n\n"
-        "Exit 0: clean. Exit 1: only KV or the word index is wrong, which is made again from the documents in the "
-        "store. Exit 5: documents themselves are damaged, or the model is another.\n\n"
-        "--repair takes damaged KV from its documents, removes documents that cannot be read, and makes the word "
-        "index again; then quire index reads the removed files and makes the KV.",
+        "Verifies every record, every text against its hash, every KV slice with its binding, "
+        "the word index against the documents, and the model file byte for byte against the "
+        "one that the pages were made with.\n\n"
+        "Exit 0: clean. Exit 1: only KV or the word index is wrong, which is made again from "
+        "the documents in the store. Exit 5: documents themselves are damaged, or the model "
+        "is another.\n\n"
+        "--repair takes damaged KV from its documents, removes documents that cannot be read, "
+        "and makes the word index again; then quire index reads the removed files and makes "
+        "the KV.",
     .examples = "quire check\nquire check --repair && quire index",
     .options = options,
     .n_options = sizeof options / sizeof *options,

@@ -1,4 +1,4 @@
-/* quire complete: a prompt and what the model writes next; the plainest way to run a model, with no store. */
+/* quire complete: a prompt and what the model writes next; the plainest way to run a model. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +36,8 @@ static qu_status read_prompt(completion *p, qu_err *err)
     if (text) QU_TRY(qu_tokenize(p->s->tok, &p->prompt, text, strlen(text), flags, err));
     if (ids) {
         int64_t *list, n;
-        QU_TRY(qu_input_numbers(&list, &n, ids, strlen(ids), 0, p->s->model->vocab - 1, "token id", err));
+        QU_TRY(qu_input_numbers(&list, &n, ids, strlen(ids), 0, p->s->model->vocab - 1, "token id",
+                                err));
         p->prompt.ids = malloc((size_t)(n + 1) * sizeof *p->prompt.ids);
         for (int64_t i = 0; p->prompt.ids && i < n; i++) p->prompt.ids[i] = (int32_t)list[i];
         p->prompt.n = n;
@@ -53,10 +54,12 @@ static qu_status fit_window(completion *p, qu_err *err)
     const qu_model *m = p->s->model;
     int64_t room = m->context - p->prompt.n, asked = qu_args_int(p->args, "tokens");
     if (room < 0)
-        return qu_fail(err, QU_ERR_LIMIT, "a prompt of %lld tokens: the window of model '%s' has %d",
+        return qu_fail(err, QU_ERR_LIMIT,
+                       "a prompt of %lld tokens: the window of model '%s' has %d",
                        (long long)p->prompt.n, m->name, m->context);
     if (qu_args_given(p->args, "tokens") && asked > room)
-        return qu_fail(err, QU_ERR_LIMIT, "a prompt of %lld tokens and %lld more: the window of model '%s' has %d",
+        return qu_fail(err, QU_ERR_LIMIT,
+                       "a prompt of %lld tokens and %lld more: the window of model '%s' has %d",
                        (long long)p->prompt.n, (long long)asked, m->name, m->context);
     p->most = asked < room ? asked : room;
     p->ids = malloc((size_t)(p->most + 1) * sizeof *p->ids);
@@ -113,8 +116,9 @@ static qu_status print_end(completion *p, qu_err *err)
     if (qu_out_is_json()) {
         json_t *list = json_array();
         for (int64_t i = 0; i < p->n; i++) json_array_append_new(list, json_integer(p->ids[i]));
-        return qu_out_json(json_pack("{s:o,s:o,s:I,s:s}", "text", qu_pages_json_text(p->text.data, p->text.len),
-                                     "ids", list, "prompt_tokens", (json_int_t)p->prompt.n, "stop", p->stop),
+        return qu_out_json(json_pack("{s:o,s:o,s:I,s:s}", "text",
+                                     qu_pages_json_text(p->text.data, p->text.len), "ids", list,
+                                     "prompt_tokens", (json_int_t)p->prompt.n, "stop", p->stop),
                            err);
     }
     QU_TRY(print_text(p, err));
@@ -131,8 +135,8 @@ static qu_status complete(completion *p, qu_err *err)
     QU_TRY(qu_context_create(&p->c, p->s->model, p->s->pool, QU_CODEC_F32, err));
     QU_TRY(qu_context_step(p->c, p->prompt.ids, (int32_t)p->prompt.n, 0, 1, p->logits, err));
     if (logits) QU_TRY(write_logits(p, logits, err));
-    /* The prompt's tokens go through the same detokenizer, so that the first generated one gets the space
-     * that it has in the text. */
+    /* The prompt's tokens go through the same detokenizer, so that the first generated one gets the
+     * space that it has in the text. */
     qu_detok_init(&p->detok, p->s->tok, 0);
     for (int64_t i = 0; i < p->prompt.n; i++)
         QU_TRY(qu_detok_add(&p->detok, p->prompt.ids[i], &p->text, err));
@@ -146,8 +150,9 @@ static int run(const qu_args *args)
     qu_err err = {0};
     qu_session s;
     completion p = {.args = args, .s = &s};
-    p.sample = (qu_sample){(float)qu_args_float(args, "temperature"), (int32_t)qu_args_int(args, "top-k"),
-                           (float)qu_args_float(args, "top-p"), (uint64_t)qu_args_int(args, "seed")};
+    p.sample =
+        (qu_sample){(float)qu_args_float(args, "temperature"), (int32_t)qu_args_int(args, "top-k"),
+                    (float)qu_args_float(args, "top-p"), (uint64_t)qu_args_int(args, "seed")};
     qu_status st = qu_session_open(&s, args, QU_SESSION_MODEL, QU_CODEC_F32, &err);
     if (st != QU_OK) return qu_out_error(&err, NULL);
     st = complete(&p, &err);
@@ -161,19 +166,23 @@ static int run(const qu_args *args)
 }
 
 static const qu_option options[] = {
-    {.name = "prompt", .letter = 'p', .kind = QU_OPT_STR, .arg = "TEXT", .help = "the text to go on from"},
-    {.name = "ids", .kind = QU_OPT_STR, .arg = "LIST", .help = "the prompt as token ids, taken as given: 1,2,3"},
-    {.name = "tokens", .letter = 'n', .kind = QU_OPT_INT, .arg = "N", .dflt = "128", .min = 0, .max = 1e9,
-     .help = "most tokens to generate; the default ends at the model's window"},
-    {.name = "print-ids", .kind = QU_OPT_FLAG, .help = "print the generated ids in one line, not their text"},
+    {.name = "prompt", .letter = 'p', .kind = QU_OPT_STR, .arg = "TEXT",
+     .help = "the text to go on from"},
+    {.name = "ids", .kind = QU_OPT_STR, .arg = "LIST",
+     .help = "the prompt as token ids, taken as given: 1,2,3"},
+    {.name = "tokens", .letter = 'n', .kind = QU_OPT_INT, .arg = "N", .dflt = "128", .min = 0,
+     .max = 1e9, .help = "most tokens to generate; the default ends at the model's window"},
+    {.name = "print-ids", .kind = QU_OPT_FLAG,
+     .help = "print the generated ids in one line, not their text"},
     {.name = "logits", .kind = QU_OPT_STR, .arg = "FILE", .min = 1,
      .help = "write the logits of the prompt's last token, one a line"},
     {.name = "ignore-eos", .kind = QU_OPT_FLAG, .help = "go on after an end token"},
-    {.name = "special", .kind = QU_OPT_FLAG, .help = "control tokens written in the prompt become tokens"},
+    {.name = "special", .kind = QU_OPT_FLAG,
+     .help = "control tokens written in the prompt become tokens"},
     {.name = "temperature", .kind = QU_OPT_FLOAT, .arg = "X", .dflt = "0", .min = 0, .max = 100,
      .help = "0: always the likeliest token; above: draw, the higher the wilder"},
-    {.name = "top-k", .kind = QU_OPT_INT, .arg = "N", .dflt = "0", .min = 0, .max = QU_SAMPLE_MAX_TOP_K,
-     .help = "draw among the N likeliest tokens only; 0: all"},
+    {.name = "top-k", .kind = QU_OPT_INT, .arg = "N", .dflt = "0", .min = 0,
+     .max = QU_SAMPLE_MAX_TOP_K, .help = "draw among the N likeliest tokens only; 0: all"},
     {.name = "top-p", .kind = QU_OPT_FLOAT, .arg = "X", .dflt = "1", .min = 0, .max = 1,
      .help = "draw among the likeliest tokens that make up this share"},
     {.name = "seed", .kind = QU_OPT_INT, .arg = "N", .dflt = "1", .min = 0, .max = 1e15,
@@ -184,9 +193,10 @@ const qu_command qu_cmd_complete = {
     .name = "complete",
     .summary = "let the model go on from a prompt",
     .description =
-        "Prints what the model writes after the prompt, without the prompt. The begin token stands first where "
-        "the model asks for it, but not before --ids. It ends at an end token, after -n tokens or at the window. "
-        "No store is used: this runs the model by itself.",
+        "Prints what the model writes after the prompt, without the prompt. The begin token "
+        "stands first where the model asks for it, but not before --ids. It ends at an end "
+        "token, after -n tokens or at the window. No store is used: this runs the model by "
+        "itself.",
     .examples = "quire complete -p 'Once upon a time' -n 50\n"
                 "quire complete --ids 1 -n 200 --print-ids --ignore-eos\n"
                 "quire complete -p 'The sea' -n 0 --logits sea.txt  # logits only",

@@ -18,13 +18,15 @@ static qu_status print_report(const qu_gc_report *r, qu_err *err)
 {
     int64_t freed = r->bytes_before - r->bytes_after;
     if (qu_out_is_json())
-        return qu_out_json(json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "bytes_before", (json_int_t)r->bytes_before,
-                                     "bytes_after", (json_int_t)r->bytes_after, "bytes_freed", (json_int_t)freed,
-                                     "files_removed", (json_int_t)r->n_files_removed, "packs_rewritten",
-                                     (json_int_t)r->n_packs_rewritten, "packs_damaged",
-                                     (json_int_t)r->n_packs_damaged),
+        return qu_out_json(json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "bytes_before",
+                                     (json_int_t)r->bytes_before, "bytes_after",
+                                     (json_int_t)r->bytes_after, "bytes_freed", (json_int_t)freed,
+                                     "files_removed", (json_int_t)r->n_files_removed,
+                                     "packs_rewritten", (json_int_t)r->n_packs_rewritten,
+                                     "packs_damaged", (json_int_t)r->n_packs_damaged),
                            err);
-    return qu_out_printf(err, "%lld bytes freed, %lld left: %lld files removed, %lld packs rewritten\n",
+    return qu_out_printf(err,
+                         "%lld bytes freed, %lld left: %lld files removed, %lld packs rewritten\n",
                          (long long)freed, (long long)r->bytes_after, (long long)r->n_files_removed,
                          (long long)r->n_packs_rewritten);
 }
@@ -34,15 +36,17 @@ static int run(const qu_args *args)
     qu_err err = {0};
     qu_session s;
     qu_gc_report r = {0};
-    qu_status st = qu_session_open(&s, args, QU_SESSION_STORE | QU_SESSION_WRITE, QU_CODEC_F16, &err);
+    qu_status st =
+        qu_session_open(&s, args, QU_SESSION_STORE | QU_SESSION_WRITE, QU_CODEC_F16, &err);
     if (st == QU_OK) st = qu_store_gc(s.store, &r, &err);
     if (st == QU_OK) st = renew_words(&s, &err);
     if (st == QU_OK) st = print_report(&r, &err);
     qu_session_close(&s);
     if (st != QU_OK) return qu_out_error(&err, NULL);
     if (r.n_packs_damaged == 0) return QU_EXIT_OK;
-    qu_out_warn("%lld damaged KV files were left as they are: run quire check --repair, then gc again",
-                (long long)r.n_packs_damaged);
+    qu_out_warn(
+        "%lld damaged KV files were left as they are: run quire check --repair, then gc again",
+        (long long)r.n_packs_damaged);
     return QU_EXIT_SOME;
 }
 
@@ -50,9 +54,9 @@ const qu_command qu_cmd_gc = {
     .name = "gc",
     .summary = "give back the space of removed documents",
     .description =
-        "Removes KV files that no document uses, rewrites those that hold removed documents among others, and "
-        "copies the catalogue into a new file. Afterwards no byte of a removed document is left in the store. "
-        "Interrupted at any point the store is whole.",
+        "Removes KV files that no document uses, rewrites those that hold removed documents "
+        "among others, and copies the catalogue into a new file. Afterwards no byte of a "
+        "removed document is left in the store. Interrupted at any point the store is whole.",
     .examples = "quire rm docs/secret.txt && quire gc",
     .run = run,
 };

@@ -33,17 +33,20 @@ static qu_status look(inspection *x, uint16_t layer, uint16_t head, qu_err *err)
     qu_status st = qu_store_slice(x->s->store, x->view.doc.kv_file, &key,
                                   qu_kv_binding(x->s->store, &x->view.page), &p, &n, &fault);
     if (st == QU_ERR_NOMEM || st == QU_ERR_IO) return qu_fail(err, st, "%s", fault.msg);
-    int64_t want = qu_codec_bytes(x->s->codec, x->view.page.n_tokens, qu_store_config_get(x->s->store)->head_size);
+    int64_t want = qu_codec_bytes(x->s->codec, x->view.page.n_tokens,
+                                  qu_store_config_get(x->s->store)->head_size);
     if (st == QU_OK && (int64_t)n != want)
-        st = qu_fail(&fault, QU_ERR_CORRUPT, "slice has %zu bytes, expected %lld", n, (long long)want);
+        st = qu_fail(&fault, QU_ERR_CORRUPT, "slice has %zu bytes, expected %lld", n,
+                     (long long)want);
     x->sum.n++;
     x->sum.n_good += st == QU_OK;
     x->sum.bytes += st == QU_OK ? (int64_t)n : 0;
     if (st != QU_OK && x->sum.fault.status == QU_OK) x->sum.fault = fault;
     if (!x->each) return QU_OK;
     if (qu_out_is_json()) {
-        json_t *one = json_pack("{s:i,s:i,s:I,s:s}", "layer", layer, "head", head, "bytes", (json_int_t)n,
-                                "verdict", st == QU_OK ? "good" : qu_status_name(st));
+        json_t *one =
+            json_pack("{s:i,s:i,s:I,s:s}", "layer", layer, "head", head, "bytes", (json_int_t)n,
+                      "verdict", st == QU_OK ? "good" : qu_status_name(st));
         return json_array_append_new(x->slices, one) == 0 ? QU_OK : qu_fail_nomem(err, 64);
     }
     return qu_out_printf(err, "slice       layer %u, head %u: %zu bytes, %s\n", layer, head, n,
@@ -60,7 +63,10 @@ static qu_status look_at_all(inspection *x, qu_err *err)
     return QU_OK;
 }
 
-static const int32_t *ids_of(const inspection *x) { return (const int32_t *)(const void *)x->ids.data; }
+static const int32_t *ids_of(const inspection *x)
+{
+    return (const int32_t *)(const void *)x->ids.data;
+}
 
 static qu_status print_json(inspection *x, qu_err *err)
 {
@@ -68,14 +74,16 @@ static qu_status print_json(inspection *x, qu_err *err)
     char context[33];
     qu_hash_hex(context, v->page.context);
     json_t *o = json_object(), *ids = json_array();
-    for (int32_t i = 0; i < v->page.n_tokens; i++) json_array_append_new(ids, json_integer(ids_of(x)[i]));
+    for (int32_t i = 0; i < v->page.n_tokens; i++)
+        json_array_append_new(ids, json_integer(ids_of(x)[i]));
     qu_status st = qu_out_path(o, "path", v->doc.path, err);
-    json_t *rest = json_pack(
-        "{s:s,s:s,s:i,s:i,s:I,s:I,s:s,s:O,s:{s:b,s:I,s:I,s:I},s:o}", "page_id", v->id, "title", v->doc.title,
-        "page", v->number, "pages", v->doc.n_pages, "text_start", (json_int_t)v->page.text_start, "text_end",
-        (json_int_t)v->page.text_end, "context", context, "ids", ids, "kv", "present",
-        x->sum.n > 0, "slices", (json_int_t)x->sum.n, "damaged", (json_int_t)(x->sum.n - x->sum.n_good), "bytes",
-        (json_int_t)x->sum.bytes, "text", qu_pages_json_text(v->text.data, v->text.len));
+    json_t *rest =
+        json_pack("{s:s,s:s,s:i,s:i,s:I,s:I,s:s,s:O,s:{s:b,s:I,s:I,s:I},s:o}", "page_id", v->id,
+                  "title", v->doc.title, "page", v->number, "pages", v->doc.n_pages, "text_start",
+                  (json_int_t)v->page.text_start, "text_end", (json_int_t)v->page.text_end,
+                  "context", context, "ids", ids, "kv", "present", x->sum.n > 0, "slices",
+                  (json_int_t)x->sum.n, "damaged", (json_int_t)(x->sum.n - x->sum.n_good), "bytes",
+                  (json_int_t)x->sum.bytes, "text", qu_pages_json_text(v->text.data, v->text.len));
     if (rest && x->each) json_object_set(rest, "slices", x->slices);
     if (st == QU_OK && (!rest || json_object_update(o, rest) != 0)) st = qu_fail_nomem(err, 1024);
     if (st == QU_OK) st = qu_out_json(json_incref(o), err);
@@ -90,12 +98,14 @@ static qu_status print_head(inspection *x, qu_err *err)
     const qu_page_view *v = &x->view;
     char context[33];
     qu_hash_hex(context, v->page.context);
-    QU_TRY(qu_out_printf(err, "page        %s: page %d of %d of\n            ", v->id, v->number, v->doc.n_pages));
+    QU_TRY(qu_out_printf(err, "page        %s: page %d of %d of\n            ", v->id, v->number,
+                         v->doc.n_pages));
     QU_TRY(qu_out_text(v->doc.path, v->doc.path_len, false, err));
     QU_TRY(qu_out_printf(err, "\ntitle       "));
     QU_TRY(qu_out_text(v->doc.title, strlen(v->doc.title), false, err));
     QU_TRY(qu_out_printf(err, "\ntext        bytes %lld to %lld\ncontext     %s\nids         %d:",
-                         (long long)v->page.text_start, (long long)v->page.text_end, context, v->page.n_tokens));
+                         (long long)v->page.text_start, (long long)v->page.text_end, context,
+                         v->page.n_tokens));
     for (int32_t i = 0; i < v->page.n_tokens; i++) QU_TRY(qu_out_printf(err, " %d", ids_of(x)[i]));
     return qu_out_write("\n", 1, err);
 }
@@ -109,7 +119,8 @@ static qu_status print_tail(inspection *x, qu_err *err)
         QU_TRY(qu_out_printf(err, "KV          %lld of %lld slices good, %lld bytes, in %llu.kv\n",
                              (long long)x->sum.n_good, (long long)x->sum.n, (long long)x->sum.bytes,
                              (unsigned long long)v->doc.kv_file));
-        if (x->sum.n_good < x->sum.n) QU_TRY(qu_out_printf(err, "damage      %s\n", x->sum.fault.msg));
+        if (x->sum.n_good < x->sum.n)
+            QU_TRY(qu_out_printf(err, "damage      %s\n", x->sum.fault.msg));
     }
     if (v->text.len == 0) return QU_OK;
     QU_TRY(qu_out_write("\n", 1, err));
@@ -163,9 +174,10 @@ const qu_command qu_cmd_inspect = {
     .args = "PAGE-ID",
     .summary = "show everything about one page",
     .description =
-        "Shows a page's file, place, token ids, context hash, text, and its KV, each slice of which is read and "
-        "checked. Pages are named as quire search and quire ask name them: '12.3' is page 3 of document 12, and "
-        "page 0 is a document's header line. Exit 5 says that a slice is damaged.",
+        "Shows a page's file, place, token ids, context hash, text, and its KV, each slice of "
+        "which is read and checked. Pages are named as quire search and quire ask name them: "
+        "'12.3' is page 3 of document 12, and page 0 is a document's header line. Exit 5 says "
+        "that a slice is damaged.",
     .examples = "quire inspect 12.3\nquire inspect 12.3 --slices",
     .options = options,
     .n_options = sizeof options / sizeof *options,

@@ -90,8 +90,8 @@ static qu_status remove_typed(removal *r, const char *typed, qu_err *err)
     return st;
 }
 
-/* Take the documents out of the word index too, where it stands at the generation they were removed from;
- * elsewhere it is rebuilt by whoever needs it next. */
+/* Take the documents out of the word index too, where it stands at the generation they were removed
+ * from; elsewhere it is rebuilt by whoever needs it next. */
 static qu_status update_words(removal *r, uint64_t before, qu_err *err)
 {
     qu_buf path = {0};
@@ -119,7 +119,8 @@ static qu_status print_removed(const removal *r, qu_err *err)
         if (qu_out_is_json()) {
             json_t *o = json_pack("{s:s}", "removed", kind);
             if (!o) return qu_fail_nomem(err, 64);
-            if (r->list[i].id) json_object_set_new(o, "document", json_integer((json_int_t)r->list[i].id));
+            if (r->list[i].id)
+                json_object_set_new(o, "document", json_integer((json_int_t)r->list[i].id));
             qu_status st = qu_out_path(o, "path", r->list[i].path, err);
             if (st == QU_OK) st = qu_out_json(json_incref(o), err);
             json_decref(o);
@@ -145,7 +146,8 @@ static qu_status warn_of_return(removal *r, qu_err *err)
             if (!r->list[k].id || !qu_paths_under(r->list[k].path, root.data) ||
                 access(r->list[k].path, F_OK) != 0)
                 continue;
-            qu_out_note("'%s' is still below the root '%s': quire index reads it again", r->list[k].path, root.data);
+            qu_out_note("'%s' is still below the root '%s': quire index reads it again",
+                        r->list[k].path, root.data);
             goto out;
         }
     }
@@ -174,7 +176,8 @@ static qu_status remove_all(removal *r, const qu_args *args, int *n_missed, qu_e
     r->t = NULL;
     QU_TRY(qu_txn_commit(t, err));
     if (update_words(r, before, &why) != QU_OK)
-        qu_out_warn("the word index could not be brought up to date and will be rebuilt: %s", why.msg);
+        qu_out_warn("the word index could not be brought up to date and will be rebuilt: %s",
+                    why.msg);
     return print_removed(r, err);
 }
 
@@ -184,7 +187,8 @@ static int run(const qu_args *args)
     qu_session s;
     removal r = {.s = &s};
     int n_missed = 0;
-    qu_status st = qu_session_open(&s, args, QU_SESSION_STORE | QU_SESSION_WRITE, QU_CODEC_F16, &err);
+    qu_status st =
+        qu_session_open(&s, args, QU_SESSION_STORE | QU_SESSION_WRITE, QU_CODEC_F16, &err);
     if (st == QU_OK) st = remove_all(&r, args, &n_missed, &err);
     qu_txn_abort(r.t);
     qu_session_close(&s);
@@ -199,9 +203,10 @@ const qu_command qu_cmd_rm = {
     .args = "PATH...",
     .summary = "forget files, folders and roots",
     .description =
-        "Removes the documents at or below each path from the store, with their KV, and forgets roots there. Files "
-        "on the disk are not touched, and need not exist any more. KV that shares a file with other documents' is "
-        "given back by quire gc. Exit 1 says that no path was in the store, 3 that some were not.",
+        "Removes the documents at or below each path from the store, with their KV, and "
+        "forgets roots there. Files on the disk are not touched, and need not exist any more. "
+        "KV that shares a file with other documents' is given back by quire gc. Exit 1 says "
+        "that no path was in the store, 3 that some were not.",
     .examples = "quire rm docs/old.txt\nquire rm /mnt/gone  # a root and all below it",
     .min_args = 1,
     .max_args = -1,

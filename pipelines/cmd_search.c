@@ -199,8 +199,8 @@ static int run(const qu_args *args)
 }
 
 static const qu_option options[] = {
-    {.name = "top", .letter = 'k', .kind = QU_OPT_INT, .arg = "N", .dflt = "10", .min = 1, .max = MAX_TOP,
-     .help = "most pages to show"},
+    {.name = "top", .letter = 'k', .kind = QU_OPT_INT, .arg = "N", .dflt = "10", .min = 1,
+     .max = MAX_TOP, .help = "most pages to show"},
     {.name = "files", .kind = QU_OPT_FLAG, .help = "the best page of each file only"},
     {.name = "in", .kind = QU_OPT_STR, .arg = "GLOB", .min = 1,
      .help = "only files whose path, or its end, matches: '*.md', 'reports/2024*'"},
@@ -211,10 +211,10 @@ const qu_command qu_cmd_search = {
     .args = "QUERY|-",
     .summary = "find the pages that hold the words of a query",
     .description =
-        "Shows rank, score, file:page, the page's name for quire inspect, and how the page begins. No model runs. "
-        "Scores compare within one query only.\n\n"
-        "With - each line of standard input is a query, as plain text or as {\"id\":...,\"question\":\"...\"}. "
-        "Exit 1 says that a single query found nothing.",
+        "Shows rank, score, file:page, the page's name for quire inspect, and how the page "
+        "begins. No model runs. Scores compare within one query only.\n\n"
+        "With - each line of standard input is a query, as plain text or as "
+        "{\"id\":...,\"question\":\"...\"}. Exit 1 says that a single query found nothing.",
     .examples = "quire search 'lighthouse of Alexandria'\n"
                 "quire search --files --in 'reports/*' --top 3 revenue\n"
                 "quire search --json - <queries.txt | jq -r '.hits[0].path'",

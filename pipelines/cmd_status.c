@@ -45,19 +45,22 @@ static qu_status print_json(const overview *o, qu_txn *t, qu_err *err)
     qu_status st = QU_OK;
     qu_hash_hex(hash, o->config->weights);
     json_t *all = json_object(), *model = json_object(), *roots = json_array();
-    json_t *rest = json_pack(
-        "{s:i,s:s,s:s,s:I,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I,s:I},s:I,s:{s:I,s:b},s:O,s:O}", "format",
-        (int)o->config->format, "codec", codec_name(o->config), "numerics", o->config->numerics, "documents",
-        (json_int_t)c->n_docs, "pages", (json_int_t)c->n_pages, "tokens", (json_int_t)c->n_tokens, "text_bytes",
-        (json_int_t)c->n_text_bytes, "kv", "documents", (json_int_t)c->n_kv_docs, "pages",
-        (json_int_t)c->n_kv_pages, "files", (json_int_t)c->n_kv_files, "open_files", (json_int_t)c->n_open_kv,
-        "bytes", (json_int_t)c->kv_bytes, "catalogue_bytes", (json_int_t)c->catalogue_bytes, "words", "bytes",
-        (json_int_t)o->word_bytes, "current", o->words_current, "model", model, "roots", roots);
+    json_t *rest =
+        json_pack("{s:i,s:s,s:s,s:I,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I,s:I},s:I,s:{s:I,s:b},s:O,s:O}",
+                  "format", (int)o->config->format, "codec", codec_name(o->config), "numerics",
+                  o->config->numerics, "documents", (json_int_t)c->n_docs, "pages",
+                  (json_int_t)c->n_pages, "tokens", (json_int_t)c->n_tokens, "text_bytes",
+                  (json_int_t)c->n_text_bytes, "kv", "documents", (json_int_t)c->n_kv_docs, "pages",
+                  (json_int_t)c->n_kv_pages, "files", (json_int_t)c->n_kv_files, "open_files",
+                  (json_int_t)c->n_open_kv, "bytes", (json_int_t)c->kv_bytes, "catalogue_bytes",
+                  (json_int_t)c->catalogue_bytes, "words", "bytes", (json_int_t)o->word_bytes,
+                  "current", o->words_current, "model", model, "roots", roots);
     if (!rest) {
         st = qu_fail_nomem(err, 1024);
         goto out;
     }
-    json_object_set_new(model, "name", qu_pages_json_text(o->config->model_name, strlen(o->config->model_name)));
+    json_object_set_new(model, "name",
+                        qu_pages_json_text(o->config->model_name, strlen(o->config->model_name)));
     json_object_set_new(model, "hash", json_string(hash));
     if (o->config->model_path) QU_TRY_OUT(qu_out_path(model, "path", o->config->model_path, err));
     QU_TRY_OUT(qu_out_path(all, "store", o->s->store_dir, err));
@@ -96,13 +99,15 @@ static qu_status print_text(const overview *o, qu_txn *t, qu_err *err)
     QU_TRY(print_name("store", o->s->store_dir, format, err));
     QU_TRY(print_name("model", o->config->model_name, "", err));
     if (o->config->model_path) QU_TRY(print_name("model file", o->config->model_path, "", err));
-    QU_TRY(qu_out_printf(err, "codec       %s, numerics %s\n", codec_name(o->config), o->config->numerics));
+    QU_TRY(qu_out_printf(err, "codec       %s, numerics %s\n", codec_name(o->config),
+                         o->config->numerics));
     QU_TRY(qu_out_printf(err, "documents   %lld: %lld pages, %lld tokens, %lld bytes of text\n",
                          (long long)c->n_docs, (long long)c->n_pages, (long long)c->n_tokens,
                          (long long)c->n_text_bytes));
-    QU_TRY(qu_out_printf(err, "KV          %lld documents done, %lld of %lld pages; %lld files, %lld in progress\n",
-                         (long long)c->n_kv_docs, (long long)c->n_kv_pages, (long long)c->n_pages,
-                         (long long)c->n_kv_files, (long long)c->n_open_kv));
+    QU_TRY(qu_out_printf(
+        err, "KV          %lld documents done, %lld of %lld pages; %lld files, %lld in progress\n",
+        (long long)c->n_kv_docs, (long long)c->n_kv_pages, (long long)c->n_pages,
+        (long long)c->n_kv_files, (long long)c->n_open_kv));
     QU_TRY(qu_out_printf(err, "disk        KV %.1f MB, catalogue %.1f MB, words %.1f MB%s\n",
                          (double)c->kv_bytes / 1e6, (double)c->catalogue_bytes / 1e6,
                          o->word_bytes > 0 ? (double)o->word_bytes / 1e6 : 0.0,
@@ -148,7 +153,8 @@ static void say_time(char out[32], int64_t seconds)
 {
     struct tm tm;
     time_t at = (time_t)seconds;
-    if (!gmtime_r(&at, &tm) || strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0) snprintf(out, 32, "?");
+    if (!gmtime_r(&at, &tm) || strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        snprintf(out, 32, "?");
 }
 
 /* The file as it is now against what was read: "current", "changed" or "gone". */
@@ -172,11 +178,12 @@ static qu_status show_doc(qu_txn *t, const char *typed, qu_err *err)
     if (qu_out_is_json()) {
         json_t *o = json_object();
         QU_TRY_OUT(qu_out_path(o, "path", d.path, err));
-        json_t *rest = json_pack("{s:I,s:s,s:s,s:s,s:s,s:I,s:s,s:s,s:I,s:i,s:I,s:i}", "document",
-                                 (json_int_t)d.doc_id, "file", file, "title", d.title, "format", d.format,
-                                 "charset", d.charset, "bytes", (json_int_t)d.size, "modified", modified,
-                                 "indexed", indexed, "text_bytes", (json_int_t)d.text_bytes, "pages", d.n_pages,
-                                 "tokens", (json_int_t)d.n_tokens, "kv_pages", d.kv_pages);
+        json_t *rest =
+            json_pack("{s:I,s:s,s:s,s:s,s:s,s:I,s:s,s:s,s:I,s:i,s:I,s:i}", "document",
+                      (json_int_t)d.doc_id, "file", file, "title", d.title, "format", d.format,
+                      "charset", d.charset, "bytes", (json_int_t)d.size, "modified", modified,
+                      "indexed", indexed, "text_bytes", (json_int_t)d.text_bytes, "pages",
+                      d.n_pages, "tokens", (json_int_t)d.n_tokens, "kv_pages", d.kv_pages);
         json_object_update(o, rest);
         st = rest ? qu_out_json(json_incref(o), err) : qu_fail_nomem(err, 1024);
         json_decref(rest);
@@ -185,15 +192,17 @@ static qu_status show_doc(qu_txn *t, const char *typed, qu_err *err)
     }
     QU_TRY_OUT(print_name("path", d.path, "", err));
     QU_TRY_OUT(print_name("title", d.title, "", err));
-    QU_TRY_OUT(qu_out_printf(err, "file        %s: %lld bytes, %s in %s, modified %s\n", file, (long long)d.size,
-                             d.format, d.charset, modified));
-    QU_TRY_OUT(qu_out_printf(err, "indexed     %s as document %llu\n", indexed, (unsigned long long)d.doc_id));
+    QU_TRY_OUT(qu_out_printf(err, "file        %s: %lld bytes, %s in %s, modified %s\n", file,
+                             (long long)d.size, d.format, d.charset, modified));
+    QU_TRY_OUT(qu_out_printf(err, "indexed     %s as document %llu\n", indexed,
+                             (unsigned long long)d.doc_id));
     QU_TRY_OUT(qu_out_printf(err, "pages       %d: %lld tokens, %lld bytes of text\n", d.n_pages,
                              (long long)d.n_tokens, (long long)d.text_bytes));
     QU_TRY_OUT(qu_out_printf(err, "KV          %d of %d pages", d.kv_pages, d.n_pages));
     if (d.kv_file) QU_TRY_OUT(qu_out_printf(err, " in %llu.kv", (unsigned long long)d.kv_file));
     if (d.kv_file && d.kv_id != d.doc_id)
-        QU_TRY_OUT(qu_out_printf(err, ", shared with the same text, document %llu", (unsigned long long)d.kv_id));
+        QU_TRY_OUT(qu_out_printf(err, ", shared with the same text, document %llu",
+                                 (unsigned long long)d.kv_id));
     st = qu_out_write("\n", 1, err);
 out:
     qu_doc_free(&d);
@@ -219,8 +228,9 @@ const qu_command qu_cmd_status = {
     .args = "[FILE...]",
     .summary = "show what the store holds, or what it knows of a file",
     .description =
-        "Without a file: documents, pages, how many of them have KV, space on the disk, the model and the roots. "
-        "With files: what each was when it was read, and whether it is the same today.",
+        "Without a file: documents, pages, how many of them have KV, space on the disk, the "
+        "model and the roots. With files: what each was when it was read, and whether it is "
+        "the same today.",
     .examples = "quire status\nquire status --json | jq .kv.pages\nquire status docs/handbook.md",
     .max_args = -1,
     .run = run,

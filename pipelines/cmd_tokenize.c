@@ -1,4 +1,4 @@
-/* quire tokenize: text to token ids and back, a line at a time; needs a vocabulary, no weights, no store. */
+/* quire tokenize: text to token ids and back, a line at a time; needs a vocabulary only. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,7 +52,8 @@ static qu_status print_ids(conversion *c, qu_err *err)
 {
     if (qu_out_is_json()) {
         json_t *list = json_array();
-        for (int64_t i = 0; i < c->ids.n; i++) json_array_append_new(list, json_integer(c->ids.ids[i]));
+        for (int64_t i = 0; i < c->ids.n; i++)
+            json_array_append_new(list, json_integer(c->ids.ids[i]));
         return qu_out_json(json_pack("{s:o}", "ids", list), err);
     }
     c->out.len = 0;
@@ -75,15 +76,17 @@ static qu_status detokenize(conversion *c, const char *text, size_t n, qu_err *e
 {
     int64_t *list = NULL, n_list = 0;
     qu_detok d;
-    qu_status st = qu_input_numbers(&list, &n_list, text, n, 0, qu_tokenizer_n_vocab(c->tok) - 1, "token id",
-                                    err);
+    qu_status st = qu_input_numbers(&list, &n_list, text, n, 0, qu_tokenizer_n_vocab(c->tok) - 1,
+                                    "token id", err);
     if (st != QU_OK) return st;
     qu_detok_init(&d, c->tok, (c->flags & QU_TOK_SPECIAL) | (qu_out_is_json() ? 0 : QU_TOK_RAW));
     c->out.len = 0;
-    for (int64_t i = 0; i < n_list; i++) QU_TRY_OUT(qu_detok_add(&d, (int32_t)list[i], &c->out, err));
+    for (int64_t i = 0; i < n_list; i++)
+        QU_TRY_OUT(qu_detok_add(&d, (int32_t)list[i], &c->out, err));
     QU_TRY_OUT(qu_detok_end(&d, &c->out, err));
     if (qu_out_is_json()) {
-        st = qu_out_json(json_pack("{s:o}", "text", qu_pages_json_text(c->out.data, c->out.len)), err);
+        st = qu_out_json(json_pack("{s:o}", "text", qu_pages_json_text(c->out.data, c->out.len)),
+                         err);
         goto out;
     }
     QU_TRY_OUT(qu_buf_puts(&c->out, c->after, err));
@@ -123,7 +126,8 @@ static int run(const qu_args *args)
     conversion c = {0};
     qu_status st = open_vocabulary(&v, args, &err);
     c.tok = v.tok;
-    c.flags = (qu_args_flag(args, "no-bos") ? 0 : QU_TOK_BOS) | (qu_args_flag(args, "special") ? QU_TOK_SPECIAL : 0);
+    c.flags = (qu_args_flag(args, "no-bos") ? 0 : QU_TOK_BOS) |
+              (qu_args_flag(args, "special") ? QU_TOK_SPECIAL : 0);
     if (st == QU_OK) st = convert(&c, args, &err);
     qu_tokens_free(&c.ids);
     qu_buf_free(&c.out);
@@ -132,8 +136,10 @@ static int run(const qu_args *args)
 }
 
 static const qu_option options[] = {
-    {.name = "whole", .kind = QU_OPT_FLAG, .help = "all of standard input as one text, line ends included"},
-    {.name = "no-bos", .kind = QU_OPT_FLAG, .help = "no begin token, also where the model asks for one"},
+    {.name = "whole", .kind = QU_OPT_FLAG,
+     .help = "all of standard input as one text, line ends included"},
+    {.name = "no-bos", .kind = QU_OPT_FLAG,
+     .help = "no begin token, also where the model asks for one"},
     {.name = "special", .kind = QU_OPT_FLAG,
      .help = "control tokens written in the text become tokens, and are shown by --detokenize"},
     {.name = "detokenize", .kind = QU_OPT_FLAG, .help = "ids on standard input, text out"},
@@ -143,10 +149,12 @@ const qu_command qu_cmd_tokenize = {
     .name = "tokenize",
     .summary = "turn text into a model's token ids, or back",
     .description =
-        "Reads standard input and prints the ids of each line, separated by blanks, as one line. The begin token "
-        "stands first where the model asks for it. Bytes that are not UTF-8 become byte tokens. A GGUF file "
-        "with a vocabulary and no weights is enough; the store is not looked at.\n\n"
-        "With --detokenize the lines hold ids, parted by blanks or commas, and the text comes out, byte for byte.",
+        "Reads standard input and prints the ids of each line, separated by blanks, as one "
+        "line. The begin token stands first where the model asks for it. Bytes that are not "
+        "UTF-8 become byte tokens. A GGUF file with a vocabulary and no weights is enough; "
+        "the store is not looked at.\n\n"
+        "With --detokenize the lines hold ids, parted by blanks or commas, and the text comes "
+        "out, byte for byte.",
     .examples = "echo 'Hello there' | quire tokenize\n"
                 "quire tokenize --whole --no-bos <chapter.txt | wc -w  # tokens of a file\n"
                 "echo '1 403 407' | quire tokenize --detokenize",

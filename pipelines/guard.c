@@ -23,14 +23,15 @@ void qu_guard_install(const char *name, bool json)
     qu_buf safe = {0};
     char text[400];
     if (qu_out_safe(&safe, name, strlen(name), false, NULL) != QU_OK) return;
-    snprintf(text, sizeof text,
-             "stopped while reading '%.200s': it is damaged (see quire check), or quire has a fault",
-             safe.data ? safe.data : "");
+    snprintf(
+        text, sizeof text,
+        "stopped while reading '%.200s': it is damaged (see quire check), or quire has a fault",
+        safe.data ? safe.data : "");
     qu_buf_free(&safe);
     snprintf(plain, sizeof plain, "quire: %s\n", text);
     *object = 0;
-    json_t *o = json ? json_pack("{s:i,s:{s:i,s:s,s:n}}", "schema", 1, "error", "code", QU_EXIT_DAMAGED, "message",
-                                 text, "path")
+    json_t *o = json ? json_pack("{s:i,s:{s:i,s:s,s:n}}", "schema", 1, "error", "code",
+                                 QU_EXIT_DAMAGED, "message", text, "path")
                      : NULL;
     size_t n = o ? json_dumpb(o, object, sizeof object - 2, JSON_COMPACT) : 0;
     if (n > 0 && n < sizeof object - 2) memcpy(object + n, "\n", 2);

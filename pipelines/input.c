@@ -24,8 +24,9 @@ qu_status qu_input_line(FILE *f, qu_buf *line, size_t max, bool *more, qu_err *e
         return qu_fail(err, QU_ERR_IO, "cannot read standard input: %s", strerror(errno));
     *more = c == '\n' || total > 0;
     if (total > max)
-        return qu_fail(err, QU_ERR_LIMIT, "a line of %zu bytes on standard input: at most %zu are possible",
-                       total, max);
+        return qu_fail(err, QU_ERR_LIMIT,
+                       "a line of %zu bytes on standard input: at most %zu are possible", total,
+                       max);
     return qu_buf_add(line, part, n, err);
 }
 
@@ -74,7 +75,8 @@ qu_status qu_question_parse(qu_question *q, const char *line, size_t n, qu_err *
     if (first == n || line[first] != '{') return keep_text(q, line, n, err);
     json_t *object = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &fault);
     if (!object)
-        return qu_fail(err, QU_ERR_ARG, "a line that begins with '{' is no JSON object: %.100s", fault.text);
+        return qu_fail(err, QU_ERR_ARG, "a line that begins with '{' is no JSON object: %.100s",
+                       fault.text);
     q->id = json_incref(json_object_get(object, "id"));
     json_t *text = json_object_get(object, "question");
     qu_status st = json_is_string(text)
@@ -126,9 +128,10 @@ qu_status qu_input_numbers(int64_t **list, int64_t *n_list, const char *text, si
         while (i < n && !parts(text[i])) i++;
         if (!read_whole(&x, text + start, i - start) || x < min || x > max) {
             free(v);
-            return qu_fail(err, QU_ERR_ARG, "'%.*s' is no %s: whole numbers from %lld to %lld are possible",
-                           i - start < 40 ? (int)(i - start) : 40, text + start, what, (long long)min,
-                           (long long)max);
+            return qu_fail(err, QU_ERR_ARG,
+                           "'%.*s' is no %s: whole numbers from %lld to %lld are possible",
+                           i - start < 40 ? (int)(i - start) : 40, text + start, what,
+                           (long long)min, (long long)max);
         }
         if (n_v == cap) {
             cap = cap ? 2 * cap : 64;

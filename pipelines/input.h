@@ -5,8 +5,8 @@
  *     for (bool more;;) {
  *         QU_TRY_OUT(qu_input_line(stdin, &line, QU_INPUT_MAX_QUESTION, &more, err));
  *         if (!more) break;
- *         if (qu_question_parse(&q, line.data, line.len, err) == QU_OK && q.n > 0) answer(q.text, q.n, q.id);
- *         qu_question_free(&q);
+ *         if (qu_question_parse(&q, line.data, line.len, err) == QU_OK && q.n > 0) answer(q.text,
+ * q.n, q.id); qu_question_free(&q);
  *     }
  */
 #ifndef QU_PIPELINES_INPUT_H
@@ -21,9 +21,9 @@
 
 enum { QU_INPUT_MAX_QUESTION = 1 << 20 }; /* bytes of a line with a question */
 
-/* Read the next line of f into line (what it held is dropped): any bytes, without the '\n'. *more is false
- * at the end of the input. A last line without '\n' counts. Errors: QU_ERR_LIMIT (more than max bytes; the
- * rest of the line was skipped, reading can go on), QU_ERR_IO, QU_ERR_NOMEM. */
+/* Read the next line of f into line (what it held is dropped): any bytes, without the '\n'. *more
+ * is false at the end of the input. A last line without '\n' counts. Errors: QU_ERR_LIMIT (more
+ * than max bytes; the rest of the line was skipped, reading can go on), QU_ERR_IO, QU_ERR_NOMEM. */
 qu_status qu_input_line(FILE *f, qu_buf *line, size_t max, bool *more, qu_err *err);
 
 /* Everything that is left of f, appended. Errors: as qu_input_line. */
@@ -36,14 +36,15 @@ typedef struct qu_question {
     size_t n;         /* 0: an empty line, to be passed over */
 } qu_question;
 
-/* Parse a line. q needs no initialisation and must be freed on every path. Errors: QU_ERR_ARG (begins with
+/* Parse a line. q needs no initialisation and must be freed on every path. Errors: QU_ERR_ARG
+ * (begins with
  * '{' and is no such object; the id is kept if it could be read), QU_ERR_NOMEM. */
 qu_status qu_question_parse(qu_question *q, const char *line, size_t n, qu_err *err);
 void qu_question_free(qu_question *q);
 
-/* Read whole numbers in [min, max], parted by commas or blanks, from n bytes of text; what names them in
- * messages ("token id"). *list is malloc'ed [*n_list], freed by the caller; NULL and 0 for none.
- * Errors: QU_ERR_ARG naming the word, QU_ERR_NOMEM. */
+/* Read whole numbers in [min, max], parted by commas or blanks, from n bytes of text; what names
+ * them in messages ("token id"). *list is malloc'ed [*n_list], freed by the caller; NULL and 0 for
+ * none. Errors: QU_ERR_ARG naming the word, QU_ERR_NOMEM. */
 qu_status qu_input_numbers(int64_t **list, int64_t *n_list, const char *text, size_t n, int64_t min,
                            int64_t max, const char *what, qu_err *err);
 

@@ -7,7 +7,8 @@
 
 #include "pipelines/output.h"
 
-static qu_status load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page, bool exact, qu_err *err)
+static qu_status load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page, bool exact,
+                      qu_err *err)
 {
     qu_status st = QU_OK;
     memset(v, 0, sizeof *v);
@@ -27,7 +28,8 @@ qu_status qu_pages_load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t pag
     return load(v, t, doc_id, page, false, err);
 }
 
-qu_status qu_pages_load_exact(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page, qu_err *err)
+qu_status qu_pages_load_exact(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page,
+                              qu_err *err)
 {
     return load(v, t, doc_id, page, true, err);
 }
@@ -58,8 +60,8 @@ qu_status qu_pages_parse_id(const char *id, uint64_t *doc_id, int32_t *page, qu_
     uint64_t number = 0;
     if (!dot || !digits(doc_id, id, (size_t)(dot - id), UINT64_MAX) ||
         !digits(&number, dot + 1, strlen(dot + 1), INT32_MAX))
-        return qu_fail(err, QU_ERR_ARG, "'%.60s' is no page: pages are named like '12.3', see quire search",
-                       id);
+        return qu_fail(err, QU_ERR_ARG,
+                       "'%.60s' is no page: pages are named like '12.3', see quire search", id);
     *page = (int32_t)number;
     return QU_OK;
 }
@@ -68,7 +70,8 @@ json_t *qu_pages_json_text(const char *text, size_t n)
 {
     json_t *s = json_stringn(n ? text : "", n);
     qu_buf safe = {0};
-    if (!s && qu_out_safe(&safe, text, n, true, NULL) == QU_OK) s = json_stringn(safe.data, safe.len);
+    if (!s && qu_out_safe(&safe, text, n, true, NULL) == QU_OK)
+        s = json_stringn(safe.data, safe.len);
     qu_buf_free(&safe);
     return s;
 }

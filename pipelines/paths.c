@@ -16,7 +16,9 @@ static qu_status by_letters(char **out, const char *path, qu_err *err)
     *out = NULL;
     if (*path != '/') {
         char *cwd = getcwd(NULL, 0);
-        if (!cwd) return qu_fail(err, QU_ERR_IO, "cannot read the working directory: %s", strerror(errno));
+        if (!cwd)
+            return qu_fail(err, QU_ERR_IO, "cannot read the working directory: %s",
+                           strerror(errno));
         st = qu_buf_printf(&all, err, "%s/", cwd);
         free(cwd);
         if (st != QU_OK) goto out;
@@ -43,8 +45,8 @@ out:
     return st;
 }
 
-/* A path by letters with the links of its folders resolved, as many of them as still exist; the last name stays
- * as it is. */
+/* A path by letters with the links of its folders resolved, as many of them as still exist; the
+ * last name stays as it is. */
 static qu_status by_folder(char **out, const char *letters, qu_err *err)
 {
     qu_buf b = {0};
@@ -56,7 +58,9 @@ static qu_status by_folder(char **out, const char *letters, qu_err *err)
         *slash = 0;
         real = realpath(*folder ? folder : "/", NULL);
     }
-    if (real) st = qu_buf_printf(&b, err, "%s%s", strcmp(real, "/") == 0 ? "" : real, letters + strlen(folder));
+    if (real)
+        st = qu_buf_printf(&b, err, "%s%s", strcmp(real, "/") == 0 ? "" : real,
+                           letters + strlen(folder));
     if (st == QU_OK) *out = b.data;
     else qu_buf_free(&b);
     free(folder);

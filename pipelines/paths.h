@@ -17,18 +17,19 @@
 
 enum { QU_PATHS_GUESSES = 3 };
 
-/* The absolute paths that a typed one may stand for, the likeliest first: its folders resolved, as far as they
- * exist, and its own name kept (a link to a file is stored under the link's name); resolved as a whole; made
- * absolute by its letters alone. Each is malloc'ed or, where it cannot be had, NULL; the last is always there.
- * Errors: QU_ERR_NOMEM, QU_ERR_IO (no working directory); guesses are then NULL. */
+/* The absolute paths that a typed one may stand for, the likeliest first: its folders resolved, as
+ * far as they exist, and its own name kept (a link to a file is stored under the link's name);
+ * resolved as a whole; made absolute by its letters alone. Each is malloc'ed or, where it cannot be
+ * had, NULL; the last is always there. Errors: QU_ERR_NOMEM, QU_ERR_IO (no working directory);
+ * guesses are then NULL. */
 qu_status qu_paths_guess(char *guesses[QU_PATHS_GUESSES], const char *path, qu_err *err);
 void qu_paths_free(char *guesses[QU_PATHS_GUESSES]);
 
 /* Is path the same as root, or below it? root is absolute without a trailing '/', but for "/". */
 bool qu_paths_under(const char *path, const char *root);
 
-/* Does a path match a shell pattern (fnmatch; '*' also crosses '/')? It may match the whole path or any tail
- * of it that begins after a '/': "*.md", "docs/[a-c]*", "/home/me/docs/a.txt". */
+/* Does a path match a shell pattern (fnmatch; '*' also crosses '/')? It may match the whole path or
+ * any tail of it that begins after a '/': "*.md", "docs/[a-c]*", "/home/me/docs/a.txt". */
 bool qu_paths_match(const char *glob, const char *path);
 
 #endif
