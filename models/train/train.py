@@ -172,8 +172,6 @@ def evaluate(net, sets):
             for b in batches:
                 hit = net.loss(b, torch.ones_like(b.target).float())[1]
                 kinds, ok = per_question(b, hit.cpu().numpy())
-                    b, net.loss(b, torch.ones_like(b.target).float())[1].cpu().numpy()
-                )
                 for k, x in zip(kinds, ok):
                     (none if k == "none" else right).append(x)
             res[name] = round(float(np.mean(right)), 3)
