@@ -2,11 +2,12 @@
  *
  *     recall DATA [xquad.en | xquad.de | xquad.es | xquad.zh | articles | nq | cranfield | speed]
  *
- * DATA holds xquad/, nq-passages/ and cranfield/. Every paragraph, passage or abstract is one document, cut
- * at sentence ends into pages of about 500 bytes. R@k: the share of the questions whose document is among the
- * k best distinct documents; P@k: whose page with the answer is among the k best pages. articles:
- * the English set with an article of about five paragraphs as one document. Cranfield: mean recall@10 and
- * nDCG@10 (gain 5 - grade). speed: 100,000 pages made of XQuAD text. No argument = all.
+ * DATA holds xquad/, nq-passages/ and cranfield/. Every paragraph, passage or abstract is one
+ * document, cut at sentence ends into pages of about 500 bytes. R@k: the share of the questions
+ * whose document is among the k best distinct documents; P@k: whose page with the answer is among
+ * the k best pages. articles: the English set with an article of about five paragraphs as one
+ * document. Cranfield: mean recall@10 and nDCG@10 (gain 5 - grade). speed: 100,000 pages made of
+ * XQuAD text. No argument = all.
  */
 #include <jansson.h>
 #include <math.h>
@@ -30,7 +31,8 @@ static void die(const char *what, const qu_err *err)
     exit(2);
 }
 
-/* End of the page that starts at `at`: the last sentence end within PAGE_BYTES, else a space, else a cut. */
+/* End of the page that starts at `at`: the last sentence end within PAGE_BYTES, else a space, else
+ * a cut. */
 static size_t page_end(const char *s, size_t n, size_t at)
 {
     size_t space = 0, sentence = 0, end = at + PAGE_BYTES;
@@ -117,8 +119,11 @@ static void count(tally *t, qu_lexical *lx, const char *q, uint64_t id, int32_t 
 static void print_tally(const char *name, const tally *t)
 {
     double n = t->n ? t->n : 1;
-    printf("%-10s %5d questions  R@1 %.3f R@5 %.3f R@10 %.3f  P@1 %.3f P@5 %.3f P@10 %.3f\n", name, t->n,
-           t->doc[0] / n, t->doc[4] / n, t->doc[9] / n, t->page[0] / n, t->page[4] / n, t->page[9] / n);
+    printf("%-10s %5d questions  R@1 %.3f R@5 %.3f R@10 %.3f", name, t->n, t->doc[0] / n,
+           t->doc[4] / n, t->doc[9] / n);
+    if (t->page[9] > 0)
+        printf("  P@1 %.3f P@5 %.3f P@10 %.3f", t->page[0] / n, t->page[4] / n, t->page[9] / n);
+    printf("\n");
 }
 
 /* Byte offset of code point k. */
@@ -223,7 +228,8 @@ static void run_nq(const char *data)
         json_t *ctx = json_array_get(json_object_get(rows[n], "ctxs"), 0);
         const char *text = json_string_value(json_object_get(ctx, "text"));
         ids[n] = (uint64_t)n + 1;
-        for (int i = 0; i < n && ids[n] == (uint64_t)n + 1; i++) { /* the same passage is one document */
+        for (int i = 0; i < n && ids[n] == (uint64_t)n + 1;
+             i++) { /* the same passage is one document */
             json_t *old = json_array_get(json_object_get(rows[i], "ctxs"), 0);
             if (!strcmp(json_string_value(json_object_get(old, "text")), text)) ids[n] = ids[i];
         }
@@ -283,8 +289,8 @@ static void run_cranfield(const char *data)
     if (qu_os_read(&rels, path, 1 << 24, &err)) die(path, &err);
     for (char *p = rels.data; p && *p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL) {
         int q, zero, d, g;
-        if (sscanf(p, "%d %d %d %d", &q, &zero, &d, &g) == 4 && q > 0 && q <= CRAN_QUERIES && d > 0 &&
-            d <= CRAN_DOCS && g < 5)
+        if (sscanf(p, "%d %d %d %d", &q, &zero, &d, &g) == 4 && q > 0 && q <= CRAN_QUERIES &&
+            d > 0 && d <= CRAN_DOCS && g < 5)
             grade[q][d] = g < 1 ? 4 : 5 - g;
     }
     qu_lexical *lx = writer();
@@ -320,7 +326,8 @@ static void run_cranfield(const char *data)
         recall += (double)got / total;
         ndcg += gain / ideal;
     }
-    printf("%-10s %5d queries    recall@10 %.3f nDCG@10 %.3f\n", "cranfield", asked, recall / asked, ndcg / asked);
+    printf("%-10s %5d queries    recall@10 %.3f nDCG@10 %.3f\n", "cranfield", asked, recall / asked,
+           ndcg / asked);
     qu_lexical_close(lx);
     qu_buf_free(&docs);
     qu_buf_free(&queries);
@@ -343,9 +350,10 @@ static void run_speed(const char *data)
     qu_buf all = {0};
     qu_err err = {0};
     json_array_foreach(json_object_get(root, "data"), i, article)
-    json_array_foreach(json_object_get(article, "paragraphs"), j, para)
+        json_array_foreach(json_object_get(article, "paragraphs"), j, para)
     {
-        if (qu_buf_printf(&all, &err, "%s ", json_string_value(json_object_get(para, "context")))) die("", &err);
+        if (qu_buf_printf(&all, &err, "%s ", json_string_value(json_object_get(para, "context"))))
+            die("", &err);
         json_array_foreach(json_object_get(para, "qas"), k, qa) if (n_q < 1200) questions[n_q++] =
             json_string_value(json_object_get(qa, "question"));
     }
@@ -355,7 +363,8 @@ static void run_speed(const char *data)
     for (int p = 0; p < PAGES; p++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
         size_t at = (seed >> 33) % (all.len - PAGE_BYTES);
-        if (qu_lexical_add(lx, (uint64_t)p / PER_DOC, p % PER_DOC + 1, NULL, all.data + at, PAGE_BYTES, &err))
+        if (qu_lexical_add(lx, (uint64_t)p / PER_DOC, p % PER_DOC + 1, NULL, all.data + at,
+                           PAGE_BYTES, &err))
             die("add", &err);
         bytes += PAGE_BYTES;
     }
@@ -378,7 +387,8 @@ static void run_speed(const char *data)
 int main(int argc, char **argv)
 {
     if (argc < 2 || argc > 3) {
-        fprintf(stderr, "usage: recall DATA [xquad.en|xquad.de|xquad.es|xquad.zh|articles|nq|cranfield|speed]\n");
+        fprintf(stderr, "usage: recall DATA "
+                        "[xquad.en|xquad.de|xquad.es|xquad.zh|articles|nq|cranfield|speed]\n");
         return 2;
     }
     const char *only = argc == 3 ? argv[2] : NULL;

@@ -8,7 +8,8 @@
 
 static qu_status unusable(const char *file, const char *why, qu_err *err)
 {
-    return qu_fail(err, QU_ERR_NOTFOUND, "lexical index '%s' is %s; it is rebuilt by indexing", file, why);
+    return qu_fail(err, QU_ERR_NOTFOUND, "lexical index '%s' is %s; it is rebuilt by indexing",
+                   file, why);
 }
 
 /* Place the sections; false when they do not add up to the file. */
@@ -16,8 +17,8 @@ static bool place(qu_lexical_base *b)
 {
     const qu_lexical_footer *f = &b->foot;
     uint64_t len = b->map.len;
-    if (f->postings_bytes > len || f->n_terms >= len / sizeof *b->terms ||
-        f->n_rows > INT32_MAX || f->n_docs > f->n_rows)
+    if (f->postings_bytes > len || f->n_terms >= len / sizeof *b->terms || f->n_rows > INT32_MAX ||
+        f->n_docs > f->n_rows)
         return false;
     uint64_t at = (f->postings_bytes + 7) / 8 * 8;
     b->postings = b->map.data;
@@ -30,7 +31,8 @@ static bool place(qu_lexical_base *b)
     uint64_t n_blocks = (at + QU_LEXICAL_BLOCK - 1) / QU_LEXICAL_BLOCK;
     b->sums = (const void *)(b->map.data + at);
     at += n_blocks * sizeof *b->sums;
-    return at + sizeof *f == len && qu_hash_sum(b->sums, n_blocks * sizeof *b->sums, 0) == f->sums_sum;
+    return at + sizeof *f == len &&
+           qu_hash_sum(b->sums, n_blocks * sizeof *b->sums, 0) == f->sums_sum;
 }
 
 /* Documents ascending, their rows side by side; fills row_docs. */
@@ -63,7 +65,8 @@ qu_status qu_lexical_touch(qu_lexical_base *b, const void *p, size_t n, qu_err *
         size_t len = covered - start < QU_LEXICAL_BLOCK ? covered - start : QU_LEXICAL_BLOCK;
         if (qu_hash_sum(b->map.data + start, len, i) != b->sums[i])
             return qu_fail(err, QU_ERR_CORRUPT,
-                           "lexical index is damaged at byte %zu; delete the file, it is rebuilt", start);
+                           "lexical index is damaged at byte %zu; delete the file, it is rebuilt",
+                           start);
         b->seen[i] = 1;
     }
     return QU_OK;
@@ -83,7 +86,8 @@ qu_status qu_lexical_base_map(qu_lexical_base *b, const char *file, qu_err *err)
         st = unusable(file, "of another format", err);
         goto out;
     }
-    if (qu_hash_sum(&b->foot, offsetof(qu_lexical_footer, self_sum), 0) != b->foot.self_sum || !place(b)) {
+    if (qu_hash_sum(&b->foot, offsetof(qu_lexical_footer, self_sum), 0) != b->foot.self_sum ||
+        !place(b)) {
         st = unusable(file, "damaged", err);
         goto out;
     }
@@ -94,7 +98,8 @@ qu_status qu_lexical_base_map(qu_lexical_base *b, const char *file, qu_err *err)
         st = qu_fail_nomem(err, (long long)(n_blocks + b->foot.n_rows * sizeof *b->row_docs));
         goto out;
     }
-    if (qu_lexical_touch(b, b->docs, (size_t)((const uint8_t *)b->sums - (const uint8_t *)b->docs), NULL) ||
+    if (qu_lexical_touch(b, b->docs, (size_t)((const uint8_t *)b->sums - (const uint8_t *)b->docs),
+                         NULL) ||
         !tables_fit(b))
         st = unusable(file, "damaged", err);
 out:
@@ -136,7 +141,8 @@ qu_status qu_lexical_list(qu_lexical_base *b, uint64_t i, qu_lexical_cursor *cur
     *cur = (qu_lexical_cursor){.p = b->postings + at, .end = b->postings + end};
     if (!number(&cur->p, cur->end, &n_pages) || !number(&cur->p, cur->end, &n_docs) ||
         n_pages > b->foot.n_rows || n_docs > b->foot.n_docs || n_docs == 0)
-        return qu_fail(err, QU_ERR_CORRUPT, "lexical index is damaged: a list has impossible counts");
+        return qu_fail(err, QU_ERR_CORRUPT,
+                       "lexical index is damaged: a list has impossible counts");
     cur->n_pages = (uint32_t)n_pages;
     cur->n_docs = (uint32_t)n_docs;
     return QU_OK;
@@ -159,7 +165,8 @@ qu_status qu_lexical_grow(void *array, size_t *cap, size_t need, size_t size, qu
 {
     void **items = array;
     if (need <= *cap) return QU_OK;
-    if (need > INT32_MAX) return qu_fail(err, QU_ERR_LIMIT, "lexical index is full: 2^31 pages or words");
+    if (need > INT32_MAX)
+        return qu_fail(err, QU_ERR_LIMIT, "lexical index is full: 2^31 pages or words");
     size_t want = *cap < 512 ? 1024 : *cap * 2;
     if (want < need) want = need;
     void *p = realloc(*items, want * size);
@@ -184,9 +191,10 @@ qu_status qu_lexical_open(qu_lexical **out, const char *file, unsigned flags, qu
     }
     st = qu_lexical_base_map(&lx->base, file, lx->writer ? NULL : err);
     if (lx->writer) {
-        /* A merge reads every byte anyway: find damage now, while starting anew is still possible. */
-        if (st == QU_OK && qu_lexical_touch(&lx->base, lx->base.map.data,
-                                            (size_t)((const uint8_t *)lx->base.sums - lx->base.map.data), NULL))
+        /* A merge reads every byte anyway: find damage now, while one can still start anew. */
+        if (st == QU_OK &&
+            qu_lexical_touch(&lx->base, lx->base.map.data,
+                             (size_t)((const uint8_t *)lx->base.sums - lx->base.map.data), NULL))
             qu_lexical_base_unmap(&lx->base);
         if (st == QU_ERR_NOTFOUND) st = QU_OK;
         if (st != QU_OK) qu_fail(err, st, "cannot open lexical index '%s'", file);
@@ -213,7 +221,10 @@ void qu_lexical_close(qu_lexical *lx)
     free(lx);
 }
 
-uint64_t qu_lexical_generation(const qu_lexical *lx) { return lx->generation; }
+uint64_t qu_lexical_generation(const qu_lexical *lx)
+{
+    return lx->generation;
+}
 
 void qu_lexical_counts(const qu_lexical *lx, int64_t *n_docs, int64_t *n_pages)
 {

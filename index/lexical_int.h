@@ -3,17 +3,20 @@
  * The file, in this order, native little-endian (another byte order reads as foreign):
  *
  *   postings   a list a word, ordered by hash, LEB128 numbers:
- *                n_pages (title rows not counted), n_docs, then for every row that holds the word, ascending:
- *                (row - previous row) * 2 + (count > 1), then count if it is > 1; the first row counts from 0
+ *                n_pages (title rows not counted), n_docs, then for every row that holds the
+ *                word, ascending: (row - previous row) * 2 + (count > 1), then count if it is > 1;
+ *                the first row counts from 0
  *   padding    to 8 bytes
  *   terms      n_terms + 1 times qu_lexical_term, ascending hash; list i ends where i + 1 starts
  *   docs       n_docs times qu_lexical_doc, ascending doc_id
- *   rows       n_rows times qu_lexical_row: of each document its title (page 0), then its pages, ascending
+ *   rows       n_rows times qu_lexical_row: of each document its title (page 0), then its pages,
+ *              ascending
  *   sums       a 64-bit checksum for every QU_LEXICAL_BLOCK bytes of what stands before
  *   footer     qu_lexical_footer, last
  *
- * Numbering rows by doc_id makes the bytes a function of the documents alone, and old rows keep their order in
- * a merge. Blocks are checked when first touched, so that opening a large index costs little.
+ * Numbering rows by doc_id makes the bytes a function of the documents alone, and old rows keep
+ * their order in a merge. Blocks are checked when first touched, so that opening a large index
+ * costs little.
  */
 #ifndef QU_INDEX_LEXICAL_INT_H
 #define QU_INDEX_LEXICAL_INT_H
@@ -25,7 +28,7 @@
 
 enum {
     QU_LEXICAL_BLOCK = 1 << 16,
-    QU_LEXICAL_SPILL = 1 << 22, /* postings kept in memory (16 bytes each) before they are merged to a file */
+    QU_LEXICAL_SPILL = 1 << 22, /* postings of 16 bytes kept in memory before a merge */
 };
 
 typedef struct qu_lexical_term {
@@ -104,7 +107,7 @@ typedef struct qu_lexical_cursor {
 qu_status qu_lexical_base_map(qu_lexical_base *base, const char *file, qu_err *err);
 void qu_lexical_base_unmap(qu_lexical_base *base);
 
-/* Check the blocks under n bytes at p (inside the map) that were not checked yet. QU_ERR_CORRUPT. */
+/* Check the blocks under n bytes at p, inside the map, unless they were before. QU_ERR_CORRUPT. */
 qu_status qu_lexical_touch(qu_lexical_base *base, const void *p, size_t n, qu_err *err);
 
 /* Open the list of term i < n_terms. QU_ERR_CORRUPT. */
@@ -116,8 +119,8 @@ int qu_lexical_step(const qu_lexical_base *base, qu_lexical_cursor *cur);
 /* Make *array hold need items of size bytes. QU_ERR_NOMEM, QU_ERR_LIMIT. */
 qu_status qu_lexical_grow(void *array, size_t *cap, size_t need, size_t size, qu_err *err);
 
-/* Merge what is staged into the base, write it to path + ".tmp" and open that as the new base. publish: sync
- * and rename it to path; else unlink it, so that it lives as long as the handle. */
+/* Merge what is staged into the base, write it to path + ".tmp" and open that as the new base.
+ * publish: sync and rename it to path; else unlink it, so that it lives as long as the handle. */
 qu_status qu_lexical_merge(qu_lexical *lx, uint64_t generation, bool publish, qu_err *err);
 
 #endif

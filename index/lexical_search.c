@@ -1,8 +1,8 @@
 /* BM25 over pages and documents at once.
  *
- * A page's score is the plain sum of its own BM25 and its document's. Measured (bench/recall) with the
- * document's share at 0, .25, .5, 1 and 2: NQ R@10 .866 .909 .935 .951 .957, XQuAD-en R@1 .917 .923 .928 .932
- * .934, the answer's page in whole articles P@10 .976 .984 .987 .988 .989: the last
+ * A page's score is the plain sum of its own BM25 and its document's. Measured (bench/recall) with
+ * the document's share at 0, .25, .5, 1 and 2: NQ R@10 .866 .909 .935 .951 .957, XQuAD-en R@1 .917
+ * .923 .928 .932 .934, the answer's page in whole articles P@10 .976 .984 .987 .988 .989: the last
  * step is small, and 1 is no constant at all. */
 #include <math.h>
 #include <stdlib.h>
@@ -18,8 +18,10 @@ enum {
     TITLE_WEIGHT = 2,      /* a title word counts as that many words of the document */
     QUERY_BYTES = 1 << 16, /* of the query that are read */
     QUERY_WORDS = 64,      /* rarest distinct words that are scored */
-    FREQUENT_PAGES = 4096, /* a word on more pages than this and than 1/FREQUENT_SHARE of all is left out */
-    FREQUENT_SHARE = 10,   /* where a rarer one is in the query: it moves scores little and costs most */
+    FREQUENT_PAGES =
+        4096, /* a word on more pages than this and than 1/FREQUENT_SHARE of all is left out */
+    FREQUENT_SHARE =
+        10, /* where a rarer one is in the query: it moves scores little and costs most */
 };
 
 typedef struct query_word {
@@ -47,7 +49,8 @@ static int rarest_first(const void *a, const void *b)
 }
 
 /* Binary search for hash; false when no page holds the word. */
-static qu_status find_term(qu_lexical_base *b, uint64_t hash, uint64_t *term, bool *found, qu_err *err)
+static qu_status find_term(qu_lexical_base *b, uint64_t hash, uint64_t *term, bool *found,
+                           qu_err *err)
 {
     uint64_t lo = 0, hi = b->foot.n_terms;
     while (lo < hi) {
@@ -67,8 +70,8 @@ static qu_status find_term(qu_lexical_base *b, uint64_t hash, uint64_t *term, bo
 }
 
 /* The distinct words of the query that the index holds, rarest first, the frequent ones cut off. */
-static qu_status query_words(qu_lexical_base *b, const char *query, size_t n, query_word **out, size_t *n_out,
-                             qu_err *err)
+static qu_status query_words(qu_lexical_base *b, const char *query, size_t n, query_word **out,
+                             size_t *n_out, qu_err *err)
 {
     qu_status st = QU_OK;
     query_word *words = NULL;
@@ -106,22 +109,28 @@ out:
     return st;
 }
 
-static float idf(double n, double df) { return (float)log(1.0 + (n - df + 0.5) / (df + 0.5)); }
+static float idf(double n, double df)
+{
+    return (float)log(1.0 + (n - df + 0.5) / (df + 0.5));
+}
 
 static float saturate(float count, float n_words, float mean_words)
 {
-    return count * (K1 + 1) / (count + K1 * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * n_words / mean_words));
+    return count * (K1 + 1) /
+           (count + K1 * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * n_words / mean_words));
 }
 
 /* Add one word's share to the scores of its pages and documents. */
-static qu_status score_word(const qu_lexical_base *b, qu_lexical_cursor *cur, float *rows, float *docs,
-                            qu_err *err)
+static qu_status score_word(const qu_lexical_base *b, qu_lexical_cursor *cur, float *rows,
+                            float *docs, qu_err *err)
 {
-    const double n_pages = (double)(b->foot.n_rows - b->foot.n_docs), n_docs = (double)b->foot.n_docs;
+    const double n_pages = (double)(b->foot.n_rows - b->foot.n_docs),
+                 n_docs = (double)b->foot.n_docs;
     const float page_idf = idf(n_pages, cur->n_pages < n_pages ? cur->n_pages : n_pages);
     const float doc_idf = idf(n_docs, cur->n_docs);
     const float n_words = b->foot.n_words ? (float)b->foot.n_words : 1;
-    const float page_mean = n_pages > 0 ? n_words / (float)n_pages : 1, doc_mean = n_words / (float)n_docs;
+    const float page_mean = n_pages > 0 ? n_words / (float)n_pages : 1,
+                doc_mean = n_words / (float)n_docs;
     uint32_t doc = UINT32_MAX;
     float doc_count = 0;
     int got;
@@ -141,8 +150,10 @@ static qu_status score_word(const qu_lexical_base *b, qu_lexical_cursor *cur, fl
                 page_idf * saturate((float)cur->count, (float)b->rows[cur->row].n_words, page_mean);
         }
     }
-    if (got < 0) return qu_fail(err, QU_ERR_CORRUPT, "lexical index is damaged: a list does not decode");
-    if (doc_count > 0) docs[doc] += doc_idf * saturate(doc_count, (float)b->docs[doc].n_words, doc_mean);
+    if (got < 0)
+        return qu_fail(err, QU_ERR_CORRUPT, "lexical index is damaged: a list does not decode");
+    if (doc_count > 0)
+        docs[doc] += doc_idf * saturate(doc_count, (float)b->docs[doc].n_words, doc_mean);
     return QU_OK;
 }
 
@@ -157,7 +168,8 @@ static void heap_put(candidate *heap, int32_t cap, int32_t *n, candidate c)
 {
     int32_t i;
     if (*n < cap) {
-        for (i = (*n)++; i > 0 && better(heap[(i - 1) / 2], c); i = (i - 1) / 2) heap[i] = heap[(i - 1) / 2];
+        for (i = (*n)++; i > 0 && better(heap[(i - 1) / 2], c); i = (i - 1) / 2)
+            heap[i] = heap[(i - 1) / 2];
         heap[i] = c;
         return;
     }
@@ -180,8 +192,9 @@ static int best_first(const void *a, const void *b)
 }
 
 /* The best pages of every document into heap [k]; of_doc [max_per_doc] is scratch. */
-static void collect(const qu_lexical_base *b, const float *rows, const float *docs, const qu_lexical_opts *opts,
-                    int32_t k, candidate *heap, candidate *of_doc, int32_t *n)
+static void collect(const qu_lexical_base *b, const float *rows, const float *docs,
+                    const qu_lexical_opts *opts, int32_t k, candidate *heap, candidate *of_doc,
+                    int32_t *n)
 {
     int32_t per_doc = opts->max_per_doc > 0 && opts->max_per_doc < k ? opts->max_per_doc : 0;
     for (uint64_t d = 0; d < b->foot.n_docs; d++) {
@@ -206,8 +219,9 @@ static void collect(const qu_lexical_base *b, const float *rows, const float *do
     }
 }
 
-qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n, const qu_lexical_opts *opts, int32_t k,
-                            qu_lexical_hit *hits, int32_t *n_hits, qu_err *err)
+qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n,
+                            const qu_lexical_opts *opts, int32_t k, qu_lexical_hit *hits,
+                            int32_t *n_hits, qu_err *err)
 {
     static const qu_lexical_opts defaults;
     qu_lexical_base *b = &lx->base;
@@ -218,7 +232,8 @@ qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n, const q
     candidate *heap = NULL;
     int32_t found = 0;
     *n_hits = 0;
-    if (lx->writer) return qu_fail(err, QU_ERR_ARG, "lexical index '%s' is open for writing", lx->file);
+    if (lx->writer)
+        return qu_fail(err, QU_ERR_ARG, "lexical index '%s' is open for writing", lx->file);
     if (k < 0) return qu_fail(err, QU_ERR_ARG, "cannot search for %d hits", k);
     if (!opts) opts = &defaults;
     if ((uint64_t)k > b->foot.n_rows) k = (int32_t)b->foot.n_rows;
@@ -228,15 +243,16 @@ qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n, const q
     docs = calloc(b->foot.n_docs, sizeof *docs);
     heap = malloc(2 * (size_t)k * sizeof *heap);
     if (!rows || !docs || !heap) {
-        st = qu_fail_nomem(err, (long long)(b->foot.n_rows + b->foot.n_docs) * 4 + (long long)k * 16);
+        st = qu_fail_nomem(err,
+                           (long long)(b->foot.n_rows + b->foot.n_docs) * 4 + (long long)k * 16);
         goto out;
     }
     for (size_t i = 0; i < n_words; i++) QU_TRY_OUT(score_word(b, &words[i].cur, rows, docs, err));
     collect(b, rows, docs, opts, k, heap, heap + k, &found);
     if (found > 0) qsort(heap, (size_t)found, sizeof *heap, best_first);
     for (int32_t i = 0; i < found; i++)
-        hits[i] = (qu_lexical_hit){b->docs[b->row_docs[heap[i].row]].doc_id, b->rows[heap[i].row].page,
-                                   heap[i].score};
+        hits[i] = (qu_lexical_hit){b->docs[b->row_docs[heap[i].row]].doc_id,
+                                   b->rows[heap[i].row].page, heap[i].score};
     *n_hits = found;
 out:
     free(words);

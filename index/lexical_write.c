@@ -74,7 +74,8 @@ static qu_status stage_words(qu_lexical *lx, uint32_t row, const char *text, siz
     }
     if (k == 0) return QU_OK;
     qsort(lx->words, k, sizeof *lx->words, by_value);
-    QU_TRY(qu_lexical_grow(&lx->postings, &lx->postings_cap, lx->n_postings + k, sizeof *lx->postings, err));
+    QU_TRY(qu_lexical_grow(&lx->postings, &lx->postings_cap, lx->n_postings + k,
+                           sizeof *lx->postings, err));
     for (size_t i = 0, j; i < k; i = j) {
         for (j = i + 1; j < k && lx->words[j] == lx->words[i]; j++) continue;
         lx->postings[lx->n_postings++] = (qu_lexical_posting){lx->words[i], row, (uint32_t)(j - i)};
@@ -83,15 +84,16 @@ static qu_status stage_words(qu_lexical *lx, uint32_t row, const char *text, siz
     return QU_OK;
 }
 
-qu_status qu_lexical_add(qu_lexical *lx, uint64_t doc_id, int32_t page, const char *title, const char *text,
-                         size_t n, qu_err *err)
+qu_status qu_lexical_add(qu_lexical *lx, uint64_t doc_id, int32_t page, const char *title,
+                         const char *text, size_t n, qu_err *err)
 {
     QU_TRY(need_writer(lx, err));
     if (page < 0) return qu_fail(err, QU_ERR_ARG, "page %d is negative", page);
     bool first = !lx->doc_open || lx->docs[lx->n_docs - 1].doc_id != doc_id;
     if (first) {
         /* Between documents, so that the spilled part never holds half a document. */
-        if (lx->n_postings >= lx->spill_postings) QU_TRY(qu_lexical_merge(lx, lx->generation, false, err));
+        if (lx->n_postings >= lx->spill_postings)
+            QU_TRY(qu_lexical_merge(lx, lx->generation, false, err));
         lx->doc_open = false;
         QU_TRY(stage_doc(lx, doc_id, err));
         QU_TRY(stage_row(lx, 0, err));
@@ -157,7 +159,8 @@ static qu_status out_flush(out_file *o, bool with_sums, qu_err *err)
         ssize_t k = write(o->fd, o->data + at, o->n - at);
         if (k < 0 && errno == EINTR) continue;
         if (k < 0)
-            return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", o->path, strerror(errno));
+            return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", o->path,
+                           strerror(errno));
         at += (size_t)k;
     }
     o->written += o->n;
@@ -205,8 +208,8 @@ typedef struct merge {
     size_t list_cap;
 } merge;
 
-static qu_status take_doc(merge *m, uint64_t doc_id, uint32_t n_words, const qu_lexical_row *rows, uint32_t n,
-                          uint32_t *row_map, qu_err *err)
+static qu_status take_doc(merge *m, uint64_t doc_id, uint32_t n_words, const qu_lexical_row *rows,
+                          uint32_t n, uint32_t *row_map, qu_err *err)
 {
     uint64_t d = m->foot.n_docs, r = m->foot.n_rows;
     size_t row_docs_cap = m->rows_cap;
@@ -225,7 +228,7 @@ static qu_status take_doc(merge *m, uint64_t doc_id, uint32_t n_words, const qu_
     return QU_OK;
 }
 
-/* The new tables: base documents that nothing staged replaces, and the newest staged ones, by id. */
+/* The new tables: base documents that nothing staged replaces, the newest staged ones; by id. */
 static qu_status merge_docs(merge *m, qu_err *err)
 {
     qu_lexical *lx = m->lx;
@@ -308,7 +311,8 @@ static qu_status take_base_list(merge *m, uint64_t t, size_t *n, qu_err *err)
         QU_TRY(qu_lexical_grow(&m->list, &m->list_cap, *n + 1, sizeof *m->list, err));
         m->list[(*n)++] = (qu_lexical_posting){.row = m->base_rows[cur.row], .count = cur.count};
     }
-    if (got < 0) return qu_fail(err, QU_ERR_CORRUPT, "lexical index is damaged: a list does not decode");
+    if (got < 0)
+        return qu_fail(err, QU_ERR_CORRUPT, "lexical index is damaged: a list does not decode");
     return QU_OK;
 }
 
@@ -327,10 +331,12 @@ static qu_status merge_lists(merge *m, qu_err *err)
         }
         while (s < lx->n_postings && lx->postings[s].hash == hash) s++;
         QU_TRY(qu_lexical_grow(&m->list, &m->list_cap, n + (s - first), sizeof *m->list, err));
-        size_t a = n, c = s, to = n += s - first; /* both runs ascend: merge them from the back, in place */
+        size_t a = n, c = s,
+               to = n += s - first; /* both runs ascend: merge them from the back, in place */
         while (c > first)
-            m->list[--to] = a > 0 && m->list[a - 1].row > lx->postings[c - 1].row ? m->list[--a]
-                                                                                  : lx->postings[--c];
+            m->list[--to] = a > 0 && m->list[a - 1].row > lx->postings[c - 1].row
+                                ? m->list[--a]
+                                : lx->postings[--c];
         QU_TRY(put_list(m, hash, n, err));
     }
     return QU_OK;
@@ -388,7 +394,8 @@ qu_status qu_lexical_merge(qu_lexical *lx, uint64_t generation, bool publish, qu
     const char *slash = strrchr(lx->file, '/');
     lx->doc_open = false;
     QU_TRY_OUT(qu_buf_printf(&tmp, err, "%s.tmp", lx->file));
-    QU_TRY_OUT(qu_buf_add(&dir, slash ? lx->file : ".", slash ? (size_t)(slash - lx->file) + 1 : 1, err));
+    QU_TRY_OUT(
+        qu_buf_add(&dir, slash ? lx->file : ".", slash ? (size_t)(slash - lx->file) + 1 : 1, err));
     m.out.path = tmp.data;
     m.out.fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (m.out.fd < 0) {
@@ -402,7 +409,8 @@ qu_status qu_lexical_merge(qu_lexical *lx, uint64_t generation, bool publish, qu
         st = qu_fail(err, qu_os_status(errno), "cannot close '%s': %s", tmp.data, strerror(errno));
     if (st == QU_OK) st = qu_lexical_base_map(&base, tmp.data, err);
     if (st == QU_OK && publish && rename(tmp.data, lx->file) != 0)
-        st = qu_fail(err, qu_os_status(errno), "cannot replace '%s': %s", lx->file, strerror(errno));
+        st =
+            qu_fail(err, qu_os_status(errno), "cannot replace '%s': %s", lx->file, strerror(errno));
     if (st != QU_OK || !publish) unlink(tmp.data);
     if (st == QU_OK && publish) st = qu_os_sync_dir(dir.data, err);
     if (st != QU_OK) goto out;

@@ -5,7 +5,8 @@
 
 #include "base/hash.h"
 
-enum { WORD_SEED = 0x77 }; /* part of the file format: another seed makes every stored hash foreign */
+/* Part of the file format: another seed makes every stored hash foreign. */
+enum { WORD_SEED = 0x77 };
 
 /* What a code point does to the word being read. */
 enum kind {
@@ -37,17 +38,17 @@ static size_t decode(int32_t *cp, const unsigned char *p, size_t n)
 
 static bool spaceless(int32_t c)
 {
-    return (c >= 0x0e00 && c <= 0x0eff) ||   /* Thai, Lao */
-           (c >= 0x1000 && c <= 0x109f) ||   /* Burmese */
-           (c >= 0x1100 && c <= 0x11ff) ||   /* Hangul jamo */
-           (c >= 0x1780 && c <= 0x17ff) ||   /* Khmer */
-           (c >= 0x3005 && c <= 0x3007) ||   /* iteration mark, closing mark, zero */
-           (c >= 0x3040 && c <= 0x31ff) ||   /* kana, bopomofo, compatibility jamo */
-           (c >= 0x3400 && c <= 0x9fff) ||   /* Han */
-           (c >= 0xac00 && c <= 0xd7ff) ||   /* Hangul */
-           (c >= 0xf900 && c <= 0xfaff) ||   /* Han, compatibility */
-           (c >= 0xff66 && c <= 0xffdc) ||   /* half-width kana and jamo */
-           (c >= 0x20000 && c <= 0x323af);   /* Han, supplementary planes */
+    return (c >= 0x0e00 && c <= 0x0eff) || /* Thai, Lao */
+           (c >= 0x1000 && c <= 0x109f) || /* Burmese */
+           (c >= 0x1100 && c <= 0x11ff) || /* Hangul jamo */
+           (c >= 0x1780 && c <= 0x17ff) || /* Khmer */
+           (c >= 0x3005 && c <= 0x3007) || /* iteration mark, closing mark, zero */
+           (c >= 0x3040 && c <= 0x31ff) || /* kana, bopomofo, compatibility jamo */
+           (c >= 0x3400 && c <= 0x9fff) || /* Han */
+           (c >= 0xac00 && c <= 0xd7ff) || /* Hangul */
+           (c >= 0xf900 && c <= 0xfaff) || /* Han, compatibility */
+           (c >= 0xff66 && c <= 0xffdc) || /* half-width kana and jamo */
+           (c >= 0x20000 && c <= 0x323af); /* Han, supplementary planes */
 }
 
 static enum kind kind_of(int32_t c)
@@ -57,7 +58,7 @@ static enum kind kind_of(int32_t c)
         int lower = c | 0x20;
         return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') ? LETTER : SEPARATOR;
     }
-    if (c >= 0x1160 && c <= 0x11ff) return MARK; /* vowels and finals of a decomposed Hangul syllable */
+    if (c >= 0x1160 && c <= 0x11ff) return MARK; /* vowels and finals of decomposed Hangul */
     switch (utf8proc_category(c)) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
@@ -75,12 +76,15 @@ static enum kind kind_of(int32_t c)
     }
 }
 
-/* Marks whose absence makes another spelling of the same word; in Indic scripts they are vowels and stay. */
+/* Marks whose absence makes another spelling of the same word; in Indic scripts they are vowels and
+ * stay. */
 static bool dropped_mark(int32_t c)
 {
-    return (c >= 0x0300 && c <= 0x036f) || (c >= 0x0591 && c <= 0x05c7) || /* Latin..., Hebrew points */
-           (c >= 0x0610 && c <= 0x061a) || (c >= 0x064b && c <= 0x065f) || c == 0x0670 || /* Arabic */
-           c == 0x0640 || c == 0xad || c == 0x200c || c == 0x200d; /* tatweel, soft hyphen, joiners */
+    return (c >= 0x0300 && c <= 0x036f) ||                               /* Latin, Greek, Cyrillic */
+           (c >= 0x0591 && c <= 0x05c7) ||                               /* Hebrew points */
+           (c >= 0x0610 && c <= 0x061a) || (c >= 0x064b && c <= 0x065f) || /* Arabic */
+           c == 0x0640 || c == 0x0670 ||
+           c == 0xad || c == 0x200c || c == 0x200d; /* soft hyphen, joiners */
 }
 
 static void put(folded *f, int32_t c)
@@ -101,9 +105,8 @@ static void fold(folded *f, int32_t c)
     }
     utf8proc_int32_t out[32];
     int boundary = 0;
-    utf8proc_ssize_t k =
-        utf8proc_decompose_char(c, out, 32, UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD,
-                                &boundary);
+    utf8proc_ssize_t k = utf8proc_decompose_char(
+        c, out, 32, UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD, &boundary);
     for (utf8proc_ssize_t i = 0; i < k && i < 32; i++) {
         if (dropped_mark(out[i])) continue;
         if (out[i] < 0x80) {
@@ -184,7 +187,7 @@ bool qu_words_next(qu_words *it, qu_word *w)
             size_t next = read_unit(it, start, &f);
             it->at = next;
             if (unit_at(it, next)) {
-                next = read_unit(it, next, &f); /* the pair; the second unit is read again next time */
+                next = read_unit(it, next, &f); /* the second unit is read again next time */
                 it->in_run = true;
             } else if (was_in_run) {
                 continue; /* the last unit of a run is in the pair before */
@@ -214,7 +217,10 @@ static bool ends(const char *w, size_t n, const char *tail)
     return n > k && memcmp(w + n - k, tail, k) == 0;
 }
 
-static bool vowel(char c) { return c == 'a' || c == 'e' || c == 'i' || c == 'o' || c == 'u' || c == 'y'; }
+static bool vowel(char c)
+{
+    return c == 'a' || c == 'e' || c == 'i' || c == 'o' || c == 'u' || c == 'y';
+}
 
 static bool has_vowel(const char *w, size_t n)
 {
@@ -223,8 +229,9 @@ static bool has_vowel(const char *w, size_t n)
     return false;
 }
 
-/* A much shortened Porter: plurals, -ed, -ing, -ly, then a silent e and a doubled consonant, so that the forms
- * of a verb meet. Worth .029 of R@1 on NQ, .004 on XQuAD-en, .023 of Cranfield's recall@10 (bench/recall). */
+/* A much shortened Porter: plurals, -ed, -ing, -ly, then a silent e and a doubled consonant, so
+ * that the forms of a verb meet. Worth .029 of R@1 on NQ, .004 on XQuAD-en, .023 of Cranfield's
+ * recall@10 (bench/recall). */
 size_t qu_words_stem(char *w, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -233,7 +240,8 @@ size_t qu_words_stem(char *w, size_t n)
     if (ends(w, n, "ies") && n > 4) {
         w[n - 3] = 'y';
         n -= 2;
-    } else if (ends(w, n, "sses") || ends(w, n, "xes") || ends(w, n, "ches") || ends(w, n, "shes")) {
+    } else if (ends(w, n, "sses") || ends(w, n, "xes") || ends(w, n, "ches") ||
+               ends(w, n, "shes")) {
         n -= 2;
     } else if (ends(w, n, "s") && !ends(w, n, "ss") && !ends(w, n, "us") && !ends(w, n, "is")) {
         n -= 1;
@@ -251,7 +259,8 @@ size_t qu_words_stem(char *w, size_t n)
     }
     if (cut && n - cut >= 3 && has_vowel(w, n - cut)) {
         n -= cut;
-        if (n > 3 && w[n - 1] == w[n - 2] && !vowel(w[n - 1]) && w[n - 1] != 'l' && w[n - 1] != 's') n--;
+        if (n > 3 && w[n - 1] == w[n - 2] && !vowel(w[n - 1]) && w[n - 1] != 'l' && w[n - 1] != 's')
+            n--;
     }
     if (n > 3 && w[n - 1] == 'e') n--;
     return n;

@@ -12,8 +12,11 @@ enum {
     TEXT_BYTES = 4 << 20,     /* of all texts together */
 };
 
-/* A sentence that fits no wanted type counts this much of its overlap: another one that fits may be better. */
+/* A sentence that fits no wanted type counts this much of its overlap: another one that fits may be
+ * better. */
 static const float UNTYPED = 0.85f;
+/* One that says nothing besides the question's own words, a heading mostly, counts still less. */
+static const float EMPTY = 0.5f;
 /* A sentence gets this share of the overlap that the one before it adds: "It was built in 1902". */
 static const float BEFORE = 0.25f;
 
@@ -32,7 +35,8 @@ typedef struct finder {
     qu_extract_answer *all;
 } finder;
 
-static qu_status add_sentence(finder *f, int32_t text, const char *s, int64_t start, int64_t end, qu_err *err)
+static qu_status add_sentence(finder *f, int32_t text, const char *s, int64_t start, int64_t end,
+                              qu_err *err)
 {
     while (end > start && strchr(" \t\r\n", s[end - 1])) end--;
     if (end == start) return QU_OK;
@@ -65,7 +69,8 @@ static qu_status add_text(finder *f, int32_t text, const char *s, int64_t n, qu_
     return st;
 }
 
-/* A word in few sentences tells more; one that no sentence holds weighs most, so that its absence shows. */
+/* A word in few sentences tells more; one that no sentence holds weighs most, so that its absence
+ * shows. */
 static void weigh(finder *f)
 {
     for (int32_t i = 0; i < f->question.n_words; i++) {
@@ -100,13 +105,14 @@ static void answer(const finder *f, size_t i, const qu_extract_text *texts, qu_e
     float prior = texts[s->text].prior > 0 ? texts[s->text].prior : 1;
     float sum = overlap(f, s->held);
     if (i > 0 && s[-1].text == s->text) sum += BEFORE * overlap(f, s[-1].held & ~s->held);
-    bool typed = qu_extract_span(&f->question, p, s->end - s->start, &start, &end);
+    float fit = qu_extract_span(&f->question, p, s->end - s->start, &start, &end) ? 1 : UNTYPED;
+    if (fit < 1 && start == 0 && end == s->end - s->start) fit = EMPTY;
     *out = (qu_extract_answer){.text = s->text,
                                .sent_start = s->start,
                                .sent_end = s->end,
                                .span_start = s->start + start,
                                .span_end = s->start + end,
-                               .score = prior * sum / f->total * (typed ? 1 : UNTYPED)};
+                               .score = prior * sum / f->total * fit};
     if (out->score > 1) out->score = 1;
 }
 
@@ -118,7 +124,8 @@ qu_status qu_extract(const char *question, const qu_extract_text *texts, int32_t
     int64_t left = TEXT_BYTES;
     size_t found = 0;
     *n = 0;
-    if (n_texts < 0 || k < 0) return qu_fail(err, QU_ERR_ARG, "cannot take %d answers from %d texts", k, n_texts);
+    if (n_texts < 0 || k < 0)
+        return qu_fail(err, QU_ERR_ARG, "cannot take %d answers from %d texts", k, n_texts);
     qu_extract_question_read(&f.question, question, strnlen(question, QUESTION_BYTES));
     for (int32_t i = 0; i < n_texts && left > 0; i++) {
         int64_t len = texts[i].n < left ? texts[i].n : left;

@@ -31,8 +31,9 @@ void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n
 /* Index of a word's hash among q->words, -1 if it is not one. */
 int32_t qu_extract_question_word(const qu_extract_question *q, uint64_t hash);
 
-/* The likeliest answer in a sentence of n > 0 bytes: [*start, *end), not empty. true when it is of the wanted
- * kind (always for QU_WANT_ANY if any span was found); false with the whole sentence when nothing fits. */
+/* The likeliest answer in a sentence of n > 0 bytes: [*start, *end), not empty. true when it is of
+ * the wanted kind (always for QU_WANT_ANY if any span was found); false with the whole sentence
+ * when nothing fits. */
 bool qu_extract_span(const qu_extract_question *q, const char *sentence, int64_t n, int64_t *start,
                      int64_t *end);
 

@@ -1,5 +1,6 @@
-/* Spans by rules: runs of tokens of a kind, scored by kind and by how near the question's words they stand.
- * The constants below were chosen on XQuAD-en with bench/extract: EM 28.1, F1 38.7 on gold paragraphs. */
+/* Spans by rules: runs of tokens of a kind, scored by kind and by how near the question's words
+ * they stand. The constants below were chosen on XQuAD-en with bench/extract: EM 28.7, F1 39.4 on
+ * gold paragraphs. */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,8 @@ enum {
     NOUN_AHEAD = 4,   /* words after what or which among which its noun is looked for */
 };
 
-static const float FITS = 20.0f;    /* a span of the wanted kind beats every other */
-static const float TELLING = 0.3f;  /* a name, a year, a place after "in": as much as one near question word */
+static const float FITS = 20.0f;   /* a span of the wanted kind beats every other */
+static const float TELLING = 0.3f; /* a name, a year, a place after "in": one near question word */
 static const float ONE_WORD = 0.2f; /* taken off a lone word where any kind is wanted */
 
 typedef enum flag {
@@ -37,55 +38,67 @@ typedef struct token {
 /* ---- word lists, sorted ---- */
 
 static const char *const function_words[] = {
-    "a", "about", "after", "all", "along", "also", "although", "among", "an", "and", "any", "are", "around",
-    "as", "at", "be", "because", "been", "before", "being", "between", "both", "but", "by", "can", "could",
-    "did", "do", "does", "during", "each", "either", "every", "for", "from", "had", "has", "have", "having",
-    "he", "her", "here", "him", "his", "how", "however", "if", "in", "into", "is", "it", "its", "like", "many",
-    "may", "might", "more", "most", "much", "must", "near", "no", "nor", "not", "of", "on", "once", "one's",
-    "only", "onto", "or", "other", "our", "out", "over", "per", "s", "she", "should", "since", "so", "some",
-    "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those",
-    "through", "to", "too", "toward", "towards", "under", "until", "up", "upon", "us", "very", "via", "was",
-    "we", "were", "what", "when", "where", "whether", "which", "while", "who", "whom", "whose", "why", "will",
-    "with", "within", "without", "would", "you", "your",
+    "a",       "about", "after",   "all",    "along",   "also",    "although", "among",   "an",
+    "and",     "any",   "are",     "around", "as",      "at",      "be",       "because", "been",
+    "before",  "being", "between", "both",   "but",     "by",      "can",      "could",   "did",
+    "do",      "does",  "during",  "each",   "either",  "every",   "for",      "from",    "had",
+    "has",     "have",  "having",  "he",     "her",     "here",    "him",      "his",     "how",
+    "however", "if",    "in",      "into",   "is",      "it",      "its",      "like",    "many",
+    "may",     "might", "more",    "most",   "much",    "must",    "near",     "no",      "nor",
+    "not",     "of",    "on",      "once",   "one's",   "only",    "onto",     "or",      "other",
+    "our",     "out",   "over",    "per",    "s",       "she",     "should",   "since",   "so",
+    "some",    "such",  "than",    "that",   "the",     "their",   "them",     "then",    "there",
+    "these",   "they",  "this",    "those",  "through", "to",      "too",      "toward",  "towards",
+    "under",   "until", "up",      "upon",   "us",      "very",    "via",      "was",     "we",
+    "were",    "what",  "when",    "where",  "whether", "which",   "while",    "who",     "whom",
+    "whose",   "why",   "will",    "with",   "within",  "without", "would",    "you",     "your",
 };
 static const char *const number_words[] = {
-    "billion", "dozen", "eight", "eighteen", "eighty", "eleven", "fifteen", "fifty", "five", "forty", "four",
-    "fourteen", "half", "hundred", "million", "nine", "nineteen", "ninety", "one", "seven", "seventeen",
-    "seventy", "six", "sixteen", "sixty", "ten", "thirteen", "thirty", "thousand", "three", "trillion",
-    "twelve", "twenty", "twice", "two", "zero",
+    "billion",  "dozen",  "eight",    "eighteen", "eighty",    "eleven",  "fifteen",  "fifty",
+    "five",     "forty",  "four",     "fourteen", "half",      "hundred", "million",  "nine",
+    "nineteen", "ninety", "one",      "seven",    "seventeen", "seventy", "six",      "sixteen",
+    "sixty",    "ten",    "thirteen", "thirty",   "thousand",  "three",   "trillion", "twelve",
+    "twenty",   "twice",  "two",      "zero",
 };
 static const char *const date_words[] = {
-    "ad", "am", "april", "august", "autumn", "bc", "bce", "ce", "centuries", "century", "december", "february",
-    "friday", "january", "july", "june", "march", "midnight", "monday", "morning", "noon", "november",
-    "october", "pm", "saturday", "september", "spring", "summer", "sunday", "thursday", "tuesday", "wednesday",
-    "winter",
+    "ad",       "am",        "april",   "august",    "autumn",    "bc",      "bce",
+    "ce",       "centuries", "century", "december",  "february",  "friday",  "january",
+    "july",     "june",      "march",   "midnight",  "monday",    "morning", "noon",
+    "november", "october",   "pm",      "saturday",  "september", "spring",  "summer",
+    "sunday",   "thursday",  "tuesday", "wednesday", "winter",
 };
 /* Nouns after what or which that tell the kind. */
 static const char *const date_nouns[] = {
     "century", "date", "day", "decade", "hour", "month", "time", "weekday", "year",
 };
 static const char *const amount_nouns[] = {
-    "age", "amount", "cost", "depth", "distance", "fee", "fraction", "height", "length", "number", "percent",
-    "percentage", "population", "portion", "pressure", "price", "proportion", "rate", "size", "speed",
-    "temperature", "weight", "width",
+    "age",        "amount", "cost",    "depth",      "distance",    "fee",     "fraction", "height",
+    "length",     "number", "percent", "percentage", "population",  "portion", "pressure", "price",
+    "proportion", "rate",   "size",    "speed",      "temperature", "weight",  "width",
 };
 static const char *const place_nouns[] = {
-    "area", "building", "city", "continent", "country", "county", "harbour", "island", "lake", "nation",
-    "place", "province", "region", "river", "room", "state", "street", "town", "village",
+    "area",   "building", "city",   "continent", "country",  "county", "harbour",
+    "island", "lake",     "nation", "place",     "province", "region", "river",
+    "room",   "state",    "street", "town",      "village",
 };
 static const char *const name_nouns[] = {
-    "actor", "architect", "artist", "author", "band", "character", "company", "composer", "director", "emperor",
-    "engineer", "family", "group", "king", "league", "man", "name", "network", "organization", "person",
-    "philosopher", "player", "president", "queen", "school", "scientist", "singer", "team", "university",
-    "woman", "writer",
+    "actor",      "architect", "artist",  "author",   "band",         "character", "company",
+    "composer",   "director",  "emperor", "engineer", "family",       "group",     "king",
+    "league",     "man",       "name",    "network",  "organization", "person",    "philosopher",
+    "player",     "president", "queen",   "school",   "scientist",    "singer",    "team",
+    "university", "woman",     "writer",
 };
+static const char *const place_words[] = {"at", "in", "inside", "near", "on"};
 /* Words after how that ask for a number with a unit. */
 static const char *const amount_adverbs[] = {
-    "big", "deep", "far", "fast", "heavy", "high", "hot", "large", "late", "long", "much", "often", "old",
-    "tall", "thick", "warm", "wide",
+    "big",  "deep", "far",   "fast", "heavy", "high",  "hot",  "large", "late",
+    "long", "much", "often", "old",  "tall",  "thick", "warm", "wide",
 };
 
-static int compare_word(const void *key, const void *item) { return strcmp(key, *(const char *const *)item); }
+static int compare_word(const void *key, const void *item)
+{
+    return strcmp(key, *(const char *const *)item);
+}
 
 #define LISTED(word, list) listed(word, list, sizeof(list) / sizeof *(list))
 
@@ -117,13 +130,15 @@ static int by_value(const void *a, const void *b)
 static qu_want want_of(char words[][16])
 {
     const char *word = words[0], *next = words[1];
-    if (!strcmp(word, "who") || !strcmp(word, "whom") || !strcmp(word, "whose")) return QU_WANT_NAME;
+    if (!strcmp(word, "who") || !strcmp(word, "whom") || !strcmp(word, "whose"))
+        return QU_WANT_NAME;
     if (!strcmp(word, "where")) return QU_WANT_PLACE;
     if (!strcmp(word, "when")) return QU_WANT_DATE;
     if (!strcmp(word, "how") && !strcmp(next, "many")) return QU_WANT_COUNT;
     if (!strcmp(word, "how") && LISTED(next, amount_adverbs)) return QU_WANT_AMOUNT;
     if (strcmp(word, "what") != 0 && strcmp(word, "which") != 0) return QU_WANT_ANY;
-    for (int i = 2; i <= NOUN_AHEAD && LISTED(next, function_words); i++) next = words[i]; /* what is the price */
+    for (int i = 2; i <= NOUN_AHEAD && LISTED(next, function_words); i++)
+        next = words[i]; /* what is the price */
     if (LISTED(next, date_nouns)) return QU_WANT_DATE;
     if (LISTED(next, amount_nouns)) return QU_WANT_AMOUNT;
     if (LISTED(next, place_nouns)) return QU_WANT_PLACE;
@@ -139,7 +154,7 @@ static void add_question_word(qu_extract_question *q, uint64_t hash)
 
 void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n)
 {
-    char first[QU_EXTRACT_WORDS + NOUN_AHEAD][16] = {""}; /* the question's first words, then empty ones */
+    char first[QU_EXTRACT_WORDS + NOUN_AHEAD][16] = {""}; /* its first words, then empty ones */
     int n_first = 0;
     qu_words it;
     qu_word w;
@@ -151,8 +166,7 @@ void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n
         if (!LISTED(word, function_words)) add_question_word(q, w.hash);
         if (n_first < QU_EXTRACT_WORDS) memcpy(first[n_first++], word, sizeof word);
     }
-    for (int i = 0; i < n_first && q->want == QU_WANT_ANY; i++)
-        q->want = want_of(&first[i]);
+    for (int i = 0; i < n_first && q->want == QU_WANT_ANY; i++) q->want = want_of(&first[i]);
     if (q->n_words == 0) {
         qu_words_init(&it, text, n);
         while (qu_words_next(&it, &w)) add_question_word(q, w.hash);
@@ -179,11 +193,14 @@ static unsigned word_flags(const char *s, int64_t start, int64_t end)
     if (LISTED(word, date_words)) flags |= DATE_WORD;
     if (c >= 'A' && c <= 'Z') flags |= CAPITAL;
     if ((flags & CAPITAL) && !strcmp(word, "may")) flags = CAPITAL | DATE_WORD;
-    if (c == 0xc3 && end - start > 1 && (unsigned char)s[start + 1] < 0x9f) flags |= CAPITAL; /* A..Y, accented */
+    if (c == 0xc3 && end - start > 1 && (unsigned char)s[start + 1] < 0x9f)
+        flags |= CAPITAL;    /* A..Y, accented */
     size_t n = strlen(word); /* verbs and adverbs end a noun run and are no answers */
-    if (n > 3 && c >= 'a' && word[n - 3] != 'e' && (!strcmp(word + n - 2, "ed") || !strcmp(word + n - 2, "ly")))
+    if (n > 3 && c >= 'a' && word[n - 3] != 'e' &&
+        (!strcmp(word + n - 2, "ed") || !strcmp(word + n - 2, "ly")))
         flags |= FUNCTION;
-    if (c >= 0xe0) flags |= WIDE; /* three bytes and more: hardly Latin; whole words are no spans there */
+    if (c >= 0xe0)
+        flags |= WIDE; /* three bytes and more: hardly Latin; whole words are no spans there */
     for (int64_t i = start; i < end; i++)
         if (isdigit((unsigned char)s[i])) flags |= DIGITS;
     return flags;
@@ -197,9 +214,11 @@ static unsigned gap_flags(const char *s, int64_t before, int64_t start, bool dig
     if (n == 1 && strchr("-'/&", s[before])) return JOINED | TIGHT;
     if (n == 1 && digits && strchr(".,:", s[before]) && isdigit((unsigned char)s[before - 1]))
         return JOINED | TIGHT;
-    if (n == 2 && s[before] == '.' && s[before + 1] == ' ' && before >= 2 && isupper((unsigned char)s[before - 1]))
+    if (n == 2 && s[before] == '.' && s[before + 1] == ' ' && before >= 2 &&
+        isupper((unsigned char)s[before - 1]))
         return JOINED; /* an initial */
-    if (n == 3 && (unsigned char)s[before] == 0xe2 && (unsigned char)s[before + 1] == 0x80) /* dashes, quote */
+    if (n == 3 && (unsigned char)s[before] == 0xe2 &&
+        (unsigned char)s[before + 1] == 0x80) /* dashes, quote */
         return JOINED | TIGHT;
     return 0;
 }
@@ -212,7 +231,8 @@ static int32_t cut_tokens(const qu_extract_question *q, const char *s, int64_t n
     qu_words_init(&it, s, (size_t)n);
     while (k < MAX_TOKENS && qu_words_next(&it, &w)) {
         token *t = &out[k];
-        *t = (token){(int64_t)w.start, (int64_t)w.end, word_flags(s, (int64_t)w.start, (int64_t)w.end)};
+        *t = (token){(int64_t)w.start, (int64_t)w.end,
+                     word_flags(s, (int64_t)w.start, (int64_t)w.end)};
         if (qu_extract_question_word(q, w.hash) >= 0) t->flags |= ASKED;
         if (k > 0 && t->start > t[-1].end)
             t->flags |= gap_flags(s, t[-1].end, t->start, (t->flags & DIGITS) != 0);
@@ -248,7 +268,10 @@ static bool year(const char *s, const token *t)
            (s[t->start] == '1' || s[t->start] == '2') && isdigit((unsigned char)s[t->start + 3]);
 }
 
-static bool date_part(const token *t) { return (t->flags & (DIGITS | DATE_WORD)) && !(t->flags & ASKED); }
+static bool date_part(const token *t)
+{
+    return (t->flags & (DIGITS | DATE_WORD)) && !(t->flags & ASKED);
+}
 
 /* "12 May 1902", "May 18, 2018", "the 12th century", "9:30 am". */
 static int32_t date_end(const char *s, const token *t, int32_t n, int32_t i)
@@ -262,7 +285,7 @@ static int32_t date_end(const char *s, const token *t, int32_t n, int32_t i)
 
 static bool capital(const token *t)
 {
-    return (t->flags & CAPITAL) && !(t->flags & (FUNCTION | ASKED));
+    return (t->flags & CAPITAL) && !(t->flags & (FUNCTION | ASKED | DATE_WORD));
 }
 
 /* "Bank of England", "Maria da Silva", "J. Smith". */
@@ -272,8 +295,9 @@ static int32_t name_end(const char *s, const token *t, int32_t n, int32_t i)
     while (e < n && e - i < MAX_SPAN) {
         if (capital(&t[e]) && (t[e].flags & JOINED)) {
             e++;
-        } else if (e + 1 < n && (t[e].flags & JOINED) && (t[e + 1].flags & JOINED) && capital(&t[e + 1]) &&
-                   t[e].end - t[e].start == 2 && (!memcmp(s + t[e].start, "of", 2) || !memcmp(s + t[e].start, "de", 2))) {
+        } else if (e + 1 < n && (t[e].flags & JOINED) && (t[e + 1].flags & JOINED) &&
+                   capital(&t[e + 1]) && t[e].end - t[e].start == 2 &&
+                   (!memcmp(s + t[e].start, "of", 2) || !memcmp(s + t[e].start, "de", 2))) {
             e += 2;
         } else {
             break;
@@ -282,7 +306,10 @@ static int32_t name_end(const char *s, const token *t, int32_t n, int32_t i)
     return e;
 }
 
-static bool content(const token *t) { return !(t->flags & (FUNCTION | ASKED | WIDE)); }
+static bool content(const token *t)
+{
+    return !(t->flags & (FUNCTION | ASKED | WIDE));
+}
 
 static int32_t noun_end(const token *t, int32_t n, int32_t i)
 {
@@ -332,12 +359,12 @@ static float score_span(qu_want want, const char *s, const token *t, int32_t n, 
     if (want == QU_WANT_ANY && capital(&t[p->from])) score += TELLING;
     if (want == QU_WANT_ANY && p->to - p->from == 1) score -= ONE_WORD;
     if (want == QU_WANT_DATE && year(s, &t[p->to - 1])) score += TELLING;
-    if (want == QU_WANT_PLACE && p->from > 0) {
+    if ((want == QU_WANT_PLACE || want == QU_WANT_NAME) && p->from > 0) {
         char before[16];
         int32_t b = p->from - 1;
         lower(before, s, t[b].start, t[b].end);
         if (!strcmp(before, "the") && b > 0) lower(before, s, t[b - 1].start, t[b - 1].end);
-        if (!strcmp(before, "in") || !strcmp(before, "at") || !strcmp(before, "near") || !strcmp(before, "on"))
+        if (want == QU_WANT_NAME ? !strcmp(before, "by") : LISTED(before, place_words))
             score += TELLING;
     }
     return score;
@@ -347,12 +374,14 @@ static float score_span(qu_want want, const char *s, const token *t, int32_t n, 
 static void widen(const char *s, int64_t n, int64_t *start, int64_t *end)
 {
     if (*start > 0 && s[*start - 1] == '$') --*start;
-    if (*start >= 2 && (unsigned char)s[*start - 2] == 0xc2 && (unsigned char)s[*start - 1] == 0xa3) *start -= 2;
+    if (*start >= 2 && (unsigned char)s[*start - 2] == 0xc2 && (unsigned char)s[*start - 1] == 0xa3)
+        *start -= 2;
     if (*start >= 3 && !memcmp(s + *start - 3, "\xe2\x82\xac", 3)) *start -= 3;
     if (*end < n && s[*end] == '%') ++*end;
 }
 
-bool qu_extract_span(const qu_extract_question *q, const char *sentence, int64_t n, int64_t *start, int64_t *end)
+bool qu_extract_span(const qu_extract_question *q, const char *sentence, int64_t n, int64_t *start,
+                     int64_t *end)
 {
     token t[MAX_TOKENS];
     int32_t k = cut_tokens(q, sentence, n, t);
@@ -370,6 +399,7 @@ bool qu_extract_span(const qu_extract_question *q, const char *sentence, int64_t
     if (chosen.to == 0) return false;
     *start = t[chosen.from].start;
     *end = t[chosen.to - 1].end;
-    if (t[chosen.from].flags & DIGITS || t[chosen.to - 1].flags & DIGITS) widen(sentence, n, start, end);
+    if (t[chosen.from].flags & DIGITS || t[chosen.to - 1].flags & DIGITS)
+        widen(sentence, n, start, end);
     return chosen.fits;
 }

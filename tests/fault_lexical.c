@@ -1,6 +1,7 @@
-/* index/lexical.h when the n-th allocation, open, map, write, sync, close or rename fails, for n = 0, 1, 2, ...
- * until none does: the call reports it, the file is the old or the new one, nothing leaks, no temporary stays.
- * Under the address sanitizer allocations do not fail here (it owns them); it watches for leaks instead. */
+/* index/lexical.h when the n-th allocation, open, map, write, sync, close or rename fails, for n =
+ * 0, 1, 2, ... until none does: the call reports it, the file is the old or the new one, nothing
+ * leaks, no temporary stays. Under the address sanitizer allocations do not fail here (it owns
+ * them); it watches for leaks instead. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -21,7 +22,7 @@
 /* ---- faults ---- */
 
 static int armed, calls, fail_at, fired; /* fired: the errno of the fault */
-static long live; /* allocations not freed yet, counted while armed */
+static long live;                        /* allocations not freed yet, counted while armed */
 
 static int fault(int code)
 {
@@ -184,13 +185,17 @@ static void test_commit(void **state)
         qu_status st = change(&err);
         armed = 0;
         if (live != 0) fail_msg("fault %d: %ld allocations leak", fail_at, live);
-        if (st != QU_OK && (err.status != st || !err.msg[0])) fail_msg("fault %d: no message", fail_at);
+        if (st != QU_OK && (err.status != st || !err.msg[0]))
+            fail_msg("fault %d: no message", fail_at);
         if (!fired) assert_int_equal(st, QU_OK);
-        if (!fired) assert_int_equal(syncs, 2); /* the file and its directory; spills are not synced */
-        if (fired == ENOSPC || fired == EDQUOT) assert_int_equal(st, QU_ERR_FULL); /* write, sync, rename */
+        if (!fired)
+            assert_int_equal(syncs, 2); /* the file and its directory; spills are not synced */
+        if (fired == ENOSPC || fired == EDQUOT)
+            assert_int_equal(st, QU_ERR_FULL); /* write, sync, rename */
         qu_lexical *lx;
         if (access(temporary, F_OK) == 0) fail_msg("fault %d: a temporary stays", fail_at);
-        if (qu_lexical_open(&lx, file, QU_LEXICAL_READ, &err) != QU_OK) fail_msg("fault %d: %s", fail_at, err.msg);
+        if (qu_lexical_open(&lx, file, QU_LEXICAL_READ, &err) != QU_OK)
+            fail_msg("fault %d: %s", fail_at, err.msg);
         assert_int_equal(hits_of(lx, "kept"), 1);
         if (qu_lexical_generation(lx) == 1) {
             assert_true(st != QU_OK);
@@ -226,11 +231,13 @@ static void test_search(void **state)
         live = 0;
         armed = 1;
         qu_status st = qu_lexical_open(&lx, file, QU_LEXICAL_READ, &err);
-        if (st == QU_OK) st = qu_lexical_search(lx, "new mill more new99", 19, &opts, 10, hits, &n, &err);
+        if (st == QU_OK)
+            st = qu_lexical_search(lx, "new mill more new99", 19, &opts, 10, hits, &n, &err);
         qu_lexical_close(lx);
         armed = 0;
         if (live != 0) fail_msg("fault %d: %ld allocations leak", fail_at, live);
-        if (st != QU_OK && (err.status != st || !err.msg[0])) fail_msg("fault %d: no message", fail_at);
+        if (st != QU_OK && (err.status != st || !err.msg[0]))
+            fail_msg("fault %d: no message", fail_at);
         if (st == QU_OK) assert_int_equal(n, 10);
         assert_true(st == QU_OK || st == QU_ERR_NOMEM || st == QU_ERR_IO);
         if (!fired) break;

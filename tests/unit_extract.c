@@ -10,11 +10,15 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "index/words.h"
+#include "base/buf.h"
+#include "base/os.h"
 #include "retrieve/extract.h"
 #include "retrieve/extract_int.h"
 
-static qu_extract_text whole(const char *s) { return (qu_extract_text){s, (int64_t)strlen(s), 0}; }
+static qu_extract_text whole(const char *s)
+{
+    return (qu_extract_text){s, (int64_t)strlen(s), 0};
+}
 
 /* The best span in one text, "" if there is no answer. */
 static const char *ask(const char *question, const char *text)
@@ -39,8 +43,10 @@ static void test_kinds(void **state)
     (void)state;
     static const char text[] =
         "The mill was built by Edda Tornquist in 1874. It stands on the river Aller, beside the "
-        "old bridge at Hollow Ford. Twelve workers ran it, and a sack of flour cost $3.50 then. The wheel "
-        "is 4.5 metres wide. The mill closed on 12 May 1931 at noon. Since then 85% of the roof has gone.";
+        "old bridge at Hollow Ford. Twelve workers ran it, and a sack of flour cost $3.50 then. "
+        "The wheel "
+        "is 4.5 metres wide. The mill closed on 12 May 1931 at noon. Since then 85% of the roof "
+        "has gone.";
     static const char *cases[][2] = {
         {"Who built the mill?", "Edda Tornquist"},
         {"When was the mill built?", "1874"},
@@ -52,9 +58,21 @@ static void test_kinds(void **state)
         {"When did the mill close?", "12 May 1931"},
         {"What percentage of the roof has gone?", "85%"},
     };
+    assert_string_equal(ask("Who inspects the hoist?",
+                            "Tidewell Engineering comes, and in May the hoist is inspected."),
+                        "Tidewell Engineering"); /* a month is no name */
+    assert_string_equal(
+        ask("Who built the ferry dinghy?", "# Ferry dinghy\n\nIn the yard Casper built boats."),
+        "Casper");
+    assert_string_equal(ask("Who rows the boat?", "Edda sold Piet the boat, rowed by Maren."),
+                        "Maren");
+    assert_string_equal(
+        ask("Where is the hoist?", "# Hoist\n\nSee Quay Lane: the hoist runs in Old Hall."),
+        "Old Hall");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *got = ask(cases[i][0], text);
-        if (strcmp(got, cases[i][1]) != 0) fail_msg("'%s': '%s', not '%s'", cases[i][0], got, cases[i][1]);
+        if (strcmp(got, cases[i][1]) != 0)
+            fail_msg("'%s': '%s', not '%s'", cases[i][0], got, cases[i][1]);
     }
 }
 
@@ -84,16 +102,19 @@ static void test_wants(void **state)
     assert_int_equal(want("was wann wo"), QU_WANT_ANY);
 }
 
-/* A noun run or the sentence where the question names no kind; no word of the question in the span. */
+/* A noun run or the sentence where the question names no kind; no word of the question in the span.
+ */
 static void test_any_kind(void **state)
 {
     (void)state;
-    assert_string_equal(ask("What does the pump need?", "The pump needs clean mineral oil. It is old."),
-                        "clean mineral oil");
+    assert_string_equal(
+        ask("What does the pump need?", "The pump needs clean mineral oil. It is old."),
+        "clean mineral oil");
     assert_string_equal(ask("What is the pump?", "The pump is."), "The pump is.");
     assert_string_equal(ask("What is the pump?", "The pump is. The pump needs oil."), "needs oil");
     assert_string_equal(ask("What is the capital of France?", "The soup is hot."), "");
-    assert_string_equal(ask("What is it?", "It is what it is."), "It is what it is."); /* only function words */
+    assert_string_equal(ask("What is it?", "It is what it is."),
+                        "It is what it is."); /* only function words */
     assert_string_equal(ask("", "Some text."), "");
     assert_string_equal(ask("Some?", ""), "");
     assert_string_equal(ask("北京在哪里？", "上海很大。北京在中国北方。"), "北京在中国北方。");
@@ -102,8 +123,8 @@ static void test_any_kind(void **state)
 static void test_order_and_priors(void **state)
 {
     (void)state;
-    qu_extract_text t[3] = {whole("The red boat is in Varna. The boat sank."), whole("Nothing here."),
-                            whole("The red boat is in Odessa.")};
+    qu_extract_text t[3] = {whole("The red boat is in Varna. The boat sank."),
+                            whole("Nothing here."), whole("The red boat is in Odessa.")};
     qu_extract_answer a[8];
     int32_t n;
     qu_err err = {0};
@@ -130,11 +151,13 @@ static void test_order_and_priors(void **state)
 static void test_rarity_and_neighbour(void **state)
 {
     (void)state;
-    static const char text[] = "The club meets on Monday. The club meets on Tuesday for chess. The club meets on "
-                               "Friday. The hall was built by masons. It opened in 1902. The pool opened in 1955.";
+    static const char text[] =
+        "The club meets on Monday. The club meets on Tuesday for chess. The club meets on "
+        "Friday. The hall was built by masons. It opened in 1902. The pool opened in 1955.";
     assert_string_equal(ask("When does the club meet for chess?", text), "Tuesday");
-    assert_string_equal(ask("When is the chess club meeting?", "The club meets on Monday. The club meets on Friday. "
-                                                               "All rest. The chess club goes on Tuesday."),
+    assert_string_equal(ask("When is the chess club meeting?",
+                            "The club meets on Monday. The club meets on Friday. "
+                            "All rest. The chess club goes on Tuesday."),
                         "Tuesday");
     assert_string_equal(ask("When was the hall opened?", text), "1902");
 }
@@ -149,7 +172,9 @@ static void test_any_bytes(void **state)
         assert_non_null(text);
         for (size_t i = 0; i < n + sizeof question; i++) {
             seed = seed * 6364136223846793005u + 1442695040888963407u;
-            char c = (char)(round & 1 ? seed >> 40 : (unsigned)" .,-'aBc19\xc3\xa9\xe4\xba\xac%$"[seed >> 40 & 15]);
+            char c =
+                (char)(round & 1 ? seed >> 40
+                                 : (unsigned)" .,-'aBc19\xc3\xa9\xe4\xba\xac%$"[seed >> 40 & 15]);
             if (i < n)
                 text[i] = c;
             else
@@ -199,6 +224,40 @@ static void test_bounds(void **state)
     free(text);
 }
 
+/* examples/questions.jsonl: every answer stands word for word in the document it names. */
+static void test_examples(void **state)
+{
+    (void)state;
+    char line[4096], path[512];
+    int answerable = 0, unanswerable = 0;
+    FILE *fp = fopen("examples/questions.jsonl", "r");
+    assert_non_null(fp); /* tests run in the repository root */
+    while (fgets(line, sizeof line, fp)) {
+        json_t *q = json_loads(line, 0, NULL), *a;
+        size_t i;
+        qu_buf text = {0};
+        assert_true(q && json_is_string(json_object_get(q, "id")) &&
+                    json_is_string(json_object_get(q, "question")));
+        json_t *answers = json_object_get(q, "answers");
+        assert_true(json_is_array(answers));
+        if (json_array_size(answers) == 0) {
+            assert_true(json_is_null(json_object_get(q, "path")));
+            unanswerable++;
+        } else {
+            snprintf(path, sizeof path, "examples/corpus/%s",
+                     json_string_value(json_object_get(q, "path")));
+            assert_int_equal(qu_os_read(&text, path, 1 << 20, NULL), QU_OK);
+            json_array_foreach(answers, i, a) if (!strstr(text.data, json_string_value(a)))
+                fail_msg("'%s' is not in '%s'", json_string_value(a), path);
+            answerable++;
+        }
+        qu_buf_free(&text);
+        json_decref(q);
+    }
+    fclose(fp);
+    assert_true(answerable >= 60 && unanswerable >= 6);
+}
+
 static void test_xquad(void **state)
 {
     (void)state;
@@ -213,8 +272,8 @@ static void test_xquad(void **state)
     size_t i, j, k;
     int asked = 0, exact = 0;
     json_array_foreach(json_object_get(json, "data"), i, article)
-    json_array_foreach(json_object_get(article, "paragraphs"), j, para)
-    json_array_foreach(json_object_get(para, "qas"), k, qa)
+        json_array_foreach(json_object_get(article, "paragraphs"), j, para)
+            json_array_foreach(json_object_get(para, "qas"), k, qa)
     {
         const char *c = json_string_value(json_object_get(para, "context"));
         json_t *gold = json_array_get(json_object_get(qa, "answers"), 0);
@@ -224,16 +283,21 @@ static void test_xquad(void **state)
     }
     json_decref(json);
     print_message("exact, before any normalising: %.3f\n", (double)exact / asked);
-    assert_true(exact >= 0.23 * asked);
+    assert_true(exact >= 0.26 * asked);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds),          cmocka_unit_test(test_wants),
-        cmocka_unit_test(test_any_kind),       cmocka_unit_test(test_order_and_priors),
-        cmocka_unit_test(test_rarity_and_neighbour), cmocka_unit_test(test_any_bytes),
-        cmocka_unit_test(test_bounds),         cmocka_unit_test(test_xquad),
+        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_wants),
+        cmocka_unit_test(test_any_kind),
+        cmocka_unit_test(test_order_and_priors),
+        cmocka_unit_test(test_rarity_and_neighbour),
+        cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_xquad),
+        cmocka_unit_test(test_examples),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

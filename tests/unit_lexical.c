@@ -61,7 +61,8 @@ static qu_lexical *new_writer(void)
 static void add(qu_lexical *lx, uint64_t doc, int32_t page, const char *title, const char *text)
 {
     qu_err err = {0};
-    if (qu_lexical_add(lx, doc, page, title, text, strlen(text), &err) != QU_OK) fail_msg("%s", err.msg);
+    if (qu_lexical_add(lx, doc, page, title, text, strlen(text), &err) != QU_OK)
+        fail_msg("%s", err.msg);
 }
 
 static void commit(qu_lexical *lx, uint64_t generation)
@@ -85,12 +86,14 @@ static const char *ask(qu_lexical *lx, const char *q, int32_t max_per_doc, int32
     qu_lexical_opts opts = {.max_per_doc = max_per_doc};
     int32_t n;
     qu_err err = {0};
-    if (qu_lexical_search(lx, q, strlen(q), &opts, k, hits, &n, &err) != QU_OK) fail_msg("%s", err.msg);
+    if (qu_lexical_search(lx, q, strlen(q), &opts, k, hits, &n, &err) != QU_OK)
+        fail_msg("%s", err.msg);
     text[0] = 0;
     for (int32_t i = 0; i < n; i++) {
         assert_true(hits[i].score > 0);
         if (i > 0) assert_true(hits[i].score <= hits[i - 1].score);
-        sprintf(text + strlen(text), "%s%llu.%d", i ? " " : "", (unsigned long long)hits[i].doc_id, hits[i].page);
+        sprintf(text + strlen(text), "%s%llu.%d", i ? " " : "", (unsigned long long)hits[i].doc_id,
+                hits[i].page);
     }
     return text;
 }
@@ -123,16 +126,19 @@ static void test_words_fold(void **state)
 {
     (void)state;
     assert_same_words("The CAFÉ, Zürich", "the cafe zurich");
-    assert_same_words("cafe\xcc\x81", "café");           /* decomposed */
+    assert_same_words("cafe\xcc\x81", "café"); /* decomposed */
     assert_same_words("Straße", "STRASSE");
     assert_same_words("ﬁne ２０２４", "fine 2024");
     assert_same_words("Ελλάδα", "ελλαδα");
     assert_same_words("Miller's boat", "Miller boat");
     assert_same_words("Miller\xe2\x80\x99s boat", "Miller boat");
-    assert_same_words("co\xc2\xadoperate", "cooperate");  /* soft hyphen */
-    assert_same_words("が", "か\xe3\x82\x99");            /* composed and decomposed kana */
-    assert_same_words("한국", "\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab\xe1\x84\x80\xe1\x85\xae\xe1\x86\xa8");
-    assert_same_words("a\xff\xfe" "b", "a b");             /* not UTF-8: separates */
+    assert_same_words("co\xc2\xadoperate", "cooperate"); /* soft hyphen */
+    assert_same_words("が", "か\xe3\x82\x99");           /* composed and decomposed kana */
+    assert_same_words("한국",
+                      "\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab\xe1\x84\x80\xe1\x85\xae\xe1\x86\xa8");
+    assert_same_words("a\xff\xfe"
+                      "b",
+                      "a b"); /* not UTF-8: separates */
     assert_same_words("", "... \n\t -- ");
     qu_words it;
     qu_word w;
@@ -167,12 +173,12 @@ static void test_words_stem(void **state)
 {
     (void)state;
     static const char *pairs[][2] = {
-        {"boxes", "box"},      {"boxed", "box"},    {"boxing", "box"},   {"cities", "city"},
-        {"planned", "plan"},   {"planning", "plan"}, {"making", "mak"},  {"make", "mak"},
-        {"makes", "mak"},      {"falling", "fall"}, {"classes", "class"}, {"quickly", "quick"},
-        {"gas", "gas"},        {"bus", "bus"},      {"this", "this"},    {"sing", "sing"},
-        {"thing", "thing"},    {"red", "red"},      {"x86s", "x86s"},    {"hurried", "hurry"},
-        {"string", "string"},  {"s", "s"},
+        {"boxes", "box"},     {"boxed", "box"},     {"boxing", "box"},    {"cities", "city"},
+        {"planned", "plan"},  {"planning", "plan"}, {"making", "mak"},    {"make", "mak"},
+        {"makes", "mak"},     {"falling", "fall"},  {"classes", "class"}, {"quickly", "quick"},
+        {"gas", "gas"},       {"bus", "bus"},       {"this", "this"},     {"sing", "sing"},
+        {"thing", "thing"},   {"red", "red"},       {"x86s", "x86s"},     {"hurried", "hurry"},
+        {"string", "string"}, {"s", "s"},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         char w[32];
@@ -189,7 +195,8 @@ static void test_words_any_bytes(void **state)
     assert_non_null(bytes);
     for (int round = 0; round < 20; round++) {
         size_t n = round == 0 ? 0 : next_random(1 << 16);
-        for (size_t i = 0; i < n; i++) bytes[i] = (unsigned char)(next_random(256) | (round & 1 ? 0x80 : 0));
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = (unsigned char)(next_random(256) | (round & 1 ? 0x80 : 0));
         unsigned char *exact = malloc(n ? n : 1); /* so that a read past the end is seen by asan */
         assert_non_null(exact);
         memcpy(exact, bytes, n);
@@ -224,7 +231,7 @@ static void test_add_search_remove(void **state)
     assert_int_equal(pages, 3);
     assert_string_equal(ask(lx, "harbour", 0, 10), "7.1");
     assert_string_equal(ask(lx, "Boats in docks?", 0, 10), "7.2");
-    assert_string_equal(ask(lx, "nine", 0, 10), "7.1 3.1"); /* the shorter page first */
+    assert_string_equal(ask(lx, "nine", 0, 10), "7.1 3.1");  /* the shorter page first */
     assert_string_equal(ask(lx, "timetable", 0, 10), "7.1"); /* title only: the first page */
     assert_string_equal(ask(lx, "zeppelin", 0, 10), "");
     assert_string_equal(ask(lx, "", 0, 10), "");
@@ -252,7 +259,7 @@ static void test_replace(void **state)
     commit(lx, 1);
     add(lx, 1, 1, NULL, "cherries"); /* the first page after a commit starts the document anew */
     add(lx, 2, 1, NULL, "grapes");
-    add(lx, 1, 1, NULL, "figs");     /* coming back replaces too */
+    add(lx, 1, 1, NULL, "figs"); /* coming back replaces too */
     qu_err err = {0};
     assert_int_equal(qu_lexical_remove(lx, 2, &err), QU_OK);
     add(lx, 2, 4, NULL, "dates");
@@ -321,7 +328,8 @@ static void test_options(void **state)
     for (uint64_t d = 1; d <= 6; d++)
         for (int32_t p = 1; p <= 5; p++) add(lx, d, p, NULL, "same words here");
     lx = commit_and_read(lx);
-    assert_string_equal(ask(lx, "same words", 0, 4), "1.1 1.2 1.3 1.4"); /* ties by (doc_id, page) */
+    assert_string_equal(ask(lx, "same words", 0, 4),
+                        "1.1 1.2 1.3 1.4"); /* ties by (doc_id, page) */
     assert_string_equal(ask(lx, "same words", 1, 4), "1.1 2.1 3.1 4.1");
     assert_string_equal(ask(lx, "same words", 2, 5), "1.1 1.2 2.1 2.2 3.1");
     int calls = 0;
@@ -350,7 +358,8 @@ static void test_odd_queries(void **state)
     qu_err err = {0};
     assert_int_equal(qu_lexical_search(lx, "\0quotes", 7, NULL, 4, hits, &n, &err), QU_OK);
     assert_int_equal(n, 1);
-    assert_int_equal(qu_lexical_search(lx, "\xff\xc0quotes\xf0", 9, NULL, 4, hits, &n, &err), QU_OK);
+    assert_int_equal(qu_lexical_search(lx, "\xff\xc0quotes\xf0", 9, NULL, 4, hits, &n, &err),
+                     QU_OK);
     assert_int_equal(n, 1);
     assert_int_equal(qu_lexical_search(lx, NULL, 0, NULL, 4, hits, &n, &err), QU_OK);
     assert_int_equal(n, 0);
@@ -467,7 +476,8 @@ static void make_sample(qu_buf *out)
         for (int32_t p = 1; p <= 3; p++) {
             char text[256];
             int n = 0;
-            for (int i = 0; i < 20; i++) n += sprintf(text + n, "word%u ", next_random(next_random(300) + 1));
+            for (int i = 0; i < 20; i++)
+                n += sprintf(text + n, "word%u ", next_random(next_random(300) + 1));
             add(lx, d, p, "A title", text);
         }
     commit(lx, 9);
@@ -536,7 +546,8 @@ static void test_damage_is_seen(void **state)
     qu_buf_free(&good);
 }
 
-/* A file that lies under right checksums: no crash, no read outside (asan), only a status or an answer. */
+/* A file that lies under right checksums: no crash, no read outside (asan), only a status or an
+ * answer. */
 static void test_lies_under_right_sums(void **state)
 {
     (void)state;
@@ -548,8 +559,9 @@ static void test_lies_under_right_sums(void **state)
     for (int round = 0; round < 600; round++) {
         memcpy(bad, good.data, good.len);
         memcpy(&foot, bad + good.len - sizeof foot, sizeof foot);
-        size_t covered = 8 * ((foot.postings_bytes + 7) / 8) + (foot.n_terms + 1) * sizeof(qu_lexical_term) +
-                         foot.n_docs * sizeof(qu_lexical_doc) + foot.n_rows * sizeof(qu_lexical_row);
+        size_t covered =
+            8 * ((foot.postings_bytes + 7) / 8) + (foot.n_terms + 1) * sizeof(qu_lexical_term) +
+            foot.n_docs * sizeof(qu_lexical_doc) + foot.n_rows * sizeof(qu_lexical_row);
         size_t n_sums = (covered + QU_LEXICAL_BLOCK - 1) / QU_LEXICAL_BLOCK;
         for (uint32_t i = next_random(4); i < 4; i++) {
             size_t at = next_random(2) ? next_random((uint32_t)covered)
@@ -559,11 +571,13 @@ static void test_lies_under_right_sums(void **state)
         }
         uint64_t *field = (uint64_t *)&foot + 2 + next_random(5);
         if (round % 5 == 0) *field += next_random(5) - 2u;
-        if (round % 5 == 1) *field += 0x1000000000000000u * (1 + next_random(15)); /* products wrap around */
+        if (round % 5 == 1)
+            *field += 0x1000000000000000u * (1 + next_random(15)); /* products wrap around */
         uint64_t sums[64];
         for (size_t i = 0; i < n_sums; i++)
-            sums[i] = qu_hash_sum(bad + i * QU_LEXICAL_BLOCK,
-                                  i + 1 < n_sums ? QU_LEXICAL_BLOCK : covered - i * QU_LEXICAL_BLOCK, i);
+            sums[i] =
+                qu_hash_sum(bad + i * QU_LEXICAL_BLOCK,
+                            i + 1 < n_sums ? QU_LEXICAL_BLOCK : covered - i * QU_LEXICAL_BLOCK, i);
         memcpy(bad + covered, sums, n_sums * sizeof *sums);
         foot.sums_sum = qu_hash_sum(sums, n_sums * sizeof *sums, 0);
         foot.self_sum = qu_hash_sum(&foot, offsetof(qu_lexical_footer, self_sum), 0);
@@ -607,7 +621,8 @@ static void model_add(model *m, qu_lexical *lx, int d)
 /* Score of page p of document d for word w, straight from the formula. */
 static double model_score(const model *m, int w, int d, int p)
 {
-    double n_docs = 0, n_pages = 0, words = 0, df_docs = 0, df_pages = 0, page_words = 0, doc_words = 0;
+    double n_docs = 0, n_pages = 0, words = 0, df_docs = 0, df_pages = 0, page_words = 0,
+           doc_words = 0;
     double doc_count = 2.0 * (m->title[d] == w);
     for (int i = 0; i < M_DOCS; i++) {
         bool in_doc = m->n_pages[i] > 0 && m->title[i] == w;
@@ -643,27 +658,30 @@ static void model_check(const model *m, qu_lexical *lx)
     int32_t n;
     qu_err err = {0};
     sprintf(q, "w%d w%d w%d", a, b, a);
-    assert_int_equal(qu_lexical_search(lx, q, strlen(q), NULL, M_DOCS * M_PAGES, hits, &n, &err), QU_OK);
+    assert_int_equal(qu_lexical_search(lx, q, strlen(q), NULL, M_DOCS * M_PAGES, hits, &n, &err),
+                     QU_OK);
     int32_t expected = 0;
     for (int d = 0; d < M_DOCS; d++) {
         int matching = 0;
         for (int p = 0; p < m->n_pages[d]; p++) matching += m->count[d][p][a] || m->count[d][p][b];
-        expected += matching ? matching : m->n_pages[d] > 0 && (m->title[d] == a || m->title[d] == b);
+        expected +=
+            matching ? matching : m->n_pages[d] > 0 && (m->title[d] == a || m->title[d] == b);
     }
     assert_int_equal(n, expected);
     for (int32_t i = 0; i < n; i++) {
         int d = (int)(hits[i].doc_id / 1000);
         double want = model_score(m, a, d, hits[i].page - 1);
         if (b != a) want += model_score(m, b, d, hits[i].page - 1);
-        if (fabs(want - hits[i].score) > 1e-4) fail_msg("query '%s': score %g, model %g", q, hits[i].score, want);
+        if (fabs(want - hits[i].score) > 1e-4)
+            fail_msg("query '%s': score %g, model %g", q, hits[i].score, want);
         if (i > 0)
             assert_true(hits[i - 1].score > hits[i].score || hits[i - 1].doc_id < hits[i].doc_id ||
                         (hits[i - 1].doc_id == hits[i].doc_id && hits[i - 1].page < hits[i].page));
     }
 }
 
-/* Random additions, replacements, removals, commits and spills: scores as the formula says, and the bytes are
- * those of an index built afresh from what is left. */
+/* Random additions, replacements, removals, commits and spills: scores as the formula says, and the
+ * bytes are those of an index built afresh from what is left. */
 static void test_random_history(void **state)
 {
     (void)state;
@@ -678,7 +696,9 @@ static void test_random_history(void **state)
             uint32_t what = next_random(10);
             if (what < 6) {
                 if (next_random(2)) add(lx, 1, 1, "w1", "w1"); /* coming back to d starts it anew */
-                assert_int_equal(qu_lexical_remove(lx, next_random(2) ? 1 : (uint64_t)d * 1000 + 5, &err), QU_OK);
+                assert_int_equal(
+                    qu_lexical_remove(lx, next_random(2) ? 1 : (uint64_t)d * 1000 + 5, &err),
+                    QU_OK);
                 model_add(&m, lx, d);
             } else if (what < 8) {
                 m.n_pages[d] = 0;
@@ -732,12 +752,12 @@ static void check_recall(const char *lang, double at_1, double at_10)
     int asked = 0, first = 0, ten = 0;
     qu_lexical *lx = new_writer();
     json_array_foreach(json_object_get(json, "data"), i, article)
-    json_array_foreach(json_object_get(article, "paragraphs"), j, para)
-        add(lx, ++id, 1, NULL, json_string_value(json_object_get(para, "context")));
+        json_array_foreach(json_object_get(article, "paragraphs"), j, para)
+            add(lx, ++id, 1, NULL, json_string_value(json_object_get(para, "context")));
     lx = commit_and_read(lx);
     id = 0;
     json_array_foreach(json_object_get(json, "data"), i, article)
-    json_array_foreach(json_object_get(article, "paragraphs"), j, para)
+        json_array_foreach(json_object_get(article, "paragraphs"), j, para)
     {
         id++;
         json_array_foreach(json_object_get(para, "qas"), k, qa)
@@ -756,7 +776,8 @@ static void check_recall(const char *lang, double at_1, double at_10)
     }
     qu_lexical_close(lx);
     json_decref(json);
-    print_message("xquad.%s: R@1 %.3f R@10 %.3f\n", lang, (double)first / asked, (double)ten / asked);
+    print_message("xquad.%s: R@1 %.3f R@10 %.3f\n", lang, (double)first / asked,
+                  (double)ten / asked);
     assert_true(first >= at_1 * asked);
     assert_true(ten >= at_10 * asked);
 }
