@@ -9,6 +9,13 @@
 /* Workers spin briefly for the next run (a layer starts several a millisecond), then sleep. */
 enum { SPINS = 4000 };
 
+/* The state of the current run in one word, so that an item is claimed and its run checked by one compare and
+ * swap: a worker that wakes late finds nothing and holds nobody up.
+ *
+ *   | run number 16 | items 24 | next item 24 |
+ */
+enum { ITEM_BITS = 24, MAX_ITEMS = (1 << ITEM_BITS) - 1 };
+
 typedef struct worker {
     struct qu_pool *pool;
     pthread_t thread;
@@ -20,14 +27,13 @@ struct qu_pool {
     worker *workers; /* n_threads - 1 */
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    atomic_uint run; /* number of the current run; workers compare with the last one they did */
+    _Atomic uint64_t state;
+    atomic_int done; /* items of this run that are finished */
     atomic_int sleepers;
     atomic_bool stop;
-    atomic_int busy;
-    atomic_llong next;
-    int64_t n_items;
     void (*body)(void *, int64_t, int);
     void *ctx;
+    int64_t base; /* added to the item's index */
 };
 
 static inline void relax(void)
@@ -37,12 +43,20 @@ static inline void relax(void)
 #endif
 }
 
+static inline uint64_t items_of(uint64_t state) { return state >> ITEM_BITS & MAX_ITEMS; }
+static inline uint64_t next_of(uint64_t state) { return state & MAX_ITEMS; }
+static inline bool has_work(uint64_t state) { return next_of(state) < items_of(state); }
+
+/* Claim and run items until there are none. The claim makes body and ctx valid: the run cannot end before
+ * the item is counted as done. */
 static void take_items(qu_pool *p, int worker_index)
 {
-    for (;;) {
-        long long i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (i >= p->n_items) return;
-        p->body(p->ctx, i, worker_index);
+    uint64_t s = atomic_load(&p->state);
+    while (has_work(s)) {
+        if (!atomic_compare_exchange_weak(&p->state, &s, s + 1)) continue;
+        p->body(p->ctx, p->base + (int64_t)next_of(s), worker_index);
+        atomic_fetch_add(&p->done, 1);
+        s = atomic_load(&p->state);
     }
 }
 
@@ -50,26 +64,19 @@ static void *work(void *arg)
 {
     worker *w = arg;
     qu_pool *p = w->pool;
-    unsigned seen = 0;
-    for (;;) {
-        int spins = 0;
-        while (atomic_load_explicit(&p->run, memory_order_acquire) == seen && !atomic_load(&p->stop)) {
-            if (++spins < SPINS) {
-                relax();
-                continue;
-            }
+    while (!atomic_load(&p->stop)) {
+        for (int spins = 0; spins < SPINS && !has_work(atomic_load(&p->state)); spins++) relax();
+        if (!has_work(atomic_load(&p->state))) {
             pthread_mutex_lock(&p->lock);
             atomic_fetch_add(&p->sleepers, 1);
-            while (atomic_load(&p->run) == seen && !atomic_load(&p->stop))
+            while (!has_work(atomic_load(&p->state)) && !atomic_load(&p->stop))
                 pthread_cond_wait(&p->wake, &p->lock);
             atomic_fetch_sub(&p->sleepers, 1);
             pthread_mutex_unlock(&p->lock);
         }
-        if (atomic_load(&p->stop)) return NULL;
-        seen = atomic_load_explicit(&p->run, memory_order_acquire);
         take_items(p, w->index);
-        atomic_fetch_sub_explicit(&p->busy, 1, memory_order_release);
     }
+    return NULL;
 }
 
 qu_status qu_pool_create(qu_pool **out, int n_threads, qu_err *err)
@@ -117,24 +124,32 @@ void qu_pool_free(qu_pool *p)
 
 int qu_pool_threads(const qu_pool *p) { return p ? p->n_threads : 1; }
 
+static void run_part(qu_pool *p, int64_t base, int n_items)
+{
+    uint64_t run = (atomic_load(&p->state) >> (2 * ITEM_BITS)) + 1;
+    p->base = base;
+    atomic_store(&p->done, 0);
+    atomic_store(&p->state, run << (2 * ITEM_BITS) | (uint64_t)n_items << ITEM_BITS);
+    if (atomic_load(&p->sleepers) > 0) {
+        pthread_mutex_lock(&p->lock);
+        pthread_cond_broadcast(&p->wake);
+        pthread_mutex_unlock(&p->lock);
+    }
+    take_items(p, 0);
+    for (int spins = 0; atomic_load(&p->done) < n_items; spins++) {
+        if (spins < SPINS) relax();
+        else sched_yield(); /* the last worker lost its processor to somebody else */
+    }
+}
+
 void qu_pool_run(qu_pool *p, int64_t n_items, void (*body)(void *, int64_t, int), void *ctx)
 {
     if (!p || p->n_threads == 1 || n_items <= 1) {
         for (int64_t i = 0; i < n_items; i++) body(ctx, i, 0);
         return;
     }
-    p->n_items = n_items;
     p->body = body;
     p->ctx = ctx;
-    atomic_store(&p->next, 0);
-    atomic_store(&p->busy, p->n_threads - 1);
-    pthread_mutex_lock(&p->lock); /* orders this run before a worker that is about to sleep */
-    atomic_fetch_add(&p->run, 1);
-    if (atomic_load(&p->sleepers) > 0) pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->lock);
-    take_items(p, 0);
-    for (int spins = 0; atomic_load_explicit(&p->busy, memory_order_acquire) > 0; spins++) {
-        if (spins < SPINS) relax();
-        else sched_yield(); /* the last worker lost its processor to somebody else */
-    }
+    for (int64_t base = 0; base < n_items; base += MAX_ITEMS)
+        run_part(p, base, (int)(n_items - base < MAX_ITEMS ? n_items - base : MAX_ITEMS));
 }
