@@ -167,7 +167,7 @@ static qu_status one_question(ask_state *a, const char *id, const char *question
         st = qu_out_is_json() ? print_json(a, id, question, &ans, err) : print_text(&ans, *started, err);
         for (size_t i = 0; !qu_out_is_json() && i < ans.warnings.len; i += strlen(ans.warnings.data + i) + 1)
             qu_out_warn("%s", ans.warnings.data + i);
-        say_unverified(a);
+        if (ans.candidates > 0) say_unverified(a);
     }
     qu_answer_free(&ans);
     return st;

@@ -78,7 +78,8 @@ static qu_status start(choice *c, const qu_lexical_hit *hit)
         drop_last(c);
         return QU_OK;
     }
-    for (int32_t p = 1; n - 1 <= QU_PLAN_SHORT_PAGES && p < n; p++) take(c, d, p, COMPANION);
+    bool is_short = n - 1 <= c->o->max_pages / QU_PLAN_SHORT_SHARE;
+    for (int32_t p = 1; is_short && p < n; p++) take(c, d, p, COMPANION);
     return QU_OK;
 }
 

@@ -23,7 +23,7 @@
 
 enum {
     QU_PLAN_PAGES = 32,      /* default number of candidate pages */
-    QU_PLAN_SHORT_PAGES = 4, /* a document of at most this many pages comes whole */
+    QU_PLAN_SHORT_SHARE = 8, /* a document of at most max_pages / 8 pages comes whole */
 };
 
 /* Hits below this share of the best one's score are no candidates: a far page costs time and distracts. */
