@@ -5,7 +5,6 @@
 #include <dnnl.h>
 #include <omp.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/dims.h"
 #include "kernels/isa.h"
@@ -119,23 +118,21 @@ qu_status qu_dnnl_want(qu_dnnl *d, int32_t n, int32_t k, qu_err *err)
     return QU_OK;
 }
 
-/* One scratch buffer a thread, as large as the largest kernel it has run needs. */
-static _Thread_local struct {
-    void *data;
-    size_t bytes;
-    bool single;
-} own;
-
-void qu_dnnl_run(const qu_dnnl *d, const qu_dnnl_kernel *e, float *y, const void *x, const void *w)
+int64_t qu_dnnl_scratch_bytes(const qu_dnnl *d)
 {
-    if (!own.single) {
+    size_t most = 0;
+    for (int i = 0; i < d->n_kernels; i++)
+        if (d->kernels[i].scratch_bytes > most) most = d->kernels[i].scratch_bytes;
+    return (int64_t)most;
+}
+
+void qu_dnnl_run(const qu_dnnl *d, const qu_dnnl_kernel *e, float *y, const void *x, const void *w,
+                 void *scratch)
+{
+    static _Thread_local bool single;
+    if (!single) {
         omp_set_num_threads(1);
-        own.single = true;
-    }
-    if (own.bytes < e->scratch_bytes) {
-        free(own.data);
-        own.data = aligned_alloc(64, (e->scratch_bytes + 63) / 64 * 64);
-        own.bytes = own.data ? e->scratch_bytes : 0;
+        single = true;
     }
     dnnl_stream_t stream;
     dnnl_memory_t mx, mw, my, ms;
@@ -143,7 +140,7 @@ void qu_dnnl_run(const qu_dnnl *d, const qu_dnnl_kernel *e, float *y, const void
     dnnl_memory_create(&mx, &e->x, d->engine, (void *)x);
     dnnl_memory_create(&mw, &e->w, d->engine, (void *)w);
     dnnl_memory_create(&my, &e->y, d->engine, y);
-    dnnl_memory_create(&ms, &e->scratch, d->engine, own.data);
+    dnnl_memory_create(&ms, &e->scratch, d->engine, scratch);
     dnnl_exec_arg_t args[4] = {{DNNL_ARG_SRC, mx},
                                {DNNL_ARG_WEIGHTS, mw},
                                {DNNL_ARG_DST, my},

@@ -3,7 +3,7 @@
  * The row count is always QU_PAGE_TOKENS (short tiles are padded) and every call runs on the calling thread
  * alone, because oneDNN 2.6 chooses its algorithm by row count and by thread count: so a row's result
  * depends on neither. Element type: bf16 where the processor multiplies it faster than f32 (AMX, AMD with
- * AVX512_BF16), else f32. QU_DNNL_BF16=0|1 in the environment is not read here: qu_dnnl_force_bf16 is.
+ * AVX512_BF16), else f32. A test forces either.
  */
 #ifndef QU_KERNELS_DNNL_TILE_H
 #define QU_KERNELS_DNNL_TILE_H
@@ -32,7 +32,12 @@ qu_status qu_dnnl_want(qu_dnnl *d, int32_t n, int32_t k, qu_err *err);
 /* The kernel that qu_dnnl_want made; NULL if it did not. */
 const qu_dnnl_kernel *qu_dnnl_find(const qu_dnnl *d, int32_t n, int32_t k);
 
-/* y [P,n] f32 out; x [P,k] and w [n,k] in the element type. Any thread, at the same time. */
-void qu_dnnl_run(const qu_dnnl *d, const qu_dnnl_kernel *kernel, float *y, const void *x, const void *w);
+/* Bytes of scratch that a run of any kernel made so far needs. */
+int64_t qu_dnnl_scratch_bytes(const qu_dnnl *d);
+
+/* y [P,n] f32 out; x [P,k] and w [n,k] in the element type; scratch 64-byte aligned, the caller's own. Any
+ * thread, at the same time. */
+void qu_dnnl_run(const qu_dnnl *d, const qu_dnnl_kernel *kernel, float *y, const void *x, const void *w,
+                 void *scratch);
 
 #endif

@@ -109,7 +109,7 @@ struct qu_linear_scratch {
     qu_dnnl *dnnl;
     void *x;        /* [tiles * QU_PAGE_TOKENS, k] in the panel's element type */
     int64_t x_cap;
-    char **panel;   /* one a worker: W panel, then the product tile */
+    char **panel;   /* one a worker: W panel, row, product tile, oneDNN's scratch */
     int64_t panel_cap;
     int n_workers;
 };
@@ -121,7 +121,6 @@ typedef struct document_run {
     int64_t ldx;
     int32_t n_rows, n_tiles, k;
     const qu_linear_ops *ops;
-    const qu_dnnl_kernel *kernels[2]; /* full panels; the ragged ones are looked up */
 } document_run;
 
 void qu_linear_scratch_free(qu_linear_scratch *s)
@@ -139,20 +138,27 @@ static void *aligned(int64_t bytes)
     return aligned_alloc(64, (size_t)((bytes + 63) / 64 * 64));
 }
 
-static qu_status prepare(qu_linear_scratch **scratch, int n_workers, int32_t n_tiles, int32_t k,
-                         qu_err *err)
+static qu_status create(qu_linear_scratch **scratch, int n_workers, qu_err *err)
 {
-    qu_linear_scratch *s = *scratch;
-    if (!s) {
-        s = *scratch = calloc(1, sizeof *s);
-        if (!s) return qu_fail_nomem(err, sizeof *s);
-        s->panel = calloc((size_t)n_workers, sizeof *s->panel);
-        if (!s->panel) return qu_fail_nomem(err, n_workers * (long long)sizeof *s->panel);
-        s->n_workers = n_workers;
-        QU_TRY(qu_dnnl_create(&s->dnnl, err));
-    }
+    qu_linear_scratch *s = *scratch = calloc(1, sizeof *s);
+    if (!s) return qu_fail_nomem(err, sizeof *s);
+    s->panel = calloc((size_t)n_workers, sizeof *s->panel);
+    if (!s->panel) return qu_fail_nomem(err, n_workers * (long long)sizeof *s->panel);
+    s->n_workers = n_workers;
+    return qu_dnnl_create(&s->dnnl, err);
+}
+
+/* Where oneDNN's scratch begins in a worker's block: after W panel, one f32 row and the product tile. */
+static int64_t scratch_offset(int32_t k)
+{
+    int64_t floats = (int64_t)PANEL_ROWS * k + k + PANEL_ROWS * QU_PAGE_TOKENS;
+    return (floats * 4 + 63) / 64 * 64;
+}
+
+static qu_status prepare(qu_linear_scratch *s, int32_t n_tiles, int32_t k, qu_err *err)
+{
     int64_t x_need = (int64_t)n_tiles * QU_PAGE_TOKENS * k * 4;
-    int64_t panel_need = ((int64_t)PANEL_ROWS * k + k + PANEL_ROWS * QU_PAGE_TOKENS) * 4;
+    int64_t panel_need = scratch_offset(k) + qu_dnnl_scratch_bytes(s->dnnl);
     if (s->x_cap < x_need) {
         free(s->x);
         s->x = aligned(x_need);
@@ -214,7 +220,7 @@ static void document_item(void *ctx, int64_t item, int worker)
         int64_t t0 = (int64_t)tile * QU_PAGE_TOKENS;
         const char *x = (const char *)r->s->x + t0 * k * (bf16 ? 2 : 4);
         int32_t rows = r->n_rows - t0 < QU_PAGE_TOKENS ? (int32_t)(r->n_rows - t0) : QU_PAGE_TOKENS;
-        qu_dnnl_run(r->s->dnnl, kernel, product, x, panel);
+        qu_dnnl_run(r->s->dnnl, kernel, product, x, panel, r->s->panel[worker] + scratch_offset(k));
         for (int32_t t = 0; t < rows; t++)
             memcpy(job->y + (t0 + t) * job->ldy + from, product + (int64_t)t * n, (size_t)n * 4);
     }
@@ -226,15 +232,16 @@ qu_status qu_linear_document(qu_pool *pool, qu_linear_scratch **scratch, const q
 {
     if (n_rows <= 0) return QU_OK;
     int32_t k = jobs[0].w->k, n_tiles = (n_rows + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS;
-    QU_TRY(prepare(scratch, qu_pool_threads(pool), n_tiles, k, err));
-    document_run r = {*scratch, jobs, x, ldx, n_rows, n_tiles, k, ops(), {0}};
     int64_t items = 0;
+    if (!*scratch) QU_TRY(create(scratch, qu_pool_threads(pool), err));
     for (int j = 0; j < n_jobs; j++) {
         int32_t ragged = jobs[j].w->n % PANEL_ROWS;
         if (jobs[j].w->n >= PANEL_ROWS) QU_TRY(qu_dnnl_want((*scratch)->dnnl, PANEL_ROWS, k, err));
         if (ragged) QU_TRY(qu_dnnl_want((*scratch)->dnnl, ragged, k, err));
         items += items_of(&jobs[j], PANEL_ROWS);
     }
+    QU_TRY(prepare(*scratch, n_tiles, k, err));
+    document_run r = {*scratch, jobs, x, ldx, n_rows, n_tiles, k, ops()};
     qu_pool_run(pool, n_tiles, pad_tile, &r);
     qu_pool_run(pool, items, document_item, &r);
     return QU_OK;
