@@ -235,14 +235,15 @@ static qu_status ask(ask_run *r, qu_err *err)
     ans->candidates = r->plan.n_pages - r->plan.n_docs;
     explain(r);
     if (r->plan.n_pages == 0) return QU_OK;
-    if (a->o.extract) return qu_answer_extract(r, err);
+    if (a->o.extract) return qu_answer_extract(r, true, err);
     QU_TRY(run_model(r, err));
     trim(&ans->text);
     ans->withheld = ans->confidence < a->o.min_confidence;
     bool refused = ans->text.len == 0 || qu_template_is_refusal(ans->text.data, ans->text.len);
     ans->found = !refused && !ans->withheld;
-    QU_TRY(qu_answer_cite(r, refused, err));
-    if (ans->found && !ans->supported)
+    if (!ans->found) return qu_answer_extract(r, false, err); /* what the question itself points at */
+    QU_TRY(qu_answer_cite(r, err));
+    if (!ans->supported)
         QU_TRY(qu_answer_warn(ans, err, "no cited passage supports the answer"));
     return QU_OK;
 }

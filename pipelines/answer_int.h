@@ -45,11 +45,11 @@ typedef struct ask_run {
 /* context_from_store.c: make r->c and put prefix and plan into it as the fidelity says. */
 qu_status qu_answer_context(ask_run *r, qu_err *err);
 
-/* cite.c: fill citations and supported; by_question: the answer says nothing, so the question decides. */
-qu_status qu_answer_cite(ask_run *r, bool by_question, qu_err *err);
+/* cite.c: the places that hold the answer: citations and supported. */
+qu_status qu_answer_cite(ask_run *r, qu_err *err);
 
-/* cite.c: the answer without a model, its citations included. */
-qu_status qu_answer_extract(ask_run *r, qu_err *err);
+/* cite.c: the best sentences for the question, as citations; answer: their best span is the answer, too. */
+qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err);
 
 qu_status qu_answer_warn(qu_answer *ans, qu_err *err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

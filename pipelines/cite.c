@@ -89,67 +89,84 @@ static qu_status add_citation(ask_run *r, qu_txn *t, int32_t i, int64_t start, i
     return locate(r, t, d, c, err);
 }
 
-qu_status qu_answer_cite(ask_run *r, bool by_question, qu_err *err)
+/* Page texts of the plan for one call. */
+typedef struct page_list {
+    qu_support_text *texts;
+    int32_t *index, n;
+} page_list;
+
+static qu_status list_pages(const ask_run *r, page_list *l, qu_err *err)
+{
+    size_t n = (size_t)r->plan.n_pages + 1;
+    l->texts = calloc(n, sizeof *l->texts);
+    l->index = calloc(n, sizeof *l->index);
+    if (!l->texts || !l->index) return qu_fail_nomem(err, (long long)(n * sizeof *l->texts));
+    l->n = page_texts(r, l->texts, l->index);
+    return QU_OK;
+}
+
+static void free_pages(page_list *l)
+{
+    free(l->texts);
+    free(l->index);
+}
+
+qu_status qu_answer_cite(ask_run *r, qu_err *err)
 {
     qu_answer *ans = r->ans;
     qu_support_span spans[QU_MAX_CITATIONS];
-    int32_t n = 0, n_texts = 0;
+    page_list l = {0};
+    int32_t n = 0;
     qu_txn *t = NULL;
     qu_status st = QU_OK;
-    qu_support_text *texts = calloc((size_t)r->plan.n_pages, sizeof *texts);
-    int32_t *index = calloc((size_t)r->plan.n_pages, sizeof *index);
-    if (!texts || !index) {
-        st = qu_fail_nomem(err, r->plan.n_pages * (long long)sizeof *texts);
-        goto out;
-    }
-    n_texts = page_texts(r, texts, index);
-    QU_TRY_OUT(qu_support_find(spans, QU_MAX_CITATIONS, &n, r->question, ans->text.data,
-                               by_question ? 0 : ans->text.len, texts, n_texts, err));
+    QU_TRY_OUT(list_pages(r, &l, err));
+    QU_TRY_OUT(qu_support_find(spans, QU_MAX_CITATIONS, &n, r->question, ans->text.data, ans->text.len,
+                               l.texts, l.n, err));
     QU_TRY_OUT(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
     for (int32_t i = 0; i < n; i++) {
         if (i > 0 && spans[0].supported && !spans[i].supported) break; /* nothing to add to a proof */
-        QU_TRY_OUT(add_citation(r, t, index[spans[i].text], spans[i].start, spans[i].end, spans[i].score,
+        QU_TRY_OUT(add_citation(r, t, l.index[spans[i].text], spans[i].start, spans[i].end, spans[i].score,
                                 spans[i].supported, err));
     }
 out:
     qu_txn_abort(t);
-    free(texts);
-    free(index);
+    free_pages(&l);
     return st;
 }
 
-qu_status qu_answer_extract(ask_run *r, qu_err *err)
+qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err)
 {
     qu_answer *ans = r->ans;
     qu_extract_answer found[QU_MAX_CITATIONS];
+    page_list l = {0};
+    qu_extract_text *from = NULL;
     int32_t n = 0;
     qu_txn *t = NULL;
     qu_status st = QU_OK;
-    qu_support_text *texts = calloc((size_t)r->plan.n_pages, sizeof *texts);
-    qu_extract_text *from = calloc((size_t)r->plan.n_pages, sizeof *from);
-    int32_t *index = calloc((size_t)r->plan.n_pages, sizeof *index);
-    if (!texts || !from || !index) {
-        st = qu_fail_nomem(err, r->plan.n_pages * (long long)sizeof *texts);
+    QU_TRY_OUT(list_pages(r, &l, err));
+    from = calloc((size_t)l.n + 1, sizeof *from);
+    if (!from) {
+        st = qu_fail_nomem(err, l.n * (long long)sizeof *from);
         goto out;
     }
-    int32_t n_texts = page_texts(r, texts, index);
-    for (int32_t i = 0; i < n_texts; i++)
-        from[i] = (qu_extract_text){texts[i].text, texts[i].n, texts[i].prior};
-    QU_TRY_OUT(qu_extract(r->question, from, n_texts, found, QU_MAX_CITATIONS, &n, err));
+    for (int32_t i = 0; i < l.n; i++)
+        from[i] = (qu_extract_text){l.texts[i].text, l.texts[i].n, l.texts[i].prior};
+    QU_TRY_OUT(qu_extract(r->question, from, l.n, found, QU_MAX_CITATIONS, &n, err));
     if (n == 0) goto out;
-    const char *p = texts[found[0].text].text + found[0].span_start;
-    QU_TRY_OUT(qu_buf_add(&ans->text, p, (size_t)(found[0].span_end - found[0].span_start), err));
-    ans->found = true;
-    ans->confidence = found[0].score;
-    if (r->a->o.on_text) r->a->o.on_text(r->a->o.ctx, ans->text.data, ans->text.len);
+    if (answer) {
+        const char *p = l.texts[found[0].text].text + found[0].span_start;
+        QU_TRY_OUT(qu_buf_add(&ans->text, p, (size_t)(found[0].span_end - found[0].span_start), err));
+        ans->found = true;
+        ans->confidence = (double)found[0].score;
+        if (r->a->o.on_text) r->a->o.on_text(r->a->o.ctx, ans->text.data, ans->text.len);
+    }
     QU_TRY_OUT(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
     for (int32_t i = 0; i < n; i++)
-        QU_TRY_OUT(add_citation(r, t, index[found[i].text], found[i].sent_start, found[i].sent_end,
-                                found[i].score, i == 0, err));
+        QU_TRY_OUT(add_citation(r, t, l.index[found[i].text], found[i].sent_start, found[i].sent_end,
+                                found[i].score, answer && i == 0, err));
 out:
     qu_txn_abort(t);
-    free(texts);
+    free_pages(&l);
     free(from);
-    free(index);
     return st;
 }

@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Exact match and F1 (SQuAD normalisation) of `quire ask - --json` over a questions file.
+
+    bench/qa.py --quire ./quire --store build/demo/store --questions examples/questions.jsonl [ask options...]
+
+Lines are {"id","question","answers":[...]}; no answers means that the documents do not say. Prints one JSON line:
+questions with an answer: EM, F1 and their 95% interval, the share above --at confidence and its EM; the others: how
+many were left unanswered.
+"""
+import argparse, collections, json, math, re, string, subprocess
+
+
+def normalise(s):
+    s = "".join(c for c in s.lower() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", s).split())
+
+
+def f1(a, b):
+    a, b = normalise(a).split(), normalise(b).split()
+    same = sum((collections.Counter(a) & collections.Counter(b)).values())
+    return 2 * same / (len(a) + len(b)) if same else 0.0
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--quire", default="./quire")
+    p.add_argument("--store", required=True)
+    p.add_argument("--questions", required=True)
+    p.add_argument("--at", type=float, default=0.5)
+    p.add_argument("--show", action="store_true")
+    args, rest = p.parse_known_args()
+    gold = {q["id"]: q for q in map(json.loads, open(args.questions))}
+    out = subprocess.run([args.quire, "ask", "-", "--json", "--quiet", "--store", args.store, *rest],
+                         stdin=open(args.questions), capture_output=True, text=True).stdout
+    em, scores, sure, silent, cited = [], [], [], [], []
+    for line in out.splitlines():
+        a = json.loads(line)
+        q = gold[a["id"]]
+        answer = a["answer"] if a["found"] else ""
+        if not q["answers"]:
+            silent.append(not a["found"] or a["confidence"] < args.at)
+            continue
+        hit = any(normalise(answer) == normalise(g) for g in q["answers"])
+        em.append(hit)
+        scores.append(max(f1(answer, g) for g in q["answers"]))
+        if a["confidence"] >= args.at and a["found"]:
+            sure.append(hit)
+        if q.get("path") and a["citations"]:
+            cited.append(a["citations"][0]["path"].endswith(q["path"]))
+        if args.show:
+            print("ok" if hit else "--", round(a["confidence"], 2), q["question"], "|", answer, "|", q["answers"][0])
+    n = len(em)
+    m = sum(em) / n
+    print(json.dumps({"n": n, "em": round(m, 3), "em_95": round(1.96 * math.sqrt(m * (1 - m) / n), 3),
+                      "f1": round(sum(scores) / n, 3), "cited_file_right": round(sum(cited) / max(1, len(cited)), 3),
+                      "above": args.at, "share_above": round(len(sure) / n, 3),
+                      "em_above": round(sum(sure) / max(1, len(sure)), 3),
+                      "unanswerable": len(silent), "left_unanswered": round(sum(silent) / max(1, len(silent)), 3)}))
+
+
+main()
