@@ -39,6 +39,7 @@ typedef struct ask_run {
     stored_page *sources;      /* [plan.n_pages] */
     qu_page_memory **windows;  /* [plan.n_pages] of documents encoded in part; NULL elsewhere */
     qu_tokens tail;            /* the question */
+    int32_t n_windowed;        /* documents read in part for want of KV */
     qu_context *c;
 } ask_run;
 

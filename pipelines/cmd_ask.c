@@ -50,12 +50,12 @@ static json_t *model_json(const qu_session *s)
     return json_pack("{s:s,s:s}", "name", s->model->name, "hash", hex);
 }
 
-static qu_status print_json(ask_state *a, const char *id, const char *question, const qu_answer *ans,
+static qu_status print_json(ask_state *a, json_t *id, const char *question, const qu_answer *ans,
                             qu_err *err)
 {
     const char *fidelity = qu_args_flag(a->args, "extract") ? "extract" : qu_args_str(a->args, "fidelity");
     json_t *o = json_object(), *citations = json_array(), *warnings = json_array();
-    if (id) json_object_set_new(o, "id", json_string(id));
+    if (id) json_object_set(o, "id", id);
     json_object_set_new(o, "question", json_string(question));
     json_object_set_new(o, "answer", json_stringn(ans->withheld || !ans->text.data ? "" : ans->text.data,
                                                   ans->withheld ? 0 : ans->text.len));
@@ -156,7 +156,7 @@ static void say_unverified(ask_state *a)
                     qu_store_config_get(a->s.store)->numerics, a->s.numerics);
 }
 
-static qu_status one_question(ask_state *a, const char *id, const char *question, bool *found, bool *started,
+static qu_status one_question(ask_state *a, json_t *id, const char *question, bool *found, bool *started,
                               qu_err *err)
 {
     qu_answer ans;
@@ -173,8 +173,8 @@ static qu_status one_question(ask_state *a, const char *id, const char *question
     return st;
 }
 
-/* A line is a question, or an object {"id","question"}. *object owns id and question then. */
-static qu_status parse_line(char *line, const char **id, const char **question, json_t **object, qu_err *err)
+/* A line is a question, or an object {"id","question"}. *object owns id (any JSON value) and question then. */
+static qu_status parse_line(char *line, json_t **id, const char **question, json_t **object, qu_err *err)
 {
     json_error_t why;
     *id = NULL;
@@ -184,7 +184,7 @@ static qu_status parse_line(char *line, const char **id, const char **question, 
     *object = json_loads(line, 0, &why);
     if (!*object) return qu_fail(err, QU_ERR_ARG, "cannot read question as JSON: %s", why.text);
     *question = json_string_value(json_object_get(*object, "question"));
-    *id = json_string_value(json_object_get(*object, "id"));
+    *id = json_object_get(*object, "id");
     return *question ? QU_OK : qu_fail(err, QU_ERR_ARG, "a JSON question without \"question\"");
 }
 
@@ -198,8 +198,8 @@ static int many_questions(ask_state *a, bool *started)
     bool any = false;
     while (!qu_out_gone() && (n = getline(&line, &cap, stdin)) > 0) {
         qu_err err = {0};
-        const char *id = NULL, *question = NULL;
-        json_t *object = NULL;
+        const char *question = NULL;
+        json_t *object = NULL, *id = NULL;
         bool found = false;
         while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = 0;
         if (n == 0) continue;

@@ -170,7 +170,7 @@ static int run_index(const qu_args *args)
     bool dry_run = qu_args_flag(args, "dry-run");
     double start = qu_os_now_ms();
     qu_make_kv_work missing = {0};
-    unsigned flags = QU_SESSION_STORE | QU_SESSION_MODEL | QU_SESSION_WRITE | (dry_run ? 0 : QU_SESSION_CREATE);
+    unsigned flags = QU_SESSION_STORE | QU_SESSION_MODEL | QU_SESSION_WRITE | (dry_run || args->argc == 0 ? 0 : QU_SESSION_CREATE);
     catch_signals();
     qu_status st = qu_session_open(&s, args, flags, qu_args_choice(args, "codec"), &err);
     if (st != QU_OK) return qu_out_error(&err, NULL);

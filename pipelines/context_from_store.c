@@ -51,10 +51,7 @@ static qu_status attach_window(ask_run *r, const qu_plan_doc *d, qu_err *err)
                                (const int32_t *)(const void *)ids.data, err));
     for (int32_t i = 0; i < d->n; i++)
         QU_TRY_OUT(attach_memory(r, d->first + i, r->windows[d->first + i], err));
-    if (!d->whole)
-        QU_TRY_OUT(qu_answer_warn(r->ans, err, "'%.300s' has no stored KV yet: only %d of its %d pages were "
-                                  "read, without the rest as context", d->doc.path, d->n - 1,
-                                  d->doc.n_pages - 1));
+    if (!d->whole) r->n_windowed++;
 out:
     free(records);
     qu_buf_free(&ids);
@@ -100,6 +97,10 @@ static qu_status from_store(ask_run *r, qu_err *err)
             QU_TRY(attach_window(r, d, err));
         }
     }
+    if (r->n_windowed > 0)
+        QU_TRY(qu_answer_warn(r->ans, err, "%d of %d documents have no stored KV yet: only the pages found in "
+                              "them were read, without the rest as context (quire index --kv eager)",
+                              r->n_windowed, r->plan.n_docs));
     return QU_OK;
 }
 
