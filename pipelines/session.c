@@ -1,5 +1,6 @@
 #include "pipelines/session.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -238,12 +239,37 @@ static bool fits(const qu_lexical *lx, const qu_txn *t)
     return qu_lexical_generation(lx) == qu_catalogue_generation(t);
 }
 
+/* An index for this process alone, beside nobody: in a folder of its own (TMPDIR may be anyone's),
+ * gone again once it is open. */
+static qu_status open_private(qu_session *s, qu_txn *t, qu_lexical **lx, qu_err *err)
+{
+    qu_buf dir = {0}, path = {0};
+    qu_status st = QU_OK;
+    const char *tmp = getenv("TMPDIR");
+    bool made = false;
+    QU_TRY_OUT(qu_buf_printf(&dir, err, "%s/quire.XXXXXX", tmp && *tmp ? tmp : "/tmp"));
+    made = mkdtemp(dir.data) != NULL;
+    if (!made) {
+        st = qu_fail(err, qu_os_status(errno), "cannot make a folder '%s' for the word index: %s",
+                     dir.data, strerror(errno));
+        goto out;
+    }
+    QU_TRY_OUT(qu_buf_printf(&path, err, "%s/" LEXICAL_NAME, dir.data));
+    QU_TRY_OUT(rebuild(s, t, path.data, err));
+    st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
+out:
+    if (path.len > 0) unlink(path.data);
+    if (made) rmdir(dir.data);
+    qu_buf_free(&path);
+    qu_buf_free(&dir);
+    return st;
+}
+
 qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err)
 {
     qu_buf path = {0};
     qu_txn *t = NULL;
     qu_status st = QU_OK;
-    char temporary[64] = "";
     *lx = NULL;
     QU_TRY_OUT(qu_session_lexical_path(s, &path, err));
     QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
@@ -254,13 +280,9 @@ qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err)
     *lx = NULL;
     qu_out_note("rebuilding the word index of '%s'", s->store_dir);
     st = rebuild(s, t, path.data, err);
-    if (st == QU_ERR_IO || st == QU_ERR_FULL) { /* a read-only store: an index for this process alone */
-        const char *tmp = getenv("TMPDIR");
-        snprintf(temporary, sizeof temporary, "%.40s/quire.%ld", tmp ? tmp : "/tmp", (long)getpid());
-        st = rebuild(s, t, temporary, err);
-    }
-    if (st == QU_OK) st = qu_lexical_open(lx, *temporary ? temporary : path.data, QU_LEXICAL_READ, err);
-    if (*temporary) unlink(temporary);
+    if (st == QU_OK) st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
+    else if (st == QU_ERR_IO || st == QU_ERR_FULL) /* a store that cannot be written */
+        st = open_private(s, t, lx, err);
 out:
     qu_txn_abort(t);
     qu_buf_free(&path);

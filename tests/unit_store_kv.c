@@ -245,7 +245,7 @@ static void test_gc(void **state)
     close(creat(fx_path("g/kv/777.kv"), 0600));      /* an orphan, */
     close(creat(fx_path("g/config.tmp.9"), 0600));   /* rests of killed runs */
     close(creat(fx_path("g/catalogue.9"), 0600));
-    close(creat(fx_path("g/lexical.sqlite"), 0600)); /* and what is not ours */
+    close(creat(fx_path("g/lexical.other"), 0600)); /* and what is not ours */
     close(creat(fx_path("g/kv/mine.kv"), 0600));
     close(creat(fx_path("g/catalogue.txt"), 0600));
     TEST_OK(qu_store_gc(s, &r, err));
@@ -253,7 +253,7 @@ static void test_gc(void **state)
     assert_int_equal(r.n_packs_rewritten, 1);
     assert_int_equal(r.n_packs_damaged, 0);
     assert_true(r.bytes_after < r.bytes_before);
-    assert_int_equal(access(fx_path("g/lexical.sqlite"), F_OK), 0);
+    assert_int_equal(access(fx_path("g/lexical.other"), F_OK), 0);
     assert_int_equal(access(fx_path("g/kv/mine.kv"), F_OK), 0);
     assert_int_equal(access(fx_path("g/catalogue.txt"), F_OK), 0);
     assert_int_equal(access(fx_path("g/kv/777.kv"), F_OK), -1);
