@@ -1,16 +1,13 @@
 /* quire ask: questions in, cited answers out. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/hash.h"
 #include "kernels/codec.h"
 #include "pipelines/answer.h"
 #include "pipelines/commands.h"
+#include "pipelines/input.h"
 #include "pipelines/output.h"
-
-/* Longest line read from stdin by `ask -`. */
-enum { MAX_LINE = 1 << 20 };
 
 typedef struct ask_state {
     qu_session s;
@@ -56,7 +53,7 @@ static qu_status print_json(ask_state *a, json_t *id, const char *question, cons
     const char *fidelity = qu_args_flag(a->args, "extract") ? "extract" : qu_args_str(a->args, "fidelity");
     json_t *o = json_object(), *citations = json_array(), *warnings = json_array();
     if (id) json_object_set(o, "id", id);
-    json_object_set_new(o, "question", json_string(question));
+    qu_out_path(o, "question", question, err); /* question_b64 where it is not UTF-8 */
     json_object_set_new(o, "answer", json_stringn(ans->withheld || !ans->text.data ? "" : ans->text.data,
                                                   ans->withheld ? 0 : ans->text.len));
     json_object_set_new(o, "found", json_boolean(ans->found));
@@ -173,45 +170,29 @@ static qu_status one_question(ask_state *a, json_t *id, const char *question, bo
     return st;
 }
 
-/* A line is a question, or an object {"id","question"}. *object owns id (any JSON value) and question then. */
-static qu_status parse_line(char *line, json_t **id, const char **question, json_t **object, qu_err *err)
-{
-    json_error_t why;
-    *id = NULL;
-    *question = line;
-    *object = NULL;
-    if (*line != '{') return QU_OK;
-    *object = json_loads(line, 0, &why);
-    if (!*object) return qu_fail(err, QU_ERR_ARG, "cannot read question as JSON: %s", why.text);
-    *question = json_string_value(json_object_get(*object, "question"));
-    *id = json_object_get(*object, "id");
-    return *question ? QU_OK : qu_fail(err, QU_ERR_ARG, "a JSON question without \"question\"");
-}
-
-/* Questions from stdin, one a line. A line that fails is reported and the next one is answered. */
+/* Questions from stdin, one a line. A line that cannot be read or answered costs its own result only. */
 static int many_questions(ask_state *a, bool *started)
 {
-    char *line = NULL;
-    size_t cap = 0;
-    ssize_t n;
+    qu_buf line = {0};
     int code = QU_EXIT_OK;
     bool any = false;
-    while (!qu_out_gone() && (n = getline(&line, &cap, stdin)) > 0) {
+    for (bool more = true; more && !qu_out_gone();) {
         qu_err err = {0};
-        const char *question = NULL;
-        json_t *object = NULL, *id = NULL;
+        qu_question q = {0};
         bool found = false;
-        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = 0;
-        if (n == 0) continue;
-        qu_status st = n > MAX_LINE ? qu_fail(&err, QU_ERR_LIMIT, "question of %zd bytes is too long", n)
-                                    : parse_line(line, &id, &question, &object, &err);
-        if (st == QU_OK) st = one_question(a, id, question, &found, started, &err);
-        json_decref(object);
-        if (st != QU_OK) code = qu_out_error(&err, NULL);
+        qu_status st = qu_input_line(stdin, &line, QU_INPUT_MAX_QUESTION, &more, &err);
+        if (st == QU_OK && !more) break;
+        if (st == QU_OK) st = qu_question_parse(&q, line.data, line.len, &err);
+        if (st == QU_OK && q.n > 0) st = one_question(a, q.id, q.text, &found, started, &err);
+        qu_question_free(&q);
         any = any || found;
-        if (st == QU_ERR_CORRUPT || st == QU_ERR_NOMEM) break;
+        if (st == QU_OK) continue;
+        bool ours = st == QU_ERR_ARG || st == QU_ERR_LIMIT; /* the line's own fault */
+        int fault = qu_out_error(&err, NULL);
+        if (!ours || code == QU_EXIT_OK) code = ours ? QU_EXIT_SOME : fault;
+        if (st == QU_ERR_IO || st == QU_ERR_CORRUPT || st == QU_ERR_NOMEM) break;
     }
-    free(line);
+    qu_buf_free(&line);
     return code != QU_EXIT_OK ? code : any ? QU_EXIT_OK : QU_EXIT_NOTHING;
 }
 
