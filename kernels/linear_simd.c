@@ -9,7 +9,7 @@ enum { NW = 4, NX = 4 };
 enum { NW = 2, NX = 2 };
 #endif
 
-enum { BLOCK = 32 };
+enum { BLOCK = 32, AHEAD_ROWS = 8 };
 
 /* Sixteen elements [at, at + 16) of a row; at is a multiple of 16. The scale is applied in f32, as in
  * qu_dequant_ref, so both give the same bits. */
@@ -124,8 +124,13 @@ VF void stored_tile(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, 
     for (int j = 0; j < nx; j++)
         for (int i = 0; i < nw; i++) acc[j][i] = vf_zero();
     int32_t k = 0, whole = k_dim / QU_LANES * QU_LANES;
-    for (; k < whole; k += QU_LANES) {
+    /* Rows lie one after the other, read nw at a time: the memory's own prefetcher loses that pattern, so
+     * each step asks for as many bytes as it uses, some rows ahead. */
+    const uint8_t *ahead = w + AHEAD_ROWS * row_bytes;
+    int64_t step = nw * row_bytes * QU_LANES / (k_dim > 0 ? k_dim : 1) + 1;
+    for (; k < whole; k += QU_LANES, ahead += step) {
         vf b[4];
+        for (int64_t line = 0; line < step; line += 64) __builtin_prefetch(ahead + line, 0, 3);
         for (int j = 0; j < nx; j++) b[j] = vf_load(x + j * ldx + k);
         for (int i = 0; i < nw; i++) {
             vf a = load_stored(w + i * row_bytes, type, k);
