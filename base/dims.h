@@ -10,7 +10,7 @@
 #define QU_BASE_DIMS_H
 
 enum {
-    QU_PAGE_TOKENS = 128,     /* P: most tokens in a page, and the row count of every prefill tile */
+    QU_PAGE_TOKENS = 128,     /* P: most tokens in a page */
     QU_MAX_LAYERS = 512,
     QU_MAX_HEADS = 512,
     QU_MAX_HEAD_SIZE = 512,

@@ -91,7 +91,7 @@ qu_status qu_dnnl_want(qu_dnnl *d, int32_t n, int32_t k, qu_err *err)
     omp_set_num_threads(1); /* the kernel is planned for the thread count of the planning thread */
     qu_dnnl_kernel *e = &d->kernels[d->n_kernels];
     dnnl_data_type_t type = qu_dnnl_is_bf16() ? dnnl_bf16 : dnnl_f32;
-    dnnl_dims_t x = {QU_PAGE_TOKENS, k}, w = {k, n}, y = {QU_PAGE_TOKENS, n};
+    dnnl_dims_t x = {QU_TILE_ROWS, k}, w = {k, n}, y = {QU_TILE_ROWS, n};
     dnnl_matmul_desc_t op;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t desc = NULL;
@@ -114,7 +114,7 @@ qu_status qu_dnnl_want(qu_dnnl *d, int32_t n, int32_t k, qu_err *err)
     if (attr) dnnl_primitive_attr_destroy(attr);
     if (!ok)
         return qu_fail(err, QU_ERR_UNSUPPORTED, "oneDNN has no product of %d x %d by %d x %d",
-                       QU_PAGE_TOKENS, k, k, n);
+                       QU_TILE_ROWS, k, k, n);
     return QU_OK;
 }
 

@@ -107,7 +107,7 @@ void qu_linear_question(qu_pool *pool, const qu_linear_job *jobs, int n_jobs, co
  * that stays in L2 and multiplies every tile with it. */
 struct qu_linear_scratch {
     qu_dnnl *dnnl;
-    void *x;        /* [tiles * QU_PAGE_TOKENS, k] in the panel's element type */
+    void *x;        /* [tiles * QU_TILE_ROWS, k] in the panel's element type */
     int64_t x_cap;
     char **panel;   /* one a worker: W panel, row, product tile, oneDNN's scratch */
     int64_t panel_cap;
@@ -151,13 +151,13 @@ static qu_status create(qu_linear_scratch **scratch, int n_workers, qu_err *err)
 /* Where oneDNN's scratch begins in a worker's block: after W panel, one f32 row and the product tile. */
 static int64_t scratch_offset(int32_t k)
 {
-    int64_t floats = (int64_t)PANEL_ROWS * k + k + PANEL_ROWS * QU_PAGE_TOKENS;
+    int64_t floats = (int64_t)PANEL_ROWS * k + k + PANEL_ROWS * QU_TILE_ROWS;
     return (floats * 4 + 63) / 64 * 64;
 }
 
 static qu_status prepare(qu_linear_scratch *s, int32_t n_tiles, int32_t k, qu_err *err)
 {
-    int64_t x_need = (int64_t)n_tiles * QU_PAGE_TOKENS * k * 4;
+    int64_t x_need = (int64_t)n_tiles * QU_TILE_ROWS * k * 4;
     int64_t panel_need = scratch_offset(k) + qu_dnnl_scratch_bytes(s->dnnl);
     if (s->x_cap < x_need) {
         free(s->x);
@@ -186,8 +186,8 @@ static void pad_tile(void *ctx, int64_t tile, int worker)
     document_run *r = ctx;
     bool bf16 = qu_dnnl_is_bf16();
     int64_t size = bf16 ? 2 : 4;
-    for (int32_t i = 0; i < QU_PAGE_TOKENS; i++) {
-        int64_t t = tile * QU_PAGE_TOKENS + i;
+    for (int32_t i = 0; i < QU_TILE_ROWS; i++) {
+        int64_t t = tile * QU_TILE_ROWS + i;
         char *to = (char *)r->s->x + t * r->k * size;
         const float *from = r->x + t * r->ldx;
         if (t >= r->n_rows) memset(to, 0, (size_t)(r->k * size));
@@ -217,9 +217,9 @@ static void document_item(void *ctx, int64_t item, int worker)
     }
     const qu_dnnl_kernel *kernel = qu_dnnl_find(r->s->dnnl, n, k);
     for (int32_t tile = 0; tile < r->n_tiles; tile++) {
-        int64_t t0 = (int64_t)tile * QU_PAGE_TOKENS;
+        int64_t t0 = (int64_t)tile * QU_TILE_ROWS;
         const char *x = (const char *)r->s->x + t0 * k * (bf16 ? 2 : 4);
-        int32_t rows = r->n_rows - t0 < QU_PAGE_TOKENS ? (int32_t)(r->n_rows - t0) : QU_PAGE_TOKENS;
+        int32_t rows = r->n_rows - t0 < QU_TILE_ROWS ? (int32_t)(r->n_rows - t0) : QU_TILE_ROWS;
         qu_dnnl_run(r->s->dnnl, kernel, product, x, panel, r->s->panel[worker] + scratch_offset(k));
         for (int32_t t = 0; t < rows; t++)
             memcpy(job->y + (t0 + t) * job->ldy + from, product + (int64_t)t * n, (size_t)n * 4);
@@ -231,7 +231,7 @@ qu_status qu_linear_document(qu_pool *pool, qu_linear_scratch **scratch, const q
                              int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err)
 {
     if (n_rows <= 0) return QU_OK;
-    int32_t k = jobs[0].w->k, n_tiles = (n_rows + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS;
+    int32_t k = jobs[0].w->k, n_tiles = (n_rows + QU_TILE_ROWS - 1) / QU_TILE_ROWS;
     int64_t items = 0;
     if (!*scratch) QU_TRY(create(scratch, qu_pool_threads(pool), err));
     for (int j = 0; j < n_jobs; j++) {

@@ -6,7 +6,7 @@
  * Two kernels, chosen by phase and never by shape (numerics rule, DESIGN.md section 4):
  *   question  questions, decode, verify: W's rows are dequantised on the fly, one sixteen-lane f32 sum a
  *             result, so T rows give bit for bit what T calls with one row give.
- *   document  document chunks: rows in tiles of QU_PAGE_TOKENS against dequantised panels of W, by oneDNN
+ *   document  document chunks: rows in tiles of fixed height against dequantised panels of W, by oneDNN
  *             where the build has it (qu_linear_document_name tells), else by the question kernel.
  * Results depend neither on T nor on the number of threads.
  */
