@@ -11,8 +11,7 @@
     "<|im_start|>system\nYou work from the documents that the user gives.<|im_end|>\n"             \
     "<|im_start|>user\n"
 #define ASK                                                                                        \
-    "\n\nAnswer the question from the documents, briefly, in their own words. If they do not "     \
-    "state the answer, reply: " QU_TEMPLATE_REFUSAL ".\n\nQuestion: "
+    "\n\nAnswer briefly from the documents, or reply: " QU_TEMPLATE_REFUSAL ".\n\nQuestion: "
 
 const char *qu_template_name(qu_template_kind kind)
 {
