@@ -10,11 +10,11 @@
 #define QU_BASE_DIMS_H
 
 enum {
-    QU_PAGE_TOKENS = 128,     /* P: most tokens in a page */
+    QU_PAGE_TOKENS = 128, /* P: most tokens in a page */
     QU_MAX_LAYERS = 512,
     QU_MAX_HEADS = 512,
     QU_MAX_HEAD_SIZE = 512,
-    QU_MAX_WIDTH = 1 << 17,   /* E and F */
+    QU_MAX_WIDTH = 1 << 17, /* E and F */
     QU_MAX_VOCAB = 1 << 21,
 };
 

@@ -15,17 +15,18 @@ typedef struct qu_map {
     size_t len;
 } qu_map;
 
-/* Map a regular file. An empty file gives data NULL, len 0. Directories, FIFOs and devices are refused
- * without blocking. Errors: QU_ERR_IO, QU_ERR_NOTFOUND, each naming path. */
+/* Map a regular file. An empty file gives data NULL, len 0. Directories, FIFOs and devices are
+ * refused without blocking. Errors: QU_ERR_IO, QU_ERR_NOTFOUND, each naming path. */
 qu_status qu_os_map(qu_map *map, const char *path, qu_err *err);
 void qu_os_unmap(qu_map *map);
 
-/* Read a whole regular file of at most max bytes into *out (appended). Refuses what qu_os_map refuses.
- * Errors: QU_ERR_IO, QU_ERR_NOTFOUND, QU_ERR_LIMIT, QU_ERR_NOMEM. */
+/* Read a whole regular file of at most max bytes into *out (appended). Refuses what qu_os_map
+ * refuses. Errors: QU_ERR_IO, QU_ERR_NOTFOUND, QU_ERR_LIMIT, QU_ERR_NOMEM. */
 qu_status qu_os_read(qu_buf *out, const char *path, size_t max, qu_err *err);
 
-/* Replace path by n bytes so that a crash leaves the old or the new file, whole: write a temporary beside
- * it, fsync, rename, fsync the directory. mode is the new file's. Errors: QU_ERR_IO, QU_ERR_FULL. */
+/* Replace path by n bytes so that a crash leaves the old or the new file, whole: write a temporary
+ * beside it, fsync, rename, fsync the directory. mode is the new file's. Errors: QU_ERR_IO,
+ * QU_ERR_FULL. */
 qu_status qu_os_replace(const char *path, const void *p, size_t n, int mode, qu_err *err);
 
 /* Make dir and its missing parents with the given mode. An existing directory is fine. */
@@ -47,8 +48,8 @@ int64_t qu_os_peak_rss_bytes(void);
 /* Processors this process may run on, at least 1. */
 int qu_os_n_cpus(void);
 
-/* Status for an errno of a failed write or open: QU_ERR_FULL for ENOSPC and EDQUOT, QU_ERR_NOTFOUND for
- * ENOENT, QU_ERR_NOMEM for ENOMEM, else QU_ERR_IO. */
+/* Status for an errno of a failed write or open: QU_ERR_FULL for ENOSPC and EDQUOT, QU_ERR_NOTFOUND
+ * for ENOENT, QU_ERR_NOMEM for ENOMEM, else QU_ERR_IO. */
 qu_status qu_os_status(int errnum);
 
 #endif

@@ -1,9 +1,10 @@
 /* Attention of one layer over a context's segments: fetch what is missing, then page by page.
  *
- * Rows go in blocks of QU_ATTEND_TOKENS tokens of one segment, times the query heads of one KV head: so a
- * loaded key serves its whole group. Two schedules with the same arithmetic, hence the same bits:
+ * Rows go in blocks of QU_ATTEND_TOKENS tokens of one segment, times the query heads of one KV
+ * head: so a loaded key serves its whole group. Two schedules with the same arithmetic, hence the
+ * same bits:
  *   direct  an item is (block, KV head): pages are merged as they come
- *   split   an item is (block, KV head, page), partials are kept and merged in page order afterwards;
+ *   split   an item is (block, KV head, page), partials are kept and merged in page order;
  *           for the few rows of a question, where direct would leave threads idle
  */
 #include <math.h>
@@ -61,12 +62,13 @@ static qu_status fetch_slice(qu_context *c, qu_segment *s, int32_t layer, int32_
     int32_t d = m->head_size;
     QU_TRY(s->source.get(s->source.ctx, layer, g, &data, bytes, err));
     if ((int64_t)*bytes != qu_codec_bytes(c->codec, s->n, d))
-        return qu_fail(err, QU_ERR_CORRUPT, "stored slice has %zu bytes, expected %lld for %d tokens",
-                       *bytes, (long long)qu_codec_bytes(c->codec, s->n, d), s->n);
+        return qu_fail(err, QU_ERR_CORRUPT,
+                       "stored slice has %zu bytes, expected %lld for %d tokens", *bytes,
+                       (long long)qu_codec_bytes(c->codec, s->n, d), s->n);
     float *decoded = c->s.worker + worker * qu_attention_worker_floats(m);
     float *kt = s->kv[layer] + g * qu_segment_head_floats(m, s->n_pad);
-    qu_codec_decode(decoded, kt + qu_segment_kt_floats(m, s->n_pad), qu_attend_pad(d), c->codec, data,
-                    s->n, d);
+    qu_codec_decode(decoded, kt + qu_segment_kt_floats(m, s->n_pad), qu_attend_pad(d), c->codec,
+                    data, s->n, d);
     qu_rope_page(kt, s->n_pad, decoded, s->n, d, m->rope, s->cos, s->sin, s->n_pad);
     s->ready[layer * m->n_kv_heads + g] = 1;
     return QU_OK;
@@ -78,7 +80,8 @@ static void fetch_item(void *ctx, int64_t item, int worker)
     int32_t g_n = r->c->m->n_kv_heads, g = (int32_t)(item % g_n);
     qu_segment *s = &r->c->seg[item / g_n];
     size_t bytes = 0;
-    if (s->ready[r->layer * g_n + g] || !s->source.get || !r->use[item] || r->st[worker] != QU_OK) return;
+    if (s->ready[r->layer * g_n + g] || !s->source.get || !r->use[item] || r->st[worker] != QU_OK)
+        return;
     r->st[worker] = fetch_slice(r->c, s, r->layer, g, worker, &bytes, &r->err[worker]);
     r->bytes[worker] += (int64_t)bytes;
     r->slices[worker]++;
@@ -90,7 +93,8 @@ static qu_status fetch(qu_context *c, int32_t layer, const uint8_t *use, qu_err 
     for (int32_t i = 0; i < c->first_live; i++) {
         int32_t before = missing;
         for (int32_t g = 0; g < g_n; g++)
-            missing += c->seg[i].source.get && use[i * g_n + g] && !c->seg[i].ready[layer * g_n + g];
+            missing +=
+                c->seg[i].source.get && use[i * g_n + g] && !c->seg[i].ready[layer * g_n + g];
         if (missing > before) QU_TRY(qu_segment_block(c, &c->seg[i], layer, err));
     }
     if (missing == 0) return QU_OK;
@@ -151,7 +155,8 @@ static item_scratch scratch_of(qu_context *c, int worker)
     return s;
 }
 
-/* The block's queries of one KV head, [n * group, D], and how much of their own segment they see. */
+/* The block's queries of one KV head, [n * group, D], and how much of their own segment they see.
+ * */
 static int32_t gather(const attend_run *r, const block *b, int32_t g, item_scratch *s)
 {
     const qu_model *m = r->c->m;
@@ -159,7 +164,8 @@ static int32_t gather(const attend_run *r, const block *b, int32_t g, item_scrat
     for (int32_t i = 0; i < b->n; i++) {
         const float *q = r->c->s.q + ((int64_t)(b->t0 + i) * m->n_heads + (int64_t)g * group) * d;
         memcpy(s->q + (int64_t)i * group * d, q, (size_t)group * (size_t)d * sizeof *q);
-        for (int32_t h = 0; h < group; h++) s->visible[i * group + h] = r->c->rows.at[b->t0 + i] + 1;
+        for (int32_t h = 0; h < group; h++)
+            s->visible[i * group + h] = r->c->rows.at[b->t0 + i] + 1;
     }
     return b->n * group;
 }
@@ -169,8 +175,8 @@ static bool reads(const attend_run *r, int32_t page, int32_t g)
     return r->use[page * r->c->m->n_kv_heads + g] || r->c->seg[page].live;
 }
 
-static void attend_one(const attend_run *r, const block *b, int32_t g, int32_t page, item_scratch *s,
-                       qu_attend_state *part, int32_t rows)
+static void attend_one(const attend_run *r, const block *b, int32_t g, int32_t page,
+                       item_scratch *s, qu_attend_state *part, int32_t rows)
 {
     const qu_model *m = r->c->m;
     const qu_segment *seg = &r->c->seg[page];
@@ -195,7 +201,8 @@ static void scatter(const attend_run *r, const block *b, int32_t g, const qu_att
 static void direct_item(void *ctx, int64_t item, int worker)
 {
     attend_run *r = ctx;
-    int32_t g_n = r->c->m->n_kv_heads, g = (int32_t)(item % g_n), dp = qu_attend_pad(r->c->m->head_size);
+    int32_t g_n = r->c->m->n_kv_heads, g = (int32_t)(item % g_n),
+            dp = qu_attend_pad(r->c->m->head_size);
     const block *b = &r->blocks[item / g_n];
     item_scratch s = scratch_of(r->c, worker);
     int32_t rows = gather(r, b, g, &s);
@@ -232,7 +239,8 @@ static void fold_item(void *ctx, int64_t item, int worker)
     qu_attend_reset(&s.acc, rows, dp);
     for (int32_t page = 0; page <= b->own; page++) {
         if (!reads(r, page, g)) continue;
-        qu_attend_state part = state_at(m, r->partial + (item * r->n_pages + page) * state_floats(m));
+        qu_attend_state part =
+            state_at(m, r->partial + (item * r->n_pages + page) * state_floats(m));
         qu_attend_merge(&s.acc, &part, rows, dp);
     }
     scatter(r, b, g, &s.acc);

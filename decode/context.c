@@ -8,7 +8,8 @@
 #include "kernels/codec.h"
 #include "kernels/isa.h"
 
-/* Bumped whenever the engine's arithmetic changes: stored pages of another number are another class. */
+/* Bumped whenever the engine's arithmetic changes: stored pages of another number are another
+ * class. */
 enum { ENGINE_NUMERICS = 1 };
 
 void qu_context_numerics(char out[48])
@@ -17,7 +18,8 @@ void qu_context_numerics(char out[48])
              qu_linear_document_name());
 }
 
-qu_status qu_context_create(qu_context **out, const qu_model *m, qu_pool *pool, int codec, qu_err *err)
+qu_status qu_context_create(qu_context **out, const qu_model *m, qu_pool *pool, int codec,
+                            qu_err *err)
 {
     *out = NULL;
     if (!qu_codec_name(codec)) return qu_fail(err, QU_ERR_ARG, "unknown KV codec %d", codec);
@@ -92,14 +94,18 @@ qu_status qu_segment_block(qu_context *c, qu_segment *s, int32_t layer, qu_err *
     return s->kv[layer] ? QU_OK : qu_fail_nomem(err, (long long)(floats * sizeof(float)));
 }
 
-static int32_t pad16(int32_t n) { return (n + 15) / 16 * 16; }
+static int32_t pad16(int32_t n)
+{
+    return (n + 15) / 16 * 16;
+}
 
 static qu_status check_page(const qu_context *c, int32_t n, int64_t pos, qu_err *err)
 {
     if (c->n_live > 0)
         return qu_fail(err, QU_ERR_ARG, "a page cannot follow live tokens: cut the context first");
     if (n < 1 || n > QU_PAGE_TOKENS)
-        return qu_fail(err, QU_ERR_ARG, "a page of %d tokens: 1 to %d are possible", n, QU_PAGE_TOKENS);
+        return qu_fail(err, QU_ERR_ARG, "a page of %d tokens: 1 to %d are possible", n,
+                       QU_PAGE_TOKENS);
     if (pos < 0) return qu_fail(err, QU_ERR_ARG, "a page at position %lld", (long long)pos);
     return QU_OK;
 }
@@ -155,15 +161,15 @@ out:
     return st;
 }
 
-qu_status qu_context_step(qu_context *c, const int32_t *ids, int32_t n, int64_t pos, int32_t n_logits,
-                          float *logits, qu_err *err)
+qu_status qu_context_step(qu_context *c, const int32_t *ids, int32_t n, int64_t pos,
+                          int32_t n_logits, float *logits, qu_err *err)
 {
     enum { STEP = 64 };
     if (n < 1 || n_logits < 0 || n_logits > n)
         return qu_fail(err, QU_ERR_ARG, "a step of %d tokens with %d logits", n, n_logits);
     if (c->n_live > 0 && pos != c->live_pos + c->n_live)
-        return qu_fail(err, QU_ERR_ARG, "live token at position %lld, expected %lld", (long long)pos,
-                       (long long)(c->live_pos + c->n_live));
+        return qu_fail(err, QU_ERR_ARG, "live token at position %lld, expected %lld",
+                       (long long)pos, (long long)(c->live_pos + c->n_live));
     QU_TRY(check_ids(c, ids, n, err));
     int64_t before = c->n_live;
     qu_status st = QU_OK;
@@ -247,9 +253,18 @@ void qu_context_select(qu_context *c, const qu_select_hook *hook)
     c->hook = hook ? *hook : (qu_select_hook){NULL, NULL};
 }
 
-int32_t qu_context_segments(const qu_context *c) { return c->n_seg; }
-int64_t qu_context_live(const qu_context *c) { return c->n_live; }
-qu_context_stats qu_context_stats_get(const qu_context *c) { return c->stats; }
+int32_t qu_context_segments(const qu_context *c)
+{
+    return c->n_seg;
+}
+int64_t qu_context_live(const qu_context *c)
+{
+    return c->n_live;
+}
+qu_context_stats qu_context_stats_get(const qu_context *c)
+{
+    return c->stats;
+}
 
 qu_status qu_scratch_floats(float **p, int64_t *cap, int64_t need, qu_err *err)
 {

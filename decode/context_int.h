@@ -12,20 +12,20 @@
 /* Page attention works on blocks of this many tokens (times the heads of a KV group). */
 enum { QU_ATTEND_TOKENS = 16 };
 
-/* A segment's resident form: per layer one block of G x (kt [D,n_pad], v [n_pad,Dp]), made when first read.
- * Live segments are n_pad = QU_PAGE_TOKENS wide from the start and fill up. */
+/* A segment's resident form: per layer one block of G x (kt [D,n_pad], v [n_pad,Dp]), made when
+ * first read. Live segments are n_pad = QU_PAGE_TOKENS wide from the start and fill up. */
 typedef struct qu_segment {
     int32_t n, n_pad;
     int64_t pos;
     bool live;
-    qu_page_source source;  /* get NULL: prefilled or live, always resident */
-    float **kv;             /* [L] blocks */
-    uint8_t *ready;         /* [L * G] is that slice resident? */
-    float *cos, *sin;       /* [n_dims/2, n_pad] of its positions */
+    qu_page_source source; /* get NULL: prefilled or live, always resident */
+    float **kv;            /* [L] blocks */
+    uint8_t *ready;        /* [L * G] is that slice resident? */
+    float *cos, *sin;      /* [n_dims/2, n_pad] of its positions */
 } qu_segment;
 
-/* The rows of one forward pass. own[t]: their segment; at[t]: their place in it. Rows of a segment are
- * consecutive. */
+/* The rows of one forward pass. own[t]: their segment; at[t]: their place in it. Rows of a segment
+ * are consecutive. */
 typedef struct qu_rows {
     int32_t n;
     const int32_t *ids;
@@ -34,13 +34,13 @@ typedef struct qu_rows {
 
 /* Grow-only buffers, kept between passes. */
 typedef struct qu_scratch {
-    int32_t rows;                                  /* capacity of the next line */
-    float *x, *h, *q, *k, *v, *att, *gate, *up;    /* [rows, ...] */
-    uint8_t *use;                                  /* [segments, G] */
-    float *worker;                                 /* attention and codec scratch, one block a worker */
-    float *partial;                                /* per-page partial states of split attention */
+    int32_t rows;                               /* capacity of the next line */
+    float *x, *h, *q, *k, *v, *att, *gate, *up; /* [rows, ...] */
+    uint8_t *use;                               /* [segments, G] */
+    float *worker;  /* attention and codec scratch, one block a worker */
+    float *partial; /* per-page partial states of split attention */
     int64_t use_cap, worker_cap, partial_cap;
-    void *slices;                                  /* encoded slices of a chunk, one layer */
+    void *slices; /* encoded slices of a chunk, one layer */
     int64_t slices_cap;
 } qu_scratch;
 
@@ -49,7 +49,7 @@ struct qu_context {
     qu_pool *pool;
     int codec;
     qu_segment *seg;
-    int32_t n_seg, seg_cap, first_live;            /* first_live = n_seg when there is no live token */
+    int32_t n_seg, seg_cap, first_live; /* first_live = n_seg when there is no live token */
     int64_t n_live, live_pos;
     qu_select_hook hook;
     qu_scratch s;
@@ -72,13 +72,14 @@ static inline int64_t qu_segment_head_floats(const qu_model *m, int32_t n_pad)
 /* context.c: allocate the layer's block (zeroed) if it is not there. */
 qu_status qu_segment_block(qu_context *c, qu_segment *s, int32_t layer, qu_err *err);
 
-/* forward.c: run c->rows through the layers. document: the document phase; its slices go to sink (may be
- * NULL) as page = segment - page_zero. logits [n_logits,V] of the last rows, or NULL with 0. */
+/* forward.c: run c->rows through the layers. document: the document phase; its slices go to sink
+ * (may be NULL) as page = segment - page_zero. logits [n_logits,V] of the last rows, or NULL with
+ * 0. */
 qu_status qu_forward(qu_context *c, bool document, const qu_page_sink *sink, int32_t page_zero,
                      int32_t n_logits, float *logits, qu_err *err);
 
-/* attention.c: att [T, H D] of the rows in c->rows, queries c->s.q rotated and scaled, over all segments
- * that the hook (question phase) lets through. */
+/* attention.c: att [T, H D] of the rows in c->rows, queries c->s.q rotated and scaled, over all
+ * segments that the hook (question phase) lets through. */
 qu_status qu_attention(qu_context *c, int32_t layer, bool hooked, qu_err *err);
 
 /* Make room for *cap floats or bytes; contents are lost. */

@@ -1,10 +1,11 @@
 /* The forward pass of both phases over the rows that context.c has laid out.
  *
- *   embed -> per layer: norm -> q k v -> [pages: round to codec, hand out] -> place keys -> attention
+ *   embed -> per layer: norm -> q k v -> [pages: round to codec, hand out] -> place keys ->
+ *   attention
  *            -> output product -> add -> norm -> gate up -> silu -> down -> add -> norm -> logits
  *
- * The phases differ in the linear kernel and in where keys go: document rows become whole pages, rounded to
- * the codec; live rows are appended to their segment one by one.
+ * The phases differ in the linear kernel and in where keys go: document rows become whole pages,
+ * rounded to the codec; live rows are appended to their segment one by one.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -132,7 +133,7 @@ static void place_live(qu_context *c, int32_t layer)
 typedef struct page_run {
     qu_context *c;
     int32_t layer, first, n_pages;
-    int64_t stride;           /* bytes between encoded slices */
+    int64_t stride; /* bytes between encoded slices */
     int32_t row0[QU_PAGE_TOKENS * 4];
 } page_run;
 
@@ -141,7 +142,8 @@ static void place_page(void *ctx, int64_t item, int worker)
     page_run *r = ctx;
     qu_context *c = r->c;
     const qu_model *m = c->m;
-    int32_t d = m->head_size, g_n = m->n_kv_heads, g = (int32_t)(item % g_n), p = (int32_t)(item / g_n);
+    int32_t d = m->head_size, g_n = m->n_kv_heads, g = (int32_t)(item % g_n),
+            p = (int32_t)(item / g_n);
     qu_segment *s = &c->seg[r->first + p];
     int64_t ld = (int64_t)g_n * d;
     const float *k = c->s.k + r->row0[p] * ld + (int64_t)g * d;
@@ -150,14 +152,14 @@ static void place_page(void *ctx, int64_t item, int worker)
     float *decoded = c->s.worker + worker * qu_attention_worker_floats(m);
     float *kt = s->kv[r->layer] + g * qu_segment_head_floats(m, s->n_pad);
     qu_codec_encode(slice, c->codec, k, ld, v, ld, s->n, d);
-    qu_codec_decode(decoded, kt + qu_segment_kt_floats(m, s->n_pad), qu_attend_pad(d), c->codec, slice,
-                    s->n, d);
+    qu_codec_decode(decoded, kt + qu_segment_kt_floats(m, s->n_pad), qu_attend_pad(d), c->codec,
+                    slice, s->n, d);
     qu_rope_page(kt, s->n_pad, decoded, s->n, d, m->rope, s->cos, s->sin, s->n_pad);
     s->ready[r->layer * g_n + g] = 1;
 }
 
-static qu_status place_pages(qu_context *c, int32_t layer, const qu_page_sink *sink, int32_t page_zero,
-                             qu_err *err)
+static qu_status place_pages(qu_context *c, int32_t layer, const qu_page_sink *sink,
+                             int32_t page_zero, qu_err *err)
 {
     const qu_model *m = c->m;
     int32_t g_n = m->n_kv_heads;
@@ -177,7 +179,8 @@ static qu_status place_pages(qu_context *c, int32_t layer, const qu_page_sink *s
         for (int32_t g = 0; g < g_n; g++)
             QU_TRY(sink->put(sink->ctx, r.first + p - page_zero, layer, g,
                              (char *)c->s.slices + (p * g_n + g) * r.stride,
-                             (size_t)qu_codec_bytes(c->codec, c->seg[r.first + p].n, m->head_size), err));
+                             (size_t)qu_codec_bytes(c->codec, c->seg[r.first + p].n, m->head_size),
+                             err));
     return QU_OK;
 }
 
@@ -201,10 +204,12 @@ static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_pa
     qu_scratch *s = &c->s;
     int32_t q = m->n_heads * m->head_size, kv = m->n_kv_heads * m->head_size;
     each_row(c, norm_row, l->attn_norm);
-    qu_linear_job qkv[] = {{&l->wq, l->bq, s->q, q}, {&l->wk, l->bk, s->k, kv}, {&l->wv, l->bv, s->v, kv}};
+    qu_linear_job qkv[] = {
+        {&l->wq, l->bq, s->q, q}, {&l->wk, l->bk, s->k, kv}, {&l->wv, l->bv, s->v, kv}};
     QU_TRY(linear(c, document, qkv, 3, s->h, m->width, err));
     QU_TRY(key_values(c, i, document, sink, page_zero, err));
-    if (document && i == m->n_layers - 1) return QU_OK; /* nobody reads a page's last hidden state */
+    if (document && i == m->n_layers - 1)
+        return QU_OK; /* nobody reads a page's last hidden state */
     each_row(c, query_row, NULL);
     QU_TRY(qu_attention(c, i, !document, err));
     qu_linear_job out = {&l->wo, NULL, s->h, m->width};
@@ -245,8 +250,8 @@ qu_status qu_forward(qu_context *c, bool document, const qu_page_sink *sink, int
     int64_t row_bytes = qu_type_bytes(m->embedding.type, m->width);
     for (int32_t t = 0; t < c->rows.n; t++)
         qu_dequant_ref(c->s.x + (int64_t)t * m->width,
-                       (const char *)m->embedding.data + c->rows.ids[t] * row_bytes, m->embedding.type,
-                       m->width);
+                       (const char *)m->embedding.data + c->rows.ids[t] * row_bytes,
+                       m->embedding.type, m->width);
     for (int32_t i = 0; i < m->n_layers; i++)
         QU_TRY(layer_pass(c, i, document, sink, page_zero, err));
     return n_logits > 0 ? finish(c, n_logits, logits, err) : QU_OK;

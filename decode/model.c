@@ -16,13 +16,14 @@ static qu_status need_i32(const reader *r, const char *key, int32_t *v, int32_t 
 {
     QU_TRY(qu_gguf_get_i32(r->m->gguf, key, v, r->err));
     if (*v < least || *v > most)
-        return qu_fail(r->err, QU_ERR_FORMAT, "model '%s' has %s %d: expected %d to %d", r->path, key, *v,
-                       least, most);
+        return qu_fail(r->err, QU_ERR_FORMAT, "model '%s' has %s %d: expected %d to %d", r->path,
+                       key, *v, least, most);
     return QU_OK;
 }
 
 /* An optional key: absent leaves *v alone, present must be sane. */
-static qu_status maybe_i32(const reader *r, const char *key, int32_t *v, int32_t least, int32_t most)
+static qu_status maybe_i32(const reader *r, const char *key, int32_t *v, int32_t least,
+                           int32_t most)
 {
     return qu_gguf_has(r->m->gguf, key) ? need_i32(r, key, v, least, most) : QU_OK;
 }
@@ -44,8 +45,8 @@ static qu_status read_dims(const reader *r)
     QU_TRY(qu_gguf_get_str(m->gguf, "general.architecture", &arch, r->err));
     if (arch.len != 5 || memcmp(arch.data, "llama", 5) != 0)
         return qu_fail(r->err, QU_ERR_UNSUPPORTED,
-                       "cannot run model '%s': architecture '%.*s' is not supported, 'llama' is", r->path,
-                       (int)(arch.len > 40 ? 40 : arch.len), arch.data);
+                       "cannot run model '%s': architecture '%.*s' is not supported, 'llama' is",
+                       r->path, (int)(arch.len > 40 ? 40 : arch.len), arch.data);
     QU_TRY(need_i32(r, "llama.block_count", &m->n_layers, 1, QU_MAX_LAYERS));
     QU_TRY(need_i32(r, "llama.embedding_length", &m->width, 1, QU_MAX_WIDTH));
     QU_TRY(need_i32(r, "llama.feed_forward_length", &m->ffn, 1, QU_MAX_WIDTH));
@@ -58,7 +59,8 @@ static qu_status read_dims(const reader *r)
     int32_t value_size = m->head_size;
     QU_TRY(maybe_i32(r, "llama.attention.value_length", &value_size, 1, QU_MAX_HEAD_SIZE));
     if (value_size != m->head_size) return refuse(r, "keys and values differ in size");
-    if (m->head_size < 1 || m->head_size > QU_MAX_HEAD_SIZE) return refuse(r, "its head size is absurd");
+    if (m->head_size < 1 || m->head_size > QU_MAX_HEAD_SIZE)
+        return refuse(r, "its head size is absurd");
     if (m->n_heads % m->n_kv_heads != 0) return refuse(r, "its heads do not divide into KV heads");
     QU_TRY(qu_gguf_get_f32(m->gguf, "llama.attention.layer_norm_rms_epsilon", &m->eps, r->err));
     int32_t experts = 0, window = 0;
@@ -91,8 +93,8 @@ static qu_status read_rope(const reader *r)
     float factors[QU_MAX_HEAD_SIZE];
     if (t) {
         if (t->type != QU_TYPE_F32 || t->n_dims != 1 || t->dims[0] != c.n_dims / 2)
-            return qu_fail(r->err, QU_ERR_FORMAT, "model '%s' has a misshapen tensor 'rope_freqs.weight'",
-                           r->path);
+            return qu_fail(r->err, QU_ERR_FORMAT,
+                           "model '%s' has a misshapen tensor 'rope_freqs.weight'", r->path);
         memcpy(factors, t->data, (size_t)t->dims[0] * sizeof *factors);
         for (int64_t i = 0; i < t->dims[0]; i++)
             if (!(factors[i] > 0)) return refuse(r, "a RoPE frequency factor is not positive");
@@ -115,12 +117,14 @@ static qu_status misshapen(const reader *r, const char *name, const qu_gguf_tens
 /* blk.N.stem.weight of [n,k]; layer < 0: no prefix. */
 static void tensor_name(char out[96], int32_t layer, const char *stem)
 {
-    if (layer < 0) snprintf(out, 96, "%s", stem);
-    else snprintf(out, 96, "blk.%d.%s", layer, stem);
+    if (layer < 0)
+        snprintf(out, 96, "%s", stem);
+    else
+        snprintf(out, 96, "blk.%d.%s", layer, stem);
 }
 
-static qu_status read_matrix(const reader *r, qu_weight *w, int32_t layer, const char *stem, int32_t n,
-                             int32_t k)
+static qu_status read_matrix(const reader *r, qu_weight *w, int32_t layer, const char *stem,
+                             int32_t n, int32_t k)
 {
     char name[96];
     tensor_name(name, layer, stem);
@@ -168,7 +172,8 @@ static qu_status read_weights(const reader *r)
 {
     qu_model *m = r->m;
     const qu_gguf_tensor *t = qu_gguf_find_tensor(m->gguf, "token_embd.weight");
-    if (!t || t->n_dims != 2 || t->dims[0] != m->width || t->dims[1] < 1 || t->dims[1] > QU_MAX_VOCAB)
+    if (!t || t->n_dims != 2 || t->dims[0] != m->width || t->dims[1] < 1 ||
+        t->dims[1] > QU_MAX_VOCAB)
         return misshapen(r, "token_embd.weight", t);
     m->vocab = (int32_t)t->dims[1];
     QU_TRY(read_matrix(r, &m->embedding, -1, "token_embd.weight", m->vocab, m->width));
@@ -210,6 +215,10 @@ qu_status qu_model_open(qu_model **out, const char *path, qu_err *err)
     *out = m;
     return QU_OK;
 out:
+    if (st == QU_ERR_NOTFOUND && m->gguf) { /* a key: the file itself is there */
+        st = QU_ERR_FORMAT;
+        if (err) err->status = st;
+    }
     qu_model_close(m);
     return st;
 }
@@ -239,9 +248,11 @@ int64_t qu_model_kv_bytes_per_token(const qu_model *m)
 
 double qu_model_prefill_flops(const qu_model *m, int64_t n_tokens)
 {
-    double e = m->width, q = (double)m->n_heads * m->head_size, kv = (double)m->n_kv_heads * m->head_size;
+    double e = m->width, q = (double)m->n_heads * m->head_size,
+           kv = (double)m->n_kv_heads * m->head_size;
     double linear = 2.0 * m->n_layers * (2 * e * q + 2 * e * kv + 3 * e * m->ffn);
     double n = (double)n_tokens, window = m->context;
-    double keys = n <= window ? n * n / 2 : window * window / 2 + (n - window) * window; /* seen in all */
+    double keys =
+        n <= window ? n * n / 2 : window * window / 2 + (n - window) * window; /* seen in all */
     return n * linear + keys * 4 * q * m->n_layers;
 }

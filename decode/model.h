@@ -5,9 +5,10 @@
  *     ... qu_context_create(&ctx, m, pool, QU_CODEC_F16, err) ...
  *     qu_model_close(m);
  *
- * Architecture `llama` (Llama 2, 3, 3.1, 3.2, Mistral without a window, SmolLM2): grouped heads, head size
- * independent of width / heads, tied or separate output, linear RoPE scaling, `rope_freqs.weight`. Everything
- * else is refused by name. Immutable after open: any number of threads may use it.
+ * Architecture `llama` (Llama 2, 3, 3.1, 3.2, Mistral without a window, SmolLM2): grouped heads,
+ * head size independent of width / heads, tied or separate output, linear RoPE scaling,
+ * `rope_freqs.weight`. Everything else is refused by name. Immutable after open: any number of
+ * threads may use it.
  */
 #ifndef QU_DECODE_MODEL_H
 #define QU_DECODE_MODEL_H
@@ -21,35 +22,37 @@
 #include "kernels/rope.h"
 
 typedef struct qu_layer {
-    float *attn_norm, *ffn_norm;             /* [E] */
-    qu_weight wq, wk, wv, wo;                /* [H D, E], [G D, E], [G D, E], [E, H D] */
-    float *bq, *bk, *bv;                     /* NULL where the model has none */
-    qu_weight gate, up, down;                /* [F, E], [F, E], [E, F] */
+    float *attn_norm, *ffn_norm; /* [E] */
+    qu_weight wq, wk, wv, wo;    /* [H D, E], [G D, E], [G D, E], [E, H D] */
+    float *bq, *bk, *bv;         /* NULL where the model has none */
+    qu_weight gate, up, down;    /* [F, E], [F, E], [E, F] */
 } qu_layer;
 
 typedef struct qu_model {
     qu_gguf *gguf;
-    char name[128];                          /* general.name, else the file's name */
+    char name[128]; /* general.name, else the file's name */
     int32_t n_layers, n_heads, n_kv_heads, head_size, width, ffn, vocab;
-    int32_t context;                         /* the window it was trained for */
+    int32_t context; /* the window it was trained for */
     float eps;
     qu_rope *rope;
-    qu_weight embedding, output;             /* [V, E]; the same matrix when tied */
-    float *output_norm;                      /* [E] */
-    qu_layer *layers;                        /* [L] */
-    qu_hash fingerprint;                     /* weights and every parameter that the forward pass uses */
+    qu_weight embedding, output; /* [V, E]; the same matrix when tied */
+    float *output_norm;          /* [E] */
+    qu_layer *layers;            /* [L] */
+    qu_hash fingerprint;         /* weights and every parameter that the forward pass uses */
 } qu_model;
 
 /* Open and check the model at path: every tensor's presence, shape and type. Errors: those of
- * qu_gguf_open; QU_ERR_UNSUPPORTED (architecture, experts, sliding window, unequal key and value sizes,
- * unknown RoPE scaling), QU_ERR_FORMAT (missing or misshapen tensor or key), each naming file and subject. */
+ * qu_gguf_open; QU_ERR_UNSUPPORTED (architecture, experts, sliding window, unequal key and value
+ * sizes, unknown RoPE scaling), QU_ERR_FORMAT (missing or misshapen tensor or key), each naming
+ * file and subject. */
 qu_status qu_model_open(qu_model **m, const char *path, qu_err *err);
 void qu_model_close(qu_model *m);
 
 /* KV bytes of one token, all layers and KV heads, at two bytes an element. */
 int64_t qu_model_kv_bytes_per_token(const qu_model *m);
 
-/* Floating-point operations of prefilling n_tokens in a window of m->context, attention included. */
+/* Floating-point operations of prefilling n_tokens in a window of m->context, attention included.
+ * */
 double qu_model_prefill_flops(const qu_model *m, int64_t n_tokens);
 
 #endif

@@ -25,8 +25,8 @@ void qu_attend_merge(qu_attend_state *acc, const qu_attend_state *part, int32_t 
     QU_ISA_PICK(qu_attend_ops)->merge(acc, part, rows, dp);
 }
 
-void qu_attend_finish(float *out, int64_t ldo, float *lse_ln, const qu_attend_state *s, int32_t rows,
-                      int32_t d)
+void qu_attend_finish(float *out, int64_t ldo, float *lse_ln, const qu_attend_state *s,
+                      int32_t rows, int32_t d)
 {
     int32_t dp = qu_attend_pad(d);
     for (int32_t r = 0; r < rows; r++) {

@@ -1,14 +1,15 @@
 /* Attention as a merge: a partial state per page, folded in page order.
  *
  *     for each page in order:
- *         qu_attend_page(&part, q, &page, visible, scratch);      // independent of every other page
+ *         qu_attend_page(&part, q, &page, visible, scratch);      // of no other page
  *         qu_attend_merge(&acc, &part, rows, dp);
  *     qu_attend_finish(out, &acc, ...);
  *
- * A state over a key set is (o, m, l): m the largest score, l = sum exp(s - m), o = sum exp(s - m) v. A row's
- * partial depends only on that row and that page, so any blocking of rows, pages and threads that merges in
- * page order gives the same bits; any other partition agrees within 2e-6 of a double reference.
- * Source: FlashInfer, arXiv:2501.01005, section 2.2; natural logarithms throughout.
+ * A state over a key set is (o, m, l): m the largest score, l = sum exp(s - m), o = sum exp(s - m)
+ * v. A row's partial depends only on that row and that page, so any blocking of rows, pages and
+ * threads that merges in page order gives the same bits; any other partition agrees within 2e-6 of
+ * a double reference. Source: FlashInfer, arXiv:2501.01005, section 2.2; natural logarithms
+ * throughout.
  */
 #ifndef QU_KERNELS_ATTEND_H
 #define QU_KERNELS_ATTEND_H
@@ -16,7 +17,10 @@
 #include <stdint.h>
 
 /* D rounded up to whole vectors: the row length of v and o. Padding elements are zero. */
-static inline int32_t qu_attend_pad(int32_t d) { return (d + 15) / 16 * 16; }
+static inline int32_t qu_attend_pad(int32_t d)
+{
+    return (d + 15) / 16 * 16;
+}
 
 /* One page of one KV head as attention reads it, borrowed.
  *   kt [D, n_pad] f32  keys after RoPE, transposed; columns n..n_pad-1 are zero
@@ -35,19 +39,19 @@ typedef struct qu_attend_state {
 /* The empty state: o = 0, m = -INF, l = 0. */
 void qu_attend_reset(qu_attend_state *s, int32_t rows, int32_t dp);
 
-/* Partial state of rows queries q [rows,ldq] (already scaled by 1/sqrt(D) and rotated) over one page.
- * visible [rows]: keys 0..visible-1 are seen (0 gives the empty state), NULL: all n.
- * scratch: rows * n_pad floats. A NaN score weighs nothing; NaN values give NaN. Writes all of part. */
+/* Partial state of rows queries q [rows,ldq] (already scaled by 1/sqrt(D) and rotated) over one
+ * page. visible [rows]: keys 0..visible-1 are seen (0 gives the empty state), NULL: all n. scratch:
+ * rows * n_pad floats. A NaN score weighs nothing; NaN values give NaN. Writes all of part. */
 void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
                     const qu_attend_kv *kv, const int32_t *visible, float *scratch);
 
 /* acc = state of the union; part's key set must be disjoint from acc's. */
 void qu_attend_merge(qu_attend_state *acc, const qu_attend_state *part, int32_t rows, int32_t dp);
 
-/* out [rows,ldo], d floats a row = o / l; zero where the state is empty. lse_ln [rows] or NULL: m + ln l,
- * -INF where empty. */
-void qu_attend_finish(float *out, int64_t ldo, float *lse_ln, const qu_attend_state *s, int32_t rows,
-                      int32_t d);
+/* out [rows,ldo], d floats a row = o / l; zero where the state is empty. lse_ln [rows] or NULL: m +
+ * ln l, -INF where empty. */
+void qu_attend_finish(float *out, int64_t ldo, float *lse_ln, const qu_attend_state *s,
+                      int32_t rows, int32_t d);
 
 /* Reference: the whole softmax in double precision over n keys k [n,D] (rotated), v [n,D]. */
 void qu_attend_ref(float *out, double *lse_ln, const float *q, const float *k, const float *v,

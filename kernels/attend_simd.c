@@ -27,8 +27,8 @@ VF void tile(float *c, int64_t ldc, const float *a, int64_t lda, const float *b,
         for (int j = 0; j < vecs; j++) vf_store(c + r * ldc + j * QU_LANES, acc[r][j]);
 }
 
-VF void tile_columns(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
-                     int32_t depth, int32_t cols, const int rows)
+VF void tile_columns(float *c, int64_t ldc, const float *a, int64_t lda, const float *b,
+                     int64_t ldb, int32_t depth, int32_t cols, const int rows)
 {
     int32_t j = 0;
     for (; j + TV * QU_LANES <= cols; j += TV * QU_LANES)
@@ -36,8 +36,8 @@ VF void tile_columns(float *c, int64_t ldc, const float *a, int64_t lda, const f
     for (; j < cols; j += QU_LANES) tile(c + j, ldc, a, lda, b + j, ldb, depth, rows, 1);
 }
 
-/* c [rows,cols] = a [rows,depth] b [depth,cols], cols a multiple of 16. Each element is one chain of
- * vf_fma over depth, whatever the tile. */
+/* c [rows,cols] = a [rows,depth] b [depth,cols], cols a multiple of 16. Each element is one chain
+ * of vf_fma over depth, whatever the tile. */
 static void product(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
                     int32_t rows, int32_t depth, int32_t cols)
 {
@@ -47,7 +47,8 @@ static void product(float *c, int64_t ldc, const float *a, int64_t lda, const fl
     for (; r < rows; r++) tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, 1);
 }
 
-/* Turn a row of scores into weights exp(s - m), zero beyond visible; returns m and the weights' sum. */
+/* Turn a row of scores into weights exp(s - m), zero beyond visible; returns m and the weights'
+ * sum. */
 static void weigh(float *s, int32_t visible, int32_t n_pad, float *m, float *l)
 {
     if (visible <= 0) {
@@ -75,7 +76,8 @@ static void page(qu_attend_state *part, const float *q, int64_t ldq, int32_t row
     int32_t n_pad = kv->n_pad, dp = qu_attend_pad(d);
     product(scratch, n_pad, q, ldq, kv->kt, n_pad, rows, d, n_pad);
     for (int32_t r = 0; r < rows; r++)
-        weigh(scratch + (int64_t)r * n_pad, visible ? visible[r] : kv->n, n_pad, &part->m[r], &part->l[r]);
+        weigh(scratch + (int64_t)r * n_pad, visible ? visible[r] : kv->n, n_pad, &part->m[r],
+              &part->l[r]);
     product(part->o, dp, scratch, n_pad, kv->v, dp, rows, kv->n, dp);
 }
 
@@ -94,7 +96,8 @@ static void merge(qu_attend_state *acc, const qu_attend_state *part, int32_t row
         float *o = acc->o + (int64_t)r * dp;
         const float *p = part->o + (int64_t)r * dp;
         for (int32_t i = 0; i < dp; i += QU_LANES)
-            vf_store(o + i, vf_fma(vf_load(o + i), vf_set1(sa), vf_mul(vf_load(p + i), vf_set1(sp))));
+            vf_store(o + i,
+                     vf_fma(vf_load(o + i), vf_set1(sa), vf_mul(vf_load(p + i), vf_set1(sp))));
     }
 }
 

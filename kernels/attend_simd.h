@@ -1,4 +1,5 @@
-/* The inner kernels of attend.c, one table an instruction set. Private to kernels/ and its tests. */
+/* The inner kernels of attend.c, one table an instruction set. Private to kernels/ and its tests.
+ * */
 #ifndef QU_KERNELS_ATTEND_SIMD_H
 #define QU_KERNELS_ATTEND_SIMD_H
 

@@ -32,7 +32,10 @@ int64_t qu_codec_bytes(int codec, int32_t n, int32_t d)
     }
 }
 
-static float or_zero(float x) { return isfinite(x) ? x : 0; }
+static float or_zero(float x)
+{
+    return isfinite(x) ? x : 0;
+}
 
 static int8_t to_int8(float x, float inverse)
 {
@@ -41,23 +44,26 @@ static int8_t to_int8(float x, float inverse)
 }
 
 /* Keys: per channel, mean removed. */
-static void encode_q8_keys(float *mean, float *scale, int8_t *q, const float *k, int64_t ldk, int32_t n,
-                           int32_t d)
+static void encode_q8_keys(float *mean, float *scale, int8_t *q, const float *k, int64_t ldk,
+                           int32_t n, int32_t d)
 {
     for (int32_t c = 0; c < d; c++) {
         double sum = 0;
         float most = 0;
         for (int32_t i = 0; i < n; i++) sum += or_zero(k[i * ldk + c]);
         mean[c] = (float)(sum / n);
-        for (int32_t i = 0; i < n; i++) most = fmaxf(most, fabsf(or_zero(k[i * ldk + c]) - mean[c]));
+        for (int32_t i = 0; i < n; i++)
+            most = fmaxf(most, fabsf(or_zero(k[i * ldk + c]) - mean[c]));
         scale[c] = most / 127;
         float inverse = scale[c] > 0 && isfinite(1 / scale[c]) ? 1 / scale[c] : 0;
-        for (int32_t i = 0; i < n; i++) q[i * d + c] = to_int8(or_zero(k[i * ldk + c]) - mean[c], inverse);
+        for (int32_t i = 0; i < n; i++)
+            q[i * d + c] = to_int8(or_zero(k[i * ldk + c]) - mean[c], inverse);
     }
 }
 
 /* Values: per token. */
-static void encode_q8_values(float *scale, int8_t *q, const float *v, int64_t ldv, int32_t n, int32_t d)
+static void encode_q8_values(float *scale, int8_t *q, const float *v, int64_t ldv, int32_t n,
+                             int32_t d)
 {
     for (int32_t i = 0; i < n; i++) {
         float most = 0;
@@ -97,7 +103,8 @@ void qu_codec_encode(void *out, int codec, const float *k, int64_t ldk, const fl
     }
 }
 
-void qu_codec_decode(float *k, float *v, int64_t ldv, int codec, const void *in, int32_t n, int32_t d)
+void qu_codec_decode(float *k, float *v, int64_t ldv, int codec, const void *in, int32_t n,
+                     int32_t d)
 {
     QU_ISA_PICK(qu_codec_ops)->decode(k, v, ldv, codec, in, n, d);
 }

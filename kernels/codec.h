@@ -1,4 +1,5 @@
-/* Codecs of a KV slice: the keys and values of one page, layer and KV head as they lie in the store.
+/* Codecs of a KV slice: the keys and values of one page, layer and KV head as they lie in the
+ * store.
  *
  *     int64_t bytes = qu_codec_bytes(QU_CODEC_Q8, n, d);
  *     qu_codec_encode(out, QU_CODEC_Q8, k, ldk, v, ldv, n, d);
@@ -8,10 +9,11 @@
  *   f32   f32 K [n,d]; f32 V [n,d]
  *   f16   half K [n,d]; half V [n,d]; values beyond +-65504 are clamped
  *   q8    f32 mean [d]; f32 key scale [d]; f32 value scale [n]; int8 K [n,d]; int8 V [n,d]
- *         key = mean + scale * q per channel (Qwen2's keys have huge biased channels: the mean goes first);
- *         value = scale * q per token. About .53 of f16 at n 128, d 64.
- * Encoding is plain C without fused operations, so that a slice's bytes are the same in every numerics
- * class that computed the same K and V. Non-finite inputs do not survive q8: they become 0.
+ *         key = mean + scale * q per channel (Qwen2's keys have huge biased channels: the mean goes
+ *         first); value = scale * q per token. About .53 of f16 at n 128, d 64.
+ * Encoding is plain C without fused operations, so that a slice's bytes are the same in every
+ * numerics class that computed the same K and V. Non-finite inputs do not survive q8: they become
+ * 0.
  */
 #ifndef QU_KERNELS_CODEC_H
 #define QU_KERNELS_CODEC_H
@@ -38,6 +40,7 @@ void qu_codec_encode(void *out, int codec, const float *k, int64_t ldk, const fl
                      int32_t n, int32_t d);
 
 /* Decode into k [n,d] and v [n,ldv]. in need not be aligned. */
-void qu_codec_decode(float *k, float *v, int64_t ldv, int codec, const void *in, int32_t n, int32_t d);
+void qu_codec_decode(float *k, float *v, int64_t ldv, int codec, const void *in, int32_t n,
+                     int32_t d);
 
 #endif

@@ -15,7 +15,8 @@ static void f16_row(float *x, const uint8_t *h, int32_t d)
 }
 
 /* Product, then sum, each rounded: the same bits in every instruction set. */
-static void q8_key_row(float *x, const int8_t *q, const uint8_t *mean, const uint8_t *scale, int32_t d)
+static void q8_key_row(float *x, const int8_t *q, const uint8_t *mean, const uint8_t *scale,
+                       int32_t d)
 {
     for (int32_t c = 0; c < d; c++) {
         float m, s;

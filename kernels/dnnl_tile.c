@@ -87,7 +87,8 @@ qu_status qu_dnnl_want(qu_dnnl *d, int32_t n, int32_t k, qu_err *err)
 {
     if (qu_dnnl_find(d, n, k)) return QU_OK;
     if (d->n_kernels == MAX_KERNELS)
-        return qu_fail(err, QU_ERR_UNSUPPORTED, "model has more than %d matrix shapes", MAX_KERNELS);
+        return qu_fail(err, QU_ERR_UNSUPPORTED, "model has more than %d matrix shapes",
+                       MAX_KERNELS);
     omp_set_num_threads(1); /* the kernel is planned for the thread count of the planning thread */
     qu_dnnl_kernel *e = &d->kernels[d->n_kernels];
     dnnl_data_type_t type = qu_dnnl_is_bf16() ? dnnl_bf16 : dnnl_f32;
@@ -95,14 +96,15 @@ qu_status qu_dnnl_want(qu_dnnl *d, int32_t n, int32_t k, qu_err *err)
     dnnl_matmul_desc_t op;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t desc = NULL;
-    bool ok = dnnl_memory_desc_init_by_tag(&e->x, 2, x, type, dnnl_ab) == dnnl_success &&
-              dnnl_memory_desc_init_by_tag(&e->w, 2, w, type, dnnl_ba) == dnnl_success &&
-              dnnl_memory_desc_init_by_tag(&e->y, 2, y, dnnl_f32, dnnl_ab) == dnnl_success &&
-              dnnl_matmul_desc_init(&op, &e->x, &e->w, NULL, &e->y) == dnnl_success &&
-              dnnl_primitive_attr_create(&attr) == dnnl_success &&
-              dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
-              dnnl_primitive_desc_create(&desc, &op, attr, d->engine, NULL) == dnnl_success &&
-              dnnl_primitive_create(&e->primitive, desc) == dnnl_success;
+    bool ok =
+        dnnl_memory_desc_init_by_tag(&e->x, 2, x, type, dnnl_ab) == dnnl_success &&
+        dnnl_memory_desc_init_by_tag(&e->w, 2, w, type, dnnl_ba) == dnnl_success &&
+        dnnl_memory_desc_init_by_tag(&e->y, 2, y, dnnl_f32, dnnl_ab) == dnnl_success &&
+        dnnl_matmul_desc_init(&op, &e->x, &e->w, NULL, &e->y) == dnnl_success &&
+        dnnl_primitive_attr_create(&attr) == dnnl_success &&
+        dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
+        dnnl_primitive_desc_create(&desc, &op, attr, d->engine, NULL) == dnnl_success &&
+        dnnl_primitive_create(&e->primitive, desc) == dnnl_success;
     if (ok) {
         e->scratch = *dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
         e->scratch_bytes = dnnl_memory_desc_get_size(&e->scratch);
@@ -141,10 +143,8 @@ void qu_dnnl_run(const qu_dnnl *d, const qu_dnnl_kernel *e, float *y, const void
     dnnl_memory_create(&mw, &e->w, d->engine, (void *)w);
     dnnl_memory_create(&my, &e->y, d->engine, y);
     dnnl_memory_create(&ms, &e->scratch, d->engine, scratch);
-    dnnl_exec_arg_t args[4] = {{DNNL_ARG_SRC, mx},
-                               {DNNL_ARG_WEIGHTS, mw},
-                               {DNNL_ARG_DST, my},
-                               {DNNL_ARG_SCRATCHPAD, ms}};
+    dnnl_exec_arg_t args[4] = {
+        {DNNL_ARG_SRC, mx}, {DNNL_ARG_WEIGHTS, mw}, {DNNL_ARG_DST, my}, {DNNL_ARG_SCRATCHPAD, ms}};
     dnnl_primitive_execute(e->primitive, stream, e->scratch_bytes ? 4 : 3, args);
     dnnl_stream_wait(stream);
     dnnl_memory_destroy(mx);

@@ -1,9 +1,10 @@
-/* oneDNN's matrix product for one prefill tile: y [R,n] = x [R,k] W^T, W a panel [n,k]. Private to kernels/.
+/* oneDNN's matrix product for one prefill tile: y [R,n] = x [R,k] W^T, W a panel [n,k]. Private to
+ * kernels/.
  *
- * The row count R is always QU_TILE_ROWS (short tiles are padded) and every call runs on the calling thread
- * alone, because oneDNN 2.6 chooses its algorithm by row count and by thread count: so a row's result
- * depends on neither. Element type: bf16 where the processor multiplies it faster than f32 (AMX, AMD with
- * AVX512_BF16), else f32. A test forces either.
+ * The row count R is always QU_TILE_ROWS (short tiles are padded) and every call runs on the
+ * calling thread alone, because oneDNN 2.6 chooses its algorithm by row count and by thread count:
+ * so a row's result depends on neither. Element type: bf16 where the processor multiplies it faster
+ * than f32 (AMX, AMD with AVX512_BF16), else f32. A test forces either.
  */
 #ifndef QU_KERNELS_DNNL_TILE_H
 #define QU_KERNELS_DNNL_TILE_H
@@ -19,7 +20,8 @@ enum { QU_TILE_ROWS = 64 };
 typedef struct qu_dnnl qu_dnnl;
 typedef struct qu_dnnl_kernel qu_dnnl_kernel;
 
-/* Are panels and tiles bf16 (else f32)? Fixed for the process, unless forced before the first use. */
+/* Are panels and tiles bf16 (else f32)? Fixed for the process, unless forced before the first use.
+ * */
 bool qu_dnnl_is_bf16(void);
 
 /* Choose the element type, for tests. Returns false when the processor cannot run it. */
@@ -38,9 +40,9 @@ const qu_dnnl_kernel *qu_dnnl_find(const qu_dnnl *d, int32_t n, int32_t k);
 /* Bytes of scratch that a run of any kernel made so far needs. */
 int64_t qu_dnnl_scratch_bytes(const qu_dnnl *d);
 
-/* y [R,n] f32 out; x [R,k] and w [n,k] in the element type; scratch 64-byte aligned, the caller's own. Any
- * thread, at the same time. */
-void qu_dnnl_run(const qu_dnnl *d, const qu_dnnl_kernel *kernel, float *y, const void *x, const void *w,
-                 void *scratch);
+/* y [R,n] f32 out; x [R,k] and w [n,k] in the element type; scratch 64-byte aligned, the caller's
+ * own. Any thread, at the same time. */
+void qu_dnnl_run(const qu_dnnl *d, const qu_dnnl_kernel *kernel, float *y, const void *x,
+                 const void *w, void *scratch);
 
 #endif

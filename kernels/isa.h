@@ -1,7 +1,7 @@
 /* Which instruction set the kernels use in this process: the numerics class rests on it.
  *
- * Each kernels/x_simd.c is compiled once for every set and exports a table x_ops_<set>; the op's own .c
- * picks with QU_ISA_PICK. A test forces each set that the processor has in turn.
+ * Each kernels/x_simd.c is compiled once for every set and exports a table x_ops_<set>; the op's
+ * own .c picks with QU_ISA_PICK. A test forces each set that the processor has in turn.
  */
 #ifndef QU_KERNELS_ISA_H
 #define QU_KERNELS_ISA_H
@@ -9,9 +9,9 @@
 #include <stdbool.h>
 
 typedef enum qu_isa {
-    QU_ISA_PLAIN = 0,   /* no intrinsics, no fused multiply-add: any processor */
-    QU_ISA_AVX2 = 1,    /* AVX2, FMA, F16C */
-    QU_ISA_AVX512 = 2,  /* AVX-512 F, BW, VL, DQ */
+    QU_ISA_PLAIN = 0,  /* no intrinsics, no fused multiply-add: any processor */
+    QU_ISA_AVX2 = 1,   /* AVX2, FMA, F16C */
+    QU_ISA_AVX512 = 2, /* AVX-512 F, BW, VL, DQ */
     QU_ISA_COUNT
 } qu_isa;
 

@@ -11,13 +11,16 @@
 #endif
 
 enum {
-    ROWS_PER_ITEM = 32,   /* rows of W in one work item of the question kernel */
-    STORED_MAX_ROWS = 4,  /* up to here W is dequantised in registers, above through a buffer */
-    BUFFER_ROWS = 4,      /* rows of W dequantised at a time: four rows of 8,192 are 128 KiB */
-    PANEL_ROWS = 128,     /* rows of W in one panel of the document kernel */
+    ROWS_PER_ITEM = 32,  /* rows of W in one work item of the question kernel */
+    STORED_MAX_ROWS = 4, /* up to here W is dequantised in registers, above through a buffer */
+    BUFFER_ROWS = 4,     /* rows of W dequantised at a time: four rows of 8,192 are 128 KiB */
+    PANEL_ROWS = 128,    /* rows of W in one panel of the document kernel */
 };
 
-static const qu_linear_ops *ops(void) { return QU_ISA_PICK(qu_linear_ops); }
+static const qu_linear_ops *ops(void)
+{
+    return QU_ISA_PICK(qu_linear_ops);
+}
 
 void qu_linear_ref(const qu_linear_job *job, const float *x, int64_t ldx, int32_t n_rows)
 {
@@ -58,7 +61,8 @@ static int64_t items_of(const qu_linear_job *job, int32_t rows_per_item)
 }
 
 /* The job that item belongs to; *item becomes the index inside it. */
-static const qu_linear_job *find_job(const qu_linear_job *jobs, int64_t *item, int32_t rows_per_item)
+static const qu_linear_job *find_job(const qu_linear_job *jobs, int64_t *item,
+                                     int32_t rows_per_item)
 {
     while (*item >= items_of(jobs, rows_per_item)) *item -= items_of(jobs++, rows_per_item);
     return jobs;
@@ -103,13 +107,13 @@ void qu_linear_question(qu_pool *pool, const qu_linear_job *jobs, int n_jobs, co
 
 #ifdef QU_WITH_DNNL
 
-/* The document kernel pads x to whole tiles once; a work item dequantises one panel of W into a buffer
- * that stays in L2 and multiplies every tile with it. */
+/* The document kernel pads x to whole tiles once; a work item dequantises one panel of W into a
+ * buffer that stays in L2 and multiplies every tile with it. */
 struct qu_linear_scratch {
     qu_dnnl *dnnl;
-    void *x;        /* [tiles * QU_TILE_ROWS, k] in the panel's element type */
+    void *x; /* [tiles * QU_TILE_ROWS, k] in the panel's element type */
     int64_t x_cap;
-    char **panel;   /* one a worker: W panel, row, product tile, oneDNN's scratch */
+    char **panel; /* one a worker: W panel, row, product tile, oneDNN's scratch */
     int64_t panel_cap;
     int n_workers;
 };
@@ -148,7 +152,8 @@ static qu_status create(qu_linear_scratch **scratch, int n_workers, qu_err *err)
     return qu_dnnl_create(&s->dnnl, err);
 }
 
-/* Where oneDNN's scratch begins in a worker's block: after W panel, one f32 row and the product tile. */
+/* Where oneDNN's scratch begins in a worker's block: after W panel, one f32 row and the product
+ * tile. */
 static int64_t scratch_offset(int32_t k)
 {
     int64_t floats = (int64_t)PANEL_ROWS * k + k + PANEL_ROWS * QU_TILE_ROWS;
@@ -190,9 +195,12 @@ static void pad_tile(void *ctx, int64_t tile, int worker)
         int64_t t = tile * QU_TILE_ROWS + i;
         char *to = (char *)r->s->x + t * r->k * size;
         const float *from = r->x + t * r->ldx;
-        if (t >= r->n_rows) memset(to, 0, (size_t)(r->k * size));
-        else if (!bf16) memcpy(to, from, (size_t)(r->k * size));
-        else qu_quant_ref(to, from, QU_TYPE_BF16, r->k);
+        if (t >= r->n_rows)
+            memset(to, 0, (size_t)(r->k * size));
+        else if (!bf16)
+            memcpy(to, from, (size_t)(r->k * size));
+        else
+            qu_quant_ref(to, from, QU_TYPE_BF16, r->k);
     }
 }
 
@@ -247,11 +255,17 @@ qu_status qu_linear_document(qu_pool *pool, qu_linear_scratch **scratch, const q
     return QU_OK;
 }
 
-const char *qu_linear_document_name(void) { return qu_dnnl_is_bf16() ? "dnnl-bf16" : "dnnl-f32"; }
+const char *qu_linear_document_name(void)
+{
+    return qu_dnnl_is_bf16() ? "dnnl-bf16" : "dnnl-f32";
+}
 
 #else
 
-void qu_linear_scratch_free(qu_linear_scratch *s) { (void)s; }
+void qu_linear_scratch_free(qu_linear_scratch *s)
+{
+    (void)s;
+}
 
 qu_status qu_linear_document(qu_pool *pool, qu_linear_scratch **scratch, const qu_linear_job *jobs,
                              int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err)
@@ -262,6 +276,9 @@ qu_status qu_linear_document(qu_pool *pool, qu_linear_scratch **scratch, const q
     return QU_OK;
 }
 
-const char *qu_linear_document_name(void) { return "own"; }
+const char *qu_linear_document_name(void)
+{
+    return "own";
+}
 
 #endif

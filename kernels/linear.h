@@ -4,10 +4,11 @@
  *     qu_linear_question(pool, jobs, 3, x, ldx, T);
  *
  * Two kernels, chosen by phase and never by shape (numerics rule, DESIGN.md section 4):
- *   question  questions, decode, verify: W's rows are dequantised on the fly, one sixteen-lane f32 sum a
- *             result, so T rows give bit for bit what T calls with one row give.
- *   document  document chunks: rows in tiles of fixed height against dequantised panels of W, by oneDNN
- *             where the build has it (qu_linear_document_name tells), else by the question kernel.
+ *   question  questions, decode, verify: W's rows are dequantised on the fly, one sixteen-lane f32
+ *             sum a result, so T rows give bit for bit what T calls with one row give.
+ *   document  document chunks: rows in tiles of fixed height against dequantised panels of W, by
+ *             oneDNN where the build has it (qu_linear_document_name tells), else by the question
+ *             kernel.
  * Results depend neither on T nor on the number of threads.
  */
 #ifndef QU_KERNELS_LINEAR_H
@@ -41,14 +42,15 @@ void qu_linear_ref(const qu_linear_job *job, const float *x, int64_t ldx, int32_
 void qu_linear_question(qu_pool *pool, const qu_linear_job *jobs, int n_jobs, const float *x,
                         int64_t ldx, int32_t n_rows);
 
-/* The same for document chunks. Scratch is kept in *scratch (zero-initialised by the caller once, freed
- * with qu_linear_scratch_free). Errors: QU_ERR_NOMEM. */
+/* The same for document chunks. Scratch is kept in *scratch (zero-initialised by the caller once,
+ * freed with qu_linear_scratch_free). Errors: QU_ERR_NOMEM. */
 typedef struct qu_linear_scratch qu_linear_scratch;
 qu_status qu_linear_document(qu_pool *pool, qu_linear_scratch **scratch, const qu_linear_job *jobs,
                              int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err);
 void qu_linear_scratch_free(qu_linear_scratch *scratch);
 
-/* What multiplies document chunks here: "own", "dnnl-f32" or "dnnl-bf16": part of the numerics class. */
+/* What multiplies document chunks here: "own", "dnnl-f32" or "dnnl-bf16": part of the numerics
+ * class. */
 const char *qu_linear_document_name(void);
 
 #endif

@@ -2,7 +2,8 @@
 
 #include "kernels/simd.h"
 
-/* Rows of W and of x that share registers: 4 x 4 sums fit 32 wide registers, 2 x 2 fit 16 narrow ones. */
+/* Rows of W and of x that share registers: 4 x 4 sums fit 32 wide registers, 2 x 2 fit 16 narrow
+ * ones. */
 #if defined(__AVX512F__)
 enum { NW = 4, NX = 4 };
 #else
@@ -11,8 +12,8 @@ enum { NW = 2, NX = 2 };
 
 enum { BLOCK = 32, AHEAD_ROWS = 8 };
 
-/* Sixteen elements [at, at + 16) of a row; at is a multiple of 16. The scale is applied in f32, as in
- * qu_dequant_ref, so both give the same bits. */
+/* Sixteen elements [at, at + 16) of a row; at is a multiple of 16. The scale is applied in f32, as
+ * in qu_dequant_ref, so both give the same bits. */
 VF vf load_q8_0(const uint8_t *row, int64_t at)
 {
     const uint8_t *b = row + at / BLOCK * 34;
@@ -68,7 +69,8 @@ static void dequant(float *x, const void *blocks, int type, int64_t n)
     if (i < n) qu_dequant_ref(x + i, b + qu_type_bytes(type, i), type, n - i);
 }
 
-/* The last k_dim % 16 elements, padded with zeros: they join the same lanes as every other group. */
+/* The last k_dim % 16 elements, padded with zeros: they join the same lanes as every other group.
+ * */
 VF vf load_tail(const float *p, int32_t n)
 {
     float x[QU_LANES] = {0};
@@ -124,8 +126,8 @@ VF void stored_tile(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, 
     for (int j = 0; j < nx; j++)
         for (int i = 0; i < nw; i++) acc[j][i] = vf_zero();
     int32_t k = 0, whole = k_dim / QU_LANES * QU_LANES;
-    /* Rows lie one after the other, read nw at a time: the memory's own prefetcher loses that pattern, so
-     * each step asks for as many bytes as it uses, some rows ahead. */
+    /* Rows lie one after the other, read nw at a time: the memory's own prefetcher loses that
+     * pattern, so each step asks for as many bytes as it uses, some rows ahead. */
     const uint8_t *ahead = w + AHEAD_ROWS * row_bytes;
     int64_t step = nw * row_bytes * QU_LANES / (k_dim > 0 ? k_dim : 1) + 1;
     for (; k < whole; k += QU_LANES, ahead += step) {
@@ -170,8 +172,8 @@ VF void stored_rows(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, 
             stored_tile(y + t * ldy + i, ldy, w, row_bytes, type, x + t * ldx, ldx, k_dim, 1, 1);
 }
 
-static void dots_stored(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type, int32_t n_w,
-                        const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim)
+static void dots_stored(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type,
+                        int32_t n_w, const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim)
 {
     switch (type) {
 #define CASE(t)                                                                                    \

@@ -11,8 +11,8 @@ enum { STEP = 128 };
 struct qu_rope {
     int32_t n_dims;
     bool halves;
-    double *freq;       /* [n_dims/2] */
-    double *cos, *sin;  /* [STEP, n_dims/2]: angles of positions 0..STEP-1 */
+    double *freq;      /* [n_dims/2] */
+    double *cos, *sin; /* [STEP, n_dims/2]: angles of positions 0..STEP-1 */
 };
 
 qu_status qu_rope_create(qu_rope **out, const qu_rope_config *config, qu_err *err)
@@ -20,8 +20,9 @@ qu_status qu_rope_create(qu_rope **out, const qu_rope_config *config, qu_err *er
     *out = NULL;
     int32_t n_dims = config->n_dims, half = n_dims / 2;
     if (n_dims < 0 || n_dims % 2 != 0 || n_dims > QU_MAX_HEAD_SIZE)
-        return qu_fail(err, QU_ERR_ARG, "cannot rotate %d dims of a head: give an even number up to %d",
-                       n_dims, QU_MAX_HEAD_SIZE);
+        return qu_fail(err, QU_ERR_ARG,
+                       "cannot rotate %d dims of a head: give an even number up to %d", n_dims,
+                       QU_MAX_HEAD_SIZE);
     if (!(config->base > 0) || !isfinite(config->base) || !(config->linear > 0) ||
         !isfinite(config->linear))
         return qu_fail(err, QU_ERR_ARG, "rope base %g and scale %g must be positive and finite",
@@ -83,7 +84,8 @@ void qu_rope_angles(const qu_rope *r, int64_t pos, int32_t n, int32_t ld, float 
     }
 }
 
-void qu_rope_vector(float *x, const qu_rope *r, const float *c, const float *s, int32_t ld, int32_t j)
+void qu_rope_vector(float *x, const qu_rope *r, const float *c, const float *s, int32_t ld,
+                    int32_t j)
 {
     int32_t half = r->n_dims / 2;
     for (int32_t i = 0; i < half; i++) {

@@ -24,7 +24,8 @@ void qu_rows_swiglu(float *gate, const float *up, int32_t n)
 
 void qu_rows_swiglu_ref(float *gate, const float *up, int32_t n)
 {
-    for (int32_t i = 0; i < n; i++) gate[i] = (float)(gate[i] / (1 + exp(-(double)gate[i])) * up[i]);
+    for (int32_t i = 0; i < n; i++)
+        gate[i] = (float)(gate[i] / (1 + exp(-(double)gate[i])) * up[i]);
 }
 
 void qu_rows_add(float *x, const float *y, int32_t n)

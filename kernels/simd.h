@@ -1,8 +1,9 @@
-/* Sixteen floats at a time, with one spelling for AVX-512, AVX2 and plain C. Private to kernels/x_simd.c.
+/* Sixteen floats at a time, with one spelling for AVX-512, AVX2 and plain C. Private to
+ * kernels/x_simd.c.
  *
- * Every sum keeps sixteen lanes and folds them by the same tree (vf_sum), and every product-sum is one
- * vf_fma, so a row's result does not depend on how rows are blocked. Only the rounding of vf_fma differs
- * between sets: plain C rounds twice.
+ * Every sum keeps sixteen lanes and folds them by the same tree (vf_sum), and every product-sum is
+ * one vf_fma, so a row's result does not depend on how rows are blocked. Only the rounding of
+ * vf_fma differs between sets: plain C rounds twice.
  */
 #ifndef QU_KERNELS_SIMD_H
 #define QU_KERNELS_SIMD_H
@@ -20,18 +21,54 @@
 #if defined(__AVX512F__)
 #include <immintrin.h>
 typedef __m512 vf;
-VF vf vf_zero(void) { return _mm512_setzero_ps(); }
-VF vf vf_set1(float x) { return _mm512_set1_ps(x); }
-VF vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
-VF void vf_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
-VF vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
-VF vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
-VF vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
-VF vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
-VF vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
-VF vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
-VF vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
-VF vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+VF vf vf_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+VF vf vf_set1(float x)
+{
+    return _mm512_set1_ps(x);
+}
+VF vf vf_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+VF void vf_store(float *p, vf a)
+{
+    _mm512_storeu_ps(p, a);
+}
+VF vf vf_add(vf a, vf b)
+{
+    return _mm512_add_ps(a, b);
+}
+VF vf vf_sub(vf a, vf b)
+{
+    return _mm512_sub_ps(a, b);
+}
+VF vf vf_mul(vf a, vf b)
+{
+    return _mm512_mul_ps(a, b);
+}
+VF vf vf_div(vf a, vf b)
+{
+    return _mm512_div_ps(a, b);
+}
+VF vf vf_max(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+VF vf vf_min(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+}
+VF vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+VF vf vf_round(vf a)
+{
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 /* 2^n for integral n in [-126, 127] */
 VF vf vf_exp2i(vf n)
 {
@@ -55,39 +92,75 @@ VF vf vf_load_bf16(const void *p)
     __m512i x = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
 }
-VF float vf_from_f16(uint16_t h) { return _cvtsh_ss(h); }
+VF float vf_from_f16(uint16_t h)
+{
+    return _cvtsh_ss(h);
+}
 #elif defined(__AVX2__)
 #include <immintrin.h>
 typedef struct vf {
     __m256 a, b;
 } vf;
 #define VF2(op) ((vf){op(x.a, y.a), op(x.b, y.b)})
-VF vf vf_zero(void) { return (vf){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-VF vf vf_set1(float x) { return (vf){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
-VF vf vf_load(const float *p) { return (vf){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+VF vf vf_zero(void)
+{
+    return (vf){_mm256_setzero_ps(), _mm256_setzero_ps()};
+}
+VF vf vf_set1(float x)
+{
+    return (vf){_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+VF vf vf_load(const float *p)
+{
+    return (vf){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
 VF void vf_store(float *p, vf x)
 {
     _mm256_storeu_ps(p, x.a);
     _mm256_storeu_ps(p + 8, x.b);
 }
-VF vf vf_add(vf x, vf y) { return VF2(_mm256_add_ps); }
-VF vf vf_sub(vf x, vf y) { return VF2(_mm256_sub_ps); }
-VF vf vf_mul(vf x, vf y) { return VF2(_mm256_mul_ps); }
-VF vf vf_div(vf x, vf y) { return VF2(_mm256_div_ps); }
-VF vf vf_max(vf x, vf y) { return VF2(_mm256_max_ps); }
-VF vf vf_min(vf x, vf y) { return VF2(_mm256_min_ps); }
+VF vf vf_add(vf x, vf y)
+{
+    return VF2(_mm256_add_ps);
+}
+VF vf vf_sub(vf x, vf y)
+{
+    return VF2(_mm256_sub_ps);
+}
+VF vf vf_mul(vf x, vf y)
+{
+    return VF2(_mm256_mul_ps);
+}
+VF vf vf_div(vf x, vf y)
+{
+    return VF2(_mm256_div_ps);
+}
+VF vf vf_max(vf x, vf y)
+{
+    return VF2(_mm256_max_ps);
+}
+VF vf vf_min(vf x, vf y)
+{
+    return VF2(_mm256_min_ps);
+}
 VF vf vf_fma(vf x, vf y, vf z)
 {
     return (vf){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
 #define QU_RND(v) _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
-VF vf vf_round(vf x) { return (vf){QU_RND(x.a), QU_RND(x.b)}; }
+VF vf vf_round(vf x)
+{
+    return (vf){QU_RND(x.a), QU_RND(x.b)};
+}
 VF __m256 half_exp2i(__m256 n)
 {
     __m256i i = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
     return _mm256_castsi256_ps(_mm256_slli_epi32(i, 23));
 }
-VF vf vf_exp2i(vf n) { return (vf){half_exp2i(n.a), half_exp2i(n.b)}; }
+VF vf vf_exp2i(vf n)
+{
+    return (vf){half_exp2i(n.a), half_exp2i(n.b)};
+}
 VF vf vf_select_lt(vf a, vf b, vf yes, vf no)
 {
     return (vf){_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(a.a, b.a, _CMP_LT_OQ)),
@@ -97,7 +170,10 @@ VF __m256 half_load_i8(const int8_t *p)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
-VF vf vf_load_i8(const int8_t *p) { return (vf){half_load_i8(p), half_load_i8(p + 8)}; }
+VF vf vf_load_i8(const int8_t *p)
+{
+    return (vf){half_load_i8(p), half_load_i8(p + 8)};
+}
 VF vf vf_load_f16(const void *p)
 {
     const __m128i *q = p;
@@ -112,32 +188,65 @@ VF vf vf_load_bf16(const void *p)
     const __m128i *q = p;
     return (vf){half_load_bf16(q), half_load_bf16(q + 1)};
 }
-VF float vf_from_f16(uint16_t h) { return _cvtsh_ss(h); }
+VF float vf_from_f16(uint16_t h)
+{
+    return _cvtsh_ss(h);
+}
 #else
 #include "kernels/quant.h"
 typedef float vf __attribute__((vector_size(64)));
 typedef int32_t vi __attribute__((vector_size(64)));
-VF vf vf_set1(float x) { return (vf){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
-VF vf vf_zero(void) { return vf_set1(0); }
+VF vf vf_set1(float x)
+{
+    return (vf){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+}
+VF vf vf_zero(void)
+{
+    return vf_set1(0);
+}
 VF vf vf_load(const float *p)
 {
     vf a;
     memcpy(&a, p, sizeof a);
     return a;
 }
-VF void vf_store(float *p, vf a) { memcpy(p, &a, sizeof a); }
-VF vf vf_add(vf a, vf b) { return a + b; }
-VF vf vf_sub(vf a, vf b) { return a - b; }
-VF vf vf_mul(vf a, vf b) { return a * b; }
-VF vf vf_div(vf a, vf b) { return a / b; }
+VF void vf_store(float *p, vf a)
+{
+    memcpy(p, &a, sizeof a);
+}
+VF vf vf_add(vf a, vf b)
+{
+    return a + b;
+}
+VF vf vf_sub(vf a, vf b)
+{
+    return a - b;
+}
+VF vf vf_mul(vf a, vf b)
+{
+    return a * b;
+}
+VF vf vf_div(vf a, vf b)
+{
+    return a / b;
+}
 VF vf vf_select_lt(vf a, vf b, vf yes, vf no)
 {
     vi mask = a < b;
     return (vf)(((vi)yes & mask) | ((vi)no & ~mask));
 }
-VF vf vf_max(vf a, vf b) { return vf_select_lt(b, a, a, b); } /* like maxps: b when either is NaN */
-VF vf vf_min(vf a, vf b) { return vf_select_lt(a, b, a, b); }
-VF vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
+VF vf vf_max(vf a, vf b)
+{
+    return vf_select_lt(b, a, a, b);
+} /* like maxps: b when either is NaN */
+VF vf vf_min(vf a, vf b)
+{
+    return vf_select_lt(a, b, a, b);
+}
+VF vf vf_fma(vf a, vf b, vf c)
+{
+    return a * b + c;
+}
 VF vf vf_round(vf a)
 {
     vf magic = vf_set1(12582912.0f); /* 1.5 * 2^23: adding it drops the fraction, to nearest even */
@@ -172,7 +281,10 @@ VF vf vf_load_bf16(const void *p)
     for (int i = 0; i < QU_LANES; i++) a[i] = qu_bf16_to_f32(h[i]);
     return a;
 }
-VF float vf_from_f16(uint16_t h) { return qu_f16_to_f32(h); }
+VF float vf_from_f16(uint16_t h)
+{
+    return qu_f16_to_f32(h);
+}
 #endif
 
 /* Fold sixteen lanes by halves: 8 + 8, 4 + 4, 2 + 2, 1 + 1. */
@@ -194,8 +306,8 @@ VF float vf_hmax(vf a)
     return x[0];
 }
 
-/* e^x within 2 ulp; 0 below -87.3 (so -INF gives 0), +INF stays large but finite at 88.3. NaN is kept by
- * the caller's arithmetic: scores are checked there. */
+/* e^x within 2 ulp; 0 below -87.3 (so -INF gives 0), +INF stays large but finite at 88.3. NaN is
+ * kept by the caller's arithmetic: scores are checked there. */
 VF vf vf_exp(vf x)
 {
     vf tiny = vf_set1(-87.3f);

@@ -94,7 +94,8 @@ static qu_status read_pages(ask_run *r, qu_txn *t, qu_err *err)
     for (int32_t i = 0; i < p->n_pages; i++) {
         const qu_plan_page *page = &p->pages[i];
         uint64_t id = p->docs[page->doc].doc.doc_id;
-        QU_TRY(qu_catalogue_text(t, id, page->record.text_start, page->record.text_end, &r->texts[i], err));
+        QU_TRY(qu_catalogue_text(t, id, page->record.text_start, page->record.text_end,
+                                 &r->texts[i], err));
         if (!r->a->o.extract) QU_TRY(qu_catalogue_ids(t, id, page->page, 1, &r->ids[i], err));
     }
     return QU_OK;
@@ -164,8 +165,10 @@ static qu_status generate(ask_run *r, qu_err *err)
         shown = ans->text.len;
         if (i + 1 < a->o.max_tokens) QU_TRY(qu_context_step(r->c, &id, 1, pos, 1, a->logits, err));
     }
-    if (end >= 0) ans->text.len = (size_t)end;
-    else QU_TRY(qu_detok_end(&d, &ans->text, err));
+    if (end >= 0)
+        ans->text.len = (size_t)end;
+    else
+        QU_TRY(qu_detok_end(&d, &ans->text, err));
     QU_TRY(emit(r, shown, ans->text.len));
     ans->confidence = ans->generated_tokens > 0 ? exp(log_sum) : 0;
     return QU_OK;
@@ -178,7 +181,8 @@ static qu_status run_model(ask_run *r, qu_err *err)
     qu_answer *ans = r->ans;
     double start = qu_os_now_ms();
     QU_TRY(qu_answer_context(r, err));
-    QU_TRY(qu_context_step(r->c, r->tail.ids, (int32_t)r->tail.n, r->plan.end_pos, 1, a->logits, err));
+    QU_TRY(
+        qu_context_step(r->c, r->tail.ids, (int32_t)r->tail.n, r->plan.end_pos, 1, a->logits, err));
     qu_context_stats stats = qu_context_stats_get(r->c);
     ans->load_ms = stats.load_ms;
     double now = qu_os_now_ms();
@@ -210,8 +214,9 @@ static void explain(const ask_run *r)
     for (int32_t i = 0; r->a->o.explain && i < r->plan.n_pages; i++) {
         const qu_plan_page *p = &r->plan.pages[i];
         const qu_plan_doc *d = &r->plan.docs[p->doc];
-        qu_out_note("page %llu.%d at %lld, %d tokens, score %.3f, %s", (unsigned long long)d->doc.doc_id,
-                    p->page, (long long)p->pos, p->record.n_tokens, (double)p->score, d->doc.path);
+        qu_out_note("page %llu.%d at %lld, %d tokens, score %.3f, %s",
+                    (unsigned long long)d->doc.doc_id, p->page, (long long)p->pos,
+                    p->record.n_tokens, (double)p->score, d->doc.path);
     }
 }
 
@@ -226,7 +231,8 @@ static qu_status ask(ask_run *r, qu_err *err)
         int64_t reserve = a->o.max_tokens < m->context / 4 ? a->o.max_tokens : m->context / 4;
         room = m->context - a->s->prefix.n - r->tail.n - reserve;
         if (room < 1)
-            return qu_fail(err, QU_ERR_LIMIT, "question of %lld tokens does not fit the window of %d",
+            return qu_fail(err, QU_ERR_LIMIT,
+                           "question of %lld tokens does not fit the window of %d",
                            (long long)r->tail.n, m->context);
     }
     QU_TRY(retrieve(r, room, err));
@@ -241,10 +247,10 @@ static qu_status ask(ask_run *r, qu_err *err)
     ans->withheld = ans->confidence < a->o.min_confidence;
     bool refused = ans->text.len == 0 || qu_template_is_refusal(ans->text.data, ans->text.len);
     ans->found = !refused && !ans->withheld;
-    if (!ans->found) return qu_answer_extract(r, false, err); /* what the question itself points at */
+    if (!ans->found)
+        return qu_answer_extract(r, false, err); /* what the question itself points at */
     QU_TRY(qu_answer_cite(r, err));
-    if (!ans->supported)
-        QU_TRY(qu_answer_warn(ans, err, "no cited passage supports the answer"));
+    if (!ans->supported) QU_TRY(qu_answer_warn(ans, err, "no cited passage supports the answer"));
     return QU_OK;
 }
 

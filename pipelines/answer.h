@@ -19,15 +19,15 @@
 typedef enum qu_fidelity { QU_FIDELITY_KV = 0, QU_FIDELITY_EXACT = 1 } qu_fidelity;
 
 typedef struct qu_ask_options {
-    int32_t pages;            /* candidate pages */
-    int32_t max_tokens;       /* of the answer */
-    double max_wait_s;        /* longest prefill of a document without KV */
+    int32_t pages;      /* candidate pages */
+    int32_t max_tokens; /* of the answer */
+    double max_wait_s;  /* longest prefill of a document without KV */
     qu_fidelity fidelity;
-    bool extract;             /* no model: best sentences */
-    bool explain;             /* say on stderr what was chosen */
-    const char *in_glob;      /* only documents whose path matches; NULL = all */
+    bool extract;        /* no model: best sentences */
+    bool explain;        /* say on stderr what was chosen */
+    const char *in_glob; /* only documents whose path matches; NULL = all */
     qu_sample sample;
-    double min_confidence;    /* an answer below is withheld; its citations stay */
+    double min_confidence; /* an answer below is withheld; its citations stay */
     /* Called with each piece of the answer as it comes, valid UTF-8; NULL = none. */
     void (*on_text)(void *ctx, const char *text, size_t n);
     void *ctx;
@@ -38,7 +38,7 @@ typedef struct qu_citation {
     char *path, *heading, *text;
     uint64_t doc_id;
     int32_t page;
-    bool has_bytes;           /* byte range known */
+    bool has_bytes; /* byte range known */
     int64_t byte_start, byte_end, text_start, text_end;
     float score;
     bool supported, stale;
@@ -47,9 +47,9 @@ typedef struct qu_citation {
 enum { QU_MAX_CITATIONS = 3 };
 
 typedef struct qu_answer {
-    bool found;               /* false: no candidate, a refusal, or confidence too low */
-    bool withheld;            /* confidence below the threshold */
-    bool supported;           /* some citation supports it */
+    bool found;     /* false: no candidate, a refusal, or confidence too low */
+    bool withheld;  /* confidence below the threshold */
+    bool supported; /* some citation supports it */
     qu_buf text;
     double confidence;
     qu_citation citations[QU_MAX_CITATIONS];
@@ -58,7 +58,7 @@ typedef struct qu_answer {
     int64_t slices_read, bytes_read;
     int64_t prompt_tokens, loaded_tokens, generated_tokens;
     double start_ms, retrieve_ms, load_ms, prefill_ms, first_token_ms, decode_ms, total_ms;
-    qu_buf warnings;          /* NUL-ended, one after the other */
+    qu_buf warnings; /* NUL-ended, one after the other */
 } qu_answer;
 
 typedef struct qu_asker qu_asker;
@@ -70,8 +70,9 @@ qu_status qu_asker_create(qu_asker **a, qu_session *s, const qu_ask_options *opt
 /* Save KV that was made for questions, then free. NULL is fine. */
 qu_status qu_asker_free(qu_asker *a, qu_err *err);
 
-/* Answer one question. *ans is overwritten; free it with qu_answer_free, also on error. "Nothing found" is
- * no error. Errors: QU_ERR_LIMIT (question longer than the window), those of store and model. */
+/* Answer one question. *ans is overwritten; free it with qu_answer_free, also on error. "Nothing
+ * found" is no error. Errors: QU_ERR_LIMIT (question longer than the window), those of store and
+ * model. */
 qu_status qu_asker_ask(qu_asker *a, const char *question, qu_answer *ans, qu_err *err);
 
 void qu_answer_free(qu_answer *ans);

@@ -16,7 +16,7 @@ struct qu_asker {
     qu_lexical *lx;
     qu_encoder *encoder;
     qu_fresh fresh;
-    float *logits;             /* [V] */
+    float *logits; /* [V] */
     int64_t asked;
 };
 
@@ -35,11 +35,11 @@ typedef struct ask_run {
     qu_answer *ans;
     double started_ms;
     qu_plan plan;
-    qu_buf *texts, *ids;       /* [plan.n_pages] text and int32 ids of each page */
-    stored_page *sources;      /* [plan.n_pages] */
-    qu_page_memory **windows;  /* [plan.n_pages] of documents encoded in part; NULL elsewhere */
-    qu_tokens tail;            /* the question */
-    int32_t n_windowed;        /* documents read in part for want of KV */
+    qu_buf *texts, *ids;      /* [plan.n_pages] text and int32 ids of each page */
+    stored_page *sources;     /* [plan.n_pages] */
+    qu_page_memory **windows; /* [plan.n_pages] of documents encoded in part; NULL elsewhere */
+    qu_tokens tail;           /* the question */
+    int32_t n_windowed;       /* documents read in part for want of KV */
     qu_context *c;
 } ask_run;
 
@@ -49,7 +49,8 @@ qu_status qu_answer_context(ask_run *r, qu_err *err);
 /* cite.c: the places that hold the answer: citations and supported. */
 qu_status qu_answer_cite(ask_run *r, qu_err *err);
 
-/* cite.c: the best sentences for the question, as citations; answer: their best span is the answer, too. */
+/* cite.c: the best sentences for the question, as citations; answer: their best span is the answer,
+ * too. */
 qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err);
 
 qu_status qu_answer_warn(qu_answer *ans, qu_err *err, const char *fmt, ...)

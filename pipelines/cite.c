@@ -16,7 +16,8 @@ static int32_t page_texts(const ask_run *r, qu_support_text *texts, int32_t *ind
     for (int32_t i = 0; i < r->plan.n_pages; i++) {
         if (r->plan.pages[i].page == 0) continue;
         float prior = best > 0 ? r->plan.pages[i].score / best : 0;
-        texts[n] = (qu_support_text){r->texts[i].data ? r->texts[i].data : "", (int64_t)r->texts[i].len, prior};
+        texts[n] = (qu_support_text){r->texts[i].data ? r->texts[i].data : "",
+                                     (int64_t)r->texts[i].len, prior};
         index[n++] = i;
     }
     return n;
@@ -27,7 +28,8 @@ static char *heading_of(const char *text, const qu_heading *h, int64_t n, int64_
 {
     const qu_heading *found = NULL;
     for (int64_t i = 0; i < n && h[i].at <= at; i++) found = &h[i];
-    return found ? strndup(text + found->text_start, (size_t)(found->text_end - found->text_start)) : NULL;
+    return found ? strndup(text + found->text_start, (size_t)(found->text_end - found->text_start))
+                 : NULL;
 }
 
 /* Heading and raw byte range, from the stored source map. */
@@ -46,7 +48,8 @@ static qu_status locate(ask_run *r, qu_txn *t, const qu_doc *d, qu_citation *c, 
     if (st != QU_OK) goto out;
     QU_TRY_OUT(qu_sync_unpack_map(map.data, map.len, &runs, &n_runs, &headings, &n_headings, err));
     if ((d->flags & QU_DOC_HAS_SOURCE) && n_runs > 0) {
-        qu_document_source_range(runs, n_runs, c->text_start, c->text_end, &c->byte_start, &c->byte_end);
+        qu_document_source_range(runs, n_runs, c->text_start, c->text_end, &c->byte_start,
+                                 &c->byte_end);
         c->has_bytes = true;
     }
     if (n_headings > 0) {
@@ -68,8 +71,8 @@ static bool changed_since(const qu_doc *d)
 }
 
 /* Add the citation of bytes [start, end) of the text of plan page i. */
-static qu_status add_citation(ask_run *r, qu_txn *t, int32_t i, int64_t start, int64_t end, float score,
-                              bool supported, qu_err *err)
+static qu_status add_citation(ask_run *r, qu_txn *t, int32_t i, int64_t start, int64_t end,
+                              float score, bool supported, qu_err *err)
 {
     const qu_plan_page *p = &r->plan.pages[i];
     const qu_doc *d = &r->plan.docs[p->doc].doc;
@@ -85,7 +88,8 @@ static qu_status add_citation(ask_run *r, qu_txn *t, int32_t i, int64_t start, i
     c->supported = supported;
     c->stale = changed_since(d);
     r->ans->supported = r->ans->supported || supported;
-    if (c->stale) QU_TRY(qu_answer_warn(r->ans, err, "'%.400s' has changed since it was indexed", d->path));
+    if (c->stale)
+        QU_TRY(qu_answer_warn(r->ans, err, "'%.400s' has changed since it was indexed", d->path));
     return locate(r, t, d, c, err);
 }
 
@@ -120,13 +124,14 @@ qu_status qu_answer_cite(ask_run *r, qu_err *err)
     qu_txn *t = NULL;
     qu_status st = QU_OK;
     QU_TRY_OUT(list_pages(r, &l, err));
-    QU_TRY_OUT(qu_support_find(spans, QU_MAX_CITATIONS, &n, r->question, ans->text.data, ans->text.len,
-                               l.texts, l.n, err));
+    QU_TRY_OUT(qu_support_find(spans, QU_MAX_CITATIONS, &n, r->question, ans->text.data,
+                               ans->text.len, l.texts, l.n, err));
     QU_TRY_OUT(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
     for (int32_t i = 0; i < n; i++) {
-        if (i > 0 && spans[0].supported && !spans[i].supported) break; /* nothing to add to a proof */
-        QU_TRY_OUT(add_citation(r, t, l.index[spans[i].text], spans[i].start, spans[i].end, spans[i].score,
-                                spans[i].supported, err));
+        if (i > 0 && spans[0].supported && !spans[i].supported)
+            break; /* nothing to add to a proof */
+        QU_TRY_OUT(add_citation(r, t, l.index[spans[i].text], spans[i].start, spans[i].end,
+                                spans[i].score, spans[i].supported, err));
     }
 out:
     qu_txn_abort(t);
@@ -155,15 +160,16 @@ qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err)
     if (n == 0) goto out;
     if (answer) {
         const char *p = l.texts[found[0].text].text + found[0].span_start;
-        QU_TRY_OUT(qu_buf_add(&ans->text, p, (size_t)(found[0].span_end - found[0].span_start), err));
+        QU_TRY_OUT(
+            qu_buf_add(&ans->text, p, (size_t)(found[0].span_end - found[0].span_start), err));
         ans->found = true;
         ans->confidence = (double)found[0].score;
         if (r->a->o.on_text) r->a->o.on_text(r->a->o.ctx, ans->text.data, ans->text.len);
     }
     QU_TRY_OUT(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
     for (int32_t i = 0; i < n; i++)
-        QU_TRY_OUT(add_citation(r, t, l.index[found[i].text], found[i].sent_start, found[i].sent_end,
-                                found[i].score, answer && i == 0, err));
+        QU_TRY_OUT(add_citation(r, t, l.index[found[i].text], found[i].sent_start,
+                                found[i].sent_end, found[i].score, answer && i == 0, err));
 out:
     qu_txn_abort(t);
     free_pages(&l);

@@ -50,12 +50,14 @@ static json_t *model_json(const qu_session *s)
 static qu_status print_json(ask_state *a, json_t *id, const char *question, const qu_answer *ans,
                             qu_err *err)
 {
-    const char *fidelity = qu_args_flag(a->args, "extract") ? "extract" : qu_args_str(a->args, "fidelity");
+    const char *fidelity =
+        qu_args_flag(a->args, "extract") ? "extract" : qu_args_str(a->args, "fidelity");
     json_t *o = json_object(), *citations = json_array(), *warnings = json_array();
     if (id) json_object_set(o, "id", id);
     qu_out_path(o, "question", question, err); /* question_b64 where it is not UTF-8 */
-    json_object_set_new(o, "answer", json_stringn(ans->withheld || !ans->text.data ? "" : ans->text.data,
-                                                  ans->withheld ? 0 : ans->text.len));
+    json_object_set_new(o, "answer",
+                        json_stringn(ans->withheld || !ans->text.data ? "" : ans->text.data,
+                                     ans->withheld ? 0 : ans->text.len));
     json_object_set_new(o, "found", json_boolean(ans->found));
     json_object_set_new(o, "confidence", json_real(ans->confidence));
     for (int32_t i = 0; i < ans->n_citations; i++)
@@ -66,18 +68,21 @@ static qu_status print_json(ask_state *a, json_t *id, const char *question, cons
     json_object_set_new(o, "fidelity", json_string(fidelity));
     json_object_set_new(o, "fidelity_verified", json_boolean(strcmp(fidelity, "exact") == 0));
     json_object_set_new(o, "model", model_json(&a->s));
-    json_object_set_new(o, "pages", json_pack("{s:i,s:I,s:I}", "candidates", ans->candidates, "slices_read",
-                                              (json_int_t)ans->slices_read, "bytes_read",
-                                              (json_int_t)ans->bytes_read));
-    json_object_set_new(o, "tokens", json_pack("{s:I,s:I,s:I}", "prompt", (json_int_t)ans->prompt_tokens,
-                                               "loaded", (json_int_t)ans->loaded_tokens, "generated",
-                                               (json_int_t)ans->generated_tokens));
-    json_object_set_new(o, "draft", json_pack("{s:i,s:i,s:i}", "proposed", 0, "accepted", 0, "passes", 0));
+    json_object_set_new(o, "pages",
+                        json_pack("{s:i,s:I,s:I}", "candidates", ans->candidates, "slices_read",
+                                  (json_int_t)ans->slices_read, "bytes_read",
+                                  (json_int_t)ans->bytes_read));
+    json_object_set_new(o, "tokens",
+                        json_pack("{s:I,s:I,s:I}", "prompt", (json_int_t)ans->prompt_tokens,
+                                  "loaded", (json_int_t)ans->loaded_tokens, "generated",
+                                  (json_int_t)ans->generated_tokens));
+    json_object_set_new(o, "draft",
+                        json_pack("{s:i,s:i,s:i}", "proposed", 0, "accepted", 0, "passes", 0));
     json_object_set_new(o, "timing_ms",
-                        json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "start", ans->start_ms, "retrieve",
-                                  ans->retrieve_ms, "load", ans->load_ms, "prefill", ans->prefill_ms,
-                                  "first_token", ans->first_token_ms, "decode", ans->decode_ms, "total",
-                                  ans->total_ms));
+                        json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "start", ans->start_ms,
+                                  "retrieve", ans->retrieve_ms, "load", ans->load_ms, "prefill",
+                                  ans->prefill_ms, "first_token", ans->first_token_ms, "decode",
+                                  ans->decode_ms, "total", ans->total_ms));
     json_object_set_new(o, "warnings", warnings);
     return qu_out_json(o, err);
 }
@@ -102,9 +107,11 @@ static qu_status print_citation(const qu_citation *c, int32_t i, qu_err *err)
     QU_TRY(qu_out_printf(err, "  [%d] ", i + 1));
     QU_TRY(qu_out_text(c->path, strlen(c->path), false, err));
     if (c->has_bytes)
-        QU_TRY(qu_out_printf(err, " bytes %lld-%lld", (long long)c->byte_start, (long long)c->byte_end));
+        QU_TRY(qu_out_printf(err, " bytes %lld-%lld", (long long)c->byte_start,
+                             (long long)c->byte_end));
     else
-        QU_TRY(qu_out_printf(err, " text %lld-%lld", (long long)c->text_start, (long long)c->text_end));
+        QU_TRY(qu_out_printf(err, " text %lld-%lld", (long long)c->text_start,
+                             (long long)c->text_end));
     if (c->heading && *c->heading) {
         QU_TRY(qu_out_printf(err, " ("));
         QU_TRY(qu_out_text(c->heading, strlen(c->heading), false, err));
@@ -130,12 +137,13 @@ static qu_status print_text(const qu_answer *ans, bool streamed, qu_err *err)
     if (!ans->found && !streamed) {
         const char *why = ans->candidates == 0 ? "nothing found"
                           : ans->withheld      ? "no sure answer; the likeliest passages:"
-                                               : "not stated in the documents; the likeliest passages:";
+                                          : "not stated in the documents; the likeliest passages:";
         QU_TRY(qu_out_printf(err, "%s", why));
     }
     if (ans->found && !ans->supported) QU_TRY(qu_out_printf(err, " [unsupported]"));
     QU_TRY(qu_out_printf(err, "\n"));
-    for (int32_t i = 0; i < ans->n_citations; i++) QU_TRY(print_citation(&ans->citations[i], i, err));
+    for (int32_t i = 0; i < ans->n_citations; i++)
+        QU_TRY(print_citation(&ans->citations[i], i, err));
     return qu_out_flush(err);
 }
 
@@ -153,16 +161,18 @@ static void say_unverified(ask_state *a)
                     qu_store_config_get(a->s.store)->numerics, a->s.numerics);
 }
 
-static qu_status one_question(ask_state *a, json_t *id, const char *question, bool *found, bool *started,
-                              qu_err *err)
+static qu_status one_question(ask_state *a, json_t *id, const char *question, bool *found,
+                              bool *started, qu_err *err)
 {
     qu_answer ans;
     *started = false;
     qu_status st = qu_asker_ask(a->asker, question, &ans, err);
     if (st == QU_OK) {
         *found = ans.found;
-        st = qu_out_is_json() ? print_json(a, id, question, &ans, err) : print_text(&ans, *started, err);
-        for (size_t i = 0; !qu_out_is_json() && i < ans.warnings.len; i += strlen(ans.warnings.data + i) + 1)
+        st = qu_out_is_json() ? print_json(a, id, question, &ans, err)
+                              : print_text(&ans, *started, err);
+        for (size_t i = 0; !qu_out_is_json() && i < ans.warnings.len;
+             i += strlen(ans.warnings.data + i) + 1)
             qu_out_warn("%s", ans.warnings.data + i);
         if (ans.candidates > 0) say_unverified(a);
     }
@@ -170,7 +180,8 @@ static qu_status one_question(ask_state *a, json_t *id, const char *question, bo
     return st;
 }
 
-/* Questions from stdin, one a line. A line that cannot be read or answered costs its own result only. */
+/* Questions from stdin, one a line. A line that cannot be read or answered costs its own result
+ * only. */
 static int many_questions(ask_state *a, bool *started)
 {
     qu_buf line = {0};
@@ -225,31 +236,72 @@ static int run_ask(const qu_args *args)
         code = found ? QU_EXIT_OK : QU_EXIT_NOTHING;
     }
 out:
-    if (st == QU_OK) st = qu_asker_free(a.asker, &err);
-    else qu_asker_free(a.asker, NULL);
+    if (st == QU_OK)
+        st = qu_asker_free(a.asker, &err);
+    else
+        qu_asker_free(a.asker, NULL);
     qu_session_close(&a.s);
     return st == QU_OK ? code : qu_out_error(&err, NULL);
 }
 
 static const qu_option options[] = {
-    {.name = "in", .kind = QU_OPT_STR, .arg = "GLOB", .min = 1,
+    {.name = "in",
+     .kind = QU_OPT_STR,
+     .arg = "GLOB",
+     .min = 1,
      .help = "only documents whose path (or name, without a slash) matches"},
-    {.name = "pages", .kind = QU_OPT_INT, .arg = "N", .dflt = "32", .min = 1, .max = 4096,
+    {.name = "pages",
+     .kind = QU_OPT_INT,
+     .arg = "N",
+     .dflt = "32",
+     .min = 1,
+     .max = 4096,
      .help = "candidate pages a question may use"},
-    {.name = "fidelity", .kind = QU_OPT_ENUM, .arg = "MODE", .dflt = "kv", .choices = "kv|exact",
+    {.name = "fidelity",
+     .kind = QU_OPT_ENUM,
+     .arg = "MODE",
+     .dflt = "kv",
+     .choices = "kv|exact",
      .help = "use stored pages, or prefill the candidates afresh as one prompt"},
-    {.name = "max-wait", .kind = QU_OPT_DURATION, .arg = "TIME", .dflt = "30s",
+    {.name = "max-wait",
+     .kind = QU_OPT_DURATION,
+     .arg = "TIME",
+     .dflt = "30s",
      .help = "longest prefill for documents without KV; beyond it only the found pages are read"},
-    {.name = "max-tokens", .kind = QU_OPT_INT, .arg = "N", .dflt = "256", .min = 1, .max = 65536,
+    {.name = "max-tokens",
+     .kind = QU_OPT_INT,
+     .arg = "N",
+     .dflt = "256",
+     .min = 1,
+     .max = 65536,
      .help = "longest answer"},
-    {.name = "temperature", .kind = QU_OPT_FLOAT, .arg = "X", .dflt = "0", .min = 0, .max = 10,
+    {.name = "temperature",
+     .kind = QU_OPT_FLOAT,
+     .arg = "X",
+     .dflt = "0",
+     .min = 0,
+     .max = 10,
      .help = "0 takes the likeliest token"},
-    {.name = "seed", .kind = QU_OPT_INT, .arg = "N", .dflt = "0", .min = 0, .max = 9e15,
+    {.name = "seed",
+     .kind = QU_OPT_INT,
+     .arg = "N",
+     .dflt = "0",
+     .min = 0,
+     .max = 9e15,
      .help = "of sampling"},
-    {.name = "min-confidence", .kind = QU_OPT_FLOAT, .arg = "P", .dflt = "0", .min = 0, .max = 1,
+    {.name = "min-confidence",
+     .kind = QU_OPT_FLOAT,
+     .arg = "P",
+     .dflt = "0",
+     .min = 0,
+     .max = 1,
      .help = "withhold answers below this product of token probabilities, show the passages"},
-    {.name = "extract", .kind = QU_OPT_FLAG, .help = "no model: the best sentences and a span of them"},
-    {.name = "explain", .kind = QU_OPT_FLAG, .help = "say on stderr which pages were chosen and why"},
+    {.name = "extract",
+     .kind = QU_OPT_FLAG,
+     .help = "no model: the best sentences and a span of them"},
+    {.name = "explain",
+     .kind = QU_OPT_FLAG,
+     .help = "say on stderr which pages were chosen and why"},
 };
 
 const qu_command qu_cmd_ask = {
@@ -257,8 +309,10 @@ const qu_command qu_cmd_ask = {
     .args = "QUESTION|-",
     .summary = "answer a question from the documents, with citations",
     .description =
-        "Finds candidate pages by their words, loads their stored KV straight into attention, answers, and "
-        "cites the passages that support the answer: path, bytes and text. With - every line of stdin is a "
+        "Finds candidate pages by their words, loads their stored KV straight into attention, "
+        "answers, and "
+        "cites the passages that support the answer: path, bytes and text. With - every line of "
+        "stdin is a "
         "question, or a JSON object with \"id\" and \"question\", and the model is loaded once.\n\n"
         "Documents whose KV has not been made yet are prefilled first if that takes no longer than "
         "--max-wait, and their KV is kept.",

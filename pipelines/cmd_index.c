@@ -24,7 +24,10 @@ static void on_signal(int sig)
     interrupted = 1;
 }
 
-static bool was_interrupted(void) { return interrupted != 0; }
+static bool was_interrupted(void)
+{
+    return interrupted != 0;
+}
 
 /* The first signal asks for a clean stop, a second one ends the process as usual. */
 static void catch_signals(void)
@@ -70,7 +73,8 @@ static qu_status collect_roots(qu_session *s, const qu_args *args, bool remember
     for (int i = 0; i < args->argc; i++) {
         char *real = realpath(args->argv[i], NULL);
         if (!real) {
-            st = qu_fail(err, QU_ERR_NOTFOUND, "cannot index '%s': no such file or folder", args->argv[i]);
+            st = qu_fail(err, QU_ERR_NOTFOUND, "cannot index '%s': no such file or folder",
+                         args->argv[i]);
             goto out;
         }
         st = add_root(roots, real, err);
@@ -108,11 +112,12 @@ static qu_status print_report(const qu_sync_report *r, const qu_make_kv_report *
 {
     if (qu_out_is_json()) {
         json_t *o = json_pack(
-            "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:{s:I,s:I,s:I,s:I,s:I,s:f,s:I}}", "added",
-            (json_int_t)r->added, "changed", (json_int_t)r->changed, "renamed", (json_int_t)r->renamed,
-            "removed", (json_int_t)r->removed, "unchanged", (json_int_t)r->unchanged, "skipped",
-            (json_int_t)r->skipped, "failed", (json_int_t)r->failed, "text_bytes", (json_int_t)r->text_bytes,
-            "tokens", (json_int_t)r->n_tokens, "stopped", r->stopped || k->stopped, "dry_run", dry_run, "kv",
+            "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:{s:I,s:I,s:I,s:I,s:I,s:f,s:I}}",
+            "added", (json_int_t)r->added, "changed", (json_int_t)r->changed, "renamed",
+            (json_int_t)r->renamed, "removed", (json_int_t)r->removed, "unchanged",
+            (json_int_t)r->unchanged, "skipped", (json_int_t)r->skipped, "failed",
+            (json_int_t)r->failed, "text_bytes", (json_int_t)r->text_bytes, "tokens",
+            (json_int_t)r->n_tokens, "stopped", r->stopped || k->stopped, "dry_run", dry_run, "kv",
             "documents", (json_int_t)k->docs, "pages", (json_int_t)k->pages, "tokens",
             (json_int_t)k->tokens, "shared", (json_int_t)k->shared, "failed", (json_int_t)k->failed,
             "seconds", k->seconds, "missing_tokens", (json_int_t)missing);
@@ -133,14 +138,29 @@ static qu_status print_report(const qu_sync_report *r, const qu_make_kv_report *
 
 static void say_duration(char out[32], double seconds)
 {
-    if (seconds < 120) snprintf(out, 32, "%.0f s", seconds);
-    else if (seconds < 7200) snprintf(out, 32, "%.0f min", seconds / 60);
-    else snprintf(out, 32, "%.1f h", seconds / 3600);
+    if (seconds < 120)
+        snprintf(out, 32, "%.0f s", seconds);
+    else if (seconds < 7200)
+        snprintf(out, 32, "%.0f min", seconds / 60);
+    else
+        snprintf(out, 32, "%.1f h", seconds / 3600);
+}
+
+/* The fingerprint samples large tensors: before pages are made with this file, all of it counts. */
+static qu_status check_weights(const qu_session *s, qu_err *err)
+{
+    const qu_store_config *c = qu_store_config_get(s->store);
+    const qu_hash zero = {0};
+    if (qu_hash_equal(c->full_weights, zero) ||
+        qu_hash_equal(c->full_weights, qu_gguf_full_hash(s->model->gguf)))
+        return QU_OK;
+    return qu_fail(err, QU_ERR_MISMATCH, "weights of model '%s' are not those that store '%s' was made with",
+                   s->model_path, s->store_dir);
 }
 
 /* Phase two as --kv says. *missing: what has no KV afterwards. */
-static qu_status phase_two(qu_session *s, const qu_args *args, double start_ms, qu_make_kv_report *k,
-                           qu_make_kv_work *missing, qu_err *err)
+static qu_status phase_two(qu_session *s, const qu_args *args, double start_ms,
+                           qu_make_kv_report *k, qu_make_kv_work *missing, qu_err *err)
 {
     int mode = qu_args_choice(args, "kv");
     double limit = qu_args_float(args, "max-time");
@@ -149,13 +169,16 @@ static qu_status phase_two(qu_session *s, const qu_args *args, double start_ms, 
     char text[32];
     say_duration(text, estimate);
     if (mode == KV_AUTO && limit <= 0 && estimate > EAGER_SECONDS) {
-        qu_out_note("KV of %lld documents would take about %s: it is made on first use, or now by --kv eager",
+        qu_out_note("KV of %lld documents would take about %s: it is made on first use, or now by "
+                    "--kv eager",
                     (long long)missing->docs, text);
         mode = KV_NONE;
     }
     if (mode == KV_NONE || missing->docs == 0) return QU_OK;
+    QU_TRY(check_weights(s, err));
     double spent = (qu_os_now_ms() - start_ms) / 1e3;
-    qu_make_kv_options options = {was_interrupted, limit > 0 ? (limit > spent ? limit - spent : 1e-3) : 0};
+    qu_make_kv_options options = {was_interrupted,
+                                  limit > 0 ? (limit > spent ? limit - spent : 1e-3) : 0};
     QU_TRY(qu_make_kv(s, &options, k, err));
     return qu_make_kv_missing(s, missing, err);
 }
@@ -170,7 +193,8 @@ static int run_index(const qu_args *args)
     bool dry_run = qu_args_flag(args, "dry-run");
     double start = qu_os_now_ms();
     qu_make_kv_work missing = {0};
-    unsigned flags = QU_SESSION_STORE | QU_SESSION_MODEL | QU_SESSION_WRITE | (dry_run || args->argc == 0 ? 0 : QU_SESSION_CREATE);
+    unsigned flags = QU_SESSION_STORE | QU_SESSION_MODEL | QU_SESSION_WRITE |
+                     (dry_run || args->argc == 0 ? 0 : QU_SESSION_CREATE);
     catch_signals();
     qu_status st = qu_session_open(&s, args, flags, qu_args_choice(args, "codec"), &err);
     if (st != QU_OK) return qu_out_error(&err, NULL);
@@ -193,13 +217,25 @@ out:
 }
 
 static const qu_option options[] = {
-    {.name = "kv", .kind = QU_OPT_ENUM, .arg = "WHEN", .dflt = "auto", .choices = "auto|eager|none",
+    {.name = "kv",
+     .kind = QU_OPT_ENUM,
+     .arg = "WHEN",
+     .dflt = "auto",
+     .choices = "auto|eager|none",
      .help = "make KV now where it takes under 10 minutes (auto), always, or never"},
-    {.name = "codec", .kind = QU_OPT_ENUM, .arg = "CODEC", .dflt = "f16", .choices = "f32|f16|q8",
+    {.name = "codec",
+     .kind = QU_OPT_ENUM,
+     .arg = "CODEC",
+     .dflt = "f16",
+     .choices = "f32|f16|q8",
      .help = "how a new store keeps KV; q8 takes about half of f16"},
-    {.name = "max-time", .kind = QU_OPT_DURATION, .arg = "TIME",
+    {.name = "max-time",
+     .kind = QU_OPT_DURATION,
+     .arg = "TIME",
      .help = "stop making KV after this long; the next run goes on there"},
-    {.name = "dry-run", .letter = 'n', .kind = QU_OPT_FLAG,
+    {.name = "dry-run",
+     .letter = 'n',
+     .kind = QU_OPT_FLAG,
      .help = "report what would change and change nothing"},
 };
 
@@ -207,12 +243,15 @@ const qu_command qu_cmd_index = {
     .name = "index",
     .args = "[PATH...]",
     .summary = "read files into the store and make their KV",
-    .description =
-        "Indexes files and folders and remembers them as roots; without PATH all remembered roots are brought "
-        "up to date. Unchanged files cost a stat, changed ones are read again, moved ones keep their KV, and "
-        "what vanished under a root is removed. A root that is gone altogether is reported and kept.\n\n"
-        "Questions can be asked as soon as the files are read. The model's KV is made afterwards, can be "
-        "interrupted at any time and is resumed by the next run.",
+    .description = "Indexes files and folders and remembers them as roots; without PATH all "
+                   "remembered roots are brought "
+                   "up to date. Unchanged files cost a stat, changed ones are read again, moved "
+                   "ones keep their KV, and "
+                   "what vanished under a root is removed. A root that is gone altogether is "
+                   "reported and kept.\n\n"
+                   "Questions can be asked as soon as the files are read. The model's KV is made "
+                   "afterwards, can be "
+                   "interrupted at any time and is resumed by the next run.",
     .examples = "quire index docs/\nquire index  # all remembered roots\n"
                 "quire index --kv eager --max-time 2h  # nightly",
     .options = options,

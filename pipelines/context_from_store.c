@@ -1,8 +1,9 @@
-/* The context of a question: prefix and planned pages, from the store where their KV is there, else made.
+/* The context of a question: prefix and planned pages, from the store where their KV is there, else
+ * made.
  *
- *   kv      stored slices, fetched layer by layer when they are first read. A document without KV is prefilled
- *           whole if that takes less than --max-wait (and saved afterwards), else only its planned pages are,
- *           as if it consisted of these: said in a warning.
+ *   kv      stored slices, fetched layer by layer when they are first read. A document without KV is
+ *           prefilled whole if that takes less than --max-wait (and saved afterwards), else only its
+ *           planned pages are, as if it consisted of these: said in a warning.
  *   exact   the whole list is prefilled as one prompt from the stored ids at the same positions.
  */
 #include <stdlib.h>
@@ -21,8 +22,8 @@ static qu_status attach_stored(ask_run *r, const qu_plan_doc *d, qu_err *err)
 {
     for (int32_t i = d->first; i < d->first + d->n; i++) {
         const qu_plan_page *p = &r->plan.pages[i];
-        r->sources[i] = (stored_page){r->a->s->store, d->doc.kv_file, d->doc.kv_id, (uint32_t)p->page,
-                                      qu_kv_binding(r->a->s->store, &p->record)};
+        r->sources[i] = (stored_page){r->a->s->store, d->doc.kv_file, d->doc.kv_id,
+                                      (uint32_t)p->page, qu_kv_binding(r->a->s->store, &p->record)};
         qu_page_source source = {get_stored, &r->sources[i]};
         QU_TRY(qu_context_attach(r->c, p->record.n_tokens, p->pos, &source, err));
         r->ans->loaded_tokens += p->record.n_tokens;
@@ -65,8 +66,8 @@ static qu_status attach_fresh(ask_run *r, const qu_plan_doc *d, qu_err *err)
     for (int32_t i = d->first; i < d->first + d->n; i++) {
         int32_t page = r->plan.pages[i].page;
         if (page >= f->n_pages || f->records[page].n_tokens != r->plan.pages[i].record.n_tokens)
-            return qu_fail(err, QU_ERR_NOTFOUND, "'%s' changed while the question was answered: ask again",
-                           d->doc.path);
+            return qu_fail(err, QU_ERR_NOTFOUND,
+                           "'%s' changed while the question was answered: ask again", d->doc.path);
         QU_TRY(attach_memory(r, i, f->pages[page], err));
     }
     return QU_OK;
@@ -98,9 +99,11 @@ static qu_status from_store(ask_run *r, qu_err *err)
         }
     }
     if (r->n_windowed > 0)
-        QU_TRY(qu_answer_warn(r->ans, err, "%d of %d documents have no stored KV yet: only the pages found in "
-                              "them were read, without the rest as context (quire index --kv eager)",
-                              r->n_windowed, r->plan.n_docs));
+        QU_TRY(
+            qu_answer_warn(r->ans, err,
+                           "%d of %d documents have no stored KV yet: only the pages found in "
+                           "them were read, without the rest as context (quire index --kv eager)",
+                           r->n_windowed, r->plan.n_docs));
     return QU_OK;
 }
 
@@ -113,7 +116,8 @@ static qu_status exact(ask_run *r, qu_err *err)
     if (s->prefix.n > 0) pages[at++] = (qu_page_tokens){s->prefix.ids, (int32_t)s->prefix.n, 0};
     for (int32_t i = 0; i < r->plan.n_pages; i++) {
         const qu_plan_page *p = &r->plan.pages[i];
-        pages[at++] = (qu_page_tokens){(const int32_t *)(const void *)r->ids[i].data, p->record.n_tokens, p->pos};
+        pages[at++] = (qu_page_tokens){(const int32_t *)(const void *)r->ids[i].data,
+                                       p->record.n_tokens, p->pos};
     }
     qu_status st = qu_context_prefill(r->c, pages, at, NULL, err);
     free(pages);
