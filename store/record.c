@@ -17,10 +17,13 @@ qu_status qu_lmdb_fail(qu_err *err, int rc, const char *what, const char *subjec
 {
     qu_status st;
     struct statvfs fs;
+    const char *why = mdb_strerror(rc);
     switch (rc) {
     case EIO: /* also LMDB's word for a write that came back short because the disk is full */
-        st = statvfs(subject, &fs) == 0 && fs.f_bavail * fs.f_frsize < FULL_BYTES ? QU_ERR_FULL
-                                                                                  : QU_ERR_IO;
+        st = QU_ERR_IO;
+        if (statvfs(subject, &fs) != 0 || fs.f_bavail * fs.f_frsize >= FULL_BYTES) break;
+        st = QU_ERR_FULL;
+        why = strerror(ENOSPC);
         break;
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
@@ -32,7 +35,7 @@ qu_status qu_lmdb_fail(qu_err *err, int rc, const char *what, const char *subjec
     case EFBIG: st = QU_ERR_FULL; break;
     default: st = rc > 0 ? qu_os_status(rc) : QU_ERR_IO;
     }
-    return qu_fail(err, st, "cannot %s '%s': %s", what, subject, mdb_strerror(rc));
+    return qu_fail(err, st, "cannot %s '%s': %s", what, subject, why);
 }
 
 /* Until it is opened once, the main database has no key order. */

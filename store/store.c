@@ -178,7 +178,10 @@ static qu_status lock_take(qu_store *s, qu_err *err)
     char *path = qu_store_path(s, "lock");
     if (!path) return qu_fail_nomem(err, 256);
     s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (s->lock_fd < 0) {
+    if (s->lock_fd < 0 && (errno == EROFS || errno == EACCES || errno == EPERM)) {
+        st = qu_fail(err, QU_ERR_IO, "store '%s' cannot be written, only read: %s", s->dir,
+                     strerror(errno));
+    } else if (s->lock_fd < 0) {
         st = qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, strerror(errno));
     } else if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK) {
