@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/dims.h"
 #include "base/os.h"
@@ -347,7 +348,11 @@ qu_status qu_gguf_open(qu_gguf **out, const char *path, qu_err *err)
         free(g);
         return qu_fail_nomem(err, sizeof *g);
     }
-    qu_status st = qu_os_map(&g->map, path, err);
+    struct stat sb;
+    qu_status st = stat(path, &sb) == 0 && !S_ISREG(sb.st_mode)
+                       ? qu_fail(err, QU_ERR_FORMAT, "'%s' is not a GGUF file but a %s", path,
+                                 S_ISDIR(sb.st_mode) ? "folder" : "device or pipe")
+                       : qu_os_map(&g->map, path, err);
     if (st == QU_OK) st = read_header(g, err);
     if (st == QU_OK)
         *out = g;

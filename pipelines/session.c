@@ -154,6 +154,7 @@ qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, in
     }
     if (!(flags & QU_SESSION_MODEL)) return QU_OK;
     QU_TRY_OUT(open_model(s, err));
+    if (!(flags & QU_SESSION_STORE)) qu_guard_install(s->model_path, qu_out_is_json());
     QU_TRY_OUT(take_prefix(s, err));
     if ((flags & QU_SESSION_STORE) && !s->store) {
         qu_store_config c = config_of(s);

@@ -206,6 +206,15 @@ static qu_status find_moved(sync_run *r, qu_hash content, uint64_t *moved)
     }
 }
 
+/* Its size or time moved on while it was read: what was read may be of two versions. The document
+ * keeps the earlier time, so that the next run reads the file again. */
+static bool has_changed(const qu_walk_entry *e)
+{
+    struct stat sb;
+    return stat(e->path, &sb) != 0 || sb.st_size != e->size_bytes ||
+           (int64_t)sb.st_mtim.tv_sec * 1000000000 + sb.st_mtim.tv_nsec != e->mtime_ns;
+}
+
 /* --- the walk --- */
 
 static qu_status on_file(void *ctx, const qu_walk_entry *e)
@@ -243,6 +252,8 @@ static qu_status on_file(void *ctx, const qu_walk_entry *e)
         if (known && !nothing && read == QU_ERR_IO) st = add_seen(r, old.doc_id);
         goto out;
     }
+    if (has_changed(e))
+        qu_out_warn("'%s' changed while it was read: run quire index again when it is complete", e->path);
     if (known && qu_hash_equal(old.content_hash, doc.content_hash)) {
         QU_TRY_OUT(qu_catalogue_touch(r->txn, old.doc_id, &identity, r->err));
         r->report->unchanged++;
