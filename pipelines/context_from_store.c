@@ -80,31 +80,54 @@ static bool is_fresh(const qu_fresh *f, uint64_t doc_id)
     return false;
 }
 
+static qu_status say_what_lacks(ask_run *r, int32_t left_out, qu_err *err)
+{
+    if (r->n_windowed > 0)
+        QU_TRY(qu_answer_warn(r->ans, err,
+                              "%d of %d documents have no stored KV yet: only the pages found in them "
+                              "were read, without the rest as context (quire index --kv eager)",
+                              r->n_windowed, r->plan.n_docs));
+    if (left_out > 0)
+        QU_TRY(qu_answer_warn(r->ans, err,
+                              "%d of %d documents were left out: reading them would take longer than "
+                              "--max-wait",
+                              left_out, r->plan.n_docs));
+    return QU_OK;
+}
+
+static int64_t plan_tokens(const ask_run *r, const qu_plan_doc *d)
+{
+    int64_t n = 0;
+    for (int32_t i = d->first; i < d->first + d->n; i++) n += r->plan.pages[i].record.n_tokens;
+    return n;
+}
+
+/* Documents come best first, so what no longer fits the wait is the least likely. The best one is
+ * always read. */
 static qu_status from_store(ask_run *r, qu_err *err)
 {
-    double wait = 0, speed = qu_encode_speed(r->a->s);
+    const qu_model *m = r->a->s->model;
+    double wait = 0, most = r->a->o.max_wait_s, speed = qu_encode_speed(r->a->s);
+    int32_t left_out = 0;
     for (int32_t i = 0; i < r->plan.n_docs; i++) {
         const qu_plan_doc *d = &r->plan.docs[i];
-        bool stored = d->doc.kv_pages >= d->doc.n_pages && d->doc.kv_file;
-        double whole = qu_model_prefill_flops(r->a->s->model, d->doc.n_tokens) / speed;
-        if (stored) {
+        double whole = qu_model_prefill_flops(m, d->doc.n_tokens) / speed;
+        double window = qu_model_prefill_flops(m, plan_tokens(r, d)) / speed;
+        if (d->doc.kv_pages >= d->doc.n_pages && d->doc.kv_file) {
             QU_TRY(attach_stored(r, d, err));
         } else if (is_fresh(&r->a->fresh, d->doc.doc_id)) {
             QU_TRY(attach_fresh(r, d, err));
-        } else if (wait + whole <= r->a->o.max_wait_s) {
+        } else if (wait + whole <= most) {
             wait += whole;
             QU_TRY(attach_fresh(r, d, err));
-        } else {
+        } else if (i == 0 || wait + window <= most) {
+            wait += window;
             QU_TRY(attach_window(r, d, err));
+        } else {
+            left_out++;
         }
     }
-    if (r->n_windowed > 0)
-        QU_TRY(
-            qu_answer_warn(r->ans, err,
-                           "%d of %d documents have no stored KV yet: only the pages found in "
-                           "them were read, without the rest as context (quire index --kv eager)",
-                           r->n_windowed, r->plan.n_docs));
-    return QU_OK;
+    return say_what_lacks(r, left_out, err);
 }
 
 static qu_status exact(ask_run *r, qu_err *err)
