@@ -192,7 +192,7 @@ static qu_status run_model(ask_run *r, qu_err *err)
     stats = qu_context_stats_get(r->c);
     ans->slices_read = stats.slices_read;
     ans->bytes_read = stats.bytes_read;
-    ans->prompt_tokens = a->s->prefix.n + r->plan.n_tokens + r->tail.n;
+    ans->prompt_tokens += a->s->prefix.n + r->tail.n;
     return QU_OK;
 }
 

@@ -27,6 +27,7 @@ static qu_status attach_stored(ask_run *r, const qu_plan_doc *d, qu_err *err)
         qu_page_source source = {get_stored, &r->sources[i]};
         QU_TRY(qu_context_attach(r->c, p->record.n_tokens, p->pos, &source, err));
         r->ans->loaded_tokens += p->record.n_tokens;
+        r->ans->prompt_tokens += p->record.n_tokens;
     }
     return QU_OK;
 }
@@ -35,6 +36,7 @@ static qu_status attach_memory(ask_run *r, int32_t i, qu_page_memory *memory, qu
 {
     const qu_plan_page *p = &r->plan.pages[i];
     qu_page_source source = qu_page_memory_source(memory);
+    r->ans->prompt_tokens += p->record.n_tokens;
     return qu_context_attach(r->c, p->record.n_tokens, p->pos, &source, err);
 }
 
@@ -144,6 +146,7 @@ static qu_status exact(ask_run *r, qu_err *err)
     }
     qu_status st = qu_context_prefill(r->c, pages, at, NULL, err);
     free(pages);
+    r->ans->prompt_tokens = r->plan.n_tokens;
     return st;
 }
 
