@@ -1,10 +1,12 @@
 #include "pipelines/session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/dims.h"
@@ -240,6 +242,20 @@ static bool fits(const qu_lexical *lx, const qu_txn *t)
     return qu_lexical_generation(lx) == qu_catalogue_generation(t);
 }
 
+/* Does another process hold the store's lock? Then the word index is about to be replaced by it. */
+static bool is_being_written(const qu_session *s)
+{
+    qu_buf path = {0};
+    bool held = false;
+    if (qu_buf_printf(&path, NULL, "%s/lock", s->store_dir) == QU_OK) {
+        int fd = open(path.data, O_RDONLY | O_CLOEXEC);
+        held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+        if (fd >= 0) close(fd);
+    }
+    qu_buf_free(&path);
+    return held;
+}
+
 /* An index for this process alone, beside nobody: in a folder of its own (TMPDIR may be anyone's),
  * gone again once it is open. */
 static qu_status open_private(qu_session *s, qu_txn *t, qu_lexical **lx, qu_err *err)
@@ -275,7 +291,7 @@ qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err)
     QU_TRY_OUT(qu_session_lexical_path(s, &path, err));
     QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
     st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
-    if (st == QU_OK && fits(*lx, t)) goto out;
+    if (st == QU_OK && (fits(*lx, t) || is_being_written(s))) goto out;
     if (st != QU_OK && st != QU_ERR_NOTFOUND) goto out;
     qu_lexical_close(*lx);
     *lx = NULL;

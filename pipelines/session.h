@@ -55,7 +55,8 @@ void qu_session_close(qu_session *s);
 qu_status qu_session_reopen(qu_session *s, bool write, qu_err *err);
 
 /* Open the lexical index for reading, rebuilding it from the catalogue first where it is missing, damaged or
- * of another generation; rebuilt is written beside the store if it can be, else to a temporary file. */
+ * of another generation; rebuilt is written beside the store if it can be, else to a temporary file.
+ * While another process indexes, the index it began with serves: its newest documents are missing. */
 qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err);
 
 /* Add every page of a document to the writer lx, texts from the catalogue. */

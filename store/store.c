@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/dims.h"
@@ -171,6 +172,19 @@ static qu_status config_read(qu_store *s, qu_err *err)
 
 /* --- lock --- */
 
+/* A reader that asks whether the store is being written holds the lock for a moment: try again a few
+ * times before believing in a writer. */
+static bool lock_hold(int fd)
+{
+    for (int i = 0; i < 5; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+        if (errno != EWOULDBLOCK) return false;
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    }
+    errno = EWOULDBLOCK;
+    return false;
+}
+
 static qu_status lock_take(qu_store *s, qu_err *err)
 {
     char text[32] = "";
@@ -183,7 +197,7 @@ static qu_status lock_take(qu_store *s, qu_err *err)
                      strerror(errno));
     } else if (s->lock_fd < 0) {
         st = qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, strerror(errno));
-    } else if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+    } else if (!lock_hold(s->lock_fd)) {
         if (errno != EWOULDBLOCK) {
             st = qu_fail(err, qu_os_status(errno), "cannot lock '%s': %s", path, strerror(errno));
         } else {
