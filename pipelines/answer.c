@@ -133,11 +133,11 @@ static double probability(const float *logits, int32_t n, int32_t id)
     return exp(logits[id] - max) / sum;
 }
 
-static qu_status emit(ask_run *r, size_t from, size_t to)
+/* Hand bytes [from, to) of the answer out as they come; never an answer that may be withheld. */
+static void emit(const ask_run *r, size_t from, size_t to)
 {
     if (r->a->o.on_text && r->a->o.min_confidence <= 0 && to > from)
         r->a->o.on_text(r->a->o.ctx, r->ans->text.data + from, to - from);
-    return QU_OK;
 }
 
 /* Tokens until the end of the answer. The first logits are in a->logits. */
@@ -161,7 +161,7 @@ static qu_status generate(ask_run *r, qu_err *err)
         ans->generated_tokens++;
         end = qu_template_answer_end(s->template, ans->text.data, ans->text.len);
         if (end >= 0) break;
-        QU_TRY(emit(r, shown, ans->text.len));
+        emit(r, shown, ans->text.len);
         shown = ans->text.len;
         if (i + 1 < a->o.max_tokens) QU_TRY(qu_context_step(r->c, &id, 1, pos, 1, a->logits, err));
     }
@@ -169,7 +169,7 @@ static qu_status generate(ask_run *r, qu_err *err)
         ans->text.len = (size_t)end;
     else
         QU_TRY(qu_detok_end(&d, &ans->text, err));
-    QU_TRY(emit(r, shown, ans->text.len));
+    emit(r, shown, ans->text.len);
     ans->confidence = ans->generated_tokens > 0 ? exp(log_sum) : 0;
     return QU_OK;
 }

@@ -33,13 +33,12 @@ static char *heading_of(const char *text, const qu_heading *h, int64_t n, int64_
 }
 
 /* Heading and raw byte range, from the stored source map. */
-static qu_status locate(ask_run *r, qu_txn *t, const qu_doc *d, qu_citation *c, qu_err *err)
+static qu_status locate(qu_txn *t, const qu_doc *d, qu_citation *c, qu_err *err)
 {
     qu_buf map = {0}, text = {0};
     const qu_source_run *runs;
     const qu_heading *headings;
     int64_t n_runs, n_headings;
-    (void)r;
     qu_status st = qu_catalogue_source_map(t, d->doc_id, &map, err);
     if (st == QU_ERR_NOTFOUND || (st == QU_OK && map.len == 0)) {
         qu_buf_free(&map);
@@ -90,7 +89,7 @@ static qu_status add_citation(ask_run *r, qu_txn *t, int32_t i, int64_t start, i
     r->ans->supported = r->ans->supported || supported;
     if (c->stale)
         QU_TRY(qu_answer_warn(r->ans, err, "'%.400s' has changed since it was indexed", d->path));
-    return locate(r, t, d, c, err);
+    return locate(t, d, c, err);
 }
 
 /* Page texts of the plan for one call. */

@@ -215,7 +215,7 @@ out:
     return st;
 }
 
-static qu_status rebuild(qu_session *s, qu_txn *t, const char *path, qu_err *err)
+static qu_status rebuild(qu_txn *t, const char *path, qu_err *err)
 {
     qu_lexical *lx = NULL;
     qu_doc doc = {0};
@@ -233,7 +233,6 @@ static qu_status rebuild(qu_session *s, qu_txn *t, const char *path, qu_err *err
 out:
     qu_doc_free(&doc);
     qu_lexical_close(lx);
-    (void)s;
     return st;
 }
 
@@ -258,7 +257,7 @@ static bool is_being_written(const qu_session *s)
 
 /* An index for this process alone, beside nobody: in a folder of its own (TMPDIR may be anyone's),
  * gone again once it is open. */
-static qu_status open_private(qu_session *s, qu_txn *t, qu_lexical **lx, qu_err *err)
+static qu_status open_private(qu_txn *t, qu_lexical **lx, qu_err *err)
 {
     qu_buf dir = {0}, path = {0};
     qu_status st = QU_OK;
@@ -272,7 +271,7 @@ static qu_status open_private(qu_session *s, qu_txn *t, qu_lexical **lx, qu_err 
         goto out;
     }
     QU_TRY_OUT(qu_buf_printf(&path, err, "%s/" LEXICAL_NAME, dir.data));
-    QU_TRY_OUT(rebuild(s, t, path.data, err));
+    QU_TRY_OUT(rebuild(t, path.data, err));
     st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
 out:
     if (path.len > 0) unlink(path.data);
@@ -296,10 +295,10 @@ qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err)
     qu_lexical_close(*lx);
     *lx = NULL;
     qu_out_note("rebuilding the word index of '%s'", s->store_dir);
-    st = rebuild(s, t, path.data, err);
+    st = rebuild(t, path.data, err);
     if (st == QU_OK) st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
     else if (st == QU_ERR_IO || st == QU_ERR_FULL) /* a store that cannot be written */
-        st = open_private(s, t, lx, err);
+        st = open_private(t, lx, err);
 out:
     qu_txn_abort(t);
     qu_buf_free(&path);
