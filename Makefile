@@ -1,6 +1,6 @@
 # Quire. `make help` lists the targets; there is no configure step.
 #   make             ./quire        B=dir        build folder (default build/release)
-#   CUDA=0|1         never | insist (default: build the kernels where nvcc is found)
+#   CUDA=0|1         never | insist; there are no CUDA kernels yet, so CUDA=1 fails and says so
 #   DNNL=0           without oneDNN  (document prefill then uses our own matrix product)
 
 FLAVOUR ?= release
@@ -30,6 +30,7 @@ PKGS     := libxml-2.0 zlib libpcre2-8 libutf8proc jansson
 MISSING  := $(strip $(foreach p,$(PKGS),$(if $(call have,$(p)),,$(p))))
 HAVE_LMDB := $(wildcard /usr/include/lmdb.h /usr/local/include/lmdb.h)
 HAVE_DNNL := $(if $(filter 0,$(DNNL)),,$(wildcard /usr/include/dnnl.h /usr/local/include/dnnl.h))
+CU_SRC    := $(wildcard kernels/*.cu)
 NVCC      := $(if $(filter 0,$(CUDA)),,$(shell command -v nvcc 2>/dev/null))
 XCFLAGS  += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llmdb -lpthread -lm
@@ -64,10 +65,11 @@ deps-report:
 	@for p in $(PKGS); do case " $(MISSING) " in *" $$p "*) echo "$$p: not found";; *) echo "$$p: found";; esac; done
 	@echo "lmdb: $(if $(HAVE_LMDB),found,not found)"
 	@echo "oneDNN: $(if $(HAVE_DNNL),found,not found, documents are prefilled by our own kernels)"
-	@echo "nvcc: $(if $(NVCC),found,not found, no CUDA kernels)"
+	@echo "nvcc: $(if $(NVCC),found,not found)$(if $(CU_SRC),,, there are no CUDA kernels yet)"
 	@if [ -n "$(MISSING)$(if $(HAVE_LMDB),,x)" ]; then echo "run scripts/deps.sh to install what is missing"; exit 1; fi
 ifeq ($(CUDA),1)
 	@if [ -z "$(NVCC)" ]; then echo "CUDA=1, but nvcc is not on PATH"; exit 1; fi
+	@if [ -z "$(CU_SRC)" ]; then echo "CUDA=1, but there are no CUDA kernels yet"; exit 1; fi
 endif
 
 # Objects depend on a stamp of the flags, so that a change of flags rebuilds.
