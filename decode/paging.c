@@ -9,19 +9,22 @@ enum { NO_CUT = 100 };
 
 static int is_space(char c) { return c == ' ' || c == '\n' || c == '\t'; }
 
-/* rank[i] = best rank of a cut point that token i begins at, NO_CUT where there is none. Tokens that begin
- * inside a character (offsets not at a border) never qualify, since cut points are characters. */
+/* rank[i] = best rank of the cut points that token i begins at, NO_CUT where there is none. From the end, so
+ * that one pass finds what can be reached over white space alone. Tokens that begin inside a character
+ * (offsets not at a border) never qualify, since cut points are characters. */
 static void rank_tokens(int8_t *rank, int64_t n_tokens, const int64_t *at, const qu_cut *cuts,
                         int64_t n_cuts, const char *text)
 {
-    int64_t c = 0;
-    memset(rank, NO_CUT, (size_t)n_tokens);
-    for (int64_t i = 0; i < n_tokens; i++) {
-        if (i > 0 && at[i] == at[i - 1]) continue;
-        while (c < n_cuts && cuts[c].at < at[i]) c++;
-        int64_t p = at[i];
-        while (c < n_cuts && p < cuts[c].at && is_space(text[p])) p++;
-        if (c < n_cuts && p == cuts[c].at) rank[i] = cuts[c].rank;
+    int64_t c = n_cuts - 1, p = at[n_tokens - 1];
+    int8_t best = NO_CUT;
+    if (c >= 0 && cuts[c].at > p) p = cuts[c].at;
+    for (int64_t i = n_tokens - 1; i >= 0; i--) {
+        for (; p >= at[i]; p--) {
+            if (!is_space(text[p])) best = NO_CUT;
+            for (; c >= 0 && cuts[c].at == p; c--)
+                if (cuts[c].rank < best) best = cuts[c].rank;
+        }
+        rank[i] = i > 0 && at[i] == at[i - 1] ? NO_CUT : best;
     }
 }
 

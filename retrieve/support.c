@@ -9,8 +9,8 @@
 /* An answer longer than this is compared by its first words. */
 enum { MAX_WORDS = 512 };
 
-/* What decides between sentences that hold the same share of the answer. */
-static const float WEIGHT_ANSWER = .7f, WEIGHT_QUESTION = .2f, WEIGHT_PRIOR = .1f;
+/* The answer word by word outweighs any share of its words with all that decides between equals. */
+static const float WEIGHT_VERBATIM = .7f, WEIGHT_SHARE = .4f, WEIGHT_QUESTION = .2f, WEIGHT_PRIOR = .1f;
 
 typedef struct word_list {
     uint64_t hash[MAX_WORDS];
@@ -59,8 +59,9 @@ static void best_of(qu_support_span *best, const qu_support_text *t, const qu_se
         word_list w;
         words_of(&w, t->text + from, (size_t)(to - from));
         bool verbatim = in_order(answer, &w);
-        float held = verbatim ? 1 : share(answer, &w);
-        float score = WEIGHT_ANSWER * held + WEIGHT_QUESTION * share(question, &w) + WEIGHT_PRIOR * t->prior;
+        float held = share(answer, &w);
+        float score = (verbatim ? WEIGHT_VERBATIM : WEIGHT_SHARE * held) +
+                      WEIGHT_QUESTION * share(question, &w) + WEIGHT_PRIOR * t->prior;
         if (score <= best->score) continue;
         best->start = from;
         best->end = to;
