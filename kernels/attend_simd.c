@@ -81,23 +81,44 @@ static void page(qu_attend_state *part, const float *q, int64_t ldq, int32_t row
     product(part->o, dp, scratch, n_pad, kv->v, dp, rows, kv->n, dp);
 }
 
+VF vf load_rows(const float *p, int32_t n, float fill)
+{
+    float x[QU_LANES];
+    if (n >= QU_LANES) return vf_load(p);
+    for (int i = 0; i < QU_LANES; i++) x[i] = i < n ? p[i] : fill;
+    return vf_load(x);
+}
+
+VF void store_rows(float *p, vf a, int32_t n)
+{
+    float x[QU_LANES];
+    vf_store(x, a);
+    memcpy(p, x, (size_t)(n < QU_LANES ? n : QU_LANES) * sizeof *x);
+}
+
+/* Sixteen rows' scales at a time, then each row's output. An empty side has m = -INF and scale 0; the
+ * floor under the common maximum keeps two empty sides from being -INF - -INF. */
 static void merge(qu_attend_state *acc, const qu_attend_state *part, int32_t rows, int32_t dp)
 {
-    for (int32_t r = 0; r < rows; r++) {
-        float ma = acc->m[r], mp = part->m[r];
-        if (mp == -INFINITY) continue;
-        float m = ma > mp ? ma : mp, scale[QU_LANES] = {0};
-        scale[0] = ma == -INFINITY ? -INFINITY : ma - m;
-        scale[1] = mp - m;
-        vf_store(scale, vf_exp(vf_load(scale)));
-        float sa = ma == -INFINITY ? 0 : scale[0], sp = scale[1];
-        acc->m[r] = m;
-        acc->l[r] = acc->l[r] * sa + part->l[r] * sp;
-        float *o = acc->o + (int64_t)r * dp;
-        const float *p = part->o + (int64_t)r * dp;
-        for (int32_t i = 0; i < dp; i += QU_LANES)
-            vf_store(o + i,
-                     vf_fma(vf_load(o + i), vf_set1(sa), vf_mul(vf_load(p + i), vf_set1(sp))));
+    for (int32_t r = 0; r < rows; r += QU_LANES) {
+        int32_t n = rows - r < QU_LANES ? rows - r : QU_LANES;
+        float sa[QU_LANES], sp[QU_LANES];
+        vf ma = load_rows(acc->m + r, n, -INFINITY), mp = load_rows(part->m + r, n, -INFINITY);
+        vf m = vf_max(ma, mp), least = vf_max(m, vf_set1(-3e38f));
+        vf a = vf_exp(vf_sub(ma, least)), p = vf_exp(vf_sub(mp, least));
+        vf l = vf_add(vf_mul(load_rows(acc->l + r, n, 0), a),
+                      vf_mul(load_rows(part->l + r, n, 0), p));
+        store_rows(acc->m + r, m, n);
+        store_rows(acc->l + r, l, n);
+        vf_store(sa, a);
+        vf_store(sp, p);
+        for (int32_t i = 0; i < n; i++) {
+            float *o = acc->o + (int64_t)(r + i) * dp;
+            const float *q = part->o + (int64_t)(r + i) * dp;
+            vf x = vf_set1(sa[i]), y = vf_set1(sp[i]);
+            for (int32_t c = 0; c < dp; c += QU_LANES)
+                vf_store(o + c, vf_fma(vf_load(o + c), x, vf_mul(vf_load(q + c), y)));
+        }
     }
 }
 
