@@ -85,12 +85,13 @@ static qu_status start(choice *c, const qu_lexical_hit *hit)
 
 static qu_status choose(choice *c, const qu_lexical_hit *hits, int32_t n_hits)
 {
-    for (int32_t i = 0; i < n_hits && c->n_pages < c->o->max_pages; i++) {
+    for (int32_t i = 0; i < n_hits; i++) {
         if (hits[i].score < c->o->floor * hits[0].score) break;
         chosen *d = find(c, hits[i].doc_id);
-        if (!d) QU_TRY(start(c, &hits[i]));
-        else if (hits[i].page < d->doc.n_pages)
+        if (d && hits[i].page < d->doc.n_pages) /* also when the list is full: the page may be in it */
             take(c, d, hits[i].page > 0 ? hits[i].page : 1, hits[i].score);
+        else if (!d && c->n_pages < c->o->max_pages)
+            QU_TRY(start(c, &hits[i]));
     }
     return QU_OK;
 }
