@@ -97,6 +97,7 @@ int64_t qu_template_answer_end(qu_template_kind kind, const char *answer, size_t
     if (kind == QU_TEMPLATE_CHATML) return -1;
     size_t lead = 0;
     while (lead < n && (answer[lead] == ' ' || answer[lead] == '\n')) lead++;
+    if (lead > 0) lead--; /* a next question may follow at once */
     static const char *const ends[] = {"\n\n", "\nQuestion:", "\nDocument:"};
     int64_t best = -1;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
