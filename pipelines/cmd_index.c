@@ -1,7 +1,9 @@
 /* quire index: files to pages and words, then pages to KV. */
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/os.h"
 #include "kernels/codec.h"
@@ -71,10 +73,14 @@ static qu_status collect_roots(qu_session *s, const qu_args *args, bool remember
     qu_status st = QU_OK;
     QU_TRY(qu_txn_begin(&t, s->store, remember ? QU_TXN_WRITE : QU_TXN_READ, err));
     for (int i = 0; i < args->argc; i++) {
+        struct stat sb;
         char *real = realpath(args->argv[i], NULL);
-        if (!real) {
-            st = qu_fail(err, QU_ERR_NOTFOUND, "cannot index '%s': no such file or folder",
-                         args->argv[i]);
+        if (!real || stat(real, &sb) != 0 || !(S_ISREG(sb.st_mode) || S_ISDIR(sb.st_mode))) {
+            const char *why = real              ? "it is neither a file nor a folder"
+                              : errno == ENOENT ? "no such file or folder"
+                                                : strerror(errno);
+            st = qu_fail(err, QU_ERR_NOTFOUND, "cannot index '%s': %s", args->argv[i], why);
+            free(real);
             goto out;
         }
         st = add_root(roots, real, err);

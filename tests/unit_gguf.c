@@ -337,7 +337,7 @@ static void test_bad_headers(void **state)
 
     qu_gguf *g;
     assert_int_equal(qu_gguf_open(&g, "/nonexistent/x.gguf", &err), QU_ERR_NOTFOUND);
-    assert_int_equal(qu_gguf_open(&g, "/tmp", &err), QU_ERR_IO);
+    assert_int_equal(qu_gguf_open(&g, "/tmp", &err), QU_ERR_FORMAT);
     qu_gguf_close(NULL);
 }
 

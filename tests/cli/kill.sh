@@ -1,5 +1,6 @@
 # index killed at seeded points: check accepts what is left, the next run completes it, and every answer is the
-# clean store's. QUIRE_LONG runs 40 points, else 10.
+# clean store's. QUIRE_LONG runs 40 points, else 10. A point is an amount of processor time where the kernel tells
+# it, so that other load moves no point; a run that ends before it is killed is tried again, a little earlier.
 . "$ROOT/tests/cli/lib"
 "$B/mkmodel" --copy -o m.gguf
 first='ba ce di fo gu ha je ki lo mu'
@@ -13,11 +14,31 @@ for a in $first; do
     echo "what follows ${a}dar?" >>questions
 done
 answers() { "$QUIRE" ask - --store "$1" <questions 2>/dev/null; }
-start=$(date +%s%N)
-"$QUIRE" index docs --store clean --model m.gguf --kv eager --threads 1 >/dev/null 2>&1
-took=$((($(date +%s%N) - start) / 1000)) # microseconds
+index() { "$QUIRE" index docs --store "$1" --model m.gguf --kv eager --threads 1; }
+# begin STORE, spent: start index in the background; nanoseconds it has run, false when it has ended.
+begin() {
+    began=$(date +%s%N)
+    "$QUIRE" index docs --store "$1" --model m.gguf --kv eager --threads 1 >/dev/null 2>&1 &
+    pid=$!
+}
+if [ -r /proc/self/schedstat ]; then
+    spent() { read -r now _ <"/proc/$pid/schedstat"; }
+else
+    spent() { kill -0 $pid && now=$(($(date +%s%N) - began)); }
+fi 2>/dev/null
+
+took=0
+for i in 1 2 3; do
+    rm -rf clean
+    begin clean
+    while spent 2>/dev/null; do last=$now; done
+    wait $pid || echo "the clean run failed"
+    [ "$last" -le "$took" ] || took=$last
+done
+"$QUIRE" check --store clean >log 2>&1 || cat log
 answers clean >want
 grep -c 'fen .*gol .*hux' want
+
 n=10
 [ -z "${QUIRE_LONG:-}" ] || n=40
 i=0 killed=0 bad=0 seed=7
@@ -25,17 +46,23 @@ while [ $i -lt $n ]; do
     i=$((i + 1))
     seed=$(((seed * 1103515245 + 12345) % 2147483648))
     at=$((took * (i * 1000 + seed % 1000) / ((n + 1) * 1000)))
-    timeout -s KILL "$(printf '%d.%06d' $((at / 1000000)) $((at % 1000000)))" \
-        "$QUIRE" index docs --store s --model m.gguf --kv eager --threads 1 >/dev/null 2>&1
-    [ $? != 137 ] || killed=$((killed + 1))
+    for try in 1 2 3 4 5 6 7 8 9 10; do
+        begin s
+        while spent 2>/dev/null && [ "$now" -lt $at ]; do :; done
+        kill -KILL $pid 2>/dev/null
+        wait $pid 2>/dev/null
+        [ $? = 137 ] && killed=$((killed + 1)) && break
+        [ $try = 10 ] || rm -rf s
+        at=$((at * 15 / 16))
+    done
     if [ -f s/CURRENT ]; then
         "$QUIRE" check --store s >log 2>&1 || { cat log; bad=$((bad + 1)); }
     fi
-    "$QUIRE" index docs --store s --model m.gguf --kv eager --threads 1 >log 2>&1 || { cat log; bad=$((bad + 1)); }
+    index s >log 2>&1 || { cat log; bad=$((bad + 1)); }
     "$QUIRE" check --store s >log 2>&1 || { cat log; bad=$((bad + 1)); }
     answers s >got
     cmp -s want got || { echo "point $i: other answers"; bad=$((bad + 1)); }
     rm -rf s
 done
-[ $killed -gt $((n / 2)) ] || echo "only $killed of $n runs were killed"
+[ $killed = $n ] || echo "only $killed of $n runs were killed"
 echo "bad $bad"
