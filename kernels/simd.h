@@ -287,7 +287,42 @@ VF float vf_from_f16(uint16_t h)
 }
 #endif
 
-/* Fold sixteen lanes by halves: 8 + 8, 4 + 4, 2 + 2, 1 + 1. */
+/* Fold sixteen lanes by halves: 8 + 8, 4 + 4, 2 + 2, 1 + 1; lane i takes lane i + half. */
+#if defined(__AVX2__)
+VF __m256 vf_low(vf a)
+{
+#if defined(__AVX512F__)
+    return _mm512_castps512_ps256(a);
+#else
+    return a.a;
+#endif
+}
+
+VF __m256 vf_high(vf a)
+{
+#if defined(__AVX512F__)
+    return _mm512_extractf32x8_ps(a, 1);
+#else
+    return a.b;
+#endif
+}
+
+#define QU_FOLD(op)                                                                                \
+    __m256 x = _mm256_##op##_ps(vf_low(a), vf_high(a));                                            \
+    __m128 y = _mm_##op##_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));              \
+    y = _mm_##op##_ps(y, _mm_movehl_ps(y, y));                                                     \
+    return _mm_cvtss_f32(_mm_##op##_ss(y, _mm_shuffle_ps(y, y, 1)))
+
+VF float vf_sum(vf a)
+{
+    QU_FOLD(add);
+}
+
+VF float vf_hmax(vf a)
+{
+    QU_FOLD(max);
+}
+#else
 VF float vf_sum(vf a)
 {
     float x[QU_LANES];
@@ -305,6 +340,7 @@ VF float vf_hmax(vf a)
         for (int i = 0; i < half; i++) x[i] = x[i] < x[i + half] ? x[i + half] : x[i];
     return x[0];
 }
+#endif
 
 /* e^x within 2 ulp; 0 below -87.3 (so -INF gives 0), +INF stays large but finite at 88.3. NaN is
  * kept by the caller's arithmetic: scores are checked there. */
