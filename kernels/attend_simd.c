@@ -4,7 +4,7 @@
 
 /* Rows and vectors of the product tile that stay in registers. */
 #if defined(__AVX512F__)
-enum { TR = 4, TV = 4 };
+enum { TR = 6, TV = 4 };
 #else
 enum { TR = 2, TV = 2 };
 #endif
@@ -12,11 +12,11 @@ enum { TR = 2, TV = 2 };
 VF void tile(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
              int32_t depth, const int rows, const int vecs)
 {
-    vf acc[4][4];
+    vf acc[TR][TV];
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < vecs; j++) acc[r][j] = vf_zero();
     for (int32_t k = 0; k < depth; k++) {
-        vf x[4];
+        vf x[TV];
         for (int j = 0; j < vecs; j++) x[j] = vf_load(b + k * ldb + j * QU_LANES);
         for (int r = 0; r < rows; r++) {
             vf y = vf_set1(a[r * lda + k]);
@@ -33,6 +33,8 @@ VF void tile_columns(float *c, int64_t ldc, const float *a, int64_t lda, const f
     int32_t j = 0;
     for (; j + TV * QU_LANES <= cols; j += TV * QU_LANES)
         tile(c + j, ldc, a, lda, b + j, ldb, depth, rows, TV);
+    for (; j + 2 * QU_LANES <= cols; j += 2 * QU_LANES)
+        tile(c + j, ldc, a, lda, b + j, ldb, depth, rows, 2);
     for (; j < cols; j += QU_LANES) tile(c + j, ldc, a, lda, b + j, ldb, depth, rows, 1);
 }
 
@@ -44,6 +46,8 @@ static void product(float *c, int64_t ldc, const float *a, int64_t lda, const fl
     int32_t r = 0;
     for (; r + TR <= rows; r += TR)
         tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, TR);
+    for (; r + 2 <= rows; r += 2)
+        tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, 2);
     for (; r < rows; r++) tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, 1);
 }
 
