@@ -102,9 +102,15 @@ quire: $(B)/quire
 $(TOOLS): $(B)/%: bench/%.c $(B)/libquire.a
 	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -o $@ $< $(B)/libquire.a $(LDLIBS)
 
-$(B)/tests/%: tests/%.c $(REF) $(B)/libquire.a
+# The program without its entry and its verbs.
+$(B)/libpipelines.a: $(filter-out %/main.o $(B)/pipelines/cmd_%.o,$(APP_OBJ))
+	rm -f $@
+	ar rcs $@ $^
+
+$(B)/tests/%: tests/%.c $(REF) $(B)/libpipelines.a $(B)/libquire.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -o $@ $< $(REF) $(B)/libquire.a -lcmocka $(LDLIBS)
+	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -o $@ $< $(REF) $(B)/libpipelines.a $(B)/libquire.a -lcmocka \
+		$(LDLIBS)
 
 $(B)/tests/ref_forward.o: tests/ref_forward.c $(B)/flags
 	@mkdir -p $(@D)

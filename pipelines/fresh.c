@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "pipelines/output.h"
 
 static void free_doc(qu_fresh_doc *d)
 {
@@ -187,6 +188,16 @@ qu_status qu_fresh_save(qu_fresh *f, qu_session *s, qu_err *err)
     qu_status st = qu_session_reopen(s, true, &why);
     if (st != QU_OK) /* somebody is indexing, or the media is read-only */
         return qu_session_reopen(s, false, err);
-    st = save(f, s, err);
-    return st == QU_OK ? qu_encode_speed_put(s, f->flops, f->ms / 1e3, err) : st;
+    st = save(f, s, &why);
+    if (st == QU_OK) st = qu_encode_speed_put(s, f->flops, f->ms / 1e3, &why);
+    if (st == QU_ERR_FULL || st == QU_ERR_IO) { /* the answer was given: this only costs time again */
+        qu_out_warn("KV made for this question was not kept: %s", why.msg);
+        return qu_session_reopen(s, false, err);
+    }
+    if (st != QU_OK) { /* the first error is the one to tell */
+        if (err) *err = why;
+        qu_session_reopen(s, false, NULL);
+        return st;
+    }
+    return qu_session_reopen(s, false, err);
 }

@@ -1,0 +1,423 @@
+/* Making KV: streamed and whole documents, resumed anywhere, give the same bits; what is stored, made for a
+ * question or prefilled cold answers alike. */
+#include "tests/pipeline_testing.h"
+
+#include "base/dims.h"
+#include "kernels/codec.h"
+
+enum { MAX_PAGES = 24, L = 4, G = 2 };
+
+/* --- the encoder by itself, into memory --- */
+
+/* Slices of a document; a page counts as there once it is done. */
+typedef struct memory {
+    qu_buf slice[MAX_PAGES][L][G];
+    int32_t n_done;    /* pages reported, in order */
+    int32_t fail_at;   /* page_done of this page fails; -1: none */
+    int32_t stop_after; /* chunks; -1: never */
+} memory;
+
+static void clear(memory *m)
+{
+    for (int32_t i = 0; i < MAX_PAGES * L * G; i++) qu_buf_free(&m->slice[i / (L * G)][i / G % L][i % G]);
+    m->n_done = 0;
+    m->fail_at = m->stop_after = -1;
+}
+
+static qu_status put(void *ctx, int32_t page, int32_t l, int32_t g, const void *data, size_t n, qu_err *err)
+{
+    qu_buf *b = &((memory *)ctx)->slice[page][l][g];
+    b->len = 0;
+    return qu_buf_add(b, data, n, err);
+}
+
+static qu_status get(void *ctx, int32_t page, int32_t l, int32_t g, const void **data, size_t *n, qu_err *err)
+{
+    const qu_buf *b = &((memory *)ctx)->slice[page][l][g];
+    if (b->len == 0) return qu_fail(err, QU_ERR_NOTFOUND, "page %d is not there", page);
+    *data = b->data;
+    *n = b->len;
+    return QU_OK;
+}
+
+static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *err)
+{
+    memory *m = ctx;
+    assert_true(n_tokens >= 1 && n_tokens <= QU_PAGE_TOKENS);
+    if (page == m->fail_at) return qu_fail(err, QU_ERR_FULL, "no space left");
+    if (page >= m->n_done) m->n_done = page + 1;
+    return QU_OK;
+}
+
+static bool stop(void *ctx) { return ((memory *)ctx)->stop_after-- == 0; }
+
+typedef struct made {
+    qu_page pages[MAX_PAGES];
+    int32_t ids[MAX_PAGES * QU_PAGE_TOKENS], first[MAX_PAGES + 1], n_pages;
+} made;
+
+static void make_document(made *d, int32_t n_pages, int32_t header, int32_t vocab, uint64_t *seed)
+{
+    memset(d, 0, sizeof *d);
+    d->n_pages = n_pages;
+    for (int32_t p = 0; p < n_pages; p++) {
+        int32_t n = p == 0 ? header : p + 1 == n_pages ? 1 + (int32_t)(test_random(seed) % 128)
+                                                       : 64 + (int32_t)(test_random(seed) % 65);
+        d->pages[p].n_tokens = n;
+        d->first[p + 1] = d->first[p] + n;
+        for (int32_t i = 0; i < n; i++)
+            d->ids[d->first[p] + i] = (int32_t)(test_random(seed) % (uint64_t)vocab);
+    }
+}
+
+static qu_status encode(const qu_encoder *e, const made *d, memory *m, int32_t done)
+{
+    qu_encode_output out = {done, get, put, page_done, stop, m};
+    return qu_encode_document(e, d->pages, d->n_pages, d->ids, &out, NULL);
+}
+
+static void assert_same(const memory *a, const memory *b, const made *d, const qu_model *m, int32_t run)
+{
+    for (int32_t p = 0; p < d->n_pages; p++)
+        for (int32_t l = 0; l < m->n_layers; l++)
+            for (int32_t g = 0; g < m->n_kv_heads; g++) {
+                const qu_buf *x = &a->slice[p][l][g], *y = &b->slice[p][l][g];
+                if (x->len != y->len || memcmp(x->data, y->data, x->len) != 0)
+                    fail_msg("run %d: page %d, layer %d, head %d differ", run, p, l, g);
+            }
+}
+
+static void copy_pages(memory *to, const memory *from, int32_t n)
+{
+    for (int32_t i = 0; i < n * L * G; i++) {
+        const qu_buf *b = &from->slice[i / (L * G)][i / G % L][i % G];
+        if (b->len) TEST_OK(put(to, i / (L * G), i / G % L, i % G, b->data, b->len, err));
+    }
+    to->n_done = n;
+}
+
+static memory full, part;
+
+/* From every page, and with every way to be interrupted, the same slices come out. */
+static void resume_everywhere(const qu_encoder *e, const made *d, const qu_model *m)
+{
+    clear(&full);
+    assert_int_equal(encode(e, d, &full, 0), QU_OK);
+    assert_int_equal(full.n_done, d->n_pages);
+    for (int32_t done = 0; done <= d->n_pages; done++) {
+        clear(&part);
+        copy_pages(&part, &full, done);
+        assert_int_equal(encode(e, d, &part, done), QU_OK);
+        assert_int_equal(part.n_done, d->n_pages);
+        assert_same(&part, &full, d, m, done);
+    }
+    for (int32_t at = 0; at < d->n_pages; at++) { /* a failure at any page, then on from what was done */
+        clear(&part);
+        part.fail_at = at;
+        assert_int_equal(encode(e, d, &part, 0), QU_ERR_FULL);
+        assert_int_equal(part.n_done, at);
+        part.fail_at = -1;
+        assert_int_equal(encode(e, d, &part, at), QU_OK);
+        assert_same(&part, &full, d, m, 100 + at);
+    }
+    clear(&part); /* a stop before every second chunk */
+    qu_status st;
+    int32_t rounds = 0;
+    do {
+        part.stop_after = 1;
+        int32_t before = part.n_done;
+        st = encode(e, d, &part, before);
+        assert_true(st == QU_OK || (st == QU_ERR_CANCELLED && part.n_done > before));
+    } while (st != QU_OK && rounds++ < MAX_PAGES);
+    assert_true(rounds > 0);
+    assert_same(&part, &full, d, m, 200);
+}
+
+/* The slices of one chunk as encode.h describes a streamed document: prefix, header, the latest pages that
+ * fit at their distances, prefix and header moved up. */
+typedef struct one_page {
+    memory *m;
+    int32_t page;
+} one_page;
+
+static qu_status give(void *ctx, int32_t l, int32_t g, const void **data, size_t *n, qu_err *err)
+{
+    one_page *p = ctx;
+    return get(p->m, p->page, l, g, data, n, err);
+}
+
+static memory chunk;
+
+static qu_status put_chunk(void *ctx, int32_t page, int32_t l, int32_t g, const void *data, size_t n, qu_err *err)
+{
+    return put(&chunk, *(int32_t *)ctx + page, l, g, data, n, err);
+}
+
+static void prefix_pages(memory *into, const qu_session *s)
+{
+    qu_context *c;
+    int32_t page0 = 0;
+    qu_page_tokens p = {s->prefix.ids, (int32_t)s->prefix.n, 0};
+    qu_page_sink sink = {put_chunk, &page0};
+    clear(&chunk);
+    TEST_OK(qu_context_create(&c, s->model, s->pool, s->codec, err));
+    TEST_OK(qu_context_prefill(c, &p, 1, &sink, err));
+    qu_context_free(c);
+    clear(into);
+    copy_pages(into, &chunk, 1);
+}
+
+static void check_chunk(const qu_session *s, const made *d, memory *prefix, int32_t from, int32_t to)
+{
+    qu_context *c;
+    one_page sources[MAX_PAGES + 1];
+    qu_page_tokens pages[QU_ENCODE_CHUNK];
+    qu_page_source source = {give, sources};
+    int64_t p0 = s->prefix.n, room = s->model->context - p0 - d->pages[0].n_tokens;
+    int32_t first = from;
+    while (first > 1 && d->first[to] - d->first[first - 1] <= room) first--;
+    int64_t header = p0 + d->first[first] - d->pages[0].n_tokens;
+    TEST_OK(qu_context_create(&c, s->model, NULL, s->codec, err));
+    sources[0] = (one_page){prefix, 0};
+    TEST_OK(qu_context_attach(c, (int32_t)p0, header - p0, &source, err));
+    for (int32_t p = 0, i = 1; p < from; p = p == 0 ? first : p + 1, i++) {
+        sources[i] = (one_page){&full, p};
+        source.ctx = &sources[i];
+        TEST_OK(qu_context_attach(c, d->pages[p].n_tokens, p ? p0 + d->first[p] : header, &source, err));
+    }
+    for (int32_t p = from; p < to; p++)
+        pages[p - from] = (qu_page_tokens){d->ids + d->first[p], d->pages[p].n_tokens, p0 + d->first[p]};
+    qu_page_sink sink = {put_chunk, &from};
+    TEST_OK(qu_context_prefill(c, pages, to - from, &sink, err));
+    qu_context_free(c);
+}
+
+static void long_documents_are_streamed(void **state)
+{
+    (void)state;
+    uint64_t seed = 31;
+    static made d;
+    static const char *const models[] = {"w512.gguf", "w1024.gguf"};
+    static const int32_t n_pages[] = {11, 19}, step[] = {2, 4};
+    for (int i = 0; i < 2; i++)
+        for (int codec = 0; codec < 3; codec++) {
+            px_session p;
+            qu_encoder *e;
+            memory *prefix = calloc(1, sizeof *prefix);
+            px_open(&p, NULL, models[i], 0, codec);
+            TEST_OK(qu_encoder_create(&e, &p.s, err));
+            make_document(&d, n_pages[i], 9, p.s.model->vocab, &seed);
+            assert_true(p.s.prefix.n + d.first[d.n_pages] > p.s.model->context);
+            resume_everywhere(e, &d, p.s.model);
+            prefix_pages(prefix, &p.s);
+            clear(&chunk);
+            copy_pages(&chunk, &full, 1);
+            for (int32_t from = 1; from < d.n_pages; from += step[i])
+                check_chunk(&p.s, &d, prefix, from, from + step[i] < d.n_pages ? from + step[i] : d.n_pages);
+            assert_same(&chunk, &full, &d, p.s.model, 300);
+            clear(prefix);
+            free(prefix);
+            qu_encoder_free(e);
+            px_close(&p);
+        }
+}
+
+static void whole_documents_give_the_same_bits_in_any_chunks(void **state)
+{
+    (void)state;
+    uint64_t seed = 32;
+    static made d;
+    for (int run = 0; run < 6; run++) {
+        px_session p;
+        qu_encoder *e;
+        qu_context *c;
+        px_open(&p, NULL, run % 2 ? "copy.gguf" : "w1024.gguf", 0, run / 2);
+        TEST_OK(qu_encoder_create(&e, &p.s, err));
+        make_document(&d, 7, 9, p.s.model->vocab, &seed);
+        assert_true(p.s.prefix.n + d.first[d.n_pages] <= p.s.model->context);
+        resume_everywhere(e, &d, p.s.model);
+        /* and in one prefill with the prefix */
+        qu_page_tokens pages[8] = {{p.s.prefix.ids, (int32_t)p.s.prefix.n, 0}};
+        for (int32_t i = 0; i < 7; i++)
+            pages[i + 1] = (qu_page_tokens){d.ids + d.first[i], d.pages[i].n_tokens, p.s.prefix.n + d.first[i]};
+        int32_t page0 = 0;
+        qu_page_sink sink = {put_chunk, &page0};
+        clear(&chunk);
+        TEST_OK(qu_context_create(&c, p.s.model, p.s.pool, p.s.codec, err));
+        TEST_OK(qu_context_prefill(c, pages, 1, NULL, err));
+        TEST_OK(qu_context_prefill(c, pages + 1, 7, &sink, err));
+        assert_same(&chunk, &full, &d, p.s.model, run);
+        qu_context_free(c);
+        qu_encoder_free(e);
+        px_close(&p);
+    }
+}
+
+static void a_window_too_small_is_refused(void **state)
+{
+    (void)state;
+    uint64_t seed = 33;
+    static made d;
+    px_session p;
+    qu_encoder *e;
+    px_model("w256.gguf", "--random --shape tiny --context 256 --seed 3");
+    px_open(&p, NULL, "w256.gguf", 0, 1);
+    TEST_OK(qu_encoder_create(&e, &p.s, err));
+    clear(&full);
+    for (int32_t header = 1; header <= 128; header++) {
+        make_document(&d, 5, header, p.s.model->vocab, &seed);
+        bool fits = p.s.prefix.n + header + QU_PAGE_TOKENS <= 256;
+        assert_int_equal(encode(e, &d, &full, 0), fits ? QU_OK : QU_ERR_LIMIT);
+    }
+    d.n_pages = 0;
+    assert_int_equal(encode(e, &d, &full, 0), QU_ERR_ARG);
+    qu_encoder_free(e);
+    px_close(&p);
+}
+
+static void damaged_resume_is_refused(void **state)
+{
+    (void)state;
+    uint64_t seed = 34;
+    static made d;
+    px_session p;
+    qu_encoder *e;
+    px_open(&p, NULL, "w512.gguf", 0, 1);
+    TEST_OK(qu_encoder_create(&e, &p.s, err));
+    make_document(&d, 4, 9, p.s.model->vocab, &seed);
+    clear(&full);
+    assert_int_equal(encode(e, &d, &full, 0), QU_OK);
+    full.slice[1][0][0].len -= 2;
+    assert_int_equal(encode(e, &d, &full, 2), QU_ERR_CORRUPT);
+    full.slice[1][0][0].len = 0;
+    assert_int_equal(encode(e, &d, &full, 2), QU_ERR_NOTFOUND);
+    qu_encoder_free(e);
+    px_close(&p);
+    clear(&full);
+}
+
+/* --- through the store --- */
+
+static const char question[] = "what follows badar?";
+
+static void kv_and_exact_agree_bit_for_bit(void **state)
+{
+    (void)state;
+    for (int codec = 0; codec < 3; codec++)
+        for (int lines = 4; lines <= 44; lines += 20) { /* up to 8 pages: they come whole */
+            px_session p;
+            float *kv, *exact;
+            char a[200], b[200];
+            int64_t loaded;
+            const char *store = px_path("kv%d.%d", codec, lines);
+            px_shell("rm -rf %s; mkdir %s", px_path("docs"), px_path("docs"));
+            px_write(px_path("docs/a.md"), "Houses", "badar cefen digol fohux", lines, 1);
+            px_open(&p, strrchr(store, '/') + 1, "copy.gguf", QU_SESSION_WRITE | QU_SESSION_CREATE, codec);
+            assert_int_equal(px_sync(&p, px_path("docs")).added, 1);
+            qu_make_kv_report r = px_make_kv(&p, -1);
+            assert_int_equal(r.docs, 1);
+            qu_doc d;
+            assert_true(px_doc(&p, px_path("docs/a.md"), &d));
+            assert_int_equal(d.kv_pages, d.n_pages);
+            px_ask(&p, QU_FIDELITY_KV, 1, question, a, &loaded, &kv);
+            assert_int_equal(loaded, d.n_tokens);
+            px_ask(&p, QU_FIDELITY_EXACT, 1, question, b, &loaded, &exact);
+            assert_int_equal(loaded, 0);
+            assert_memory_equal(kv, exact, (size_t)p.s.model->vocab * sizeof *kv);
+            free(kv);
+            free(exact);
+            px_ask(&p, QU_FIDELITY_KV, 8, question, a, NULL, NULL);
+            px_ask(&p, QU_FIDELITY_EXACT, 8, question, b, NULL, NULL);
+            assert_string_equal(a, "cefen digol fohux");
+            assert_string_equal(b, a);
+            px_assert_clean(&p);
+            qu_doc_free(&d);
+            px_close(&p);
+        }
+}
+
+static void what_a_question_makes_is_what_the_store_gets(void **state)
+{
+    (void)state;
+    px_session p;
+    qu_fresh f = {0};
+    qu_encoder *e;
+    const qu_fresh_doc *made_doc, *again;
+    qu_doc d;
+    qu_buf want = {0}, got = {0};
+    px_shell("rm -rf %s; mkdir %s", px_path("docs"), px_path("docs"));
+    px_write(px_path("docs/a.md"), "Houses", "badar cefen digol fohux", 30, 1);
+    px_open_write(&p, "fresh1", "w1024.gguf"); /* streamed: byte tokens in a window of 1024 */
+    px_sync(&p, px_path("docs"));
+    assert_true(px_doc(&p, px_path("docs/a.md"), &d));
+    TEST_OK(qu_encoder_create(&e, &p.s, err));
+    TEST_OK(qu_fresh_document(&f, e, &p.s, d.doc_id, &made_doc, err));
+    assert_int_equal(made_doc->n_pages, d.n_pages);
+    for (int32_t i = 0; i < d.n_pages; i++)
+        for (int32_t l = 0; l < p.s.model->n_layers; l++)
+            for (int32_t g = 0; g < p.s.model->n_kv_heads; g++)
+                TEST_OK(qu_buf_add(&got, qu_page_memory_slice(made_doc->pages[i], l, g),
+                                   qu_page_memory_bytes(made_doc->pages[i]), err));
+    TEST_OK(qu_fresh_document(&f, e, &p.s, d.doc_id, &again, err));
+    assert_int_equal(f.n, 1); /* made once */
+    assert_int_equal(qu_fresh_document(&f, e, &p.s, d.doc_id + 7, &again, NULL), QU_ERR_NOTFOUND);
+    qu_fresh_free(&f);
+    qu_encoder_free(e);
+    assert_int_equal(px_make_kv(&p, -1).docs, 1);
+    qu_doc_free(&d);
+    assert_true(px_doc(&p, px_path("docs/a.md"), &d));
+    px_slices(&p, &d, &want);
+    assert_int_equal(got.len, want.len);
+    assert_memory_equal(got.data, want.data, want.len);
+    qu_doc_free(&d);
+    qu_buf_free(&want);
+    qu_buf_free(&got);
+    px_close(&p);
+}
+
+static void a_question_saves_what_it_made(void **state)
+{
+    (void)state;
+    px_session p;
+    qu_doc d;
+    char a[200], b[200];
+    int64_t loaded;
+    float *first, *second;
+    px_shell("rm -rf %s; mkdir %s", px_path("docs"), px_path("docs"));
+    px_write(px_path("docs/a.md"), "Houses", "badar cefen digol fohux", 30, 1);
+    px_write(px_path("docs/b.md"), "Rivers", "bamel cipim dogos fuvut", 20, 2);
+    px_open_write(&p, "fresh2", "copy.gguf");
+    px_sync(&p, px_path("docs"));
+    px_close(&p);
+    px_open(&p, "fresh2", "copy.gguf", 0, 1); /* as ask opens it: for reading */
+    px_ask(&p, QU_FIDELITY_KV, 1, question, a, &loaded, &first);
+    assert_int_equal(loaded, 0);
+    assert_false(qu_store_is_writable(p.s.store)); /* the lock is given back */
+    assert_true(px_doc(&p, px_path("docs/a.md"), &d));
+    assert_int_equal(d.kv_pages, d.n_pages);
+    assert_int_equal(px_counts(&p).n_open_kv, 0);
+    px_ask(&p, QU_FIDELITY_KV, 1, question, b, &loaded, &second);
+    assert_true(loaded >= d.n_tokens);
+    assert_memory_equal(first, second, (size_t)p.s.model->vocab * sizeof *first);
+    px_ask(&p, QU_FIDELITY_KV, 8, question, b, NULL, NULL);
+    assert_string_equal(b, "cefen digol fohux");
+    px_assert_clean(&p);
+    qu_doc_free(&d);
+    px_close(&p);
+    free(first);
+    free(second);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(long_documents_are_streamed),
+        cmocka_unit_test(whole_documents_give_the_same_bits_in_any_chunks),
+        cmocka_unit_test(a_window_too_small_is_refused),
+        cmocka_unit_test(damaged_resume_is_refused),
+        cmocka_unit_test(kv_and_exact_agree_bit_for_bit),
+        cmocka_unit_test(what_a_question_makes_is_what_the_store_gets),
+        cmocka_unit_test(a_question_saves_what_it_made),
+    };
+    return cmocka_run_group_tests(tests, px_setup, px_teardown);
+}
