@@ -1,8 +1,10 @@
 /* LMDB behind statuses, and checksummed records on top of it. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include "base/os.h"
@@ -11,6 +13,8 @@
 #define REC_SEED 0x7175697265726563u    /* "quirerec": a foreign record does not pass by accident */
 #define MAP_BYTES ((size_t)1 << 40)
 #define MAP_BYTES_MIN ((size_t)1 << 26)
+#define N_READERS 510                   /* with LMDB's header, 64 bytes each make LOCK_BYTES */
+#define LOCK_BYTES 32768
 #define FULL_BYTES ((uint64_t)64 << 20) /* less than any commit may need */
 
 qu_status qu_lmdb_fail(qu_err *err, int rc, const char *what, const char *subject)
@@ -50,16 +54,32 @@ static int open_main(MDB_env *env)
     return rc;
 }
 
+/* LMDB writes into its lock file through a map, where a full disk is no error but a signal: give the
+ * file its room first. Closed before LMDB opens it, whose record locks a close would drop. */
+static int reserve_lock(const char *path)
+{
+    char *lock = malloc(strlen(path) + sizeof "-lock");
+    if (!lock) return ENOMEM;
+    strcat(strcpy(lock, path), "-lock");
+    int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int rc = fd < 0 ? errno : posix_fallocate(fd, 0, LOCK_BYTES);
+    if (fd >= 0) close(fd);
+    free(lock);
+    return rc == EINVAL || rc == EOPNOTSUPP ? 0 : rc;
+}
+
 qu_status qu_lmdb_open(MDB_env **out, const char *path, unsigned flags, size_t map, qu_err *err)
 {
     MDB_env *env = NULL;
     int rc;
     size_t bytes = map ? map : MAP_BYTES;
     *out = NULL;
+    if (!(flags & (MDB_RDONLY | MDB_NOLOCK)) && (rc = reserve_lock(path)) != 0)
+        return qu_lmdb_fail(err, rc, "open", path);
     for (;;) { /* address space may be limited (ulimit -v, containers): take what is granted */
         if ((rc = mdb_env_create(&env)) != 0) return qu_lmdb_fail(err, rc, "open", path);
         rc = mdb_env_set_mapsize(env, bytes);
-        if (!rc) rc = mdb_env_set_maxreaders(env, 510);
+        if (!rc) rc = mdb_env_set_maxreaders(env, N_READERS);
         if (!rc) rc = mdb_env_open(env, path, flags | MDB_NOSUBDIR | MDB_NOTLS, 0600);
         if (!rc) rc = open_main(env);
         if (!rc) break;
