@@ -66,7 +66,7 @@ static qu_status fetch_slice(qu_context *c, qu_segment *s, int32_t layer, int32_
                        "stored slice has %zu bytes, expected %lld for %d tokens", *bytes,
                        (long long)qu_codec_bytes(c->codec, s->n, d), s->n);
     float *decoded = c->s.worker + worker * qu_attention_worker_floats(m);
-    float *kt = s->kv[layer] + g * qu_segment_head_floats(m, s->n_pad);
+    float *kt = qu_segment_kt(m, s, layer, g);
     qu_codec_decode(decoded, kt + qu_segment_kt_floats(m, s->n_pad), qu_attend_pad(d), c->codec,
                     data, s->n, d);
     qu_rope_page(kt, s->n_pad, decoded, s->n, d, m->rope, s->cos, s->sin, s->n_pad);
@@ -95,7 +95,7 @@ static qu_status fetch(qu_context *c, int32_t layer, const uint8_t *use, qu_err 
         for (int32_t g = 0; g < g_n; g++)
             missing +=
                 c->seg[i].source.get && use[i * g_n + g] && !c->seg[i].ready[layer * g_n + g];
-        if (missing > before) QU_TRY(qu_segment_block(c, &c->seg[i], layer, err));
+        if (missing > before) QU_TRY(qu_segment_need(c, &c->seg[i], err));
     }
     if (missing == 0) return QU_OK;
     enum { MAX = 1024 };
@@ -180,7 +180,7 @@ static void attend_one(const attend_run *r, const block *b, int32_t g, int32_t p
 {
     const qu_model *m = r->c->m;
     const qu_segment *seg = &r->c->seg[page];
-    const float *kt = seg->kv[r->layer] + g * qu_segment_head_floats(m, seg->n_pad);
+    const float *kt = qu_segment_kt(m, seg, r->layer, g);
     qu_attend_kv kv = {kt, kt + qu_segment_kt_floats(m, seg->n_pad), seg->n, seg->n_pad};
     qu_attend_page(part, s->q, m->head_size, rows, m->head_size, &kv,
                    page == b->own ? s->visible : NULL, s->scores);

@@ -32,9 +32,14 @@ qu_status qu_context_create(qu_context **out, const qu_model *m, qu_pool *pool, 
     return QU_OK;
 }
 
+static size_t segment_bytes(const qu_model *m, int32_t n_pad)
+{
+    int64_t slices = (int64_t)m->n_layers * m->n_kv_heads;
+    return (size_t)(slices * qu_segment_head_floats(m, n_pad)) * sizeof(float);
+}
+
 static void free_segment(qu_context *c, qu_segment *s)
 {
-    for (int32_t l = 0; s->kv && l < c->m->n_layers; l++) free(s->kv[l]);
     free(s->kv);
     free(s->ready);
     free(s->cos);
@@ -73,11 +78,10 @@ static qu_status add_segment(qu_context *c, int32_t n, int32_t n_pad, int64_t po
     s->n = n;
     s->n_pad = n_pad;
     s->pos = pos;
-    s->kv = calloc((size_t)m->n_layers, sizeof *s->kv);
     s->ready = calloc((size_t)m->n_layers * (size_t)m->n_kv_heads, 1);
     s->cos = malloc(angles * sizeof *s->cos);
     s->sin = malloc(angles * sizeof *s->sin);
-    if (!s->kv || !s->ready || !s->cos || !s->sin) {
+    if (!s->ready || !s->cos || !s->sin) {
         free_segment(c, s);
         return qu_fail_nomem(err, (long long)(angles * sizeof *s->cos));
     }
@@ -86,12 +90,11 @@ static qu_status add_segment(qu_context *c, int32_t n, int32_t n_pad, int64_t po
     return QU_OK;
 }
 
-qu_status qu_segment_block(qu_context *c, qu_segment *s, int32_t layer, qu_err *err)
+qu_status qu_segment_need(qu_context *c, qu_segment *s, qu_err *err)
 {
-    if (s->kv[layer]) return QU_OK;
-    size_t floats = (size_t)c->m->n_kv_heads * (size_t)qu_segment_head_floats(c->m, s->n_pad);
-    s->kv[layer] = calloc(floats, sizeof *s->kv[layer]);
-    return s->kv[layer] ? QU_OK : qu_fail_nomem(err, (long long)(floats * sizeof(float)));
+    size_t bytes = segment_bytes(c->m, s->n_pad);
+    if (!s->kv) s->kv = calloc(1, bytes);
+    return s->kv ? QU_OK : qu_fail_nomem(err, (long long)bytes);
 }
 
 static int32_t pad16(int32_t n)

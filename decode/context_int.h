@@ -12,14 +12,14 @@
 /* Page attention works on blocks of this many tokens (times the heads of a KV group). */
 enum { QU_ATTEND_TOKENS = 16 };
 
-/* A segment's resident form: per layer one block of G x (kt [D,n_pad], v [n_pad,Dp]), made when
- * first read. Live segments are n_pad = QU_PAGE_TOKENS wide from the start and fill up. */
+/* A segment's resident form: [L][G] of (kt [D,n_pad], v [n_pad,Dp]), zeroed when first needed and
+ * filled slice by slice. Live segments are QU_PAGE_TOKENS wide from the start and fill up. */
 typedef struct qu_segment {
     int32_t n, n_pad;
     int64_t pos;
     bool live;
     qu_page_source source; /* get NULL: prefilled or live, always resident */
-    float **kv;            /* [L] blocks */
+    float *kv;             /* NULL until the first slice */
     uint8_t *ready;        /* [L * G] is that slice resident? */
     float *cos, *sin;      /* [n_dims/2, n_pad] of its positions */
 } qu_segment;
@@ -69,8 +69,14 @@ static inline int64_t qu_segment_head_floats(const qu_model *m, int32_t n_pad)
     return qu_segment_kt_floats(m, n_pad) + (int64_t)n_pad * qu_attend_pad(m->head_size);
 }
 
-/* context.c: allocate the layer's block (zeroed) if it is not there. */
-qu_status qu_segment_block(qu_context *c, qu_segment *s, int32_t layer, qu_err *err);
+/* context.c: make the segment's memory if it is not there. */
+qu_status qu_segment_need(qu_context *c, qu_segment *s, qu_err *err);
+
+/* Keys of one slice; its values follow after qu_segment_kt_floats. */
+static inline float *qu_segment_kt(const qu_model *m, const qu_segment *s, int32_t layer, int32_t g)
+{
+    return s->kv + ((int64_t)layer * m->n_kv_heads + g) * qu_segment_head_floats(m, s->n_pad);
+}
 
 /* forward.c: run c->rows through the layers. document: the document phase; its slices go to sink
  * (may be NULL) as page = segment - page_zero. logits [n_logits,V] of the last rows, or NULL with

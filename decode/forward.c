@@ -120,7 +120,7 @@ static void place_live(qu_context *c, int32_t layer)
         for (int32_t g = 0; g < g_n; g++) {
             float *k = c->s.k + ((int64_t)t * g_n + g) * d;
             const float *v = c->s.v + ((int64_t)t * g_n + g) * d;
-            float *kt = s->kv[layer] + g * qu_segment_head_floats(m, s->n_pad);
+            float *kt = qu_segment_kt(m, s, layer, g);
             float *to = kt + qu_segment_kt_floats(m, s->n_pad) + (int64_t)at * dp;
             qu_rope_vector(k, m->rope, s->cos, s->sin, s->n_pad, at);
             for (int32_t i = 0; i < d; i++) kt[(int64_t)i * s->n_pad + at] = k[i];
@@ -150,7 +150,7 @@ static void place_page(void *ctx, int64_t item, int worker)
     const float *v = c->s.v + r->row0[p] * ld + (int64_t)g * d;
     void *slice = (char *)c->s.slices + item * r->stride;
     float *decoded = c->s.worker + worker * qu_attention_worker_floats(m);
-    float *kt = s->kv[r->layer] + g * qu_segment_head_floats(m, s->n_pad);
+    float *kt = qu_segment_kt(m, s, r->layer, g);
     qu_codec_encode(slice, c->codec, k, ld, v, ld, s->n, d);
     qu_codec_decode(decoded, kt + qu_segment_kt_floats(m, s->n_pad), qu_attend_pad(d), c->codec,
                     slice, s->n, d);
@@ -188,7 +188,7 @@ static qu_status key_values(qu_context *c, int32_t layer, bool document, const q
                             int32_t page_zero, qu_err *err)
 {
     for (int32_t s = c->rows.own[0]; s <= c->rows.own[c->rows.n - 1]; s++)
-        QU_TRY(qu_segment_block(c, &c->seg[s], layer, err));
+        QU_TRY(qu_segment_need(c, &c->seg[s], err));
     if (document) return place_pages(c, layer, sink, page_zero, err);
     place_live(c, layer);
     return QU_OK;
