@@ -57,6 +57,11 @@ qu_status qu_make_kv_missing(qu_session *s, qu_make_kv_work *work, qu_err *err)
 static qu_status publish(make_run *r)
 {
     if (!r->w) return QU_OK;
+    if (r->n_members == 0) { /* no document is in it, or none that still is there */
+        qu_kv_writer *w = r->w;
+        r->w = NULL;
+        return qu_kv_writer_discard(w, r->err);
+    }
     qu_txn *t = NULL;
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_kv_writer_seal(r->w, r->err));
@@ -161,11 +166,16 @@ static qu_status find_twin(make_run *r, qu_txn *t, const qu_doc *d, uint64_t *kv
         if (id == d->doc_id) continue;
         qu_doc twin;
         QU_TRY(qu_catalogue_get_doc(t, id, &twin, r->err));
-        for (int32_t i = 0; i < r->n_members; i++) in_pack |= r->members[i].doc_id == id;
+        uint64_t slices = twin.kv_id;
+        for (int32_t i = 0; i < r->n_members; i++)
+            if (r->members[i].doc_id == id) {
+                in_pack = true;
+                slices = r->members[i].kv_id;
+            }
         qu_status st = QU_OK;
         if (in_pack || twin.kv_pages == twin.n_pages) st = same_text(t, d, &twin, &same, r->err);
         if (same) {
-            *kv_id = twin.kv_id;
+            *kv_id = slices;
             *file = in_pack ? 0 : twin.kv_file;
         }
         qu_doc_free(&twin);
@@ -196,7 +206,9 @@ static qu_status encode(make_run *r, const qu_doc *d, const qu_page *pages, int3
     r->pages = pages;
     qu_encode_output out = {0, get_slice, put_slice, page_done, should_stop, r};
     QU_TRY(qu_kv_writer_n_pages_done(r->w, d->doc_id, &out.done, r->err));
-    for (int32_t p = 0; p < out.done; p++) r->done_tokens += pages[p].n_tokens;
+    int64_t done_tokens = 0;
+    for (int32_t p = 0; p < out.done; p++) done_tokens += pages[p].n_tokens;
+    r->done_tokens += done_tokens;
     if (out.done < n_pages) {
         qu_err why = {0};
         qu_status st = qu_encode_document(r->encoder, pages, n_pages, ids, &out, &why);
@@ -211,7 +223,8 @@ static qu_status encode(make_run *r, const qu_doc *d, const qu_page *pages, int3
         }
     }
     r->report->docs++;
-    if (out.done == 0) r->report->flops += qu_model_prefill_flops(r->s->model, d->n_tokens);
+    r->report->flops += qu_model_prefill_flops(r->s->model, d->n_tokens) -
+                        qu_model_prefill_flops(r->s->model, done_tokens);
     QU_TRY(add_member(r, d, d->doc_id));
     return qu_kv_writer_bytes(r->w) >= PACK_BYTES ? publish(r) : QU_OK;
 }
@@ -299,9 +312,8 @@ qu_status qu_make_kv(qu_session *s, const qu_make_kv_options *options, qu_make_k
     qu_status st = QU_OK;
     r.start_ms = qu_os_now_ms();
     QU_TRY_OUT(list_missing(&r, &ids));
-    if (ids.len == 0) goto out;
-    QU_TRY_OUT(qu_encoder_create(&r.encoder, s, err));
-    QU_TRY_OUT(resume(&r));
+    QU_TRY_OUT(resume(&r)); /* also where nothing is left to do: then it only takes up space */
+    if (ids.len > 0) QU_TRY_OUT(qu_encoder_create(&r.encoder, s, err));
     for (size_t i = 0; i < ids.len / sizeof(uint64_t) && !should_stop(&r); i++) {
         uint64_t id;
         memcpy(&id, ids.data + i * sizeof id, sizeof id);

@@ -26,6 +26,8 @@ typedef struct sync_run {
     qu_txn *txn;
     qu_lexical *lx;
     int64_t batch_docs, batch_bytes;
+    char **roots;            /* real paths of those that are there */
+    size_t n_roots;
     id_set seen;             /* documents that are still there */
     qu_buf unknown;          /* folders that could not be read: NUL-ended paths */
     qu_err *err;
@@ -60,6 +62,21 @@ static qu_status end_batch(sync_run *r, bool force)
     r->batch_docs = r->batch_bytes = 0;
     QU_TRY(qu_txn_commit(t, r->err));
     return qu_txn_begin(&r->txn, r->s->store, QU_TXN_WRITE, r->err);
+}
+
+static bool is_under(const char *path, const char *root)
+{
+    size_t n = strlen(root);
+    while (n > 1 && root[n - 1] == '/') n--;
+    return strncmp(path, root, n) == 0 && (path[n] == 0 || path[n] == '/' || (n == 1 && *root == '/'));
+}
+
+/* Below a root that is being walked: only such documents may lose their place. */
+static bool is_ours(const sync_run *r, const char *path)
+{
+    for (size_t i = 0; i < r->n_roots; i++)
+        if (is_under(path, r->roots[i])) return true;
+    return false;
 }
 
 /* --- one document --- */
@@ -197,7 +214,7 @@ static qu_status find_moved(sync_run *r, qu_hash content, uint64_t *moved)
         qu_doc d;
         struct stat sb;
         QU_TRY(qu_catalogue_get_doc(r->txn, id, &d, r->err));
-        bool gone = lstat(d.path, &sb) != 0 && (errno == ENOENT || errno == ENOTDIR);
+        bool gone = is_ours(r, d.path) && lstat(d.path, &sb) != 0 && (errno == ENOENT || errno == ENOTDIR);
         qu_doc_free(&d);
         if (gone) {
             *moved = id;
@@ -295,13 +312,6 @@ static qu_status on_skip(void *ctx, const qu_walk_skip *s)
     return QU_OK;
 }
 
-static bool is_under(const char *path, const char *root)
-{
-    size_t n = strlen(root);
-    while (n > 1 && root[n - 1] == '/') n--;
-    return strncmp(path, root, n) == 0 && (path[n] == 0 || path[n] == '/' || (n == 1 && *root == '/'));
-}
-
 static bool is_unknown(const sync_run *r, const char *path)
 {
     for (size_t i = 0; i < r->unknown.len; i += strlen(r->unknown.data + i) + 1)
@@ -310,7 +320,7 @@ static bool is_unknown(const sync_run *r, const char *path)
 }
 
 /* Documents under the walked roots that were not met are gone. */
-static qu_status remove_vanished(sync_run *r, char *const *walked, size_t n_walked)
+static qu_status remove_vanished(sync_run *r)
 {
     qu_doc d;
     if (r->seen.n) qsort(r->seen.ids, r->seen.n, sizeof *r->seen.ids, by_id);
@@ -318,12 +328,10 @@ static qu_status remove_vanished(sync_run *r, char *const *walked, size_t n_walk
         QU_TRY(qu_catalogue_next_doc(r->txn, after, &d, r->err));
         if (d.doc_id == 0) return QU_OK;
         after = d.doc_id;
-        bool ours = false;
-        for (size_t i = 0; i < n_walked && !ours; i++) ours = is_under(d.path, walked[i]);
         bool there = r->seen.n && bsearch(&after, r->seen.ids, r->seen.n, sizeof after, by_id);
-        ours = ours && !there && !is_unknown(r, d.path);
+        bool vanished = !there && is_ours(r, d.path) && !is_unknown(r, d.path);
         qu_doc_free(&d);
-        if (!ours) continue;
+        if (!vanished) continue;
         QU_TRY(qu_catalogue_del_doc(r->txn, after, r->err));
         if (!r->options->dry_run) QU_TRY(qu_lexical_remove(r->lx, after, r->err));
         r->report->removed++;
@@ -365,50 +373,58 @@ static qu_status finish(sync_run *r, uint64_t before)
     return qu_lexical_commit(r->lx, generation, r->err);
 }
 
+/* Real paths of the roots that are there. */
+static qu_status find_roots(sync_run *r, const char *const *roots, size_t n_roots)
+{
+    r->roots = calloc(n_roots + 1, sizeof *r->roots);
+    if (!r->roots) return qu_fail_nomem(r->err, (long long)(n_roots * sizeof *r->roots));
+    for (size_t i = 0; i < n_roots; i++) {
+        char *real = realpath(roots[i], NULL);
+        if (real) {
+            r->roots[r->n_roots++] = real;
+            continue;
+        }
+        r->report->failed++;
+        qu_out_warn("root '%s' is gone, what is stored of it was kept: mount it again, or remove it with "
+                    "quire rm", roots[i]);
+    }
+    return QU_OK;
+}
+
+static qu_status walk_roots(sync_run *r)
+{
+    qu_err *err = r->err;
+    for (size_t i = 0; i < r->n_roots && !r->report->stopped; i++) {
+        qu_err why = {0};
+        r->err = &why; /* a stop is no error of ours */
+        qu_status st = qu_walk((const char *const *)&r->roots[i], 1, on_file, on_skip, r, &why);
+        r->err = err;
+        if (st == QU_OK || (st == QU_ERR_CANCELLED && r->report->stopped)) continue;
+        if (err) *err = why;
+        return st;
+    }
+    return QU_OK;
+}
+
 qu_status qu_sync(qu_session *s, const char *const *roots, size_t n_roots, const qu_sync_options *options,
                   qu_sync_report *report, qu_err *err)
 {
     sync_run r = {.s = s, .options = options, .report = report, .err = err};
     qu_status st = QU_OK;
-    size_t n_walked = 0;
-    char **walked = calloc(n_roots + 1, sizeof *walked);
-    if (!walked) return qu_fail_nomem(err, (long long)(n_roots * sizeof *walked));
+    QU_TRY_OUT(find_roots(&r, roots, n_roots));
     QU_TRY_OUT(qu_txn_begin(&r.txn, s->store, QU_TXN_WRITE, err));
     uint64_t before = qu_catalogue_generation(r.txn);
     QU_TRY_OUT(open_lexical(&r));
-    for (size_t i = 0; i < n_roots && !report->stopped; i++) {
-        qu_err why = {0};
-        char *real = realpath(roots[i], NULL);
-        struct stat sb;
-        if (!real || stat(real, &sb) != 0) {
-            report->failed++;
-            qu_out_warn("root '%s' is gone, what is stored of it was kept: mount it again, or remove it with "
-                        "quire rm", roots[i]);
-            free(real);
-            continue;
-        }
-        r.err = &why;
-        walked[n_walked] = real;
-        st = qu_walk(&roots[i], 1, on_file, on_skip, &r, &why);
-        r.err = err;
-        if (st == QU_ERR_CANCELLED && report->stopped) st = QU_OK;
-        else if (st == QU_OK) n_walked++;
-        if (st != QU_OK) {
-            free(real);
-            walked[n_walked] = NULL;
-            if (err) *err = why;
-            goto out;
-        }
-    }
+    QU_TRY_OUT(walk_roots(&r));
     qu_out_progress_end();
-    if (!report->stopped) QU_TRY_OUT(remove_vanished(&r, walked, n_walked));
+    if (!report->stopped) QU_TRY_OUT(remove_vanished(&r));
     QU_TRY_OUT(finish(&r, before));
 out:
     qu_out_progress_end();
     qu_txn_abort(r.txn);
     qu_lexical_close(r.lx);
-    for (size_t i = 0; i <= n_roots; i++) free(walked[i]);
-    free(walked);
+    for (size_t i = 0; i < r.n_roots; i++) free(r.roots[i]);
+    free(r.roots);
     free(r.seen.ids);
     qu_buf_free(&r.unknown);
     return st;
