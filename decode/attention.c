@@ -33,7 +33,7 @@ int64_t qu_attention_worker_floats(const qu_model *m)
 {
     int64_t r = block_rows(m);
     int64_t item = r * m->head_size + r * QU_PAGE_TOKENS + 2 * state_floats(m) + r;
-    int64_t decode = (int64_t)QU_PAGE_TOKENS * m->head_size;
+    int64_t decode = (int64_t)QU_PAGE_TOKENS * (2 * m->head_size + qu_attend_pad(m->head_size));
     return ((item > decode ? item : decode) + 15) / 16 * 16;
 }
 
@@ -65,12 +65,7 @@ static qu_status fetch_slice(qu_context *c, qu_segment *s, int32_t layer, int32_
         return qu_fail(err, QU_ERR_CORRUPT,
                        "stored slice has %zu bytes, expected %lld for %d tokens", *bytes,
                        (long long)qu_codec_bytes(c->codec, s->n, d), s->n);
-    float *decoded = c->s.worker + worker * qu_attention_worker_floats(m);
-    float *kt = qu_segment_kt(m, s, layer, g);
-    qu_codec_decode(decoded, kt + qu_segment_kt_floats(m, s->n_pad), qu_attend_pad(d), c->codec,
-                    data, s->n, d);
-    qu_rope_page(kt, s->n_pad, decoded, s->n, d, m->rope, s->cos, s->sin, s->n_pad);
-    s->ready[layer * m->n_kv_heads + g] = 1;
+    qu_segment_fill(c, s, layer, g, data, worker);
     return QU_OK;
 }
 
@@ -180,8 +175,8 @@ static void attend_one(const attend_run *r, const block *b, int32_t g, int32_t p
 {
     const qu_model *m = r->c->m;
     const qu_segment *seg = &r->c->seg[page];
-    const float *kt = qu_segment_kt(m, seg, r->layer, g);
-    qu_attend_kv kv = {kt, kt + qu_segment_kt_floats(m, seg->n_pad), seg->n, seg->n_pad};
+    qu_attend_kv kv = {qu_segment_kt(m, seg, r->layer, g), qu_segment_v(m, seg, r->layer, g),
+                       seg->half, seg->n, seg->n_pad};
     qu_attend_page(part, s->q, m->head_size, rows, m->head_size, &kv,
                    page == b->own ? s->visible : NULL, s->scores);
 }

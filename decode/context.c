@@ -32,13 +32,13 @@ qu_status qu_context_create(qu_context **out, const qu_model *m, qu_pool *pool, 
     return QU_OK;
 }
 
-static size_t segment_bytes(const qu_model *m, int32_t n_pad)
+static size_t segment_bytes(const qu_model *m, const qu_segment *s)
 {
     int64_t slices = (int64_t)m->n_layers * m->n_kv_heads;
-    return (size_t)(slices * qu_segment_head_floats(m, n_pad)) * sizeof(float);
+    return (size_t)(slices * qu_segment_head_floats(m, s->n_pad)) * (s->half ? 2 : 4);
 }
 
-static void free_segment(qu_context *c, qu_segment *s)
+static void free_segment(qu_segment *s)
 {
     free(s->kv);
     free(s->ready);
@@ -50,7 +50,7 @@ static void free_segment(qu_context *c, qu_segment *s)
 void qu_context_free(qu_context *c)
 {
     if (!c) return;
-    for (int32_t i = 0; i < c->n_seg; i++) free_segment(c, &c->seg[i]);
+    for (int32_t i = 0; i < c->n_seg; i++) free_segment(&c->seg[i]);
     qu_scratch *s = &c->s;
     float *rows[] = {s->x, s->h, s->q, s->k, s->v, s->att, s->gate, s->up, s->worker, s->partial};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) free(rows[i]);
@@ -82,7 +82,7 @@ static qu_status add_segment(qu_context *c, int32_t n, int32_t n_pad, int64_t po
     s->cos = malloc(angles * sizeof *s->cos);
     s->sin = malloc(angles * sizeof *s->sin);
     if (!s->ready || !s->cos || !s->sin) {
-        free_segment(c, s);
+        free_segment(s);
         return qu_fail_nomem(err, (long long)(angles * sizeof *s->cos));
     }
     qu_rope_angles(m->rope, pos, n_pad, n_pad, s->cos, s->sin);
@@ -92,9 +92,28 @@ static qu_status add_segment(qu_context *c, int32_t n, int32_t n_pad, int64_t po
 
 qu_status qu_segment_need(qu_context *c, qu_segment *s, qu_err *err)
 {
-    size_t bytes = segment_bytes(c->m, s->n_pad);
+    size_t bytes = segment_bytes(c->m, s);
     if (!s->kv) s->kv = calloc(1, bytes);
     return s->kv ? QU_OK : qu_fail_nomem(err, (long long)bytes);
+}
+
+void qu_segment_fill(qu_context *c, qu_segment *s, int32_t layer, int32_t g, const void *slice,
+                     int worker)
+{
+    const qu_model *m = c->m;
+    int32_t d = m->head_size, dp = qu_attend_pad(d);
+    int64_t kt_floats = qu_segment_kt_floats(m, s->n_pad), v_floats = (int64_t)s->n_pad * dp;
+    float *k = c->s.worker + worker * qu_attention_worker_floats(m);
+    float *kt = s->half ? k + (int64_t)QU_PAGE_TOKENS * d : qu_segment_kt(m, s, layer, g);
+    float *v = s->half ? kt + (int64_t)QU_PAGE_TOKENS * d : qu_segment_v(m, s, layer, g);
+    if (s->half) memset(v, 0, (size_t)v_floats * sizeof *v);
+    qu_codec_decode(k, v, dp, c->codec, slice, s->n, d);
+    qu_rope_page(kt, s->n_pad, k, s->n, d, m->rope, s->cos, s->sin, s->n_pad);
+    if (s->half) {
+        qu_attend_halve(qu_segment_kt(m, s, layer, g), kt, kt_floats);
+        qu_attend_halve(qu_segment_v(m, s, layer, g), v, v_floats);
+    }
+    s->ready[layer * m->n_kv_heads + g] = 1;
 }
 
 static int32_t pad16(int32_t n)
@@ -119,6 +138,7 @@ qu_status qu_context_attach(qu_context *c, int32_t n, int64_t pos, const qu_page
     QU_TRY(check_page(c, n, pos, err));
     QU_TRY(add_segment(c, n, pad16(n), pos, err));
     c->seg[c->n_seg - 1].source = *source;
+    c->seg[c->n_seg - 1].half = c->codec != QU_CODEC_F32;
     c->first_live = c->n_seg;
     return QU_OK;
 }
@@ -148,6 +168,7 @@ qu_status qu_context_prefill(qu_context *c, const qu_page_tokens *pages, int32_t
             QU_TRY_OUT(check_ids(c, p->ids, p->n, err));
             if (r->n + p->n > CHUNK) break;
             QU_TRY_OUT(add_segment(c, p->n, pad16(p->n), p->pos, err));
+            c->seg[c->n_seg - 1].half = c->codec != QU_CODEC_F32;
             for (int32_t i = 0; i < p->n; i++) {
                 ids[r->n] = p->ids[i];
                 r->own[r->n] = c->n_seg - 1;
@@ -220,7 +241,7 @@ void qu_context_rewind(qu_context *c, int64_t n)
         s->n -= take;
         c->n_live -= take;
         if (s->n == 0) {
-            free_segment(c, s);
+            free_segment(s);
             c->n_seg--;
         }
     }
@@ -229,14 +250,14 @@ void qu_context_rewind(qu_context *c, int64_t n)
 void qu_context_cut(qu_context *c, int32_t first)
 {
     qu_context_rewind(c, 0);
-    while (c->n_seg > first && c->n_seg > 0) free_segment(c, &c->seg[--c->n_seg]);
+    while (c->n_seg > first && c->n_seg > 0) free_segment(&c->seg[--c->n_seg]);
     c->first_live = c->n_seg;
 }
 
 void qu_context_drop(qu_context *c, int32_t first, int32_t n)
 {
     if (first < 0 || n <= 0 || first + n > c->first_live) return;
-    for (int32_t i = first; i < first + n; i++) free_segment(c, &c->seg[i]);
+    for (int32_t i = first; i < first + n; i++) free_segment(&c->seg[i]);
     memmove(c->seg + first, c->seg + first + n, (size_t)(c->n_seg - first - n) * sizeof *c->seg);
     c->n_seg -= n;
     c->first_live -= n;

@@ -13,15 +13,17 @@
 enum { QU_ATTEND_TOKENS = 16 };
 
 /* A segment's resident form: [L][G] of (kt [D,n_pad], v [n_pad,Dp]), zeroed when first needed and
- * filled slice by slice. Live segments are QU_PAGE_TOKENS wide from the start and fill up. */
+ * filled slice by slice. Elements are half, which halves memory and traffic, but f32 where the codec
+ * is f32 and in live segments. Live ones are QU_PAGE_TOKENS wide from the start and fill up. */
 typedef struct qu_segment {
     int32_t n, n_pad;
     int64_t pos;
     bool live;
     qu_page_source source; /* get NULL: prefilled or live, always resident */
-    float *kv;             /* NULL until the first slice */
-    uint8_t *ready;        /* [L * G] is that slice resident? */
-    float *cos, *sin;      /* [n_dims/2, n_pad] of its positions */
+    bool half;
+    char *kv;         /* NULL until the first slice */
+    uint8_t *ready;   /* [L * G] is that slice resident? */
+    float *cos, *sin; /* [n_dims/2, n_pad] of its positions */
 } qu_segment;
 
 /* The rows of one forward pass. own[t]: their segment; at[t]: their place in it. Rows of a segment
@@ -72,11 +74,22 @@ static inline int64_t qu_segment_head_floats(const qu_model *m, int32_t n_pad)
 /* context.c: make the segment's memory if it is not there. */
 qu_status qu_segment_need(qu_context *c, qu_segment *s, qu_err *err);
 
-/* Keys of one slice; its values follow after qu_segment_kt_floats. */
-static inline float *qu_segment_kt(const qu_model *m, const qu_segment *s, int32_t layer, int32_t g)
+/* Where the keys and the values of one slice lie. */
+static inline void *qu_segment_kt(const qu_model *m, const qu_segment *s, int32_t layer, int32_t g)
 {
-    return s->kv + ((int64_t)layer * m->n_kv_heads + g) * qu_segment_head_floats(m, s->n_pad);
+    int64_t slice = (int64_t)layer * m->n_kv_heads + g, size = s->half ? 2 : 4;
+    return s->kv + slice * qu_segment_head_floats(m, s->n_pad) * size;
 }
+
+static inline void *qu_segment_v(const qu_model *m, const qu_segment *s, int32_t layer, int32_t g)
+{
+    int64_t size = s->half ? 2 : 4;
+    return (char *)qu_segment_kt(m, s, layer, g) + qu_segment_kt_floats(m, s->n_pad) * size;
+}
+
+/* context.c: make one slice resident from its encoded bytes: decode, rotate into place, halve. */
+void qu_segment_fill(qu_context *c, qu_segment *s, int32_t layer, int32_t g, const void *slice,
+                     int worker);
 
 /* forward.c: run c->rows through the layers. document: the document phase; its slices go to sink
  * (may be NULL) as page = segment - page_zero. logits [n_logits,V] of the last rows, or NULL with

@@ -121,7 +121,7 @@ static void place_live(qu_context *c, int32_t layer)
             float *k = c->s.k + ((int64_t)t * g_n + g) * d;
             const float *v = c->s.v + ((int64_t)t * g_n + g) * d;
             float *kt = qu_segment_kt(m, s, layer, g);
-            float *to = kt + qu_segment_kt_floats(m, s->n_pad) + (int64_t)at * dp;
+            float *to = (float *)qu_segment_v(m, s, layer, g) + (int64_t)at * dp;
             qu_rope_vector(k, m->rope, s->cos, s->sin, s->n_pad, at);
             for (int32_t i = 0; i < d; i++) kt[(int64_t)i * s->n_pad + at] = k[i];
             memcpy(to, v, (size_t)d * sizeof *v);
@@ -129,7 +129,7 @@ static void place_live(qu_context *c, int32_t layer)
     }
 }
 
-/* Pages: encode each (page, KV head), decode what was encoded, rotate it into place. */
+/* Pages: encode each (page, KV head), make resident what was encoded. */
 typedef struct page_run {
     qu_context *c;
     int32_t layer, first, n_pages;
@@ -149,13 +149,8 @@ static void place_page(void *ctx, int64_t item, int worker)
     const float *k = c->s.k + r->row0[p] * ld + (int64_t)g * d;
     const float *v = c->s.v + r->row0[p] * ld + (int64_t)g * d;
     void *slice = (char *)c->s.slices + item * r->stride;
-    float *decoded = c->s.worker + worker * qu_attention_worker_floats(m);
-    float *kt = qu_segment_kt(m, s, r->layer, g);
     qu_codec_encode(slice, c->codec, k, ld, v, ld, s->n, d);
-    qu_codec_decode(decoded, kt + qu_segment_kt_floats(m, s->n_pad), qu_attend_pad(d), c->codec,
-                    slice, s->n, d);
-    qu_rope_page(kt, s->n_pad, decoded, s->n, d, m->rope, s->cos, s->sin, s->n_pad);
-    s->ready[r->layer * g_n + g] = 1;
+    qu_segment_fill(c, s, r->layer, g, slice, worker);
 }
 
 static qu_status place_pages(qu_context *c, int32_t layer, const qu_page_sink *sink,

@@ -20,6 +20,11 @@ void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t 
     QU_ISA_PICK(qu_attend_ops)->page(part, q, ldq, rows, d, kv, visible, scratch);
 }
 
+void qu_attend_halve(uint16_t *out, const float *x, int64_t n)
+{
+    QU_ISA_PICK(qu_attend_ops)->halve(out, x, n);
+}
+
 void qu_attend_merge(qu_attend_state *acc, const qu_attend_state *part, int32_t rows, int32_t dp)
 {
     QU_ISA_PICK(qu_attend_ops)->merge(acc, part, rows, dp);

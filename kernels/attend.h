@@ -14,6 +14,7 @@
 #ifndef QU_KERNELS_ATTEND_H
 #define QU_KERNELS_ATTEND_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* D rounded up to whole vectors: the row length of v and o. Padding elements are zero. */
@@ -23,13 +24,18 @@ static inline int32_t qu_attend_pad(int32_t d)
 }
 
 /* One page of one KV head as attention reads it, borrowed.
- *   kt [D, n_pad] f32  keys after RoPE, transposed; columns n..n_pad-1 are zero
- *   v  [n_pad, Dp] f32 values, Dp = qu_attend_pad(D); padding is zero
+ *   kt [D, n_pad]   keys after RoPE, transposed; columns n..n_pad-1 are zero
+ *   v  [n_pad, Dp]  values, Dp = qu_attend_pad(D); padding is zero
+ * Elements are half where half is set, else f32; the arithmetic is f32 either way.
  * 1 <= n <= n_pad, n_pad a multiple of 16. */
 typedef struct qu_attend_kv {
-    const float *kt, *v;
+    const void *kt, *v;
+    bool half;
     int32_t n, n_pad;
 } qu_attend_kv;
+
+/* out [n] half = x [n] rounded to nearest even, beyond +-65504 clamped: how pages are held. */
+void qu_attend_halve(uint16_t *out, const float *x, int64_t n);
 
 /* State of rows query rows: o [rows,Dp], m [rows], l [rows], caller's memory. */
 typedef struct qu_attend_state {

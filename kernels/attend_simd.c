@@ -1,5 +1,6 @@
 #include "kernels/attend_simd.h"
 
+#include "kernels/quant.h"
 #include "kernels/simd.h"
 
 /* Rows and vectors of the product tile that stay in registers. */
@@ -9,46 +10,62 @@ enum { TR = 6, TV = 4 };
 enum { TR = 2, TV = 2 };
 #endif
 
-VF void tile(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
-             int32_t depth, const int rows, const int vecs)
+/* Sixteen elements of b from index at: half or float, decided where product is called. */
+VF vf load_b(const void *b, int64_t at, const bool half)
+{
+    return half ? vf_load_f16((const uint16_t *)b + at) : vf_load((const float *)b + at);
+}
+
+VF void tile(float *c, int64_t ldc, const float *a, int64_t lda, const void *b, int64_t col,
+             int64_t ldb, int32_t depth, const int rows, const int vecs, const bool half)
 {
     vf acc[TR][TV];
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < vecs; j++) acc[r][j] = vf_zero();
     for (int32_t k = 0; k < depth; k++) {
         vf x[TV];
-        for (int j = 0; j < vecs; j++) x[j] = vf_load(b + k * ldb + j * QU_LANES);
+        for (int j = 0; j < vecs; j++) x[j] = load_b(b, k * ldb + col + j * QU_LANES, half);
         for (int r = 0; r < rows; r++) {
             vf y = vf_set1(a[r * lda + k]);
             for (int j = 0; j < vecs; j++) acc[r][j] = vf_fma(y, x[j], acc[r][j]);
         }
     }
     for (int r = 0; r < rows; r++)
-        for (int j = 0; j < vecs; j++) vf_store(c + r * ldc + j * QU_LANES, acc[r][j]);
+        for (int j = 0; j < vecs; j++) vf_store(c + r * ldc + col + j * QU_LANES, acc[r][j]);
 }
 
-VF void tile_columns(float *c, int64_t ldc, const float *a, int64_t lda, const float *b,
-                     int64_t ldb, int32_t depth, int32_t cols, const int rows)
+VF void tile_columns(float *c, int64_t ldc, const float *a, int64_t lda, const void *b, int64_t ldb,
+                     int32_t depth, int32_t cols, const int rows, const bool half)
 {
     int32_t j = 0;
     for (; j + TV * QU_LANES <= cols; j += TV * QU_LANES)
-        tile(c + j, ldc, a, lda, b + j, ldb, depth, rows, TV);
+        tile(c, ldc, a, lda, b, j, ldb, depth, rows, TV, half);
     for (; j + 2 * QU_LANES <= cols; j += 2 * QU_LANES)
-        tile(c + j, ldc, a, lda, b + j, ldb, depth, rows, 2);
-    for (; j < cols; j += QU_LANES) tile(c + j, ldc, a, lda, b + j, ldb, depth, rows, 1);
+        tile(c, ldc, a, lda, b, j, ldb, depth, rows, 2, half);
+    for (; j < cols; j += QU_LANES) tile(c, ldc, a, lda, b, j, ldb, depth, rows, 1, half);
+}
+
+VF void product_of(float *c, int64_t ldc, const float *a, int64_t lda, const void *b, int64_t ldb,
+                   int32_t rows, int32_t depth, int32_t cols, const bool half)
+{
+    int32_t r = 0;
+    for (; r + TR <= rows; r += TR)
+        tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, TR, half);
+    for (; r + 2 <= rows; r += 2)
+        tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, 2, half);
+    for (; r < rows; r++)
+        tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, 1, half);
 }
 
 /* c [rows,cols] = a [rows,depth] b [depth,cols], cols a multiple of 16. Each element is one chain
  * of vf_fma over depth, whatever the tile. */
-static void product(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
-                    int32_t rows, int32_t depth, int32_t cols)
+static void product(float *c, int64_t ldc, const float *a, int64_t lda, const void *b, int64_t ldb,
+                    int32_t rows, int32_t depth, int32_t cols, bool half)
 {
-    int32_t r = 0;
-    for (; r + TR <= rows; r += TR)
-        tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, TR);
-    for (; r + 2 <= rows; r += 2)
-        tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, 2);
-    for (; r < rows; r++) tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, 1);
+    if (half)
+        product_of(c, ldc, a, lda, b, ldb, rows, depth, cols, true);
+    else
+        product_of(c, ldc, a, lda, b, ldb, rows, depth, cols, false);
 }
 
 /* Turn a row of scores into weights exp(s - m), zero beyond visible; returns m and the weights'
@@ -78,11 +95,11 @@ static void page(qu_attend_state *part, const float *q, int64_t ldq, int32_t row
                  const qu_attend_kv *kv, const int32_t *visible, float *scratch)
 {
     int32_t n_pad = kv->n_pad, dp = qu_attend_pad(d);
-    product(scratch, n_pad, q, ldq, kv->kt, n_pad, rows, d, n_pad);
+    product(scratch, n_pad, q, ldq, kv->kt, n_pad, rows, d, n_pad, kv->half);
     for (int32_t r = 0; r < rows; r++)
         weigh(scratch + (int64_t)r * n_pad, visible ? visible[r] : kv->n, n_pad, &part->m[r],
               &part->l[r]);
-    product(part->o, dp, scratch, n_pad, kv->v, dp, rows, kv->n, dp);
+    product(part->o, dp, scratch, n_pad, kv->v, dp, rows, kv->n, dp, kv->half);
 }
 
 VF vf load_rows(const float *p, int32_t n, float fill)
@@ -110,8 +127,8 @@ static void merge(qu_attend_state *acc, const qu_attend_state *part, int32_t row
         vf ma = load_rows(acc->m + r, n, -INFINITY), mp = load_rows(part->m + r, n, -INFINITY);
         vf m = vf_max(ma, mp), least = vf_max(m, vf_set1(-3e38f));
         vf a = vf_exp(vf_sub(ma, least)), p = vf_exp(vf_sub(mp, least));
-        vf l = vf_add(vf_mul(load_rows(acc->l + r, n, 0), a),
-                      vf_mul(load_rows(part->l + r, n, 0), p));
+        vf l =
+            vf_add(vf_mul(load_rows(acc->l + r, n, 0), a), vf_mul(load_rows(part->l + r, n, 0), p));
         store_rows(acc->m + r, m, n);
         store_rows(acc->l + r, l, n);
         vf_store(sa, a);
@@ -126,4 +143,16 @@ static void merge(qu_attend_state *acc, const qu_attend_state *part, int32_t row
     }
 }
 
-const qu_attend_ops QU_ISA_NAME(qu_attend_ops) = {page, merge};
+static void halve(uint16_t *out, const float *x, int64_t n)
+{
+    vf most = vf_set1(65504.0f), least = vf_set1(-65504.0f);
+    int64_t i = 0;
+    for (; i + QU_LANES <= n; i += QU_LANES)
+        vf_store_f16(out + i, vf_min(vf_max(vf_load(x + i), least), most));
+    for (; i < n; i++) {
+        float y = x[i] > 65504.0f ? 65504.0f : x[i] < -65504.0f ? -65504.0f : x[i];
+        out[i] = qu_f32_to_f16(y);
+    }
+}
+
+const qu_attend_ops QU_ISA_NAME(qu_attend_ops) = {page, halve, merge};

@@ -9,6 +9,7 @@
 typedef struct qu_attend_ops {
     void (*page)(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
                  const qu_attend_kv *kv, const int32_t *visible, float *scratch);
+    void (*halve)(uint16_t *out, const float *x, int64_t n);
     void (*merge)(qu_attend_state *acc, const qu_attend_state *part, int32_t rows, int32_t dp);
 } qu_attend_ops;
 

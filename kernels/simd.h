@@ -87,6 +87,10 @@ VF vf vf_load_f16(const void *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
+VF void vf_store_f16(uint16_t *p, vf a)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
 VF vf vf_load_bf16(const void *p)
 {
     __m512i x = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
@@ -178,6 +182,11 @@ VF vf vf_load_f16(const void *p)
 {
     const __m128i *q = p;
     return (vf){_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
+}
+VF void vf_store_f16(uint16_t *p, vf x)
+{
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
 }
 VF __m256 half_load_bf16(const __m128i *p)
 {
@@ -272,6 +281,10 @@ VF vf vf_load_f16(const void *p)
     memcpy(h, p, sizeof h);
     for (int i = 0; i < QU_LANES; i++) a[i] = qu_f16_to_f32(h[i]);
     return a;
+}
+VF void vf_store_f16(uint16_t *p, vf a)
+{
+    for (int i = 0; i < QU_LANES; i++) p[i] = qu_f32_to_f16(a[i]);
 }
 VF vf vf_load_bf16(const void *p)
 {

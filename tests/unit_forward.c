@@ -23,7 +23,8 @@ static int read_ids(json_t *list, int32_t *ids)
 {
     int n = (int)json_array_size(list);
     assert_true(n <= MAX_TOKENS);
-    for (int i = 0; i < n; i++) ids[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
+    for (int i = 0; i < n; i++)
+        ids[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
     return n;
 }
 
@@ -67,9 +68,11 @@ static void golden_prompt_logits(void **state)
     TEST_NEEDS(golden_path, "stories260K/golden_prompt_logits.json");
     json_t *golden = json_load_file(golden_path, 0, NULL), *record;
     size_t i;
-    json_array_foreach(golden, i, record) {
+    json_array_foreach(golden, i, record)
+    {
         char name[128];
-        snprintf(name, sizeof name, "stories260K/%s", json_string_value(json_object_get(record, "file")));
+        snprintf(name, sizeof name, "stories260K/%s",
+                 json_string_value(json_object_get(record, "file")));
         const char *path = test_data(name);
         assert_non_null(path);
         int32_t ids[MAX_TOKENS];
@@ -81,7 +84,8 @@ static void golden_prompt_logits(void **state)
         qu_context *c;
         TEST_OK(qu_model_open(&m, path, err));
         TEST_OK(qu_context_create(&c, m, NULL, QU_CODEC_F32, err));
-        float *logits = malloc((size_t)m->vocab * sizeof *logits), *right = malloc((size_t)m->vocab * 4);
+        float *logits = malloc((size_t)m->vocab * sizeof *logits),
+              *right = malloc((size_t)m->vocab * 4);
         for (int32_t v = 0; v < m->vocab; v++)
             right[v] = (float)json_number_value(json_array_get(want, (size_t)v));
         TEST_OK(qu_context_step(c, ids, n, 0, 1, logits, err));
@@ -116,8 +120,8 @@ static void random_models_agree_with_the_oracle(void **state)
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
         char path[256], command[900];
         snprintf(path, sizeof path, "%s/tests/random.gguf", b);
-        snprintf(command, sizeof command, "%s/mkmodel --random --shape tiny --seed %zu %s -o %s", b, i + 1,
-                 variants[i], path);
+        snprintf(command, sizeof command, "%s/mkmodel --random --shape tiny --seed %zu %s -o %s", b,
+                 i + 1, variants[i], path);
         assert_int_equal(system(command), 0);
         ref_model *ref = ref_open(path);
         qu_model *m;
@@ -127,7 +131,8 @@ static void random_models_agree_with_the_oracle(void **state)
         float *logits = malloc((size_t)m->vocab * 4), *right = malloc((size_t)m->vocab * 4);
         int32_t ids[MAX_TOKENS], n = 0;
         for (; n < 400; n++) ids[n] = (int32_t)(test_random(&seed) % (uint64_t)m->vocab);
-        qu_page_tokens pages[] = {{ids, 9, 0}, {ids + 9, 128, 9}, {ids + 137, 101, 137}, {ids + 238, 128, 238}};
+        qu_page_tokens pages[] = {
+            {ids, 9, 0}, {ids + 9, 128, 9}, {ids + 137, 101, 137}, {ids + 238, 128, 238}};
         TEST_OK(qu_context_create(&c, m, pool, QU_CODEC_F32, err));
         TEST_OK(qu_context_prefill(c, pages, 4, NULL, err));
         TEST_OK(qu_context_step(c, ids + 366, 34, 366, 1, logits, err));
@@ -144,7 +149,8 @@ static void random_models_agree_with_the_oracle(void **state)
     qu_pool_free(pool);
 }
 
-static const char *models[] = {"stories260K/stories260K-f32.gguf", "stories260K/stories260K-q8_0.gguf",
+static const char *models[] = {"stories260K/stories260K-f32.gguf",
+                               "stories260K/stories260K-q8_0.gguf",
                                "stories260K/stories260K-q4_0.gguf"};
 
 /* Document-phase pages and question tokens against the oracle, positions with and without a gap. */
@@ -160,7 +166,8 @@ static void pages_agree_with_the_oracle(void **state)
         qu_pool *pool;
         TEST_OK(qu_model_open(&m, path, err));
         TEST_OK(qu_pool_create(&pool, 2, err));
-        float *logits = malloc((size_t)m->vocab * sizeof *logits), *right = malloc((size_t)m->vocab * 4);
+        float *logits = malloc((size_t)m->vocab * sizeof *logits),
+              *right = malloc((size_t)m->vocab * 4);
         for (int gap = 0; gap < 2; gap++) {
             int32_t ids[MAX_TOKENS], pos[MAX_TOKENS], n = 0, at = 0;
             qu_page_tokens pages[6];
@@ -220,7 +227,8 @@ static qu_status keep(void *ctx, int32_t page, int32_t layer, int32_t g, const v
     return QU_OK;
 }
 
-static qu_status give(void *ctx, int32_t layer, int32_t g, const void **data, size_t *n, qu_err *err)
+static qu_status give(void *ctx, int32_t layer, int32_t g, const void **data, size_t *n,
+                      qu_err *err)
 {
     (void)err;
     memory_page *p = ctx;

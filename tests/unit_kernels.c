@@ -75,14 +75,18 @@ static qu_weight random_weight(qu_type type, int32_t n, int32_t k)
 }
 
 /* A float product of k terms of size 1 errs by about sqrt(k) ulp; twice a naive float loop's worst. */
-static double tolerance(int32_t k) { return 4e-7 * sqrt(k) * 4; }
+static double tolerance(int32_t k)
+{
+    return 4e-7 * sqrt(k) * 4;
+}
 
 static void linear_shape(qu_type type, int32_t n, int32_t k, int32_t rows)
 {
     qu_weight w = random_weight(type, n, k);
     int64_t out = (int64_t)rows * n;
     float *x = malloc((size_t)rows * (size_t)k * 4 + 4), *bias = malloc((size_t)n * 4);
-    float *right = guarded(out), *question = guarded(out), *document = guarded(out), *one = guarded(n);
+    float *right = guarded(out), *question = guarded(out), *document = guarded(out),
+          *one = guarded(n);
     qu_linear_scratch *scratch = NULL;
     fill(x, (int64_t)rows * k);
     fill(bias, n);
@@ -112,7 +116,8 @@ static void linear_shape(qu_type type, int32_t n, int32_t k, int32_t rows)
 static void linear_isa(qu_isa isa)
 {
     (void)isa;
-    static const int32_t shapes[][2] = {{1, 32}, {3, 64}, {33, 96}, {64, 32}, {130, 160}, {257, 576}};
+    static const int32_t shapes[][2] = {{1, 32},  {3, 64},    {33, 96},
+                                        {64, 32}, {130, 160}, {257, 576}};
     static const int32_t rows[] = {1, 2, 3, 4, 5, 7, 16, 33};
     for (size_t t = 0; t < sizeof types / sizeof *types; t++)
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
@@ -132,18 +137,21 @@ static void linear_matches_reference(void **state)
 static void document_rows_are_independent(void **state)
 {
     (void)state;
-    static const int32_t shapes[][2] = {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {64, 64}, {100, 2048}};
+    static const int32_t shapes[][2] = {{576, 576},  {192, 576}, {1536, 576},
+                                        {576, 1536}, {64, 64},   {100, 2048}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         int32_t n = shapes[s][0], k = shapes[s][1], rows = 300;
         qu_weight w = random_weight(QU_TYPE_Q8_0, n, k);
-        float *x = malloc((size_t)rows * (size_t)k * 4), *all = malloc((size_t)rows * (size_t)n * 4),
+        float *x = malloc((size_t)rows * (size_t)k * 4),
+              *all = malloc((size_t)rows * (size_t)n * 4),
               *part = malloc((size_t)rows * (size_t)n * 4);
         qu_linear_scratch *a = NULL, *b = NULL;
         fill(x, (int64_t)rows * k);
         qu_linear_job job = {&w, NULL, all, n};
         TEST_OK(qu_linear_document(pool, &a, &job, 1, x, k, rows, err));
         for (int trial = 0; trial < 12; trial++) {
-            int32_t from = (int32_t)(test_random(&seed) % 299), len = 1 + (int32_t)(test_random(&seed) % (uint64_t)(rows - from));
+            int32_t from = (int32_t)(test_random(&seed) % 299),
+                    len = 1 + (int32_t)(test_random(&seed) % (uint64_t)(rows - from));
             job.y = part;
             TEST_OK(qu_linear_document(NULL, &b, &job, 1, x + (int64_t)from * k, k, len, err));
             assert_memory_equal(part, all + (int64_t)from * n, (size_t)len * (size_t)n * 4);
@@ -175,7 +183,8 @@ static void document_in_bf16(void **state)
     qu_linear_ref(&job, x, 576, 50);
     job.y = y;
     TEST_OK(qu_linear_document(pool, &s, &job, 1, x, 576, 50, err));
-    assert_true(worst(y, right, 50 * 200) < 0.25); /* bf16 keeps 8 bits: sqrt(576) * 2^-9 and some */
+    assert_true(worst(y, right, 50 * 200) <
+                0.25); /* bf16 keeps 8 bits: sqrt(576) * 2^-9 and some */
     qu_linear_scratch_free(s);
     free((void *)w.data);
     free(x);
@@ -197,7 +206,7 @@ static qu_attend_kv page_of(const float *k, const float *v, int32_t n, int32_t d
             kt[c * n_pad + i] = k[i * d + c];
             vv[i * dp + c] = v[i * d + c];
         }
-    return (qu_attend_kv){kt, vv, n, n_pad};
+    return (qu_attend_kv){kt, vv, false, n, n_pad};
 }
 
 static void free_page(qu_attend_kv *p)
@@ -207,12 +216,13 @@ static void free_page(qu_attend_kv *p)
 }
 
 /* Attention of rows over consecutive parts of n keys; part i ends at ends[i]. */
-static void attend_parts(float *out, float *lse, const float *q, int32_t rows, const float *k, const float *v,
-                         int32_t d, const int32_t *ends, int32_t n_parts)
+static void attend_parts(float *out, float *lse, const float *q, int32_t rows, const float *k,
+                         const float *v, int32_t d, const int32_t *ends, int32_t n_parts)
 {
     int32_t dp = qu_attend_pad(d), from = 0;
     size_t o = (size_t)rows * (size_t)dp * 4, r = (size_t)rows * 4;
-    qu_attend_state acc = {malloc(o), malloc(r), malloc(r)}, part = {malloc(o), malloc(r), malloc(r)};
+    qu_attend_state acc = {malloc(o), malloc(r), malloc(r)},
+                    part = {malloc(o), malloc(r), malloc(r)};
     float *scratch = malloc((size_t)rows * 128 * 4);
     qu_attend_reset(&acc, rows, dp);
     for (int32_t i = 0; i < n_parts; i++) {
@@ -233,7 +243,8 @@ static void attend_isa(qu_isa isa)
     static const int32_t sizes[] = {8, 16, 32, 64, 80, 96, 128};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         int32_t d = sizes[s], n = 300, rows = 7;
-        float *k = malloc((size_t)(n * d) * 4), *v = malloc((size_t)(n * d) * 4), *q = malloc((size_t)(rows * d) * 4);
+        float *k = malloc((size_t)(n * d) * 4), *v = malloc((size_t)(n * d) * 4),
+              *q = malloc((size_t)(rows * d) * 4);
         float *out = guarded(rows * d), *right = malloc((size_t)d * 4), lse[16];
         fill(k, n * d);
         fill(v, n * d);
@@ -285,6 +296,47 @@ static void page_aligned_merge_is_bitwise(void **state)
     }
 }
 
+/* A page held in half gives the bits of the f32 page that holds the same rounded values. */
+static void half_isa(qu_isa isa)
+{
+    (void)isa;
+    enum { D = 80, N = 101, PAD = 112, ROWS = 9 };
+    static float k[N * D], v[N * D], q[ROWS * D], scratch[ROWS * PAD];
+    static float o[2][ROWS * D], m[2][ROWS], l[2][ROWS];
+    fill(k, N * D);
+    fill(v, N * D);
+    fill(q, ROWS * D);
+    k[3] = 1e6f; /* clamped */
+    qu_attend_kv full = page_of(k, v, N, D, PAD);
+    uint16_t *kt = malloc(D * PAD * 2), *vv = malloc(PAD * D * 2);
+    qu_attend_halve(kt, full.kt, D * PAD);
+    qu_attend_halve(vv, full.v, PAD * D);
+    float *fk = (float *)full.kt, *fv = (float *)full.v;
+    for (int i = 0; i < D * PAD; i++) {
+        float x = fk[i] > 65504 ? 65504 : fk[i];
+        assert_int_equal(kt[i], qu_f32_to_f16(x));
+        fk[i] = qu_f16_to_f32(kt[i]);
+    }
+    for (int i = 0; i < PAD * D; i++) fv[i] = qu_f16_to_f32(vv[i]);
+    qu_attend_kv half = {kt, vv, true, N, PAD};
+    const qu_attend_kv *pages[] = {&full, &half};
+    for (int i = 0; i < 2; i++) {
+        qu_attend_state s = {o[i], m[i], l[i]};
+        qu_attend_page(&s, q, D, ROWS, D, pages[i], NULL, scratch);
+    }
+    assert_memory_equal(o[0], o[1], sizeof o[0]);
+    assert_memory_equal(m[0], m[1], sizeof m[0]);
+    assert_memory_equal(l[0], l[1], sizeof l[0]);
+    free(kt), free(vv);
+    free_page(&full);
+}
+
+static void half_pages_equal_their_floats(void **state)
+{
+    (void)state;
+    each_isa(half_isa);
+}
+
 static void attend_edges(void **state)
 {
     (void)state;
@@ -331,7 +383,8 @@ static void codec_isa(qu_isa isa)
                 char *slice = malloc((size_t)bytes + 16);
                 fill(k, n * ld);
                 fill(v, n * ld);
-                for (int32_t t = 0; t < n; t++) k[t * ld] += 300; /* a biased channel, as Qwen2's keys have */
+                for (int32_t t = 0; t < n; t++)
+                    k[t * ld] += 300; /* a biased channel, as Qwen2's keys have */
                 memset(slice + bytes, 0x5A, 16);
                 qu_codec_encode(slice, codec, k, ld, v, ld, n, d);
                 for (int g = 0; g < 16; g++) assert_int_equal(slice[bytes + g], 0x5A);
@@ -343,7 +396,9 @@ static void codec_isa(qu_isa isa)
                         ek = fmax(ek, fabs((double)k2[t * d + c] - k[t * ld + c]) / scale);
                         ev = fmax(ev, fabs((double)v2[t * ldv + c] - v[t * ld + c]));
                     }
-                double most = codec == QU_CODEC_F32 ? 0 : codec == QU_CODEC_F16 ? 5e-4 : 2.2 / 254 + 1e-4;
+                double most = codec == QU_CODEC_F32   ? 0
+                              : codec == QU_CODEC_F16 ? 5e-4
+                                                      : 2.2 / 254 + 1e-4;
                 assert_true(ek <= most && ev <= most);
                 free_guarded(k2, n * d);
                 free_guarded(v2, n * ldv);
@@ -355,7 +410,9 @@ static void codecs_round_trip(void **state)
 {
     (void)state;
     each_isa(codec_isa);
-    assert_true((double)qu_codec_bytes(QU_CODEC_Q8, 128, 64) / (double)qu_codec_bytes(QU_CODEC_F16, 128, 64) < .54);
+    assert_true((double)qu_codec_bytes(QU_CODEC_Q8, 128, 64) /
+                    (double)qu_codec_bytes(QU_CODEC_F16, 128, 64) <
+                .54);
 }
 
 /* The decoded bits are the same in every instruction set, so are the rotated keys. */
@@ -375,7 +432,8 @@ static void decode_bits(qu_isa isa)
         qu_codec_encode(slice, codec, k, D, v, D, N, D);
         qu_codec_decode(kd, vv, D, codec, slice, N, D);
         qu_rope_page(kt, 80, kd, N, D, r, c, s, 128);
-        const uint32_t *u = (const uint32_t *)(const void *)kt, *w = (const uint32_t *)(const void *)vv;
+        const uint32_t *u = (const uint32_t *)(const void *)kt,
+                       *w = (const uint32_t *)(const void *)vv;
         for (int i = 0; i < D * 80; i++) sum = sum * 1000003 + u[i];
         for (int i = 0; i < N * D; i++) sum = sum * 1000003 + w[i];
     }
@@ -412,7 +470,8 @@ static void rope_matches_reference(void **state)
                 if (j < n) {
                     int32_t half = n_dims / 2, pair = halves ? i % half : i / 2;
                     int32_t a = halves ? pair : 2 * pair, b = halves ? pair + half : 2 * pair + 1;
-                    double angle = (double)(pos + j) / config.linear * pow(10000, -2.0 * pair / n_dims);
+                    double angle =
+                        (double)(pos + j) / config.linear * pow(10000, -2.0 * pair / n_dims);
                     double x = k[j * d + a], y = k[j * d + b];
                     want = i >= n_dims ? k[j * d + i]
                            : i == a    ? x * cos(angle) - y * sin(angle)
@@ -430,9 +489,11 @@ static void rope_matches_reference(void **state)
     }
     qu_rope *r;
     qu_err e;
-    assert_int_equal(qu_rope_create(&r, &(qu_rope_config){7, false, 1e4f, 1, NULL}, &e), QU_ERR_ARG);
+    assert_int_equal(qu_rope_create(&r, &(qu_rope_config){7, false, 1e4f, 1, NULL}, &e),
+                     QU_ERR_ARG);
     assert_int_equal(qu_rope_create(&r, &(qu_rope_config){8, false, NAN, 1, NULL}, &e), QU_ERR_ARG);
-    assert_int_equal(qu_rope_create(&r, &(qu_rope_config){8, false, 1e4f, 0, NULL}, &e), QU_ERR_ARG);
+    assert_int_equal(qu_rope_create(&r, &(qu_rope_config){8, false, 1e4f, 0, NULL}, &e),
+                     QU_ERR_ARG);
 }
 
 static void rows_isa(qu_isa isa)
@@ -441,7 +502,8 @@ static void rows_isa(qu_isa isa)
     static const int32_t sizes[] = {1, 3, 15, 16, 17, 64, 172, 576, 4096};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         int32_t n = sizes[i];
-        float *x = malloc((size_t)n * 4), *w = malloc((size_t)n * 4), *y = guarded(n), *right = malloc((size_t)n * 4);
+        float *x = malloc((size_t)n * 4), *w = malloc((size_t)n * 4), *y = guarded(n),
+              *right = malloc((size_t)n * 4);
         fill(x, n);
         fill(w, n);
         qu_rows_rmsnorm(y, x, w, n, 1e-5f);
@@ -450,7 +512,8 @@ static void rows_isa(qu_isa isa)
         for (int32_t j = 0; j < n; j++) right[j] = y[j] = x[j] * (j % 5 == 0 ? 90 : 6);
         qu_rows_swiglu(y, w, n);
         qu_rows_swiglu_ref(right, w, n);
-        for (int32_t j = 0; j < n; j++) assert_true(fabs(y[j] - right[j]) <= 4e-7 * fmax(1, fabs(right[j])));
+        for (int32_t j = 0; j < n; j++)
+            assert_true(fabs(y[j] - right[j]) <= 4e-7 * fmax(1, fabs(right[j])));
         free_guarded(y, n);
         free(x), free(w), free(right);
     }
@@ -485,6 +548,7 @@ int main(void)
 #endif
         cmocka_unit_test(merge_is_within_2e6_of_the_reference),
         cmocka_unit_test(page_aligned_merge_is_bitwise),
+        cmocka_unit_test(half_pages_equal_their_floats),
         cmocka_unit_test(attend_edges),
         cmocka_unit_test(codecs_round_trip),
         cmocka_unit_test(pages_decode_alike_everywhere),

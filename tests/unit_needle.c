@@ -15,7 +15,8 @@ static qu_model *model;
 static qu_tokenizer *tok;
 static qu_pool *pool; /* NULL: one thread, whose answers are everybody's (unit_forward) */
 
-static const char filler[] = "the old house is near the river and the road goes over the hill to the town ";
+static const char filler[] =
+    "the old house is near the river and the road goes over the hill to the town ";
 static const char needle[] = " badar cefen digol fohux\n";
 static const char question[] = "Question: what follows badar?\nAnswer:";
 static const char answer[] = " cefen digol fohux\n";
@@ -45,7 +46,8 @@ static void haystack(qu_tokens *t, int32_t n, int32_t depth)
     qu_tokens_free(&pin);
 }
 
-static qu_status keep(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data, size_t n, qu_err *err)
+static qu_status keep(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data, size_t n,
+                      qu_err *err)
 {
     (void)err;
     qu_page_memory **pages = ctx;
@@ -107,7 +109,8 @@ static void found_at_every_depth_and_cut(void **state)
 {
     (void)state;
     static const int32_t lengths[] = {512, 1024, 2048};
-    bool whole = getenv("QUIRE_LONG") != NULL; /* else each cut meets one depth, each depth nine cuts */
+    bool whole =
+        getenv("QUIRE_LONG") != NULL; /* else each cut meets one depth, each depth nine cuts */
     qu_tokens hay = {0};
     int32_t runs = 0;
     for (int l = 0; l < 3; l++)
@@ -133,7 +136,8 @@ static int open_model(void **state)
     snprintf(path, sizeof path, "%s/tests/copy.gguf", b);
     snprintf(command, sizeof command, "%s/mkmodel --copy -o %s", b, path);
     if (system(command) != 0) return -1;
-    if (qu_model_open(&model, path, &err) != QU_OK || qu_tokenizer_create(&tok, model->gguf, &err) != QU_OK) {
+    if (qu_model_open(&model, path, &err) != QU_OK ||
+        qu_tokenizer_create(&tok, model->gguf, &err) != QU_OK) {
         print_error("%s\n", err.msg);
         return -1;
     }
