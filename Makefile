@@ -133,18 +133,29 @@ asan:  ## asan: the tests under the address and undefined-behaviour sanitizers
 	$(MAKE) FLAVOUR=asan B=build/asan test
 
 check: layers  ## check: layers, warnings as errors, asan
-	$(MAKE) WERROR=1 B=build/check all
+	$(MAKE) WERROR=1 B=build/check tests
 	$(MAKE) asan
 
-install: quire  ## install: copy quire, its manual and the bundled model under PREFIX
+check-long:  ## check-long: the tests with every needle and every kill point (an hour)
+	@scripts/deps.sh
+	@$(MAKE) --no-print-directory tests
+	@QUIRE_LONG=1 LIMIT=3600 B=$(B) tests/run.sh
+
+man: $(B)/quire.1  ## man: the manual page, from the table of options
+
+$(B)/quire.1: $(B)/quire
+	$< help --man >$@.tmp && mv $@.tmp $@
+
+install: quire man  ## install: copy quire, its manual and the bundled model under PREFIX
 	install -D -m 755 quire $(DESTDIR)$(PREFIX)/bin/quire
+	install -D -m 644 $(B)/quire.1 $(DESTDIR)$(PREFIX)/share/man/man1/quire.1
 	install -D -m 644 models/quire-reader.gguf $(DESTDIR)$(PREFIX)/share/quire/quire-reader.gguf
 
 clean:  ## clean: remove everything that was built
 	rm -rf build quire
 
 FORCE:
-.PHONY: all help deps-report tests test demo layers asan check install clean FORCE
+.PHONY: all help deps-report tests test demo layers asan check check-long man install clean FORCE
 .SECONDARY:
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
