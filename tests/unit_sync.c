@@ -302,6 +302,18 @@ static void documents_that_do_not_fit(void **state)
 
 /* --- files --- */
 
+/* Other bytes under the same size, times and inode: only who reads the file would notice. */
+static void change_unseen(const char *path)
+{
+    struct stat sb;
+    assert_int_equal(stat(path, &sb), 0);
+    FILE *f = fopen(path, "r+");
+    fputs("# Mouses", f);
+    fclose(f);
+    struct timespec times[2] = {sb.st_atim, sb.st_mtim};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
 static void unchanged_files_are_not_read(void **state)
 {
     (void)state;
@@ -316,14 +328,7 @@ static void unchanged_files_are_not_read(void **state)
     TEST_OK(qu_txn_begin(&t, p.s.store, QU_TXN_READ, err));
     generation = qu_catalogue_generation(t);
     qu_txn_abort(t);
-    /* other bytes, but the same size, times and inode: only who reads would notice */
-    struct stat sb;
-    assert_int_equal(stat(px_path("docs/a.md"), &sb), 0);
-    FILE *f = fopen(px_path("docs/a.md"), "r+");
-    fputs("# Mouses", f);
-    fclose(f);
-    struct timespec times[2] = {sb.st_atim, sb.st_mtim};
-    assert_int_equal(utimensat(AT_FDCWD, px_path("docs/a.md"), times, 0), 0);
+    change_unseen(px_path("docs/a.md"));
     s = px_sync(&p, docs);
     assert_report(&s, 0, 0, 0, 0, 3);
     assert_int_equal(px_hits(&p, "mouses"), 0);
@@ -334,6 +339,10 @@ static void unchanged_files_are_not_read(void **state)
     TEST_OK(qu_txn_begin(&t, p.s.store, QU_TXN_READ, err));
     assert_int_equal(qu_catalogue_generation(t), generation);
     qu_txn_abort(t);
+    change_unseen(px_path("docs/b.md"));
+    s = px_sync(&p, docs);
+    assert_report(&s, 0, 0, 0, 0, 3);
+    assert_int_equal(px_hits(&p, "mouses"), 0);
     px_close(&p);
 }
 
@@ -446,6 +455,10 @@ static void a_dry_run_changes_nothing(void **state)
              px_path("store"), px_path("store.old"), px_path("store"), px_path("sums"));
     qu_sync_report s = px_sync_roots(&p, &docs, 1, true);
     assert_report(&s, 1, 1, 1, 1, 0);
+    unlink(px_path("store/lexical.idx")); /* a missing index is not made either */
+    px_sync_roots(&p, &docs, 1, true);
+    assert_int_not_equal(access(px_path("store/lexical.idx"), F_OK), 0);
+    px_shell("cp %s %s", px_path("store.old/lexical.idx"), px_path("store/lexical.idx"));
     qu_store_counts after = px_counts(&p);
     assert_int_equal(before.n_docs, after.n_docs);
     assert_int_equal(before.n_tokens, after.n_tokens);
