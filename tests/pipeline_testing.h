@@ -49,7 +49,8 @@ static inline void px_model(const char *name, const char *options)
 static inline int px_setup(void **state)
 {
     (void)state;
-    strcpy(px_dir, access("/dev/shm", W_OK) == 0 ? "/dev/shm/quire-pipe-XXXXXX" : "/tmp/quire-pipe-XXXXXX");
+    strcpy(px_dir,
+           access("/dev/shm", W_OK) == 0 ? "/dev/shm/quire-pipe-XXXXXX" : "/tmp/quire-pipe-XXXXXX");
     if (!mkdtemp(px_dir)) return -1;
     unsetenv("QUIRE_STORE");
     unsetenv("QUIRE_MODEL");
@@ -74,15 +75,17 @@ typedef struct px_session {
     char *argv[6];
 } px_session;
 
-static inline void px_open(px_session *p, const char *store, const char *model, unsigned flags, int codec)
+static inline void px_open(px_session *p, const char *store, const char *model, unsigned flags,
+                           int codec)
 {
     static const qu_command none = {.name = "test", .max_args = 0};
-    const char *argv[] = {"--store", px_path("%s", store ? store : "none"), "--model", px_path("%s", model),
+    const char *argv[] = {"--store",   px_path("%s", store ? store : "none"),
+                          "--model",   px_path("%s", model),
                           "--threads", "2"};
     for (int i = 0; i < 6; i++) p->argv[i] = strdup(argv[i]);
     TEST_OK(qu_args_parse(&p->args, &none, 6, p->argv, err));
-    TEST_OK(qu_session_open(&p->s, &p->args, QU_SESSION_MODEL | (store ? QU_SESSION_STORE : 0u) | flags, codec,
-                            err));
+    TEST_OK(qu_session_open(
+        &p->s, &p->args, QU_SESSION_MODEL | (store ? QU_SESSION_STORE : 0u) | flags, codec, err));
 }
 
 static inline void px_open_write(px_session *p, const char *store, const char *model)
@@ -98,7 +101,8 @@ static inline void px_close(px_session *p)
 }
 
 /* n lines of about 16 tokens, the needle (a line's end) after half of them; number makes texts differ. */
-static inline void px_write(const char *path, const char *title, const char *needle, int n, int number)
+static inline void px_write(const char *path, const char *title, const char *needle, int n,
+                            int number)
 {
     FILE *f = fopen(path, "w");
     assert_non_null(f);
@@ -111,7 +115,8 @@ static inline void px_write(const char *path, const char *title, const char *nee
     fclose(f);
 }
 
-static inline qu_sync_report px_sync_roots(px_session *p, const char *const *roots, size_t n, bool dry_run)
+static inline qu_sync_report px_sync_roots(px_session *p, const char *const *roots, size_t n,
+                                           bool dry_run)
 {
     qu_sync_report r = {0};
     qu_sync_options o = {.dry_run = dry_run};
@@ -119,11 +124,17 @@ static inline qu_sync_report px_sync_roots(px_session *p, const char *const *roo
     return r;
 }
 
-static inline qu_sync_report px_sync(px_session *p, const char *root) { return px_sync_roots(p, &root, 1, false); }
+static inline qu_sync_report px_sync(px_session *p, const char *root)
+{
+    return px_sync_roots(p, &root, 1, false);
+}
 
 /* make_kv, stopped when it has asked that often whether to stop; < 0: never. */
 static int px_stop_after;
-static inline bool px_stop(void) { return px_stop_after >= 0 && px_stop_after-- == 0; }
+static inline bool px_stop(void)
+{
+    return px_stop_after >= 0 && px_stop_after-- == 0;
+}
 
 static inline qu_make_kv_report px_make_kv(px_session *p, int stop_after)
 {
@@ -185,8 +196,8 @@ static inline void px_slices(px_session *p, const qu_doc *d, qu_buf *b)
                 qu_slice_key k = {d->kv_id, (uint32_t)i, (uint16_t)l, (uint16_t)g, QU_KV_SLICE};
                 const void *data;
                 size_t bytes;
-                TEST_OK(qu_store_slice(p->s.store, d->kv_file, &k, qu_kv_binding(p->s.store, &pages[i]), &data,
-                                       &bytes, err));
+                TEST_OK(qu_store_slice(p->s.store, d->kv_file, &k,
+                                       qu_kv_binding(p->s.store, &pages[i]), &data, &bytes, err));
                 TEST_OK(qu_buf_add(b, data, bytes, err));
             }
     free(pages);
@@ -194,10 +205,11 @@ static inline void px_slices(px_session *p, const qu_doc *d, qu_buf *b)
 
 /* A question of its own asker: the answer's text, how many tokens were loaded from the store, the logits of
  * the last token (NULL: not wanted; free them). Documents without KV that were made are saved. */
-static inline void px_ask(px_session *p, qu_fidelity fidelity, int32_t max_tokens, const char *question,
-                          char text[200], int64_t *loaded, float **logits)
+static inline void px_ask(px_session *p, qu_fidelity fidelity, int32_t max_tokens,
+                          const char *question, char text[200], int64_t *loaded, float **logits)
 {
-    qu_ask_options o = {.pages = 64, .max_tokens = max_tokens, .max_wait_s = 1e6, .fidelity = fidelity};
+    qu_ask_options o = {
+        .pages = 64, .max_tokens = max_tokens, .max_wait_s = 1e6, .fidelity = fidelity};
     qu_asker *a;
     qu_answer ans;
     TEST_OK(qu_asker_create(&a, &p->s, &o, err));

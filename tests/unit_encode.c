@@ -12,21 +12,23 @@ enum { MAX_PAGES = 24, L = 4, G = 2 };
 /* Slices of a document; a page counts as there once it is done. */
 typedef struct memory {
     qu_buf slice[MAX_PAGES][L][G];
-    int32_t n_done;    /* pages reported, in order */
-    int32_t fail_at;   /* page_done of this page fails; -1: none */
+    int32_t n_done;     /* pages reported, in order */
+    int32_t fail_at;    /* page_done of this page fails; -1: none */
     int32_t stop_after; /* chunks; -1: never */
     bool has_header;    /* which is not made again */
 } memory;
 
 static void clear(memory *m)
 {
-    for (int32_t i = 0; i < MAX_PAGES * L * G; i++) qu_buf_free(&m->slice[i / (L * G)][i / G % L][i % G]);
+    for (int32_t i = 0; i < MAX_PAGES * L * G; i++)
+        qu_buf_free(&m->slice[i / (L * G)][i / G % L][i % G]);
     m->n_done = 0;
     m->fail_at = m->stop_after = -1;
     m->has_header = false;
 }
 
-static qu_status put(void *ctx, int32_t page, int32_t l, int32_t g, const void *data, size_t n, qu_err *err)
+static qu_status put(void *ctx, int32_t page, int32_t l, int32_t g, const void *data, size_t n,
+                     qu_err *err)
 {
     qu_buf *b = &((memory *)ctx)->slice[page][l][g];
     assert_false(page == 0 && ((memory *)ctx)->has_header);
@@ -34,7 +36,8 @@ static qu_status put(void *ctx, int32_t page, int32_t l, int32_t g, const void *
     return qu_buf_add(b, data, n, err);
 }
 
-static qu_status get(void *ctx, int32_t page, int32_t l, int32_t g, const void **data, size_t *n, qu_err *err)
+static qu_status get(void *ctx, int32_t page, int32_t l, int32_t g, const void **data, size_t *n,
+                     qu_err *err)
 {
     const qu_buf *b = &((memory *)ctx)->slice[page][l][g];
     if (b->len == 0) return qu_fail(err, QU_ERR_NOTFOUND, "page %d is not there", page);
@@ -52,7 +55,10 @@ static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *er
     return QU_OK;
 }
 
-static bool stop(void *ctx) { return ((memory *)ctx)->stop_after-- == 0; }
+static bool stop(void *ctx)
+{
+    return ((memory *)ctx)->stop_after-- == 0;
+}
 
 typedef struct made {
     qu_page pages[MAX_PAGES];
@@ -64,8 +70,9 @@ static void make_document(made *d, int32_t n_pages, int32_t header, int32_t voca
     memset(d, 0, sizeof *d);
     d->n_pages = n_pages;
     for (int32_t p = 0; p < n_pages; p++) {
-        int32_t n = p == 0 ? header : p + 1 == n_pages ? 1 + (int32_t)(test_random(seed) % 128)
-                                                       : 64 + (int32_t)(test_random(seed) % 65);
+        int32_t n = p == 0             ? header
+                    : p + 1 == n_pages ? 1 + (int32_t)(test_random(seed) % 128)
+                                       : 64 + (int32_t)(test_random(seed) % 65);
         d->pages[p].n_tokens = n;
         d->first[p + 1] = d->first[p] + n;
         for (int32_t i = 0; i < n; i++)
@@ -79,7 +86,8 @@ static qu_status encode(const qu_encoder *e, const made *d, memory *m, int32_t d
     return qu_encode_document(e, d->pages, d->n_pages, d->ids, &out, NULL);
 }
 
-static void assert_same(const memory *a, const memory *b, const made *d, const qu_model *m, int32_t run)
+static void assert_same(const memory *a, const memory *b, const made *d, const qu_model *m,
+                        int32_t run)
 {
     for (int32_t p = 0; p < d->n_pages; p++)
         for (int32_t l = 0; l < m->n_layers; l++)
@@ -101,13 +109,15 @@ static void copy_pages(memory *to, const memory *from, int32_t n)
 
 static memory full, part;
 
-/* From every page, and with every way to be interrupted, the same slices come out. */
-static void resume_everywhere(const qu_encoder *e, const made *d, const qu_model *m)
+/* From every page (every third of the codecs but the first), and with every way to be interrupted, the same
+ * slices come out. */
+static void resume_everywhere(const qu_encoder *e, const made *d, const qu_model *m, int codec)
 {
+    int32_t step = codec == 0 ? 1 : 3;
     clear(&full);
     assert_int_equal(encode(e, d, &full, 0), QU_OK);
     assert_int_equal(full.n_done, d->n_pages);
-    for (int32_t done = 0; done <= d->n_pages; done++) {
+    for (int32_t done = 0; done <= d->n_pages; done += step) {
         clear(&part);
         copy_pages(&part, &full, done);
         part.has_header = done > 0;
@@ -115,7 +125,8 @@ static void resume_everywhere(const qu_encoder *e, const made *d, const qu_model
         assert_int_equal(part.n_done, d->n_pages);
         assert_same(&part, &full, d, m, done);
     }
-    for (int32_t at = 0; at < d->n_pages; at++) { /* a failure at any page, then on from what was done */
+    for (int32_t at = 0; at < d->n_pages;
+         at += step) { /* a failure at any page, then on from what was done */
         clear(&part);
         part.fail_at = at;
         assert_int_equal(encode(e, d, &part, 0), QU_ERR_FULL);
@@ -152,7 +163,8 @@ static qu_status give(void *ctx, int32_t l, int32_t g, const void **data, size_t
 
 static memory chunk;
 
-static qu_status put_chunk(void *ctx, int32_t page, int32_t l, int32_t g, const void *data, size_t n, qu_err *err)
+static qu_status put_chunk(void *ctx, int32_t page, int32_t l, int32_t g, const void *data,
+                           size_t n, qu_err *err)
 {
     return put(&chunk, *(int32_t *)ctx + page, l, g, data, n, err);
 }
@@ -171,7 +183,8 @@ static void prefix_pages(memory *into, const qu_session *s)
     copy_pages(into, &chunk, 1);
 }
 
-static void check_chunk(const qu_session *s, const made *d, memory *prefix, int32_t from, int32_t to)
+static void check_chunk(const qu_session *s, const made *d, memory *prefix, int32_t from,
+                        int32_t to)
 {
     qu_context *c;
     one_page sources[MAX_PAGES + 1];
@@ -187,10 +200,12 @@ static void check_chunk(const qu_session *s, const made *d, memory *prefix, int3
     for (int32_t p = 0, i = 1; p < from; p = p == 0 ? first : p + 1, i++) {
         sources[i] = (one_page){&full, p};
         source.ctx = &sources[i];
-        TEST_OK(qu_context_attach(c, d->pages[p].n_tokens, p ? p0 + d->first[p] : header, &source, err));
+        TEST_OK(qu_context_attach(c, d->pages[p].n_tokens, p ? p0 + d->first[p] : header, &source,
+                                  err));
     }
     for (int32_t p = from; p < to; p++)
-        pages[p - from] = (qu_page_tokens){d->ids + d->first[p], d->pages[p].n_tokens, p0 + d->first[p]};
+        pages[p - from] =
+            (qu_page_tokens){d->ids + d->first[p], d->pages[p].n_tokens, p0 + d->first[p]};
     qu_page_sink sink = {put_chunk, &from};
     TEST_OK(qu_context_prefill(c, pages, to - from, &sink, err));
     qu_context_free(c);
@@ -212,12 +227,13 @@ static void long_documents_are_streamed(void **state)
             TEST_OK(qu_encoder_create(&e, &p.s, err));
             make_document(&d, n_pages[i], 9, p.s.model->vocab, &seed);
             assert_true(p.s.prefix.n + d.first[d.n_pages] > p.s.model->context);
-            resume_everywhere(e, &d, p.s.model);
+            resume_everywhere(e, &d, p.s.model, p.s.codec);
             prefix_pages(prefix, &p.s);
             clear(&chunk);
             copy_pages(&chunk, &full, 1);
             for (int32_t from = 1; from < d.n_pages; from += step[i])
-                check_chunk(&p.s, &d, prefix, from, from + step[i] < d.n_pages ? from + step[i] : d.n_pages);
+                check_chunk(&p.s, &d, prefix, from,
+                            from + step[i] < d.n_pages ? from + step[i] : d.n_pages);
             assert_same(&chunk, &full, &d, p.s.model, 300);
             clear(prefix);
             free(prefix);
@@ -239,11 +255,12 @@ static void whole_documents_give_the_same_bits_in_any_chunks(void **state)
         TEST_OK(qu_encoder_create(&e, &p.s, err));
         make_document(&d, 7, 9, p.s.model->vocab, &seed);
         assert_true(p.s.prefix.n + d.first[d.n_pages] <= p.s.model->context);
-        resume_everywhere(e, &d, p.s.model);
+        resume_everywhere(e, &d, p.s.model, p.s.codec);
         /* and in one prefill with the prefix */
         qu_page_tokens pages[8] = {{p.s.prefix.ids, (int32_t)p.s.prefix.n, 0}};
         for (int32_t i = 0; i < 7; i++)
-            pages[i + 1] = (qu_page_tokens){d.ids + d.first[i], d.pages[i].n_tokens, p.s.prefix.n + d.first[i]};
+            pages[i + 1] = (qu_page_tokens){d.ids + d.first[i], d.pages[i].n_tokens,
+                                            p.s.prefix.n + d.first[i]};
         int32_t page0 = 0;
         qu_page_sink sink = {put_chunk, &page0};
         clear(&chunk);
@@ -316,7 +333,8 @@ static void kv_and_exact_agree_bit_for_bit(void **state)
             const char *store = px_path("kv%d.%d", codec, lines);
             px_shell("rm -rf %s; mkdir %s", px_path("docs"), px_path("docs"));
             px_write(px_path("docs/a.md"), "Houses", "badar cefen digol fohux", lines, 1);
-            px_open(&p, strrchr(store, '/') + 1, "copy.gguf", QU_SESSION_WRITE | QU_SESSION_CREATE, codec);
+            px_open(&p, strrchr(store, '/') + 1, "copy.gguf", QU_SESSION_WRITE | QU_SESSION_CREATE,
+                    codec);
             assert_int_equal(px_sync(&p, px_path("docs")).added, 1);
             qu_make_kv_report r = px_make_kv(&p, -1);
             assert_int_equal(r.docs, 1);

@@ -63,16 +63,19 @@ static void without_cuts_pages_are_full(void **state)
     }
 }
 
-static qu_cut before_word(int64_t i, int8_t rank) { return (qu_cut){2 * i + 1, rank}; }
+static qu_cut before_word(int64_t i, int8_t rank)
+{
+    return (qu_cut){2 * i + 1, rank};
+}
 
 static void the_best_rank_of_the_second_half_wins(void **state)
 {
     (void)state;
     int64_t ends[MAX];
     qu_cut cuts[] = {before_word(30, QU_CUT_HEADING), /* in the first half: too early */
-                     before_word(70, QU_CUT_SENTENCE), before_word(80, QU_CUT_PARAGRAPH),
+                     before_word(70, QU_CUT_SENTENCE),  before_word(80, QU_CUT_PARAGRAPH),
                      before_word(90, QU_CUT_PARAGRAPH), before_word(100, QU_CUT_SENTENCE),
-                     before_word(128, QU_CUT_WORD), before_word(150, QU_CUT_HEADING)};
+                     before_word(128, QU_CUT_WORD),     before_word(150, QU_CUT_HEADING)};
     words(200);
     cut(ends, 200, cuts, 7);
     assert_int_equal(ends[0], 90); /* the last among equals */
@@ -107,7 +110,8 @@ static void the_blank_before_a_word_belongs_to_its_token(void **state)
     cut(ends, 200, &c, 1);
     assert_int_equal(ends[0], 94); /* the last of the tokens that only blanks divide from the cut */
     /* of several cuts behind the blanks the best one counts */
-    qu_cut two[] = {{2 * 94, QU_CUT_WORD}, {2 * 94 + 1, QU_CUT_LINE}, {2 * 96 + 1, QU_CUT_SENTENCE}};
+    qu_cut two[] = {
+        {2 * 94, QU_CUT_WORD}, {2 * 94 + 1, QU_CUT_LINE}, {2 * 96 + 1, QU_CUT_SENTENCE}};
     cut(ends, 200, two, 3);
     assert_int_equal(ends[0], 94);
     /* a token that begins before the cut with more than blanks does not begin there */
@@ -183,8 +187,8 @@ static void random_cuts_agree_with_a_naive_model(void **state)
                 }
             }
             if (ends[page] != end)
-                fail_msg("run %d, page %d: ends at %lld, expected %lld", run, page, (long long)ends[page],
-                         (long long)end);
+                fail_msg("run %d, page %d: ends at %lld, expected %lld", run, page,
+                         (long long)ends[page], (long long)end);
             start = end;
         }
         assert_int_equal(page, n_pages);

@@ -17,15 +17,24 @@ static struct {
 } docs[MAX_DOCS];
 static int32_t n_docs;
 
-static const qu_plan_options usual = {.max_pages = 32, .prefix_tokens = 10, .room_tokens = 4000, .floor = .4f};
+static const qu_plan_options usual = {
+    .max_pages = 32, .prefix_tokens = 10, .room_tokens = 4000, .floor = .4f};
 
 static int set_up(void **state)
 {
     (void)state;
     static int32_t prefix[1] = {1};
-    qu_store_config c = {.page_tokens = 128, .codec = 1, .n_layers = 1, .n_kv_heads = 1, .head_size = 8,
-                         .numerics = "test", .model_name = "test", .prefix_ids = prefix, .n_prefix = 1};
-    strcpy(dir, access("/dev/shm", W_OK) == 0 ? "/dev/shm/quire-plan-XXXXXX" : "/tmp/quire-plan-XXXXXX");
+    qu_store_config c = {.page_tokens = 128,
+                         .codec = 1,
+                         .n_layers = 1,
+                         .n_kv_heads = 1,
+                         .head_size = 8,
+                         .numerics = "test",
+                         .model_name = "test",
+                         .prefix_ids = prefix,
+                         .n_prefix = 1};
+    strcpy(dir,
+           access("/dev/shm", W_OK) == 0 ? "/dev/shm/quire-plan-XXXXXX" : "/tmp/quire-plan-XXXXXX");
     n_docs = 0;
     return mkdtemp(dir) && qu_store_open(&store, dir, &c, QU_STORE_WRITE, NULL) == QU_OK ? 0 : -1;
 }
@@ -69,7 +78,8 @@ static int32_t add(int32_t n, int32_t tokens)
     return i;
 }
 
-static void make(qu_plan *plan, const qu_lexical_hit *hits, int32_t n_hits, const qu_plan_options *o)
+static void make(qu_plan *plan, const qu_lexical_hit *hits, int32_t n_hits,
+                 const qu_plan_options *o)
 {
     qu_txn *t;
     TEST_OK(qu_txn_begin(&t, store, QU_TXN_READ, err));
@@ -85,7 +95,8 @@ static int32_t number_of(uint64_t id)
 }
 
 /* The best hit on a page that counts, 0 when there is none. A hit on the title stands for page 1. */
-static float hit_on(const qu_lexical_hit *hits, int32_t n_hits, float floor, uint64_t id, int32_t page)
+static float hit_on(const qu_lexical_hit *hits, int32_t n_hits, float floor, uint64_t id,
+                    int32_t page)
 {
     for (int32_t i = 0; i < n_hits && hits[i].score >= floor * hits[0].score; i++)
         if (hits[i].doc_id == id && (hits[i].page ? hits[i].page : 1) == page) return hits[i].score;
@@ -93,7 +104,8 @@ static float hit_on(const qu_lexical_hit *hits, int32_t n_hits, float floor, uin
 }
 
 /* The rules of plan.h, whatever the hits were. */
-static void check(const qu_plan *plan, const qu_lexical_hit *hits, int32_t n_hits, const qu_plan_options *o)
+static void check(const qu_plan *plan, const qu_lexical_hit *hits, int32_t n_hits,
+                  const qu_plan_options *o)
 {
     int64_t tokens = 0, spans = 0, end = o->prefix_tokens;
     int32_t taken = 0, at = 0;
@@ -115,7 +127,8 @@ static void check(const qu_plan *plan, const qu_lexical_hit *hits, int32_t n_hit
             assert_int_equal(p->doc, i);
             assert_true(p->page < docs[k].n_pages && (j == at || p->page > p[-1].page));
             assert_int_equal(p->record.n_tokens, docs[k].tokens[p->page]);
-            assert_true(qu_hash_equal(p->record.context, (qu_hash){(uint64_t)k, (uint64_t)p->page}));
+            assert_true(
+                qu_hash_equal(p->record.context, (qu_hash){(uint64_t)k, (uint64_t)p->page}));
             for (int32_t before = 0; before < p->page; before++) offset += docs[k].tokens[before];
             assert_int_equal(p->pos, plan->gaps_closed ? end : start + offset);
             assert_true(p->pos >= end);
@@ -176,7 +189,8 @@ static void documents_best_first_pages_ascending(void **state)
 {
     (void)state;
     int32_t a = add(20, 100), b = add(20, 50);
-    qu_lexical_hit hits[] = {{docs[b].id, 7, 9}, {docs[a].id, 5, 8}, {docs[b].id, 3, 7}, {docs[a].id, 2, 6}};
+    qu_lexical_hit hits[] = {
+        {docs[b].id, 7, 9}, {docs[a].id, 5, 8}, {docs[b].id, 3, 7}, {docs[a].id, 2, 6}};
     qu_plan plan;
     make(&plan, hits, 4, &usual);
     check(&plan, hits, 4, &usual);
@@ -225,7 +239,8 @@ static void a_hit_counts_also_when_the_list_is_full(void **state)
 {
     (void)state;
     int32_t a = add(3, 20), b = add(9, 20);
-    qu_lexical_hit hits[] = {{docs[b].id, 1, 10}, {docs[a].id, 2, 9}, {docs[a].id, 1, 8}, {docs[b].id, 2, 7}};
+    qu_lexical_hit hits[] = {
+        {docs[b].id, 1, 10}, {docs[a].id, 2, 9}, {docs[a].id, 1, 8}, {docs[b].id, 2, 7}};
     qu_plan_options o = usual;
     o.max_pages = 16;
     qu_plan plan;
@@ -253,7 +268,8 @@ static void budget_and_room(void **state)
     (void)state;
     int32_t a = add(50, 100), b = add(10, 10);
     qu_lexical_hit hits[11];
-    for (int32_t i = 0; i < 10; i++) hits[i] = (qu_lexical_hit){docs[a].id, 2 * i + 1, (float)(20 - i)};
+    for (int32_t i = 0; i < 10; i++)
+        hits[i] = (qu_lexical_hit){docs[a].id, 2 * i + 1, (float)(20 - i)};
     hits[10] = (qu_lexical_hit){docs[b].id, 4, 10};
     qu_plan plan;
     for (qu_plan_options o = usual; o.max_pages >= 0; o.max_pages -= 4) {
@@ -280,7 +296,8 @@ static void hits_below_the_floor_are_none(void **state)
 {
     (void)state;
     int32_t a = add(20, 10), b = add(20, 10);
-    qu_lexical_hit hits[] = {{docs[a].id, 3, 10}, {docs[a].id, 5, 4}, {docs[b].id, 5, 3.9f}, {docs[a].id, 6, 3}};
+    qu_lexical_hit hits[] = {
+        {docs[a].id, 3, 10}, {docs[a].id, 5, 4}, {docs[b].id, 5, 3.9f}, {docs[a].id, 6, 3}};
     qu_plan plan;
     make(&plan, hits, 4, &usual);
     check(&plan, hits, 4, &usual);
@@ -292,7 +309,8 @@ static void a_title_stands_for_the_first_page(void **state)
 {
     (void)state;
     int32_t a = add(20, 10), only_header = add(1, 10);
-    qu_lexical_hit hits[] = {{docs[only_header].id, 0, 11}, {docs[a].id, 0, 10}, {docs[a].id, 1, 9}};
+    qu_lexical_hit hits[] = {
+        {docs[only_header].id, 0, 11}, {docs[a].id, 0, 10}, {docs[a].id, 1, 9}};
     qu_plan plan;
     make(&plan, hits, 3, &usual);
     check(&plan, hits, 3, &usual);
@@ -310,7 +328,8 @@ static void vanished_documents_and_pages_are_passed_over(void **state)
     TEST_OK(qu_catalogue_del_doc(t, docs[a].id, err));
     TEST_OK(qu_txn_commit(t, err));
     docs[a].gone = true;
-    qu_lexical_hit hits[] = {{docs[a].id, 3, 10}, {docs[b].id, 20, 9}, {docs[b].id, 19, 8}, {999999, 1, 7}};
+    qu_lexical_hit hits[] = {
+        {docs[a].id, 3, 10}, {docs[b].id, 20, 9}, {docs[b].id, 19, 8}, {999999, 1, 7}};
     qu_plan plan;
     make(&plan, hits, 4, &usual);
     check(&plan, hits, 4, &usual);
@@ -331,7 +350,8 @@ static void random_hits_keep_the_rules(void **state)
             uint64_t id = docs[test_random(&seed) % (uint64_t)n_docs].id;
             int32_t page = (int32_t)(test_random(&seed) % (test_random(&seed) % 4 ? 5 : MAX_PAGES));
             if (test_random(&seed) % 20 == 0) id = 1000 + test_random(&seed) % 5;
-            if (hit_on(hits, n, 0, id, page ? page : 1) > 0) continue; /* an index names a page once */
+            if (hit_on(hits, n, 0, id, page ? page : 1) > 0)
+                continue; /* an index names a page once */
             score -= (float)(test_random(&seed) % 200) / 100;
             hits[n++] = (qu_lexical_hit){id, page, score};
         }

@@ -12,7 +12,8 @@ static int32_t find(int32_t k, const char *question, const char *answer, const c
 {
     qu_support_text t[MAX];
     int32_t n = -1;
-    for (int32_t i = 0; i < n_texts; i++) t[i] = (qu_support_text){texts[i], (int64_t)strlen(texts[i]), .5f};
+    for (int32_t i = 0; i < n_texts; i++)
+        t[i] = (qu_support_text){texts[i], (int64_t)strlen(texts[i]), .5f};
     memset(spans, 0x55, sizeof spans);
     qu_support_span guard = spans[k];
     TEST_OK(qu_support_find(spans, k, &n, question, answer, strlen(answer), t, n_texts, err));
@@ -87,11 +88,13 @@ static void the_question_decides_between_equals(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "The train takes two hours. The ferry to the island takes two hours. The bus takes two hours.",
+        "The train takes two hours. The ferry to the island takes two hours. The bus takes two "
+        "hours.",
         "Two hours, they say.",
         "The ferry takes two hours.",
     };
-    assert_int_equal(find(3, "How long does the ferry to the island take?", "two hours", texts, 3), 3);
+    assert_int_equal(find(3, "How long does the ferry to the island take?", "two hours", texts, 3),
+                     3);
     assert_span(&spans[0], texts, "The ferry to the island takes two hours.");
     assert_int_equal(spans[1].text, 2);
     assert_int_equal(spans[2].text, 1);
@@ -100,7 +103,8 @@ static void the_question_decides_between_equals(void **state)
 static void the_prior_decides_what_is_left_and_ties_keep_their_order(void **state)
 {
     (void)state;
-    qu_support_text t[] = {{"Same words.", 11, .2f}, {"Same words.", 11, .9f}, {"Same words.", 11, .2f}};
+    qu_support_text t[] = {
+        {"Same words.", 11, .2f}, {"Same words.", 11, .9f}, {"Same words.", 11, .2f}};
     int32_t n;
     TEST_OK(qu_support_find(spans, 3, &n, "q", "same words", 10, t, 3, err));
     assert_int_equal(n, 3);
@@ -112,8 +116,8 @@ static void the_prior_decides_what_is_left_and_ties_keep_their_order(void **stat
 static void the_best_k_stay_in_whatever_order_they_come(void **state)
 {
     (void)state;
-    static const char *const by_worth[] = {"alpha beta gamma delta", "alpha beta gamma", "alpha beta", "alpha",
-                                           "nothing"};
+    static const char *const by_worth[] = {"alpha beta gamma delta", "alpha beta gamma",
+                                           "alpha beta", "alpha", "nothing"};
     uint64_t seed = 3;
     for (int run = 0; run < 200; run++) {
         const char *texts[5];
@@ -126,7 +130,8 @@ static void the_best_k_stay_in_whatever_order_they_come(void **state)
         }
         int32_t k = 1 + (int32_t)(test_random(&seed) % 6);
         assert_int_equal(find(k, "?", "alpha beta gamma delta", texts, 5), k < 5 ? k : 5);
-        for (int i = 0; i < (k < 5 ? k : 5); i++) assert_string_equal(texts[spans[i].text], by_worth[i]);
+        for (int i = 0; i < (k < 5 ? k : 5); i++)
+            assert_string_equal(texts[spans[i].text], by_worth[i]);
     }
 }
 
@@ -145,7 +150,8 @@ static void an_empty_answer_goes_by_the_question(void **state)
 static void chinese_and_japanese(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"今天下雨。渡轮九点离开码头。明天晴。", "東京タワーは333メートルです。"};
+    static const char *const texts[] = {"今天下雨。渡轮九点离开码头。明天晴。",
+                                        "東京タワーは333メートルです。"};
     assert_int_equal(find(2, "渡轮几点离开？", "九点离开", texts, 2), 2);
     assert_span(&spans[0], texts, "渡轮九点离开码头。");
     assert_true(spans[0].verbatim);

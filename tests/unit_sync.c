@@ -14,16 +14,19 @@ static const char *fresh_docs(void)
 {
     static char docs[400];
     snprintf(docs, sizeof docs, "%s", px_path("docs"));
-    px_shell("chmod -R u+rwx '%s' 2>/dev/null; rm -rf '%s' '%s'; mkdir '%s'", docs, docs, px_path("store"), docs);
+    px_shell("chmod -R u+rwx '%s' 2>/dev/null; rm -rf '%s' '%s'; mkdir '%s'", docs, docs,
+             px_path("store"), docs);
     return docs;
 }
 
-static void assert_report(const qu_sync_report *r, int added, int changed, int renamed, int removed, int unchanged)
+static void assert_report(const qu_sync_report *r, int added, int changed, int renamed, int removed,
+                          int unchanged)
 {
-    if (r->added != added || r->changed != changed || r->renamed != renamed || r->removed != removed ||
-        r->unchanged != unchanged)
-        fail_msg("%lld added, %lld changed, %lld renamed, %lld removed, %lld unchanged", (long long)r->added,
-                 (long long)r->changed, (long long)r->renamed, (long long)r->removed, (long long)r->unchanged);
+    if (r->added != added || r->changed != changed || r->renamed != renamed ||
+        r->removed != removed || r->unchanged != unchanged)
+        fail_msg("%lld added, %lld changed, %lld renamed, %lld removed, %lld unchanged",
+                 (long long)r->added, (long long)r->changed, (long long)r->renamed,
+                 (long long)r->removed, (long long)r->unchanged);
 }
 
 static void write_three(void)
@@ -54,7 +57,8 @@ static void identical_files_share_kv(void **state)
     qu_make_kv_report r = px_make_kv(&p, -1);
     assert_int_equal(r.docs, 1);
     assert_int_equal(r.shared, 1);
-    px_write(px_path("docs/c.md"), "Houses", "badar cefen digol fohux", 30, 1); /* after publishing */
+    px_write(px_path("docs/c.md"), "Houses", "badar cefen digol fohux", 30,
+             1); /* after publishing */
     px_sync(&p, docs);
     r = px_make_kv(&p, -1);
     assert_int_equal(r.docs, 0);
@@ -108,7 +112,8 @@ static void a_rename_costs_nothing(void **state)
     px_sync(&p, docs);
     assert_int_equal(px_make_kv(&p, -1).docs, 3);
     assert_true(px_doc(&p, px_path("docs/a.md"), &before));
-    px_shell("mkdir %s; mv %s %s", px_path("docs/sub"), px_path("docs/a.md"), px_path("docs/sub/z.md"));
+    px_shell("mkdir %s; mv %s %s", px_path("docs/sub"), px_path("docs/a.md"),
+             px_path("docs/sub/z.md"));
     qu_sync_report s = px_sync(&p, docs);
     assert_report(&s, 0, 0, 1, 0, 2);
     qu_make_kv_report r = px_make_kv(&p, -1);
@@ -194,7 +199,9 @@ static void interrupted_kv_is_resumed(void **state)
         r = px_make_kv(&p, -1);
         assert_false(r.stopped);
         assert_true(tokens > 0 || n < 2);
-        if (n >= 0) assert_true(tokens > 0 ? r.flops < all_flops : r.flops == all_flops); /* its own work only */
+        if (n >= 0)
+            assert_true(tokens > 0 ? r.flops < all_flops
+                                   : r.flops == all_flops); /* its own work only */
         TEST_OK(qu_make_kv_missing(&p.s, &left, err));
         assert_int_equal(left.docs, 0);
         got.len = 0;
@@ -451,8 +458,9 @@ static void a_dry_run_changes_nothing(void **state)
     unlink(px_path("docs/c.md"));
     px_write(px_path("docs/new.md"), "New", "nothing new", 5, 2);
     qu_store_counts before = px_counts(&p);
-    px_shell("cp -r %s %s; cd %s && find . -type f ! -name 'catalogue*' | sort | xargs sha256sum >%s",
-             px_path("store"), px_path("store.old"), px_path("store"), px_path("sums"));
+    px_shell(
+        "cp -r %s %s; cd %s && find . -type f ! -name 'catalogue*' | sort | xargs sha256sum >%s",
+        px_path("store"), px_path("store.old"), px_path("store"), px_path("sums"));
     qu_sync_report s = px_sync_roots(&p, &docs, 1, true);
     assert_report(&s, 1, 1, 1, 1, 0);
     unlink(px_path("store/lexical.idx")); /* a missing index is not made either */
