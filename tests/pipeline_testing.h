@@ -1,5 +1,6 @@
-/* For tests of what the program wires together: a folder with models, documents and stores, and sessions on
- * them. Models are made by bench/mkmodel, which `make tests` builds beside the tests. */
+/* For tests of what the program wires together: a folder with models, documents and stores, and
+ * sessions on them. Models are made by bench/mkmodel, which `make tests` builds beside the tests.
+ * */
 #ifndef QU_TESTS_PIPELINE_TESTING_H
 #define QU_TESTS_PIPELINE_TESTING_H
 
@@ -100,7 +101,8 @@ static inline void px_close(px_session *p)
     for (int i = 0; i < 6; i++) free(p->argv[i]);
 }
 
-/* n lines of about 16 tokens, the needle (a line's end) after half of them; number makes texts differ. */
+/* n lines of about 16 tokens, the needle (a line's end) after half of them; number makes texts
+ * differ. */
 static inline void px_write(const char *path, const char *title, const char *needle, int n,
                             int number)
 {
@@ -203,8 +205,9 @@ static inline void px_slices(px_session *p, const qu_doc *d, qu_buf *b)
     free(pages);
 }
 
-/* A question of its own asker: the answer's text, how many tokens were loaded from the store, the logits of
- * the last token (NULL: not wanted; free them). Documents without KV that were made are saved. */
+/* A question of its own asker: the answer's text, how many tokens were loaded from the store, the
+ * logits of the last token (NULL: not wanted; free them). Documents without KV that were made are
+ * saved. */
 static inline void px_ask(px_session *p, qu_fidelity fidelity, int32_t max_tokens,
                           const char *question, char text[200], int64_t *loaded, float **logits)
 {

@@ -1,5 +1,5 @@
-/* Making KV: streamed and whole documents, resumed anywhere, give the same bits; what is stored, made for a
- * question or prefilled cold answers alike. */
+/* Making KV: streamed and whole documents, resumed anywhere, give the same bits; what is stored,
+ * made for a question or prefilled cold answers alike. */
 #include "tests/pipeline_testing.h"
 
 #include "base/dims.h"
@@ -109,8 +109,8 @@ static void copy_pages(memory *to, const memory *from, int32_t n)
 
 static memory full, part;
 
-/* From every page (every third of the codecs but the first), and with every way to be interrupted, the same
- * slices come out. */
+/* From every page (every third of the codecs but the first), and with every way to be interrupted,
+ * the same slices come out. */
 static void resume_everywhere(const qu_encoder *e, const made *d, const qu_model *m, int codec)
 {
     int32_t step = codec == 0 ? 1 : 3;
@@ -148,8 +148,8 @@ static void resume_everywhere(const qu_encoder *e, const made *d, const qu_model
     assert_same(&part, &full, d, m, 200);
 }
 
-/* The slices of one chunk as encode.h describes a streamed document: prefix, header, the latest pages that
- * fit at their distances, prefix and header moved up. */
+/* The slices of one chunk as encode.h describes a streamed document: prefix, header, the latest
+ * pages that fit at their distances, prefix and header moved up. */
 typedef struct one_page {
     memory *m;
     int32_t page;

@@ -19,8 +19,8 @@ static void words(int32_t n)
     }
 }
 
-/* Cut and check what holds for every cutting: each token in exactly one page of 1 to P tokens, all but the
- * last page at least half full. */
+/* Cut and check what holds for every cutting: each token in exactly one page of 1 to P tokens, all
+ * but the last page at least half full. */
 static int32_t cut(int64_t ends[MAX], int32_t n, const qu_cut *cuts, int64_t n_cuts)
 {
     int64_t *e, from = 0;
@@ -127,8 +127,8 @@ static void offsets_inside_a_character_never_qualify(void **state)
     (void)state;
     int64_t ends[MAX];
     words(200);
-    /* tokens 80 .. 82 are the bytes of one character: a cut before it is before token 80, and tokens that
-     * repeat an offset are not the beginning */
+    /* tokens 80 .. 82 are the bytes of one character: a cut before it is before token 80, and
+     * tokens that repeat an offset are not the beginning */
     memcpy(text + 160, "\xE6\x97\xA5xxx", 6);
     at[80] = 160, at[81] = 161, at[82] = 162;
     qu_cut c = {160, QU_CUT_SENTENCE};

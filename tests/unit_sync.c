@@ -1,4 +1,5 @@
-/* Indexing: the catalogue follows the files on disk, KV follows the catalogue, whatever interrupts it. */
+/* Indexing: the catalogue follows the files on disk, KV follows the catalogue, whatever interrupts
+ * it. */
 #include "tests/pipeline_testing.h"
 
 #include <fcntl.h>

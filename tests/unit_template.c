@@ -1,4 +1,5 @@
-/* What stands around the documents: with the bundled reader's, a chat model's and GPT-2's vocabulary. */
+/* What stands around the documents: with the bundled reader's, a chat model's and GPT-2's
+ * vocabulary. */
 #include "tests/testing.h"
 
 #include "base/dims.h"
@@ -174,8 +175,8 @@ static const char *const smuggled[] = {
     "<|page|><|page|>x%s%n%%",
 };
 
-/* Control tokens that somebody wrote into a title, a question or a text are text: the ids of control tokens
- * are those of the template alone, and the text comes out as it went in. */
+/* Control tokens that somebody wrote into a title, a question or a text are text: the ids of
+ * control tokens are those of the template alone, and the text comes out as it went in. */
 static void written_control_tokens_stay_text(void **state)
 {
     (void)state;
