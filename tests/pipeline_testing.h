@@ -1,6 +1,5 @@
 /* For tests of what the program wires together: a folder with models, documents and stores, and
- * sessions on them. Models are made by bench/mkmodel, which `make tests` builds beside the tests.
- * */
+ * sessions on them. Models are made by bench/mkmodel, which `make tests` builds beside them. */
 #ifndef QU_TESTS_PIPELINE_TESTING_H
 #define QU_TESTS_PIPELINE_TESTING_H
 

@@ -48,8 +48,7 @@ static int tear_down(void **state)
     return system(command);
 }
 
-/* Store a document of n pages, the header included; tokens < 0: random sizes. Its number in docs.
- * */
+/* Store a document of n pages with the header; tokens < 0: random sizes. Its number in docs. */
 static int32_t add(int32_t n, int32_t tokens)
 {
     char path[32], text[MAX_PAGES];
@@ -95,8 +94,7 @@ static int32_t number_of(uint64_t id)
     return -1;
 }
 
-/* The best hit on a page that counts, 0 when there is none. A hit on the title stands for page 1.
- * */
+/* The best hit on a page that counts, 0 when there is none. A hit on the title is one on page 1. */
 static float hit_on(const qu_lexical_hit *hits, int32_t n_hits, float floor, uint64_t id,
                     int32_t page)
 {
