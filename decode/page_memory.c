@@ -10,8 +10,8 @@ struct qu_page_memory {
     char *data; /* [L][G][stride] */
 };
 
-qu_status qu_page_memory_create(qu_page_memory **out, const qu_model *m, int codec, int32_t n_tokens,
-                                qu_err *err)
+qu_status qu_page_memory_create(qu_page_memory **out, const qu_model *m, int codec,
+                                int32_t n_tokens, qu_err *err)
 {
     *out = NULL;
     int64_t bytes = qu_codec_bytes(codec, n_tokens, m->head_size);
@@ -43,7 +43,10 @@ void *qu_page_memory_slice(const qu_page_memory *p, int32_t layer, int32_t kv_he
     return p->data + ((int64_t)layer * p->n_kv_heads + kv_head) * p->stride;
 }
 
-size_t qu_page_memory_bytes(const qu_page_memory *p) { return (size_t)p->slice_bytes; }
+size_t qu_page_memory_bytes(const qu_page_memory *p)
+{
+    return (size_t)p->slice_bytes;
+}
 
 static qu_status get(void *ctx, int32_t layer, int32_t kv_head, const void **data, size_t *bytes,
                      qu_err *err)
@@ -55,4 +58,7 @@ static qu_status get(void *ctx, int32_t layer, int32_t kv_head, const void **dat
     return QU_OK;
 }
 
-qu_page_source qu_page_memory_source(qu_page_memory *p) { return (qu_page_source){get, p}; }
+qu_page_source qu_page_memory_source(qu_page_memory *p)
+{
+    return (qu_page_source){get, p};
+}

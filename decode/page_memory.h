@@ -1,4 +1,5 @@
-/* One page's encoded slices in memory: what a context hands out, and what it can be attached from again.
+/* One page's encoded slices in memory: what a context hands out, and what it can be attached from
+ * again.
  *
  *     qu_page_memory *p;
  *     QU_TRY(qu_page_memory_create(&p, model, codec, n_tokens, err));

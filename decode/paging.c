@@ -7,7 +7,10 @@
 
 enum { NO_CUT = 100 };
 
-static int is_space(char c) { return c == ' ' || c == '\n' || c == '\t'; }
+static int is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\t';
+}
 
 /* rank[i] = best rank of the cut points that token i begins at, NO_CUT where there is none. From the end, so
  * that one pass finds what can be reached over white space alone. Tokens that begin inside a character
@@ -36,7 +39,8 @@ qu_status qu_paging_cut(int64_t **ends, int32_t *n_pages, int64_t n_tokens, cons
     if (n_tokens == 0) return QU_OK;
     int64_t most = n_tokens / (QU_PAGE_TOKENS / 2) + 1;
     if (most > INT32_MAX / 2)
-        return qu_fail(err, QU_ERR_LIMIT, "document of %lld tokens is too long", (long long)n_tokens);
+        return qu_fail(err, QU_ERR_LIMIT, "document of %lld tokens is too long",
+                       (long long)n_tokens);
     int8_t *rank = malloc((size_t)n_tokens);
     int64_t *e = malloc((size_t)most * sizeof *e);
     if (!rank || !e) {

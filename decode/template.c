@@ -29,7 +29,8 @@ qu_template_kind qu_template_detect(const qu_tokenizer *t, const qu_gguf *g, boo
     qu_gguf_str chat = {0};
     if (unknown) *unknown = false;
     if (qu_tokenizer_find(t, "<|page|>") >= 0) return QU_TEMPLATE_PAGES;
-    if (qu_gguf_get_str(g, "tokenizer.chat_template", &chat, NULL) != QU_OK) return QU_TEMPLATE_PLAIN;
+    if (qu_gguf_get_str(g, "tokenizer.chat_template", &chat, NULL) != QU_OK)
+        return QU_TEMPLATE_PLAIN;
     if (holds(chat, "<|im_start|>") && qu_tokenizer_find(t, "<|im_start|>") >= 0)
         return QU_TEMPLATE_CHATML;
     if (unknown) *unknown = true;
@@ -37,20 +38,22 @@ qu_template_kind qu_template_detect(const qu_tokenizer *t, const qu_gguf *g, boo
 }
 
 /* Append the tokens of text. control: our own words, in which control tokens count. */
-static qu_status add(const qu_tokenizer *t, qu_tokens *out, const char *text, size_t n, bool control,
-                     qu_err *err)
+static qu_status add(const qu_tokenizer *t, qu_tokens *out, const char *text, size_t n,
+                     bool control, qu_err *err)
 {
     return qu_tokenize(t, out, text, n, QU_TOK_CONTINUE | (control ? QU_TOK_SPECIAL : 0u), err);
 }
 
-qu_status qu_template_prefix(qu_template_kind kind, const qu_tokenizer *t, qu_tokens *out, qu_err *err)
+qu_status qu_template_prefix(qu_template_kind kind, const qu_tokenizer *t, qu_tokens *out,
+                             qu_err *err)
 {
-    const char *text = kind == QU_TEMPLATE_CHATML ? CHAT_PREFIX
+    const char *text = kind == QU_TEMPLATE_CHATML  ? CHAT_PREFIX
                        : kind == QU_TEMPLATE_PAGES ? ""
                                                    : PLAIN_PREFIX;
     QU_TRY(qu_tokenize(t, out, "", 0, QU_TOK_BOS, err));
     int32_t bos = qu_tokenizer_bos(t);
-    if (kind == QU_TEMPLATE_PAGES && out->n == 0 && bos >= 0) /* its prefix is BOS, whatever the GGUF adds */
+    if (kind == QU_TEMPLATE_PAGES && out->n == 0 &&
+        bos >= 0) /* its prefix is BOS, whatever the GGUF adds */
         QU_TRY(add(t, out, "<|bos|>", 7, true, err));
     return add(t, out, text, strlen(text), true, err);
 }

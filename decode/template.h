@@ -9,9 +9,10 @@
  *     QU_TRY(qu_template_header(kind, tokenizer, title, &ids, err));   // page 0 of a document
  *     QU_TRY(qu_template_question(kind, tokenizer, question, &ids, err));
  *
- * The prefix is task-neutral and every instruction comes after the pages, so one store serves questions
- * and summaries alike. Titles, documents and questions are tokenized as plain text: control tokens written
- * in them stay text. All functions append; errors: QU_ERR_NOMEM, QU_ERR_LIMIT.
+ * The prefix is task-neutral and every instruction comes after the pages, so one store serves
+ * questions and summaries alike. Titles, documents and questions are tokenized as plain text:
+ * control tokens written in them stay text. All functions append; errors: QU_ERR_NOMEM,
+ * QU_ERR_LIMIT.
  */
 #ifndef QU_DECODE_TEMPLATE_H
 #define QU_DECODE_TEMPLATE_H
@@ -25,26 +26,27 @@ typedef enum qu_template_kind {
     QU_TEMPLATE_PAGES = 2,
 } qu_template_kind;
 
-/* What a model says when the pages do not hold the answer: trained into the bundled reader, asked of others. */
+/* What a model says when the pages do not hold the answer: trained into the bundled reader, asked
+ * of others. */
 #define QU_TEMPLATE_REFUSAL "not stated"
 
 /* "plain", "chatml", "pages". */
 const char *qu_template_name(qu_template_kind kind);
 
-/* From the vocabulary and the GGUF's chat template. *unknown (may be NULL) is set when there is a chat
- * template that Quire does not know: plain is used then. */
+/* From the vocabulary and the GGUF's chat template. *unknown (may be NULL) is set when there is a
+ * chat template that Quire does not know: plain is used then. */
 qu_template_kind qu_template_detect(const qu_tokenizer *t, const qu_gguf *g, bool *unknown);
 
-/* Ids of the prefix; the header of a document with that title (at most QU_PAGE_TOKENS, cut if longer); the
- * question with its instructions and the opening of the answer. */
+/* Ids of the prefix; the header of a document with that title (at most QU_PAGE_TOKENS, cut if
+ * longer); the question with its instructions and the opening of the answer. */
 qu_status qu_template_prefix(qu_template_kind kind, const qu_tokenizer *t, qu_tokens *out, qu_err *err);
 qu_status qu_template_header(qu_template_kind kind, const qu_tokenizer *t, const char *title,
                              qu_tokens *out, qu_err *err);
 qu_status qu_template_question(qu_template_kind kind, const qu_tokenizer *t, const char *question,
                                qu_tokens *out, qu_err *err);
 
-/* Where an answer ends besides an end token: the offset in the text so far, or -1. A model without a chat
- * template does not stop by itself: a blank line or a next question ends its answer. */
+/* Where an answer ends besides an end token: the offset in the text so far, or -1. A model without
+ * a chat template does not stop by itself: a blank line or a next question ends its answer. */
 int64_t qu_template_answer_end(qu_template_kind kind, const char *answer, size_t n);
 
 /* Is the answer the agreed refusal (case, blanks and a full stop aside)? */

@@ -2,8 +2,8 @@
  * made.
  *
  *   kv      stored slices, fetched layer by layer when they are first read. A document without KV is
- *           prefilled whole if that takes less than --max-wait (and saved afterwards), else only its
- *           planned pages are, as if it consisted of these: said in a warning.
+ *           prefilled whole if that takes less than --max-wait (and saved afterwards), else only
+ *           its planned pages are, as if it consisted of these: said in a warning.
  *   exact   the whole list is prefilled as one prompt from the stored ids at the same positions.
  */
 #include <stdlib.h>

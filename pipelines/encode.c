@@ -60,8 +60,8 @@ static qu_status load_prefix(qu_encoder *e, qu_txn *t, qu_err *err)
         b.len = 0;
         QU_TRY_OUT(qu_catalogue_get_meta(t, name, &b, err));
         if (b.len != want) {
-            st = qu_fail(err, QU_ERR_CORRUPT, "stored prefix of layer %d has %zu bytes, expected %zu", l,
-                         b.len, want);
+            st = qu_fail(err, QU_ERR_CORRUPT,
+                         "stored prefix of layer %d has %zu bytes, expected %zu", l, b.len, want);
             goto out;
         }
         for (int32_t g = 0; g < m->n_kv_heads; g++)
@@ -183,15 +183,17 @@ static qu_status hand_out(void *ctx, int32_t page, int32_t layer, int32_t g, con
 static qu_status read_back(encode_run *r, int32_t page, qu_err *err)
 {
     const qu_model *m = r->e->s->model;
-    QU_TRY(qu_page_memory_create(&r->memory[page], m, r->e->s->codec, r->pages[page].n_tokens, err));
+    QU_TRY(
+        qu_page_memory_create(&r->memory[page], m, r->e->s->codec, r->pages[page].n_tokens, err));
     for (int32_t l = 0; l < m->n_layers; l++)
         for (int32_t g = 0; g < m->n_kv_heads; g++) {
             const void *data;
             size_t bytes;
             QU_TRY(r->out->get(r->out->ctx, page, l, g, &data, &bytes, err));
             if (bytes != qu_page_memory_bytes(r->memory[page]))
-                return qu_fail(err, QU_ERR_CORRUPT, "stored slice of page %d has %zu bytes, expected %zu",
-                               page, bytes, qu_page_memory_bytes(r->memory[page]));
+                return qu_fail(err, QU_ERR_CORRUPT,
+                               "stored slice of page %d has %zu bytes, expected %zu", page, bytes,
+                               qu_page_memory_bytes(r->memory[page]));
             memcpy(qu_page_memory_slice(r->memory[page], l, g), data, bytes);
         }
     return QU_OK;
@@ -212,7 +214,8 @@ static qu_status compute(encode_run *r, int32_t from, int32_t to, qu_err *err)
 {
     qu_page_tokens pages[QU_ENCODE_CHUNK] = {{0}};
     for (int32_t p = from; p < to; p++)
-        pages[p - from] = (qu_page_tokens){r->ids + r->first[p], r->pages[p].n_tokens, position(r, p)};
+        pages[p - from] =
+            (qu_page_tokens){r->ids + r->first[p], r->pages[p].n_tokens, position(r, p)};
     qu_page_sink sink = {hand_out, r};
     r->chunk = from;
     QU_TRY(qu_context_prefill(r->c, pages, to - from, &sink, err));
@@ -221,8 +224,8 @@ static qu_status compute(encode_run *r, int32_t from, int32_t to, qu_err *err)
     return QU_OK;
 }
 
-/* Prefix, then, of a document that will be streamed, the header: attached from memory, so that it can be
- * moved when pages leave. */
+/* Prefix, then, of a document that will be streamed, the header: attached from memory, so that it
+ * can be moved when pages leave. */
 static qu_status begin(encode_run *r, bool streamed, qu_err *err)
 {
     QU_TRY(qu_encoder_attach_prefix(r->e, r->c, err));
@@ -240,14 +243,16 @@ static qu_status begin(encode_run *r, bool streamed, qu_err *err)
     return attach(r, 0, err);
 }
 
-/* Pages prefilled at a time: at most half the window, so that a chunk also sees what was before it. */
+/* Pages prefilled at a time: at most half the window, so that a chunk also sees what was before it.
+ * */
 static int32_t chunk_pages(const qu_model *m)
 {
     int32_t n = m->context / (2 * QU_PAGE_TOKENS);
     return n < 1 ? 1 : n > QU_ENCODE_CHUNK ? QU_ENCODE_CHUNK : n;
 }
 
-/* The first page that the chunk [from, to) still sees: the window holds prefix, header and [first, to). */
+/* The first page that the chunk [from, to) still sees: the window holds prefix, header and [first,
+ * to). */
 static int32_t first_in_window(const encode_run *r, int32_t from, int32_t to)
 {
     int64_t room = r->e->s->model->context - r->e->s->prefix.n - r->pages[0].n_tokens;
@@ -304,8 +309,10 @@ qu_status qu_encode_document(const qu_encoder *e, const qu_page *pages, int32_t 
     qu_status st = QU_OK;
     encode_run r = {.e = e, .pages = pages, .n_pages = n_pages, .ids = ids, .out = out};
     if (n_pages < 1) return qu_fail(err, QU_ERR_ARG, "a document without pages");
-    if (e->s->prefix.n + pages[0].n_tokens + chunk_pages(e->s->model) * QU_PAGE_TOKENS > e->s->model->context)
-        return qu_fail(err, QU_ERR_LIMIT, "model '%s' has a window of %d tokens: too small for documents",
+    if (e->s->prefix.n + pages[0].n_tokens + chunk_pages(e->s->model) * QU_PAGE_TOKENS >
+        e->s->model->context)
+        return qu_fail(err, QU_ERR_LIMIT,
+                       "model '%s' has a window of %d tokens: too small for documents",
                        e->s->model->name, e->s->model->context);
     r.memory = calloc((size_t)n_pages, sizeof *r.memory);
     r.first = calloc((size_t)n_pages + 1, sizeof *r.first);

@@ -3,9 +3,10 @@
  *   prefilled sequence   [prefix][header][page 1][page 2] ... [page n]
  *   positions            0 ..    p       p + h   ...
  *
- * A document longer than the model's window is streamed: chunks of up to QU_ENCODE_CHUNK pages see the prefix,
- * the header and as many of the latest pages as fit, at their true distances, the prefix and header moved up to
- * stand before them. Chunks begin at fixed pages, so a resumed document gets the same bits.
+ * A document longer than the model's window is streamed: chunks of up to QU_ENCODE_CHUNK pages see
+ * the prefix, the header and as many of the latest pages as fit, at their true distances, the
+ * prefix and header moved up to stand before them. Chunks begin at fixed pages, so a resumed
+ * document gets the same bits.
  */
 #ifndef QU_PIPELINES_ENCODE_H
 #define QU_PIPELINES_ENCODE_H
@@ -17,16 +18,17 @@ enum { QU_ENCODE_CHUNK = 4 };
 
 typedef struct qu_encoder qu_encoder;
 
-/* Get the prefix's slices ready: from the store, else computed (and kept in the store where it is writable,
- * in a transaction of its own). Errors: those of store and context. */
+/* Get the prefix's slices ready: from the store, else computed (and kept in the store where it is
+ * writable, in a transaction of its own). Errors: those of store and context. */
 qu_status qu_encoder_create(qu_encoder **e, qu_session *s, qu_err *err);
 void qu_encoder_free(qu_encoder *e);
 
 /* Attach the prefix to a fresh context at position 0; nothing for an empty prefix. */
 qu_status qu_encoder_attach_prefix(const qu_encoder *e, qu_context *c, qu_err *err);
 
-/* Context hash of a page: everything to its left and itself. prev: the page before, or for page 0 what
- * qu_encode_context_start gives (prefix; window and policy where the document must be streamed). */
+/* Context hash of a page: everything to its left and itself. prev: the page before, or for page 0
+ * what qu_encode_context_start gives (prefix; window and policy where the document must be
+ * streamed). */
 qu_hash qu_encode_context_start(const qu_session *s, int64_t n_tokens);
 qu_hash qu_encode_context_next(qu_hash prev, const int32_t *ids, int32_t n);
 
@@ -43,16 +45,16 @@ typedef struct qu_encode_output {
 } qu_encode_output;
 
 /* Make the KV of all pages of a document. pages, ids: its page table and token ids, page 0 first.
- * Errors: QU_ERR_CANCELLED when stop said so (finished pages were handed out); QU_ERR_LIMIT (a window too
- * small for a chunk); the output's, the context's. */
+ * Errors: QU_ERR_CANCELLED when stop said so (finished pages were handed out); QU_ERR_LIMIT (a
+ * window too small for a chunk); the output's, the context's. */
 qu_status qu_encode_document(const qu_encoder *e, const qu_page *pages, int32_t n_pages,
                              const int32_t *ids, const qu_encode_output *out, qu_err *err);
 
-/* Prefill speed of this machine in floating-point operations a second: what the store remembers, else a
- * modest guess. Divides qu_model_prefill_flops to an estimate of seconds. */
+/* Prefill speed of this machine in floating-point operations a second: what the store remembers,
+ * else a modest guess. Divides qu_model_prefill_flops to an estimate of seconds. */
 double qu_encode_speed(qu_session *s);
-/* Remember a measurement in the store (writable): that many operations in that many seconds. Too short a
- * run says little and is not kept. */
+/* Remember a measurement in the store (writable): that many operations in that many seconds. Too
+ * short a run says little and is not kept. */
 qu_status qu_encode_speed_put(qu_session *s, double flops, double seconds, qu_err *err);
 
 #endif

@@ -29,13 +29,13 @@ typedef struct memory_out {
     qu_page_memory **pages;
 } memory_out;
 
-static qu_status put(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data, size_t bytes,
-                     qu_err *err)
+static qu_status put(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data,
+                     size_t bytes, qu_err *err)
 {
     memory_out *o = ctx;
     if (!o->pages[page])
-        QU_TRY(qu_page_memory_create(&o->pages[page], o->s->model, o->s->codec, o->records[page].n_tokens,
-                                     err));
+        QU_TRY(qu_page_memory_create(&o->pages[page], o->s->model, o->s->codec,
+                                     o->records[page].n_tokens, err));
     memcpy(qu_page_memory_slice(o->pages[page], layer, g), data, bytes);
     return QU_OK;
 }
@@ -69,7 +69,8 @@ qu_status qu_fresh_window(qu_page_memory **out, qu_encoder *e, qu_session *s, co
     return st;
 }
 
-static qu_status read_document(qu_session *s, uint64_t doc_id, qu_fresh_doc *d, qu_buf *ids, qu_err *err)
+static qu_status read_document(qu_session *s, uint64_t doc_id, qu_fresh_doc *d, qu_buf *ids,
+                               qu_err *err)
 {
     qu_txn *t;
     QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
@@ -154,7 +155,8 @@ static qu_status save(qu_fresh *f, qu_session *s, qu_err *err)
     qu_txn *t = NULL;
     qu_encoder *e = NULL;
     qu_status st = QU_OK;
-    QU_TRY_OUT(qu_encoder_create(&e, s, err)); /* keeps the prefix, now that the store can be written */
+    QU_TRY_OUT(
+        qu_encoder_create(&e, s, err)); /* keeps the prefix, now that the store can be written */
     for (int32_t i = 0; i < f->n; i++) {
         bool wanted = false;
         QU_TRY_OUT(still_wanted(s, &f->docs[i], &wanted, err));
@@ -170,8 +172,8 @@ static qu_status save(qu_fresh *f, qu_session *s, qu_err *err)
     QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
     for (int32_t i = 0; i < f->n; i++)
         if (f->docs[i].doc_id)
-            QU_TRY_OUT(qu_catalogue_set_kv(t, f->docs[i].doc_id, f->docs[i].doc_id, qu_kv_writer_file(w),
-                                           f->docs[i].n_pages, err));
+            QU_TRY_OUT(qu_catalogue_set_kv(t, f->docs[i].doc_id, f->docs[i].doc_id,
+                                           qu_kv_writer_file(w), f->docs[i].n_pages, err));
     st = qu_txn_commit(t, err);
     t = NULL;
 out:
@@ -190,7 +192,8 @@ qu_status qu_fresh_save(qu_fresh *f, qu_session *s, qu_err *err)
         return qu_session_reopen(s, false, err);
     st = save(f, s, &why);
     if (st == QU_OK) st = qu_encode_speed_put(s, f->flops, f->ms / 1e3, &why);
-    if (st == QU_ERR_FULL || st == QU_ERR_IO) { /* the answer was given: this only costs time again */
+    if (st == QU_ERR_FULL ||
+        st == QU_ERR_IO) { /* the answer was given: this only costs time again */
         qu_out_warn("KV made for this question was not kept: %s", why.msg);
         return qu_session_reopen(s, false, err);
     }

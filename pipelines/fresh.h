@@ -1,4 +1,5 @@
-/* KV that a question had to make itself: kept in memory for the questions that follow, saved at the end.
+/* KV that a question had to make itself: kept in memory for the questions that follow, saved at the
+ * end.
  *
  *     qu_fresh f = {0};
  *     const qu_fresh_doc *d;
@@ -23,7 +24,7 @@ typedef struct qu_fresh_doc {
 typedef struct qu_fresh {
     qu_fresh_doc *docs;
     int32_t n, cap;
-    double flops, ms;       /* work done so far and the time it took */
+    double flops, ms; /* work done so far and the time it took */
 } qu_fresh;
 
 /* The KV of a whole document, made now unless it is there. *doc is borrowed until the next call.
@@ -31,13 +32,13 @@ typedef struct qu_fresh {
 qu_status qu_fresh_document(qu_fresh *f, qu_encoder *e, qu_session *s, uint64_t doc_id,
                             const qu_fresh_doc **doc, qu_err *err);
 
-/* The KV of n pages of a document (the header first) as if it consisted of these alone: ids [sum of tokens]
- * in order. out [n] receives page memories that the caller frees. */
+/* The KV of n pages of a document (the header first) as if it consisted of these alone: ids [sum of
+ * tokens] in order. out [n] receives page memories that the caller frees. */
 qu_status qu_fresh_window(qu_page_memory **out, qu_encoder *e, qu_session *s, const qu_page *pages,
                           int32_t n, const int32_t *ids, qu_err *err);
 
-/* Put whole documents into the store, which is reopened for it and left open for reading. A store that is
- * locked or read-only is left as it is (QU_OK): the next question makes the KV again. */
+/* Put whole documents into the store, which is reopened for it and left open for reading. A store
+ * that is locked or read-only is left as it is (QU_OK): the next question makes the KV again. */
 qu_status qu_fresh_save(qu_fresh *f, qu_session *s, qu_err *err);
 
 void qu_fresh_free(qu_fresh *f);

@@ -104,7 +104,8 @@ static qu_status get_slice(void *ctx, int32_t page, int32_t layer, int32_t g, co
 {
     make_run *r = ctx;
     qu_slice_key k = key_of(r, page, layer, g);
-    return qu_kv_writer_get(r->w, &k, qu_kv_binding(r->s->store, &r->pages[page]), data, bytes, err);
+    return qu_kv_writer_get(r->w, &k, qu_kv_binding(r->s->store, &r->pages[page]), data, bytes,
+                            err);
 }
 
 static qu_status put_slice(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data,
@@ -112,7 +113,8 @@ static qu_status put_slice(void *ctx, int32_t page, int32_t layer, int32_t g, co
 {
     make_run *r = ctx;
     qu_slice_key k = key_of(r, page, layer, g);
-    return qu_kv_writer_put(r->w, &k, qu_kv_binding(r->s->store, &r->pages[page]), data, bytes, err);
+    return qu_kv_writer_put(r->w, &k, qu_kv_binding(r->s->store, &r->pages[page]), data, bytes,
+                            err);
 }
 
 static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *err)
@@ -129,15 +131,16 @@ static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *er
 static bool should_stop(void *ctx)
 {
     make_run *r = ctx;
-    bool late = r->options->max_seconds > 0 &&
-                qu_os_now_ms() - r->start_ms > r->options->max_seconds * 1e3;
+    bool late =
+        r->options->max_seconds > 0 && qu_os_now_ms() - r->start_ms > r->options->max_seconds * 1e3;
     if (late || (r->options->stop && r->options->stop())) r->report->stopped = true;
     return r->report->stopped;
 }
 
 /* --- one document --- */
 
-/* Same text, so the same tokens, pages and KV: equal hashes are not enough, the text is compared. */
+/* Same text, so the same tokens, pages and KV: equal hashes are not enough, the text is compared.
+ * */
 static qu_status same_text(qu_txn *t, const qu_doc *a, const qu_doc *b, bool *same, qu_err *err)
 {
     qu_buf x = {0}, y = {0};
@@ -200,7 +203,8 @@ static qu_status encode(make_run *r, const qu_doc *d, const qu_page *pages, int3
                         const int32_t *ids)
 {
     int64_t bytes = d->n_tokens * qu_model_kv_bytes_per_token(r->s->model);
-    if (r->w && r->n_members > 0 && qu_kv_writer_bytes(r->w) + bytes > PACK_BYTES) QU_TRY(publish(r));
+    if (r->w && r->n_members > 0 && qu_kv_writer_bytes(r->w) + bytes > PACK_BYTES)
+        QU_TRY(publish(r));
     if (!r->w) QU_TRY(qu_kv_writer_create(&r->w, r->s->store, 0, r->err));
     r->kv_id = d->doc_id;
     r->pages = pages;
@@ -270,15 +274,18 @@ static qu_status resume(make_run *r)
         qu_err why = {0};
         st = qu_kv_writer_create(&w, r->s->store, file, &why);
         if (st == QU_ERR_CORRUPT || st == QU_ERR_NOTFOUND) {
-            qu_out_note("an unfinished KV file cannot be resumed and is left to quire gc: %s", why.msg);
+            qu_out_note("an unfinished KV file cannot be resumed and is left to quire gc: %s",
+                        why.msg);
             continue;
         }
         if (st != QU_OK) {
             if (r->err) *r->err = why;
             return st;
         }
-        if (r->w) QU_TRY(qu_kv_writer_discard(w, r->err));
-        else r->w = w;
+        if (r->w)
+            QU_TRY(qu_kv_writer_discard(w, r->err));
+        else
+            r->w = w;
     }
 }
 

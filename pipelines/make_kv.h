@@ -1,11 +1,12 @@
-/* Phase two of indexing: make the KV of every document that lacks it, in packs, resumable page by page.
+/* Phase two of indexing: make the KV of every document that lacks it, in packs, resumable page by
+ * page.
  *
  *     qu_make_kv_report r = {0};
  *     QU_TRY(qu_make_kv(&session, &options, &r, err));
  *
- * Documents go into one KV file until it holds PACK_BYTES, larger ones into a file of their own. A file is
- * published by one catalogue transaction when it is sealed; an interrupted one is taken up again by the next
- * run. Documents with the same text share KV.
+ * Documents go into one KV file until it holds PACK_BYTES, larger ones into a file of their own. A
+ * file is published by one catalogue transaction when it is sealed; an interrupted one is taken up
+ * again by the next run. Documents with the same text share KV.
  */
 #ifndef QU_PIPELINES_MAKE_KV_H
 #define QU_PIPELINES_MAKE_KV_H
@@ -13,14 +14,14 @@
 #include "pipelines/session.h"
 
 typedef struct qu_make_kv_options {
-    bool (*stop)(void);         /* asked between chunks of pages; NULL = never */
-    double max_seconds;         /* stop after this long; 0 = no limit */
+    bool (*stop)(void); /* asked between chunks of pages; NULL = never */
+    double max_seconds; /* stop after this long; 0 = no limit */
 } qu_make_kv_options;
 
 typedef struct qu_make_kv_report {
-    int64_t docs, pages, tokens;    /* made in this run */
-    int64_t shared;                 /* documents that took another's KV */
-    int64_t failed;                 /* documents the model cannot hold */
+    int64_t docs, pages, tokens; /* made in this run */
+    int64_t shared;              /* documents that took another's KV */
+    int64_t failed;              /* documents the model cannot hold */
     double seconds, flops;
     bool stopped;
 } qu_make_kv_report;

@@ -38,7 +38,8 @@ static char *bundled_model(void)
     return NULL;
 }
 
-/* A path that stays right when the working directory changes; the text itself where it does not exist. */
+/* A path that stays right when the working directory changes; the text itself where it does not
+ * exist. */
 static char *absolute(const char *path)
 {
     char *real = realpath(path, NULL);
@@ -50,17 +51,22 @@ static qu_status find_model(qu_session *s, qu_err *err)
     const char *given = qu_args_str(s->args, "model");
     const qu_store_config *c = s->store ? qu_store_config_get(s->store) : NULL;
     const char *env = getenv("QUIRE_MODEL");
-    if (given) s->model_path = absolute(given);
-    else if (c && c->model_path) s->model_path = strdup(c->model_path);
-    else if (env && *env) s->model_path = absolute(env);
-    else s->model_path = bundled_model();
+    if (given)
+        s->model_path = absolute(given);
+    else if (c && c->model_path)
+        s->model_path = strdup(c->model_path);
+    else if (env && *env)
+        s->model_path = absolute(env);
+    else
+        s->model_path = bundled_model();
     if (!s->model_path)
         return qu_fail(err, QU_ERR_NOTFOUND, "no model: give --model FILE.gguf or set QUIRE_MODEL");
     return QU_OK;
 }
 
-/* Everything a page depends on besides its own left context (DESIGN.md 3.7). The numerics class stands
- * beside it in the config: another class is a tolerance, another binding is another model. */
+/* Everything a page depends on besides its own left context (DESIGN.md 3.7). The numerics class
+ * stands beside it in the config: another class is a tolerance, another binding is another model.
+ * */
 static qu_hash binding_of(const qu_session *s)
 {
     uint32_t fixed[3] = {QU_PAGE_TOKENS, (uint32_t)s->codec, (uint32_t)s->template};
@@ -128,16 +134,18 @@ static qu_status check_binding(qu_session *s, qu_err *err)
     const qu_store_config *c = qu_store_config_get(s->store);
     s->codec = (int)c->codec;
     if (!qu_hash_equal(c->binding, binding_of(s)))
-        return qu_fail(err, QU_ERR_MISMATCH,
-                       "store '%s' was made with model '%s' (%s), not with '%s' (%s): use that model or "
-                       "another --store",
-                       s->store_dir, c->model_name, c->model_path ? c->model_path : "?", s->model->name,
-                       s->model_path);
+        return qu_fail(
+            err, QU_ERR_MISMATCH,
+            "store '%s' was made with model '%s' (%s), not with '%s' (%s): use that model or "
+            "another --store",
+            s->store_dir, c->model_name, c->model_path ? c->model_path : "?", s->model->name,
+            s->model_path);
     s->other_numerics = strcmp(c->numerics, s->numerics) != 0;
     return QU_OK;
 }
 
-qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, int codec, qu_err *err)
+qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, int codec,
+                          qu_err *err)
 {
     qu_status st = QU_OK;
     memset(s, 0, sizeof *s);
@@ -296,7 +304,8 @@ qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err)
     *lx = NULL;
     qu_out_note("rebuilding the word index of '%s'", s->store_dir);
     st = rebuild(t, path.data, err);
-    if (st == QU_OK) st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
+    if (st == QU_OK)
+        st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
     else if (st == QU_ERR_IO || st == QU_ERR_FULL) /* a store that cannot be written */
         st = open_private(t, lx, err);
 out:

@@ -6,8 +6,9 @@
  *     ...
  *     qu_session_close(&s);
  *
- * The store is --store, else $QUIRE_STORE, else ./.quire; the model is --model, else the store's, else
- * $QUIRE_MODEL, else the bundled one. A --model that is not the store's is refused with both names.
+ * The store is --store, else $QUIRE_STORE, else ./.quire; the model is --model, else the store's,
+ * else $QUIRE_MODEL, else the bundled one. A --model that is not the store's is refused with both
+ * names.
  */
 #ifndef QU_PIPELINES_SESSION_H
 #define QU_PIPELINES_SESSION_H
@@ -43,20 +44,21 @@ typedef struct qu_session {
     char numerics[48];         /* this process's class */
 } qu_session;
 
-/* Open what flags ask for. codec: the codec of a store that is created. On error everything is closed.
- * Errors: those of store and model; QU_ERR_MISMATCH naming both models. */
+/* Open what flags ask for. codec: the codec of a store that is created. On error everything is
+ * closed. Errors: those of store and model; QU_ERR_MISMATCH naming both models. */
 qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, int codec, qu_err *err);
 
 /* Close all; fine on a zeroed or failed session. */
 void qu_session_close(qu_session *s);
 
-/* Close the store and open it again with or without the lock, e.g. to save what a question computed. On
- * error the store is closed (NULL). */
+/* Close the store and open it again with or without the lock, e.g. to save what a question
+ * computed. On error the store is closed (NULL). */
 qu_status qu_session_reopen(qu_session *s, bool write, qu_err *err);
 
-/* Open the lexical index for reading, rebuilding it from the catalogue first where it is missing, damaged or
- * of another generation; rebuilt is written beside the store if it can be, else to a temporary file.
- * While another process indexes, the index it began with serves: its newest documents are missing. */
+/* Open the lexical index for reading, rebuilding it from the catalogue first where it is missing,
+ * damaged or of another generation; rebuilt is written beside the store if it can be, else to a
+ * temporary file. While another process indexes, the index it began with serves: its newest
+ * documents are missing. */
 qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err);
 
 /* Add every page of a document to the writer lx, texts from the catalogue. */

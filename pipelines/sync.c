@@ -26,10 +26,11 @@ typedef struct sync_run {
     qu_txn *txn;
     qu_lexical *lx;
     int64_t batch_docs, batch_bytes;
-    char **roots;            /* real paths of those that are there */
+    char **roots; /* real paths of those that are there */
     size_t n_roots;
-    id_set seen;             /* documents that are still there */
-    qu_buf unknown;          /* folders that could not be read: NUL-ended paths */
+    id_set seen;    /* documents that are still there */
+    qu_buf unknown; /* folders that could not be read: NUL-ended paths */
+    int64_t met;    /* files and skipped things that the walk came upon */
     qu_err *err;
 } sync_run;
 
@@ -68,7 +69,8 @@ static bool is_under(const char *path, const char *root)
 {
     size_t n = strlen(root);
     while (n > 1 && root[n - 1] == '/') n--;
-    return strncmp(path, root, n) == 0 && (path[n] == 0 || path[n] == '/' || (n == 1 && *root == '/'));
+    return strncmp(path, root, n) == 0 &&
+           (path[n] == 0 || path[n] == '/' || (n == 1 && *root == '/'));
 }
 
 /* Below a root that is being walked: only such documents may lose their place. */
@@ -108,10 +110,12 @@ static qu_status make_pages(sync_run *r, const qu_document *doc, paged *out)
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_template_header(s->template, s->tok, doc->title, &out->tokens, r->err));
     int64_t header = out->tokens.n;
-    QU_TRY_OUT(qu_tokenize(s->tok, &out->tokens, doc->text, (size_t)doc->text_bytes, QU_TOK_CONTINUE, r->err));
+    QU_TRY_OUT(qu_tokenize(s->tok, &out->tokens, doc->text, (size_t)doc->text_bytes,
+                           QU_TOK_CONTINUE, r->err));
     const int32_t *ids = out->tokens.ids;
     const int64_t *at = out->tokens.at + header;
-    QU_TRY_OUT(qu_paging_cut(&ends, &n, out->tokens.n - header, at, doc->cuts, doc->n_cuts, doc->text, r->err));
+    QU_TRY_OUT(qu_paging_cut(&ends, &n, out->tokens.n - header, at, doc->cuts, doc->n_cuts,
+                             doc->text, r->err));
     out->pages = calloc((size_t)n + 1, sizeof *out->pages);
     if (!out->pages) {
         st = qu_fail_nomem(r->err, (n + 1) * (long long)sizeof *out->pages);
@@ -119,7 +123,8 @@ static qu_status make_pages(sync_run *r, const qu_document *doc, paged *out)
     }
     out->n_pages = n + 1;
     out->pages[0].n_tokens = (int32_t)header;
-    qu_hash h = qu_encode_context_next(qu_encode_context_start(s, out->tokens.n), ids, (int32_t)header);
+    qu_hash h =
+        qu_encode_context_next(qu_encode_context_start(s, out->tokens.n), ids, (int32_t)header);
     out->pages[0].context = h;
     for (int32_t i = 0; i < n; i++) {
         qu_page *p = &out->pages[i + 1];
@@ -142,8 +147,9 @@ static qu_status pack_map(const qu_document *doc, qu_buf *b, qu_err *err)
     return qu_buf_add(b, doc->headings, (size_t)doc->n_headings * sizeof *doc->headings, err);
 }
 
-qu_status qu_sync_unpack_map(const void *blob, size_t n, const qu_source_run **runs, int64_t *n_runs,
-                             const qu_heading **headings, int64_t *n_headings, qu_err *err)
+qu_status qu_sync_unpack_map(const void *blob, size_t n, const qu_source_run **runs,
+                             int64_t *n_runs, const qu_heading **headings, int64_t *n_headings,
+                             qu_err *err)
 {
     int64_t c[2] = {0};
     if (n >= sizeof c) memcpy(c, blob, sizeof c);
@@ -185,8 +191,8 @@ static qu_status put(sync_run *r, const qu_document *doc, const qu_walk_entry *e
     QU_TRY_OUT(pack_map(doc, &map, r->err));
     QU_TRY_OUT(qu_catalogue_next_doc_id(r->txn, &d.doc_id, r->err));
     fill(&d, doc, e);
-    QU_TRY_OUT(qu_catalogue_put_doc(r->txn, &d, doc->text, (size_t)doc->text_bytes, map.data, map.len, p.pages,
-                                    p.n_pages, p.tokens.ids, p.tokens.n, r->err));
+    QU_TRY_OUT(qu_catalogue_put_doc(r->txn, &d, doc->text, (size_t)doc->text_bytes, map.data,
+                                    map.len, p.pages, p.n_pages, p.tokens.ids, p.tokens.n, r->err));
     for (int32_t i = 0; i < p.n_pages && !r->options->dry_run; i++) {
         const char *text = i ? doc->text + p.pages[i].text_start : doc->title;
         size_t n = i ? (size_t)(p.pages[i].text_end - p.pages[i].text_start) : strlen(doc->title);
@@ -214,7 +220,8 @@ static qu_status find_moved(sync_run *r, qu_hash content, uint64_t *moved)
         qu_doc d;
         struct stat sb;
         QU_TRY(qu_catalogue_get_doc(r->txn, id, &d, r->err));
-        bool gone = is_ours(r, d.path) && lstat(d.path, &sb) != 0 && (errno == ENOENT || errno == ENOTDIR);
+        bool gone =
+            is_ours(r, d.path) && lstat(d.path, &sb) != 0 && (errno == ENOENT || errno == ENOTDIR);
         qu_doc_free(&d);
         if (gone) {
             *moved = id;
@@ -237,11 +244,16 @@ static bool has_changed(const qu_walk_entry *e)
 static qu_status on_file(void *ctx, const qu_walk_entry *e)
 {
     sync_run *r = ctx;
-    qu_doc old = {0}, identity = {.path = (char *)e->path, .path_len = strlen(e->path), .size = e->size_bytes,
-                                  .mtime_ns = e->mtime_ns, .inode = e->inode, .dev = e->dev};
+    qu_doc old = {0}, identity = {.path = (char *)e->path,
+                                  .path_len = strlen(e->path),
+                                  .size = e->size_bytes,
+                                  .mtime_ns = e->mtime_ns,
+                                  .inode = e->inode,
+                                  .dev = e->dev};
     qu_document doc = {0};
     qu_err why = {0};
     uint64_t moved = 0;
+    r->met++;
     if (r->options->stop && r->options->stop()) {
         r->report->stopped = true;
         return QU_ERR_CANCELLED;
@@ -250,8 +262,8 @@ static qu_status on_file(void *ctx, const qu_walk_entry *e)
     bool known = st == QU_OK;
     if (!known && st != QU_ERR_NOTFOUND) return st;
     st = QU_OK;
-    if (known && old.size == e->size_bytes && old.mtime_ns == e->mtime_ns && old.inode == e->inode &&
-        old.dev == e->dev) {
+    if (known && old.size == e->size_bytes && old.mtime_ns == e->mtime_ns &&
+        old.inode == e->inode && old.dev == e->dev) {
         r->report->unchanged++;
         st = add_seen(r, old.doc_id);
         goto out;
@@ -270,7 +282,8 @@ static qu_status on_file(void *ctx, const qu_walk_entry *e)
         goto out;
     }
     if (has_changed(e))
-        qu_out_warn("'%s' changed while it was read: run quire index again when it is complete", e->path);
+        qu_out_warn("'%s' changed while it was read: run quire index again when it is complete",
+                    e->path);
     if (known && qu_hash_equal(old.content_hash, doc.content_hash)) {
         QU_TRY_OUT(qu_catalogue_touch(r->txn, old.doc_id, &identity, r->err));
         r->report->unchanged++;
@@ -289,7 +302,8 @@ static qu_status on_file(void *ctx, const qu_walk_entry *e)
         *(known ? &r->report->changed : &r->report->added) += 1;
     }
     st = end_batch(r, false);
-    qu_out_progress("reading", r->report->added + r->report->changed + r->report->unchanged, 0, "files");
+    qu_out_progress("reading", r->report->added + r->report->changed + r->report->unchanged, 0,
+                    "files");
 out:
     qu_doc_free(&old);
     qu_document_free(&doc);
@@ -299,6 +313,7 @@ out:
 static qu_status on_skip(void *ctx, const qu_walk_skip *s)
 {
     sync_run *r = ctx;
+    r->met++;
     if (s->folder) {
         r->report->failed++;
         QU_TRY(qu_buf_add(&r->unknown, s->path, strlen(s->path) + 1, r->err));
@@ -385,10 +400,35 @@ static qu_status find_roots(sync_run *r, const char *const *roots, size_t n_root
             continue;
         }
         r->report->failed++;
-        qu_out_warn("root '%s' is gone, what is stored of it was kept: mount it again, or remove it with "
-                    "quire rm", roots[i]);
+        qu_out_warn(
+            "root '%s' is gone, what is stored of it was kept: mount it again, or remove it with "
+            "quire rm",
+            roots[i]);
     }
     return QU_OK;
+}
+
+/* An empty root whose documents lay on another device is the bare mount point of a disk that is
+ * away: keep what is stored of it. */
+static qu_status check_empty(sync_run *r, const char *root)
+{
+    struct stat sb;
+    qu_doc d;
+    if (stat(root, &sb) != 0) return QU_OK;
+    for (uint64_t after = 0;;) {
+        QU_TRY(qu_catalogue_next_doc(r->txn, after, &d, r->err));
+        if (d.doc_id == 0) return QU_OK;
+        after = d.doc_id;
+        bool away = is_under(d.path, root) && d.dev != (uint64_t)sb.st_dev;
+        qu_doc_free(&d);
+        if (!away) continue;
+        r->report->failed++;
+        qu_out_warn(
+            "root '%s' is empty and on another device than before, what is stored of it was "
+            "kept: mount it again, or remove it with quire rm",
+            root);
+        return qu_buf_add(&r->unknown, root, strlen(root) + 1, r->err);
+    }
 }
 
 static qu_status walk_roots(sync_run *r)
@@ -396,9 +436,11 @@ static qu_status walk_roots(sync_run *r)
     qu_err *err = r->err;
     for (size_t i = 0; i < r->n_roots && !r->report->stopped; i++) {
         qu_err why = {0};
+        int64_t met = r->met;
         r->err = &why; /* a stop is no error of ours */
         qu_status st = qu_walk((const char *const *)&r->roots[i], 1, on_file, on_skip, r, &why);
         r->err = err;
+        if (st == QU_OK && r->met == met) st = check_empty(r, r->roots[i]);
         if (st == QU_OK || (st == QU_ERR_CANCELLED && r->report->stopped)) continue;
         if (err) *err = why;
         return st;
@@ -406,8 +448,8 @@ static qu_status walk_roots(sync_run *r)
     return QU_OK;
 }
 
-qu_status qu_sync(qu_session *s, const char *const *roots, size_t n_roots, const qu_sync_options *options,
-                  qu_sync_report *report, qu_err *err)
+qu_status qu_sync(qu_session *s, const char *const *roots, size_t n_roots,
+                  const qu_sync_options *options, qu_sync_report *report, qu_err *err)
 {
     sync_run r = {.s = s, .options = options, .report = report, .err = err};
     qu_status st = QU_OK;

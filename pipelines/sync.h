@@ -3,10 +3,11 @@
  *     qu_sync_report r = {0};
  *     QU_TRY(qu_sync(&session, roots, n_roots, &options, &r, err));
  *
- * A file whose size, times and inode are known costs a stat. A changed one is read, cut into pages of the
- * store's model's tokens and replaces its old version; one that moved within the roots keeps its KV; what
- * vanished under a root is removed, but never what lies under a folder that could not be read. A root that is gone is
- * reported and nothing under it is touched: it may be an unmounted disk.
+ * A file whose size, times and inode are known costs a stat. A changed one is read, cut into pages
+ * of the store's model's tokens and replaces its old version; one that moved within the roots keeps
+ * its KV; what vanished under a root is removed, but never what lies under a folder that could not
+ * be read. A root that is gone is reported and nothing under it is touched: it may be an unmounted
+ * disk.
  */
 #ifndef QU_PIPELINES_SYNC_H
 #define QU_PIPELINES_SYNC_H
@@ -17,26 +18,28 @@
 enum { QU_DOC_HAS_SOURCE = 1 }; /* qu_doc.flags: byte ranges of the raw file can be given */
 
 typedef struct qu_sync_options {
-    bool dry_run;              /* report only */
-    bool (*stop)(void);        /* asked between files; NULL = never */
+    bool dry_run;       /* report only */
+    bool (*stop)(void); /* asked between files; NULL = never */
 } qu_sync_options;
 
 typedef struct qu_sync_report {
     int64_t added, changed, renamed, removed, unchanged;
-    int64_t skipped;           /* binary, empty: nothing to index in them */
-    int64_t failed;            /* unreadable, damaged, too large, vanished roots */
+    int64_t skipped;                       /* binary, empty: nothing to index in them */
+    int64_t failed;                        /* unreadable, damaged, too large, vanished roots */
     int64_t text_bytes, n_tokens, n_pages; /* of what was added or changed */
     bool stopped;
 } qu_sync_report;
 
-/* Walk the roots (absolute or relative paths) and commit in batches, so that a stop or crash keeps what
- * was done. Skips and failures go to qu_out_note. Errors: those of the store; a bad file is no error. */
-qu_status qu_sync(qu_session *s, const char *const *roots, size_t n_roots, const qu_sync_options *options,
-                  qu_sync_report *report, qu_err *err);
+/* Walk the roots (absolute or relative paths) and commit in batches, so that a stop or crash keeps
+ * what was done. Skips and failures go to qu_out_note. Errors: those of the store; a bad file is no
+ * error. */
+qu_status qu_sync(qu_session *s, const char *const *roots, size_t n_roots,
+                  const qu_sync_options *options, qu_sync_report *report, qu_err *err);
 
-/* The source map stored with a document: runs, then headings. Unpack borrows blob, which must be aligned
- * for int64. Errors: QU_ERR_CORRUPT. */
-qu_status qu_sync_unpack_map(const void *blob, size_t n, const qu_source_run **runs, int64_t *n_runs,
-                             const qu_heading **headings, int64_t *n_headings, qu_err *err);
+/* The source map stored with a document: runs, then headings. Unpack borrows blob, which must be
+ * aligned for int64. Errors: QU_ERR_CORRUPT. */
+qu_status qu_sync_unpack_map(const void *blob, size_t n, const qu_source_run **runs,
+                             int64_t *n_runs, const qu_heading **headings, int64_t *n_headings,
+                             qu_err *err);
 
 #endif

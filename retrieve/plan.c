@@ -66,7 +66,8 @@ static qu_status start(choice *c, const qu_lexical_hit *hit)
     QU_TRY(qu_catalogue_pages(c->txn, hit->doc_id, &d->pages, &n, c->err));
     d->score = calloc((size_t)n + 1, sizeof *d->score);
     if (!d->score) return qu_fail_nomem(c->err, n * 4ll);
-    int32_t first = hit->page > 0 ? hit->page : 1; /* a hit on the title stands for the first page */
+    int32_t first =
+        hit->page > 0 ? hit->page : 1; /* a hit on the title stands for the first page */
     if (n < 2 || first >= n || !take(c, d, 0, COMPANION)) {
         drop_last(c);
         return QU_OK;
@@ -88,7 +89,8 @@ static qu_status choose(choice *c, const qu_lexical_hit *hits, int32_t n_hits)
     for (int32_t i = 0; i < n_hits; i++) {
         if (hits[i].score < c->o->floor * hits[0].score) break;
         chosen *d = find(c, hits[i].doc_id);
-        if (d && hits[i].page < d->doc.n_pages) /* also when the list is full: the page may be in it */
+        if (d &&
+            hits[i].page < d->doc.n_pages) /* also when the list is full: the page may be in it */
             take(c, d, hits[i].page > 0 ? hits[i].page : 1, hits[i].score);
         else if (!d && c->n_pages < c->o->max_pages)
             QU_TRY(start(c, &hits[i]));

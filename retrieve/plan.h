@@ -6,9 +6,10 @@
  *     ask at position plan.end_pos;
  *     qu_plan_free(&plan);
  *
- * Positions are fixed here, once a question (DESIGN.md 3.4): after the prefix come the documents, best first,
- * each with its header (page 0) and its candidate pages in order. Pages of a document keep their original
- * distances if every document's whole span fits the window, else all gaps are closed.
+ * Positions are fixed here, once a question (DESIGN.md 3.4): after the prefix come the documents,
+ * best first, each with its header (page 0) and its candidate pages in order. Pages of a document
+ * keep their original distances if every document's whole span fits the window, else all gaps are
+ * closed.
  *
  *   [prefix][header A][A.1][A.2]...[gap][A.7][header B][B.3] question
  */
@@ -26,9 +27,9 @@ enum {
     QU_PLAN_SHORT_SHARE = 8, /* a document of at most max_pages / 8 pages comes whole */
 };
 
-/* Hits below this share of the best one's score are no candidates: a far page costs time and distracts. At .4 the
- * list still holds .995 of XQuAD-en's gold pages (.9958 without a floor) and .978 of NQ's (.979), with 8 and 16
- * pages on average instead of 32 (BENCHMARKS.md). */
+/* Hits below this share of the best one's score are no candidates: a far page costs time and
+ * distracts. At .4 the list still holds .995 of XQuAD-en's gold pages (.9958 without a floor) and
+ * .978 of NQ's (.979), with 8 and 16 pages on average instead of 32 (BENCHMARKS.md). */
 #define QU_PLAN_FLOOR 0.4f
 
 typedef struct qu_plan_options {
@@ -62,9 +63,9 @@ typedef struct qu_plan {
     bool gaps_closed;
 } qu_plan;
 
-/* Make the plan from hits (best first). Hits whose document is gone are passed over, pages that do not fit
- * the room too. An empty plan (n_pages 0) means that nothing was found. Errors: those of the catalogue;
- * QU_ERR_NOMEM. On error *plan is empty. */
+/* Make the plan from hits (best first). Hits whose document is gone are passed over, pages that do
+ * not fit the room too. An empty plan (n_pages 0) means that nothing was found. Errors: those of
+ * the catalogue; QU_ERR_NOMEM. On error *plan is empty. */
 qu_status qu_plan_make(qu_plan *plan, qu_txn *txn, const qu_lexical_hit *hits, int32_t n_hits,
                        const qu_plan_options *options, qu_err *err);
 

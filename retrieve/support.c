@@ -10,7 +10,8 @@
 enum { MAX_WORDS = 512 };
 
 /* The answer word by word outweighs any share of its words with all that decides between equals. */
-static const float WEIGHT_VERBATIM = .7f, WEIGHT_SHARE = .4f, WEIGHT_QUESTION = .2f, WEIGHT_PRIOR = .1f;
+static const float WEIGHT_VERBATIM = .7f, WEIGHT_SHARE = .4f, WEIGHT_QUESTION = .2f,
+                   WEIGHT_PRIOR = .1f;
 
 typedef struct word_list {
     uint64_t hash[MAX_WORDS];
@@ -46,7 +47,10 @@ static bool in_order(const word_list *a, const word_list *b)
     return false;
 }
 
-static bool blank(char c) { return c == ' ' || c == '\n' || c == '\t'; }
+static bool blank(char c)
+{
+    return c == ' ' || c == '\n' || c == '\t';
+}
 
 /* The best sentence of one text into *best (score -1 where there is none). */
 static void best_of(qu_support_span *best, const qu_support_text *t, const qu_sentences *s,
