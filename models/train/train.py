@@ -25,7 +25,7 @@ import gguf_io
 import pages
 from pack import Batch, Options, pack
 
-FALL = 0.3  # last share of the run, in which the learning rate falls to 0
+FALL = 0.6  # last share of the run, in which the learning rate falls to 0
 
 
 def one_options(r, progress):
