@@ -1,6 +1,5 @@
 #include "pipelines/answer.h"
 
-#include <fnmatch.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include "base/os.h"
 #include "pipelines/answer_int.h"
 #include "pipelines/output.h"
+#include "pipelines/paths.h"
 
 /* Hits looked at for each candidate page: the floor and documents that come whole thin them out. */
 enum { HITS_PER_PAGE = 3 };
@@ -77,9 +77,7 @@ static bool path_matches(void *ctx, uint64_t doc_id)
     glob_filter *f = ctx;
     qu_doc d;
     if (qu_catalogue_get_doc(f->txn, doc_id, &d, NULL) != QU_OK) return false;
-    const char *slash = strrchr(d.path, '/');
-    bool yes = fnmatch(f->pattern, d.path, 0) == 0 ||
-               (!strchr(f->pattern, '/') && slash && fnmatch(f->pattern, slash + 1, 0) == 0);
+    bool yes = qu_paths_match(f->pattern, d.path);
     qu_doc_free(&d);
     return yes;
 }

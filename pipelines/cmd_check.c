@@ -111,24 +111,6 @@ static qu_status sort_out(findings *f, qu_session *s, qu_txn *t, qu_err *err)
 
 /* --- the word index: its bytes follow from the documents alone, so make another and compare --- */
 
-static qu_status make_words(qu_txn *t, const char *path, qu_err *err)
-{
-    qu_lexical *lx = NULL;
-    qu_doc d = {0};
-    qu_status st = qu_lexical_open(&lx, path, QU_LEXICAL_WRITE, err);
-    for (uint64_t after = 0; st == QU_OK;) {
-        QU_TRY_OUT(qu_catalogue_next_doc(t, after, &d, err));
-        if (d.doc_id == 0) break;
-        after = d.doc_id;
-        st = qu_session_add_lexical(t, lx, &d, err);
-        qu_doc_free(&d);
-    }
-    if (st == QU_OK) st = qu_lexical_commit(lx, qu_catalogue_generation(t), err);
-out:
-    qu_lexical_close(lx);
-    return st;
-}
-
 static bool same_bytes(const char *a, const char *b)
 {
     qu_map x = {0}, y = {0};
@@ -152,7 +134,7 @@ static qu_status compare_words(findings *f, qu_txn *t, const char *path, const c
         goto out;
     }
     QU_TRY_OUT(qu_buf_printf(&other, err, "%s/words", dir.data));
-    if (make_words(t, other.data, &why) != QU_OK)
+    if (qu_session_make_lexical(t, other.data, &why) != QU_OK)
         tell(f, "note", 0, "the word index was not compared: another one could not be made");
     else if (!same_bytes(path, other.data))
         *fault = "the word index differs from the documents' words";

@@ -223,23 +223,28 @@ out:
     return st;
 }
 
-static qu_status rebuild(qu_txn *t, const char *path, qu_err *err)
+qu_status qu_session_fill_lexical(qu_txn *t, qu_lexical *lx, qu_err *err)
+{
+    qu_doc doc;
+    for (uint64_t after = 0;;) {
+        QU_TRY(qu_catalogue_next_doc(t, after, &doc, err));
+        if (doc.doc_id == 0) return QU_OK;
+        after = doc.doc_id;
+        qu_status st = qu_session_add_lexical(t, lx, &doc, err);
+        qu_doc_free(&doc);
+        if (st != QU_OK) return st;
+    }
+}
+
+qu_status qu_session_make_lexical(qu_txn *t, const char *path, qu_err *err)
 {
     qu_lexical *lx = NULL;
-    qu_doc doc = {0};
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_lexical_open(&lx, path, QU_LEXICAL_WRITE, err));
     QU_TRY_OUT(qu_lexical_clear(lx, err));
-    for (uint64_t after = 0;;) {
-        QU_TRY_OUT(qu_catalogue_next_doc(t, after, &doc, err));
-        if (doc.doc_id == 0) break;
-        after = doc.doc_id;
-        QU_TRY_OUT(qu_session_add_lexical(t, lx, &doc, err));
-        qu_doc_free(&doc);
-    }
+    QU_TRY_OUT(qu_session_fill_lexical(t, lx, err));
     QU_TRY_OUT(qu_lexical_commit(lx, qu_catalogue_generation(t), err));
 out:
-    qu_doc_free(&doc);
     qu_lexical_close(lx);
     return st;
 }
@@ -279,7 +284,7 @@ static qu_status open_private(qu_txn *t, qu_lexical **lx, qu_err *err)
         goto out;
     }
     QU_TRY_OUT(qu_buf_printf(&path, err, "%s/" LEXICAL_NAME, dir.data));
-    QU_TRY_OUT(rebuild(t, path.data, err));
+    QU_TRY_OUT(qu_session_make_lexical(t, path.data, err));
     st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
 out:
     if (path.len > 0) unlink(path.data);
@@ -303,7 +308,7 @@ qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err)
     qu_lexical_close(*lx);
     *lx = NULL;
     qu_out_note("rebuilding the word index of '%s'", s->store_dir);
-    st = rebuild(t, path.data, err);
+    st = qu_session_make_lexical(t, path.data, err);
     if (st == QU_OK)
         st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
     else if (st == QU_ERR_IO || st == QU_ERR_FULL) /* a store that cannot be written */

@@ -64,6 +64,12 @@ qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err);
 /* Add every page of a document to the writer lx, texts from the catalogue. */
 qu_status qu_session_add_lexical(qu_txn *t, qu_lexical *lx, const qu_doc *doc, qu_err *err);
 
+/* Add every document of the catalogue. */
+qu_status qu_session_fill_lexical(qu_txn *t, qu_lexical *lx, qu_err *err);
+
+/* Write the word index of the whole catalogue to path, whatever was there. */
+qu_status qu_session_make_lexical(qu_txn *t, const char *path, qu_err *err);
+
 /* DIR/lexical.idx appended to out. */
 qu_status qu_session_lexical_path(const qu_session *s, qu_buf *out, qu_err *err);
 

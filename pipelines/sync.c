@@ -10,6 +10,7 @@
 #include "ingest/walk.h"
 #include "pipelines/encode.h"
 #include "pipelines/output.h"
+#include "pipelines/paths.h"
 
 /* A batch is one catalogue transaction. */
 enum { BATCH_DOCS = 256, BATCH_BYTES = 16 << 20 };
@@ -65,19 +66,11 @@ static qu_status end_batch(sync_run *r, bool force)
     return qu_txn_begin(&r->txn, r->s->store, QU_TXN_WRITE, r->err);
 }
 
-static bool is_under(const char *path, const char *root)
-{
-    size_t n = strlen(root);
-    while (n > 1 && root[n - 1] == '/') n--;
-    return strncmp(path, root, n) == 0 &&
-           (path[n] == 0 || path[n] == '/' || (n == 1 && *root == '/'));
-}
-
 /* Below a root that is being walked: only such documents may lose their place. */
 static bool is_ours(const sync_run *r, const char *path)
 {
     for (size_t i = 0; i < r->n_roots; i++)
-        if (is_under(path, r->roots[i])) return true;
+        if (qu_paths_under(path, r->roots[i])) return true;
     return false;
 }
 
@@ -330,7 +323,7 @@ static qu_status on_skip(void *ctx, const qu_walk_skip *s)
 static bool is_unknown(const sync_run *r, const char *path)
 {
     for (size_t i = 0; i < r->unknown.len; i += strlen(r->unknown.data + i) + 1)
-        if (is_under(path, r->unknown.data + i)) return true;
+        if (qu_paths_under(path, r->unknown.data + i)) return true;
     return false;
 }
 
@@ -365,15 +358,7 @@ static qu_status open_lexical(sync_run *r)
     QU_TRY_OUT(qu_lexical_open(&r->lx, path.data, QU_LEXICAL_WRITE, r->err));
     if (qu_lexical_generation(r->lx) == generation) goto out;
     QU_TRY_OUT(qu_lexical_clear(r->lx, r->err));
-    for (uint64_t after = 0;;) {
-        qu_doc d;
-        QU_TRY_OUT(qu_catalogue_next_doc(r->txn, after, &d, r->err));
-        if (d.doc_id == 0) break;
-        after = d.doc_id;
-        st = qu_session_add_lexical(r->txn, r->lx, &d, r->err);
-        qu_doc_free(&d);
-        if (st != QU_OK) goto out;
-    }
+    st = qu_session_fill_lexical(r->txn, r->lx, r->err);
 out:
     qu_buf_free(&path);
     return st;
@@ -419,7 +404,7 @@ static qu_status check_empty(sync_run *r, const char *root)
         QU_TRY(qu_catalogue_next_doc(r->txn, after, &d, r->err));
         if (d.doc_id == 0) return QU_OK;
         after = d.doc_id;
-        bool away = is_under(d.path, root) && d.dev != (uint64_t)sb.st_dev;
+        bool away = qu_paths_under(d.path, root) && d.dev != (uint64_t)sb.st_dev;
         qu_doc_free(&d);
         if (!away) continue;
         r->report->failed++;
