@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
-"""Recall@k over distinct files by `quire search` itself: every passage is a file, every question a query.
+"""Make a public question set ready for `quire eval recall`: every passage a file, every question a line.
 
-    bench/search_recall.py --quire ./quire --model models/quire-reader.gguf xquad ../shared/data/xquad/xquad.en.json
-    bench/search_recall.py --quire ./quire --model models/quire-reader.gguf nq ../shared/data/nq-passages/nq-open-oracle-dev.jsonl.gz
+    bench/search_recall.py xquad ../shared/data/xquad/xquad.en.json /tmp/en
+    bench/search_recall.py nq ../shared/data/nq-passages/nq-open-oracle-dev.jsonl.gz /tmp/nq
+    bench/search_recall.py cranfield ../shared/data/cranfield /tmp/cranfield
+    quire index --kv none --store /tmp/en/store /tmp/en/docs
+    quire eval recall --store /tmp/en/store /tmp/en/questions.jsonl
 """
-import argparse, gzip, json, os, subprocess, tempfile
+import gzip, json, os, re, sys
 
 
 def xquad(path):
     passages, questions = [], []
     for article in json.load(open(path))["data"]:
         for p in article["paragraphs"]:
-            questions += [(q["question"], len(passages)) for q in p["qas"]]
+            questions += [(q["question"], [len(passages)]) for q in p["qas"]]
             passages.append(p["context"])
     return passages, questions
 
@@ -26,36 +29,37 @@ def nq(path):
                 at[key] = len(passages)
                 passages.append(c["title"] + "\n\n" + c["text"])
             if c["isgold"]:
-                questions.append((r["question"], at[key]))
+                questions.append((r["question"], [at[key]]))
     return passages, questions
 
 
+def records(path):
+    """A record's fields of a SMART file by their letter."""
+    for record in open(path).read().split("\n.I "):
+        fields = re.split(r"\n\.(?=[TABWX](?:\n|$))", record)[1:]
+        yield {"T": "", "W": "", **{f[0]: f[1:].strip() for f in fields}}
+
+
+def cranfield(path):
+    passages = [r["T"] + "\n\n" + r["W"] for r in records(path + "/cran.all.1400")]
+    questions = [(" ".join(r["W"].split()), []) for r in records(path + "/cran-dev.qry")]
+    for line in open(path + "/cranqrel-dev"):
+        query, _, doc, grade = map(int, line.split()[:4])
+        if grade < 5 and doc - 1 not in questions[query - 1][1]:
+            questions[query - 1][1].append(doc - 1)
+    return passages, [q for q in questions if q[1]]
+
+
 def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("--quire", default="./quire")
-    p.add_argument("--model", required=True)
-    p.add_argument("set", choices=["xquad", "nq"])
-    p.add_argument("path")
-    args = p.parse_args()
-    passages, questions = (xquad if args.set == "xquad" else nq)(args.path)
-    with tempfile.TemporaryDirectory() as dir:
-        docs = os.path.join(dir, "docs")
-        os.mkdir(docs)
-        for i, text in enumerate(passages):
-            open(f"{docs}/{i:05d}.txt", "w").write(text)
-        store = ["--store", dir + "/store"]
-        subprocess.run([args.quire, "index", docs, "--kv", "none", "--quiet", "--model", args.model, *store],
-                       check=True, stdout=subprocess.DEVNULL)
-        lines = "".join(json.dumps({"id": str(i), "question": q}) + "\n" for i, (q, _) in enumerate(questions))
-        out = subprocess.run([args.quire, "search", "-", "--files", "--top", "10", "--json", *store],
-                             input=lines, text=True, capture_output=True).stdout
-        at = {1: 0, 5: 0, 10: 0}
-        for (_, gold), line in zip(questions, out.splitlines()):
-            files = [os.path.basename(h["path"])[:5] for h in json.loads(line)["hits"]]
-            for k in at:
-                at[k] += f"{gold:05d}" in files[:k]
-        print(json.dumps({"set": args.path, "passages": len(passages), "questions": len(questions),
-                          **{f"recall@{k}": round(v / len(questions), 4) for k, v in at.items()}}))
+    if len(sys.argv) != 4 or sys.argv[1] not in ("xquad", "nq", "cranfield"):
+        sys.exit(__doc__)
+    passages, questions = globals()[sys.argv[1]](sys.argv[2])
+    os.makedirs(sys.argv[3] + "/docs")
+    for i, text in enumerate(passages):
+        open(f"{sys.argv[3]}/docs/{i:05d}.txt", "w").write(text)
+    with open(sys.argv[3] + "/questions.jsonl", "w") as f:
+        for i, (q, gold) in enumerate(questions):
+            f.write(json.dumps({"id": i, "question": q, "gold": [f"{g:05d}.txt" for g in gold]}) + "\n")
 
 
 main()

@@ -1,0 +1,89 @@
+/* quire eval: measure Quire on the user's own files; one pipelines/eval_KIND.c a kind. */
+#include <stdio.h>
+#include <string.h>
+
+#include "pipelines/commands.h"
+#include "pipelines/eval.h"
+#include "pipelines/output.h"
+
+static const qu_eval_kind *const every[] = {
+    &qu_eval_recall,   &qu_eval_needle,     &qu_eval_qa,
+    &qu_eval_fidelity, &qu_eval_perplexity, &qu_eval_mass,
+};
+
+enum { N_EVERY = sizeof every / sizeof *every };
+
+/* The options of every kind; a kind names those it reads. */
+static const qu_option options[] = {
+    {.name = "cutoffs", .kind = QU_OPT_STR, .arg = "LIST", .dflt = "1,5,10", .min = 1,
+     .help = "recall: the ranks to measure at"},
+    {.name = "split", .kind = QU_OPT_ENUM, .arg = "PART", .dflt = "all", .choices = "all|dev|test",
+     .help = "recall: questions to ask; dev and test are two halves drawn by --seed"},
+    {.name = "seed", .kind = QU_OPT_INT, .arg = "N", .dflt = "1", .min = 0, .max = 1e9,
+     .help = "seed of everything that is drawn"},
+};
+
+enum { N_OPTIONS = sizeof options / sizeof *options };
+
+static const qu_eval_kind *find_kind(const char *name, qu_err *err)
+{
+    const char *names[N_EVERY];
+    int n = 0;
+    for (int i = 0; i < N_EVERY; i++) {
+        if (!every[i]) continue;
+        if (strcmp(every[i]->name, name) == 0) return every[i];
+        names[n++] = every[i]->name;
+    }
+    const char *near = qu_options_nearest(name, names, n);
+    qu_fail(err, QU_ERR_ARG, "unknown kind '%.60s'%s%s%s; see quire eval --help", name,
+            near ? ", did you mean '" : "", near ? near : "", near ? "'" : "");
+    return NULL;
+}
+
+/* Is word one of the blank-parted words of list? */
+static bool holds(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *p = list; p && (p = strstr(p, word)); p += n)
+        if ((p == list || p[-1] == ' ') && (p[n] == 0 || p[n] == ' ')) return true;
+    return false;
+}
+
+static qu_status check(const qu_eval_kind *k, const qu_args *args, qu_err *err)
+{
+    int n = args->argc - 1;
+    if (n < k->min_args || (k->max_args >= 0 && n > k->max_args))
+        return qu_fail(err, QU_ERR_ARG, "eval %s takes %s; see quire eval --help", k->name,
+                       k->args ? k->args : "no arguments");
+    for (int i = 0; i < N_OPTIONS; i++)
+        if (qu_args_given(args, options[i].name) && !holds(k->options, options[i].name))
+            return qu_fail(err, QU_ERR_ARG, "option '--%s' is not one of eval %s; see quire eval "
+                           "--help", options[i].name, k->name);
+    return QU_OK;
+}
+
+static int run(const qu_args *args)
+{
+    qu_err err = {0};
+    const qu_eval_kind *k = find_kind(args->argv[0], &err);
+    if (!k || check(k, args, &err) != QU_OK) return qu_out_error(&err, NULL);
+    return k->run(args);
+}
+
+const qu_command qu_cmd_eval = {
+    .name = "eval",
+    .args = "KIND [ARGUMENT...]",
+    .summary = "measure the quality of retrieval and answers on files of your own",
+    .description =
+        "recall FILE|-    share of the right files among the first hits. Each line of FILE is "
+        "{\"question\":TEXT,\"gold\":PATH}: a path, its end, a document's number, or a list of "
+        "them. Distinct files are counted; of several right ones the share that is found.\n\n"
+        "Each result names the settings and seeds it was made with.",
+    .examples = "quire eval recall questions.jsonl\n"
+                "quire eval recall --json --split test --seed 7 - <questions.jsonl",
+    .options = options,
+    .n_options = N_OPTIONS,
+    .min_args = 1,
+    .max_args = -1,
+    .run = run,
+};
