@@ -61,6 +61,14 @@ void qu_context_free(qu_context *c)
     free(c);
 }
 
+static void set_angles(const qu_model *m, qu_segment *s)
+{
+    for (int32_t i = 0; i < m->n_ropes; i++) {
+        int64_t at = qu_segment_angles(m, s, i);
+        qu_rope_angles(m->ropes[i], s->pos, s->n_pad, s->n_pad, s->cos + at, s->sin + at);
+    }
+}
+
 /* Append a segment; its index is c->n_seg - 1 afterwards. */
 static qu_status add_segment(qu_context *c, int32_t n, int32_t n_pad, int64_t pos, qu_err *err)
 {
@@ -74,10 +82,10 @@ static qu_status add_segment(qu_context *c, int32_t n, int32_t n_pad, int64_t po
     }
     qu_segment *s = &c->seg[c->n_seg];
     memset(s, 0, sizeof *s);
-    size_t angles = (size_t)(m->head_size / 2 + 1) * (size_t)n_pad;
     s->n = n;
     s->n_pad = n_pad;
     s->pos = pos;
+    size_t angles = (size_t)qu_segment_angles(m, s, m->n_ropes);
     s->ready = calloc((size_t)m->n_layers * (size_t)m->n_kv_heads, 1);
     s->cos = malloc(angles * sizeof *s->cos);
     s->sin = malloc(angles * sizeof *s->sin);
@@ -85,7 +93,7 @@ static qu_status add_segment(qu_context *c, int32_t n, int32_t n_pad, int64_t po
         free_segment(s);
         return qu_fail_nomem(err, (long long)(angles * sizeof *s->cos));
     }
-    qu_rope_angles(m->rope, pos, n_pad, n_pad, s->cos, s->sin);
+    set_angles(m, s);
     c->n_seg++;
     return QU_OK;
 }
@@ -108,7 +116,9 @@ void qu_segment_fill(qu_context *c, qu_segment *s, int32_t layer, int32_t g, con
     float *v = s->half ? kt + (int64_t)QU_PAGE_TOKENS * d : qu_segment_v(m, s, layer, g);
     if (s->half) memset(v, 0, (size_t)v_floats * sizeof *v);
     qu_codec_decode(k, v, dp, c->codec, slice, s->n, d);
-    qu_rope_page(kt, s->n_pad, k, s->n, d, m->rope, s->cos, s->sin, s->n_pad);
+    int32_t row = qu_model_rope(m, layer, g);
+    int64_t at = qu_segment_angles(m, s, row);
+    qu_rope_page(kt, s->n_pad, k, s->n, d, m->ropes[row], s->cos + at, s->sin + at, s->n_pad);
     if (s->half) {
         qu_attend_halve(qu_segment_kt(m, s, layer, g), kt, kt_floats);
         qu_attend_halve(qu_segment_v(m, s, layer, g), v, v_floats);
@@ -269,7 +279,7 @@ void qu_context_move(qu_context *c, int32_t segment, int64_t pos)
     if (!s->source.get || s->pos == pos) return;
     s->pos = pos;
     memset(s->ready, 0, (size_t)c->m->n_layers * (size_t)c->m->n_kv_heads);
-    qu_rope_angles(c->m->rope, pos, s->n_pad, s->n_pad, s->cos, s->sin);
+    set_angles(c->m, s);
 }
 
 void qu_context_select(qu_context *c, const qu_select_hook *hook)

@@ -23,7 +23,7 @@ typedef struct qu_segment {
     bool half;
     char *kv;         /* NULL until the first slice */
     uint8_t *ready;   /* [L * G] is that slice resident? */
-    float *cos, *sin; /* [n_dims/2, n_pad] of its positions */
+    float *cos, *sin; /* [n_ropes][D/2 + 1, n_pad] of its positions: qu_segment_angles */
 } qu_segment;
 
 /* The rows of one forward pass. own[t]: their segment; at[t]: their place in it. Rows of a segment
@@ -85,6 +85,12 @@ static inline void *qu_segment_v(const qu_model *m, const qu_segment *s, int32_t
 {
     int64_t size = s->half ? 2 : 4;
     return (char *)qu_segment_kt(m, s, layer, g) + qu_segment_kt_floats(m, s->n_pad) * size;
+}
+
+/* Where the angles of one RoPE row (qu_model_rope) begin in a segment's cos and sin. */
+static inline int64_t qu_segment_angles(const qu_model *m, const qu_segment *s, int32_t row)
+{
+    return (int64_t)row * (m->head_size / 2 + 1) * s->n_pad;
 }
 
 /* context.c: make one slice resident from its encoded bytes: decode, rotate into place, halve. */

@@ -59,6 +59,7 @@ static qu_status linear(qu_context *c, bool document, const qu_linear_job *jobs,
 typedef struct row_run {
     qu_context *c;
     const float *w;
+    int32_t layer;
 } row_run;
 
 static void norm_row(void *ctx, int64_t t, int worker)
@@ -94,16 +95,20 @@ static void query_row(void *ctx, int64_t t, int worker)
     const qu_model *m = c->m;
     const qu_segment *s = &c->seg[c->rows.own[t]];
     float *q = c->s.q + t * m->n_heads * m->head_size, scale = 1 / sqrtf((float)m->head_size);
+    int32_t group = m->n_heads / m->n_kv_heads;
     for (int32_t h = 0; h < m->n_heads; h++, q += m->head_size) {
-        qu_rope_vector(q, m->rope, s->cos, s->sin, s->n_pad, c->rows.at[t]);
+        int32_t row = qu_model_rope(m, r->layer, h / group);
+        int64_t at = qu_segment_angles(m, s, row);
+        qu_rope_vector(q, m->ropes[row], s->cos + at, s->sin + at, s->n_pad, c->rows.at[t]);
         for (int32_t i = 0; i < m->head_size; i++) q[i] *= scale;
     }
 }
 
 /* Run body over the rows: in the caller for a few, since waking the pool costs more. */
-static void each_row(qu_context *c, void (*body)(void *, int64_t, int), const float *w)
+static void each_row(qu_context *c, void (*body)(void *, int64_t, int), const float *w,
+                     int32_t layer)
 {
-    row_run r = {c, w};
+    row_run r = {c, w, layer};
     qu_pool_run(c->rows.n >= 8 ? c->pool : NULL, c->rows.n, body, &r);
 }
 
@@ -122,7 +127,9 @@ static void place_live(qu_context *c, int32_t layer)
             const float *v = c->s.v + ((int64_t)t * g_n + g) * d;
             float *kt = qu_segment_kt(m, s, layer, g);
             float *to = (float *)qu_segment_v(m, s, layer, g) + (int64_t)at * dp;
-            qu_rope_vector(k, m->rope, s->cos, s->sin, s->n_pad, at);
+            int32_t row = qu_model_rope(m, layer, g);
+            int64_t angles = qu_segment_angles(m, s, row);
+            qu_rope_vector(k, m->ropes[row], s->cos + angles, s->sin + angles, s->n_pad, at);
             for (int32_t i = 0; i < d; i++) kt[(int64_t)i * s->n_pad + at] = k[i];
             memcpy(to, v, (size_t)d * sizeof *v);
         }
@@ -198,25 +205,25 @@ static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_pa
     const qu_layer *l = &m->layers[i];
     qu_scratch *s = &c->s;
     int32_t q = m->n_heads * m->head_size, kv = m->n_kv_heads * m->head_size;
-    each_row(c, norm_row, l->attn_norm);
+    each_row(c, norm_row, l->attn_norm, i);
     qu_linear_job qkv[] = {
         {&l->wq, l->bq, s->q, q}, {&l->wk, l->bk, s->k, kv}, {&l->wv, l->bv, s->v, kv}};
     QU_TRY(linear(c, document, qkv, 3, s->h, m->width, err));
     QU_TRY(key_values(c, i, document, sink, page_zero, err));
     if (document && i == m->n_layers - 1)
         return QU_OK; /* nobody reads a page's last hidden state */
-    each_row(c, query_row, NULL);
+    each_row(c, query_row, NULL, i);
     QU_TRY(qu_attention(c, i, !document, err));
     qu_linear_job out = {&l->wo, NULL, s->h, m->width};
     QU_TRY(linear(c, document, &out, 1, s->att, q, err));
-    each_row(c, add_row, NULL);
-    each_row(c, norm_row, l->ffn_norm);
+    each_row(c, add_row, NULL, i);
+    each_row(c, norm_row, l->ffn_norm, i);
     qu_linear_job up[] = {{&l->gate, NULL, s->gate, m->ffn}, {&l->up, NULL, s->up, m->ffn}};
     QU_TRY(linear(c, document, up, 2, s->h, m->width, err));
-    each_row(c, swiglu_row, NULL);
+    each_row(c, swiglu_row, NULL, i);
     qu_linear_job down = {&l->down, NULL, s->h, m->width};
     QU_TRY(linear(c, document, &down, 1, s->gate, m->ffn, err));
-    each_row(c, add_row, NULL);
+    each_row(c, add_row, NULL, i);
     return QU_OK;
 }
 
@@ -225,7 +232,7 @@ static qu_status finish(qu_context *c, int32_t n_logits, float *logits, qu_err *
     const qu_model *m = c->m;
     int64_t from = c->rows.n - n_logits;
     for (int64_t t = from; t < c->rows.n; t++) {
-        row_run r = {c, m->output_norm};
+        row_run r = {c, m->output_norm, 0};
         norm_row(&r, t, 0);
     }
     qu_linear_job job = {&m->output, NULL, logits, m->vocab};

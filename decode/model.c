@@ -9,6 +9,7 @@
 typedef struct reader {
     qu_model *m;
     const char *path;
+    qu_model_options o;
     qu_err *err;
 } reader;
 
@@ -100,11 +101,20 @@ static qu_status read_rope(const reader *r)
             if (!(factors[i] > 0)) return refuse(r, "a RoPE frequency factor is not positive");
         c.factors = factors;
     }
+    if (r->o.rope_base < 0 || r->o.rope_scale < 0)
+        return qu_fail(r->err, QU_ERR_ARG, "RoPE base and scale must be positive");
+    if (r->o.rope_base > 0) c.base = (float)r->o.rope_base;
+    if (r->o.rope_scale > 0) {
+        c.linear = (float)r->o.rope_scale;
+    }
     m->fingerprint = qu_hash_chain(m->fingerprint, &c.n_dims, sizeof c.n_dims);
     m->fingerprint = qu_hash_chain(m->fingerprint, &c.base, sizeof c.base);
     m->fingerprint = qu_hash_chain(m->fingerprint, &c.linear, sizeof c.linear);
     if (t) m->fingerprint = qu_hash_chain(m->fingerprint, factors, (size_t)t->n_bytes);
-    return qu_rope_create(&m->rope, &c, r->err);
+    m->ropes = calloc(1, sizeof *m->ropes);
+    if (!m->ropes) return qu_fail_nomem(r->err, sizeof *m->ropes);
+    m->n_ropes = 1;
+    return qu_rope_create(&m->ropes[0], &c, r->err);
 }
 
 static qu_status misshapen(const reader *r, const char *name, const qu_gguf_tensor *t)
@@ -201,11 +211,17 @@ static void read_name(qu_model *m, const char *path)
 
 qu_status qu_model_open(qu_model **out, const char *path, qu_err *err)
 {
+    return qu_model_open_with(out, path, NULL, err);
+}
+
+qu_status qu_model_open_with(qu_model **out, const char *path, const qu_model_options *options,
+                             qu_err *err)
+{
     *out = NULL;
     qu_status st = QU_OK;
     qu_model *m = calloc(1, sizeof *m);
     if (!m) return qu_fail_nomem(err, sizeof *m);
-    reader r = {m, path, err};
+    reader r = {m, path, options ? *options : (qu_model_options){0}, err};
     QU_TRY_OUT(qu_gguf_open(&m->gguf, path, err));
     m->fingerprint = qu_gguf_fingerprint(m->gguf);
     read_name(m, path);
@@ -236,7 +252,9 @@ void qu_model_close(qu_model *m)
     }
     free(m->layers);
     free(m->output_norm);
-    qu_rope_free(m->rope);
+    for (int32_t i = 0; i < m->n_ropes; i++) qu_rope_free(m->ropes[i]);
+    free(m->ropes);
+    free(m->rope_row);
     qu_gguf_close(m->gguf);
     free(m);
 }

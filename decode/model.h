@@ -34,7 +34,9 @@ typedef struct qu_model {
     int32_t n_layers, n_heads, n_kv_heads, head_size, width, ffn, vocab;
     int32_t context; /* the window it was trained for */
     float eps;
-    qu_rope *rope;
+    qu_rope **ropes;   /* [n_ropes] the distinct rows of the table [L][G][d/2]; mostly one */
+    int32_t n_ropes;
+    uint8_t *rope_row; /* [L * G] which row turns that KV head and its queries; NULL: all row 0 */
     qu_weight embedding, output; /* [V, E]; the same matrix when tied */
     float *output_norm;          /* [E] */
     qu_layer *layers;            /* [L] */
@@ -46,6 +48,24 @@ typedef struct qu_model {
  * sizes, unknown RoPE scaling), QU_ERR_FORMAT (missing or misshapen tensor or key), each naming
  * file and subject. */
 qu_status qu_model_open(qu_model **m, const char *path, qu_err *err);
+
+/* What the user may set against the file; all of it is part of the fingerprint. Zeroed: as the file
+ * says. */
+typedef struct qu_model_options {
+    double rope_base;  /* of every head; 0: the file's */
+    double rope_scale; /* linear: positions are divided by it, the window grows with it; 0: the file's */
+} qu_model_options;
+
+/* qu_model_open with options (NULL: none). Errors also: QU_ERR_ARG for an option out of range. */
+qu_status qu_model_open_with(qu_model **m, const char *path, const qu_model_options *options,
+                             qu_err *err);
+
+/* Index into ropes of what turns KV head g of a layer and its group of query heads. */
+static inline int32_t qu_model_rope(const qu_model *m, int32_t layer, int32_t g)
+{
+    return m->rope_row ? m->rope_row[layer * m->n_kv_heads + g] : 0;
+}
+
 void qu_model_close(qu_model *m);
 
 /* KV bytes of one token, all layers and KV heads, at two bytes an element. */
