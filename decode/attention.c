@@ -176,7 +176,7 @@ static void attend_one(const attend_run *r, const block *b, int32_t g, int32_t p
     const qu_model *m = r->c->m;
     const qu_segment *seg = &r->c->seg[page];
     qu_attend_kv kv = {qu_segment_kt(m, seg, r->layer, g), qu_segment_v(m, seg, r->layer, g),
-                       seg->half, seg->n, seg->n_pad};
+                       NULL, seg->half, seg->n, seg->n_pad};
     qu_attend_page(part, s->q, m->head_size, rows, m->head_size, &kv,
                    page == b->own ? s->visible : NULL, s->scores);
 }

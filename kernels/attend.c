@@ -20,6 +20,25 @@ void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t 
     QU_ISA_PICK(qu_attend_ops)->page(part, q, ldq, rows, d, kv, visible, scratch);
 }
 
+void qu_attend_mass(float *mass, const float *q, int64_t ldq, int32_t rows, int32_t d,
+                    const qu_attend_kv *kv, float *scratch)
+{
+    int64_t n = kv->n_pad;
+    float *m = scratch + rows * n, *l = m + rows;
+    QU_ISA_PICK(qu_attend_ops)->weights(scratch, m, l, q, ldq, rows, d, kv, NULL);
+    for (int32_t r = 0; r < rows; r++) {
+        const float *w = scratch + r * n;
+        float inv = l[r] > 0 ? 1 / l[r] : 0;
+        for (int64_t j = 0; j < n; j++) mass[j] += w[j] * inv;
+    }
+}
+
+void qu_attend_product(float *c, const float *a, const float *b, int32_t rows, int32_t depth,
+                       int32_t cols)
+{
+    QU_ISA_PICK(qu_attend_ops)->product(c, a, b, rows, depth, cols);
+}
+
 void qu_attend_halve(uint16_t *out, const float *x, int64_t n)
 {
     QU_ISA_PICK(qu_attend_ops)->halve(out, x, n);

@@ -27,9 +27,11 @@ static inline int32_t qu_attend_pad(int32_t d)
  *   kt [D, n_pad]   keys after RoPE, transposed; columns n..n_pad-1 are zero
  *   v  [n_pad, Dp]  values, Dp = qu_attend_pad(D); padding is zero
  * Elements are half where half is set, else f32; the arithmetic is f32 either way.
+ *   bias [n_pad]    added to the scores, -INF hides a key; NULL: none
  * 1 <= n <= n_pad, n_pad a multiple of 16. */
 typedef struct qu_attend_kv {
     const void *kt, *v;
+    const float *bias;
     bool half;
     int32_t n, n_pad;
 } qu_attend_kv;
@@ -50,6 +52,16 @@ void qu_attend_reset(qu_attend_state *s, int32_t rows, int32_t dp);
  * rows * n_pad floats. A NaN score weighs nothing; NaN values give NaN. Writes all of part. */
 void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
                     const qu_attend_kv *kv, const int32_t *visible, float *scratch);
+
+/* mass [n_pad] += each key's softmax weight, summed over rows: a row that sees any key adds 1 in
+ * all. kv's values are not read. scratch: rows * (n_pad + 2) floats. */
+void qu_attend_mass(float *mass, const float *q, int64_t ldq, int32_t rows, int32_t d,
+                    const qu_attend_kv *kv, float *scratch);
+
+/* c [rows,cols] = a [rows,depth] b [depth,cols] in f32, rows of b and c cols apart, cols a multiple
+ * of 16. */
+void qu_attend_product(float *c, const float *a, const float *b, int32_t rows, int32_t depth,
+                       int32_t cols);
 
 /* acc = state of the union; part's key set must be disjoint from acc's. */
 void qu_attend_merge(qu_attend_state *acc, const qu_attend_state *part, int32_t rows, int32_t dp);

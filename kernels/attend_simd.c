@@ -82,7 +82,7 @@ static void weigh(float *s, int32_t visible, int32_t n_pad, float *m, float *l)
     vf top = vf_set1(-INFINITY);
     for (int32_t i = 0; i < n_pad; i += QU_LANES) top = vf_max(vf_load(s + i), top);
     *m = vf_hmax(top);
-    vf max = vf_set1(*m), sum = vf_zero();
+    vf max = vf_set1(*m > -3e38f ? *m : -3e38f), sum = vf_zero(); /* all hidden: no -INF - -INF */
     for (int32_t i = 0; i < n_pad; i += QU_LANES) {
         vf p = vf_exp(vf_sub(vf_load(s + i), max));
         vf_store(s + i, p);
@@ -91,15 +91,31 @@ static void weigh(float *s, int32_t visible, int32_t n_pad, float *m, float *l)
     *l = vf_sum(sum);
 }
 
+static void weights(float *w, float *m, float *l, const float *q, int64_t ldq, int32_t rows,
+                    int32_t d, const qu_attend_kv *kv, const int32_t *visible)
+{
+    int32_t n_pad = kv->n_pad;
+    product(w, n_pad, q, ldq, kv->kt, n_pad, rows, d, n_pad, kv->half);
+    for (int32_t r = 0; r < rows; r++) {
+        float *s = w + (int64_t)r * n_pad;
+        for (int32_t i = 0; kv->bias && i < n_pad; i += QU_LANES)
+            vf_store(s + i, vf_add(vf_load(s + i), vf_load(kv->bias + i)));
+        weigh(s, visible ? visible[r] : kv->n, n_pad, &m[r], &l[r]);
+    }
+}
+
 static void page(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
                  const qu_attend_kv *kv, const int32_t *visible, float *scratch)
 {
-    int32_t n_pad = kv->n_pad, dp = qu_attend_pad(d);
-    product(scratch, n_pad, q, ldq, kv->kt, n_pad, rows, d, n_pad, kv->half);
-    for (int32_t r = 0; r < rows; r++)
-        weigh(scratch + (int64_t)r * n_pad, visible ? visible[r] : kv->n, n_pad, &part->m[r],
-              &part->l[r]);
-    product(part->o, dp, scratch, n_pad, kv->v, dp, rows, kv->n, dp, kv->half);
+    int32_t dp = qu_attend_pad(d);
+    weights(scratch, part->m, part->l, q, ldq, rows, d, kv, visible);
+    product(part->o, dp, scratch, kv->n_pad, kv->v, dp, rows, kv->n, dp, kv->half);
+}
+
+static void plain_product(float *c, const float *a, const float *b, int32_t rows, int32_t depth,
+                          int32_t cols)
+{
+    product(c, cols, a, depth, b, cols, rows, depth, cols, false);
 }
 
 VF vf load_rows(const float *p, int32_t n, float fill)
@@ -155,4 +171,4 @@ static void halve(uint16_t *out, const float *x, int64_t n)
     }
 }
 
-const qu_attend_ops QU_ISA_NAME(qu_attend_ops) = {page, halve, merge};
+const qu_attend_ops QU_ISA_NAME(qu_attend_ops) = {page, weights, plain_product, halve, merge};

@@ -206,7 +206,7 @@ static qu_attend_kv page_of(const float *k, const float *v, int32_t n, int32_t d
             kt[c * n_pad + i] = k[i * d + c];
             vv[i * dp + c] = v[i * d + c];
         }
-    return (qu_attend_kv){kt, vv, false, n, n_pad};
+    return (qu_attend_kv){kt, vv, NULL, false, n, n_pad};
 }
 
 static void free_page(qu_attend_kv *p)
@@ -318,7 +318,7 @@ static void half_isa(qu_isa isa)
         fk[i] = qu_f16_to_f32(kt[i]);
     }
     for (int i = 0; i < PAD * D; i++) fv[i] = qu_f16_to_f32(vv[i]);
-    qu_attend_kv half = {kt, vv, true, N, PAD};
+    qu_attend_kv half = {kt, vv, NULL, true, N, PAD};
     const qu_attend_kv *pages[] = {&full, &half};
     for (int i = 0; i < 2; i++) {
         qu_attend_state s = {o[i], m[i], l[i]};

@@ -1,0 +1,105 @@
+#include "kernels/summary.h"
+
+#include <string.h>
+
+#include "kernels/attend.h"
+
+/* Lloyd's iterations. BENCHMARKS.md, "Selection", has the mass caught against this number. */
+enum { ITERATIONS = 4 };
+
+int64_t qu_summary_scratch(int32_t n, int32_t d)
+{
+    int64_t clusters = qu_summary_clusters(n), pad = (n + 15) / 16 * 16;
+    return clusters * (2 * (int64_t)d + pad + 2) + pad;
+}
+
+typedef struct work {
+    const float *kt;
+    int32_t n, n_pad, d, clusters;
+    float *mean, *dot, *half_norm; /* [C,D], [C,n_pad], [C] */
+    int32_t *count, *of;           /* [C], [n] */
+} work;
+
+static void count_members(work *w)
+{
+    memset(w->count, 0, (size_t)w->clusters * sizeof *w->count);
+    for (int32_t t = 0; t < w->n; t++) w->count[w->of[t]]++;
+}
+
+static void key_means(work *w)
+{
+    memset(w->mean, 0, (size_t)w->clusters * (size_t)w->d * sizeof *w->mean);
+    for (int32_t i = 0; i < w->d; i++) {
+        const float *row = w->kt + (int64_t)i * w->n_pad;
+        for (int32_t t = 0; t < w->n; t++) w->mean[(int64_t)w->of[t] * w->d + i] += row[t];
+    }
+    for (int32_t c = 0; c < w->clusters; c++) {
+        float *m = w->mean + (int64_t)c * w->d, norm = 0,
+              inv = w->count[c] ? 1.0f / (float)w->count[c] : 0;
+        for (int32_t i = 0; i < w->d; i++) {
+            m[i] *= inv;
+            norm += m[i] * m[i];
+        }
+        w->half_norm[c] = norm / 2;
+    }
+}
+
+/* Each token to the nearest mean that has room. The empty cluster's mean of zero is a place like
+ * any other, so it may fill again. Returns whether anything moved. */
+static int assign(work *w)
+{
+    int moved = 0;
+    qu_attend_product(w->dot, w->mean, w->kt, w->clusters, w->d, w->n_pad);
+    memset(w->count, 0, (size_t)w->clusters * sizeof *w->count);
+    for (int32_t t = 0; t < w->n; t++) {
+        int32_t best = -1;
+        float least = 0;
+        for (int32_t c = 0; c < w->clusters; c++) {
+            float away = w->half_norm[c] - w->dot[(int64_t)c * w->n_pad + t];
+            if (w->count[c] < QU_SUMMARY_CAP && (best < 0 || away < least)) {
+                best = c;
+                least = away;
+            }
+        }
+        w->count[best]++;
+        moved |= w->of[t] != best;
+        w->of[t] = best;
+    }
+    return moved;
+}
+
+void qu_summary_make(void *out, const float *kt, int32_t n_pad, const float *v, int64_t ldv,
+                     int32_t n, int32_t d, float *scratch)
+{
+    int32_t clusters = qu_summary_clusters(n);
+    float *mean_v = scratch;
+    work w = {.kt = kt, .n = n, .n_pad = n_pad, .d = d, .clusters = clusters};
+    w.mean = mean_v + (int64_t)clusters * d;
+    w.dot = w.mean + (int64_t)clusters * d;
+    w.half_norm = w.dot + (int64_t)clusters * n_pad;
+    w.count = (int32_t *)(void *)(w.half_norm + clusters);
+    w.of = w.count + clusters;
+    for (int32_t t = 0; t < n; t++) w.of[t] = t * clusters / n;
+    count_members(&w);
+    key_means(&w);
+    for (int i = 0; i < ITERATIONS && assign(&w); i++) key_means(&w);
+    memset(mean_v, 0, (size_t)clusters * (size_t)d * sizeof *mean_v);
+    for (int32_t t = 0; t < n; t++) {
+        float inv = 1.0f / (float)w.count[w.of[t]], *to = mean_v + (int64_t)w.of[t] * d;
+        for (int32_t i = 0; i < d; i++) to[i] += v[t * ldv + i] * inv;
+    }
+    char *p = out;
+    int64_t cells = (int64_t)clusters * d;
+    memset(p, 0, (size_t)qu_summary_bytes(n, d));
+    qu_attend_halve((uint16_t *)(void *)p, w.mean, cells);
+    qu_attend_halve((uint16_t *)(void *)(p + 2 * cells), mean_v, cells);
+    memcpy(p + 4 * cells, w.count, (size_t)clusters * sizeof *w.count);
+}
+
+void qu_summary_read(qu_summary *s, const void *in, int32_t n, int32_t d)
+{
+    int64_t cells = (int64_t)qu_summary_clusters(n) * d;
+    s->key = in;
+    s->value = s->key + cells;
+    s->count = (const uint32_t *)(const void *)(s->value + cells);
+}
