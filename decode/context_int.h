@@ -46,6 +46,15 @@ typedef struct qu_scratch {
     int64_t slices_cap;
 } qu_scratch;
 
+/* What repair.c puts into a pass: placing rows anywhere in their pages, and looking on. */
+typedef struct qu_pass_hook {
+    /* Document phase, instead of whole pages: place the keys and values of c->rows. */
+    void (*place)(qu_context *c, int32_t layer);
+    /* After a layer's attention: its queries are in c->s.q, the slices it read are resident. */
+    qu_status (*attended)(qu_context *c, int32_t layer, qu_err *err);
+    void *ctx;
+} qu_pass_hook;
+
 struct qu_context {
     const qu_model *m;
     qu_pool *pool;
@@ -54,6 +63,7 @@ struct qu_context {
     int32_t n_seg, seg_cap, first_live; /* first_live = n_seg when there is no live token */
     int64_t n_live, live_pos;
     qu_select_hook hook;
+    const qu_pass_hook *pass; /* NULL but while repair.c runs */
     qu_scratch s;
     qu_linear_scratch *linear;
     qu_context_stats stats;

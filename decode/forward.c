@@ -191,6 +191,10 @@ static qu_status key_values(qu_context *c, int32_t layer, bool document, const q
 {
     for (int32_t s = c->rows.own[0]; s <= c->rows.own[c->rows.n - 1]; s++)
         QU_TRY(qu_segment_need(c, &c->seg[s], err));
+    if (document && c->pass) {
+        c->pass->place(c, layer);
+        return QU_OK;
+    }
     if (document) return place_pages(c, layer, sink, page_zero, err);
     place_live(c, layer);
     return QU_OK;
@@ -214,6 +218,7 @@ static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_pa
         return QU_OK; /* nobody reads a page's last hidden state */
     each_row(c, query_row, NULL, i);
     QU_TRY(qu_attention(c, i, !document, err));
+    if (c->pass && c->pass->attended) QU_TRY(c->pass->attended(c, i, err));
     qu_linear_job out = {&l->wo, NULL, s->h, m->width};
     QU_TRY(linear(c, document, &out, 1, s->att, q, err));
     each_row(c, add_row, NULL, i);
