@@ -8,6 +8,20 @@
  *   BF16  1      2      upper half of a float
  *   Q4_0  32     18     half d; 16 bytes: low nibbles elements 0..15, high 16..31; x = d * (q - 8)
  *   Q8_0  32     34     half d; int8 q[32]; x = d * q
+ *   Q4_1  32     20     half d, m; nibbles as Q4_0; x = d * q + m
+ *   Q5_0  32     22     half d; u32 fifth bits; nibbles as Q4_0; x = d * (q - 16)
+ *   Q5_1  32     24     half d, m; u32 fifth bits; nibbles as Q4_0; x = d * q + m
+ *   Q2_K  256    84     16 bytes: scale low, min high nibble; 64 bytes of two bits; half d, dmin
+ *   Q3_K  256    110    32 bytes of third bits; 64 bytes of two bits; 12 bytes: 16 scales; half d
+ *   Q4_K  256    144    half d, dmin; 12 bytes: 8 scales, 8 mins of six bits; 128 bytes of nibbles
+ *   Q5_K  256    176    as Q4_K with 32 bytes of fifth bits before the nibbles
+ *   Q6_K  256    210    128 bytes of nibbles; 64 of upper two bits; int8 scale[16]; half d
+ *   IQ4_NL 32    18     half d; nibbles as Q4_0 into a table of 16 values; x = d * table[q]
+ *   IQ4_XS 256   136    half d; u16 upper scale bits; 4 bytes of lower ones; nibbles as IQ4_NL
+ *
+ * Of the K types x = (d * scale) * q - (dmin * min), without the second part where there is no dmin;
+ * scales stand for 16 elements (Q2_K, Q3_K, Q6_K) or 32 (Q4_K, Q5_K, IQ4_XS). kernels/quant_simd.h
+ * has the order of the bits.
  */
 #ifndef QU_KERNELS_QUANT_H
 #define QU_KERNELS_QUANT_H
@@ -21,7 +35,17 @@ typedef enum qu_type {
     QU_TYPE_F32 = 0,
     QU_TYPE_F16 = 1,
     QU_TYPE_Q4_0 = 2,
+    QU_TYPE_Q4_1 = 3,
+    QU_TYPE_Q5_0 = 6,
+    QU_TYPE_Q5_1 = 7,
     QU_TYPE_Q8_0 = 8,
+    QU_TYPE_Q2_K = 10,
+    QU_TYPE_Q3_K = 11,
+    QU_TYPE_Q4_K = 12,
+    QU_TYPE_Q5_K = 13,
+    QU_TYPE_Q6_K = 14,
+    QU_TYPE_IQ4_NL = 20,
+    QU_TYPE_IQ4_XS = 23,
     QU_TYPE_BF16 = 30,
 } qu_type;
 
