@@ -14,6 +14,7 @@
 #include "base/os.h"
 #include "decode/context_int.h"
 #include "kernels/codec.h"
+#include "kernels/summary.h"
 
 enum { SPLIT_ROWS = 64 };
 
@@ -29,11 +30,19 @@ static int64_t state_floats(const qu_model *m)
     return (block_rows(m) * (qu_attend_pad(m->head_size) + 2) + 15) / 16 * 16;
 }
 
-int64_t qu_attention_worker_floats(const qu_model *m)
+/* Keys of the widest block: a page, or the far field. */
+static int64_t score_columns(const qu_context *c)
 {
+    return c->sel.n_pad > QU_PAGE_TOKENS ? c->sel.n_pad : QU_PAGE_TOKENS;
+}
+
+int64_t qu_attention_worker_floats(const qu_context *c)
+{
+    const qu_model *m = c->m;
     int64_t r = block_rows(m);
-    int64_t item = r * m->head_size + r * QU_PAGE_TOKENS + 2 * state_floats(m) + r;
-    int64_t decode = (int64_t)QU_PAGE_TOKENS * (2 * m->head_size + qu_attend_pad(m->head_size));
+    int64_t item = r * m->head_size + r * score_columns(c) + 2 * state_floats(m) + r;
+    int64_t decode = (int64_t)QU_PAGE_TOKENS * (2 * m->head_size + qu_attend_pad(m->head_size)) +
+                     qu_summary_scratch(QU_PAGE_TOKENS, m->head_size);
     return ((item > decode ? item : decode) + 15) / 16 * 16;
 }
 
@@ -65,7 +74,7 @@ static qu_status fetch_slice(qu_context *c, qu_segment *s, int32_t layer, int32_
         return qu_fail(err, QU_ERR_CORRUPT,
                        "stored slice has %zu bytes, expected %lld for %d tokens", *bytes,
                        (long long)qu_codec_bytes(c->codec, s->n, d), s->n);
-    qu_segment_fill(c, s, layer, g, data, worker);
+    qu_segment_fill(c, s, layer, g, data, NULL, worker);
     return QU_OK;
 }
 
@@ -82,7 +91,8 @@ static void fetch_item(void *ctx, int64_t item, int worker)
     r->slices[worker]++;
 }
 
-static qu_status fetch(qu_context *c, int32_t layer, const uint8_t *use, qu_err *err)
+qu_status qu_attention_fetch(qu_context *c, int32_t layer, const uint8_t *use, int halves,
+                             qu_err *err)
 {
     int32_t g_n = c->m->n_kv_heads, missing = 0;
     for (int32_t i = 0; i < c->first_live; i++) {
@@ -104,8 +114,8 @@ static qu_status fetch(qu_context *c, int32_t layer, const uint8_t *use, qu_err 
     qu_pool_run(c->pool, (int64_t)c->first_live * g_n, fetch_item, &r);
     c->stats.load_ms += qu_os_now_ms() - start;
     for (int i = 0; i < n; i++) {
-        c->stats.bytes_read += bytes[i];
-        c->stats.slices_read += slices[i];
+        c->stats.bytes_read += bytes[i] * halves / 2;
+        c->stats.slices_read += halves > 0 ? slices[i] : 0;
         if (st[i] != QU_OK && first == QU_OK) {
             first = st[i];
             if (err) *err = errs[i];
@@ -125,6 +135,7 @@ typedef struct block {
 typedef struct attend_run {
     qu_context *c;
     int32_t layer, n_pages; /* segments that the last block can see */
+    int32_t n_parts;        /* and the far field, if there is one */
     const uint8_t *use;
     block blocks[QU_PAGE_TOKENS * 4];
     int32_t n_blocks;
@@ -141,9 +152,9 @@ static item_scratch scratch_of(qu_context *c, int worker)
 {
     const qu_model *m = c->m;
     int64_t r = block_rows(m);
-    float *p = c->s.worker + worker * qu_attention_worker_floats(m);
+    float *p = c->s.worker + worker * qu_attention_worker_floats(c);
     item_scratch s = {p, p + r * m->head_size, {0}, {0}, NULL};
-    p = s.scores + r * QU_PAGE_TOKENS;
+    p = s.scores + r * score_columns(c);
     s.part = state_at(m, p);
     s.acc = state_at(m, p + state_floats(m));
     s.visible = (int32_t *)(void *)(p + 2 * state_floats(m));
@@ -165,18 +176,29 @@ static int32_t gather(const attend_run *r, const block *b, int32_t g, item_scrat
     return b->n * group;
 }
 
-static bool reads(const attend_run *r, int32_t page, int32_t g)
+/* Part n_pages is the far field, merged last. */
+static bool reads(const attend_run *r, const block *b, int32_t page, int32_t g)
 {
-    return r->use[page * r->c->m->n_kv_heads + g] || r->c->seg[page].live;
+    if (page == r->n_pages) return true;
+    return page <= b->own && (r->use[page * r->c->m->n_kv_heads + g] || r->c->seg[page].live);
 }
 
 static void attend_one(const attend_run *r, const block *b, int32_t g, int32_t page,
                        item_scratch *s, qu_attend_state *part, int32_t rows)
 {
     const qu_model *m = r->c->m;
+    if (page == r->n_pages) {
+        qu_attend_kv far = qu_selection_far(r->c, r->layer, g);
+        qu_attend_page(part, s->q, m->head_size, rows, m->head_size, &far, NULL, s->scores);
+        return;
+    }
     const qu_segment *seg = &r->c->seg[page];
-    qu_attend_kv kv = {qu_segment_kt(m, seg, r->layer, g), qu_segment_v(m, seg, r->layer, g),
-                       NULL, seg->half, seg->n, seg->n_pad};
+    qu_attend_kv kv = {qu_segment_kt(m, seg, r->layer, g),
+                       qu_segment_v(m, seg, r->layer, g),
+                       NULL,
+                       seg->half,
+                       seg->n,
+                       seg->n_pad};
     qu_attend_page(part, s->q, m->head_size, rows, m->head_size, &kv,
                    page == b->own ? s->visible : NULL, s->scores);
 }
@@ -202,8 +224,8 @@ static void direct_item(void *ctx, int64_t item, int worker)
     item_scratch s = scratch_of(r->c, worker);
     int32_t rows = gather(r, b, g, &s);
     qu_attend_reset(&s.acc, rows, dp);
-    for (int32_t page = 0; page <= b->own; page++) {
-        if (!reads(r, page, g)) continue;
+    for (int32_t page = 0; page < r->n_parts; page++) {
+        if (!reads(r, b, page, g)) continue;
         attend_one(r, b, g, page, &s, &s.part, rows);
         qu_attend_merge(&s.acc, &s.part, rows, dp);
     }
@@ -213,10 +235,10 @@ static void direct_item(void *ctx, int64_t item, int worker)
 static void split_item(void *ctx, int64_t item, int worker)
 {
     attend_run *r = ctx;
-    int32_t g_n = r->c->m->n_kv_heads, page = (int32_t)(item % r->n_pages);
-    int32_t g = (int32_t)(item / r->n_pages % g_n);
-    const block *b = &r->blocks[item / r->n_pages / g_n];
-    if (page > b->own || !reads(r, page, g)) return;
+    int32_t g_n = r->c->m->n_kv_heads, page = (int32_t)(item % r->n_parts);
+    int32_t g = (int32_t)(item / r->n_parts % g_n);
+    const block *b = &r->blocks[item / r->n_parts / g_n];
+    if (!reads(r, b, page, g)) return;
     item_scratch s = scratch_of(r->c, worker);
     int32_t rows = gather(r, b, g, &s);
     qu_attend_state part = state_at(r->c->m, r->partial + item * state_floats(r->c->m));
@@ -232,10 +254,10 @@ static void fold_item(void *ctx, int64_t item, int worker)
     int32_t rows = b->n * (m->n_heads / g_n);
     item_scratch s = scratch_of(r->c, worker);
     qu_attend_reset(&s.acc, rows, dp);
-    for (int32_t page = 0; page <= b->own; page++) {
-        if (!reads(r, page, g)) continue;
+    for (int32_t page = 0; page < r->n_parts; page++) {
+        if (!reads(r, b, page, g)) continue;
         qu_attend_state part =
-            state_at(m, r->partial + (item * r->n_pages + page) * state_floats(m));
+            state_at(m, r->partial + (item * r->n_parts + page) * state_floats(m));
         qu_attend_merge(&s.acc, &part, rows, dp);
     }
     scatter(r, b, g, &s.acc);
@@ -253,6 +275,7 @@ static void make_blocks(attend_run *r)
         }
     }
     r->n_pages = rows->own[rows->n - 1] + 1;
+    r->n_parts = r->n_pages + (r->c->sel.far ? 1 : 0);
 }
 
 static qu_status choose(qu_context *c, int32_t layer, bool hooked, qu_err *err)
@@ -265,14 +288,17 @@ static qu_status choose(qu_context *c, int32_t layer, bool hooked, qu_err *err)
         if (!c->s.use) return qu_fail_nomem(err, need * 2);
     }
     memset(c->s.use, 1, (size_t)need);
+    c->sel.far = false;
     if (!hooked || !c->hook.select) return QU_OK;
-    return c->hook.select(c->hook.ctx, layer, c->s.q, c->rows.n, c->s.use, c->n_seg, err);
+    QU_TRY(qu_selection_apply(c, layer, err));
+    int64_t each = qu_attention_worker_floats(c) * qu_pool_threads(c->pool);
+    return qu_scratch_floats(&c->s.worker, &c->s.worker_cap, each, err);
 }
 
 qu_status qu_attention(qu_context *c, int32_t layer, bool hooked, qu_err *err)
 {
     QU_TRY(choose(c, layer, hooked, err));
-    QU_TRY(fetch(c, layer, c->s.use, err));
+    QU_TRY(qu_attention_fetch(c, layer, c->s.use, 2, err));
     attend_run r = {.c = c, .layer = layer, .use = c->s.use};
     make_blocks(&r);
     int64_t items = (int64_t)r.n_blocks * c->m->n_kv_heads;
@@ -280,10 +306,10 @@ qu_status qu_attention(qu_context *c, int32_t layer, bool hooked, qu_err *err)
         qu_pool_run(c->pool, items, direct_item, &r);
         return QU_OK;
     }
-    int64_t need = items * r.n_pages * state_floats(c->m);
+    int64_t need = items * r.n_parts * state_floats(c->m);
     QU_TRY(qu_scratch_floats(&c->s.partial, &c->s.partial_cap, need, err));
     r.partial = c->s.partial;
-    qu_pool_run(c->pool, items * r.n_pages, split_item, &r);
+    qu_pool_run(c->pool, items * r.n_parts, split_item, &r);
     qu_pool_run(c->pool, items, fold_item, &r);
     return QU_OK;
 }

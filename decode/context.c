@@ -7,6 +7,7 @@
 #include "decode/context_int.h"
 #include "kernels/codec.h"
 #include "kernels/isa.h"
+#include "kernels/summary.h"
 
 /* Bumped whenever the engine's arithmetic changes: stored pages of another number are another
  * class. */
@@ -16,6 +17,33 @@ void qu_context_numerics(char out[48])
 {
     snprintf(out, 48, "%d/%s/%s", ENGINE_NUMERICS, qu_isa_name(qu_isa_current()),
              qu_linear_document_name());
+}
+
+static void set_angles(const qu_model *m, qu_segment *s)
+{
+    for (int32_t i = 0; i < m->n_ropes; i++) {
+        int64_t at = qu_segment_angles(m, s, i);
+        qu_rope_angles(m->ropes[i], s->pos, s->n_pad, s->n_pad, s->cos + at, s->sin + at);
+    }
+}
+
+static qu_status make_angles(const qu_model *m, qu_segment *s, qu_err *err)
+{
+    size_t bytes = (size_t)qu_segment_angles(m, s, m->n_ropes) * sizeof *s->cos;
+    s->cos = malloc(bytes);
+    s->sin = malloc(bytes);
+    if (!s->cos || !s->sin) return qu_fail_nomem(err, (long long)bytes);
+    set_angles(m, s);
+    return QU_OK;
+}
+
+static void free_segment(qu_segment *s)
+{
+    free(s->kv);
+    free(s->ready);
+    free(s->cos);
+    free(s->sin);
+    memset(s, 0, sizeof *s);
 }
 
 qu_status qu_context_create(qu_context **out, const qu_model *m, qu_pool *pool, int codec,
@@ -28,8 +56,13 @@ qu_status qu_context_create(qu_context **out, const qu_model *m, qu_pool *pool, 
     c->m = m;
     c->pool = pool;
     c->codec = codec;
-    *out = c;
-    return QU_OK;
+    c->page.n_pad = QU_PAGE_TOKENS;
+    qu_status st = make_angles(m, &c->page, err);
+    if (st == QU_OK)
+        *out = c;
+    else
+        qu_context_free(c);
+    return st;
 }
 
 static size_t segment_bytes(const qu_model *m, const qu_segment *s)
@@ -38,35 +71,21 @@ static size_t segment_bytes(const qu_model *m, const qu_segment *s)
     return (size_t)(slices * qu_segment_head_floats(m, s->n_pad)) * (s->half ? 2 : 4);
 }
 
-static void free_segment(qu_segment *s)
-{
-    free(s->kv);
-    free(s->ready);
-    free(s->cos);
-    free(s->sin);
-    memset(s, 0, sizeof *s);
-}
-
 void qu_context_free(qu_context *c)
 {
     if (!c) return;
     for (int32_t i = 0; i < c->n_seg; i++) free_segment(&c->seg[i]);
+    free_segment(&c->page);
     qu_scratch *s = &c->s;
     float *rows[] = {s->x, s->h, s->q, s->k, s->v, s->att, s->gate, s->up, s->worker, s->partial};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) free(rows[i]);
     free(s->use);
     free(s->slices);
+    free(s->summaries);
+    qu_selection_clear(&c->sel);
     qu_linear_scratch_free(c->linear);
     free(c->seg);
     free(c);
-}
-
-static void set_angles(const qu_model *m, qu_segment *s)
-{
-    for (int32_t i = 0; i < m->n_ropes; i++) {
-        int64_t at = qu_segment_angles(m, s, i);
-        qu_rope_angles(m->ropes[i], s->pos, s->n_pad, s->n_pad, s->cos + at, s->sin + at);
-    }
 }
 
 /* Append a segment; its index is c->n_seg - 1 afterwards. */
@@ -85,15 +104,13 @@ static qu_status add_segment(qu_context *c, int32_t n, int32_t n_pad, int64_t po
     s->n = n;
     s->n_pad = n_pad;
     s->pos = pos;
-    size_t angles = (size_t)qu_segment_angles(m, s, m->n_ropes);
     s->ready = calloc((size_t)m->n_layers * (size_t)m->n_kv_heads, 1);
-    s->cos = malloc(angles * sizeof *s->cos);
-    s->sin = malloc(angles * sizeof *s->sin);
-    if (!s->ready || !s->cos || !s->sin) {
+    qu_status st = make_angles(m, s, err);
+    if (st == QU_OK && !s->ready) st = qu_fail_nomem(err, (long long)m->n_layers * m->n_kv_heads);
+    if (st != QU_OK) {
         free_segment(s);
-        return qu_fail_nomem(err, (long long)(angles * sizeof *s->cos));
+        return st;
     }
-    set_angles(m, s);
     c->n_seg++;
     return QU_OK;
 }
@@ -105,13 +122,28 @@ qu_status qu_segment_need(qu_context *c, qu_segment *s, qu_err *err)
     return s->kv ? QU_OK : qu_fail_nomem(err, (long long)bytes);
 }
 
+/* k: the slice's keys before rotation, which begin the worker's scratch; what lies behind them but
+ * the values is free again. */
+static void summarise(qu_context *c, const qu_segment *s, const float *k, const float *v,
+                      int32_t row, void *out)
+{
+    const qu_model *m = c->m;
+    int32_t d = m->head_size, dp = qu_attend_pad(d);
+    float *kt = (float *)k + (int64_t)QU_PAGE_TOKENS * d; /* both are the worker's */
+    float *scratch = kt + (int64_t)QU_PAGE_TOKENS * (d + dp);
+    int64_t at = qu_segment_angles(m, &c->page, row);
+    qu_rope_page(kt, s->n_pad, k, s->n, d, m->ropes[row], c->page.cos + at, c->page.sin + at,
+                 QU_PAGE_TOKENS);
+    qu_summary_make(out, kt, s->n_pad, v, dp, s->n, d, scratch);
+}
+
 void qu_segment_fill(qu_context *c, qu_segment *s, int32_t layer, int32_t g, const void *slice,
-                     int worker)
+                     void *summary, int worker)
 {
     const qu_model *m = c->m;
     int32_t d = m->head_size, dp = qu_attend_pad(d);
     int64_t kt_floats = qu_segment_kt_floats(m, s->n_pad), v_floats = (int64_t)s->n_pad * dp;
-    float *k = c->s.worker + worker * qu_attention_worker_floats(m);
+    float *k = c->s.worker + worker * qu_attention_worker_floats(c);
     float *kt = s->half ? k + (int64_t)QU_PAGE_TOKENS * d : qu_segment_kt(m, s, layer, g);
     float *v = s->half ? kt + (int64_t)QU_PAGE_TOKENS * d : qu_segment_v(m, s, layer, g);
     if (s->half) memset(v, 0, (size_t)v_floats * sizeof *v);
@@ -124,6 +156,7 @@ void qu_segment_fill(qu_context *c, qu_segment *s, int32_t layer, int32_t g, con
         qu_attend_halve(qu_segment_v(m, s, layer, g), v, v_floats);
     }
     s->ready[layer * m->n_kv_heads + g] = 1;
+    if (summary) summarise(c, s, k, v, row, summary);
 }
 
 static int32_t pad16(int32_t n)
@@ -150,6 +183,7 @@ qu_status qu_context_attach(qu_context *c, int32_t n, int64_t pos, const qu_page
     c->seg[c->n_seg - 1].source = *source;
     c->seg[c->n_seg - 1].half = c->codec != QU_CODEC_F32;
     c->first_live = c->n_seg;
+    qu_selection_clear(&c->sel);
     return QU_OK;
 }
 
@@ -195,10 +229,46 @@ out:
     return st;
 }
 
+/* How many of the next rows one pass takes, and whether they choose. Without a hook any grouping
+ * does; with one the question's rows choose together and generated rows are cut where one of them
+ * chooses alone. */
+static int32_t next_rows(qu_context *c, int32_t left)
+{
+    enum { ROWS = 64, QUESTION_ROWS = QU_PAGE_TOKENS * 4 };
+    qu_selection *s = &c->sel;
+    s->senses = false;
+    if (!c->hook.select) return left < ROWS ? left : ROWS;
+    int64_t answered = c->n_live - c->n_question, every = c->hook.refresh;
+    if (answered < 0) {
+        s->senses = true;
+        s->epoch = 0;
+        return left < QUESTION_ROWS ? left : QUESTION_ROWS;
+    }
+    if (every <= 0) return left < ROWS ? left : ROWS;
+    s->epoch = (int32_t)(answered / every);
+    s->senses = answered > 0 && answered % every == 0;
+    int64_t most = s->senses ? 1 : every - answered % every;
+    most = most < ROWS ? most : ROWS;
+    return left < most ? left : (int32_t)most;
+}
+
+/* A live token's segment and place. */
+static qu_status add_live(qu_context *c, qu_rows *r, int32_t i, qu_err *err)
+{
+    int32_t s = c->first_live + (int32_t)(c->n_live / QU_PAGE_TOKENS);
+    if (s == c->n_seg) {
+        QU_TRY(add_segment(c, 0, QU_PAGE_TOKENS, c->live_pos + c->n_live, err));
+        c->seg[s].live = true;
+    }
+    r->own[i] = s;
+    r->at[i] = c->seg[s].n++;
+    c->n_live++;
+    return QU_OK;
+}
+
 qu_status qu_context_step(qu_context *c, const int32_t *ids, int32_t n, int64_t pos,
                           int32_t n_logits, float *logits, qu_err *err)
 {
-    enum { STEP = 64 };
     if (n < 1 || n_logits < 0 || n_logits > n)
         return qu_fail(err, QU_ERR_ARG, "a step of %d tokens with %d logits", n, n_logits);
     if (c->n_live > 0 && pos != c->live_pos + c->n_live)
@@ -210,25 +280,13 @@ qu_status qu_context_step(qu_context *c, const int32_t *ids, int32_t n, int64_t 
     if (c->n_live == 0) {
         c->live_pos = pos;
         c->first_live = c->n_seg;
+        c->n_question = n;
     }
     for (int32_t done = 0; done < n;) {
         qu_rows *r = &c->rows;
+        int32_t n_rows = next_rows(c, n - done);
         r->ids = ids + done;
-        r->n = n - done < STEP ? n - done : STEP;
-        for (int32_t i = 0; i < r->n; i++) {
-            int64_t live = c->n_live++;
-            int32_t s = c->first_live + (int32_t)(live / QU_PAGE_TOKENS);
-            if (s == c->n_seg) {
-                st = add_segment(c, 0, QU_PAGE_TOKENS, c->live_pos + live, err);
-                if (st != QU_OK) {
-                    c->n_live--;
-                    goto out;
-                }
-                c->seg[s].live = true;
-            }
-            r->own[i] = s;
-            r->at[i] = c->seg[s].n++;
-        }
+        for (r->n = 0; r->n < n_rows; r->n++) QU_TRY_OUT(add_live(c, r, r->n, err));
         done += r->n;
         int32_t wanted = n - n_logits, from = done - r->n > wanted ? done - r->n : wanted;
         int32_t want = logits && done > from ? done - from : 0; /* a suffix of this block's rows */
@@ -260,6 +318,7 @@ void qu_context_rewind(qu_context *c, int64_t n)
 void qu_context_cut(qu_context *c, int32_t first)
 {
     qu_context_rewind(c, 0);
+    qu_selection_clear(&c->sel);
     while (c->n_seg > first && c->n_seg > 0) free_segment(&c->seg[--c->n_seg]);
     c->first_live = c->n_seg;
 }
@@ -267,6 +326,7 @@ void qu_context_cut(qu_context *c, int32_t first)
 void qu_context_drop(qu_context *c, int32_t first, int32_t n)
 {
     if (first < 0 || n <= 0 || first + n > c->first_live) return;
+    qu_selection_clear(&c->sel);
     for (int32_t i = first; i < first + n; i++) free_segment(&c->seg[i]);
     memmove(c->seg + first, c->seg + first + n, (size_t)(c->n_seg - first - n) * sizeof *c->seg);
     c->n_seg -= n;
@@ -278,13 +338,14 @@ void qu_context_move(qu_context *c, int32_t segment, int64_t pos)
     qu_segment *s = &c->seg[segment];
     if (!s->source.get || s->pos == pos) return;
     s->pos = pos;
+    qu_selection_clear(&c->sel);
     memset(s->ready, 0, (size_t)c->m->n_layers * (size_t)c->m->n_kv_heads);
     set_angles(c->m, s);
 }
 
 void qu_context_select(qu_context *c, const qu_select_hook *hook)
 {
-    c->hook = hook ? *hook : (qu_select_hook){NULL, NULL};
+    c->hook = hook ? *hook : (qu_select_hook){0};
 }
 
 int32_t qu_context_segments(const qu_context *c)

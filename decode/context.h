@@ -22,12 +22,14 @@
 #ifndef QU_DECODE_CONTEXT_H
 #define QU_DECODE_CONTEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/pool.h"
 #include "base/status.h"
 #include "decode/model.h"
+#include "kernels/attend.h"
 
 typedef struct qu_context qu_context;
 
@@ -38,30 +40,53 @@ typedef struct qu_page_tokens {
     int64_t pos;
 } qu_page_tokens;
 
+/* Bytes of a page's summary: a qu_summary of n tokens for each layer and KV head, [L][G]. */
+int64_t qu_page_summary_bytes(const qu_model *m, int32_t n);
+
 /* Where an attached page's slices come from. get is called from several threads at a time; the
  * bytes must stay valid until it is called again by the same thread, and have the codec's size for
- * n tokens. */
+ * n tokens. summary gives qu_page_summary_bytes, valid until its next call; a page without (NULL, or
+ * QU_ERR_NOTFOUND) is always read, one with is a candidate of selection. */
 typedef struct qu_page_source {
     qu_status (*get)(void *ctx, int32_t layer, int32_t kv_head, const void **data, size_t *bytes,
                      qu_err *err);
     void *ctx;
+    qu_status (*summary)(void *ctx, const void **data, size_t *bytes, qu_err *err);
 } qu_page_source;
 
 /* Where prefilled slices go: page counts from 0 within the call. Called from the calling thread
- * only. */
+ * only; summary (NULL: not made) once a page, after its slices. */
 typedef struct qu_page_sink {
     qu_status (*put)(void *ctx, int32_t page, int32_t layer, int32_t kv_head, const void *data,
                      size_t bytes, qu_err *err);
     void *ctx;
+    qu_status (*summary)(void *ctx, int32_t page, const void *data, size_t bytes, qu_err *err);
 } qu_page_sink;
 
-/* Selection hook, called once a layer of every step, before attention: q [T,H,D] are the layer's
- * queries, rotated and scaled; use [n_segments,G] comes in all ones and goes out with 0 for a
- * segment that a KV head does not read. Live segments are always read. */
+/* What one KV head of one layer sees of the candidates when it chooses, all borrowed. */
+typedef struct qu_sense {
+    int32_t layer, kv_head, n_rows, n_pages;
+    const float *q; /* [n_rows, D]: tokens times heads of the group, rotated and scaled */
+    int64_t ldq;
+    qu_attend_kv clusters;      /* all candidates', turned to their places; bias = ln(count) */
+    const int32_t *first;       /* [n_pages + 1] range of each page's clusters */
+    const int32_t *tokens;      /* [n_pages] */
+    const qu_attend_kv *slices; /* [n_pages] whole slices; NULL without reads_keys */
+} qu_sense;
+
+/* Chooses which candidates each KV head of a layer reads in full. Called in the calling thread. */
 typedef struct qu_select_hook {
-    qu_status (*select)(void *ctx, int32_t layer, const float *q, int32_t n_rows, uint8_t *use,
-                        int32_t n_segments, qu_err *err);
+    /* heads [G]; use [n_pages, G] comes in zero, 1 = read. */
+    qu_status (*select)(void *ctx, const qu_sense *heads, int32_t n_heads, uint8_t *use,
+                        qu_err *err);
+    /* NULL, or told after each choice what a full read would have shown: mass [n_pages, G], the mean
+     * over rows of the softmax over candidates alone. Reads every candidate, uncounted. */
+    void (*measured)(void *ctx, int32_t layer, int32_t n_pages, int32_t n_heads, const float *mass,
+                     const uint8_t *use);
     void *ctx;
+    bool reads_keys; /* select looks at whole slices; their keys count as bytes read */
+    bool far_field;  /* clusters of pages that were not chosen take part in attention */
+    int32_t refresh; /* choose anew at every refresh-th generated token; 0 = never */
 } qu_select_hook;
 
 /* codec: how prefilled pages are rounded and attached ones are stored. model and pool are borrowed
@@ -102,7 +127,10 @@ void qu_context_drop(qu_context *c, int32_t first, int32_t n);
  * read. */
 void qu_context_move(qu_context *c, int32_t segment, int64_t pos);
 
-/* Use the hook from now on; NULL: every segment is read. */
+/* Use the hook from now on; NULL: every segment is read. The first step after the pages is the
+ * question: its tokens, given in one call, choose together (in blocks of 512); afterwards one token
+ * in refresh chooses. A token's choice depends on its place alone, not on how tokens are grouped
+ * into steps, and rewind brings back what was chosen before. */
 void qu_context_select(qu_context *c, const qu_select_hook *hook);
 
 int32_t qu_context_segments(const qu_context *c);

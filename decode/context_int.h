@@ -42,14 +42,30 @@ typedef struct qu_scratch {
     float *worker;  /* attention and codec scratch, one block a worker */
     float *partial; /* per-page partial states of split attention */
     int64_t use_cap, worker_cap, partial_cap;
-    void *slices; /* encoded slices of a chunk, one layer */
-    int64_t slices_cap;
+    void *slices;    /* encoded slices of a chunk, one layer */
+    char *summaries; /* of a chunk's pages, each [L][G] */
+    int64_t slices_cap, summaries_cap;
 } qu_scratch;
+
+/* select.c: the candidates' clusters and what was chosen of them; see there. */
+typedef struct qu_selection {
+    bool loaded, half, far; /* far: this layer's far field has something to say */
+    bool senses;            /* this pass chooses */
+    int32_t epoch, n_epochs;
+    int32_t n_pages, n_pad;
+    int32_t *segment, *tokens; /* [n_pages] */
+    int32_t *first;            /* [n_pages + 1] */
+    char *kv;                  /* [L][G] of (kt [D,n_pad], v [n_pad,Dp]) */
+    float *bias, *hidden;      /* [L][G][n_pad], [G][n_pad] of this layer, chosen pages hidden */
+    uint8_t *chosen;           /* [n_epochs][L][n_pages, G] */
+    float *q;
+    int64_t q_cap;
+} qu_selection;
 
 /* What repair.c puts into a pass: placing rows anywhere in their pages, and looking on. */
 typedef struct qu_pass_hook {
     /* Document phase, instead of whole pages: place the keys and values of c->rows. */
-    void (*place)(qu_context *c, int32_t layer);
+    qu_status (*place)(qu_context *c, int32_t layer, qu_err *err);
     /* After a layer's attention: its queries are in c->s.q, the slices it read are resident. */
     qu_status (*attended)(qu_context *c, int32_t layer, qu_err *err);
     void *ctx;
@@ -59,10 +75,13 @@ struct qu_context {
     const qu_model *m;
     qu_pool *pool;
     int codec;
+    qu_segment page; /* no segment: the angles of a page that stands at 0 */
     qu_segment *seg;
     int32_t n_seg, seg_cap, first_live; /* first_live = n_seg when there is no live token */
     int64_t n_live, live_pos;
     qu_select_hook hook;
+    qu_selection sel;
+    int64_t n_question;       /* live tokens of the first step */
     const qu_pass_hook *pass; /* NULL but while repair.c runs */
     qu_scratch s;
     qu_linear_scratch *linear;
@@ -103,9 +122,10 @@ static inline int64_t qu_segment_angles(const qu_model *m, const qu_segment *s, 
     return (int64_t)row * (m->head_size / 2 + 1) * s->n_pad;
 }
 
-/* context.c: make one slice resident from its encoded bytes: decode, rotate into place, halve. */
+/* context.c: make one slice resident from its encoded bytes: decode, rotate into place, halve.
+ * summary: NULL, or where its qu_summary goes. */
 void qu_segment_fill(qu_context *c, qu_segment *s, int32_t layer, int32_t g, const void *slice,
-                     int worker);
+                     void *summary, int worker);
 
 /* forward.c: run c->rows through the layers. document: the document phase; its slices go to sink
  * (may be NULL) as page = segment - page_zero. logits [n_logits,V] of the last rows, or NULL with
@@ -117,10 +137,22 @@ qu_status qu_forward(qu_context *c, bool document, const qu_page_sink *sink, int
  * segments that the hook (question phase) lets through. */
 qu_status qu_attention(qu_context *c, int32_t layer, bool hooked, qu_err *err);
 
+/* attention.c: make resident what use [segments, G] asks for in that layer. Bytes read are counted
+ * by half slices: 2 whole, 1 keys alone, 0 not at all. */
+qu_status qu_attention_fetch(qu_context *c, int32_t layer, const uint8_t *use, int halves,
+                             qu_err *err);
+
+/* select.c: take from c->s.use what the hook does not choose in this layer, and set c->sel.far. */
+qu_status qu_selection_apply(qu_context *c, int32_t layer, qu_err *err);
+/* The clusters of what was not chosen, as one block of keys. */
+qu_attend_kv qu_selection_far(const qu_context *c, int32_t layer, int32_t g);
+/* Free everything: candidates are found anew at the next step. */
+void qu_selection_clear(qu_selection *s);
+
 /* Make room for *cap floats or bytes; contents are lost. */
 qu_status qu_scratch_floats(float **p, int64_t *cap, int64_t need, qu_err *err);
 
-/* Floats of scratch a worker needs for one attention item. */
-int64_t qu_attention_worker_floats(const qu_model *m);
+/* Floats of scratch a worker needs for one attention item, one slice to decode or summarise. */
+int64_t qu_attention_worker_floats(const qu_context *c);
 
 #endif

@@ -14,6 +14,7 @@
 #include "decode/context_int.h"
 #include "kernels/codec.h"
 #include "kernels/rows.h"
+#include "kernels/summary.h"
 
 static qu_status grow(float **p, int64_t rows, int64_t width, qu_err *err)
 {
@@ -29,7 +30,7 @@ static qu_status prepare(qu_context *c, bool document, qu_err *err)
     qu_scratch *s = &c->s;
     int64_t q = (int64_t)m->n_heads * m->head_size, kv = (int64_t)m->n_kv_heads * m->head_size;
     if (s->rows < c->rows.n) {
-        int64_t n = document ? QU_PAGE_TOKENS * 4 : 64;
+        int64_t n = c->rows.n > 64 || document ? QU_PAGE_TOKENS * 4 : 64;
         s->rows = 0;
         QU_TRY(grow(&s->x, n, m->width, err));
         QU_TRY(grow(&s->h, n, m->width, err));
@@ -41,7 +42,7 @@ static qu_status prepare(qu_context *c, bool document, qu_err *err)
         QU_TRY(grow(&s->up, n, m->ffn, err));
         s->rows = (int32_t)n;
     }
-    int64_t each = qu_attention_worker_floats(m);
+    int64_t each = qu_attention_worker_floats(c);
     return qu_scratch_floats(&s->worker, &s->worker_cap, each * qu_pool_threads(c->pool), err);
 }
 
@@ -141,7 +142,9 @@ typedef struct page_run {
     qu_context *c;
     int32_t layer, first, n_pages;
     int64_t stride; /* bytes between encoded slices */
+    bool summarise;
     int32_t row0[QU_PAGE_TOKENS * 4];
+    int64_t summary[QU_PAGE_TOKENS * 4 + 1]; /* where each page's summary begins */
 } page_run;
 
 static void place_page(void *ctx, int64_t item, int worker)
@@ -157,7 +160,8 @@ static void place_page(void *ctx, int64_t item, int worker)
     const float *v = c->s.v + r->row0[p] * ld + (int64_t)g * d;
     void *slice = (char *)c->s.slices + item * r->stride;
     qu_codec_encode(slice, c->codec, k, ld, v, ld, s->n, d);
-    qu_segment_fill(c, s, r->layer, g, slice, worker);
+    int64_t at = r->summary[p] + qu_summary_bytes(s->n, d) * (r->layer * g_n + g);
+    qu_segment_fill(c, s, r->layer, g, slice, r->summarise ? c->s.summaries + at : NULL, worker);
 }
 
 static qu_status place_pages(qu_context *c, int32_t layer, const qu_page_sink *sink,
@@ -176,6 +180,15 @@ static qu_status place_pages(qu_context *c, int32_t layer, const qu_page_sink *s
         c->s.slices_cap = c->s.slices ? need : 0;
         if (!c->s.slices) return qu_fail_nomem(err, need);
     }
+    r.summarise = sink && sink->summary;
+    for (int32_t p = 0; p < r.n_pages; p++)
+        r.summary[p + 1] = r.summary[p] + qu_page_summary_bytes(m, c->seg[r.first + p].n);
+    if (r.summarise && c->s.summaries_cap < r.summary[r.n_pages]) {
+        free(c->s.summaries);
+        c->s.summaries = malloc((size_t)r.summary[r.n_pages]);
+        c->s.summaries_cap = c->s.summaries ? r.summary[r.n_pages] : 0;
+        if (!c->s.summaries) return qu_fail_nomem(err, r.summary[r.n_pages]);
+    }
     qu_pool_run(c->pool, (int64_t)r.n_pages * g_n, place_page, &r);
     for (int32_t p = 0; sink && p < r.n_pages; p++)
         for (int32_t g = 0; g < g_n; g++)
@@ -183,6 +196,9 @@ static qu_status place_pages(qu_context *c, int32_t layer, const qu_page_sink *s
                              (char *)c->s.slices + (p * g_n + g) * r.stride,
                              (size_t)qu_codec_bytes(c->codec, c->seg[r.first + p].n, m->head_size),
                              err));
+    for (int32_t p = 0; r.summarise && layer == m->n_layers - 1 && p < r.n_pages; p++)
+        QU_TRY(sink->summary(sink->ctx, r.first + p - page_zero, c->s.summaries + r.summary[p],
+                             (size_t)(r.summary[p + 1] - r.summary[p]), err));
     return QU_OK;
 }
 
@@ -191,10 +207,7 @@ static qu_status key_values(qu_context *c, int32_t layer, bool document, const q
 {
     for (int32_t s = c->rows.own[0]; s <= c->rows.own[c->rows.n - 1]; s++)
         QU_TRY(qu_segment_need(c, &c->seg[s], err));
-    if (document && c->pass) {
-        c->pass->place(c, layer);
-        return QU_OK;
-    }
+    if (document && c->pass) return c->pass->place(c, layer, err);
     if (document) return place_pages(c, layer, sink, page_zero, err);
     place_live(c, layer);
     return QU_OK;

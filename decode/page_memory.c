@@ -1,13 +1,16 @@
 #include "decode/page_memory.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/codec.h"
 
 struct qu_page_memory {
     int32_t n_kv_heads;
     int64_t slice_bytes, stride;
-    char *data; /* [L][G][stride] */
+    char *data; /* [L][G][stride], then the summary */
+    int64_t summary_at, summary_bytes;
+    bool has_summary;
 };
 
 qu_status qu_page_memory_create(qu_page_memory **out, const qu_model *m, int codec,
@@ -22,6 +25,9 @@ qu_status qu_page_memory_create(qu_page_memory **out, const qu_model *m, int cod
     p->slice_bytes = bytes;
     p->stride = (bytes + 15) / 16 * 16;
     int64_t total = p->stride * m->n_layers * m->n_kv_heads;
+    p->summary_at = total;
+    p->summary_bytes = qu_page_summary_bytes(m, n_tokens);
+    total += p->summary_bytes;
     p->data = malloc((size_t)total);
     if (!p->data) {
         free(p);
@@ -58,7 +64,29 @@ static qu_status get(void *ctx, int32_t layer, int32_t kv_head, const void **dat
     return QU_OK;
 }
 
+qu_status qu_page_memory_summarise(qu_page_memory *p, const void *data, size_t bytes, qu_err *err)
+{
+    if ((int64_t)bytes != p->summary_bytes)
+        return qu_fail(err, QU_ERR_ARG, "a page summary of %zu bytes, expected %lld", bytes,
+                       (long long)p->summary_bytes);
+    memcpy(p->data + p->summary_at, data, bytes);
+    p->has_summary = true;
+    return QU_OK;
+}
+
+const void *qu_page_memory_summary(const qu_page_memory *p, size_t *bytes)
+{
+    *bytes = (size_t)p->summary_bytes;
+    return p->has_summary ? p->data + p->summary_at : NULL;
+}
+
+static qu_status summary(void *ctx, const void **data, size_t *bytes, qu_err *err)
+{
+    *data = qu_page_memory_summary(ctx, bytes);
+    return *data ? QU_OK : qu_fail(err, QU_ERR_NOTFOUND, "the page has no summary");
+}
+
 qu_page_source qu_page_memory_source(qu_page_memory *p)
 {
-    return (qu_page_source){get, p};
+    return (qu_page_source){get, p, summary};
 }

@@ -18,13 +18,27 @@ static qu_status get_stored(void *ctx, int32_t layer, int32_t g, const void **da
     return qu_store_slice(p->store, p->file, &k, p->binding, data, bytes, err);
 }
 
+static qu_status get_summary(void *ctx, const void **data, size_t *bytes, qu_err *err)
+{
+    const stored_page *p = ctx;
+    qu_slice_key k = {p->kv_id, p->page, 0, 0, QU_KV_SUMMARY};
+    return qu_store_slice(p->store, p->file, &k, p->binding, data, bytes, err);
+}
+
+/* A header and the last page are always read: they are no candidates (DESIGN.md 7). */
+static void always_read(const ask_run *r, int32_t i, qu_page_source *source)
+{
+    if (r->plan.pages[i].page == 0 || i == r->plan.n_pages - 1) source->summary = NULL;
+}
+
 static qu_status attach_stored(ask_run *r, const qu_plan_doc *d, qu_err *err)
 {
     for (int32_t i = d->first; i < d->first + d->n; i++) {
         const qu_plan_page *p = &r->plan.pages[i];
         r->sources[i] = (stored_page){r->a->s->store, d->doc.kv_file, d->doc.kv_id,
                                       (uint32_t)p->page, qu_kv_binding(r->a->s->store, &p->record)};
-        qu_page_source source = {get_stored, &r->sources[i]};
+        qu_page_source source = {get_stored, &r->sources[i], get_summary};
+        always_read(r, i, &source);
         QU_TRY(qu_context_attach(r->c, p->record.n_tokens, p->pos, &source, err));
         r->ans->loaded_tokens += p->record.n_tokens;
         r->ans->prompt_tokens += p->record.n_tokens;
@@ -36,6 +50,7 @@ static qu_status attach_memory(ask_run *r, int32_t i, qu_page_memory *memory, qu
 {
     const qu_plan_page *p = &r->plan.pages[i];
     qu_page_source source = qu_page_memory_source(memory);
+    always_read(r, i, &source);
     r->ans->prompt_tokens += p->record.n_tokens;
     return qu_context_attach(r->c, p->record.n_tokens, p->pos, &source, err);
 }
@@ -85,15 +100,17 @@ static bool is_fresh(const qu_fresh *f, uint64_t doc_id)
 static qu_status say_what_lacks(ask_run *r, int32_t left_out, qu_err *err)
 {
     if (r->n_windowed > 0)
-        QU_TRY(qu_answer_warn(r->ans, err,
-                              "%d of %d documents have no stored KV yet: only the pages found in them "
-                              "were read, without the rest as context (quire index --kv eager)",
-                              r->n_windowed, r->plan.n_docs));
+        QU_TRY(
+            qu_answer_warn(r->ans, err,
+                           "%d of %d documents have no stored KV yet: only the pages found in them "
+                           "were read, without the rest as context (quire index --kv eager)",
+                           r->n_windowed, r->plan.n_docs));
     if (left_out > 0)
-        QU_TRY(qu_answer_warn(r->ans, err,
-                              "%d of %d documents were left out: reading them would take longer than "
-                              "--max-wait",
-                              left_out, r->plan.n_docs));
+        QU_TRY(
+            qu_answer_warn(r->ans, err,
+                           "%d of %d documents were left out: reading them would take longer than "
+                           "--max-wait",
+                           left_out, r->plan.n_docs));
     return QU_OK;
 }
 

@@ -39,7 +39,7 @@ static qu_status compute_prefix(qu_encoder *e, qu_err *err)
     qu_context *c = NULL;
     qu_status st = QU_OK;
     qu_page_tokens page = {s->prefix.ids, (int32_t)s->prefix.n, 0};
-    qu_page_sink sink = {keep_prefix, e->prefix};
+    qu_page_sink sink = {keep_prefix, e->prefix, NULL};
     QU_TRY_OUT(qu_context_create(&c, s->model, s->pool, s->codec, err));
     QU_TRY_OUT(qu_context_prefill(c, &page, 1, &sink, err));
 out:
@@ -210,13 +210,20 @@ static qu_status attach(encode_run *r, int32_t page, qu_err *err)
     return qu_context_attach(r->c, r->pages[page].n_tokens, position(r, page), &source, err);
 }
 
+static qu_status hand_out_summary(void *ctx, int32_t page, const void *data, size_t bytes,
+                                  qu_err *err)
+{
+    encode_run *r = ctx;
+    return r->out->summary(r->out->ctx, r->chunk + page, data, bytes, err);
+}
+
 static qu_status compute(encode_run *r, int32_t from, int32_t to, qu_err *err)
 {
     qu_page_tokens pages[QU_ENCODE_CHUNK] = {{0}};
     for (int32_t p = from; p < to; p++)
         pages[p - from] =
             (qu_page_tokens){r->ids + r->first[p], r->pages[p].n_tokens, position(r, p)};
-    qu_page_sink sink = {hand_out, r};
+    qu_page_sink sink = {hand_out, r, hand_out_summary};
     r->chunk = from;
     QU_TRY(qu_context_prefill(r->c, pages, to - from, &sink, err));
     for (int32_t p = from; p < to; p++)

@@ -39,6 +39,7 @@ typedef struct qu_encode_output {
                      size_t *bytes, qu_err *err);
     qu_status (*put)(void *ctx, int32_t page, int32_t layer, int32_t kv_head, const void *data,
                      size_t bytes, qu_err *err);
+    qu_status (*summary)(void *ctx, int32_t page, const void *data, size_t bytes, qu_err *err);
     qu_status (*page_done)(void *ctx, int32_t page, int32_t n_tokens, qu_err *err);
     bool (*stop)(void *ctx); /* asked between chunks; NULL = never */
     void *ctx;

@@ -40,6 +40,12 @@ static qu_status put(void *ctx, int32_t page, int32_t layer, int32_t g, const vo
     return QU_OK;
 }
 
+static qu_status summary(void *ctx, int32_t page, const void *data, size_t bytes, qu_err *err)
+{
+    memory_out *o = ctx;
+    return qu_page_memory_summarise(o->pages[page], data, bytes, err);
+}
+
 static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *err)
 {
     (void)ctx;
@@ -53,7 +59,7 @@ static qu_status encode(qu_encoder *e, qu_session *s, const qu_page *records, in
                         const int32_t *ids, qu_page_memory **pages, qu_err *err)
 {
     memory_out m = {s, records, pages};
-    qu_encode_output out = {0, NULL, put, page_done, NULL, &m};
+    qu_encode_output out = {0, NULL, put, summary, page_done, NULL, &m};
     return qu_encode_document(e, records, n, ids, &out, err);
 }
 
@@ -131,6 +137,10 @@ static qu_status write_doc(qu_kv_writer *w, qu_session *s, const qu_fresh_doc *d
                 QU_TRY(qu_kv_writer_put(w, &k, binding, qu_page_memory_slice(d->pages[p], l, g),
                                         qu_page_memory_bytes(d->pages[p]), err));
             }
+        qu_slice_key k = {d->doc_id, (uint32_t)p, 0, 0, QU_KV_SUMMARY};
+        size_t bytes;
+        const void *summary = qu_page_memory_summary(d->pages[p], &bytes);
+        QU_TRY(qu_kv_writer_put(w, &k, binding, summary, bytes, err));
         QU_TRY(qu_kv_writer_page_done(w, d->doc_id, (uint32_t)p, err));
     }
     return QU_OK;

@@ -117,6 +117,14 @@ static qu_status put_slice(void *ctx, int32_t page, int32_t layer, int32_t g, co
                             err);
 }
 
+static qu_status put_summary(void *ctx, int32_t page, const void *data, size_t bytes, qu_err *err)
+{
+    make_run *r = ctx;
+    qu_slice_key k = {r->kv_id, (uint32_t)page, 0, 0, QU_KV_SUMMARY};
+    return qu_kv_writer_put(r->w, &k, qu_kv_binding(r->s->store, &r->pages[page]), data, bytes,
+                            err);
+}
+
 static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *err)
 {
     make_run *r = ctx;
@@ -208,7 +216,7 @@ static qu_status encode(make_run *r, const qu_doc *d, const qu_page *pages, int3
     if (!r->w) QU_TRY(qu_kv_writer_create(&r->w, r->s->store, 0, r->err));
     r->kv_id = d->doc_id;
     r->pages = pages;
-    qu_encode_output out = {0, get_slice, put_slice, page_done, should_stop, r};
+    qu_encode_output out = {0, get_slice, put_slice, put_summary, page_done, should_stop, r};
     QU_TRY(qu_kv_writer_n_pages_done(r->w, d->doc_id, &out.done, r->err));
     int64_t done_tokens = 0;
     for (int32_t p = 0; p < out.done; p++) done_tokens += pages[p].n_tokens;

@@ -22,11 +22,11 @@ typedef struct check {
     qu_check_fn *fn;
     void *ctx;
     qu_check_stats r;
-    qu_err e;                 /* of the call just made */
+    qu_err e; /* of the call just made */
     int about;
-    victim *victims;          /* documents with findings, for repair */
+    victim *victims; /* documents with findings, for repair */
     size_t n_victims, victims_cap;
-    bool victims_lost;        /* out of memory */
+    bool victims_lost; /* out of memory */
 } check;
 
 static void victim_add(check *c, uint64_t doc_id)
@@ -54,8 +54,10 @@ report(check *c, qu_status st, uint64_t doc_id, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
-    if (st == QU_OK) c->r.n_notes++;
-    else c->r.n_problems++;
+    if (st == QU_OK)
+        c->r.n_notes++;
+    else
+        c->r.n_problems++;
     if (st != QU_OK && doc_id && c->about != ABOUT_INDEX) victim_add(c, doc_id);
     if (c->fn) c->fn(c->ctx, st, doc_id, msg);
 }
@@ -171,7 +173,9 @@ static qu_status contents(check *c, const qu_doc *d, qu_page **pages, int32_t *n
     st = qu_catalogue_ids(c->t, d->doc_id, 0, d->n_pages, &b, &c->e);
     if (st == QU_OK && *n_pages == d->n_pages) /* counts that do not add up fail here */
         st = qu_pages_check_args(c->s, d->text_bytes, *pages, *n_pages, (const int32_t *)b.data,
-                                 (int64_t)b.len / 4, &c->e) == QU_OK ? QU_OK : QU_ERR_CORRUPT;
+                                 (int64_t)b.len / 4, &c->e) == QU_OK
+                 ? QU_OK
+                 : QU_ERR_CORRUPT;
     QU_TRY_OUT(finding(c, st, d->doc_id, err));
 out:
     qu_buf_free(&b);
@@ -184,23 +188,19 @@ static qu_status page_slices(check *c, const qu_doc *d, MDB_txn *txn, const qu_p
 {
     const qu_store_config *cf = &c->s->config;
     qu_hash binding = qu_kv_binding(c->s, page);
-    int n_summaries = 0;
     const void *p;
     size_t n;
-    for (int layer = 0; layer < cf->n_layers; layer++)
-        for (int head = 0; head < cf->n_kv_heads; head++)
-            for (int kind = QU_KV_SLICE; kind <= QU_KV_SUMMARY; kind++) {
-                qu_slice_key k = {d->kv_id, at, (uint16_t)layer, (uint16_t)head, (uint8_t)kind};
-                qu_status st = qu_kv_get(txn, NULL, d->kv_file, &k, binding, &p, &n, &c->e);
-                if (kind == QU_KV_SUMMARY && st == QU_ERR_NOTFOUND) continue;
-                if (st != QU_OK) return st;
-                n_summaries += kind == QU_KV_SUMMARY;
-                c->r.n_slices++;
-                c->r.bytes += (int64_t)n;
-            }
-    if (n_summaries != 0 && n_summaries != cf->n_layers * cf->n_kv_heads)
-        return qu_fail(&c->e, QU_ERR_CORRUPT, "page %u of document %llu has %d of %d summaries", at,
-                       (unsigned long long)d->doc_id, n_summaries, cf->n_layers * cf->n_kv_heads);
+    int32_t heads = cf->n_layers * cf->n_kv_heads;
+    for (int32_t i = 0; i <= heads; i++) { /* the summary last */
+        qu_slice_key k = {d->kv_id, at, (uint16_t)(i / cf->n_kv_heads),
+                          (uint16_t)(i % cf->n_kv_heads), QU_KV_SLICE};
+        if (i == heads) k = (qu_slice_key){d->kv_id, at, 0, 0, QU_KV_SUMMARY};
+        qu_status st = qu_kv_get(txn, NULL, d->kv_file, &k, binding, &p, &n, &c->e);
+        if (i == heads && st == QU_ERR_NOTFOUND) break; /* made before there were summaries */
+        if (st != QU_OK) return st;
+        c->r.n_slices += i < heads;
+        c->r.bytes += (int64_t)n;
+    }
     return QU_OK;
 }
 

@@ -46,6 +46,15 @@ static qu_status get(void *ctx, int32_t page, int32_t l, int32_t g, const void *
     return QU_OK;
 }
 
+static qu_status summary(void *ctx, int32_t page, const void *data, size_t n, qu_err *err)
+{
+    (void)data;
+    (void)err;
+    assert_true(((memory *)ctx)->slice[page][0][0].len > 0); /* after the page's slices */
+    assert_true(n > 0 && n % 16 == 0);
+    return QU_OK;
+}
+
 static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *err)
 {
     memory *m = ctx;
@@ -82,7 +91,7 @@ static void make_document(made *d, int32_t n_pages, int32_t header, int32_t voca
 
 static qu_status encode(const qu_encoder *e, const made *d, memory *m, int32_t done)
 {
-    qu_encode_output out = {done, get, put, page_done, stop, m};
+    qu_encode_output out = {done, get, put, summary, page_done, stop, m};
     return qu_encode_document(e, d->pages, d->n_pages, d->ids, &out, NULL);
 }
 
@@ -174,7 +183,7 @@ static void prefix_pages(memory *into, const qu_session *s)
     qu_context *c;
     int32_t page0 = 0;
     qu_page_tokens p = {s->prefix.ids, (int32_t)s->prefix.n, 0};
-    qu_page_sink sink = {put_chunk, &page0};
+    qu_page_sink sink = {put_chunk, &page0, NULL};
     clear(&chunk);
     TEST_OK(qu_context_create(&c, s->model, s->pool, s->codec, err));
     TEST_OK(qu_context_prefill(c, &p, 1, &sink, err));
@@ -189,7 +198,7 @@ static void check_chunk(const qu_session *s, const made *d, memory *prefix, int3
     qu_context *c;
     one_page sources[MAX_PAGES + 1];
     qu_page_tokens pages[QU_ENCODE_CHUNK];
-    qu_page_source source = {give, sources};
+    qu_page_source source = {give, sources, NULL};
     int64_t p0 = s->prefix.n, room = s->model->context - p0 - d->pages[0].n_tokens;
     int32_t first = from;
     while (first > 1 && d->first[to] - d->first[first - 1] <= room) first--;
@@ -206,7 +215,7 @@ static void check_chunk(const qu_session *s, const made *d, memory *prefix, int3
     for (int32_t p = from; p < to; p++)
         pages[p - from] =
             (qu_page_tokens){d->ids + d->first[p], d->pages[p].n_tokens, p0 + d->first[p]};
-    qu_page_sink sink = {put_chunk, &from};
+    qu_page_sink sink = {put_chunk, &from, NULL};
     TEST_OK(qu_context_prefill(c, pages, to - from, &sink, err));
     qu_context_free(c);
 }
@@ -262,7 +271,7 @@ static void whole_documents_give_the_same_bits_in_any_chunks(void **state)
             pages[i + 1] = (qu_page_tokens){d.ids + d.first[i], d.pages[i].n_tokens,
                                             p.s.prefix.n + d.first[i]};
         int32_t page0 = 0;
-        qu_page_sink sink = {put_chunk, &page0};
+        qu_page_sink sink = {put_chunk, &page0, NULL};
         clear(&chunk);
         TEST_OK(qu_context_create(&c, p.s.model, p.s.pool, p.s.codec, err));
         TEST_OK(qu_context_prefill(c, pages, 1, NULL, err));

@@ -266,7 +266,7 @@ static void kv_equals_a_cold_prefill(void **state)
             qu_context *a, *b, *w;
             /* the writer sees the pages in calls of its own grouping and with its own thread count */
             TEST_OK(qu_context_create(&w, m, pools[!threads], codec, err));
-            qu_page_sink sink = {keep, &mem};
+            qu_page_sink sink = {keep, &mem, NULL};
             int32_t first = 1 + (int32_t)(test_random(&seed) % (uint64_t)(n_pages - 1));
             TEST_OK(qu_context_prefill(w, pages, n_pages, &sink, err));
             TEST_OK(qu_context_create(&a, m, pools[threads], codec, err));
@@ -277,7 +277,7 @@ static void kv_equals_a_cold_prefill(void **state)
             memory_page from[8];
             for (int p = 0; p < n_pages; p++) {
                 from[p] = (memory_page){&mem, p};
-                qu_page_source source = {give, &from[p]};
+                qu_page_source source = {give, &from[p], NULL};
                 TEST_OK(qu_context_attach(b, pages[p].n, pages[p].pos, &source, err));
             }
             /* the question in two steps, grouped differently */

@@ -72,7 +72,7 @@ static bool finds(const qu_tokens *hay, int32_t offset, int codec)
     for (int32_t i = 0; i < n; i++)
         TEST_OK(qu_page_memory_create(&memory[i], model, codec, cut[i].n, err));
     TEST_OK(qu_context_create(&c, model, pool, codec, err));
-    qu_page_sink sink = {keep, memory};
+    qu_page_sink sink = {keep, memory, NULL};
     TEST_OK(qu_context_prefill(c, cut, n, &sink, err));
     qu_context_free(c);
     TEST_OK(qu_context_create(&c, model, pool, codec, err));

@@ -1,0 +1,343 @@
+/* Selection inside a context: the candidates' clusters turned to their places, the hook's choices,
+ * and the far field of what was not chosen.
+ *
+ *   candidates  segments whose source has a summary; everything else is always read
+ *   clusters    [L][G] of one block of keys and values, columns in candidate order: the same block
+ *               serves sensing and, with the chosen pages' columns hidden, the far field
+ *   chosen      [epoch][L][candidate, G]: epoch 0 is the question's choice, epoch e that of the
+ *               generated token e * refresh, so that rewinding needs no undo
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "decode/context_int.h"
+#include "kernels/codec.h"
+#include "kernels/quant.h"
+#include "kernels/summary.h"
+
+int64_t qu_page_summary_bytes(const qu_model *m, int32_t n)
+{
+    return qu_summary_bytes(n, m->head_size) * m->n_layers * m->n_kv_heads;
+}
+
+void qu_selection_clear(qu_selection *s)
+{
+    void *owned[] = {s->segment, s->first, s->tokens, s->kv, s->bias, s->hidden, s->chosen, s->q};
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
+    memset(s, 0, sizeof *s);
+}
+
+/* --- the candidates' clusters --- */
+
+static int64_t head_elements(const qu_context *c)
+{
+    return (int64_t)c->sel.n_pad * (c->m->head_size + qu_attend_pad(c->m->head_size));
+}
+
+static char *block_kt(const qu_context *c, int32_t layer, int32_t g)
+{
+    return c->sel.kv + (layer * c->m->n_kv_heads + g) * head_elements(c) * (c->sel.half ? 2 : 4);
+}
+
+static float *block_bias(const qu_context *c, int32_t layer, int32_t g)
+{
+    return c->sel.bias + ((int64_t)layer * c->m->n_kv_heads + g) * c->sel.n_pad;
+}
+
+static qu_attend_kv block_kv(const qu_context *c, int32_t layer, int32_t g, const float *bias)
+{
+    char *kt = block_kt(c, layer, g);
+    int64_t keys = (int64_t)c->m->head_size * c->sel.n_pad * (c->sel.half ? 2 : 4);
+    return (qu_attend_kv){kt, kt + keys, bias, c->sel.half, c->sel.n_pad, c->sel.n_pad};
+}
+
+static void put(void *block, bool half, int64_t at, float x)
+{
+    if (half)
+        ((uint16_t *)block)[at] = qu_f32_to_f16(x);
+    else
+        ((float *)block)[at] = x;
+}
+
+/* One summary into the columns from col on, keys turned by the page's start. */
+static void place(qu_context *c, const qu_segment *seg, int32_t layer, int32_t g, int32_t col,
+                  const void *data)
+{
+    const qu_model *m = c->m;
+    int32_t d = m->head_size, dp = qu_attend_pad(d), row = qu_model_rope(m, layer, g);
+    int64_t angles = qu_segment_angles(m, seg, row);
+    qu_summary s;
+    qu_attend_kv kv = block_kv(c, layer, g, NULL);
+    qu_summary_read(&s, data, seg->n, d);
+    for (int32_t i = 0; i < qu_summary_clusters(seg->n); i++) {
+        float key[QU_MAX_HEAD_SIZE];
+        for (int32_t j = 0; j < d; j++) key[j] = qu_f16_to_f32(s.key[i * d + j]);
+        qu_rope_vector(key, m->ropes[row], seg->cos + angles, seg->sin + angles, seg->n_pad, 0);
+        for (int32_t j = 0; j < d; j++) {
+            put((void *)kv.kt, kv.half, (int64_t)j * kv.n_pad + col + i, key[j]);
+            put((void *)kv.v, kv.half, (int64_t)(col + i) * dp + j,
+                qu_f16_to_f32(s.value[i * d + j]));
+        }
+        block_bias(c, layer, g)[col + i] = s.count[i] > 0 ? logf((float)s.count[i]) : -INFINITY;
+    }
+}
+
+static qu_status load_page(qu_context *c, int32_t p, qu_err *err)
+{
+    const qu_model *m = c->m;
+    qu_segment *seg = &c->seg[c->sel.segment[p]];
+    const char *data;
+    size_t bytes;
+    QU_TRY(seg->source.summary(seg->source.ctx, (const void **)&data, &bytes, err));
+    if ((int64_t)bytes != qu_page_summary_bytes(m, seg->n))
+        return qu_fail(err, QU_ERR_CORRUPT, "stored summary has %zu bytes, expected %lld", bytes,
+                       (long long)qu_page_summary_bytes(m, seg->n));
+    int64_t each = qu_summary_bytes(seg->n, m->head_size);
+    for (int32_t l = 0; l < m->n_layers; l++)
+        for (int32_t g = 0; g < m->n_kv_heads; g++, data += each)
+            place(c, seg, l, g, c->sel.first[p], data);
+    c->stats.bytes_read += (int64_t)bytes;
+    return QU_OK;
+}
+
+static qu_status has_summary(const qu_segment *s, bool *yes, qu_err *err)
+{
+    const void *data;
+    size_t bytes;
+    *yes = false;
+    if (!s->source.get || !s->source.summary) return QU_OK;
+    qu_status st = s->source.summary(s->source.ctx, &data, &bytes, err);
+    *yes = st == QU_OK;
+    return st == QU_ERR_NOTFOUND ? QU_OK : st;
+}
+
+static qu_status find_candidates(qu_context *c, qu_err *err)
+{
+    qu_selection *s = &c->sel;
+    s->segment = calloc((size_t)c->n_seg + 1, sizeof *s->segment);
+    s->first = calloc((size_t)c->n_seg + 1, sizeof *s->first);
+    s->tokens = calloc((size_t)c->n_seg + 1, sizeof *s->tokens);
+    if (!s->segment || !s->first || !s->tokens) return qu_fail_nomem(err, c->n_seg * 12ll);
+    for (int32_t i = 0; i < c->first_live; i++) {
+        bool yes;
+        QU_TRY(has_summary(&c->seg[i], &yes, err));
+        if (!yes) continue;
+        int32_t p = s->n_pages++;
+        s->segment[p] = i;
+        s->tokens[p] = c->seg[i].n;
+        s->first[p + 1] = s->first[p] + qu_summary_clusters(c->seg[i].n);
+    }
+    s->n_pad = (s->first[s->n_pages] + 15) / 16 * 16;
+    s->half = c->codec != QU_CODEC_F32;
+    return QU_OK;
+}
+
+/* Once a question: find the candidates and make their clusters ready. */
+static qu_status load(qu_context *c, qu_err *err)
+{
+    const qu_model *m = c->m;
+    qu_selection *s = &c->sel;
+    if (s->loaded) return QU_OK;
+    QU_TRY(find_candidates(c, err));
+    s->loaded = true;
+    if (s->n_pages == 0) return QU_OK;
+    int64_t heads = (int64_t)m->n_layers * m->n_kv_heads, bias = heads * s->n_pad;
+    s->kv = calloc((size_t)(heads * head_elements(c)), s->half ? 2 : 4);
+    s->bias = malloc((size_t)bias * sizeof *s->bias);
+    s->hidden = malloc((size_t)m->n_kv_heads * (size_t)s->n_pad * sizeof *s->hidden);
+    if (!s->kv || !s->bias || !s->hidden) return qu_fail_nomem(err, heads * head_elements(c) * 4);
+    for (int64_t i = 0; i < bias; i++) s->bias[i] = -INFINITY;
+    for (int32_t p = 0; p < s->n_pages; p++) QU_TRY(load_page(c, p, err));
+    return QU_OK;
+}
+
+/* --- choosing --- */
+
+static uint8_t *chosen_at(const qu_context *c, int32_t epoch, int32_t layer)
+{
+    int64_t layers = (int64_t)epoch * c->m->n_layers + layer;
+    return c->sel.chosen + layers * c->sel.n_pages * c->m->n_kv_heads;
+}
+
+static qu_status need_epoch(qu_context *c, int32_t epoch, qu_err *err)
+{
+    if (epoch < c->sel.n_epochs) return QU_OK;
+    int64_t each = (int64_t)c->m->n_layers * c->sel.n_pages * c->m->n_kv_heads;
+    int32_t n = epoch < 4 ? 4 : epoch * 2;
+    uint8_t *p = realloc(c->sel.chosen, (size_t)(each * n));
+    if (!p) return qu_fail_nomem(err, each * n);
+    c->sel.chosen = p;
+    c->sel.n_epochs = n;
+    return QU_OK;
+}
+
+/* The layer's queries, one KV head's rows together: [G][rows * group, D]. */
+static qu_status gather_queries(qu_context *c, qu_err *err)
+{
+    const qu_model *m = c->m;
+    int32_t d = m->head_size, group = m->n_heads / m->n_kv_heads;
+    int64_t rows = (int64_t)c->rows.n * group;
+    QU_TRY(qu_scratch_floats(&c->sel.q, &c->sel.q_cap, rows * m->n_kv_heads * d, err));
+    for (int32_t t = 0; t < c->rows.n; t++)
+        for (int32_t g = 0; g < m->n_kv_heads; g++)
+            memcpy(c->sel.q + (g * rows + (int64_t)t * group) * d,
+                   c->s.q + ((int64_t)t * m->n_heads + (int64_t)g * group) * d,
+                   (size_t)group * (size_t)d * sizeof *c->sel.q);
+    return QU_OK;
+}
+
+static qu_attend_kv slice_of(const qu_context *c, int32_t p, int32_t layer, int32_t g)
+{
+    const qu_segment *s = &c->seg[c->sel.segment[p]];
+    return (qu_attend_kv){qu_segment_kt(c->m, s, layer, g),
+                          qu_segment_v(c->m, s, layer, g),
+                          NULL,
+                          s->half,
+                          s->n,
+                          s->n_pad};
+}
+
+static void candidates_in_use(const qu_context *c, uint8_t *use, uint8_t value)
+{
+    int32_t g_n = c->m->n_kv_heads;
+    for (int32_t p = 0; p < c->sel.n_pages; p++)
+        memset(use + c->sel.segment[p] * g_n, value, (size_t)g_n);
+}
+
+/* Half of the chosen slices' bytes: a policy that reads keys has paid for the other half. */
+static void count_values(qu_context *c, const uint8_t *chosen)
+{
+    for (int32_t i = 0; i < c->sel.n_pages * c->m->n_kv_heads; i++)
+        if (chosen[i])
+            c->stats.bytes_read +=
+                qu_codec_bytes(c->codec, c->sel.tokens[i / c->m->n_kv_heads], c->m->head_size) / 2;
+}
+
+static qu_status sense(qu_context *c, int32_t layer, uint8_t *chosen, qu_err *err)
+{
+    const qu_model *m = c->m;
+    qu_selection *s = &c->sel;
+    int32_t g_n = m->n_kv_heads, rows = c->rows.n * (m->n_heads / g_n);
+    qu_status st = QU_OK;
+    qu_sense *heads = calloc((size_t)g_n, sizeof *heads);
+    qu_attend_kv *slices = NULL;
+    if (!heads) return qu_fail_nomem(err, g_n * (long long)sizeof *heads);
+    QU_TRY_OUT(gather_queries(c, err));
+    if (c->hook.reads_keys) {
+        slices = calloc((size_t)g_n * (size_t)s->n_pages, sizeof *slices);
+        if (!slices) {
+            st = qu_fail_nomem(err, (long long)g_n * s->n_pages * (long long)sizeof *slices);
+            goto out;
+        }
+        QU_TRY_OUT(qu_attention_fetch(c, layer, c->s.use, 1, err));
+    }
+    for (int32_t g = 0; g < g_n; g++) {
+        qu_attend_kv *own = slices ? slices + (int64_t)g * s->n_pages : NULL;
+        for (int32_t p = 0; own && p < s->n_pages; p++) own[p] = slice_of(c, p, layer, g);
+        heads[g] = (qu_sense){layer,
+                              g,
+                              rows,
+                              s->n_pages,
+                              s->q + (int64_t)g * rows * m->head_size,
+                              m->head_size,
+                              block_kv(c, layer, g, block_bias(c, layer, g)),
+                              s->first,
+                              s->tokens,
+                              own};
+    }
+    memset(chosen, 0, (size_t)s->n_pages * (size_t)g_n);
+    QU_TRY_OUT(c->hook.select(c->hook.ctx, heads, g_n, chosen, err));
+    if (slices) count_values(c, chosen);
+out:
+    free(heads);
+    free(slices);
+    return st;
+}
+
+/* --- measuring --- */
+
+/* Mean over rows of each page's share of the softmax over the candidates, one KV head. */
+static qu_status true_mass(qu_context *c, int32_t layer, int32_t g, float *mass, qu_err *err)
+{
+    const qu_model *m = c->m;
+    int32_t d = m->head_size, n = c->sel.n_pages, rows = c->rows.n * (m->n_heads / m->n_kv_heads);
+    int64_t o = (int64_t)rows * qu_attend_pad(d);
+    float *lse = malloc((size_t)(o + rows * (2ll + QU_PAGE_TOKENS + n)) * sizeof *lse);
+    if (!lse) return qu_fail_nomem(err, (long long)sizeof *lse * (o + rows * (130ll + n)));
+    qu_attend_state part = {lse + (int64_t)rows * n, NULL, NULL};
+    part.m = part.o + o;
+    part.l = part.m + rows;
+    const float *q = c->sel.q + (int64_t)g * rows * d;
+    for (int32_t p = 0; p < n; p++) {
+        qu_attend_kv kv = slice_of(c, p, layer, g);
+        qu_attend_page(&part, q, d, rows, d, &kv, NULL, part.l + rows);
+        for (int32_t r = 0; r < rows; r++) lse[(int64_t)r * n + p] = part.m[r] + logf(part.l[r]);
+    }
+    for (int32_t r = 0; r < rows; r++) {
+        const float *x = lse + (int64_t)r * n;
+        float top = x[0], sum = 0;
+        for (int32_t p = 1; p < n; p++) top = x[p] > top ? x[p] : top;
+        for (int32_t p = 0; p < n; p++) sum += expf(x[p] - top);
+        for (int32_t p = 0; p < n; p++)
+            mass[p * m->n_kv_heads + g] += expf(x[p] - top) / (sum * (float)rows);
+    }
+    free(lse);
+    return QU_OK;
+}
+
+static qu_status measure(qu_context *c, int32_t layer, const uint8_t *chosen, qu_err *err)
+{
+    int32_t g_n = c->m->n_kv_heads, n = c->sel.n_pages;
+    qu_status st = QU_OK;
+    float *mass = calloc((size_t)n * (size_t)g_n, sizeof *mass);
+    if (!mass) return qu_fail_nomem(err, (long long)n * g_n * 4);
+    candidates_in_use(c, c->s.use, 1);
+    QU_TRY_OUT(qu_attention_fetch(c, layer, c->s.use, 0, err));
+    for (int32_t g = 0; g < g_n; g++) QU_TRY_OUT(true_mass(c, layer, g, mass, err));
+    c->hook.measured(c->hook.ctx, layer, n, g_n, mass, chosen);
+out:
+    free(mass);
+    return st;
+}
+
+/* --- what attention reads --- */
+
+static void apply(qu_context *c, int32_t layer, const uint8_t *chosen)
+{
+    qu_selection *s = &c->sel;
+    int32_t g_n = c->m->n_kv_heads;
+    s->far = false;
+    for (int32_t g = 0; g < g_n; g++) {
+        float *hidden = s->hidden + (int64_t)g * s->n_pad;
+        memcpy(hidden, block_bias(c, layer, g), (size_t)s->n_pad * sizeof *hidden);
+        for (int32_t p = 0; p < s->n_pages; p++) {
+            bool in = chosen[p * g_n + g];
+            c->s.use[s->segment[p] * g_n + g] = in;
+            s->far = s->far || !in;
+            for (int32_t i = s->first[p]; in && i < s->first[p + 1]; i++) hidden[i] = -INFINITY;
+        }
+    }
+    s->far = s->far && c->hook.far_field;
+}
+
+qu_status qu_selection_apply(qu_context *c, int32_t layer, qu_err *err)
+{
+    qu_selection *s = &c->sel;
+    QU_TRY(load(c, err));
+    if (s->n_pages == 0) return QU_OK;
+    QU_TRY(need_epoch(c, s->epoch, err));
+    uint8_t *chosen = chosen_at(c, s->epoch, layer);
+    if (s->senses) QU_TRY(sense(c, layer, chosen, err));
+    apply(c, layer, chosen);
+    if (!s->senses || !c->hook.measured) return QU_OK;
+    QU_TRY(qu_attention_fetch(c, layer, c->s.use, 2, err)); /* counted before the rest is read */
+    QU_TRY(measure(c, layer, chosen, err));
+    apply(c, layer, chosen);
+    return QU_OK;
+}
+
+qu_attend_kv qu_selection_far(const qu_context *c, int32_t layer, int32_t g)
+{
+    return block_kv(c, layer, g, c->sel.hidden + (int64_t)g * c->sel.n_pad);
+}
