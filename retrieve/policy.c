@@ -1,0 +1,398 @@
+#include "retrieve/policy.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/quant.h"
+
+/* Rows whose scores are held at a time. */
+enum { SCORE_ROWS = 64 };
+
+typedef qu_status (*score_fn)(float *score, const qu_sense *s, int32_t head_size, qu_err *err);
+
+typedef struct kind {
+    const char *name;
+    score_fn score;
+    bool reads_keys, pooled;
+} kind;
+
+struct qu_policy {
+    const kind *kind;
+    qu_policy_options o;
+    int32_t n_layers, n_heads;
+    float *heads; /* [L,G] or NULL */
+    qu_select_hook hook;
+    qu_policy_layer *layers;
+    float *caught; /* [L,G] sums of caught / best, divided when asked for */
+    int64_t *n_caught;
+    float *ratio;
+};
+
+/* --- scores --- */
+
+/* mass [clusters->n_pad] of each column, mean over rows. */
+static qu_status mean_mass(float *mass, const qu_sense *s, const qu_attend_kv *kv, int32_t d,
+                           qu_err *err)
+{
+    int32_t rows = s->n_rows < SCORE_ROWS ? s->n_rows : SCORE_ROWS;
+    size_t need = (size_t)rows * (size_t)(kv->n_pad + 2) * sizeof(float);
+    float *scratch = malloc(need);
+    if (!scratch) return qu_fail_nomem(err, (long long)need);
+    memset(mass, 0, (size_t)kv->n_pad * sizeof *mass);
+    for (int32_t r = 0; r < s->n_rows; r += rows) {
+        int32_t n = s->n_rows - r < rows ? s->n_rows - r : rows;
+        qu_attend_mass(mass, s->q + r * s->ldq, s->ldq, n, d, kv, scratch);
+    }
+    for (int32_t i = 0; i < kv->n_pad; i++) mass[i] /= (float)s->n_rows;
+    free(scratch);
+    return QU_OK;
+}
+
+static qu_status multipole(float *score, const qu_sense *s, int32_t d, qu_err *err)
+{
+    float *mass = malloc((size_t)s->clusters.n_pad * sizeof *mass);
+    if (!mass) return qu_fail_nomem(err, s->clusters.n_pad * 4ll);
+    qu_status st = mean_mass(mass, s, &s->clusters, d, err);
+    for (int32_t p = 0; st == QU_OK && p < s->n_pages; p++) {
+        score[p] = 0;
+        for (int32_t i = s->first[p]; i < s->first[p + 1]; i++) score[p] += mass[i];
+    }
+    free(mass);
+    return st;
+}
+
+/* The best cluster's mass a key. Times the page's tokens, since the cut is by score a token. */
+static qu_status squeezed(float *score, const qu_sense *s, int32_t d, qu_err *err)
+{
+    float *mass = malloc((size_t)s->clusters.n_pad * sizeof *mass);
+    if (!mass) return qu_fail_nomem(err, s->clusters.n_pad * 4ll);
+    qu_status st = mean_mass(mass, s, &s->clusters, d, err);
+    for (int32_t p = 0; st == QU_OK && p < s->n_pages; p++) {
+        float best = 0;
+        for (int32_t i = s->first[p]; i < s->first[p + 1]; i++) {
+            float each = mass[i] * expf(-s->clusters.bias[i]);
+            if (s->clusters.bias[i] > -INFINITY && each > best) best = each;
+        }
+        score[p] = best * (float)s->tokens[p];
+    }
+    free(mass);
+    return st;
+}
+
+static float key_at(const qu_attend_kv *kv, int64_t at)
+{
+    return kv->half ? qu_f16_to_f32(((const uint16_t *)kv->kt)[at]) : ((const float *)kv->kt)[at];
+}
+
+/* One key a page: the mean of its clusters' by their counts, which is the mean of its keys. */
+static qu_status page_mean(float *score, const qu_sense *s, int32_t d, qu_err *err)
+{
+    int32_t n_pad = (s->n_pages + 15) / 16 * 16;
+    float *kt = calloc((size_t)(d + 2) * (size_t)n_pad, sizeof *kt);
+    if (!kt) return qu_fail_nomem(err, (d + 2) * 4ll * n_pad);
+    float *bias = kt + (int64_t)d * n_pad, *mass = bias + n_pad;
+    for (int32_t p = 0; p < n_pad; p++)
+        bias[p] = p < s->n_pages ? logf((float)s->tokens[p]) : -INFINITY;
+    for (int32_t p = 0; p < s->n_pages; p++)
+        for (int32_t i = s->first[p]; i < s->first[p + 1]; i++) {
+            float share = expf(s->clusters.bias[i]) / (float)s->tokens[p];
+            for (int32_t j = 0; j < d; j++)
+                kt[(int64_t)j * n_pad + p] +=
+                    share * key_at(&s->clusters, (int64_t)j * s->clusters.n_pad + i);
+        }
+    qu_attend_kv kv = {kt, NULL, bias, false, n_pad, n_pad};
+    qu_status st = mean_mass(mass, s, &kv, d, err);
+    if (st == QU_OK) memcpy(score, mass, (size_t)s->n_pages * sizeof *score);
+    free(kt);
+    return st;
+}
+
+static void extremes(float *least, float *most, const qu_attend_kv *kv, int32_t d)
+{
+    for (int32_t j = 0; j < d; j++) {
+        least[j] = most[j] = key_at(kv, (int64_t)j * kv->n_pad);
+        for (int32_t t = 1; t < kv->n; t++) {
+            float k = key_at(kv, (int64_t)j * kv->n_pad + t);
+            least[j] = k < least[j] ? k : least[j];
+            most[j] = k > most[j] ? k : most[j];
+        }
+    }
+}
+
+static qu_status quest(float *score, const qu_sense *s, int32_t d, qu_err *err)
+{
+    size_t n = (size_t)s->n_pages;
+    float *bound = malloc((n * (size_t)s->n_rows + 2 * (size_t)d) * sizeof *bound);
+    if (!bound) return qu_fail_nomem(err, (long long)n * s->n_rows * 4);
+    float *least = bound + n * (size_t)s->n_rows, *most = least + d;
+    for (int32_t p = 0; p < s->n_pages; p++) {
+        extremes(least, most, &s->slices[p], d);
+        for (int32_t r = 0; r < s->n_rows; r++) {
+            const float *q = s->q + r * s->ldq;
+            float sum = 0;
+            for (int32_t j = 0; j < d; j++) sum += q[j] * (q[j] > 0 ? most[j] : least[j]);
+            bound[(size_t)r * n + (size_t)p] = sum;
+        }
+    }
+    memset(score, 0, n * sizeof *score);
+    for (int32_t r = 0; r < s->n_rows; r++) {
+        const float *b = bound + (size_t)r * n;
+        float top = b[0], sum = 0;
+        for (size_t p = 1; p < n; p++) top = b[p] > top ? b[p] : top;
+        for (size_t p = 0; p < n; p++) sum += expf(b[p] - top);
+        for (size_t p = 0; p < n; p++) score[p] += expf(b[p] - top) / sum;
+    }
+    free(bound);
+    return QU_OK;
+}
+
+static qu_status streaming(float *score, const qu_sense *s, int32_t d, qu_err *err)
+{
+    (void)d;
+    (void)err;
+    for (int32_t p = 0; p < s->n_pages; p++) score[p] = (float)(p + 1) * (float)s->tokens[p];
+    return QU_OK;
+}
+
+static const kind KINDS[] = {
+    {"dense", NULL, false, false},          {"streaming", streaming, false, false},
+    {"page-mean", page_mean, false, false}, {"quest", quest, true, false},
+    {"squeezed", squeezed, false, true},    {"multipole", multipole, false, false},
+    {"duo", streaming, false, false},
+};
+enum { N_KINDS = sizeof KINDS / sizeof *KINDS };
+
+const char *const *qu_policy_names(void)
+{
+    static const char *const names[] = {"dense",    "streaming", "page-mean", "quest",
+                                        "squeezed", "multipole", "duo",       NULL};
+    return names;
+}
+
+/* --- the cut --- */
+
+typedef struct entry {
+    float density;
+    int32_t index;
+} entry;
+
+static int denser(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+    if (x->density != y->density) return x->density > y->density ? -1 : 1;
+    return x->index < y->index ? -1 : 1;
+}
+
+/* Entries come sorted; index / n_pages is the head, index % n_pages the page of score. */
+static void take(uint8_t *use, int32_t stride, const entry *e, int32_t n, const int32_t *tokens,
+                 int32_t n_pages, int64_t budget)
+{
+    int64_t spent = 0;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t page = e[i].index % n_pages;
+        if (i > 0 && spent + tokens[page] > budget) continue;
+        spent += tokens[page];
+        use[page * stride + e[i].index / n_pages] = 1;
+    }
+}
+
+static qu_status cut(uint8_t *use, int32_t stride, const float *score, int32_t n_heads,
+                     const int32_t *tokens, int32_t n_pages, int64_t budget, qu_err *err)
+{
+    int32_t n = n_heads * n_pages;
+    entry *e = malloc((size_t)n * sizeof *e);
+    if (!e) return qu_fail_nomem(err, n * (long long)sizeof *e);
+    for (int32_t i = 0; i < n; i++) {
+        float density = score[i] / (float)tokens[i % n_pages];
+        e[i] = (entry){density == density ? density : -1, i}; /* not a number: last */
+    }
+    qsort(e, (size_t)n, sizeof *e, denser);
+    take(use, stride, e, n, tokens, n_pages, budget);
+    free(e);
+    return QU_OK;
+}
+
+qu_status qu_policy_cut(uint8_t *use, int32_t stride, const float *score, const int32_t *tokens,
+                        int32_t n_pages, int64_t budget, qu_err *err)
+{
+    return cut(use, stride, score, 1, tokens, n_pages, budget, err);
+}
+
+/* --- the hook --- */
+
+typedef struct select_run {
+    qu_policy *p;
+    const qu_sense *heads;
+    int32_t d;
+    float *score; /* [G, n_pages] */
+    qu_status *st;
+    qu_err *err;
+} select_run;
+
+static void score_head(void *ctx, int64_t g, int worker)
+{
+    (void)worker;
+    select_run *r = ctx;
+    r->st[g] =
+        r->p->kind->score(r->score + g * r->heads[g].n_pages, &r->heads[g], r->d, &r->err[g]);
+}
+
+static bool reads_all(const qu_policy *p, int32_t layer, int32_t g)
+{
+    return p->heads && p->heads[layer * p->n_heads + g] >= .5f;
+}
+
+static qu_status cut_heads(qu_policy *p, const qu_sense *heads, int32_t n_heads, const float *score,
+                           uint8_t *use, qu_err *err)
+{
+    int32_t n_pages = heads[0].n_pages;
+    const int32_t *tokens = heads[0].tokens;
+    if (p->kind->pooled)
+        QU_TRY(cut(use, n_heads, score, n_heads, tokens, n_pages, p->o.budget * n_heads, err));
+    for (int32_t g = 0; g < n_heads; g++) {
+        if (reads_all(p, heads[0].layer, g))
+            for (int32_t i = 0; i < n_pages; i++) use[i * n_heads + g] = 1;
+        else if (!p->kind->pooled)
+            QU_TRY(cut(use + g, n_heads, score + (int64_t)g * n_pages, 1, tokens, n_pages,
+                       p->o.budget, err));
+    }
+    return QU_OK;
+}
+
+static qu_status choose(void *ctx, const qu_sense *heads, int32_t n_heads, uint8_t *use,
+                        qu_err *err)
+{
+    qu_policy *p = ctx;
+    int32_t n_pages = heads[0].n_pages;
+    qu_status st = QU_OK;
+    select_run r = {.p = p, .heads = heads, .d = (int32_t)heads[0].ldq};
+    r.score = calloc((size_t)n_heads * (size_t)n_pages, sizeof *r.score);
+    r.st = calloc((size_t)n_heads, sizeof *r.st);
+    r.err = calloc((size_t)n_heads, sizeof *r.err);
+    if (!r.score || !r.st || !r.err) {
+        st = qu_fail_nomem(err, (long long)n_heads * n_pages * 4);
+        goto out;
+    }
+    qu_pool_run(p->o.pool, n_heads, score_head, &r);
+    for (int32_t g = 0; g < n_heads; g++)
+        if (r.st[g] != QU_OK) {
+            if (err) *err = r.err[g];
+            st = r.st[g];
+            goto out;
+        }
+    QU_TRY_OUT(cut_heads(p, heads, n_heads, r.score, use, err));
+    qu_policy_layer *l = &p->layers[heads[0].layer];
+    for (int32_t i = 0; i < n_pages * n_heads; i++) {
+        l->slices += use[i];
+        l->tokens += use[i] ? heads[0].tokens[i / n_heads] : 0;
+    }
+    l->candidate_slices += (int64_t)n_pages * n_heads;
+out:
+    free(r.score);
+    free(r.st);
+    free(r.err);
+    return st;
+}
+
+static int more(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return x > y ? -1 : x < y;
+}
+
+/* Against the best choice of as many pages: pages are of nearly one size. */
+static void measured(void *ctx, int32_t layer, int32_t n_pages, int32_t n_heads, const float *mass,
+                     const uint8_t *use)
+{
+    qu_policy *p = ctx;
+    float *sorted = malloc((size_t)n_pages * sizeof *sorted);
+    for (int32_t g = 0; sorted && g < n_heads; g++) {
+        double caught = 0, best = 0;
+        int32_t n = 0;
+        for (int32_t i = 0; i < n_pages; i++) {
+            sorted[i] = mass[i * n_heads + g];
+            n += use[i * n_heads + g];
+            caught += use[i * n_heads + g] ? (double)sorted[i] : 0;
+        }
+        qsort(sorted, (size_t)n_pages, sizeof *sorted, more);
+        for (int32_t i = 0; i < n; i++) best += (double)sorted[i];
+        p->layers[layer].caught += caught;
+        p->layers[layer].best += best;
+        p->layers[layer].n++;
+        p->caught[layer * n_heads + g] += best > 0 ? (float)(caught / best) : 1;
+        p->n_caught[layer * n_heads + g]++;
+    }
+    free(sorted);
+}
+
+qu_status qu_policy_create(qu_policy **out, const qu_policy_options *o, int32_t n_layers,
+                           int32_t n_kv_heads, qu_err *err)
+{
+    *out = NULL;
+    const kind *k = NULL;
+    for (int i = 0; i < N_KINDS; i++)
+        if (strcmp(KINDS[i].name, o->name) == 0) k = &KINDS[i];
+    if (!k) return qu_fail(err, QU_ERR_ARG, "unknown selection policy '%s'", o->name);
+    if (o->budget < 1)
+        return qu_fail(err, QU_ERR_ARG, "a budget of %lld tokens", (long long)o->budget);
+    if (strcmp(o->name, "duo") == 0 && !o->heads)
+        return qu_fail(err, QU_ERR_ARG, "policy 'duo' needs a table of heads");
+    size_t n = (size_t)n_layers * (size_t)n_kv_heads;
+    qu_policy *p = calloc(1, sizeof *p);
+    if (!p) return qu_fail_nomem(err, sizeof *p);
+    p->kind = k;
+    p->o = *o;
+    p->n_layers = n_layers;
+    p->n_heads = n_kv_heads;
+    p->hook = (qu_select_hook){
+        choose, o->measure ? measured : NULL, p, k->reads_keys, o->far_field, o->refresh};
+    p->layers = calloc((size_t)n_layers, sizeof *p->layers);
+    p->caught = calloc(n, sizeof *p->caught);
+    p->n_caught = calloc(n, sizeof *p->n_caught);
+    p->ratio = calloc(n, sizeof *p->ratio);
+    p->heads = o->heads ? malloc(n * sizeof *p->heads) : NULL;
+    if (!p->layers || !p->caught || !p->n_caught || !p->ratio || (o->heads && !p->heads)) {
+        qu_policy_free(p);
+        return qu_fail_nomem(err, (long long)(n * sizeof *p->caught));
+    }
+    if (p->heads) memcpy(p->heads, o->heads, n * sizeof *p->heads);
+    *out = p;
+    return QU_OK;
+}
+
+void qu_policy_free(qu_policy *p)
+{
+    if (!p) return;
+    free(p->layers);
+    free(p->caught);
+    free(p->n_caught);
+    free(p->ratio);
+    free(p->heads);
+    free(p);
+}
+
+const qu_select_hook *qu_policy_hook(const qu_policy *p)
+{
+    return p->kind->score ? &p->hook : NULL;
+}
+
+qu_policy_layer qu_policy_report(const qu_policy *p, int32_t layer)
+{
+    return p->layers[layer];
+}
+
+const float *qu_policy_heads(qu_policy *p)
+{
+    for (int32_t i = 0; i < p->n_layers * p->n_heads; i++)
+        p->ratio[i] = p->n_caught[i] ? p->caught[i] / (float)p->n_caught[i] : 1;
+    return p->ratio;
+}
+
+void qu_policy_reset(qu_policy *p)
+{
+    size_t n = (size_t)p->n_layers * (size_t)p->n_heads;
+    memset(p->layers, 0, (size_t)p->n_layers * sizeof *p->layers);
+    memset(p->caught, 0, n * sizeof *p->caught);
+    memset(p->n_caught, 0, n * sizeof *p->n_caught);
+}
