@@ -77,7 +77,8 @@ void qu_context_free(qu_context *c)
     for (int32_t i = 0; i < c->n_seg; i++) free_segment(&c->seg[i]);
     free_segment(&c->page);
     qu_scratch *s = &c->s;
-    float *rows[] = {s->x, s->h, s->q, s->k, s->v, s->att, s->gate, s->up, s->worker, s->partial};
+    float *rows[] = {s->x, s->h, s->q, s->k, s->v, s->att, s->gate, s->up, s->worker, s->partial,
+                     s->lora};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) free(rows[i]);
     free(s->use);
     free(s->slices);

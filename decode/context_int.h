@@ -41,7 +41,8 @@ typedef struct qu_scratch {
     uint8_t *use;                               /* [segments, G] */
     float *worker;  /* attention and codec scratch, one block a worker */
     float *partial; /* per-page partial states of split attention */
-    int64_t use_cap, worker_cap, partial_cap;
+    float *lora;    /* an adapter's low-rank and full products */
+    int64_t use_cap, worker_cap, partial_cap, lora_cap;
     void *slices;    /* encoded slices of a chunk, one layer */
     char *summaries; /* of a chunk's pages, each [L][G] */
     int64_t slices_cap, summaries_cap;

@@ -46,12 +46,31 @@ static qu_status prepare(qu_context *c, bool document, qu_err *err)
     return qu_scratch_floats(&s->worker, &s->worker_cap, each * qu_pool_threads(c->pool), err);
 }
 
-static qu_status linear(qu_context *c, bool document, const qu_linear_job *jobs, int n_jobs,
-                        const float *x, int64_t ldx, qu_err *err)
+/* y = what p makes of the shared input. */
+typedef struct product {
+    const qu_projection *p;
+    float *y;
+} product;
+
+/* Products of x [rows, ldx], with each projection's bias and adapter; y [rows, n of p]. */
+static qu_status linear(qu_context *c, bool document, const product *products, int n,
+                        const float *x, int64_t ldx, int32_t n_rows, qu_err *err)
 {
+    qu_linear_job jobs[3];
+    for (int i = 0; i < n; i++) {
+        const qu_projection *p = products[i].p;
+        jobs[i] = (qu_linear_job){&p->w, p->bias, products[i].y, p->w.n};
+    }
     if (document)
-        return qu_linear_document(c->pool, &c->linear, jobs, n_jobs, x, ldx, c->rows.n, err);
-    qu_linear_question(c->pool, jobs, n_jobs, x, ldx, c->rows.n);
+        QU_TRY(qu_linear_document(c->pool, &c->linear, jobs, n, x, ldx, n_rows, err));
+    else
+        qu_linear_question(c->pool, jobs, n, x, ldx, n_rows);
+    for (int i = 0; i < n; i++) {
+        const qu_lora_pair *l = &products[i].p->lora;
+        if (!l->rank) continue;
+        QU_TRY(qu_scratch_floats(&c->s.lora, &c->s.lora_cap, qu_lora_scratch(l, n_rows), err));
+        qu_lora_add(c->pool, l, x, ldx, jobs[i].y, jobs[i].ldy, n_rows, c->s.lora);
+    }
     return QU_OK;
 }
 
@@ -87,7 +106,23 @@ static void add_row(void *ctx, int64_t t, int worker)
     qu_rows_add(r->c->s.x + t * m->width, r->c->s.h + t * m->width, m->width);
 }
 
-/* Rotate a row's queries and scale them by 1/sqrt(D), so that attention is plain dot products. */
+/* Norm each head of a row's queries and keys, as Qwen3 does, before anything turns or stores them. */
+static void head_norm_row(void *ctx, int64_t t, int worker)
+{
+    (void)worker;
+    row_run *r = ctx;
+    const qu_model *m = r->c->m;
+    const qu_layer *l = &m->layers[r->layer];
+    int32_t d = m->head_size;
+    float *q = r->c->s.q + t * m->n_heads * d, *k = r->c->s.k + t * m->n_kv_heads * d;
+    for (int32_t h = 0; l->q_norm && h < m->n_heads; h++)
+        qu_rows_rmsnorm(q + h * d, q + h * d, l->q_norm, d, m->eps);
+    for (int32_t g = 0; l->k_norm && g < m->n_kv_heads; g++)
+        qu_rows_rmsnorm(k + g * d, k + g * d, l->k_norm, d, m->eps);
+}
+
+/* Rotate a row's queries and scale them by 1/sqrt(D) and, where they turn, by YaRN's gain, so that
+ * attention is plain dot products. */
 static void query_row(void *ctx, int64_t t, int worker)
 {
     (void)worker;
@@ -101,7 +136,8 @@ static void query_row(void *ctx, int64_t t, int worker)
         int32_t row = qu_model_rope(m, r->layer, h / group);
         int64_t at = qu_segment_angles(m, s, row);
         qu_rope_vector(q, m->ropes[row], s->cos + at, s->sin + at, s->n_pad, c->rows.at[t]);
-        for (int32_t i = 0; i < m->head_size; i++) q[i] *= scale;
+        for (int32_t i = 0; i < m->rope_dims; i++) q[i] *= scale * m->rope_gain;
+        for (int32_t i = m->rope_dims; i < m->head_size; i++) q[i] *= scale;
     }
 }
 
@@ -221,26 +257,25 @@ static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_pa
     const qu_model *m = c->m;
     const qu_layer *l = &m->layers[i];
     qu_scratch *s = &c->s;
-    int32_t q = m->n_heads * m->head_size, kv = m->n_kv_heads * m->head_size;
     each_row(c, norm_row, l->attn_norm, i);
-    qu_linear_job qkv[] = {
-        {&l->wq, l->bq, s->q, q}, {&l->wk, l->bk, s->k, kv}, {&l->wv, l->bv, s->v, kv}};
-    QU_TRY(linear(c, document, qkv, 3, s->h, m->width, err));
+    product qkv[] = {{&l->q, s->q}, {&l->k, s->k}, {&l->v, s->v}};
+    QU_TRY(linear(c, document, qkv, 3, s->h, m->width, c->rows.n, err));
+    if (l->q_norm || l->k_norm) each_row(c, head_norm_row, NULL, i);
     QU_TRY(key_values(c, i, document, sink, page_zero, err));
     if (document && i == m->n_layers - 1)
         return QU_OK; /* nobody reads a page's last hidden state */
     each_row(c, query_row, NULL, i);
     QU_TRY(qu_attention(c, i, !document, err));
     if (c->pass && c->pass->attended) QU_TRY(c->pass->attended(c, i, err));
-    qu_linear_job out = {&l->wo, NULL, s->h, m->width};
-    QU_TRY(linear(c, document, &out, 1, s->att, q, err));
+    product out = {&l->o, s->h};
+    QU_TRY(linear(c, document, &out, 1, s->att, l->o.w.k, c->rows.n, err));
     each_row(c, add_row, NULL, i);
     each_row(c, norm_row, l->ffn_norm, i);
-    qu_linear_job up[] = {{&l->gate, NULL, s->gate, m->ffn}, {&l->up, NULL, s->up, m->ffn}};
-    QU_TRY(linear(c, document, up, 2, s->h, m->width, err));
+    product up[] = {{&l->gate, s->gate}, {&l->up, s->up}};
+    QU_TRY(linear(c, document, up, 2, s->h, m->width, c->rows.n, err));
     each_row(c, swiglu_row, NULL, i);
-    qu_linear_job down = {&l->down, NULL, s->h, m->width};
-    QU_TRY(linear(c, document, &down, 1, s->gate, m->ffn, err));
+    product down = {&l->down, s->h};
+    QU_TRY(linear(c, document, &down, 1, s->gate, m->ffn, c->rows.n, err));
     each_row(c, add_row, NULL, i);
     return QU_OK;
 }
@@ -253,8 +288,9 @@ static qu_status finish(qu_context *c, int32_t n_logits, float *logits, qu_err *
         row_run r = {c, m->output_norm, 0};
         norm_row(&r, t, 0);
     }
-    qu_linear_job job = {&m->output, NULL, logits, m->vocab};
-    qu_linear_question(c->pool, &job, 1, c->s.h + from * m->width, m->width, n_logits);
+    product job = {&m->output, logits};
+    const float *h = c->s.h + from * m->width;
+    QU_TRY(linear(c, false, &job, 1, h, m->width, n_logits, err));
     for (int64_t i = 0; i < (int64_t)n_logits * m->vocab; i++)
         if (!isfinite(logits[i]))
             return qu_fail(err, QU_ERR_CORRUPT, "model '%s' computed a logit that is not a number",

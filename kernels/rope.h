@@ -8,8 +8,8 @@
  * Angle of position p and pair i: p * freq[i], freq[i] = base^(-2i/n_dims) / (linear * factor[i]).
  * The angles of p are made from those of p - p % 128 and p % 128 in double precision and rounded
  * once, so a position's cosines are the same bits wherever and in whatever company they are
- * computed. Source: RoFormer, arXiv:2104.09864; factor[]: the `rope_freqs.weight` tensor of Llama
- * 3.1.
+ * computed. Source: RoFormer, arXiv:2104.09864. Every scaling that Quire knows is a list of factors:
+ * decode/model_rope.c.
  */
 #ifndef QU_KERNELS_ROPE_H
 #define QU_KERNELS_ROPE_H
@@ -23,8 +23,8 @@ typedef struct qu_rope_config {
     int32_t n_dims; /* rotated dims of a head, even; the rest pass through */
     bool halves;    /* pairs are (i, i + n_dims/2), NeoX; else (2i, 2i + 1) */
     float base;
-    float linear;         /* positions are divided by this; 1 = unscaled */
-    const float *factors; /* [n_dims/2] or NULL */
+    float linear;          /* positions are divided by this; 1 = unscaled */
+    const double *factors; /* [n_dims/2] positive divisors of the frequencies, or NULL */
 } qu_rope_config;
 
 typedef struct qu_rope qu_rope;

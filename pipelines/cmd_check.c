@@ -184,7 +184,7 @@ static qu_status check_model(findings *f, qu_session *s, qu_err *err)
     qu_model *m = NULL;
     qu_err why = {0};
     qu_hash zero = {0};
-    qu_status st = path ? qu_model_open(&m, path, &why) : QU_ERR_NOTFOUND;
+    qu_status st = path ? qu_session_model(&m, s->args, path, &why) : QU_ERR_NOTFOUND;
     if (st == QU_ERR_NOMEM || (st == QU_ERR_NOTFOUND && given))
         return qu_fail(err, st, "%s", why.msg);
     if (st == QU_ERR_NOTFOUND) {

@@ -76,7 +76,7 @@ struct qu_args {
     struct qu_value *values; /* private: one an option, the command's first, then the common ones */
 };
 
-/* Options that every command has: store, model, threads, json, quiet, help. */
+/* Options that every command has: store, model and what changes it, threads, json, quiet, help. */
 extern const qu_option qu_common_options[];
 extern const int qu_n_common_options;
 

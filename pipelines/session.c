@@ -95,11 +95,20 @@ static qu_store_config config_of(const qu_session *s)
     return c;
 }
 
+qu_status qu_session_model(qu_model **m, const qu_args *args, const char *path, qu_err *err)
+{
+    qu_model_options o = {.rope_base = qu_args_float(args, "rope-base"),
+                          .rope_scale = qu_args_float(args, "rope-scale"),
+                          .lora = qu_args_str(args, "lora")};
+    return qu_model_open_with(m, path, &o, err);
+}
+
 static qu_status open_model(qu_session *s, qu_err *err)
 {
     bool unknown = false;
     QU_TRY(find_model(s, err));
-    QU_TRY(qu_model_open(&s->model, s->model_path, err));
+    QU_TRY(qu_session_model(&s->model, s->args, s->model_path, err));
+    if (s->model->warning[0]) qu_out_warn("model '%s' %s", s->model->name, s->model->warning);
     QU_TRY(qu_tokenizer_create(&s->tok, s->model->gguf, err));
     if (qu_tokenizer_n_vocab(s->tok) > s->model->vocab)
         return qu_fail(err, QU_ERR_FORMAT, "model '%s' has %d tokens but only %d embeddings",
@@ -133,15 +142,20 @@ static qu_status check_binding(qu_session *s, qu_err *err)
 {
     const qu_store_config *c = qu_store_config_get(s->store);
     s->codec = (int)c->codec;
-    if (!qu_hash_equal(c->binding, binding_of(s)))
-        return qu_fail(
-            err, QU_ERR_MISMATCH,
-            "store '%s' was made with model '%s' (%s), not with '%s' (%s): use that model or "
-            "another --store",
-            s->store_dir, c->model_name, c->model_path ? c->model_path : "?", s->model->name,
-            s->model_path);
-    s->other_numerics = strcmp(c->numerics, s->numerics) != 0;
-    return QU_OK;
+    if (qu_hash_equal(c->binding, binding_of(s))) {
+        s->other_numerics = strcmp(c->numerics, s->numerics) != 0;
+        return QU_OK;
+    }
+    if (c->model_path && !strcmp(c->model_path, s->model_path))
+        return qu_fail(err, QU_ERR_MISMATCH,
+                       "store '%s' was made with another state of model '%s' (%s): give the same "
+                       "file, --lora, --rope-base and --rope-scale, or another --store",
+                       s->store_dir, c->model_name, c->model_path);
+    return qu_fail(err, QU_ERR_MISMATCH,
+                   "store '%s' was made with model '%s' (%s), not with '%s' (%s): use that model or "
+                   "another --store",
+                   s->store_dir, c->model_name, c->model_path ? c->model_path : "?",
+                   s->model->name, s->model_path);
 }
 
 qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, int codec,
