@@ -184,7 +184,8 @@ static void place_row(qu_context *c, int32_t layer, int32_t t, int32_t g)
     qu_segment *s = &c->seg[c->rows.own[t]];
     int32_t d = m->head_size, dp = qu_attend_pad(d), at = c->rows.at[t];
     int64_t row = ((int64_t)t * m->n_kv_heads + g) * d, angles;
-    float *slice = c->s.worker, *k = slice + 5 * d, *v = k + d; /* q8 of one token: 10 d + 4 bytes */
+    float *slice = c->s.worker, *k = slice + 5 * d,
+          *v = k + d; /* q8 of one token: 10 d + 4 bytes */
     qu_codec_encode(slice, c->codec, c->s.k + row, d, c->s.v + row, d, 1, d);
     memset(v, 0, (size_t)dp * sizeof *v);
     qu_codec_decode(k, v, dp, c->codec, slice, 1, d);
@@ -219,8 +220,8 @@ static qu_status check_token(const qu_context *c, const qu_repair_token *t, bool
     if (t->id < 0 || t->id >= c->m->vocab)
         return qu_fail(err, QU_ERR_ARG, "token id %d is outside the vocabulary of %d", t->id,
                        c->m->vocab);
-    if (!first && (t[-1].segment > t->segment ||
-                   (t[-1].segment == t->segment && t[-1].at >= t->at)))
+    if (!first &&
+        (t[-1].segment > t->segment || (t[-1].segment == t->segment && t[-1].at >= t->at)))
         return qu_fail(err, QU_ERR_ARG, "tokens to recompute must ascend");
     return QU_OK;
 }
@@ -277,13 +278,10 @@ static int by_place(const void *a, const void *b)
     return x->at < y->at ? -1 : x->at > y->at;
 }
 
-/* The best of segments [first, ...): *tokens [*n] in order, malloc'ed. */
-static qu_status choose(const qu_context *c, const int32_t *const *ids, int32_t first,
-                        double share, const double *scores, qu_repair_token **tokens, int32_t *n,
-                        qu_err *err)
+/* The n best of segments [first, ...), scores from there on: *tokens in order, malloc'ed. */
+static qu_status choose(const qu_context *c, const int32_t *const *ids, int32_t first, int64_t all,
+                        const double *scores, qu_repair_token **tokens, int32_t n, qu_err *err)
 {
-    int64_t skip = 0, all = 0;
-    for (int32_t s = 0; s < c->n_seg; s++) *(s < first ? &skip : &all) += c->seg[s].n;
     choice *best = malloc(((size_t)all + 1) * sizeof *best);
     qu_repair_token *every = malloc(((size_t)all + 1) * sizeof *every);
     if (!best || !every) {
@@ -294,18 +292,17 @@ static qu_status choose(const qu_context *c, const int32_t *const *ids, int32_t 
     int64_t i = 0;
     for (int32_t s = first; s < c->n_seg; s++)
         for (int32_t at = 0; at < c->seg[s].n; at++, i++) {
-            double score = scores[skip + i];
+            double score = scores[i];
             best[i] = (choice){isfinite(score) ? score : 0, i};
             every[i] = (qu_repair_token){s, at, ids[s][at]};
         }
     qsort(best, (size_t)all, sizeof *best, by_score);
-    *n = (int32_t)((double)all * share + 1e-9);
-    *tokens = malloc(((size_t)*n + 1) * sizeof **tokens);
-    for (int32_t k = 0; *tokens && k < *n; k++) (*tokens)[k] = every[best[k].i];
+    *tokens = malloc(((size_t)n + 1) * sizeof **tokens);
+    for (int32_t k = 0; *tokens && k < n; k++) (*tokens)[k] = every[best[k].i];
     free(best);
     free(every);
-    if (!*tokens) return qu_fail_nomem(err, *n * 12ll);
-    qsort(*tokens, (size_t)*n, sizeof **tokens, by_place);
+    if (!*tokens) return qu_fail_nomem(err, n * 12ll);
+    qsort(*tokens, (size_t)n, sizeof **tokens, by_place);
     return QU_OK;
 }
 
@@ -327,10 +324,9 @@ static void fill_report(qu_repair_report *r, const qu_context *c, const qu_repai
         before += c->seg[s].n;
     }
     double all = (double)before;
-    r->tokens = before;
-    r->recomputed = n;
+    *r = (qu_repair_report){before, n, 0, 0};
     /* looking costs a pass over the question, whose attention is done three times */
-    r->flops = flops(c->m, n, keys) + flops(c->m, question, 3 * (double)question * all);
+    if (n > 0) r->flops = flops(c->m, n, keys) + flops(c->m, question, 3 * question * all);
     r->full_flops = flops(c->m, all, all * all / 2);
 }
 
@@ -340,13 +336,17 @@ qu_status qu_repair(qu_context *c, const int32_t *const *ids, int32_t first, dou
 {
     double *scores = NULL;
     qu_repair_token *tokens = NULL;
-    int32_t n_tokens = 0;
+    int64_t skip = 0, all = 0;
     qu_status st = QU_OK;
     if (!(share >= 0 && share <= 1) || first < 0 || first > c->n_seg)
         return qu_fail(err, QU_ERR_ARG, "repair of a share of %g from segment %d", share, first);
-    QU_TRY(qu_repair_scores(c, question, n, pos, &scores, err));
-    QU_TRY_OUT(choose(c, ids, first, share, scores, &tokens, &n_tokens, err));
-    QU_TRY_OUT(qu_repair_tokens(c, tokens, n_tokens, err));
+    for (int32_t s = 0; s < c->n_seg; s++) *(s < first ? &skip : &all) += c->seg[s].n;
+    int32_t n_tokens = (int32_t)((double)all * share + 1e-9);
+    if (n_tokens > 0) {
+        QU_TRY_OUT(qu_repair_scores(c, question, n, pos, &scores, err));
+        QU_TRY_OUT(choose(c, ids, first, all, scores + skip, &tokens, n_tokens, err));
+        QU_TRY_OUT(qu_repair_tokens(c, tokens, n_tokens, err));
+    }
     if (report) fill_report(report, c, tokens, n_tokens, n);
 out:
     free(scores);

@@ -12,7 +12,7 @@
  * of a fresh prefill (codecs f32 and f16; with q8 keys stay finer than a fresh page's); none
  * recomputed leaves every bit as it was. The choice does not depend on the number of threads.
  * Summaries of repaired pages stay as they were.
- * Source: METHODS in PAPERS.md (CacheBlend, ProphetKV, InfoFlow KV). A context has one user at a time.
+ * Source: PAPERS.md (CacheBlend, ProphetKV, InfoFlow KV). A context has one user at a time.
  */
 #ifndef QU_DECODE_REPAIR_H
 #define QU_DECODE_REPAIR_H

@@ -150,8 +150,9 @@ static qu_status generate(ask_run *r, qu_err *err)
     int64_t pos = r->plan.end_pos + r->tail.n, end = -1;
     qu_detok_init(&d, s->tok, 0);
     for (int32_t i = 0; i < a->o.max_tokens && pos < s->model->context; i++, pos++) {
-        int32_t id;
-        QU_TRY(qu_sample_pick(&id, a->logits, s->model->vocab, &a->o.sample, (uint64_t)i, err));
+        int32_t id = a->o.choose ? a->o.choose(a->o.ctx, i, a->logits) : -1;
+        if (id < 0)
+            QU_TRY(qu_sample_pick(&id, a->logits, s->model->vocab, &a->o.sample, (uint64_t)i, err));
         if (i == 0) ans->first_token_ms = qu_os_now_ms() - r->started_ms + ans->start_ms;
         if (qu_tokenizer_is_end(s->tok, id)) break;
         log_sum += log(probability(a->logits, s->model->vocab, id));
@@ -264,6 +265,7 @@ qu_status qu_asker_ask(qu_asker *a, const char *question, qu_answer *ans, qu_err
     for (int32_t i = 0; r.texts && i < r.plan.n_pages; i++) qu_buf_free(&r.texts[i]);
     for (int32_t i = 0; r.ids && i < r.plan.n_pages; i++) qu_buf_free(&r.ids[i]);
     free(r.windows);
+    free(r.segment_ids);
     free(r.sources);
     free(r.texts);
     free(r.ids);

@@ -16,13 +16,25 @@
 #include "decode/sample.h"
 #include "pipelines/session.h"
 
-typedef enum qu_fidelity { QU_FIDELITY_KV = 0, QU_FIDELITY_EXACT = 1 } qu_fidelity;
+/* Where the pages' keys and values come from: the store; a fresh prefill of all candidates as one
+ * prompt; the store, and what the question attends to most computed again (decode/repair.h); each
+ * page prefilled with the prefix alone, the baseline that shows what context is worth. */
+typedef enum qu_fidelity {
+    QU_FIDELITY_KV = 0,
+    QU_FIDELITY_EXACT = 1,
+    QU_FIDELITY_REPAIR = 2,
+    QU_FIDELITY_ISOLATED = 3,
+} qu_fidelity;
+
+/* Their names, in order. */
+#define QU_FIDELITY_NAMES "kv|exact|repair|isolated"
 
 typedef struct qu_ask_options {
     int32_t pages;      /* candidate pages */
     int32_t max_tokens; /* of the answer */
     double max_wait_s;  /* longest prefill of a document without KV */
     qu_fidelity fidelity;
+    double repair_share; /* of the pages' tokens */
     bool extract;        /* no model: best sentences */
     bool explain;        /* say on stderr what was chosen */
     const char *in_glob; /* only documents whose path matches; NULL = all */
@@ -30,6 +42,9 @@ typedef struct qu_ask_options {
     double min_confidence; /* an answer below is withheld; its citations stay */
     /* Called with each piece of the answer as it comes, valid UTF-8; NULL = none. */
     void (*on_text)(void *ctx, const char *text, size_t n);
+    /* Shown the logits [V] before token number i of the answer is taken; returns the token to take,
+     * or -1 for the sampler's. NULL = none; with it tokens come one by one, none drafted. */
+    int32_t (*choose)(void *ctx, int32_t i, const float *logits);
     void *ctx;
 } qu_ask_options;
 
@@ -57,6 +72,8 @@ typedef struct qu_answer {
     int32_t candidates, documents;
     int64_t slices_read, bytes_read;
     int64_t prompt_tokens, loaded_tokens, generated_tokens;
+    int64_t repaired_tokens;
+    double repair_flops, full_flops; /* of repairing; of prefilling the pages; 0 without repair */
     double start_ms, retrieve_ms, load_ms, prefill_ms, first_token_ms, decode_ms, total_ms;
     qu_buf warnings; /* NUL-ended, one after the other */
 } qu_answer;

@@ -41,6 +41,7 @@ typedef struct ask_run {
     qu_tokens tail;           /* the question */
     int32_t n_windowed;       /* documents read in part for want of KV */
     qu_context *c;
+    const int32_t **segment_ids; /* [plan.n_pages + 1] token ids of each of c's segments */
 } ask_run;
 
 /* context_from_store.c: make r->c and put prefix and plan into it as the fidelity says. */

@@ -76,6 +76,10 @@ static qu_status print_json(ask_state *a, json_t *id, const char *question, cons
                         json_pack("{s:I,s:I,s:I}", "prompt", (json_int_t)ans->prompt_tokens,
                                   "loaded", (json_int_t)ans->loaded_tokens, "generated",
                                   (json_int_t)ans->generated_tokens));
+    if (ans->full_flops > 0)
+        json_object_set_new(o, "repair",
+                            json_pack("{s:I,s:f}", "tokens", (json_int_t)ans->repaired_tokens,
+                                      "flops_share", ans->repair_flops / ans->full_flops));
     json_object_set_new(o, "draft",
                         json_pack("{s:i,s:i,s:i}", "proposed", 0, "accepted", 0, "passes", 0));
     json_object_set_new(o, "timing_ms",
@@ -220,6 +224,7 @@ static int run_ask(const qu_args *args)
                         .max_tokens = (int32_t)qu_args_int(args, "max-tokens"),
                         .max_wait_s = qu_args_float(args, "max-wait"),
                         .fidelity = (qu_fidelity)qu_args_choice(args, "fidelity"),
+                        .repair_share = qu_args_float(args, "repair"),
                         .extract = extract,
                         .explain = qu_args_flag(args, "explain"),
                         .in_glob = qu_args_str(args, "in"),
@@ -261,8 +266,16 @@ static const qu_option options[] = {
      .kind = QU_OPT_ENUM,
      .arg = "MODE",
      .dflt = "kv",
-     .choices = "kv|exact",
-     .help = "use stored pages, or prefill the candidates afresh as one prompt"},
+     .choices = QU_FIDELITY_NAMES,
+     .help = "use stored pages; prefill the candidates afresh as one prompt; mend stored pages for "
+             "the question; or, to compare, prefill each page alone"},
+    {.name = "repair",
+     .kind = QU_OPT_FLOAT,
+     .arg = "SHARE",
+     .dflt = "0.15",
+     .min = 0,
+     .max = 1,
+     .help = "share of the pages' tokens that --fidelity repair computes again"},
     {.name = "max-wait",
      .kind = QU_OPT_DURATION,
      .arg = "TIME",

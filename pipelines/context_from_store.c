@@ -4,10 +4,13 @@
  *   kv      stored slices, fetched layer by layer when they are first read. A document without KV is
  *           prefilled whole if that takes less than --max-wait (and saved afterwards), else only
  *           its planned pages are, as if it consisted of these: said in a warning.
+ *   repair  the same, then the tokens that the question attends to most are computed again.
  *   exact   the whole list is prefilled as one prompt from the stored ids at the same positions.
+ *   isolated  each page is prefilled by itself, behind the prefix alone.
  */
 #include <stdlib.h>
 
+#include "decode/repair.h"
 #include "pipelines/answer_int.h"
 
 static qu_status get_stored(void *ctx, int32_t layer, int32_t g, const void **data, size_t *bytes,
@@ -31,6 +34,14 @@ static void always_read(const ask_run *r, int32_t i, qu_page_source *source)
     if (r->plan.pages[i].page == 0 || i == r->plan.n_pages - 1) source->summary = NULL;
 }
 
+static qu_status attach(ask_run *r, int32_t i, const qu_page_source *source, qu_err *err)
+{
+    const qu_plan_page *p = &r->plan.pages[i];
+    r->segment_ids[qu_context_segments(r->c)] = (const int32_t *)(const void *)r->ids[i].data;
+    r->ans->prompt_tokens += p->record.n_tokens;
+    return qu_context_attach(r->c, p->record.n_tokens, p->pos, source, err);
+}
+
 static qu_status attach_stored(ask_run *r, const qu_plan_doc *d, qu_err *err)
 {
     for (int32_t i = d->first; i < d->first + d->n; i++) {
@@ -39,20 +50,17 @@ static qu_status attach_stored(ask_run *r, const qu_plan_doc *d, qu_err *err)
                                       (uint32_t)p->page, qu_kv_binding(r->a->s->store, &p->record)};
         qu_page_source source = {get_stored, &r->sources[i], get_summary};
         always_read(r, i, &source);
-        QU_TRY(qu_context_attach(r->c, p->record.n_tokens, p->pos, &source, err));
+        QU_TRY(attach(r, i, &source, err));
         r->ans->loaded_tokens += p->record.n_tokens;
-        r->ans->prompt_tokens += p->record.n_tokens;
     }
     return QU_OK;
 }
 
 static qu_status attach_memory(ask_run *r, int32_t i, qu_page_memory *memory, qu_err *err)
 {
-    const qu_plan_page *p = &r->plan.pages[i];
     qu_page_source source = qu_page_memory_source(memory);
     always_read(r, i, &source);
-    r->ans->prompt_tokens += p->record.n_tokens;
-    return qu_context_attach(r->c, p->record.n_tokens, p->pos, &source, err);
+    return attach(r, i, &source, err);
 }
 
 static qu_status attach_window(ask_run *r, const qu_plan_doc *d, qu_err *err)
@@ -149,6 +157,43 @@ static qu_status from_store(ask_run *r, qu_err *err)
     return say_what_lacks(r, left_out, err);
 }
 
+/* Every page as if it were a document of its own. */
+static qu_status isolated(ask_run *r, qu_err *err)
+{
+    for (int32_t i = 0; i < r->plan.n_pages; i++) {
+        const int32_t *ids = (const int32_t *)(const void *)r->ids[i].data;
+        QU_TRY(qu_fresh_window(&r->windows[i], r->a->encoder, r->a->s, &r->plan.pages[i].record, 1,
+                               ids, err));
+        QU_TRY(attach_memory(r, i, r->windows[i], err));
+    }
+    return QU_OK;
+}
+
+/* Segments from the first on that hold what a fresh prefill would: the prefix, and what comes of the
+ * first document without a gap, for its pages were computed behind just that. */
+static int32_t right_already(const ask_run *r)
+{
+    int32_t n = r->a->s->prefix.n > 0 ? 1 : 0, i = 0;
+    int64_t pos = r->a->s->prefix.n;
+    for (; i < r->plan.docs[0].n; i++) {
+        const qu_plan_page *p = &r->plan.pages[i];
+        if (p->page != i || p->pos != pos) break;
+        pos += p->record.n_tokens;
+    }
+    return n + i;
+}
+
+static qu_status repair(ask_run *r, qu_err *err)
+{
+    qu_repair_report report;
+    QU_TRY(qu_repair(r->c, r->segment_ids, right_already(r), r->a->o.repair_share, r->tail.ids,
+                     (int32_t)r->tail.n, r->plan.end_pos, &report, err));
+    r->ans->repaired_tokens = report.recomputed;
+    r->ans->repair_flops = report.flops;
+    r->ans->full_flops = report.full_flops;
+    return QU_OK;
+}
+
 static qu_status exact(ask_run *r, qu_err *err)
 {
     qu_session *s = r->a->s;
@@ -172,9 +217,14 @@ qu_status qu_answer_context(ask_run *r, qu_err *err)
     qu_session *s = r->a->s;
     r->sources = calloc((size_t)r->plan.n_pages, sizeof *r->sources);
     r->windows = calloc((size_t)r->plan.n_pages, sizeof *r->windows);
-    if (!r->sources || !r->windows) return qu_fail_nomem(err, r->plan.n_pages * 64ll);
+    r->segment_ids = calloc((size_t)r->plan.n_pages + 1, sizeof *r->segment_ids);
+    if (!r->sources || !r->windows || !r->segment_ids)
+        return qu_fail_nomem(err, r->plan.n_pages * 72ll);
     QU_TRY(qu_context_create(&r->c, s->model, s->pool, s->codec, err));
-    if (r->a->o.fidelity == QU_FIDELITY_EXACT) return exact(r, err);
+    qu_fidelity how = r->a->o.fidelity;
+    if (how == QU_FIDELITY_EXACT) return exact(r, err);
     QU_TRY(qu_encoder_attach_prefix(r->a->encoder, r->c, err));
-    return from_store(r, err);
+    if (how == QU_FIDELITY_ISOLATED) return isolated(r, err);
+    QU_TRY(from_store(r, err));
+    return how == QU_FIDELITY_REPAIR ? repair(r, err) : QU_OK;
 }

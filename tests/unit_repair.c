@@ -56,8 +56,7 @@ static void encode_alone(sequence *s, int32_t overlap)
         int32_t n = 0, back = p > 1 ? overlap : 0;
         qu_context *c;
         if (p > 0) n++;
-        if (back > 0)
-            run[n++] = (qu_page_tokens){s->pages[p].ids - back, back, s->pages[0].n};
+        if (back > 0) run[n++] = (qu_page_tokens){s->pages[p].ids - back, back, s->pages[0].n};
         run[n] = s->pages[p];
         run[n].pos = p > 0 ? s->pages[0].n + back : 0;
         to[n++] = s->memory[p];
@@ -109,11 +108,11 @@ static void random_sequence(sequence *s, uint64_t seed)
 
 typedef struct plain {
     const qu_model *m;
-    int32_t n;             /* all positions, the question's included */
-    const int32_t *ids;    /* [n] */
-    const uint8_t *fresh;  /* [n] computed here; else keys and values are stored */
-    double *k, *v;         /* [L][n][G D], keys before rotation */
-    double *score;         /* [n] what the rows from question on attend to, times the value's norm */
+    int32_t n;            /* all positions, the question's included */
+    const int32_t *ids;   /* [n] */
+    const uint8_t *fresh; /* [n] computed here; else keys and values are stored */
+    double *k, *v;        /* [L][n][G D], keys before rotation */
+    double *score;        /* [n] what the rows from question on attend to, times the value's norm */
     int32_t question;
 } plain;
 
@@ -179,7 +178,8 @@ static void plain_run(plain *r, float *logits)
 {
     const qu_model *m = r->m;
     int32_t e = m->width, q = m->n_heads * m->head_size, kv = m->n_kv_heads * m->head_size;
-    double *x = calloc((size_t)r->n * (size_t)e, sizeof *x), *qs = calloc((size_t)r->n * (size_t)q, 8);
+    double *x = calloc((size_t)r->n * (size_t)e, sizeof *x),
+           *qs = calloc((size_t)r->n * (size_t)q, 8);
     double *h = calloc((size_t)e, 8), *att = calloc((size_t)q, 8), *up = calloc((size_t)m->ffn, 8),
            *gate = calloc((size_t)m->ffn, 8), *last = calloc((size_t)m->vocab, 8);
     for (int32_t t = 0; t < r->n; t++)
@@ -190,26 +190,26 @@ static void plain_run(plain *r, float *logits)
         for (int32_t t = 0; t < r->n; t++) {
             if (!r->fresh[t]) continue;
             norm(h, x + (int64_t)t * e, w->attn_norm, e, m->eps);
-            product(qs + (int64_t)t * q, &w->wq, h);
-            product(r->k + ((int64_t)l * r->n + t) * kv, &w->wk, h);
-            product(r->v + ((int64_t)l * r->n + t) * kv, &w->wv, h);
+            product(qs + (int64_t)t * q, &w->q.w, h);
+            product(r->k + ((int64_t)l * r->n + t) * kv, &w->k.w, h);
+            product(r->v + ((int64_t)l * r->n + t) * kv, &w->v.w, h);
         }
         for (int32_t t = 0; t < r->n; t++) {
             if (!r->fresh[t]) continue;
             double *row = x + (int64_t)t * e;
             plain_attention(r, l, t, qs + (int64_t)t * q, att);
-            product(h, &w->wo, att);
+            product(h, &w->o.w, att);
             for (int32_t i = 0; i < e; i++) row[i] += h[i];
             norm(h, row, w->ffn_norm, e, m->eps);
-            product(gate, &w->gate, h);
-            product(up, &w->up, h);
+            product(gate, &w->gate.w, h);
+            product(up, &w->up.w, h);
             for (int32_t i = 0; i < m->ffn; i++) up[i] *= gate[i] / (1 + exp(-gate[i]));
-            product(h, &w->down, up);
+            product(h, &w->down.w, up);
             for (int32_t i = 0; i < e; i++) row[i] += h[i];
         }
     }
     norm(h, x + (int64_t)(r->n - 1) * e, m->output_norm, e, m->eps);
-    product(last, &m->output, h);
+    product(last, &m->output.w, h);
     for (int32_t i = 0; i < m->vocab; i++) logits[i] = (float)last[i];
     free(x), free(qs), free(h), free(att), free(up), free(gate), free(last);
 }
@@ -323,7 +323,8 @@ static void all_is_exact_and_none_is_kv(void **state)
         c = attach_all(&s, NULL);
         answer_of(c, &s, kv);
         qu_context_free(c);
-        assert_true(test_spread_error(kv, exact, s.m->vocab) > 1e-3); /* there is something to mend */
+        assert_true(test_spread_error(kv, exact, s.m->vocab) >
+                    1e-3); /* there is something to mend */
         c = attach_all(&s, NULL);
         TEST_OK(qu_repair(c, s.page_ids, 0, 0, s.ids + s.n, QUESTION, s.n, &r, err));
         assert_int_equal(r.recomputed, 0);
@@ -373,7 +374,8 @@ static void later_positions_are_not_seen(void **state)
                                  *b = &c[1]->seg[tokens[i].segment];
                 const uint16_t *x = qu_segment_kt(s.m, a, l, g), *y = qu_segment_kt(s.m, b, l, g);
                 for (int32_t d = 0; d < s.m->head_size; d++)
-                    assert_int_equal(x[d * a->n_pad + tokens[i].at], y[d * a->n_pad + tokens[i].at]);
+                    assert_int_equal(x[d * a->n_pad + tokens[i].at],
+                                     y[d * a->n_pad + tokens[i].at]);
             }
     free(logits);
     qu_context_free(c[0]);
@@ -461,7 +463,8 @@ static bool finds(const sequence *s, int needle, double share)
 {
     qu_tokens q = {0};
     char question[80];
-    snprintf(question, sizeof question, "Question: what follows %.5s?\nAnswer:", needles[needle] + 1);
+    snprintf(question, sizeof question,
+             "Question: what follows %.5s?\nAnswer:", needles[needle] + 1);
     add(&q, question);
     qu_context *c = attach_all(s, NULL);
     if (share >= 0)
@@ -507,8 +510,8 @@ static void pages_alone_lose_what_a_border_parts(void **state)
         lost_overlap += !finds(&s, 0, -1);
         free_sequence(&s);
     }
-    print_message("of 128 cuts lost: alone %d, with overlap %d, repaired %d, by its share %d\n", lost,
-                  lost_overlap, lost_whole, lost_some);
+    print_message("of 128 cuts lost: alone %d, with overlap %d, repaired %d, by its share %d\n",
+                  lost, lost_overlap, lost_whole, lost_some);
     assert_int_equal(lost, 4);
     assert_int_equal(lost_overlap, 0);
     assert_int_equal(lost_whole, 0);
