@@ -50,6 +50,7 @@ void qu_answer_free(qu_answer *ans)
         free(ans->citations[i].heading);
         free(ans->citations[i].text);
     }
+    free(ans->layers);
     qu_buf_free(&ans->text);
     qu_buf_free(&ans->warnings);
     memset(ans, 0, sizeof *ans);
@@ -180,6 +181,7 @@ static qu_status run_model(ask_run *r, qu_err *err)
     qu_answer *ans = r->ans;
     double start = qu_os_now_ms();
     QU_TRY(qu_answer_context(r, err));
+    QU_TRY(qu_answer_select(r, err));
     QU_TRY(
         qu_context_step(r->c, r->tail.ids, (int32_t)r->tail.n, r->plan.end_pos, 1, a->logits, err));
     qu_context_stats stats = qu_context_stats_get(r->c);
@@ -191,6 +193,7 @@ static qu_status run_model(ask_run *r, qu_err *err)
     stats = qu_context_stats_get(r->c);
     ans->slices_read = stats.slices_read;
     ans->bytes_read = stats.bytes_read;
+    QU_TRY(qu_answer_selected(r, err));
     ans->prompt_tokens += a->s->prefix.n + r->tail.n;
     return QU_OK;
 }
@@ -261,6 +264,7 @@ qu_status qu_asker_ask(qu_asker *a, const char *question, qu_answer *ans, qu_err
     qu_status st = ask(&r, err);
     ans->total_ms = qu_os_now_ms() - r.started_ms + ans->start_ms;
     qu_context_free(r.c);
+    qu_policy_free(r.policy);
     for (int32_t i = 0; r.windows && i < r.plan.n_pages; i++) qu_page_memory_free(r.windows[i]);
     for (int32_t i = 0; r.texts && i < r.plan.n_pages; i++) qu_buf_free(&r.texts[i]);
     for (int32_t i = 0; r.ids && i < r.plan.n_pages; i++) qu_buf_free(&r.ids[i]);

@@ -15,6 +15,7 @@
 
 #include "decode/sample.h"
 #include "pipelines/session.h"
+#include "retrieve/policy.h"
 
 /* Where the pages' keys and values come from: the store; a fresh prefill of all candidates as one
  * prompt; the store, and what the question attends to most computed again (decode/repair.h); each
@@ -36,7 +37,11 @@ typedef struct qu_ask_options {
     qu_fidelity fidelity;
     double repair_share; /* of the pages' tokens */
     bool extract;        /* no model: best sentences */
-    bool explain;        /* say on stderr what was chosen */
+    bool explain;        /* say on stderr what was chosen, and measure what that catches */
+    const char *policy;  /* which pages each KV head reads: retrieve/policy.h */
+    int64_t budget;      /* tokens a KV head reads of the candidates; below 1: all */
+    bool far_field;      /* clusters stand in for the pages that are not read */
+    const float *heads;  /* [L,G] heads that read everything, or NULL; borrowed */
     const char *in_glob; /* only documents whose path matches; NULL = all */
     qu_sample sample;
     double min_confidence; /* an answer below is withheld; its citations stay */
@@ -71,6 +76,9 @@ typedef struct qu_answer {
     int32_t n_citations;
     int32_t candidates, documents;
     int64_t slices_read, bytes_read;
+    bool selected;           /* some KV head did not read every candidate */
+    qu_policy_layer *layers; /* [n_layers] what each layer chose; NULL unless selected */
+    int32_t n_layers;
     int64_t prompt_tokens, loaded_tokens, generated_tokens;
     int64_t repaired_tokens;
     double repair_flops, full_flops; /* of repairing; of prefilling the pages; 0 without repair */

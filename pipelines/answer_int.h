@@ -42,10 +42,16 @@ typedef struct ask_run {
     int32_t n_windowed;       /* documents read in part for want of KV */
     qu_context *c;
     const int32_t **segment_ids; /* [plan.n_pages + 1] token ids of each of c's segments */
+    qu_policy *policy; /* NULL: every candidate is read */
 } ask_run;
 
 /* context_from_store.c: make r->c and put prefix and plan into it as the fidelity says. */
 qu_status qu_answer_context(ask_run *r, qu_err *err);
+
+/* selection.c: choose among the candidates of r->c from now on, if they are more than the budget;
+ * and, after the answer, what was chosen. */
+qu_status qu_answer_select(ask_run *r, qu_err *err);
+qu_status qu_answer_selected(ask_run *r, qu_err *err);
 
 /* cite.c: the places that hold the answer: citations and supported. */
 qu_status qu_answer_cite(ask_run *r, qu_err *err);

@@ -47,6 +47,29 @@ static json_t *model_json(const qu_session *s)
     return json_pack("{s:s,s:s}", "name", s->model->name, "hash", hex);
 }
 
+/* What selection did, beside what was read: null where every candidate was. */
+static void add_selection(json_t *pages, const qu_args *args, const qu_answer *ans)
+{
+    json_t *o = json_null(), *layers;
+    int64_t of = 0;
+    for (int32_t l = 0; l < ans->n_layers; l++) of += ans->layers[l].candidate_slices;
+    if (ans->selected)
+        o = json_pack("{s:s,s:I,s:b,s:I}", "policy", qu_args_str(args, "policy"), "budget",
+                      (json_int_t)qu_args_int(args, "budget"), "far_field",
+                      !qu_args_flag(args, "no-far-field"), "candidate_slices", (json_int_t)of);
+    json_object_set_new(pages, "selection", o);
+    if (!ans->selected || !qu_args_flag(args, "explain")) return;
+    json_object_set_new(o, "layers", layers = json_array());
+    for (int32_t i = 0; i < ans->n_layers; i++) {
+        const qu_policy_layer *l = &ans->layers[i];
+        double n = l->n > 0 ? (double)l->n : 1;
+        json_array_append_new(layers,
+                              json_pack("{s:I,s:I,s:f,s:f}", "slices", (json_int_t)l->slices,
+                                        "candidate_slices", (json_int_t)l->candidate_slices,
+                                        "caught", l->caught / n, "best", l->best / n));
+    }
+}
+
 static qu_status print_json(ask_state *a, json_t *id, const char *question, const qu_answer *ans,
                             qu_err *err)
 {
@@ -72,6 +95,7 @@ static qu_status print_json(ask_state *a, json_t *id, const char *question, cons
                         json_pack("{s:i,s:I,s:I}", "candidates", ans->candidates, "slices_read",
                                   (json_int_t)ans->slices_read, "bytes_read",
                                   (json_int_t)ans->bytes_read));
+    add_selection(json_object_get(o, "pages"), a->args, ans);
     json_object_set_new(o, "tokens",
                         json_pack("{s:I,s:I,s:I}", "prompt", (json_int_t)ans->prompt_tokens,
                                   "loaded", (json_int_t)ans->loaded_tokens, "generated",
@@ -227,6 +251,9 @@ static int run_ask(const qu_args *args)
                         .repair_share = qu_args_float(args, "repair"),
                         .extract = extract,
                         .explain = qu_args_flag(args, "explain"),
+                        .policy = qu_args_str(args, "policy"),
+                        .budget = qu_args_int(args, "budget"),
+                        .far_field = !qu_args_flag(args, "no-far-field"),
                         .in_glob = qu_args_str(args, "in"),
                         .min_confidence = qu_args_float(args, "min-confidence"),
                         .sample = {.temperature = (float)qu_args_float(args, "temperature"),
@@ -262,6 +289,28 @@ static const qu_option options[] = {
      .min = 1,
      .max = 4096,
      .help = "candidate pages a question may use"},
+    {.name = "budget",
+     .kind = QU_OPT_INT,
+     .arg = "N|all",
+     .dflt = "2048",
+     .min = 1,
+     .max = 1e9,
+     .choices = "all",
+     .help = "tokens of the candidates that each KV head of a layer reads in full"},
+    {.name = "policy",
+     .kind = QU_OPT_ENUM,
+     .arg = "NAME",
+     .dflt = QU_POLICY_DEFAULT,
+     .choices = "dense|streaming|page-mean|quest|squeezed|multipole|duo",
+     .help = "how a KV head chooses its pages when they are more than the budget"},
+    {.name = "heads",
+     .kind = QU_OPT_STR,
+     .arg = "FILE",
+     .min = 1,
+     .help = "table of KV heads, a layer a line: those at .5 or more read every candidate"},
+    {.name = "no-far-field",
+     .kind = QU_OPT_FLAG,
+     .help = "leave out what was not chosen, instead of its clusters' means standing in for it"},
     {.name = "fidelity",
      .kind = QU_OPT_ENUM,
      .arg = "MODE",

@@ -1,0 +1,55 @@
+/* Selection for one question: when it is worth it, with what, and the account of it. */
+#include <stdlib.h>
+
+#include "pipelines/answer_int.h"
+#include "pipelines/output.h"
+
+/* Tokens that a selection could leave out: neither headers nor the last page (DESIGN.md 7). */
+static int64_t candidate_tokens(const qu_plan *p)
+{
+    int64_t n = 0;
+    for (int32_t i = 0; i + 1 < p->n_pages; i++)
+        n += p->pages[i].page > 0 ? p->pages[i].record.n_tokens : 0;
+    return n;
+}
+
+qu_status qu_answer_select(ask_run *r, qu_err *err)
+{
+    const qu_ask_options *o = &r->a->o;
+    const qu_model *m = r->a->s->model;
+    if (o->fidelity != QU_FIDELITY_KV || o->budget < 1 || candidate_tokens(&r->plan) <= o->budget)
+        return QU_OK;
+    qu_policy_options p = {o->policy,  o->budget, o->far_field,    QU_POLICY_REFRESH,
+                           o->explain, o->heads,  r->a->s->pool};
+    QU_TRY(qu_policy_create(&r->policy, &p, m->n_layers, m->n_kv_heads, err));
+    qu_context_select(r->c, qu_policy_hook(r->policy));
+    return QU_OK;
+}
+
+static void explain_layer(int32_t layer, const qu_policy_layer *l)
+{
+    qu_out_note("layer %d: %lld of %lld slices, %.1f%% of the attention to candidates caught "
+                "(as many of the best pages: %.1f%%)",
+                layer, (long long)l->slices, (long long)l->candidate_slices,
+                l->n ? 100 * l->caught / (double)l->n : 100,
+                l->n ? 100 * l->best / (double)l->n : 100);
+}
+
+qu_status qu_answer_selected(ask_run *r, qu_err *err)
+{
+    qu_answer *ans = r->ans;
+    int32_t n = r->a->s->model->n_layers;
+    if (!r->policy || !qu_policy_hook(r->policy)) return QU_OK;
+    ans->selected = true;
+    ans->layers = calloc((size_t)n, sizeof *ans->layers);
+    if (!ans->layers) return qu_fail_nomem(err, n * (long long)sizeof *ans->layers);
+    ans->n_layers = n;
+    for (int32_t l = 0; l < n; l++) {
+        ans->layers[l] = qu_policy_report(r->policy, l);
+        if (r->a->o.explain) explain_layer(l, &ans->layers[l]);
+    }
+    if (r->a->o.explain)
+        qu_out_note("%lld slices, %lld bytes read", (long long)ans->slices_read,
+                    (long long)ans->bytes_read);
+    return QU_OK;
+}
