@@ -100,6 +100,10 @@ qu_status qu_asker_free(qu_asker *a, qu_err *err);
  * model. */
 qu_status qu_asker_ask(qu_asker *a, const char *question, qu_answer *ans, qu_err *err);
 
+/* Read a table of heads: a line a layer, a number a KV head. *heads [L,G] is the caller's, free it.
+ * Errors: QU_ERR_NOTFOUND, QU_ERR_IO, QU_ERR_FORMAT (numbers or their count), QU_ERR_NOMEM. */
+qu_status qu_selection_heads(float **heads, const char *path, const qu_model *m, qu_err *err);
+
 void qu_answer_free(qu_answer *ans);
 
 #endif

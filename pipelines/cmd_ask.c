@@ -240,6 +240,7 @@ static int run_ask(const qu_args *args)
     qu_err err = {0};
     ask_state a = {.args = args};
     bool found = false, started = false, extract = qu_args_flag(args, "extract");
+    float *heads = NULL;
     int code = QU_EXIT_OK;
     unsigned flags = QU_SESSION_STORE | (extract ? 0 : QU_SESSION_MODEL);
     qu_status st = qu_session_open(&a.s, args, flags, QU_CODEC_F16, &err);
@@ -259,6 +260,9 @@ static int run_ask(const qu_args *args)
                         .sample = {.temperature = (float)qu_args_float(args, "temperature"),
                                    .seed = (uint64_t)qu_args_int(args, "seed")},
                         .ctx = &started};
+    if (qu_args_str(args, "heads") && a.s.model)
+        QU_TRY_OUT(qu_selection_heads(&heads, qu_args_str(args, "heads"), a.s.model, &err));
+    o.heads = heads;
     if (!qu_out_is_json()) o.on_text = stream;
     QU_TRY_OUT(qu_asker_create(&a.asker, &a.s, &o, &err));
     if (strcmp(args->argv[0], "-") == 0) {
@@ -272,6 +276,7 @@ out:
         st = qu_asker_free(a.asker, &err);
     else
         qu_asker_free(a.asker, NULL);
+    free(heads);
     qu_session_close(&a.s);
     return st == QU_OK ? code : qu_out_error(&err, NULL);
 }
