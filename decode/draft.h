@@ -1,9 +1,9 @@
 /* Generating tokens, several a pass where they can be guessed: propose, verify, commit or roll back.
  *
  *     qu_draft_options o = {.kind = QU_DRAFT_AUTO, .context = c, .model = m, .logits = logits,
- *                           .pos = pos, .most = 256, .pages = suffix};
+ *                           .pos = pos, .most = 256, .suffix = suffix};
  *     QU_TRY(qu_draft_create(&d, &o, err));
- *     while (n++ < 256) {
+ *     while (n++ < 256 && !qu_draft_ended(d)) {
  *         QU_TRY(qu_draft_next(d, &id, &probability, err));
  *         if (ends(id)) break;
  *     }
@@ -58,7 +58,7 @@ typedef struct qu_draft_options {
     int64_t pos;         /* position of the first token to come */
     int64_t most;        /* tokens that will be taken at most: none is drafted beyond */
     qu_suffix *suffix;   /* has the pages and the prompt; grows. NULL: no ngram drafts */
-    qu_quote *quote;     /* NULL: the text is free */
+    qu_quote *quote;     /* NULL: the text is free; else only quotes */
     /* self: a context over the same pages without live tokens, and the prompt that it steps when
      * first used. */
     qu_context *small;
@@ -80,9 +80,13 @@ qu_status qu_draft_create(qu_draft **d, const qu_draft_options *o, qu_err *err);
 void qu_draft_free(qu_draft *d);
 
 /* The next token, and the share that the model itself gave it (softmax of its logits as they are;
- * NULL: not wanted). Not after the last of o->most (QU_ERR_ARG). Errors: those of
+ * NULL: not wanted). Not after the last of o->most or the
+ * end of a quote. Errors: those of
  * qu_context_step and qu_sample_pick. */
 qu_status qu_draft_next(qu_draft *d, int32_t *id, double *probability, qu_err *err);
+
+/* Has the quote ended with the last token taken? */
+bool qu_draft_ended(const qu_draft *d);
 
 /* The context forgets tokens that were verified and not taken; the last one taken is not in it, as
  * in plain decoding. No qu_draft_next after it. */

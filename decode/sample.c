@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A token that may be drawn. weight = exp((logit - largest) / temperature). */
 typedef struct choice {
@@ -19,10 +20,13 @@ int32_t qu_sample_greedy(const float *logits, int32_t n)
     return best;
 }
 
-/* Uniform in [0, 1), number at of the sequence that seed names (SplitMix64). */
-static double uniform(uint64_t seed, uint64_t at)
+/* What a random number is for: each use has a sequence of its own. */
+enum { PICK = 0, PROPOSE = 1, ACCEPT = 2, RESIDUAL = 3 };
+
+/* Uniform in [0, 1), number at of the sequence that seed and use name (SplitMix64). */
+static double uniform(uint64_t seed, int use, uint64_t at)
 {
-    uint64_t z = seed + (at + 1) * 0x9E3779B97F4A7C15u;
+    uint64_t z = (seed ^ (uint64_t)use * 0xD1B54A32D192ED03u) + (at + 1) * 0x9E3779B97F4A7C15u;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
     return (double)((z ^ (z >> 31)) >> 11) / 9007199254740992.0;
@@ -82,26 +86,114 @@ static int32_t draw(const choice *list, int32_t n, double mass, double u)
     return list[n - 1].id; /* rounding */
 }
 
+/* Fill list [n + 1] with what may be drawn, *n_list of them with the sum *mass. */
+static void choices(choice *list, int32_t *n_list, double *mass, const float *logits, int32_t n,
+                    const qu_sample *o)
+{
+    int32_t n_all = gather(list, logits, n, o), n_kept = 0;
+    double all = 0;
+    bool cut = o->top_p > 0 && o->top_p < 1;
+    for (int32_t i = 0; i < n_all; i++) all += list[i].weight;
+    if (cut && o->top_k == 0) all = list[n_all].weight;
+    *mass = 0;
+    while (n_kept < n_all && (!cut || *mass < (double)o->top_p * all))
+        *mass += list[n_kept++].weight;
+    *n_list = n_kept;
+}
+
+static qu_status check(int32_t n, const qu_sample *o, qu_err *err)
+{
+    if (n >= 1 && o->temperature >= 0 && isfinite(o->temperature) && o->top_p >= 0 &&
+        o->top_p <= 1 && o->top_k >= 0 && o->top_k <= QU_SAMPLE_MAX_TOP_K)
+        return QU_OK;
+    return qu_fail(err, QU_ERR_ARG,
+                   "sampling from %d tokens at temperature %g, top-k %d, top-p %g", n,
+                   (double)o->temperature, o->top_k, (double)o->top_p);
+}
+
 qu_status qu_sample_pick(int32_t *id, const float *logits, int32_t n, const qu_sample *o,
                          uint64_t at, qu_err *err)
 {
-    if (n < 1 || !(o->temperature >= 0) || !isfinite(o->temperature) ||
-        !(o->top_p >= 0 && o->top_p <= 1) || o->top_k < 0 || o->top_k > QU_SAMPLE_MAX_TOP_K)
-        return qu_fail(err, QU_ERR_ARG,
-                       "sampling from %d tokens at temperature %g, top-k %d, top-p %g", n,
-                       (double)o->temperature, o->top_k, (double)o->top_p);
+    QU_TRY(check(n, o, err));
     *id = qu_sample_greedy(logits, n);
     if (o->temperature == 0 || !isfinite(logits[*id])) return QU_OK;
     choice *list = malloc(((size_t)n + 1) * sizeof *list);
     if (!list) return qu_fail_nomem(err, (n + 1ll) * (long long)sizeof *list);
-    int32_t n_list = gather(list, logits, n, o), n_kept = 0;
-    double mass = 0, all = 0;
-    bool cut = o->top_p > 0 && o->top_p < 1;
-    for (int32_t i = 0; i < n_list; i++) all += list[i].weight;
-    if (cut && o->top_k == 0) all = list[n_list].weight;
-    while (n_kept < n_list && (!cut || mass < (double)o->top_p * all))
-        mass += list[n_kept++].weight;
-    *id = draw(list, n_kept, mass, uniform(o->seed, at));
+    int32_t n_list;
+    double mass;
+    choices(list, &n_list, &mass, logits, n, o);
+    *id = draw(list, n_list, mass, uniform(o->seed, PICK, at));
     free(list);
     return QU_OK;
+}
+
+qu_status qu_sample_shares(float *p, const float *logits, int32_t n, const qu_sample *o,
+                           qu_err *err)
+{
+    QU_TRY(check(n, o, err));
+    int32_t best = qu_sample_greedy(logits, n), n_list;
+    memset(p, 0, (size_t)n * sizeof *p);
+    p[best] = 1;
+    if (o->temperature == 0 || !isfinite(logits[best])) return QU_OK;
+    choice *list = malloc(((size_t)n + 1) * sizeof *list);
+    if (!list) return qu_fail_nomem(err, (n + 1ll) * (long long)sizeof *list);
+    double mass;
+    choices(list, &n_list, &mass, logits, n, o);
+    for (int32_t i = 0; i < n_list; i++) p[list[i].id] = (float)(list[i].weight / mass);
+    free(list);
+    return QU_OK;
+}
+
+void qu_sample_penalise(float *logits, const int32_t *ids, int32_t n, float penalty)
+{
+    for (int32_t i = 0; i < n; i++) {
+        float *x = &logits[ids[i]];
+        *x = *x > 0 ? *x / penalty : *x * penalty;
+    }
+}
+
+/* An index drawn in proportion to w [n]; -1 where nothing weighs. */
+static int32_t draw_weight(const float *w, int32_t n, double u)
+{
+    double mass = 0, sum = 0;
+    int32_t last = -1;
+    for (int32_t i = 0; i < n; i++) mass += (double)w[i];
+    for (int32_t i = 0; i < n; i++) {
+        if (!(w[i] > 0)) continue;
+        last = i;
+        sum += (double)w[i];
+        if (sum > u * mass) break;
+    }
+    return last;
+}
+
+int32_t qu_sample_propose(const float *q, int32_t n, uint64_t seed, uint64_t at)
+{
+    return draw_weight(q, n, uniform(seed, PROPOSE, at));
+}
+
+bool qu_sample_verify(int32_t *id, const float *p, const float *q, float *p1, int32_t n,
+                      int32_t drafted, float eta, uint64_t seed, uint64_t at)
+{
+    double sum = 0;
+    float most = 0;
+    for (int32_t i = 0; i < n; i++) most = q[i] > most ? q[i] : most;
+    for (int32_t i = 0; i < n; i++) {
+        bool moved = eta > 0 && p[i] > 0 && q[i] >= .1f * most;
+        p1[i] = moved ? (float)((double)p[i] * exp((double)eta * ((double)q[i] - (double)p[i])))
+                      : p[i];
+        sum += (double)p1[i];
+    }
+    for (int32_t i = 0; i < n && eta > 0; i++) p1[i] = (float)((double)p1[i] / sum);
+    *id = drafted;
+    if (uniform(seed, ACCEPT, at) * (double)q[drafted] <= (double)p1[drafted]) return true;
+    for (int32_t i = 0; i < n; i++) {
+        float a = p[i] - p1[i], b = p[i] - q[i];
+        p1[i] = a > b ? a : b;
+        if (!(p1[i] > 0)) p1[i] = 0;
+    }
+    int32_t other = draw_weight(p1, n, uniform(seed, RESIDUAL, at));
+    if (other < 0) return true; /* p = q but for rounding */
+    *id = other;
+    return false;
 }

@@ -9,6 +9,7 @@
 #ifndef QU_DECODE_SAMPLE_H
 #define QU_DECODE_SAMPLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -22,6 +23,8 @@ typedef struct qu_sample {
     float top_p; /* then among the fewest best ones that hold this share of their mass; 0 or 1 = all
                   */
     uint64_t seed;
+    float repetition; /* the caller's penalty (qu_sample_penalise); 0 or 1 = none. Last: pick
+                       * itself takes the logits as they are */
 } qu_sample;
 
 /* Index of the largest of n logits, the lowest one among equals; NaN is never the largest. n >= 1.
@@ -34,5 +37,27 @@ int32_t qu_sample_greedy(const float *logits, int32_t n);
  * outside its range), QU_ERR_NOMEM. */
 qu_status qu_sample_pick(int32_t *id, const float *logits, int32_t n, const qu_sample *opts,
                          uint64_t at, qu_err *err);
+
+
+/* Make tokens that have been said less likely: logits of the distinct ids are divided by penalty
+ * where above 0, multiplied where below. */
+void qu_sample_penalise(float *logits, const int32_t *ids, int32_t n, float penalty);
+
+/* The shares that qu_sample_pick draws with: p [n], summing to 1; greedy: all on its choice.
+ * Errors: as qu_sample_pick. */
+qu_status qu_sample_shares(float *p, const float *logits, int32_t n, const qu_sample *opts,
+                           qu_err *err);
+
+/* Draw from shares q [n] as a drafter does: with other random numbers than picks have. */
+int32_t qu_sample_propose(const float *q, int32_t n, uint64_t seed, uint64_t at);
+
+/* Verify a token that was drawn from q [n] against the target's shares p [n]: *id is the drafted
+ * one if accepted (true), else one drawn from the residual. With p'(x) = p(x) exp(eta (q(x) -
+ * p(x))) / sum, the exponent being 0 where q(x) < .1 max q: accept iff u <= p'(drafted) /
+ * q(drafted); the residual is max(p - p', p - q, 0), normalised. So *id is distributed as p if eta
+ * is 0, and otherwise moved towards q. p1 [n] is scratch. Source: RAPID, arXiv:2502.20330, equation
+ * 5: softmax(z / T + eta (q - p)) in terms of p. */
+bool qu_sample_verify(int32_t *id, const float *p, const float *q, float *p1, int32_t n,
+                      int32_t drafted, float eta, uint64_t seed, uint64_t at);
 
 #endif

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "decode/context.h"
-#include "decode/sample.h"
 #include "kernels/codec.h"
 #include "pipelines/commands.h"
+#include "pipelines/generate.h"
 #include "pipelines/input.h"
 #include "pipelines/output.h"
 #include "pipelines/pages.h"
@@ -24,6 +24,7 @@ typedef struct completion {
     int32_t *ids;              /* [most] generated */
     int64_t n;
     const char *stop;          /* why it ended: "length", "end", "window" */
+    qu_generate g;
     qu_detok detok;
     qu_buf text;               /* decoded and not yet printed; all of it with --json */
 } completion;
@@ -90,24 +91,39 @@ static qu_status print_text(completion *p, qu_err *err)
     return qu_out_flush(err);
 }
 
+static qu_status add_token(void *ctx, int32_t id, double probability, bool *stop, qu_err *err)
+{
+    completion *p = ctx;
+    (void)probability;
+    (void)stop;
+    p->ids[p->n++] = id;
+    QU_TRY(qu_detok_add(&p->detok, id, &p->text, err));
+    return print_text(p, err);
+}
+
 static qu_status generate(completion *p, qu_err *err)
 {
-    bool ignore_end = qu_args_flag(p->args, "ignore-eos");
-    p->stop = p->most < qu_args_int(p->args, "tokens") ? "window" : "length";
-    while (p->n < p->most) {
-        int32_t id;
-        QU_TRY(qu_sample_pick(&id, p->logits, p->s->model->vocab, &p->sample, (uint64_t)p->n, err));
-        if (!ignore_end && qu_tokenizer_is_end(p->s->tok, id)) {
-            p->stop = "end";
-            return QU_OK;
-        }
-        p->ids[p->n++] = id;
-        QU_TRY(qu_detok_add(&p->detok, id, &p->text, err));
-        QU_TRY(print_text(p, err));
-        if (p->n == p->most) break;
-        QU_TRY(qu_context_step(p->c, &id, 1, p->prompt.n + p->n - 1, 1, p->logits, err));
+    qu_suffix *suffix = NULL;
+    qu_status st = QU_OK;
+    p->g = (qu_generate){
+        .draft = {.kind = (qu_draft_kind)qu_args_choice(p->args, "draft"), .sample = p->sample,
+                  .model = p->s->model, .context = p->c, .logits = p->logits, .pos = p->prompt.n,
+                  .most = p->most},
+        .tok = p->s->tok, .ignore_end = qu_args_flag(p->args, "ignore-eos"), .token = add_token,
+        .ctx = p};
+    if (p->g.draft.kind != QU_DRAFT_NONE) {
+        QU_TRY_OUT(qu_suffix_create(&suffix, p->s->model->vocab, err));
+        for (int64_t i = 0; i < p->prompt.n; i++)
+            QU_TRY_OUT(qu_suffix_next(suffix, p->prompt.ids[i], err));
     }
-    return QU_OK;
+    p->g.draft.suffix = suffix;
+    QU_TRY_OUT(qu_generate_run(&p->g, err));
+    p->stop = p->g.stop;
+    if (strcmp(p->stop, "length") == 0 && p->most < qu_args_int(p->args, "tokens"))
+        p->stop = "window";
+out:
+    qu_suffix_free(suffix);
+    return st;
 }
 
 static qu_status print_end(completion *p, qu_err *err)
@@ -116,9 +132,10 @@ static qu_status print_end(completion *p, qu_err *err)
     if (qu_out_is_json()) {
         json_t *list = json_array();
         for (int64_t i = 0; i < p->n; i++) json_array_append_new(list, json_integer(p->ids[i]));
-        return qu_out_json(json_pack("{s:o,s:o,s:I,s:s}", "text",
+        return qu_out_json(json_pack("{s:o,s:o,s:I,s:s,s:o}", "text",
                                      qu_pages_json_text(p->text.data, p->text.len), "ids", list,
-                                     "prompt_tokens", (json_int_t)p->prompt.n, "stop", p->stop),
+                                     "prompt_tokens", (json_int_t)p->prompt.n, "stop", p->stop,
+                                     "draft", qu_generate_json(&p->g.stats)),
                            err);
     }
     QU_TRY(print_text(p, err));
@@ -152,7 +169,8 @@ static int run(const qu_args *args)
     completion p = {.args = args, .s = &s};
     p.sample =
         (qu_sample){(float)qu_args_float(args, "temperature"), (int32_t)qu_args_int(args, "top-k"),
-                    (float)qu_args_float(args, "top-p"), (uint64_t)qu_args_int(args, "seed")};
+                    (float)qu_args_float(args, "top-p"), (uint64_t)qu_args_int(args, "seed"),
+                    (float)qu_args_float(args, "repetition-penalty")};
     qu_status st = qu_session_open(&s, args, QU_SESSION_MODEL, QU_CODEC_F32, &err);
     if (st != QU_OK) return qu_out_error(&err, NULL);
     st = complete(&p, &err);
@@ -185,6 +203,11 @@ static const qu_option options[] = {
      .max = QU_SAMPLE_MAX_TOP_K, .help = "draw among the N likeliest tokens only; 0: all"},
     {.name = "top-p", .kind = QU_OPT_FLOAT, .arg = "X", .dflt = "1", .min = 0, .max = 1,
      .help = "draw among the likeliest tokens that make up this share"},
+    {.name = "repetition-penalty", .kind = QU_OPT_FLOAT, .arg = "X", .dflt = "1", .min = .01,
+     .max = 100, .help = "make tokens that were already written less likely, by this factor"},
+    {.name = "draft", .kind = QU_OPT_ENUM, .arg = "DRAFTER", .dflt = "auto",
+     .choices = "auto|none|ngram",
+     .help = "guess tokens from the text so far and verify several at once; changes the speed only"},
     {.name = "seed", .kind = QU_OPT_INT, .arg = "N", .dflt = "1", .min = 0, .max = 1e15,
      .help = "the same seed draws the same tokens"},
 };

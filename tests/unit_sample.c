@@ -50,23 +50,23 @@ static void cuts_keep_the_best(void **state)
     /* Shares about .64 .24 .09 .03, twice .000 */
     float x[] = {1, 4, 2, 3, -9, -9};
     bool seen[6] = {0};
-    for (uint64_t at = 0; at < 2000; at++) seen[pick(x, 6, (qu_sample){1, 2, 0, 1}, at)] = true;
+    for (uint64_t at = 0; at < 2000; at++) seen[pick(x, 6, (qu_sample){1, 2, 0, 1, 0}, at)] = true;
     assert_true(seen[1] && seen[3] && !seen[2] && !seen[0]);
     memset(seen, 0, sizeof seen);
-    for (uint64_t at = 0; at < 2000; at++) seen[pick(x, 6, (qu_sample){1, 0, .9f, 1}, at)] = true;
+    for (uint64_t at = 0; at < 2000; at++) seen[pick(x, 6, (qu_sample){1, 0, .9f, 1, 0}, at)] = true;
     assert_true(seen[1] && seen[3] && seen[2] && !seen[0]);
     memset(seen, 0, sizeof seen);
-    for (uint64_t at = 0; at < 2000; at++) seen[pick(x, 6, (qu_sample){1, 2, .6f, 1}, at)] = true;
+    for (uint64_t at = 0; at < 2000; at++) seen[pick(x, 6, (qu_sample){1, 2, .6f, 1, 0}, at)] = true;
     assert_true(seen[1] && !seen[3]); /* .73 of the two that top-k left */
     /* Four tokens of weight 1, many that make up another 1: half of all 5 is three tokens. */
     float tail[404];
     for (int i = 0; i < 404; i++) tail[i] = i < 4 ? 0 : -logf(400);
     memset(seen, 0, sizeof seen);
-    for (uint64_t at = 0; at < 500; at++) seen[pick(tail, 404, (qu_sample){1, 0, .5f, 1}, at)] = true;
+    for (uint64_t at = 0; at < 500; at++) seen[pick(tail, 404, (qu_sample){1, 0, .5f, 1, 0}, at)] = true;
     assert_true(seen[0] && seen[1] && seen[2] && !seen[3]);
     float ties[] = {5, 5, 5, 5};
-    for (uint64_t at = 0; at < 500; at++) assert_true(pick(ties, 4, (qu_sample){1, 2, 0, 1}, at) < 2);
-    for (uint64_t at = 0; at < 500; at++) assert_true(pick(ties, 4, (qu_sample){1, 0, .5f, 1}, at) < 2);
+    for (uint64_t at = 0; at < 500; at++) assert_true(pick(ties, 4, (qu_sample){1, 2, 0, 1, 0}, at) < 2);
+    for (uint64_t at = 0; at < 500; at++) assert_true(pick(ties, 4, (qu_sample){1, 0, .5f, 1, 0}, at) < 2);
 }
 
 /* The shortcuts (short list for top-k, small tokens dropped before sorting) against sorting everything. */
@@ -105,7 +105,7 @@ static void only_the_arguments_matter(void **state)
     uint64_t seed = 2;
     int same = 0, other = 0;
     for (int i = 0; i < 64; i++) x[i] = test_uniform(&seed);
-    qu_sample a = {1, 0, .9f, 5}, b = {1, 0, .9f, 6};
+    qu_sample a = {1, 0, .9f, 5, 0}, b = {1, 0, .9f, 6, 0};
     for (uint64_t at = 0; at < 200; at++) {
         same += pick(x, 64, a, at) == pick(x, 64, a, at);
         other += pick(x, 64, a, at) == pick(x, 64, b, at);

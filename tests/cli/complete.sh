@@ -28,5 +28,5 @@ x complete --model "$M" --prompt x -n 1 --logits no/such/dir
 x complete --prompt x --model absent.gguf
 # Where it ends: this model has an end token that follows what it has seen before it.
 "$B/mkmodel" --copy -o copy.gguf
-x complete --model copy.gguf --ids 1,20,0,21,20 -n 5 --json
-x complete --model copy.gguf --ids 1,20,0,21,20 -n 5 --json --ignore-eos
+x complete --model copy.gguf --ids 1,20,0,21,20 -n 5 --json --draft none
+x complete --model copy.gguf --ids 1,20,0,21,20 -n 5 --json --draft none --ignore-eos

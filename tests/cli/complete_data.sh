@@ -34,12 +34,12 @@ done
 Q8=s/stories260K-q8_0.gguf
 x complete --model $Q8 -p 'Once upon a time, there' -n 12
 x complete --model $Q8 -p 'Once upon a time, there' -n 12 -t 1
-x complete --model $Q8 --json --ids 1,403,407 -n 3
-x complete --model $Q8 --json -p 'One day' -n 0
+x complete --model $Q8 --json --ids 1,403,407 -n 3 --draft none
+x complete --model $Q8 --json -p 'One day' -n 0 --draft none
 "$QUIRE" complete --model $Q8 --ids 1 -n 511 --print-ids --ignore-eos | wc -w
 x complete --model $Q8 --ids 1 -n 512
 "$QUIRE" complete --model $Q8 --ids "$(yes 7 | head -513 | paste -sd,)" 2>&1
-"$QUIRE" complete --model $Q8 --ids "$(yes 7 | head -500 | paste -sd,)" --ignore-eos --json | grep -o '"stop.*'
+"$QUIRE" complete --model $Q8 --ids "$(yes 7 | head -500 | paste -sd,)" --ignore-eos --json --draft none | grep -o '"stop.*'
 # Drawing: the seed decides.
 draw() { "$QUIRE" complete --model $Q8 --ids 1 -n 30 --print-ids --ignore-eos --temperature 1.2 "$@"; }
 draw --seed 5 >a && draw --seed 5 >b && draw --seed 6 >c && cmp a b && ! cmp -s a c && echo "seeds differ"
