@@ -5,6 +5,8 @@
  *     mkmodel --random --shape 8b --type Q8_0 --vocab-from reader.gguf -o random-8b.gguf
  *     mkmodel --copy -o copy.gguf
  *     mkmodel --copy --shape 135m --type Q8_0 -o copy-135m.gguf
+ *     mkmodel --random --arch qwen2 --set rope.scaling.type=yarn --set rope.scaling.factor=4.0 -o y.gguf
+ *     mkmodel --random --lora 8 --seed 2 --set adapter.lora.alpha=16.0 -o adapter.gguf
  *
  * Random weights are whole numbers of -127..127 times a power of two that differs from block to
  * block, so F32, F16, BF16 and Q8_0 files of one seed hold exactly the same weights and Q4_0 the
@@ -28,10 +30,13 @@
 
 #include "bench/mkmodel_copy.h"
 
+enum { MAX_SET = 16 };
+
 typedef struct options {
-    bool copy, tied, tied_given, rope_freqs;
-    const char *shape, *arch, *vocab_from, *out;
+    bool copy, tied, tied_given, rope_freqs, biases;
+    const char *shape, *arch, *vocab_from, *out, *set[MAX_SET];
     int layers, width, heads, kv_heads, head_size, ffn, vocab, context, type;
+    int rope_dims, lora, parts, n_set;
     double rope_base, rope_linear;
     uint64_t seed;
 } options;
@@ -58,7 +63,13 @@ static const char usage[] =
     "  --vocab-from FILE    take the tokenizer of another GGUF (random models)\n"
     "  --tied | --untied    the output matrix is the embedding, or one of its own\n"
     "  --type NAME          F32 (default), F16, BF16, Q8_0 or Q4_0\n"
-    "  --arch NAME          llama (default), qwen2 or qwen3\n"
+    "  --arch NAME          llama (default), qwen2 or qwen3; another makes a file to be refused\n"
+    "  --biases             every bias that a llama model may have\n"
+    "  --set KEY=VALUE      one more key: 3, 3.0, true, text, or numbers 1.0,2.5; KEY without the\n"
+    "                       architecture, except general.*, adapter.* and split.*\n"
+    "  --lora N             an adapter of rank N for a random model of this shape\n"
+    "  --split N            in N files, FILE-00001-of-0000N.gguf and so on\n"
+    "  --rope-dims N        dims of a head that turn (default: all)\n"
     "  --rope-base X        RoPE base (default 10000; a copy model needs its own)\n"
     "  --rope-linear X      linear RoPE scaling by X\n"
     "  --rope-freqs         add a tensor that slows single RoPE pairs down\n"
@@ -68,7 +79,7 @@ static const char usage[] =
 enum {
     O_RANDOM = 256, O_COPY, O_SHAPE, O_LAYERS, O_WIDTH, O_HEADS, O_KV_HEADS, O_HEAD_SIZE, O_FFN,
     O_VOCAB, O_CONTEXT, O_ROPE_BASE, O_ROPE_LINEAR, O_ROPE_FREQS, O_TIED, O_UNTIED, O_ARCH, O_TYPE,
-    O_SEED, O_VOCAB_FROM, O_HELP,
+    O_SEED, O_VOCAB_FROM, O_BIASES, O_SET, O_LORA, O_SPLIT, O_ROPE_DIMS, O_HELP,
 };
 
 static const struct option long_options[] = {
@@ -92,6 +103,11 @@ static const struct option long_options[] = {
     {"type", 1, NULL, O_TYPE},
     {"seed", 1, NULL, O_SEED},
     {"vocab-from", 1, NULL, O_VOCAB_FROM},
+    {"biases", 0, NULL, O_BIASES},
+    {"set", 1, NULL, O_SET},
+    {"lora", 1, NULL, O_LORA},
+    {"split", 1, NULL, O_SPLIT},
+    {"rope-dims", 1, NULL, O_ROPE_DIMS},
     {"help", 0, NULL, O_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -145,12 +161,15 @@ static void complete(options *o) {
     if (!o->head_size) o->head_size = own_head ? s->head_size : o->width / o->heads;
     if (!o->ffn) o->ffn = s->ffn;
     if (!o->context) o->context = 32768;
+    if (!o->rope_dims) o->rope_dims = o->head_size;
+    if (!o->parts) o->parts = 1;
     if (!o->tied_given) o->tied = s->tied;
     if (!o->rope_base) o->rope_base = o->copy ? COPY_ROPE_BASE : 10000;
     if (o->heads % o->kv_heads) mk_die(2, "--heads must be a multiple of --kv-heads");
     if (o->head_size < 2 || o->head_size % 2) mk_die(2, "the head size must be even");
     if (!o->copy) return;
-    if (o->vocab_from || o->rope_freqs || o->rope_linear != 1 || strcmp(o->arch, "llama"))
+    if (o->vocab_from || o->rope_freqs || o->rope_linear != 1 || strcmp(o->arch, "llama") ||
+        o->lora || o->biases)
         mk_die(2, "a copy model brings its own tokenizer, RoPE and architecture");
     if (o->layers < 2 || o->width < COPY_MIN_WIDTH || o->kv_heads < 2 || o->head_size % COPY_HEAD)
         mk_die(2, "a copy model needs 2 layers, width %d, 2 KV heads and heads of %d or a multiple",
@@ -183,6 +202,14 @@ static options parse(int argc, char **argv) {
         case O_TYPE: o.type = type_of(optarg); break;
         case O_SEED: o.seed = (uint64_t)number(optarg, "seed", 0, 1e15); break;
         case O_VOCAB_FROM: o.vocab_from = optarg; break;
+        case O_BIASES: o.biases = true; break;
+        case O_LORA: o.lora = count(optarg, "lora", 4096); break;
+        case O_SPLIT: o.parts = count(optarg, "split", 99); break;
+        case O_ROPE_DIMS: o.rope_dims = count(optarg, "rope-dims", 512); break;
+        case O_SET:
+            if (o.n_set == MAX_SET || !strchr(optarg, '=')) mk_die(2, "bad --set '%s'", optarg);
+            o.set[o.n_set++] = optarg;
+            break;
         case 'o': o.out = optarg; break;
         case 'h':
         case O_HELP: print_help(); exit(0);
@@ -191,8 +218,6 @@ static options parse(int argc, char **argv) {
     }
     if (optind < argc) mk_die(2, "unexpected argument '%s'", argv[optind]);
     if (random == o.copy) mk_die(2, "give either --random or --copy");
-    if (strcmp(o.arch, "llama") && strcmp(o.arch, "qwen2") && strcmp(o.arch, "qwen3"))
-        mk_die(2, "unknown --arch '%s'", o.arch);
     complete(&o);
     return o;
 }
@@ -213,6 +238,35 @@ static void put_arch_f32(mk_gguf *g, const options *o, const char *name, double 
 
 static const double rms_eps = 1e-5;
 
+/* KEY=VALUE, its type told by how the value looks. */
+static void put_set(mk_gguf *g, const options *o, const char *text) {
+    static const char *const whole[] = {"general.", "adapter.", "split."};
+    char name[160], *end;
+    const char *value = strchr(text, '=') + 1;
+    bool bare = false;
+    for (int i = 0; i < 3; i++) bare |= !strncmp(text, whole[i], strlen(whole[i]));
+    snprintf(name, sizeof name, "%s%s%.*s", bare ? "" : o->arch, bare ? "" : ".",
+             (int)(value - 1 - text), text);
+    double v = strtod(value, &end);
+    bool number = end > value;
+    if (number && *end == ',') {
+        uint64_t n = 1;
+        for (const char *p = value; *p; p++) n += *p == ',';
+        mk_put_array(g, name, MK_F32, n);
+        for (const char *p = value; n--; p = end + 1) {
+            float f = (float)strtod(p, &end);
+            mk_bytes(&g->keys, &f, 4);
+        }
+    } else if (number && !*end) {
+        if (strpbrk(value, ".e")) mk_put_f32(g, name, (float)v);
+        else mk_put_u32(g, name, (uint32_t)v);
+    } else if (!strcmp(value, "true") || !strcmp(value, "false")) {
+        mk_put_bool(g, name, *value == 't');
+    } else {
+        mk_put_str(g, name, value);
+    }
+}
+
 static void put_keys(mk_gguf *g, const options *o) {
     char name[96];
     snprintf(name, sizeof name, "%s-%s-%llu", o->copy ? "copy" : "random", o->shape,
@@ -231,7 +285,7 @@ static void put_keys(mk_gguf *g, const options *o) {
     put_arch_u32(g, o, "attention.key_length", o->head_size);
     put_arch_u32(g, o, "attention.value_length", o->head_size);
     put_arch_f32(g, o, "attention.layer_norm_rms_epsilon", rms_eps);
-    put_arch_u32(g, o, "rope.dimension_count", o->head_size);
+    put_arch_u32(g, o, "rope.dimension_count", o->rope_dims);
     put_arch_f32(g, o, "rope.freq_base", o->rope_base);
     put_arch_u32(g, o, "vocab_size", o->vocab);
     if (o->rope_linear != 1) {
@@ -239,31 +293,54 @@ static void put_keys(mk_gguf *g, const options *o) {
         mk_put_str(g, name, "linear");
         put_arch_f32(g, o, "rope.scaling.factor", o->rope_linear);
     }
+    for (int i = 0; i < o->n_set; i++) put_set(g, o, o->set[i]);
+}
+
+static void put_adapter_keys(mk_gguf *g, const options *o) {
+    mk_put_str(g, "general.architecture", o->arch);
+    mk_put_str(g, "general.type", "adapter");
+    mk_put_str(g, "adapter.type", "lora");
+    for (int i = 0; i < o->n_set; i++) put_set(g, o, o->set[i]);
+}
+
+/* A layer's matrix and, where the model has it, its bias; for an adapter the two that change it. */
+static void add_projection(mk_gguf *g, const options *o, int64_t n_in, int64_t n_out, int layer,
+                           const char *stem, bool bias) {
+    if (o->lora) {
+        mk_add(g, n_in, o->lora, QU_TYPE_F32, "blk.%d.%s.weight.lora_a", layer, stem);
+        mk_add(g, o->lora, n_out, QU_TYPE_F32, "blk.%d.%s.weight.lora_b", layer, stem);
+        return;
+    }
+    mk_add(g, n_in, n_out, o->type, "blk.%d.%s.weight", layer, stem);
+    if (bias) mk_add(g, n_out, 0, QU_TYPE_F32, "blk.%d.%s.bias", layer, stem);
+}
+
+static void add_layer(mk_gguf *g, const options *o, int i) {
+    int64_t E = o->width, QD = o->heads * o->head_size, KD = o->kv_heads * o->head_size, F = o->ffn;
+    bool qkv = !strcmp(o->arch, "qwen2") || o->biases, normed = !strcmp(o->arch, "qwen3");
+    if (!o->lora) mk_add(g, E, 0, QU_TYPE_F32, "blk.%d.attn_norm.weight", i);
+    if (!o->lora) mk_add(g, E, 0, QU_TYPE_F32, "blk.%d.ffn_norm.weight", i);
+    if (normed && !o->lora) {
+        mk_add(g, o->head_size, 0, QU_TYPE_F32, "blk.%d.attn_q_norm.weight", i);
+        mk_add(g, o->head_size, 0, QU_TYPE_F32, "blk.%d.attn_k_norm.weight", i);
+    }
+    add_projection(g, o, E, QD, i, "attn_q", qkv);
+    add_projection(g, o, E, KD, i, "attn_k", qkv);
+    add_projection(g, o, E, KD, i, "attn_v", qkv);
+    add_projection(g, o, QD, E, i, "attn_output", o->biases);
+    add_projection(g, o, E, F, i, "ffn_gate", o->biases);
+    add_projection(g, o, E, F, i, "ffn_up", o->biases);
+    add_projection(g, o, F, E, i, "ffn_down", o->biases);
 }
 
 static void add_tensors(mk_gguf *g, const options *o) {
-    int64_t E = o->width, QD = o->heads * o->head_size, KD = o->kv_heads * o->head_size, F = o->ffn;
-    bool qwen2 = !strcmp(o->arch, "qwen2"), qwen3 = !strcmp(o->arch, "qwen3");
-    mk_add(g, E, o->vocab, o->type, "token_embd.weight");
-    for (int i = 0; i < o->layers; i++) {
-        mk_add(g, E, 0, QU_TYPE_F32, "blk.%d.attn_norm.weight", i);
-        mk_add(g, E, QD, o->type, "blk.%d.attn_q.weight", i);
-        mk_add(g, E, KD, o->type, "blk.%d.attn_k.weight", i);
-        mk_add(g, E, KD, o->type, "blk.%d.attn_v.weight", i);
-        if (qwen2) mk_add(g, QD, 0, QU_TYPE_F32, "blk.%d.attn_q.bias", i);
-        if (qwen2) mk_add(g, KD, 0, QU_TYPE_F32, "blk.%d.attn_k.bias", i);
-        if (qwen2) mk_add(g, KD, 0, QU_TYPE_F32, "blk.%d.attn_v.bias", i);
-        if (qwen3) mk_add(g, o->head_size, 0, QU_TYPE_F32, "blk.%d.attn_q_norm.weight", i);
-        if (qwen3) mk_add(g, o->head_size, 0, QU_TYPE_F32, "blk.%d.attn_k_norm.weight", i);
-        mk_add(g, QD, E, o->type, "blk.%d.attn_output.weight", i);
-        mk_add(g, E, 0, QU_TYPE_F32, "blk.%d.ffn_norm.weight", i);
-        mk_add(g, E, F, o->type, "blk.%d.ffn_gate.weight", i);
-        mk_add(g, E, F, o->type, "blk.%d.ffn_up.weight", i);
-        mk_add(g, F, E, o->type, "blk.%d.ffn_down.weight", i);
-    }
+    int64_t E = o->width;
+    if (!o->lora) mk_add(g, E, o->vocab, o->type, "token_embd.weight");
+    for (int i = 0; i < o->layers; i++) add_layer(g, o, i);
+    if (o->lora) return;
     mk_add(g, E, 0, QU_TYPE_F32, "output_norm.weight");
     if (!o->tied) mk_add(g, E, o->vocab, o->type, "output.weight");
-    if (o->rope_freqs) mk_add(g, o->head_size / 2, 0, QU_TYPE_F32, "rope_freqs.weight");
+    if (o->rope_freqs) mk_add(g, o->rope_dims / 2, 0, QU_TYPE_F32, "rope_freqs.weight");
 }
 
 static bool has(const mk_tensor *t, const char *part) {
@@ -440,18 +517,24 @@ int main(int argc, char **argv) {
         if (!strcmp(shapes[i].name, o.shape))
             o.vocab = shapes[i].vocab > n_words ? shapes[i].vocab : n_words;
     mk_vocab_pad(&v, o.vocab);
-    put_keys(&g, &o);
-    mk_put_vocab(&g, &v);
-    add_tensors(&g, &o);
-    FILE *fp = mk_begin(&g, o.out);
-    for (int i = 0; i < g.n_tensors; i++) {
-        const mk_tensor *t = &g.tensor[i];
-        if (o.copy) write_copy(fp, t, &o, n_words);
-        else if (t->n_out) write_random(fp, t, &o);
-        else write_random_vector(fp, t, &o);
-        mk_pad(fp, t->bytes);
+    if (o.lora) {
+        put_adapter_keys(&g, &o);
+    } else {
+        put_keys(&g, &o);
+        mk_put_vocab(&g, &v);
     }
-    if (fclose(fp)) mk_die(1, "cannot write '%s': %s", o.out, strerror(errno));
+    add_tensors(&g, &o);
+    for (int part = 0; part < o.parts; part++) {
+        FILE *fp = mk_begin(&g, o.out, part, o.parts);
+        for (int i = mk_first_of(&g, part, o.parts); i < mk_first_of(&g, part + 1, o.parts); i++) {
+            const mk_tensor *t = &g.tensor[i];
+            if (o.copy) write_copy(fp, t, &o, n_words);
+            else if (t->n_out) write_random(fp, t, &o);
+            else write_random_vector(fp, t, &o);
+            mk_pad(fp, t->bytes);
+        }
+        if (fclose(fp)) mk_die(1, "cannot write '%s': %s", o.out, strerror(errno));
+    }
     qu_buf_free(&g.keys);
     return 0;
 }

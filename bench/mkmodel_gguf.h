@@ -4,7 +4,7 @@
  *     mk_gguf g = {0};
  *     mk_put_str(&g, "general.architecture", "llama");
  *     mk_add(&g, n_in, n_out, QU_TYPE_Q8_0, "blk.%d.attn_q.weight", i);
- *     FILE *fp = mk_begin(&g, "x.gguf");           // header, table, padding
+ *     FILE *fp = mk_begin(&g, "x.gguf", 0, 1);     // header, table, padding
  *     for each tensor in order: fwrite its bytes, then mk_pad(fp, bytes)
  *
  * Any fault ends the program: this is part of a tool, not of the library.
@@ -23,7 +23,7 @@
 #include "kernels/quant.h"
 
 enum { MK_ALIGN = 32, MK_MAX_TENSORS = 8192 };
-enum { MK_U32 = 4, MK_I32 = 5, MK_F32 = 6, MK_BOOL = 7, MK_STR = 8, MK_ARR = 9 };
+enum { MK_U16 = 2, MK_U32 = 4, MK_I32 = 5, MK_F32 = 6, MK_BOOL = 7, MK_STR = 8, MK_ARR = 9 };
 
 typedef struct mk_tensor {
     char name[64];
@@ -121,19 +121,49 @@ static void mk_pad(FILE *fp, int64_t bytes) {
     mk_write(fp, zero, (size_t)((MK_ALIGN - bytes % MK_ALIGN) % MK_ALIGN));
 }
 
-/* Create the file and write everything before the tensor data. */
-static FILE *mk_begin(const mk_gguf *g, const char *path) {
-    FILE *fp = fopen(path, "wb");
-    if (!fp) mk_die(1, "cannot create '%s': %s", path, strerror(errno));
+static void mk_put_u16(mk_gguf *g, const char *name, uint16_t v) {
+    mk_key(g, name, MK_U16);
+    mk_bytes(&g->keys, &v, 2);
+}
+
+/* The first tensor of a part; parts have about equally many. */
+static int mk_first_of(const mk_gguf *g, int part, int n_parts) {
+    return (int)((int64_t)g->n_tensors * part / n_parts);
+}
+
+/* PREFIX-00002-of-00003.gguf for part 1 of 3 of PREFIX.gguf or PREFIX; the path itself for one part. */
+static void mk_part_path(char out[4200], const char *path, int part, int n_parts) {
+    size_t n = strlen(path);
+    if (n_parts > 1 && n > 5 && !strcmp(path + n - 5, ".gguf")) n -= 5;
+    if (n_parts > 1) snprintf(out, 4200, "%.*s-%05d-of-%05d.gguf", (int)n, path, part + 1, n_parts);
+    else snprintf(out, 4200, "%s", path);
+}
+
+/* Create the file of one part and write everything before its tensors' data: the keys go into the
+ * first, and each says where it belongs if there are several. */
+static FILE *mk_begin(const mk_gguf *g, const char *path, int part, int n_parts) {
+    char name[4200];
+    mk_part_path(name, path, part, n_parts);
+    FILE *fp = fopen(name, "wb");
+    if (!fp) mk_die(1, "cannot create '%s': %s", name, strerror(errno));
+    int first = mk_first_of(g, part, n_parts), end = mk_first_of(g, part + 1, n_parts);
+    mk_gguf own = {.n_keys = part ? 0 : g->n_keys};
+    if (!part) mk_bytes(&own.keys, g->keys.data, g->keys.len);
+    if (n_parts > 1) {
+        mk_put_u16(&own, "split.no", (uint16_t)part);
+        mk_put_u16(&own, "split.count", (uint16_t)n_parts);
+        mk_key(&own, "split.tensors.count", MK_I32);
+        mk_bytes(&own.keys, &g->n_tensors, 4);
+    }
     qu_buf b = {0};
     uint32_t version = 3;
-    uint64_t n_tensors = (uint64_t)g->n_tensors, offset = 0;
+    uint64_t n_tensors = (uint64_t)(end - first), offset = 0;
     mk_bytes(&b, "GGUF", 4);
     mk_bytes(&b, &version, 4);
     mk_bytes(&b, &n_tensors, 8);
-    mk_bytes(&b, &g->n_keys, 8);
-    mk_bytes(&b, g->keys.data, g->keys.len);
-    for (int i = 0; i < g->n_tensors; i++) {
+    mk_bytes(&b, &own.n_keys, 8);
+    mk_bytes(&b, own.keys.data, own.keys.len);
+    for (int i = first; i < end; i++) {
         const mk_tensor *t = &g->tensor[i];
         uint32_t n_dims = t->n_out ? 2 : 1, type = (uint32_t)t->type;
         uint64_t dims[2] = {(uint64_t)t->n_in, (uint64_t)t->n_out};
@@ -147,6 +177,7 @@ static FILE *mk_begin(const mk_gguf *g, const char *path) {
     mk_write(fp, b.data, b.len);
     mk_pad(fp, (int64_t)b.len);
     qu_buf_free(&b);
+    qu_buf_free(&own.keys);
     return fp;
 }
 

@@ -25,7 +25,7 @@
 
 typedef struct ref_layer {
     float *attn_norm, *wq, *bq, *wk, *bk, *wv, *bv, *q_norm, *k_norm, *wo, *bo;
-    float *ffn_norm, *w_gate, *w_up, *w_down;
+    float *ffn_norm, *w_gate, *b_gate, *w_up, *b_up, *w_down, *b_down;
 } ref_layer;
 
 /* Matrices are stored row after row, one row per output: w[out][in]. What is absent is NULL. */
@@ -34,6 +34,7 @@ struct ref_model {
     ref_layer *layer;
     float *embedding, *output_norm, *output;
     float *rope_factors; /* [rope_dims / 2] divisors of the turning speeds, or NULL */
+    double *speed;       /* [layers, kv_heads, rope_dims / 2] turning speeds, radians a position */
 };
 
 static _Thread_local char last_error[240] = "no error";
@@ -99,39 +100,40 @@ static void softmax(double *x, int n) {
     for (int i = 0; i < n; i++) x[i] /= sum;
 }
 
-/* Turn a head's leading rope_dims numbers, pair by pair, by pos * base^(-2i/rope_dims). Linear
- * scaling squeezes positions; rope_factors slow single pairs down. The dot product of two turned
- * heads then depends on the distance of their positions only. */
-static void rope(double *head, int pos, const ref_model *m) {
-    int half = m->d.rope_dims / 2;
+/* Turn a head's leading rope_dims numbers, pair by pair, by pos * speed of the pair. The dot product of
+ * two turned heads then depends on the distance of their positions only. */
+static void rope(double *head, int pos, const double *speed, const ref_dims *d) {
+    int half = d->rope_dims / 2;
     for (int i = 0; i < half; i++) {
-        double speed = pow(m->d.rope_base, -2.0 * i / m->d.rope_dims) / m->d.rope_linear;
-        if (m->rope_factors) speed /= m->rope_factors[i];
-        double c = cos(pos * speed), s = sin(pos * speed);
-        double *a = m->d.rope_neox ? head + i : head + 2 * i;
-        double *b = m->d.rope_neox ? head + i + half : head + 2 * i + 1;
+        double c = cos(pos * speed[i]) * d->rope_attention;
+        double s = sin(pos * speed[i]) * d->rope_attention;
+        double *a = d->rope_neox ? head + i : head + 2 * i;
+        double *b = d->rope_neox ? head + i + half : head + 2 * i + 1;
         double turned_a = *a * c - *b * s, turned_b = *a * s + *b * c;
         *a = turned_a;
         *b = turned_b;
     }
 }
 
-/* The projections of one token into q [H,D], k [G,D] and v [G,Dv], turned to its position. */
+/* The projections of one token into q [H,D], k [G,D] and v [G,Dv], turned to its position. A query
+ * head turns like the key head that it meets. */
 static void project(double *q, double *k, double *v, const double *h, int pos, const ref_layer *l,
                     const ref_model *m) {
     const ref_dims *d = &m->d;
+    int group = d->heads / d->kv_heads, half = d->rope_dims / 2;
+    const double *speed = m->speed + (l - m->layer) * d->kv_heads * half;
     matvec(q, l->wq, l->bq, h, d->heads * d->head_size, d->width);
     matvec(k, l->wk, l->bk, h, d->kv_heads * d->head_size, d->width);
     matvec(v, l->wv, l->bv, h, d->kv_heads * d->value_size, d->width);
     for (int i = 0; i < d->heads; i++) {
         double *head = q + i * d->head_size;
         if (l->q_norm) rmsnorm(head, head, l->q_norm, d->head_size, d->rms_eps);
-        rope(head, pos, m);
+        rope(head, pos, speed + i / group * half, d);
     }
     for (int i = 0; i < d->kv_heads; i++) {
         double *head = k + i * d->head_size;
         if (l->k_norm) rmsnorm(head, head, l->k_norm, d->head_size, d->rms_eps);
-        rope(head, pos, m);
+        rope(head, pos, speed + i * half, d);
     }
 }
 
@@ -158,10 +160,10 @@ static void attend(double *out, const double *q, const double *k, const double *
 static void feed_forward(double *x, double *h, double *y, double *gate, double *up,
                          const ref_layer *l, const ref_dims *d) {
     rmsnorm(h, x, l->ffn_norm, d->width, d->rms_eps);
-    matvec(gate, l->w_gate, NULL, h, d->ffn, d->width);
-    matvec(up, l->w_up, NULL, h, d->ffn, d->width);
+    matvec(gate, l->w_gate, l->b_gate, h, d->ffn, d->width);
+    matvec(up, l->w_up, l->b_up, h, d->ffn, d->width);
     for (int i = 0; i < d->ffn; i++) gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i];
-    matvec(y, l->w_down, NULL, gate, d->width, d->ffn);
+    matvec(y, l->w_down, l->b_down, gate, d->width, d->ffn);
     for (int i = 0; i < d->width; i++) x[i] += y[i];
 }
 
@@ -238,6 +240,8 @@ typedef struct key {
     char name[96];
     double number;
     char text[64];
+    size_t list_at; /* of an array of floats: where they lie in the file */
+    uint64_t n_list;
 } key;
 
 typedef struct tensor {
@@ -292,10 +296,11 @@ static void take_key(file *f, key *k) {
     uint32_t type = (uint32_t)take(f, 4);
     if (type == KEY_STRING) {
         take_string(f, k->text, sizeof k->text);
-    } else if (type == KEY_ARRAY) { /* the tokenizer's tables: not needed to run ids */
+    } else if (type == KEY_ARRAY) { /* mostly the tokenizer's tables, which ids do not need */
         uint32_t element = (uint32_t)take(f, 4);
         uint64_t n = take(f, 8);
         char skipped[8];
+        if (element == 6) k->list_at = f->at, k->n_list = n;
         for (uint64_t i = 0; i < n && !f->bad; i++) {
             if (element == KEY_STRING)
                 take_string(f, skipped, sizeof skipped);
@@ -398,10 +403,7 @@ static const tensor *find_tensor(const file *f, const char *name) {
 }
 
 /* Load a tensor as n_out rows of n_in floats into *w. An absent one is a fault unless optional. */
-static int load(float **w, const file *f, int n_out, int n_in, int optional, const char *fmt,
-                int layer) {
-    char name[96];
-    snprintf(name, sizeof name, fmt, layer);
+static int load(float **w, const file *f, int n_out, int n_in, int optional, const char *name) {
     const tensor *t = find_tensor(f, name);
     if (!t) return optional ? 0 : fail("'%s' has no tensor '%s'", f->path, name);
     if (t->dims[0] != (uint64_t)n_in || t->dims[1] != (uint64_t)n_out)
@@ -438,42 +440,98 @@ static int read_dims(ref_dims *d, const file *f) {
     d->rope_dims = (int)number_of(f, "rope.dimension_count", d->head_size);
     d->rope_base = number_of(f, "rope.freq_base", 10000);
     d->rms_eps = number_of(f, "attention.layer_norm_rms_epsilon", 1e-5);
-    d->rope_linear = 1;
+    d->rope_attention = 1;
     if (d->kv_heads < 1 || d->heads % d->kv_heads || d->ffn < 1 || d->head_size < 1 ||
         d->value_size < 1 || d->rope_dims < 0 || d->rope_dims > d->head_size || d->rope_dims % 2 ||
         d->layers > 1024)
         return fail("'%s' has dimensions that do not fit together", f->path);
-    char scaling[96];
-    snprintf(scaling, sizeof scaling, "%s.rope.scaling.type", name);
-    const key *type = find_key(f, scaling);
-    if (type && !strcmp(type->text, "linear"))
-        d->rope_linear = number_of(f, "rope.scaling.factor", 1);
-    else if (type && strcmp(type->text, "none"))
-        return fail("rope scaling '%s' is not supported", type->text);
     const tensor *embedding = find_tensor(f, "token_embd.weight");
     d->vocab = embedding ? (int)embedding->dims[1] : 0;
     d->tied = !find_tensor(f, "output.weight");
     return 0;
 }
 
+/* How many times slower than the base says pair i turns under YaRN. Pairs with many turns in the
+ * trained window keep their speed, pairs with less than one are slowed by the whole factor. */
+static double yarn(const ref_dims *d, int i, double factor, double window, double fast,
+                   double slow) {
+    double n = d->rope_dims, per_e = n / (2 * log(d->rope_base));
+    double low = floor(per_e * log(window / (fast * 2 * M_PI)));
+    double high = ceil(per_e * log(window / (slow * 2 * M_PI)));
+    if (low < 0) low = 0;
+    if (high > n - 1) high = n - 1;
+    double slowed = (i - low) / (high - low < .001 ? .001 : high - low);
+    slowed = slowed < 0 ? 0 : slowed > 1 ? 1 : slowed;
+    return 1 / (slowed / factor + (1 - slowed));
+}
+
+/* The speed of every pair of every key head, and YaRN's attention factor. */
+static int load_speeds(ref_model *m, const file *f) {
+    ref_dims *d = &m->d;
+    int half = d->rope_dims / 2;
+    char name[160];
+    const char *arch = find_key(f, "general.architecture")->text;
+    snprintf(name, sizeof name, "%s.rope.scaling.type", arch);
+    const key *k = find_key(f, name);
+    const char *type = k ? k->text : "linear";
+    double factor = number_of(f, "rope.scaling.factor", number_of(f, "rope.scale_linear", 1));
+    double window = number_of(f, "rope.scaling.original_context_length", d->context);
+    double fast = number_of(f, "rope.scaling.yarn_beta_fast", 32);
+    double slow = number_of(f, "rope.scaling.yarn_beta_slow", 1);
+    int is_yarn = !strcmp(type, "yarn");
+    if (!strcmp(type, "none")) factor = 1;
+    else if (strcmp(type, "linear") && !is_yarn)
+        return fail("rope scaling '%s' is not supported", type);
+    if (is_yarn)
+        d->rope_attention = number_of(f, "rope.scaling.yarn_attn_factor", .1 * log(factor) + 1);
+    d->rope_attention *= number_of(f, "rope.scaling.attn_factor", 1);
+    snprintf(name, sizeof name, "%s.rope.freq_base_per_kv_head", arch);
+    const key *own = find_key(f, name);
+    int heads = d->layers * d->kv_heads;
+    if (own && own->n_list != (uint64_t)d->kv_heads && own->n_list != (uint64_t)heads)
+        return fail("%d bases for %d heads", (int)own->n_list, heads);
+    m->speed = malloc((size_t)(heads * half + 1) * sizeof *m->speed);
+    if (!m->speed) return fail("no memory for %d speeds", heads * half);
+    for (int j = 0; j < heads * half; j++) {
+        int i = j % half;
+        float base = (float)d->rope_base;
+        if (own) memcpy(&base, f->bytes + own->list_at + 4 * (j / half % (int)own->n_list), 4);
+        m->speed[j] = pow((double)base, -2.0 * i / d->rope_dims);
+        m->speed[j] /= is_yarn ? yarn(d, i, factor, window, fast, slow) : factor;
+        if (m->rope_factors) m->speed[j] /= m->rope_factors[i];
+    }
+    return 0;
+}
+
+/* The same for a layer's tensor: "blk.<layer>.<stem>". */
+static int load_of(float **w, const file *f, int n_out, int n_in, int optional, const char *stem,
+                   int layer) {
+    char name[96];
+    snprintf(name, sizeof name, "blk.%d.%s", layer, stem);
+    return load(w, f, n_out, n_in, optional, name);
+}
+
 static int load_layer(ref_layer *l, const file *f, const ref_dims *d, int i) {
     int E = d->width, QD = d->heads * d->head_size, KD = d->kv_heads * d->head_size;
     int VD = d->kv_heads * d->value_size, OD = d->heads * d->value_size;
-    return load(&l->attn_norm, f, 1, E, 0, "blk.%d.attn_norm.weight", i) ||
-           load(&l->wq, f, QD, E, 0, "blk.%d.attn_q.weight", i) ||
-           load(&l->bq, f, 1, QD, 1, "blk.%d.attn_q.bias", i) ||
-           load(&l->wk, f, KD, E, 0, "blk.%d.attn_k.weight", i) ||
-           load(&l->bk, f, 1, KD, 1, "blk.%d.attn_k.bias", i) ||
-           load(&l->wv, f, VD, E, 0, "blk.%d.attn_v.weight", i) ||
-           load(&l->bv, f, 1, VD, 1, "blk.%d.attn_v.bias", i) ||
-           load(&l->q_norm, f, 1, d->head_size, 1, "blk.%d.attn_q_norm.weight", i) ||
-           load(&l->k_norm, f, 1, d->head_size, 1, "blk.%d.attn_k_norm.weight", i) ||
-           load(&l->wo, f, E, OD, 0, "blk.%d.attn_output.weight", i) ||
-           load(&l->bo, f, 1, E, 1, "blk.%d.attn_output.bias", i) ||
-           load(&l->ffn_norm, f, 1, E, 0, "blk.%d.ffn_norm.weight", i) ||
-           load(&l->w_gate, f, d->ffn, E, 0, "blk.%d.ffn_gate.weight", i) ||
-           load(&l->w_up, f, d->ffn, E, 0, "blk.%d.ffn_up.weight", i) ||
-           load(&l->w_down, f, E, d->ffn, 0, "blk.%d.ffn_down.weight", i);
+    return load_of(&l->attn_norm, f, 1, E, 0, "attn_norm.weight", i) ||
+           load_of(&l->wq, f, QD, E, 0, "attn_q.weight", i) ||
+           load_of(&l->bq, f, 1, QD, 1, "attn_q.bias", i) ||
+           load_of(&l->wk, f, KD, E, 0, "attn_k.weight", i) ||
+           load_of(&l->bk, f, 1, KD, 1, "attn_k.bias", i) ||
+           load_of(&l->wv, f, VD, E, 0, "attn_v.weight", i) ||
+           load_of(&l->bv, f, 1, VD, 1, "attn_v.bias", i) ||
+           load_of(&l->q_norm, f, 1, d->head_size, 1, "attn_q_norm.weight", i) ||
+           load_of(&l->k_norm, f, 1, d->head_size, 1, "attn_k_norm.weight", i) ||
+           load_of(&l->wo, f, E, OD, 0, "attn_output.weight", i) ||
+           load_of(&l->bo, f, 1, E, 1, "attn_output.bias", i) ||
+           load_of(&l->ffn_norm, f, 1, E, 0, "ffn_norm.weight", i) ||
+           load_of(&l->w_gate, f, d->ffn, E, 0, "ffn_gate.weight", i) ||
+           load_of(&l->b_gate, f, 1, d->ffn, 1, "ffn_gate.bias", i) ||
+           load_of(&l->w_up, f, d->ffn, E, 0, "ffn_up.weight", i) ||
+           load_of(&l->b_up, f, 1, d->ffn, 1, "ffn_up.bias", i) ||
+           load_of(&l->b_down, f, 1, E, 1, "ffn_down.bias", i) ||
+           load_of(&l->w_down, f, E, d->ffn, 0, "ffn_down.weight", i);
 }
 
 static int load_model(ref_model *m, const file *f) {
@@ -481,13 +539,14 @@ static int load_model(ref_model *m, const file *f) {
     if (read_dims(d, f)) return -1;
     m->layer = calloc((size_t)d->layers, sizeof *m->layer);
     if (!m->layer) return fail("no memory for %d layers", d->layers);
-    if (load(&m->embedding, f, d->vocab, d->width, 0, "token_embd.weight", 0) ||
-        load(&m->output_norm, f, 1, d->width, 0, "output_norm.weight", 0) ||
-        load(&m->rope_factors, f, 1, d->rope_dims / 2, 1, "rope_freqs.weight", 0))
+    if (load(&m->embedding, f, d->vocab, d->width, 0, "token_embd.weight") ||
+        load(&m->output_norm, f, 1, d->width, 0, "output_norm.weight") ||
+        load(&m->rope_factors, f, 1, d->rope_dims / 2, 1, "rope_freqs.weight") ||
+        load_speeds(m, f))
         return -1;
     if (d->tied)
         m->output = m->embedding;
-    else if (load(&m->output, f, d->vocab, d->width, 0, "output.weight", 0))
+    else if (load(&m->output, f, d->vocab, d->width, 0, "output.weight"))
         return -1;
     for (int i = 0; i < d->layers; i++)
         if (load_layer(&m->layer[i], f, d, i)) return -1;
@@ -519,19 +578,68 @@ ref_model *ref_open(const char *path) {
     return NULL;
 }
 
+/* w [n_out, n_in] += scale * b [n_out, rank] a [rank, n_in], when the adapter has the pair. */
+static int add_pair(float *w, const file *f, int n_out, int n_in, double alpha, const char *stem,
+                    int layer) {
+    char name[96];
+    float *a = NULL, *b = NULL;
+    snprintf(name, sizeof name, "blk.%d.%s.weight.lora_a", layer, stem);
+    const tensor *t = find_tensor(f, name);
+    if (!t) return 0;
+    int rank = (int)t->dims[1];
+    double scale = alpha != 0 ? alpha / rank : 1;
+    int bad = load(&a, f, rank, n_in, 0, name);
+    snprintf(name, sizeof name, "blk.%d.%s.weight.lora_b", layer, stem);
+    bad = bad || load(&b, f, n_out, rank, 0, name);
+    for (int o = 0; o < n_out && !bad; o++)
+        for (int i = 0; i < n_in; i++) {
+            double sum = 0;
+            for (int r = 0; r < rank; r++) sum += (double)b[o * rank + r] * a[r * n_in + i];
+            w[(int64_t)o * n_in + i] += (float)(scale * sum);
+        }
+    free(a);
+    free(b);
+    return bad;
+}
+
+int ref_add_lora(ref_model *m, const char *path) {
+    const ref_dims *d = &m->d;
+    file f = {.path = path};
+    int E = d->width, QD = d->heads * d->head_size, KD = d->kv_heads * d->head_size;
+    int bad = read_bytes(&f) || read_header(&f);
+    const key *k = bad ? NULL : find_key(&f, "adapter.lora.alpha");
+    double alpha = k ? k->number : 0;
+    for (int i = 0; i < d->layers && !bad; i++) {
+        ref_layer *l = &m->layer[i];
+        bad = add_pair(l->wq, &f, QD, E, alpha, "attn_q", i) ||
+              add_pair(l->wk, &f, KD, E, alpha, "attn_k", i) ||
+              add_pair(l->wv, &f, KD, E, alpha, "attn_v", i) ||
+              add_pair(l->wo, &f, E, QD, alpha, "attn_output", i) ||
+              add_pair(l->w_gate, &f, d->ffn, E, alpha, "ffn_gate", i) ||
+              add_pair(l->w_up, &f, d->ffn, E, alpha, "ffn_up", i) ||
+              add_pair(l->w_down, &f, E, d->ffn, alpha, "ffn_down", i);
+    }
+    free(f.bytes);
+    free(f.keys);
+    free(f.tensors);
+    return bad ? -1 : 0;
+}
+
 void ref_free(ref_model *m) {
     if (!m) return;
     for (int i = 0; i < m->d.layers && m->layer; i++) {
         ref_layer *l = &m->layer[i];
         float *all[] = {l->attn_norm, l->wq,       l->bq,     l->wk,     l->bk,
                         l->wv,        l->bv,       l->q_norm, l->k_norm, l->wo,
-                        l->bo,        l->ffn_norm, l->w_gate, l->w_up,   l->w_down};
+                        l->bo,        l->ffn_norm, l->w_gate, l->w_up,   l->w_down,
+                        l->b_gate,    l->b_up,     l->b_down};
         for (size_t j = 0; j < sizeof all / sizeof *all; j++) free(all[j]);
     }
     if (!m->d.tied) free(m->output);
     free(m->embedding);
     free(m->output_norm);
     free(m->rope_factors);
+    free(m->speed);
     free(m->layer);
     free(m);
 }

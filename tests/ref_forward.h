@@ -31,13 +31,17 @@ typedef struct ref_dims {
     int ffn, vocab, context;
     int rope_dims;          /* leading dims of a head that turn with position; the rest stay */
     int rope_neox;          /* 0: pairs (2i, 2i+1); 1: pairs (i, i + rope_dims / 2) */
-    double rope_base, rope_linear, rms_eps;
+    double rope_base, rms_eps;
+    double rope_attention;  /* YaRN's factor on turned queries and keys; mostly 1 */
     int tied;               /* the output matrix is the embedding */
 } ref_dims;
 
 /* Load a model; NULL on any fault, told by ref_error. Free with ref_free (NULL is fine). */
 ref_model *ref_open(const char *path);
 void ref_free(ref_model *m);
+
+/* Add a LoRA adapter to the weights in memory: W += alpha / r * B A. 0, or -1 with ref_error. */
+int ref_add_lora(ref_model *m, const char *path);
 
 /* The last fault of this thread's ref_ calls; never NULL. */
 const char *ref_error(void);

@@ -100,53 +100,157 @@ static void golden_prompt_logits(void **state)
     json_decref(golden);
 }
 
-/* Random small models of many shapes, written by bench/mkmodel: head sizes, groups, types, RoPE variants. */
+/* Random small models of every architecture, head size, RoPE variant and weight type, written by
+ * bench/mkmodel; YARN's window is small, so that its three ranges of pairs are all met. */
+#define YARN " --set rope.scaling.type=yarn --set rope.scaling.factor=4.0 --context 4096 "
 static const char *variants[] = {
     "--heads 4 --kv-heads 2 --head-size 32 --type F32",
     "--heads 6 --kv-heads 2 --head-size 64 --type Q8_0 --width 192 --ffn 256",
     "--heads 4 --kv-heads 4 --head-size 80 --type F16 --rope-linear 4",
+    "--heads 9 --kv-heads 3 --head-size 96 --type F32 --layers 5 --rope-freqs --rope-linear 2",
     "--heads 8 --kv-heads 1 --head-size 128 --type Q4_0 --untied --width 128",
     "--heads 5 --kv-heads 5 --head-size 16 --type BF16 --rope-freqs --rope-base 500000",
-    "--heads 9 --kv-heads 3 --head-size 96 --type F32 --layers 5 --rope-freqs --rope-linear 2",
+    "--head-size 64 --biases --untied",
+    "--head-size 32 --rope-dims 20",
+    "--head-size 128" YARN "--set rope.scaling.original_context_length=256",
+    "--head-size 64 --set rope.scaling.type=none --set rope.scaling.factor=8.0",
+    "--head-size 80 --set rope.scale_linear=3.0",
+    "--head-size 32 --set rope.freq_base_per_kv_head=10000.0,500.0",
+    "--arch qwen2 --head-size 32 --rope-base 1000000",
+    "--arch qwen2 --head-size 64" YARN "--set rope.scaling.original_context_length=512",
+    "--arch qwen2 --head-size 80 --type Q8_0 --width 96 --ffn 96",
+    "--arch qwen2 --head-size 96 --heads 6 --kv-heads 3 --rope-linear 2",
+    "--arch qwen2 --head-size 128 --heads 2 --kv-heads 1 --rope-freqs",
+    "--arch qwen3 --head-size 32 --rope-base 1000000" YARN
+    "--set rope.scaling.yarn_beta_fast=16.0 --set rope.scaling.yarn_beta_slow=2.0",
+    "--arch qwen3 --head-size 64 --rope-dims 48" YARN "--set rope.scaling.attn_factor=1.5",
+    "--arch qwen3 --head-size 80 --set rope.scaling.yarn_attn_factor=1.0" YARN,
+    "--arch qwen3 --head-size 96 --layers 2 --heads 4 --kv-heads 2 "
+    "--set rope.freq_base_per_kv_head=10000.0,500.0,500.0,1000000.0",
+    "--arch qwen3 --head-size 128 --heads 4 --kv-heads 1 --type Q8_0 --width 128",
 };
+
+/* Write a random model, and an adapter of rank lora for it, with mkmodel. */
+static void make(const char *path, const char *options, size_t seed, int lora)
+{
+    char command[1200], more[64] = "";
+    const char *b = getenv("B") ? getenv("B") : "build/release";
+    if (lora) snprintf(more, sizeof more, "--lora %d --set adapter.lora.alpha=3.0", lora);
+    snprintf(command, sizeof command, "%s/mkmodel --random --shape tiny --seed %zu %s %s -o %s", b,
+             seed, options, more, path);
+    assert_int_equal(system(command), 0);
+}
+
+static const char *temporary(const char *name)
+{
+    static char path[2][300];
+    static int turn;
+    char *p = path[turn++ & 1];
+    snprintf(p, sizeof path[0], "%s/tests/%s.gguf", getenv("B") ? getenv("B") : "build/release",
+             name);
+    return p;
+}
+
+/* Pages, a gap in positions, one more page and a question: the engine against the oracle. */
+static void check_variant(const qu_model *m, const ref_model *ref, qu_pool *pool, const char *what)
+{
+    enum { N = 300, GAP = 3000 };
+    qu_context *c;
+    uint64_t seed = 21;
+    float *logits = malloc((size_t)m->vocab * 4), *right = malloc((size_t)m->vocab * 4);
+    int32_t ids[N], pos[N];
+    for (int32_t i = 0; i < N; i++) {
+        ids[i] = (int32_t)(test_random(&seed) % (uint64_t)m->vocab);
+        pos[i] = i < 137 ? i : i + GAP;
+    }
+    qu_page_tokens pages[] = {{ids, 9, 0}, {ids + 9, 128, 9}, {ids + 137, 129 - 28, 137 + GAP}};
+    TEST_OK(qu_context_create(&c, m, pool, QU_CODEC_F32, err));
+    TEST_OK(qu_context_prefill(c, pages, 3, NULL, err));
+    TEST_OK(qu_context_step(c, ids + 238, N - 238, 238 + GAP, 1, logits, err));
+    if (ref_forward(ref, ids, pos, N, NULL, right)) fail_msg("%s", ref_error());
+    double e = test_spread_error(logits, right, m->vocab);
+    print_message("%s: %.2g of the spread\n", what, e);
+    assert_true(e < 1e-4);
+    free(logits);
+    free(right);
+    qu_context_free(c);
+}
 
 static void random_models_agree_with_the_oracle(void **state)
 {
     (void)state;
-    const char *b = getenv("B") ? getenv("B") : "build/release";
-    uint64_t seed = 21;
+    const char *path = temporary("random");
     qu_pool *pool;
     TEST_OK(qu_pool_create(&pool, 2, err));
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
-        char path[256], command[900];
-        snprintf(path, sizeof path, "%s/tests/random.gguf", b);
-        snprintf(command, sizeof command, "%s/mkmodel --random --shape tiny --seed %zu %s -o %s", b,
-                 i + 1, variants[i], path);
-        assert_int_equal(system(command), 0);
+        make(path, variants[i], i + 1, 0);
         ref_model *ref = ref_open(path);
         qu_model *m;
-        qu_context *c;
-        assert_non_null(ref);
+        if (!ref) fail_msg("%s", ref_error());
         TEST_OK(qu_model_open(&m, path, err));
-        float *logits = malloc((size_t)m->vocab * 4), *right = malloc((size_t)m->vocab * 4);
-        int32_t ids[MAX_TOKENS], n = 0;
-        for (; n < 400; n++) ids[n] = (int32_t)(test_random(&seed) % (uint64_t)m->vocab);
-        qu_page_tokens pages[] = {
-            {ids, 9, 0}, {ids + 9, 128, 9}, {ids + 137, 101, 137}, {ids + 238, 128, 238}};
-        TEST_OK(qu_context_create(&c, m, pool, QU_CODEC_F32, err));
-        TEST_OK(qu_context_prefill(c, pages, 4, NULL, err));
-        TEST_OK(qu_context_step(c, ids + 366, 34, 366, 1, logits, err));
-        assert_int_equal(ref_forward(ref, ids, NULL, n, NULL, right), 0);
-        double e = test_spread_error(logits, right, m->vocab);
-        print_message("%s: %.2g of the spread\n", variants[i], e);
-        assert_true(e < 1e-4);
-        free(logits);
-        free(right);
-        qu_context_free(c);
+        check_variant(m, ref, pool, variants[i]);
         qu_model_close(m);
         ref_free(ref);
     }
+    unlink(path);
     qu_pool_free(pool);
+}
+
+/* An adapter beside the weights against one added to them; every projection has its pair. */
+static void adapters_agree_with_the_oracle(void **state)
+{
+    (void)state;
+    static const char *shapes[] = {"--head-size 64", "--arch qwen2 --head-size 32 --type Q8_0",
+                                   "--arch qwen3 --heads 6 --kv-heads 2 --head-size 80"};
+    const char *path = temporary("random"), *adapter = temporary("adapter");
+    qu_pool *pool;
+    TEST_OK(qu_pool_create(&pool, 2, err));
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        make(path, shapes[i], 40 + i, 0);
+        make(adapter, shapes[i], 50 + i, i == 1 ? 1 : 8);
+        ref_model *ref = ref_open(path);
+        qu_model *m, *plain;
+        if (!ref || ref_add_lora(ref, adapter)) fail_msg("%s", ref_error());
+        TEST_OK(qu_model_open_with(&m, path, &(qu_model_options){.lora = adapter}, err));
+        TEST_OK(qu_model_open(&plain, path, err));
+        assert_false(qu_hash_equal(m->fingerprint, plain->fingerprint));
+        check_variant(m, ref, pool, shapes[i]);
+        qu_model_close(m);
+        qu_model_close(plain);
+        ref_free(ref);
+    }
+    unlink(path);
+    unlink(adapter);
+    qu_pool_free(pool);
+}
+
+/* --rope-base and --rope-scale give what a file with these values gives, and another fingerprint;
+ * given as the file has them they change nothing. */
+static void options_stand_against_the_file(void **state)
+{
+    (void)state;
+    const char *path = temporary("random"), *other = temporary("other");
+    qu_model *m, *same, *plain;
+    qu_model_options o = {.rope_base = 300, .rope_scale = 4};
+    make(path, "--head-size 32 --context 1000", 60, 0);
+    make(other, "--head-size 32 --rope-base 300 --rope-linear 4", 60, 0);
+    ref_model *ref = ref_open(other);
+    assert_non_null(ref);
+    TEST_OK(qu_model_open_with(&m, path, &o, err));
+    TEST_OK(qu_model_open(&plain, path, err));
+    o = (qu_model_options){.rope_base = 10000, .rope_scale = 1};
+    TEST_OK(qu_model_open_with(&same, path, &o, err));
+    assert_int_equal(m->context, 4000);
+    assert_int_equal(plain->context, 1000);
+    assert_false(qu_hash_equal(m->fingerprint, plain->fingerprint));
+    assert_true(qu_hash_equal(same->fingerprint, plain->fingerprint));
+    check_variant(m, ref, NULL, "options");
+    qu_model_close(m);
+    qu_model_close(same);
+    qu_model_close(plain);
+    ref_free(ref);
+    unlink(path);
+    unlink(other);
 }
 
 static const char *models[] = {"stories260K/stories260K-f32.gguf",
@@ -237,6 +341,56 @@ static qu_status give(void *ctx, int32_t layer, int32_t g, const void **data, si
     return QU_OK;
 }
 
+/* Documents and questions through the codec and back against cold prefills of the same. */
+static void check_bits(const qu_model *m, qu_pool *const pools[2], uint64_t *seed, int n_runs)
+{
+    static memory mem;
+    size_t bytes = (size_t)m->vocab * sizeof(float);
+    uint64_t vocab = (uint64_t)m->vocab;
+    float *cold = malloc(bytes), *warm = malloc(bytes);
+    for (int run = 0; run < n_runs; run++) {
+        int codec = run % 3, threads = run / 3 % 2;
+        int32_t ids[MAX_TOKENS], n = 0, n_pages = 2 + (int32_t)(test_random(seed) % 5);
+        qu_page_tokens pages[8];
+        for (int p = 0; p < n_pages; p++) {
+            int32_t len = (int32_t)(test_random(seed) % (p ? 80 : 5)) + 1;
+            pages[p] = (qu_page_tokens){ids + n, len, n};
+            for (int32_t t = 0; t < len; t++) ids[n++] = (int32_t)(test_random(seed) % vocab);
+        }
+        int32_t q = 1 + (int32_t)(test_random(seed) % 30);
+        for (int t = 0; t < q; t++) ids[n + t] = (int32_t)(test_random(seed) % vocab);
+        qu_context *a, *b, *w;
+        /* the writer sees the pages in calls of its own grouping and with its own thread count */
+        TEST_OK(qu_context_create(&w, m, pools[!threads], codec, err));
+        qu_page_sink sink = {keep, &mem, NULL};
+        int32_t first = 1 + (int32_t)(test_random(seed) % (uint64_t)(n_pages - 1));
+        TEST_OK(qu_context_prefill(w, pages, n_pages, &sink, err));
+        TEST_OK(qu_context_create(&a, m, pools[threads], codec, err));
+        TEST_OK(qu_context_prefill(a, pages, first, NULL, err));
+        TEST_OK(qu_context_prefill(a, pages + first, n_pages - first, NULL, err));
+        TEST_OK(qu_context_step(a, ids + n, q, n, 1, cold, err));
+        TEST_OK(qu_context_create(&b, m, pools[threads], codec, err));
+        memory_page from[8];
+        for (int p = 0; p < n_pages; p++) {
+            from[p] = (memory_page){&mem, p};
+            qu_page_source source = {give, &from[p], NULL};
+            TEST_OK(qu_context_attach(b, pages[p].n, pages[p].pos, &source, err));
+        }
+        /* the question in two steps, grouped differently */
+        int32_t head = (int32_t)(test_random(seed) % (uint64_t)q);
+        if (head > 0) TEST_OK(qu_context_step(b, ids + n, head, n, 0, NULL, err));
+        TEST_OK(qu_context_step(b, ids + n + head, q - head, n + head, 1, warm, err));
+        if (memcmp(cold, warm, bytes) != 0)
+            fail_msg("run %d, codec %s: %g of the spread apart", run, qu_codec_name(codec),
+                     test_spread_error(cold, warm, m->vocab));
+        qu_context_free(a);
+        qu_context_free(b);
+        qu_context_free(w);
+    }
+    free(cold);
+    free(warm);
+}
+
 static void kv_equals_a_cold_prefill(void **state)
 {
     (void)state;
@@ -244,58 +398,39 @@ static void kv_equals_a_cold_prefill(void **state)
     qu_pool *pools[2];
     TEST_OK(qu_pool_create(&pools[0], 1, err));
     TEST_OK(qu_pool_create(&pools[1], 2, err));
-    int32_t runs = 0;
-    static memory mem;
     for (int i = 0; i < 3; i++) {
         TEST_NEEDS(path, models[i]);
         qu_model *m;
         TEST_OK(qu_model_open(&m, path, err));
-        size_t bytes = (size_t)m->vocab * sizeof(float);
-        float *cold = malloc(bytes), *warm = malloc(bytes);
-        for (int run = 0; run < 72; run++, runs++) {
-            int codec = run % 3, threads = run / 3 % 2;
-            int32_t ids[MAX_TOKENS], n = 0, n_pages = 2 + (int32_t)(test_random(&seed) % 5);
-            qu_page_tokens pages[8];
-            for (int p = 0; p < n_pages; p++) {
-                int32_t len = (int32_t)(test_random(&seed) % (p ? 80 : 5)) + 1;
-                pages[p] = (qu_page_tokens){ids + n, len, n};
-                for (int32_t t = 0; t < len; t++) ids[n++] = (int32_t)(test_random(&seed) % 512);
-            }
-            int32_t q = 1 + (int32_t)(test_random(&seed) % 30);
-            for (int t = 0; t < q; t++) ids[n + t] = (int32_t)(test_random(&seed) % 512);
-            qu_context *a, *b, *w;
-            /* the writer sees the pages in calls of its own grouping and with its own thread count */
-            TEST_OK(qu_context_create(&w, m, pools[!threads], codec, err));
-            qu_page_sink sink = {keep, &mem, NULL};
-            int32_t first = 1 + (int32_t)(test_random(&seed) % (uint64_t)(n_pages - 1));
-            TEST_OK(qu_context_prefill(w, pages, n_pages, &sink, err));
-            TEST_OK(qu_context_create(&a, m, pools[threads], codec, err));
-            TEST_OK(qu_context_prefill(a, pages, first, NULL, err));
-            TEST_OK(qu_context_prefill(a, pages + first, n_pages - first, NULL, err));
-            TEST_OK(qu_context_step(a, ids + n, q, n, 1, cold, err));
-            TEST_OK(qu_context_create(&b, m, pools[threads], codec, err));
-            memory_page from[8];
-            for (int p = 0; p < n_pages; p++) {
-                from[p] = (memory_page){&mem, p};
-                qu_page_source source = {give, &from[p], NULL};
-                TEST_OK(qu_context_attach(b, pages[p].n, pages[p].pos, &source, err));
-            }
-            /* the question in two steps, grouped differently */
-            int32_t head = (int32_t)(test_random(&seed) % (uint64_t)q);
-            if (head > 0) TEST_OK(qu_context_step(b, ids + n, head, n, 0, NULL, err));
-            TEST_OK(qu_context_step(b, ids + n + head, q - head, n + head, 1, warm, err));
-            if (memcmp(cold, warm, bytes) != 0)
-                fail_msg("run %d, codec %s: %g of the spread apart", run, qu_codec_name(codec),
-                         test_spread_error(cold, warm, m->vocab));
-            qu_context_free(a);
-            qu_context_free(b);
-            qu_context_free(w);
-        }
-        free(cold);
-        free(warm);
+        check_bits(m, pools, &seed, 72);
         qu_model_close(m);
     }
-    print_message("%d documents and questions, bit for bit\n", runs);
+    print_message("216 documents and questions, bit for bit\n");
+    qu_pool_free(pools[0]);
+    qu_pool_free(pools[1]);
+}
+
+/* The same with norms of heads, biases, YaRN, bases of single heads, and an adapter. */
+static void kv_equals_a_cold_prefill_of_every_kind(void **state)
+{
+    (void)state;
+    static const char *kinds[] = {"--arch qwen3 --head-size 64" YARN,
+                                  "--arch qwen2 --set rope.freq_base_per_kv_head=10000.0,500.0"};
+    const char *path = temporary("random"), *adapter = temporary("adapter");
+    uint64_t seed = 98;
+    qu_pool *pools[2];
+    TEST_OK(qu_pool_create(&pools[0], 1, err));
+    TEST_OK(qu_pool_create(&pools[1], 2, err));
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        qu_model *m;
+        make(path, kinds[i], 70 + i, 0);
+        make(adapter, kinds[i], 80 + i, 5);
+        TEST_OK(qu_model_open_with(&m, path, &(qu_model_options){.lora = adapter}, err));
+        check_bits(m, pools, &seed, 18);
+        qu_model_close(m);
+    }
+    unlink(path);
+    unlink(adapter);
     qu_pool_free(pools[0]);
     qu_pool_free(pools[1]);
 }
@@ -335,8 +470,11 @@ int main(void)
         cmocka_unit_test(golden_greedy_ids),
         cmocka_unit_test(golden_prompt_logits),
         cmocka_unit_test(random_models_agree_with_the_oracle),
+        cmocka_unit_test(adapters_agree_with_the_oracle),
+        cmocka_unit_test(options_stand_against_the_file),
         cmocka_unit_test(pages_agree_with_the_oracle),
         cmocka_unit_test(kv_equals_a_cold_prefill),
+        cmocka_unit_test(kv_equals_a_cold_prefill_of_every_kind),
         cmocka_unit_test(rewind_leaves_no_trace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
