@@ -1,0 +1,368 @@
+/* quire verify: do stored pages answer as a fresh prompt does? Asked of this store and this model. */
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "ingest/sentence.h"
+#include "kernels/codec.h"
+#include "pipelines/commands.h"
+#include "pipelines/compare.h"
+#include "pipelines/input.h"
+#include "pipelines/output.h"
+#include "pipelines/score.h"
+#include "pipelines/verdict.h"
+
+enum { MIN_WORDS = 6, SIDE_WORDS = 12, MAX_WORDS = 200, DRAWS_EACH = 20, MAX_QUESTIONS = 10000 };
+
+typedef struct verify {
+    const qu_args *args;
+    qu_session s;
+    char **questions;
+    int32_t n, cap;
+    int64_t asked; /* those that found pages */
+    qu_difference kv, repair;
+    double same_kv, same_repair;
+} verify;
+
+/* --- questions: sentences of the documents with one word left out --- */
+
+static qu_status add_question(verify *v, const char *text, size_t n, qu_err *err)
+{
+    if (v->n == v->cap) {
+        int32_t cap = v->cap ? 2 * v->cap : 64;
+        char **p = realloc(v->questions, (size_t)cap * sizeof *p);
+        if (!p) return qu_fail_nomem(err, cap * (long long)sizeof *p);
+        v->questions = p;
+        v->cap = cap;
+    }
+    char *copy = strndup(text, n);
+    if (!copy) return qu_fail_nomem(err, (long long)n);
+    v->questions[v->n++] = copy;
+    return QU_OK;
+}
+
+/* "... SIDE_WORDS words ___ SIDE_WORDS words ...", the gap drawn among words of four bytes and more;
+ * nothing for a sentence too short or without such a word. */
+static qu_status add_gap(verify *v, const char *s, size_t n, uint64_t *seed, qu_err *err)
+{
+    size_t start[MAX_WORDS], len[MAX_WORDS];
+    int32_t words = 0, fit[MAX_WORDS], n_fit = 0;
+    qu_buf q = {0};
+    qu_status st = QU_OK;
+    for (size_t i = 0; i < n && words < MAX_WORDS;) {
+        size_t w = 0;
+        while (i < n && isspace((unsigned char)s[i])) i++;
+        while (i + w < n && !isspace((unsigned char)s[i + w])) w++;
+        if (w >= 4) fit[n_fit++] = words;
+        start[words] = i;
+        len[words] = w;
+        words += w > 0;
+        i += w;
+    }
+    if (words < MIN_WORDS || n_fit == 0) return QU_OK;
+    int32_t gap = fit[qu_score_random(seed) % (uint64_t)n_fit];
+    int32_t from = gap > SIDE_WORDS ? gap - SIDE_WORDS : 0;
+    for (int32_t i = from; i < words && i <= gap + SIDE_WORDS; i++) {
+        if (i > from) QU_TRY_OUT(qu_buf_add(&q, " ", 1, err));
+        QU_TRY_OUT(qu_buf_add(&q, i == gap ? "___" : s + start[i], i == gap ? 3 : len[i], err));
+    }
+    st = add_question(v, q.data, q.len, err);
+out:
+    qu_buf_free(&q);
+    return st;
+}
+
+/* A sentence of one page. */
+static qu_status draw_one(verify *v, qu_txn *t, uint64_t doc_id, int32_t page, uint64_t *seed,
+                          qu_err *err)
+{
+    qu_page record;
+    qu_buf text = {0};
+    qu_sentences s = {0};
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_catalogue_page(t, doc_id, page, &record, err));
+    QU_TRY_OUT(qu_catalogue_text(t, doc_id, record.text_start, record.text_end, &text, err));
+    QU_TRY_OUT(qu_sentences_find(&s, text.data, 0, (int64_t)text.len, err));
+    if (s.n == 0) goto out;
+    int64_t i = (int64_t)(qu_score_random(seed) % (uint64_t)s.n);
+    int64_t end = i + 1 < s.n ? s.starts[i + 1] : (int64_t)text.len;
+    st = add_gap(v, text.data + s.starts[i], (size_t)(end - s.starts[i]), seed, err);
+out:
+    qu_sentences_free(&s);
+    qu_buf_free(&text);
+    return st;
+}
+
+/* Documents by running number of pages: page r of the store is found by bisection. */
+typedef struct census {
+    uint64_t *doc;
+    int64_t *pages; /* up to and with this document, headers not counted */
+    int64_t n, cap;
+} census;
+
+static qu_status take_census(census *c, qu_txn *t, qu_err *err)
+{
+    for (uint64_t after = 0;;) {
+        qu_doc d;
+        QU_TRY(qu_catalogue_next_doc(t, after, &d, err));
+        if (d.doc_id == 0) return QU_OK;
+        after = d.doc_id;
+        int64_t pages = (c->n ? c->pages[c->n - 1] : 0) + (d.n_pages > 1 ? d.n_pages - 1 : 0);
+        qu_doc_free(&d);
+        if (c->n == c->cap) {
+            c->cap = c->cap ? 2 * c->cap : 256;
+            uint64_t *doc = realloc(c->doc, (size_t)c->cap * sizeof *doc);
+            if (doc) c->doc = doc;
+            int64_t *sum = realloc(c->pages, (size_t)c->cap * sizeof *sum);
+            if (sum) c->pages = sum;
+            if (!doc || !sum) return qu_fail_nomem(err, c->cap * 16);
+        }
+        c->doc[c->n] = after;
+        c->pages[c->n++] = pages;
+    }
+}
+
+/* Pages are drawn evenly over the whole store. */
+static qu_status draw(verify *v, int32_t wanted, qu_err *err)
+{
+    uint64_t seed = (uint64_t)qu_args_int(v->args, "seed");
+    census c = {0};
+    qu_txn *t = NULL;
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_txn_begin(&t, v->s.store, QU_TXN_READ, err));
+    QU_TRY_OUT(take_census(&c, t, err));
+    int64_t pages = c.n ? c.pages[c.n - 1] : 0;
+    for (int32_t k = 0; pages > 0 && v->n < wanted && k < wanted * DRAWS_EACH; k++) {
+        int64_t r = (int64_t)(qu_score_random(&seed) % (uint64_t)pages), lo = 0, hi = c.n - 1;
+        while (lo < hi) {
+            int64_t mid = (lo + hi) / 2;
+            if (c.pages[mid] <= r)
+                lo = mid + 1;
+            else
+                hi = mid;
+        }
+        int32_t page = 1 + (int32_t)(r - (lo ? c.pages[lo - 1] : 0));
+        QU_TRY_OUT(draw_one(v, t, c.doc[lo], page, &seed, err));
+    }
+out:
+    qu_txn_abort(t);
+    free(c.doc);
+    free(c.pages);
+    return st;
+}
+
+static qu_status read_questions(verify *v, const char *path, int32_t most, qu_err *err)
+{
+    FILE *f = fopen(path, "re");
+    qu_buf line = {0};
+    qu_status st = QU_OK;
+    if (!f) return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, strerror(errno));
+    for (bool more = true; v->n < most;) {
+        qu_question q;
+        QU_TRY_OUT(qu_input_line(f, &line, QU_INPUT_MAX_QUESTION, &more, err));
+        if (!more) break;
+        st = qu_question_parse(&q, line.data, line.len, err);
+        if (st == QU_OK && q.n > 0) st = add_question(v, q.text, q.n, err);
+        qu_question_free(&q);
+        if (st != QU_OK) goto out;
+    }
+out:
+    fclose(f);
+    qu_buf_free(&line);
+    return st;
+}
+
+/* --- asking --- */
+
+static qu_status one(verify *v, qu_compare *c, const char *question, qu_err *err)
+{
+    qu_answer exact;
+    qu_difference d;
+    qu_status st = qu_compare_exact(c, question, &exact, err);
+    bool found = exact.candidates > 0;
+    qu_answer_free(&exact);
+    if (st != QU_OK || !found) return st;
+    QU_TRY(qu_compare_with(c, QU_FIDELITY_KV, &d, NULL, err));
+    qu_difference_add(&v->kv, &d);
+    v->same_kv += d.same;
+    QU_TRY(qu_compare_with(c, QU_FIDELITY_REPAIR, &d, NULL, err));
+    qu_difference_add(&v->repair, &d);
+    v->same_repair += d.same;
+    v->asked++;
+    return QU_OK;
+}
+
+static qu_status compare_all(verify *v, qu_err *err)
+{
+    qu_compare *c;
+    qu_ask_options o = {.pages = (int32_t)qu_args_int(v->args, "pages"),
+                        .max_tokens = (int32_t)qu_args_int(v->args, "max-tokens"),
+                        .max_wait_s = 1e9,
+                        .repair_share = qu_args_float(v->args, "repair")};
+    QU_TRY(qu_compare_create(&c, &v->s, &o, err));
+    qu_status st = QU_OK;
+    for (int32_t i = 0; i < v->n && st == QU_OK; i++) {
+        qu_out_progress("verify", i, v->n, "questions");
+        st = one(v, c, v->questions[i], err);
+    }
+    qu_out_progress_end();
+    if (st != QU_OK) {
+        qu_compare_free(c, NULL);
+        return st;
+    }
+    return qu_compare_free(c, err);
+}
+
+static qu_verdict_mode judge(const verify *v, const qu_difference *d, double same)
+{
+    double n = d->positions > 0 ? (double)d->positions : 1;
+    qu_verdict_mode m = {.positions = d->positions,
+                         .agreement = (double)d->agree / n,
+                         .kl = d->kl_positions ? d->kl / (double)d->kl_positions : 0,
+                         .same = same / (double)v->asked};
+    m.passed = m.agreement >= qu_args_float(v->args, "min-agreement");
+    return m;
+}
+
+/* --- telling --- */
+
+static json_t *mode_json(const qu_verdict_mode *m)
+{
+    double n = (double)m->positions,
+           half = qu_score_half_width(m->agreement * n, m->agreement * n, n);
+    return json_pack("{s:b,s:I,s:f,s:f,s:f,s:f}", "passed", m->passed, "positions",
+                     (json_int_t)m->positions, "agreement", m->agreement, "half_width_95", half,
+                     "kl", m->kl, "same_answers", m->same);
+}
+
+static qu_status print_mode(const char *name, const qu_verdict_mode *m, qu_err *err)
+{
+    return qu_out_printf(err,
+                         "%-7s %s: first choice agrees at %.1f%% of %lld tokens, KL %.2g nats, "
+                         "%.1f%% of answers equal\n",
+                         name, m->passed ? "passed" : "failed", 100 * m->agreement,
+                         (long long)m->positions, m->kl, 100 * m->same);
+}
+
+static qu_status print(const verify *v, const qu_verdict *r, qu_err *err)
+{
+    const qu_args *a = v->args;
+    if (!qu_out_is_json()) {
+        QU_TRY(qu_out_printf(err, "%lld questions, against exact (%s)\n", (long long)r->questions,
+                             v->s.numerics));
+        QU_TRY(print_mode("kv", &r->kv, err));
+        return print_mode("repair", &r->repair, err);
+    }
+    return qu_out_json(
+        json_pack("{s:b,s:I,s:o,s:o,s:s,s:s,s:{s:I,s:I,s:I,s:f,s:f,s:s?}}", "passed", r->kv.passed,
+                  "questions", (json_int_t)r->questions, "kv", mode_json(&r->kv), "repair",
+                  mode_json(&r->repair), "numerics", v->s.numerics, "codec",
+                  qu_codec_name(v->s.codec), "settings", "seed", (json_int_t)qu_args_int(a, "seed"),
+                  "pages", (json_int_t)qu_args_int(a, "pages"), "max_tokens",
+                  (json_int_t)qu_args_int(a, "max-tokens"), "min_agreement",
+                  qu_args_float(a, "min-agreement"), "repair", qu_args_float(a, "repair"),
+                  "questions", qu_args_str(a, "questions")),
+        err);
+}
+
+static int run(const qu_args *args)
+{
+    qu_err err = {0};
+    qu_status st = QU_OK;
+    verify v = {.args = args};
+    qu_verdict r = {0};
+    int32_t n = (int32_t)qu_args_int(args, "n");
+    const char *path = qu_args_str(args, "questions");
+    QU_TRY_OUT(
+        qu_session_open(&v.s, args, QU_SESSION_STORE | QU_SESSION_MODEL, QU_CODEC_F16, &err));
+    QU_TRY_OUT(path ? read_questions(&v, path, n, &err) : draw(&v, n, &err));
+    QU_TRY_OUT(compare_all(&v, &err));
+    if (v.asked == 0) {
+        st = qu_fail(&err, QU_ERR_NOTFOUND, "no question about the documents of '%s'%s",
+                     v.s.store_dir, path ? "" : ": there is no sentence of some length in them");
+        goto out;
+    }
+    r = (qu_verdict){true, v.asked, qu_os_wall_ms(), judge(&v, &v.kv, v.same_kv),
+                     judge(&v, &v.repair, v.same_repair)};
+    QU_TRY_OUT(print(&v, &r, &err));
+    QU_TRY_OUT(qu_session_reopen(&v.s, true, &err));
+    st = qu_verdict_save(&r, &v.s, &err);
+out:
+    for (int32_t i = 0; i < v.n; i++) free(v.questions[i]);
+    free(v.questions);
+    qu_session_close(&v.s);
+    if (st != QU_OK) return qu_out_error(&err, NULL);
+    return r.kv.passed ? QU_EXIT_OK : QU_EXIT_NOTHING;
+}
+
+static const qu_option options[] = {
+    {.name = "n",
+     .letter = 'n',
+     .kind = QU_OPT_INT,
+     .arg = "N",
+     .dflt = "32",
+     .min = 1,
+     .max = MAX_QUESTIONS,
+     .help = "questions to ask"},
+    {.name = "questions",
+     .kind = QU_OPT_STR,
+     .arg = "FILE",
+     .min = 1,
+     .help = "ask the lines of FILE (text or JSONL) in place of sentences with a gap"},
+    {.name = "seed",
+     .kind = QU_OPT_INT,
+     .arg = "N",
+     .dflt = "1",
+     .min = 0,
+     .max = 1e9,
+     .help = "of drawing sentences"},
+    {.name = "pages",
+     .kind = QU_OPT_INT,
+     .arg = "N",
+     .dflt = "16",
+     .min = 1,
+     .max = 4096,
+     .help = "candidate pages of a question"},
+    {.name = "max-tokens",
+     .kind = QU_OPT_INT,
+     .arg = "N",
+     .dflt = "16",
+     .min = 1,
+     .max = 4096,
+     .help = "longest answer that is compared"},
+    {.name = "min-agreement",
+     .kind = QU_OPT_FLOAT,
+     .arg = "P",
+     .dflt = "0.95",
+     .min = 0,
+     .max = 1,
+     .help = "share of tokens with the same first choice that is enough to pass"},
+    {.name = "repair",
+     .kind = QU_OPT_FLOAT,
+     .arg = "SHARE",
+     .dflt = "0.15",
+     .min = 0,
+     .max = 1,
+     .help = "share of the pages' tokens that repair computes again"},
+};
+
+const qu_command qu_cmd_verify = {
+    .name = "verify",
+    .summary = "measure stored pages against fresh prompts, on this store and model",
+    .description =
+        "Asks questions about the documents, each answered from a fresh prefill of its pages "
+        "(exact), from stored pages (kv) and from repaired ones, and compares the choices of every "
+        "token. The questions are sentences of the documents with a word left out, drawn by "
+        "--seed. "
+        "The verdict is kept in the store, for this numerics class: afterwards quire ask says "
+        "\"fidelity_verified\":true, or repairs by default where stored pages failed. Exit 1: "
+        "failed.",
+    .examples = "quire verify\nquire verify --n 200 --questions questions.jsonl --json",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .max_args = 0,
+    .run = run,
+};

@@ -1,0 +1,81 @@
+#include "pipelines/verdict.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void name_of(char name[QU_STORE_MAX_NAME], const qu_session *s)
+{
+    char hex[33];
+    qu_hash h = qu_store_config_get(s->store)->binding; /* the codec is in it */
+    qu_hash_hex(hex, qu_hash_chain(h, s->numerics, strlen(s->numerics)));
+    snprintf(name, QU_STORE_MAX_NAME, "verify.%s", hex);
+}
+
+static json_t *mode_json(const qu_verdict_mode *m)
+{
+    return json_pack("{s:b,s:I,s:f,s:f,s:f}", "passed", m->passed, "positions",
+                     (json_int_t)m->positions, "agreement", m->agreement, "kl", m->kl, "same",
+                     m->same);
+}
+
+static bool read_mode(qu_verdict_mode *m, json_t *o)
+{
+    int passed = 0;
+    json_int_t n = 0;
+    bool good = json_unpack(o, "{s:b,s:I,s:F,s:F,s:F}", "passed", &passed, "positions", &n,
+                            "agreement", &m->agreement, "kl", &m->kl, "same", &m->same) == 0;
+    m->passed = passed;
+    m->positions = n;
+    return good;
+}
+
+qu_status qu_verdict_load(qu_verdict *v, const qu_session *s, qu_err *err)
+{
+    char name[QU_STORE_MAX_NAME];
+    qu_buf b = {0};
+    qu_txn *t = NULL;
+    qu_status st = QU_OK;
+    json_int_t questions = 0, at = 0;
+    *v = (qu_verdict){0};
+    name_of(name, s);
+    QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
+    st = qu_catalogue_get_meta(t, name, &b, err);
+    if (st != QU_OK) goto out;
+    json_t *o = json_loadb(b.data, b.len, 0, NULL);
+    v->known = json_unpack(o, "{s:I,s:I}", "questions", &questions, "at_ms", &at) == 0 &&
+               read_mode(&v->kv, json_object_get(o, "kv")) &&
+               read_mode(&v->repair, json_object_get(o, "repair"));
+    v->questions = questions;
+    v->at_ms = at;
+    json_decref(o);
+out:
+    qu_txn_abort(t);
+    qu_buf_free(&b);
+    return st == QU_ERR_NOTFOUND ? QU_OK : st;
+}
+
+qu_status qu_verdict_save(const qu_verdict *v, const qu_session *s, qu_err *err)
+{
+    char name[QU_STORE_MAX_NAME], *text = NULL;
+    qu_txn *t = NULL;
+    qu_status st = QU_OK;
+    name_of(name, s);
+    json_t *o =
+        json_pack("{s:I,s:I,s:o,s:o}", "questions", (json_int_t)v->questions, "at_ms",
+                  (json_int_t)v->at_ms, "kv", mode_json(&v->kv), "repair", mode_json(&v->repair));
+    if (o) text = json_dumps(o, JSON_COMPACT);
+    if (!text) {
+        st = qu_fail_nomem(err, 256);
+        goto out;
+    }
+    QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
+    QU_TRY_OUT(qu_catalogue_put_meta(t, name, text, strlen(text), err));
+    st = qu_txn_commit(t, err);
+    t = NULL;
+out:
+    qu_txn_abort(t);
+    free(text);
+    json_decref(o);
+    return st;
+}
