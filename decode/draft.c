@@ -136,6 +136,8 @@ static const float *adjust(qu_draft *d, const float *logits)
 /* Token number d->n as plain decoding chooses it. */
 static qu_status choose(qu_draft *d, const float *logits, int32_t *id, qu_err *err)
 {
+    *id = d->o.choose ? d->o.choose(d->o.choose_ctx, (int32_t)d->n, logits) : -1;
+    if (*id >= 0) return QU_OK;
     const float *x = adjust(d, logits);
     uint64_t at = (uint64_t)d->n;
     if (!d->o.quote)

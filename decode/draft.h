@@ -52,6 +52,10 @@ enum { QU_DRAFT_MAX = 15 }; /* tokens of a draft: verification has at most 16 ro
 typedef struct qu_draft_options {
     qu_draft_kind kind;
     qu_sample sample;
+    /* Shown the logits before token number i is chosen; returns it, or -1 for the sampler's. NULL:
+     * none. Only with QU_DRAFT_NONE and no quote. */
+    int32_t (*choose)(void *ctx, int32_t i, const float *logits);
+    void *choose_ctx;
     const qu_model *model;
     qu_context *context; /* has stepped the prompt */
     const float *logits; /* [V] behind its last token; copied */

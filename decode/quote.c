@@ -83,13 +83,21 @@ static bool ends_well(const qu_quote *q, int32_t i)
     return is_border(&q->pages[q->places[i].page], end_of(q, i));
 }
 
-/* A span begins at the first character of a word, with or without the blank before it. */
+/* A span begins at the first character of a word, a number, a symbol or an opening bracket or
+ * quotation mark, with or without the blank before it. */
 static bool starts_well(const qu_quote *q, int32_t i)
 {
     const page *p = &q->pages[q->places[i].page];
     int64_t at = q->places[i].at, end = end_of(q, i);
+    utf8proc_int32_t c;
     while (at < end && is_space(p->text[at])) at++;
-    return at < end && is_border(p, at);
+    if (at == end || !is_border(p, at)) return false;
+    utf8proc_iterate((const utf8proc_uint8_t *)p->text + at, p->n_text - at, &c);
+    utf8proc_category_t k = c < 0 ? UTF8PROC_CATEGORY_CN : utf8proc_category(c);
+    return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO) ||
+           (k >= UTF8PROC_CATEGORY_ND && k <= UTF8PROC_CATEGORY_NO) ||
+           (k >= UTF8PROC_CATEGORY_SM && k <= UTF8PROC_CATEGORY_SO) ||
+           k == UTF8PROC_CATEGORY_PS || k == UTF8PROC_CATEGORY_PI || c == '"' || c == '\'';
 }
 
 /* --- making --- */

@@ -1,6 +1,5 @@
 #include "pipelines/answer.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -121,59 +120,6 @@ out:
     return st;
 }
 
-/* --- generate --- */
-
-/* The share of the softmax that token id holds. */
-static double probability(const float *logits, int32_t n, int32_t id)
-{
-    double max = logits[id], sum = 0;
-    for (int32_t i = 0; i < n; i++) max = logits[i] > max ? logits[i] : max;
-    for (int32_t i = 0; i < n; i++) sum += exp(logits[i] - max);
-    return exp(logits[id] - max) / sum;
-}
-
-/* Hand bytes [from, to) of the answer out as they come; never an answer that may be withheld. */
-static void emit(const ask_run *r, size_t from, size_t to)
-{
-    if (r->a->o.on_text && r->a->o.min_confidence <= 0 && to > from)
-        r->a->o.on_text(r->a->o.ctx, r->ans->text.data + from, to - from);
-}
-
-/* Tokens until the end of the answer. The first logits are in a->logits. */
-static qu_status generate(ask_run *r, qu_err *err)
-{
-    qu_asker *a = r->a;
-    qu_session *s = a->s;
-    qu_answer *ans = r->ans;
-    qu_detok d;
-    double log_sum = 0;
-    size_t shown = 0;
-    int64_t pos = r->plan.end_pos + r->tail.n, end = -1;
-    qu_detok_init(&d, s->tok, 0);
-    for (int32_t i = 0; i < a->o.max_tokens && pos < s->model->context; i++, pos++) {
-        int32_t id = a->o.choose ? a->o.choose(a->o.ctx, i, a->logits) : -1;
-        if (id < 0)
-            QU_TRY(qu_sample_pick(&id, a->logits, s->model->vocab, &a->o.sample, (uint64_t)i, err));
-        if (i == 0) ans->first_token_ms = qu_os_now_ms() - r->started_ms + ans->start_ms;
-        if (qu_tokenizer_is_end(s->tok, id)) break;
-        log_sum += log(probability(a->logits, s->model->vocab, id));
-        QU_TRY(qu_detok_add(&d, id, &ans->text, err));
-        ans->generated_tokens++;
-        end = qu_template_answer_end(s->template, ans->text.data, ans->text.len);
-        if (end >= 0) break;
-        emit(r, shown, ans->text.len);
-        shown = ans->text.len;
-        if (i + 1 < a->o.max_tokens) QU_TRY(qu_context_step(r->c, &id, 1, pos, 1, a->logits, err));
-    }
-    if (end >= 0)
-        ans->text.len = (size_t)end;
-    else
-        QU_TRY(qu_detok_end(&d, &ans->text, err));
-    emit(r, shown, ans->text.len);
-    ans->confidence = ans->generated_tokens > 0 ? exp(log_sum) : 0;
-    return QU_OK;
-}
-
 /* The whole model path: context, question, answer. */
 static qu_status run_model(ask_run *r, qu_err *err)
 {
@@ -188,7 +134,7 @@ static qu_status run_model(ask_run *r, qu_err *err)
     ans->load_ms = stats.load_ms;
     double now = qu_os_now_ms();
     ans->prefill_ms = now - start - stats.load_ms;
-    QU_TRY(generate(r, err));
+    QU_TRY(qu_answer_write(r, err));
     ans->decode_ms = qu_os_now_ms() - now;
     stats = qu_context_stats_get(r->c);
     ans->slices_read = stats.slices_read;
@@ -247,7 +193,9 @@ static qu_status ask(ask_run *r, qu_err *err)
     QU_TRY(run_model(r, err));
     trim(&ans->text);
     ans->withheld = ans->confidence < a->o.min_confidence;
-    bool refused = ans->text.len == 0 || qu_template_is_refusal(ans->text.data, ans->text.len);
+    bool refused =
+        ans->text.len == 0 ||
+        (!a->o.quote && qu_template_is_refusal(ans->text.data, ans->text.len));
     ans->found = !refused && !ans->withheld;
     if (!ans->found)
         return qu_answer_extract(r, false, err); /* what the question itself points at */
@@ -270,6 +218,7 @@ qu_status qu_asker_ask(qu_asker *a, const char *question, qu_answer *ans, qu_err
     for (int32_t i = 0; r.ids && i < r.plan.n_pages; i++) qu_buf_free(&r.ids[i]);
     free(r.windows);
     free(r.segment_ids);
+    free(r.attached);
     free(r.sources);
     free(r.texts);
     free(r.ids);

@@ -13,7 +13,7 @@
 #ifndef QU_PIPELINES_ANSWER_H
 #define QU_PIPELINES_ANSWER_H
 
-#include "decode/sample.h"
+#include "decode/draft.h"
 #include "pipelines/session.h"
 #include "retrieve/policy.h"
 
@@ -44,6 +44,10 @@ typedef struct qu_ask_options {
     const float *heads;  /* [L,G] heads that read everything, or NULL; borrowed */
     const char *in_glob; /* only documents whose path matches; NULL = all */
     qu_sample sample;
+    qu_draft_kind draft;  /* how tokens are guessed; zero: auto */
+    int64_t draft_budget; /* self: tokens a KV head reads while drafting */
+    float transfer;       /* self, sampled: RAPID's eta; above 0 lossy */
+    bool quote;           /* only verbatim spans of the loaded pages */
     double min_confidence; /* an answer below is withheld; its citations stay */
     /* Called with each piece of the answer as it comes, valid UTF-8; NULL = none. */
     void (*on_text)(void *ctx, const char *text, size_t n);
@@ -82,6 +86,7 @@ typedef struct qu_answer {
     int64_t prompt_tokens, loaded_tokens, generated_tokens;
     int64_t repaired_tokens;
     double repair_flops, full_flops; /* of repairing; of prefilling the pages; 0 without repair */
+    qu_draft_stats draft;
     double start_ms, retrieve_ms, load_ms, prefill_ms, first_token_ms, decode_ms, total_ms;
     qu_buf warnings; /* NUL-ended, one after the other */
 } qu_answer;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "decode/context.h"
+#include "decode/quote.h"
 #include "pipelines/answer.h"
 #include "pipelines/fresh.h"
 #include "retrieve/plan.h"
@@ -41,8 +42,11 @@ typedef struct ask_run {
     qu_tokens tail;           /* the question */
     int32_t n_windowed;       /* documents read in part for want of KV */
     qu_context *c;
+    qu_page_source *attached; /* [plan.n_pages] where each page comes from; get NULL: not attached */
     const int32_t **segment_ids; /* [plan.n_pages + 1] token ids of each of c's segments */
     qu_policy *policy; /* NULL: every candidate is read */
+    qu_quote_span quotes[QU_QUOTE_SPANS]; /* pages by their number in the plan */
+    int32_t n_quotes;
 } ask_run;
 
 /* context_from_store.c: make r->c and put prefix and plan into it as the fidelity says. */
@@ -53,7 +57,11 @@ qu_status qu_answer_context(ask_run *r, qu_err *err);
 qu_status qu_answer_select(ask_run *r, qu_err *err);
 qu_status qu_answer_selected(ask_run *r, qu_err *err);
 
-/* cite.c: the places that hold the answer: citations and supported. */
+/* answer_draft.c: the answer's tokens after the question's step, whose logits are in a->logits:
+ * text, confidence, draft, and quotes. */
+qu_status qu_answer_write(ask_run *r, qu_err *err);
+
+/* cite.c: the places that hold the answer: citations and supported; what was quoted, if anything. */
 qu_status qu_answer_cite(ask_run *r, qu_err *err);
 
 /* cite.c: the best sentences for the question, as citations; answer: their best span is the answer,

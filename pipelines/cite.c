@@ -114,6 +114,22 @@ static void free_pages(page_list *l)
     free(l->index);
 }
 
+/* What was quoted, exactly, in the answer's order. */
+static qu_status cite_quotes(ask_run *r, qu_err *err)
+{
+    qu_txn *t = NULL;
+    qu_status st = QU_OK;
+    QU_TRY(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
+    for (int32_t i = 0; i < r->n_quotes; i++) {
+        const qu_quote_span *q = &r->quotes[i];
+        QU_TRY_OUT(add_citation(r, t, q->page, q->start, q->end, r->plan.pages[q->page].score, true,
+                                err));
+    }
+out:
+    qu_txn_abort(t);
+    return st;
+}
+
 qu_status qu_answer_cite(ask_run *r, qu_err *err)
 {
     qu_answer *ans = r->ans;
@@ -122,6 +138,7 @@ qu_status qu_answer_cite(ask_run *r, qu_err *err)
     int32_t n = 0;
     qu_txn *t = NULL;
     qu_status st = QU_OK;
+    if (r->n_quotes > 0) return cite_quotes(r, err);
     QU_TRY_OUT(list_pages(r, &l, err));
     QU_TRY_OUT(qu_support_find(spans, QU_MAX_CITATIONS, &n, r->question, ans->text.data,
                                ans->text.len, l.texts, l.n, err));

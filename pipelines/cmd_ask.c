@@ -6,14 +6,18 @@
 #include "kernels/codec.h"
 #include "pipelines/answer.h"
 #include "pipelines/commands.h"
+#include "pipelines/generate.h"
 #include "pipelines/input.h"
 #include "pipelines/output.h"
+#include "pipelines/verdict.h"
 
 typedef struct ask_state {
     qu_session s;
     qu_asker *asker;
     const qu_args *args;
     bool verified_said;
+    qu_verdict verdict;
+    qu_fidelity fidelity; /* the one in use */
 } ask_state;
 
 /* --- JSON --- */
@@ -70,11 +74,19 @@ static void add_selection(json_t *pages, const qu_args *args, const qu_answer *a
     }
 }
 
+/* Does a fresh prompt answer so, as far as anyone has measured? */
+static bool is_verified(const ask_state *a)
+{
+    return a->fidelity == QU_FIDELITY_EXACT ||
+           (a->fidelity == QU_FIDELITY_KV && a->verdict.kv.passed) ||
+           (a->fidelity == QU_FIDELITY_REPAIR && a->verdict.repair.passed);
+}
+
 static qu_status print_json(ask_state *a, json_t *id, const char *question, const qu_answer *ans,
                             qu_err *err)
 {
-    const char *fidelity =
-        qu_args_flag(a->args, "extract") ? "extract" : qu_args_str(a->args, "fidelity");
+    static const char *const names[] = {"kv", "exact", "repair", "isolated"};
+    bool extract = qu_args_flag(a->args, "extract");
     json_t *o = json_object(), *citations = json_array(), *warnings = json_array();
     if (id) json_object_set(o, "id", id);
     qu_out_path(o, "question", question, err); /* question_b64 where it is not UTF-8 */
@@ -88,8 +100,8 @@ static qu_status print_json(ask_state *a, json_t *id, const char *question, cons
     for (size_t i = 0; i < ans->warnings.len; i += strlen(ans->warnings.data + i) + 1)
         json_array_append_new(warnings, json_string(ans->warnings.data + i));
     json_object_set_new(o, "citations", citations);
-    json_object_set_new(o, "fidelity", json_string(fidelity));
-    json_object_set_new(o, "fidelity_verified", json_boolean(strcmp(fidelity, "exact") == 0));
+    json_object_set_new(o, "fidelity", json_string(extract ? "extract" : names[a->fidelity]));
+    json_object_set_new(o, "fidelity_verified", json_boolean(!extract && is_verified(a)));
     json_object_set_new(o, "model", model_json(&a->s));
     json_object_set_new(o, "pages",
                         json_pack("{s:i,s:I,s:I}", "candidates", ans->candidates, "slices_read",
@@ -104,8 +116,10 @@ static qu_status print_json(ask_state *a, json_t *id, const char *question, cons
         json_object_set_new(o, "repair",
                             json_pack("{s:I,s:f}", "tokens", (json_int_t)ans->repaired_tokens,
                                       "flops_share", ans->repair_flops / ans->full_flops));
-    json_object_set_new(o, "draft",
-                        json_pack("{s:i,s:i,s:i}", "proposed", 0, "accepted", 0, "passes", 0));
+    json_t *draft = qu_generate_json(&ans->draft);
+    json_object_set_new(draft, "drafter", json_string(qu_args_str(a->args, "draft")));
+    json_object_set_new(draft, "lossy", json_boolean(qu_args_float(a->args, "transfer") > 0));
+    json_object_set_new(o, "draft", draft);
     json_object_set_new(o, "timing_ms",
                         json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "start", ans->start_ms,
                                   "retrieve", ans->retrieve_ms, "load", ans->load_ms, "prefill",
@@ -181,9 +195,15 @@ static void say_unverified(ask_state *a)
 {
     if (a->verified_said || qu_args_flag(a->args, "extract")) return;
     a->verified_said = true;
-    if (strcmp(qu_args_str(a->args, "fidelity"), "kv") == 0)
-        qu_out_note("stored pages are not verified against fresh prompts for this model "
-                    "(--fidelity exact compares)");
+    if (is_verified(a) || a->fidelity == QU_FIDELITY_ISOLATED) return;
+    if (a->verdict.known)
+        qu_out_note("stored pages failed quire verify%s",
+                    a->fidelity == QU_FIDELITY_REPAIR
+                        ? ", so did repaired ones: --fidelity exact is the sure way"
+                        : "");
+    else if (a->fidelity == QU_FIDELITY_KV)
+        qu_out_note("stored pages are not verified against fresh prompts for this model: see quire "
+                    "verify");
     if (a->s.other_numerics)
         qu_out_warn("the store's pages were made in numerics class %s, this process is %s",
                     qu_store_config_get(a->s.store)->numerics, a->s.numerics);
@@ -235,6 +255,20 @@ static int many_questions(ask_state *a, bool *started)
     return code != QU_EXIT_OK ? code : any ? QU_EXIT_OK : QU_EXIT_NOTHING;
 }
 
+/* What was asked for; else stored pages, mended where they are known to differ. */
+static qu_status choose_fidelity(ask_state *a, qu_err *err)
+{
+    a->fidelity = (qu_fidelity)qu_args_choice(a->args, "fidelity");
+    if (qu_args_flag(a->args, "extract")) return QU_OK;
+    QU_TRY(qu_verdict_load(&a->verdict, &a->s, err));
+    if (!a->verdict.known || a->verdict.kv.passed || qu_args_given(a->args, "fidelity"))
+        return QU_OK;
+    a->fidelity = QU_FIDELITY_REPAIR;
+    qu_out_note("stored pages failed quire verify: mending them for each question "
+                "(--fidelity kv takes them as they are)");
+    return QU_OK;
+}
+
 static int run_ask(const qu_args *args)
 {
     qu_err err = {0};
@@ -245,10 +279,11 @@ static int run_ask(const qu_args *args)
     unsigned flags = QU_SESSION_STORE | (extract ? 0 : QU_SESSION_MODEL);
     qu_status st = qu_session_open(&a.s, args, flags, QU_CODEC_F16, &err);
     if (st != QU_OK) return qu_out_error(&err, NULL);
+    QU_TRY_OUT(choose_fidelity(&a, &err));
     qu_ask_options o = {.pages = (int32_t)qu_args_int(args, "pages"),
                         .max_tokens = (int32_t)qu_args_int(args, "max-tokens"),
                         .max_wait_s = qu_args_float(args, "max-wait"),
-                        .fidelity = (qu_fidelity)qu_args_choice(args, "fidelity"),
+                        .fidelity = a.fidelity,
                         .repair_share = qu_args_float(args, "repair"),
                         .extract = extract,
                         .explain = qu_args_flag(args, "explain"),
@@ -258,7 +293,13 @@ static int run_ask(const qu_args *args)
                         .in_glob = qu_args_str(args, "in"),
                         .min_confidence = qu_args_float(args, "min-confidence"),
                         .sample = {.temperature = (float)qu_args_float(args, "temperature"),
-                                   .seed = (uint64_t)qu_args_int(args, "seed")},
+                                   .seed = (uint64_t)qu_args_int(args, "seed"),
+                                   .repetition =
+                                       (float)qu_args_float(args, "repetition-penalty")},
+                        .draft = (qu_draft_kind)qu_args_choice(args, "draft"),
+                        .draft_budget = qu_args_int(args, "draft-budget"),
+                        .transfer = (float)qu_args_float(args, "transfer"),
+                        .quote = qu_args_flag(args, "quote"),
                         .ctx = &started};
     if (qu_args_str(args, "heads") && a.s.model)
         QU_TRY_OUT(qu_selection_heads(&heads, qu_args_str(args, "heads"), a.s.model, &err));
@@ -356,6 +397,38 @@ static const qu_option options[] = {
      .min = 0,
      .max = 9e15,
      .help = "of sampling"},
+    {.name = "repetition-penalty",
+     .kind = QU_OPT_FLOAT,
+     .arg = "X",
+     .dflt = "1",
+     .min = .01,
+     .max = 100,
+     .help = "make tokens that were already written less likely, by this factor"},
+    {.name = "quote",
+     .kind = QU_OPT_FLAG,
+     .help = "answer only in verbatim spans of the loaded pages, at most three"},
+    {.name = "draft",
+     .kind = QU_OPT_ENUM,
+     .arg = "DRAFTER",
+     .dflt = "auto",
+     .choices = "auto|none|ngram|self",
+     .help = "guess tokens from the pages' own or by the model over few pages, verify several at "
+             "once; changes the speed only"},
+    {.name = "draft-budget",
+     .kind = QU_OPT_INT,
+     .arg = "N",
+     .dflt = "256",
+     .min = 1,
+     .max = 1e9,
+     .help = "tokens each KV head reads of the candidates while --draft self drafts"},
+    {.name = "transfer",
+     .kind = QU_OPT_FLOAT,
+     .arg = "ETA",
+     .dflt = "0",
+     .min = 0,
+     .max = 1000,
+     .help = "move sampled answers towards what --draft self drafts (RAPID); above 0 it is lossy: "
+             "answers differ from the model's own"},
     {.name = "min-confidence",
      .kind = QU_OPT_FLOAT,
      .arg = "P",

@@ -39,6 +39,7 @@ static qu_status attach(ask_run *r, int32_t i, const qu_page_source *source, qu_
     const qu_plan_page *p = &r->plan.pages[i];
     r->segment_ids[qu_context_segments(r->c)] = (const int32_t *)(const void *)r->ids[i].data;
     r->ans->prompt_tokens += p->record.n_tokens;
+    r->attached[i] = *source;
     return qu_context_attach(r->c, p->record.n_tokens, p->pos, source, err);
 }
 
@@ -218,8 +219,9 @@ qu_status qu_answer_context(ask_run *r, qu_err *err)
     r->sources = calloc((size_t)r->plan.n_pages, sizeof *r->sources);
     r->windows = calloc((size_t)r->plan.n_pages, sizeof *r->windows);
     r->segment_ids = calloc((size_t)r->plan.n_pages + 1, sizeof *r->segment_ids);
-    if (!r->sources || !r->windows || !r->segment_ids)
-        return qu_fail_nomem(err, r->plan.n_pages * 72ll);
+    r->attached = calloc((size_t)r->plan.n_pages, sizeof *r->attached);
+    if (!r->sources || !r->windows || !r->segment_ids || !r->attached)
+        return qu_fail_nomem(err, r->plan.n_pages * 96ll);
     QU_TRY(qu_context_create(&r->c, s->model, s->pool, s->codec, err));
     qu_fidelity how = r->a->o.fidelity;
     if (how == QU_FIDELITY_EXACT) return exact(r, err);
