@@ -50,17 +50,15 @@ static int append_ids(int32_t *ids, int n, const json_t *array) {
     return n;
 }
 
-/* Run mkmodel with options separated by spaces and open what it wrote. */
-static ref_model *make_model(const char *options) {
-    char tool[4096], out[] = "/tmp/quire-ref-XXXXXX", words[512], *argv[48];
+/* Run mkmodel with options separated by spaces, writing out. */
+static void run_mkmodel(const char *options, char *out) {
+    char tool[4096], words[512], *argv[64];
     ssize_t n = readlink("/proc/self/exe", tool, sizeof tool - 32);
     assert_true(n > 0);
     tool[n] = 0;
     *strrchr(tool, '/') = 0;
     strcat(tool, "/../mkmodel");
-    int fd = mkstemp(out), argc = 0, status;
-    assert_true(fd >= 0);
-    close(fd);
+    int argc = 0, status;
     snprintf(words, sizeof words, "%s", options);
     argv[argc++] = tool;
     for (char *w = strtok(words, " "); w; w = strtok(NULL, " ")) argv[argc++] = w;
@@ -73,10 +71,27 @@ static ref_model *make_model(const char *options) {
         _exit(127);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    ref_model *m = status == 0 ? ref_open(out) : NULL;
+    if (status) fail_msg("mkmodel %s: failed; run make", options);
+}
+
+/* A model from mkmodel's options and, unless adapter is empty, one with these options besides. */
+static ref_model *make_adapted(const char *options, const char *adapter) {
+    char out[] = "/tmp/quire-ref-XXXXXX", both[512];
+    int fd = mkstemp(out);
+    assert_true(fd >= 0);
+    close(fd);
+    run_mkmodel(options, out);
+    ref_model *m = ref_open(out);
+    snprintf(both, sizeof both, "%s %s", options, adapter);
+    if (m && *adapter) run_mkmodel(both, out);
+    int bad = !m || (*adapter && ref_add_lora(m, out));
     unlink(out);
-    if (!m) fail_msg("mkmodel %s: %s", options, status ? "failed; run make" : ref_error());
+    if (bad) fail_msg("%s: %s", options, ref_error());
     return m;
+}
+
+static ref_model *make_model(const char *options) {
+    return make_adapted(options, "");
 }
 
 /* Every recorded logit within 1e-4 of the recorded logits' spread. */
@@ -145,7 +160,8 @@ static void check_random(const json_t *r) {
     char options[512];
     const char *given = json_string_value(json_object_get(r, "options"));
     snprintf(options, sizeof options, "--random --shape tiny %s", given);
-    ref_model *m = make_model(options);
+    const char *adapter = json_string_value(json_object_get(r, "adapter"));
+    ref_model *m = make_adapted(options, adapter ? adapter : "");
     int V = ref_dims_of(m)->vocab;
     int32_t ids[64], pos[64];
     assert_in_range(json_array_size(json_object_get(r, "ids")), 1, 64);
@@ -178,7 +194,7 @@ static void check_golden(const char *path, size_t n_records) {
 
 static void test_random_models(void **state) {
     (void)state;
-    check_golden("tests/golden/transformers.json", 13);
+    check_golden("tests/golden/transformers.json", 34);
     check_golden("tests/golden/llama_cpp.json", 3);
 }
 
