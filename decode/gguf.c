@@ -219,7 +219,7 @@ static qu_status read_tensor(qu_gguf *g, cursor *c, int64_t i, char **names, uin
     if (type > INT_MAX || !qu_type_block((int)type)) {
         const char *known = type > INT_MAX ? NULL : qu_type_known_name((int)type);
         return qu_fail(err, QU_ERR_UNSUPPORTED,
-                       "'%s' has weights of type %s (%u) in '%s'; use F32, F16, BF16, Q8_0 or Q4_0",
+                       "'%s' has weights of type %s (%u) in '%s'; Q4_K_M, Q8_0 or F16 can run",
                        g->path, known ? known : "unknown", type, t->name);
     }
     t->type = (qu_type)type;

@@ -14,6 +14,7 @@ enum {
     ROWS_PER_ITEM = 32,  /* rows of W in one work item of the question kernel */
     STORED_MAX_ROWS = 4, /* up to here W is dequantised in registers, above through a buffer */
     BUFFER_ROWS = 4,     /* rows of W dequantised at a time: four rows of 8,192 are 128 KiB */
+    BUFFER_FLOATS = QU_MAX_WIDTH, /* wider rows than a quarter of it come one at a time */
     PANEL_ROWS = 128,    /* rows of W in one panel of the document kernel */
 };
 
@@ -79,16 +80,16 @@ static void question_item(void *ctx, int64_t item, int worker)
     int64_t row_bytes = qu_type_bytes(w->type, w->k);
     const char *rows = (const char *)w->data + from * row_bytes;
     float *y = job->y + from;
-    if (r->n_rows <= STORED_MAX_ROWS || w->type == QU_TYPE_F32 || w->k > QU_MAX_WIDTH / 4) {
-        for (int32_t t = 0; t < r->n_rows; t += STORED_MAX_ROWS) {
-            int32_t nt = r->n_rows - t < STORED_MAX_ROWS ? r->n_rows - t : STORED_MAX_ROWS;
-            r->ops->dots_stored(y + t * job->ldy, job->ldy, rows, row_bytes, w->type, n,
-                                r->x + t * r->ldx, r->ldx, nt, w->k);
-        }
-    } else {
-        static _Thread_local float buffer[BUFFER_ROWS * (QU_MAX_WIDTH / 4)];
-        for (int32_t i = 0; i < n; i += BUFFER_ROWS) {
-            int32_t ni = n - i < BUFFER_ROWS ? n - i : BUFFER_ROWS;
+    if (w->type == QU_TYPE_F32) {
+        r->ops->dots(y, job->ldy, (const float *)(const void *)rows, n, r->x, r->ldx, r->n_rows,
+                     w->k);
+    } else if (r->n_rows > STORED_MAX_ROWS ||
+               !r->ops->dots_stored(y, job->ldy, rows, row_bytes, w->type, n, r->x, r->ldx,
+                                    r->n_rows, w->k)) {
+        static _Thread_local float buffer[BUFFER_FLOATS];
+        int32_t step = w->k * BUFFER_ROWS <= BUFFER_FLOATS ? BUFFER_ROWS : 1;
+        for (int32_t i = 0; i < n; i += step) {
+            int32_t ni = n - i < step ? n - i : step;
             r->ops->dequant(buffer, rows + i * row_bytes, w->type, (int64_t)ni * w->k);
             r->ops->dots(y + i, job->ldy, buffer, ni, r->x, r->ldx, r->n_rows, w->k);
         }
@@ -220,7 +221,6 @@ static void document_item(void *ctx, int64_t item, int worker)
         const char *src = (const char *)w->data + (from + i) * row_bytes;
         float *to = bf16 ? row : panel + (int64_t)i * k;
         r->ops->dequant(to, src, w->type, k);
-        if (w->type == QU_TYPE_F32) memcpy(to, src, (size_t)k * 4);
         if (bf16) qu_quant_ref((uint16_t *)(void *)panel + (int64_t)i * k, row, QU_TYPE_BF16, k);
     }
     const qu_dnnl_kernel *kernel = qu_dnnl_find(r->s->dnnl, n, k);

@@ -3,6 +3,7 @@
 #ifndef QU_KERNELS_LINEAR_SIMD_H
 #define QU_KERNELS_LINEAR_SIMD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "kernels/isa.h"
@@ -15,9 +16,10 @@ typedef struct qu_linear_ops {
     /* y[t * ldy + i] = sum_k w[i * k_dim + k] x[t * ldx + k] for i < n_w, t < n_rows. */
     void (*dots)(float *y, int64_t ldy, const float *w, int32_t n_w, const float *x, int64_t ldx,
                  int32_t n_rows, int32_t k_dim);
-    /* The same from stored Q8_0, Q4_0, F16 or BF16 blocks for n_rows <= 4, without a buffer: bit
-     * for bit what dequant then dots gives. row_bytes between rows of w. */
-    void (*dots_stored)(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type,
+    /* The same from stored blocks for n_rows <= 4, without a buffer: bit for bit what dequant then
+     * dots gives. row_bytes between rows of w. False, with nothing done, for types that have no such
+     * kernel: the rare ones, and all of them in plain C. */
+    bool (*dots_stored)(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type,
                         int32_t n_w, const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim);
 } qu_linear_ops;
 

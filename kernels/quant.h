@@ -66,8 +66,12 @@ int64_t qu_type_bytes(int type, int64_t n);
  * This is the reference every SIMD variant is tested against. */
 void qu_dequant_ref(float *x, const void *blocks, int type, int64_t n);
 
-/* Quantise n f32 elements into blocks; used by tools and tests (round to nearest even for F16 and
- * BF16, the format's published rule for Q4_0 and Q8_0, bit for bit). */
+/* The sixteen values of IQ4_NL and IQ4_XS. */
+extern const int8_t qu_iq4_values[16];
+
+/* Quantise n f32 elements into blocks of F32, F16, BF16 (round to nearest even), Q8_0, Q4_0, Q4_1,
+ * Q5_0 or Q5_1 (the format's published rule, bit for bit); other types are left alone. For tools and
+ * tests. */
 void qu_quant_ref(void *blocks, const float *x, int type, int64_t n);
 
 /* Conversions of one value; NaN stays NaN. */

@@ -1,0 +1,65 @@
+/* matvec: how fast stored weights are multiplied with one row (decoding) and with four.
+ *
+ *     build/release/matvec [MiB of weights, 512] [threads, all] [width, 4096]
+ *
+ * One line a type: GB/s of stored weights read, and multiplications per second. The weights are
+ * random bytes and larger than the caches, unless told otherwise.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "kernels/isa.h"
+#include "kernels/linear.h"
+
+enum { ROWS = 4, LEAST_MS = 1500 };
+
+static double run_ms(qu_pool *pool, const qu_linear_job *job, const float *x, int32_t rows)
+{
+    double start = qu_os_now_ms(), end;
+    int n = 0;
+    do {
+        qu_linear_question(pool, job, 1, x, job->w->k, rows);
+        n++;
+        end = qu_os_now_ms();
+    } while (end - start < LEAST_MS);
+    return (end - start) / n;
+}
+
+int main(int argc, char **argv)
+{
+    int64_t mib = argc > 1 ? atoll(argv[1]) : 512;
+    int threads = argc > 2 ? atoi(argv[2]) : qu_os_n_cpus();
+    int32_t k = argc > 3 ? atoi(argv[3]) : 4096;
+    qu_pool *pool = NULL;
+    if (mib < 1 || mib > 1 << 20 || threads < 1 || k < 256 || k % 256 || k > 1 << 17 ||
+        qu_pool_create(&pool, threads, NULL) != QU_OK) {
+        fprintf(stderr, "usage: matvec [MiB] [threads] [width, a multiple of 256]\n");
+        return 2;
+    }
+    int64_t bytes = mib << 20;
+    uint8_t *data = malloc((size_t)bytes);
+    float *x = calloc((size_t)k * ROWS, sizeof *x), *y = malloc((size_t)bytes / 64 * ROWS);
+    if (!data || !x || !y) return 4;
+    for (int64_t i = 0; i < bytes; i++) data[i] = (uint8_t)(i * 2654435761u >> 16);
+    printf("%s, %d threads, %lld MiB, width %d\n", qu_isa_name(qu_isa_current()), threads,
+           (long long)mib, k);
+    printf("%-8s %12s %12s %14s\n", "type", "1 row GB/s", "4 rows GB/s", "1 row G mul/s");
+    for (int type = 0; type < 64; type++) {
+        if (!qu_type_name(type)) continue;
+        int64_t row = qu_type_bytes(type, k);
+        qu_weight w = {data, (qu_type)type, (int32_t)(bytes / row), k};
+        qu_linear_job job = {&w, NULL, y, w.n};
+        double all = (double)w.n * (double)row;
+        double one = run_ms(pool, &job, x, 1), four = run_ms(pool, &job, x, ROWS);
+        printf("%-8s %12.1f %12.1f %14.1f\n", qu_type_name(type), all / one / 1e6,
+               all / four / 1e6, (double)w.n * k / one / 1e6);
+        fflush(stdout);
+    }
+    qu_pool_free(pool);
+    free(data);
+    free(x);
+    free(y);
+    return 0;
+}
