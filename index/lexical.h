@@ -16,12 +16,10 @@
  * generation, not on the order or number of commits that led there. It holds hashes of words, no
  * text; a commit leaves nothing of a removed document.
  *
- * A commit rewrites the whole index, which is about a quarter of the text's size, at 2.5 ms a
- * megabyte of text: batch the changes.
+ * A commit rewrites the whole index, which is about half of the text's size: batch the changes.
  *
  * Words are runs of letters and digits, case and diacritics folded, English endings taken off;
- * Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese runs are cut into overlapping pairs
- * (index/words.h).
+ * scripts without spaces are cut into overlapping pairs or triples (index/words.h).
  *
  * Layout (little-endian), described in lexical_int.h. Thread rule: one thread a handle; any number
  * of handles and processes may read. Writers: one at a time, which the store's lock sees to.
@@ -103,10 +101,11 @@ void qu_lexical_counts(const qu_lexical *lx, int64_t *n_docs, int64_t *n_pages);
 
 /* Find the k pages (k >= 0) that answer a query of n bytes best; any byte string is a valid query.
  * hits [k] out, best first, ties by (doc_id, page); *n_hits <= k, 0 when no word is found.
- *   score = BM25(page) + BM25(document, its title words counted twice)
- * A page is a candidate if it holds a query word; a document that matches by title alone stands
- * with its first page. Very frequent words are left out where rarer ones suffice; work is bounded
- * by the distinct words of the first 64 KiB of the query. Only for readers.
+ *   score = BM25(page) + 2 BM25(document, its title words counted four times), over words and, at a
+ *   quarter of their weight, grams (index/words.h); a word that no page holds gives its grams half
+ * A page is a candidate if it holds a query word or gram; a document that matches by title alone stands
+ * with its first page. Very frequent ones are left out where rarer ones suffice; work is bounded
+ * by the distinct ones of the first 64 KiB of the query. Only for readers.
  * Errors: QU_ERR_ARG, QU_ERR_NOMEM, QU_ERR_CORRUPT (delete the file and rebuild). */
 qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n,
                             const qu_lexical_opts *opts, int32_t k, qu_lexical_hit *hits,

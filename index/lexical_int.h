@@ -2,7 +2,7 @@
  *
  * The file, in this order, native little-endian (another byte order reads as foreign):
  *
- *   postings   a list a word, ordered by hash, LEB128 numbers:
+ *   postings   a list a word or gram (index/words.h), ordered by hash, LEB128 numbers:
  *                n_pages (title rows not counted), n_docs, then for every row that holds the
  *                word, ascending: (row - previous row) * 2 + (count > 1), then count if it is > 1;
  *                the first row counts from 0
@@ -24,7 +24,7 @@
 #include "base/os.h"
 #include "index/lexical.h"
 
-#define QU_LEXICAL_MAGIC 0x315845444e495551ull /* "QUINDEX1"; the digit is the format */
+#define QU_LEXICAL_MAGIC 0x325845444e495551ull /* "QUINDEX2"; the digit is the format */
 
 enum {
     QU_LEXICAL_BLOCK = 1 << 16,
@@ -38,7 +38,7 @@ typedef struct qu_lexical_term {
 typedef struct qu_lexical_doc {
     uint64_t doc_id;
     uint32_t first_row; /* its title row */
-    uint32_t n_words;   /* of its pages, title not counted */
+    uint32_t n_words;   /* of its pages, title and grams not counted */
 } qu_lexical_doc;
 
 typedef struct qu_lexical_row {

@@ -1,9 +1,10 @@
-/* BM25 over pages and documents at once.
+/* BM25 over pages and documents at once, by words and, with less weight, by their grams.
  *
- * A page's score is the plain sum of its own BM25 and its document's. Measured (bench/recall) with
- * the document's share at 0, .25, .5, 1 and 2: NQ R@10 .866 .909 .935 .951 .957, XQuAD-en R@1 .917
- * .923 .928 .932 .934, the answer's page in whole articles P@10 .976 .984 .987 .988 .989: the last
- * step is small, and 1 is no constant at all. */
+ * A page's score is its own BM25 plus DOC_SHARE times its document's. The constants were chosen on
+ * the dev half (`quire eval recall --split dev`) of XQuAD en, de, es, zh, NQ and Cranfield, one after
+ * another. What they are worth there, all else as it stands: grams, see words.h; GRAM_UNKNOWN .25:
+ * NQ recall@10 .970 instead of .973, XQuAD-de .991 instead of .993; RARITY 1 and DOC_K1 1.2: NQ
+ * recall@1 .819 instead of .827, Cranfield recall@10 .372 instead of .398. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,21 +12,26 @@
 #include "index/lexical_int.h"
 #include "index/words.h"
 
-/* Robertson's usual constants. */
-static const float K1 = 1.2f, LENGTH_WEIGHT = 0.75f;
+static const float PAGE_K1 = 1.2f, DOC_K1 = 2, PAGE_LENGTH = 0.5f, DOC_LENGTH = 0.75f;
+static const float DOC_SHARE = 2;
+static const float RARITY = 1.3f;      /* power of the inverse document frequency */
+static const float GRAM_WEIGHT = 0.25f;
+static const float GRAM_UNKNOWN = 0.5f; /* of a word that no page holds: the grams stand in for it */
 
 enum {
-    TITLE_WEIGHT = 2,      /* a title word counts as that many words of the document */
+    TITLE_WEIGHT = 4,      /* a title word counts as that many words of the document */
     QUERY_BYTES = 1 << 16, /* of the query that are read */
-    QUERY_WORDS = 64,      /* rarest distinct words that are scored */
+    QUERY_WORDS = 192,     /* rarest distinct words and grams that are scored */
     FREQUENT_PAGES =
         4096, /* a word on more pages than this and than 1/FREQUENT_SHARE of all is left out */
     FREQUENT_SHARE =
         10, /* where a rarer one is in the query: it moves scores little and costs most */
+    FREQUENT_GRAM_SHARE = 20, /* a gram on more than 1/20: left out */
 };
 
 typedef struct query_word {
     uint64_t hash, term;
+    float weight;
     qu_lexical_cursor cur;
 } query_word;
 
@@ -37,7 +43,8 @@ typedef struct candidate {
 static int by_hash(const void *a, const void *b)
 {
     const query_word *x = a, *y = b;
-    return (x->hash > y->hash) - (x->hash < y->hash);
+    if (x->hash != y->hash) return x->hash < y->hash ? -1 : 1;
+    return (x->weight < y->weight) - (x->weight > y->weight); /* the heaviest of equal ones first */
 }
 
 static int rarest_first(const void *a, const void *b)
@@ -69,35 +76,56 @@ static qu_status find_term(qu_lexical_base *b, uint64_t hash, uint64_t *term, bo
     return QU_OK;
 }
 
-/* The distinct words of the query that the index holds, rarest first, the frequent ones cut off. */
+/* Every word and gram of the query, as often as it stands there. */
+static qu_status read_query(qu_lexical_base *b, const char *query, size_t n, query_word **words,
+                            size_t *k, qu_err *err)
+{
+    uint64_t grams[QU_WORD_GRAMS], term;
+    size_t cap = 0;
+    qu_words it;
+    qu_word w;
+    qu_words_init(&it, query, n < QUERY_BYTES ? n : QUERY_BYTES);
+    while (qu_words_next(&it, &w)) {
+        bool known;
+        int n_grams = qu_words_grams(&it, grams);
+        QU_TRY(find_term(b, w.hash, &term, &known, err));
+        QU_TRY(qu_lexical_grow(words, &cap, *k + 1 + (size_t)n_grams, sizeof **words, err));
+        (*words)[(*k)++] = (query_word){.hash = w.hash, .weight = 1};
+        for (int i = 0; i < n_grams; i++)
+            (*words)[(*k)++] =
+                (query_word){.hash = grams[i], .weight = known ? GRAM_WEIGHT : GRAM_UNKNOWN};
+    }
+    return QU_OK;
+}
+
+static bool too_frequent(const qu_lexical_base *b, const query_word *w)
+{
+    uint64_t share = w->weight < 1 ? FREQUENT_GRAM_SHARE : FREQUENT_SHARE;
+    return w->cur.n_pages > FREQUENT_PAGES && w->cur.n_pages > b->foot.n_rows / share;
+}
+
+/* The distinct ones that the index holds, rarest first, the frequent ones cut off. */
 static qu_status query_words(qu_lexical_base *b, const char *query, size_t n, query_word **out,
                              size_t *n_out, qu_err *err)
 {
     qu_status st = QU_OK;
     query_word *words = NULL;
-    size_t k = 0, cap = 0, kept = 0;
-    qu_words it;
-    qu_word w;
-    qu_words_init(&it, query, n < QUERY_BYTES ? n : QUERY_BYTES);
-    while (qu_words_next(&it, &w)) {
-        QU_TRY_OUT(qu_lexical_grow(&words, &cap, k + 1, sizeof *words, err));
-        words[k++] = (query_word){.hash = w.hash};
-    }
+    size_t k = 0, kept = 0;
+    QU_TRY_OUT(read_query(b, query, n, &words, &k, err));
     if (k > 0) qsort(words, k, sizeof *words, by_hash);
     for (size_t i = 0; i < k; i++) {
         bool found;
         if (i > 0 && words[i].hash == words[i - 1].hash) continue;
-        query_word q = {.hash = words[i].hash};
+        query_word q = words[i];
         QU_TRY_OUT(find_term(b, q.hash, &q.term, &found, err));
         if (!found) continue;
         QU_TRY_OUT(qu_lexical_list(b, q.term, &q.cur, err));
+        if (q.weight < 1 && too_frequent(b, &q)) continue;
         words[kept++] = q; /* kept <= i */
     }
     if (kept > 0) qsort(words, kept, sizeof *words, rarest_first);
     if (kept > QUERY_WORDS) kept = QUERY_WORDS;
-    while (kept > 1 && words[kept - 1].cur.n_pages > FREQUENT_PAGES &&
-           words[kept - 1].cur.n_pages > b->foot.n_rows / FREQUENT_SHARE)
-        kept--;
+    while (kept > 1 && too_frequent(b, &words[kept - 1])) kept--;
 out:
     if (st != QU_OK) {
         free(words);
@@ -111,49 +139,56 @@ out:
 
 static float idf(double n, double df)
 {
-    return (float)log(1.0 + (n - df + 0.5) / (df + 0.5));
+    return (float)pow(log(1.0 + (n - df + 0.5) / (df + 0.5)), RARITY);
 }
 
-static float saturate(float count, float n_words, float mean_words)
+/* relative: length in words over the mean. */
+static float page_count(float count, float relative)
 {
-    return count * (K1 + 1) /
-           (count + K1 * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * n_words / mean_words));
+    return count * (PAGE_K1 + 1) / (count + PAGE_K1 * (1 - PAGE_LENGTH + PAGE_LENGTH * relative));
+}
+
+static float doc_count(float count, float relative)
+{
+    return DOC_SHARE * count * (DOC_K1 + 1) /
+           (count + DOC_K1 * (1 - DOC_LENGTH + DOC_LENGTH * relative));
 }
 
 /* Add one word's share to the scores of its pages and documents. */
-static qu_status score_word(const qu_lexical_base *b, qu_lexical_cursor *cur, float *rows,
-                            float *docs, qu_err *err)
+static qu_status score_word(const qu_lexical_base *b, query_word *word, float *rows, float *docs,
+                            qu_err *err)
 {
+    qu_lexical_cursor *cur = &word->cur;
     const double n_pages = (double)(b->foot.n_rows - b->foot.n_docs),
                  n_docs = (double)b->foot.n_docs;
-    const float page_idf = idf(n_pages, cur->n_pages < n_pages ? cur->n_pages : n_pages);
-    const float doc_idf = idf(n_docs, cur->n_docs);
+    const float page_idf = word->weight * idf(n_pages, cur->n_pages < n_pages ? cur->n_pages : n_pages);
+    const float doc_idf = word->weight * idf(n_docs, cur->n_docs);
     const float n_words = b->foot.n_words ? (float)b->foot.n_words : 1;
     const float page_mean = n_pages > 0 ? n_words / (float)n_pages : 1,
                 doc_mean = n_words / (float)n_docs;
     uint32_t doc = UINT32_MAX;
-    float doc_count = 0;
+    float count = 0; /* in doc */
     int got;
     while ((got = qu_lexical_step(b, cur)) > 0) {
         uint32_t d = b->row_docs[cur->row];
         if (d != doc) {
-            if (doc_count > 0)
-                docs[doc] += doc_idf * saturate(doc_count, (float)b->docs[doc].n_words, doc_mean);
+            if (count > 0)
+                docs[doc] += doc_idf * doc_count(count, (float)b->docs[doc].n_words / doc_mean);
             doc = d;
-            doc_count = 0;
+            count = 0;
         }
         if (cur->row == b->docs[d].first_row) {
-            doc_count += TITLE_WEIGHT * (float)cur->count;
+            count += TITLE_WEIGHT * (float)cur->count;
         } else {
-            doc_count += (float)cur->count;
-            rows[cur->row] +=
-                page_idf * saturate((float)cur->count, (float)b->rows[cur->row].n_words, page_mean);
+            count += (float)cur->count;
+            rows[cur->row] += page_idf * page_count((float)cur->count,
+                                                    (float)b->rows[cur->row].n_words / page_mean);
         }
     }
     if (got < 0)
         return qu_fail(err, QU_ERR_CORRUPT, "lexical index is damaged: a list does not decode");
-    if (doc_count > 0)
-        docs[doc] += doc_idf * saturate(doc_count, (float)b->docs[doc].n_words, doc_mean);
+    if (count > 0)
+        docs[doc] += doc_idf * doc_count(count, (float)b->docs[doc].n_words / doc_mean);
     return QU_OK;
 }
 
@@ -247,7 +282,7 @@ qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n,
                            (long long)(b->foot.n_rows + b->foot.n_docs) * 4 + (long long)k * 16);
         goto out;
     }
-    for (size_t i = 0; i < n_words; i++) QU_TRY_OUT(score_word(b, &words[i].cur, rows, docs, err));
+    for (size_t i = 0; i < n_words; i++) QU_TRY_OUT(score_word(b, &words[i], rows, docs, err));
     collect(b, rows, docs, opts, k, heap, heap + k, &found);
     if (found > 0) qsort(heap, (size_t)found, sizeof *heap, best_first);
     for (int32_t i = 0; i < found; i++)

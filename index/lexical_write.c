@@ -61,7 +61,7 @@ static qu_status stage_row(qu_lexical *lx, int32_t page, qu_err *err)
     return QU_OK;
 }
 
-/* Count the words of n bytes into the postings of row. */
+/* Count the words of n bytes, and their grams, into the postings of row; only words make it long. */
 static qu_status stage_words(qu_lexical *lx, uint32_t row, const char *text, size_t n, qu_err *err)
 {
     qu_words it;
@@ -69,8 +69,11 @@ static qu_status stage_words(qu_lexical *lx, uint32_t row, const char *text, siz
     size_t k = 0;
     qu_words_init(&it, text, n);
     while (qu_words_next(&it, &w)) {
-        QU_TRY(qu_lexical_grow(&lx->words, &lx->words_cap, k + 1, sizeof *lx->words, err));
+        size_t need = k + 1 + QU_WORD_GRAMS;
+        QU_TRY(qu_lexical_grow(&lx->words, &lx->words_cap, need, sizeof *lx->words, err));
         lx->words[k++] = w.hash;
+        k += (size_t)qu_words_grams(&it, lx->words + k);
+        lx->rows[row].n_words++;
     }
     if (k == 0) return QU_OK;
     qsort(lx->words, k, sizeof *lx->words, by_value);
@@ -80,7 +83,6 @@ static qu_status stage_words(qu_lexical *lx, uint32_t row, const char *text, siz
         for (j = i + 1; j < k && lx->words[j] == lx->words[i]; j++) continue;
         lx->postings[lx->n_postings++] = (qu_lexical_posting){lx->words[i], row, (uint32_t)(j - i)};
     }
-    lx->rows[row].n_words += (uint32_t)k;
     return QU_OK;
 }
 

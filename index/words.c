@@ -5,8 +5,11 @@
 
 #include "base/hash.h"
 
-/* Part of the file format: another seed makes every stored hash foreign. */
-enum { WORD_SEED = 0x77 };
+enum {
+    WORD_SEED = 0x77, /* seeds are part of the file format: with another every hash is foreign */
+    GRAM_SEED = 0x67,
+    GRAM_LETTERS = 4,
+};
 
 /* What a code point does to the word being read. */
 enum kind {
@@ -16,12 +19,7 @@ enum kind {
     MARK,   /* belongs to what stands before it */
 };
 
-/* Folded bytes of the word being read; full once QU_WORD_BYTES are used. */
-typedef struct folded {
-    char bytes[QU_WORD_BYTES];
-    size_t n;
-    bool ascii;
-} folded;
+typedef qu_words_folded folded;
 
 /* Decode one code point; returns its bytes, 1 for a byte that is not UTF-8 (*cp = -1). */
 static size_t decode(int32_t *cp, const unsigned char *p, size_t n)
@@ -49,6 +47,18 @@ static bool spaceless(int32_t c)
            (c >= 0xf900 && c <= 0xfaff) || /* Han, compatibility */
            (c >= 0xff66 && c <= 0xffdc) || /* half-width kana and jamo */
            (c >= 0x20000 && c <= 0x323af); /* Han, supplementary planes */
+}
+
+/* Units in a word of the script of c. Two are right for scripts with thousands of characters. For
+ * Thai and its like there is no question set at hand; German, English and Spanish XQuAD with all
+ * spaces taken out stand in: recall@10 .919 .887 .892 with 2 letters, .981 .988 .989 with 3, .986
+ * .992 .992 with 4, at twice the size; Thai has twice as many letters. */
+static int units_in_word(int32_t c)
+{
+    return (c >= 0x0e00 && c <= 0x0eff) || (c >= 0x1000 && c <= 0x109f) ||
+                   (c >= 0x1780 && c <= 0x17ff)
+               ? 3
+               : 2;
 }
 
 static enum kind kind_of(int32_t c)
@@ -174,41 +184,77 @@ void qu_words_init(qu_words *it, const char *text, size_t n)
     *it = (qu_words){.text = (const unsigned char *)text, .n = n};
 }
 
+/* The word of units at `at`, or at its run's end a shorter one; returns the byte after it. */
+static size_t read_units(qu_words *it, size_t at, int want, int *n_units)
+{
+    size_t next = read_unit(it, at, &it->word);
+    it->at = next; /* the other units are read again next time */
+    it->tail = it->word.n;
+    it->head = 0;
+    for (*n_units = 1; *n_units < want && unit_at(it, next); ++*n_units) {
+        it->head = it->word.n;
+        next = read_unit(it, next, &it->word);
+    }
+    it->is_units = true;
+    it->ends_run = !unit_at(it, next);
+    if (*n_units == want - 1) it->head = it->word.n; /* a short run is its own gram */
+    return next;
+}
+
 bool qu_words_next(qu_words *it, qu_word *w)
 {
     while (it->at < it->n) {
-        folded f = {.ascii = true};
+        folded *f = &it->word;
+        *f = (folded){.ascii = true};
+        it->is_units = false;
         int32_t c;
         size_t start = it->at, k = decode(&c, it->text + start, it->n - start);
         enum kind kind = kind_of(c);
         bool was_in_run = it->in_run;
         it->in_run = false;
         if (kind == UNIT) {
-            size_t next = read_unit(it, start, &f);
-            it->at = next;
-            if (unit_at(it, next)) {
-                next = read_unit(it, next, &f); /* the second unit is read again next time */
-                it->in_run = true;
-            } else if (was_in_run) {
-                continue; /* the last unit of a run is in the pair before */
-            }
-            *w = (qu_word){qu_hash_sum(f.bytes, f.n, WORD_SEED), start, next};
-            if (f.n > 0) return true;
+            int want = units_in_word(c), got;
+            size_t end = read_units(it, start, want, &got);
+            it->in_run = true;
+            if (got < want && was_in_run) continue; /* its units are in the words before */
+            *w = (qu_word){qu_hash_sum(f->bytes, f->n, WORD_SEED), start, end};
+            if (f->n > 0) return true;
         } else if (kind == LETTER) {
-            size_t end = read_letters(it, start, &f);
+            size_t end = read_letters(it, start, f);
             it->at = end;
             size_t quote = apostrophe_at(it, end);
             if (quote && end + quote < it->n && (it->text[end + quote] | 0x20) == 's' &&
                 !letter_at(it, end + quote + 1))
                 it->at = end + quote + 1;
-            if (f.ascii) f.n = qu_words_stem(f.bytes, f.n);
-            *w = (qu_word){qu_hash_sum(f.bytes, f.n, WORD_SEED), start, end};
-            if (f.n > 0) return true;
+            folded stem = *f;
+            if (f->ascii) stem.n = qu_words_stem(stem.bytes, stem.n);
+            *w = (qu_word){qu_hash_sum(stem.bytes, stem.n, WORD_SEED), start, end};
+            if (f->n > 0) return true;
         } else {
             it->at = start + k;
         }
     }
     return false;
+}
+
+int qu_words_grams(const qu_words *it, uint64_t *grams)
+{
+    const folded *f = &it->word;
+    size_t start[QU_WORD_BYTES + 1];
+    int n = 0, k = 0;
+    if (it->is_units) {
+        if (it->head == 0) return 0;
+        grams[k++] = qu_hash_sum(f->bytes, it->head, GRAM_SEED);
+        if (it->ends_run && it->head < f->n)
+            grams[k++] = qu_hash_sum(f->bytes + it->tail, f->n - it->tail, GRAM_SEED);
+        return k;
+    }
+    for (size_t i = 0; i < f->n; i++)
+        if (((unsigned char)f->bytes[i] & 0xc0) != 0x80) start[n++] = i;
+    start[n] = f->n;
+    for (; k + GRAM_LETTERS <= n; k++)
+        grams[k] = qu_hash_sum(f->bytes + start[k], start[k + GRAM_LETTERS] - start[k], GRAM_SEED);
+    return k;
 }
 
 static bool ends(const char *w, size_t n, const char *tail)

@@ -28,8 +28,8 @@ enum {
 };
 
 /* Hits below this share of the best one's score are no candidates: a far page costs time and
- * distracts. At .4 the list still holds .995 of XQuAD-en's gold pages (.9958 without a floor) and
- * .978 of NQ's (.979), with 8 and 16 pages on average instead of 32 (BENCHMARKS.md). */
+ * distracts. At .4 the list still holds .997 of XQuAD-en's gold pages (as without a floor) and .984
+ * of NQ's (.988), with 6 and 11 pages on average instead of 32 (BENCHMARKS.md). */
 #define QU_PLAN_FLOOR 0.4f
 
 typedef struct qu_plan_options {

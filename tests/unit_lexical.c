@@ -164,9 +164,57 @@ static void test_words_spaceless(void **state)
     assert_true(a[2] == b[0]);
     assert_int_equal(cut("茶", a, 8), 1);
     assert_int_equal(cut("京。茶", a, 8), 2);
-    assert_int_equal(cut("กำลัง", a, 8), 4 - 1); /* ก ำ ลั ง: three pairs of four units */
+    assert_int_equal(cut("กำลัง", a, 8), 4 - 2); /* ก ำ ลั ง: two triples of four units */
+    assert_int_equal(cut("กำ", b, 8), 1);
+    assert_true(b[0] != a[0]);
     assert_int_equal(cut("第3章", a, 8), 3);
     assert_int_equal(cut("東京タワー", a, 8), 4);
+}
+
+/* The grams of every word of text. */
+static size_t cut_grams(const char *text, uint64_t *grams)
+{
+    qu_words it;
+    qu_word w;
+    size_t n = 0;
+    qu_words_init(&it, text, strlen(text));
+    while (qu_words_next(&it, &w)) n += (size_t)qu_words_grams(&it, grams + n);
+    return n;
+}
+
+static bool share_gram(const char *a, const char *b)
+{
+    uint64_t x[256], y[256];
+    size_t n = cut_grams(a, x), m = cut_grams(b, y);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < m; j++)
+            if (x[i] == y[j]) return true;
+    return false;
+}
+
+static void test_words_grams(void **state)
+{
+    (void)state;
+    uint64_t a[256], b[8];
+    assert_int_equal(cut_grams("box tree planning", a), 0 + 1 + 5);
+    assert_int_equal(cut("tree", b, 8), 1);
+    assert_true(a[0] != b[0]); /* a gram is no word */
+    assert_true(share_gram("Spurweite", "Breitspur")); /* whatever the stem makes of it */
+    assert_true(share_gram("septicemia", "SEPTICEMIC"));
+    assert_true(share_gram("Größe", "größer"));
+    assert_false(share_gram("Ghandi", "Gandhi"));
+    assert_int_equal(cut_grams("größe", a), 3); /* ß is two letters: gros, ross, osse */
+    assert_int_equal(cut_grams("北京大学", a), 4); /* each character once */
+    assert_true(share_gram("京", "北京大学") && share_gram("学", "北京大学"));
+    assert_false(share_gram("海", "北京大学"));
+    assert_int_equal(cut_grams("茶", a), 1);
+    assert_int_equal(cut_grams("กำลัง", a), 3);
+    assert_true(share_gram("กำ", "กำลัง") && share_gram("ลัง", "กำลัง"));
+    assert_int_equal(cut_grams("ก", a), 0);
+    char longest[200];
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = 0;
+    assert_int_equal(cut_grams(longest, a), QU_WORD_BYTES - 3);
 }
 
 static void test_words_stem(void **state)
@@ -208,6 +256,8 @@ static void test_words_any_bytes(void **state)
             assert_true(w.start >= last && w.start < w.end && w.end <= n);
             last = w.start;
             k++;
+            uint64_t grams[QU_WORD_GRAMS];
+            assert_in_range(qu_words_grams(&it, grams), 0, QU_WORD_GRAMS);
         }
         assert_true(k <= n);
         free(exact);
@@ -231,7 +281,7 @@ static void test_add_search_remove(void **state)
     assert_int_equal(pages, 3);
     assert_string_equal(ask(lx, "harbour", 0, 10), "7.1");
     assert_string_equal(ask(lx, "Boats in docks?", 0, 10), "7.2");
-    assert_string_equal(ask(lx, "nine", 0, 10), "7.1 3.1");  /* the shorter page first */
+    assert_string_equal(ask(lx, "nine", 0, 10), "3.1 7.1");  /* the shorter document first */
     assert_string_equal(ask(lx, "timetable", 0, 10), "7.1"); /* title only: the first page */
     assert_string_equal(ask(lx, "zeppelin", 0, 10), "");
     assert_string_equal(ask(lx, "", 0, 10), "");
@@ -623,7 +673,7 @@ static double model_score(const model *m, int w, int d, int p)
 {
     double n_docs = 0, n_pages = 0, words = 0, df_docs = 0, df_pages = 0, page_words = 0,
            doc_words = 0;
-    double doc_count = 2.0 * (m->title[d] == w);
+    double doc_count = 4.0 * (m->title[d] == w);
     for (int i = 0; i < M_DOCS; i++) {
         bool in_doc = m->n_pages[i] > 0 && m->title[i] == w;
         for (int j = 0; j < m->n_pages[i]; j++) {
@@ -643,11 +693,11 @@ static double model_score(const model *m, int w, int d, int p)
         df_docs += in_doc;
     }
     double tf = m->count[d][p][w];
-    double page = log(1 + (n_pages - df_pages + .5) / (df_pages + .5)) * tf * 2.2 /
-                  (tf + 1.2 * (.25 + .75 * page_words / (words / n_pages)));
-    double doc = log(1 + (n_docs - df_docs + .5) / (df_docs + .5)) * doc_count * 2.2 /
-                 (doc_count + 1.2 * (.25 + .75 * doc_words / (words / n_docs)));
-    return (tf > 0 ? page : 0) + (doc_count > 0 ? doc : 0);
+    double page = pow(log(1 + (n_pages - df_pages + .5) / (df_pages + .5)), 1.3) * tf * 2.2 /
+                  (tf + 1.2 * (.5 + .5 * page_words / (words / n_pages)));
+    double doc = pow(log(1 + (n_docs - df_docs + .5) / (df_docs + .5)), 1.3) * doc_count * 3 /
+                 (doc_count + 2 * (.25 + .75 * doc_words / (words / n_docs)));
+    return (tf > 0 ? page : 0) + (doc_count > 0 ? 2 * doc : 0);
 }
 
 static void model_check(const model *m, qu_lexical *lx)
@@ -805,6 +855,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_words_fold),
         cmocka_unit_test(test_words_spaceless),
+        cmocka_unit_test(test_words_grams),
         cmocka_unit_test(test_words_stem),
         cmocka_unit_test(test_words_any_bytes),
         cmocka_unit_test(test_add_search_remove),
