@@ -323,11 +323,10 @@ static void fill_report(qu_repair_report *r, const qu_context *c, const qu_repai
         for (; i < n && tokens[i].segment == s; i++) keys += (double)(before + tokens[i].at + 1);
         before += c->seg[s].n;
     }
-    double all = (double)before;
-    *r = (qu_repair_report){before, n, 0, 0};
+    *r = (qu_repair_report){before, n, 0};
     /* looking costs a pass over the question, whose attention is done three times */
-    if (n > 0) r->flops = flops(c->m, n, keys) + flops(c->m, question, 3 * question * all);
-    r->full_flops = flops(c->m, all, all * all / 2);
+    if (n > 0)
+        r->flops = flops(c->m, n, keys) + flops(c->m, question, 3.0 * question * (double)before);
 }
 
 qu_status qu_repair(qu_context *c, const int32_t *const *ids, int32_t first, double share,

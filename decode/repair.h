@@ -29,8 +29,7 @@ typedef struct qu_repair_token {
 
 typedef struct qu_repair_report {
     int64_t tokens, recomputed; /* in all segments; of these computed again */
-    double flops;               /* of looking and recomputing */
-    double full_flops;          /* of prefilling every segment, which this saves */
+    double flops;               /* operations of looking and recomputing */
 } qu_repair_report;
 
 /* How much question ids [n] at pos attend to each context token: softmax mass times the value's

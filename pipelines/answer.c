@@ -111,7 +111,8 @@ static qu_status retrieve(ask_run *r, int64_t room, qu_err *err)
     glob_filter filter = {a->o.in_glob, t};
     qu_lexical_opts opts = {a->o.in_glob ? path_matches : NULL, &filter, 0};
     QU_TRY_OUT(qu_lexical_search(a->lx, r->question, strlen(r->question), &opts, k, hits, &n, err));
-    qu_plan_options plan = {a->o.pages, a->s->prefix.n, room, QU_PLAN_FLOOR};
+    float floor = a->o.floor < 0 ? 0 : a->o.floor > 0 ? a->o.floor : QU_PLAN_FLOOR;
+    qu_plan_options plan = {a->o.pages, a->s->prefix.n, room, floor};
     QU_TRY_OUT(qu_plan_make(&r->plan, t, hits, n, &plan, err));
     QU_TRY_OUT(read_pages(r, t, err));
 out:

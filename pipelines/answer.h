@@ -32,6 +32,7 @@ typedef enum qu_fidelity {
 
 typedef struct qu_ask_options {
     int32_t pages;      /* candidate pages */
+    float floor;        /* least score as a share of the best; 0: QU_PLAN_FLOOR, below 0: none */
     int32_t max_tokens; /* of the answer */
     double max_wait_s;  /* longest prefill of a document without KV */
     qu_fidelity fidelity;
@@ -85,7 +86,7 @@ typedef struct qu_answer {
     int32_t n_layers;
     int64_t prompt_tokens, loaded_tokens, generated_tokens;
     int64_t repaired_tokens;
-    double repair_flops, full_flops; /* of repairing; of prefilling the pages; 0 without repair */
+    double context_flops, full_flops; /* spent on the pages for this question; of prefilling them */
     qu_draft_stats draft;
     double start_ms, retrieve_ms, load_ms, prefill_ms, first_token_ms, decode_ms, total_ms;
     qu_buf warnings; /* NUL-ended, one after the other */

@@ -112,10 +112,10 @@ static qu_status print_json(ask_state *a, json_t *id, const char *question, cons
                         json_pack("{s:I,s:I,s:I}", "prompt", (json_int_t)ans->prompt_tokens,
                                   "loaded", (json_int_t)ans->loaded_tokens, "generated",
                                   (json_int_t)ans->generated_tokens));
-    if (ans->full_flops > 0)
+    if (a->fidelity == QU_FIDELITY_REPAIR && ans->full_flops > 0)
         json_object_set_new(o, "repair",
                             json_pack("{s:I,s:f}", "tokens", (json_int_t)ans->repaired_tokens,
-                                      "flops_share", ans->repair_flops / ans->full_flops));
+                                      "flops_share", ans->context_flops / ans->full_flops));
     json_t *draft = qu_generate_json(&ans->draft);
     json_object_set_new(draft, "drafter", json_string(qu_args_str(a->args, "draft")));
     json_object_set_new(draft, "lossy", json_boolean(qu_args_float(a->args, "transfer") > 0));

@@ -166,6 +166,8 @@ static qu_status isolated(ask_run *r, qu_err *err)
         QU_TRY(qu_fresh_window(&r->windows[i], r->a->encoder, r->a->s, &r->plan.pages[i].record, 1,
                                ids, err));
         QU_TRY(attach_memory(r, i, r->windows[i], err));
+        r->ans->context_flops +=
+            qu_model_prefill_flops(r->a->s->model, r->plan.pages[i].record.n_tokens);
     }
     return QU_OK;
 }
@@ -190,8 +192,7 @@ static qu_status repair(ask_run *r, qu_err *err)
     QU_TRY(qu_repair(r->c, r->segment_ids, right_already(r), r->a->o.repair_share, r->tail.ids,
                      (int32_t)r->tail.n, r->plan.end_pos, &report, err));
     r->ans->repaired_tokens = report.recomputed;
-    r->ans->repair_flops = report.flops;
-    r->ans->full_flops = report.full_flops;
+    r->ans->context_flops = report.flops;
     return QU_OK;
 }
 
@@ -210,6 +211,7 @@ static qu_status exact(ask_run *r, qu_err *err)
     qu_status st = qu_context_prefill(r->c, pages, at, NULL, err);
     free(pages);
     r->ans->prompt_tokens = r->plan.n_tokens;
+    r->ans->context_flops = r->ans->full_flops;
     return st;
 }
 
@@ -223,6 +225,7 @@ qu_status qu_answer_context(ask_run *r, qu_err *err)
     if (!r->sources || !r->windows || !r->segment_ids || !r->attached)
         return qu_fail_nomem(err, r->plan.n_pages * 96ll);
     QU_TRY(qu_context_create(&r->c, s->model, s->pool, s->codec, err));
+    r->ans->full_flops = qu_model_prefill_flops(s->model, s->prefix.n + r->plan.n_tokens);
     qu_fidelity how = r->a->o.fidelity;
     if (how == QU_FIDELITY_EXACT) return exact(r, err);
     QU_TRY(qu_encoder_attach_prefix(r->a->encoder, r->c, err));
