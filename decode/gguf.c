@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,6 +26,7 @@ enum {
     MIN_KEY_BYTES = 13,    /* empty name, type, one byte */
     MIN_TENSOR_BYTES = 33, /* name of one byte, one dimension */
     HEAD_BYTES = 1 << 16,  /* of each tensor, in the fingerprint */
+    MAX_PARTS = 4096,
 };
 
 typedef struct kv {
@@ -51,6 +53,8 @@ struct qu_gguf {
     table key_table, tensor_table;
     int64_t n_kv, n_tensors;
     size_t table_end; /* offset behind the tensor table */
+    qu_gguf **parts;  /* [n_parts] the other files of a split model; their tensors are among ours */
+    int32_t n_parts;
 };
 
 /* ---- Reading the header ---- */
@@ -331,16 +335,10 @@ static qu_status read_header(qu_gguf *g, qu_err *err)
         g->n_kv = (int64_t)i + 1; /* before reading: its strings must be freed when it fails */
         QU_TRY(read_kv(g, &c, (int64_t)i, err));
     }
-    int32_t parts = 1;
-    qu_gguf_get_i32(g, "split.count", &parts, NULL);
-    if (parts > 1)
-        return qu_fail(err, QU_ERR_UNSUPPORTED,
-                       "'%s' is one of %d parts of a split model; merge them into one file first",
-                       g->path, parts);
     return read_tensors(g, &c, (int64_t)n_tensors, err);
 }
 
-qu_status qu_gguf_open(qu_gguf **out, const char *path, qu_err *err)
+static qu_status open_one(qu_gguf **out, const char *path, qu_err *err)
 {
     *out = NULL;
     qu_gguf *g = calloc(1, sizeof *g);
@@ -361,9 +359,97 @@ qu_status qu_gguf_open(qu_gguf **out, const char *path, qu_err *err)
     return st;
 }
 
+/* ---- Split models: NAME-00001-of-00003.gguf has the keys, each part its own tensors ---- */
+
+static int32_t split_key(const qu_gguf *g, const char *key)
+{
+    int32_t v = 0;
+    qu_gguf_get_i32(g, key, &v, NULL);
+    return v;
+}
+
+/* Open the parts after the first. A part is a whole GGUF file, checked like any other. */
+static qu_status open_parts(qu_gguf *g, int32_t n, qu_err *err)
+{
+    char suffix[40];
+    int len = snprintf(suffix, sizeof suffix, "-%05d-of-%05d.gguf", 1, n);
+    size_t end = strlen(g->path), stem = end - (size_t)len;
+    if (n > MAX_PARTS)
+        return qu_fail(err, QU_ERR_FORMAT, "'%s' claims to be one of %d parts", g->path, n);
+    if (split_key(g, "split.no") != 0)
+        return qu_fail(err, QU_ERR_ARG, "'%s' is part %d of %d: give the first one", g->path,
+                       split_key(g, "split.no") + 1, n);
+    if (end < (size_t)len || strcmp(g->path + stem, suffix) != 0)
+        return qu_fail(err, QU_ERR_FORMAT,
+                       "'%s' is the first of %d parts: its name must end in '%s'", g->path, n,
+                       suffix);
+    char *path = malloc(end + sizeof suffix);
+    g->parts = calloc((size_t)n, sizeof *g->parts);
+    qu_status st = path && g->parts ? QU_OK : qu_fail_nomem(err, n * (long long)sizeof *g->parts);
+    for (int32_t i = 1; i < n && st == QU_OK; i++) {
+        qu_gguf *part = NULL;
+        snprintf(path, end + sizeof suffix, "%.*s-%05d-of-%05d.gguf", (int)stem, g->path, i + 1, n);
+        st = open_one(&part, path, err);
+        if (st == QU_ERR_NOTFOUND)
+            st = qu_fail(err, st, "part %d of %d of the model is missing: '%s'", i + 1, n, path);
+        if (st != QU_OK) break;
+        g->parts[g->n_parts++] = part;
+        if (split_key(part, "split.no") != i || split_key(part, "split.count") != n)
+            st = qu_fail(err, QU_ERR_FORMAT, "'%s' is not part %d of %d", path, i + 1, n);
+    }
+    free(path);
+    return st;
+}
+
+/* One table of all parts' tensors. */
+static qu_status join_parts(qu_gguf *g, qu_err *err)
+{
+    int64_t total = g->n_tensors;
+    for (int32_t i = 0; i < g->n_parts; i++) total += g->parts[i]->n_tensors;
+    if (total > MAX_TENSORS || total != split_key(g, "split.tensors.count"))
+        return qu_fail(err, QU_ERR_FORMAT, "the parts of '%s' have %lld tensors, not %d", g->path,
+                       (long long)total, split_key(g, "split.tensors.count"));
+    qu_gguf_tensor *all = realloc(g->tensors, (size_t)(total + 1) * sizeof *all);
+    if (!all) return qu_fail_nomem(err, total * (long long)sizeof *all);
+    g->tensors = all;
+    for (int32_t i = 0; i < g->n_parts; i++) {
+        size_t n = (size_t)g->parts[i]->n_tensors;
+        memcpy(all + g->n_tensors, g->parts[i]->tensors, n * sizeof *all);
+        g->n_tensors += (int64_t)n;
+    }
+    free(g->tensor_table.slots);
+    g->tensor_table.slots = NULL;
+    QU_TRY(table_make(&g->tensor_table, total, err));
+    for (int64_t i = 0; i < total; i++) {
+        uint32_t slot;
+        if (find_tensor(g, all[i].name, &slot))
+            return qu_fail(err, QU_ERR_FORMAT, "two parts of '%s' have tensor '%s'", g->path,
+                           all[i].name);
+        g->tensor_table.slots[slot] = (int32_t)i;
+    }
+    return QU_OK;
+}
+
+qu_status qu_gguf_open(qu_gguf **out, const char *path, qu_err *err)
+{
+    qu_gguf *g;
+    *out = NULL;
+    QU_TRY(open_one(&g, path, err));
+    int32_t n = split_key(g, "split.count");
+    qu_status st = n > 1 ? open_parts(g, n, err) : QU_OK;
+    if (st == QU_OK && n > 1) st = join_parts(g, err);
+    if (st == QU_OK)
+        *out = g;
+    else
+        qu_gguf_close(g);
+    return st;
+}
+
 void qu_gguf_close(qu_gguf *g)
 {
     if (!g) return;
+    for (int32_t i = 0; i < g->n_parts; i++) qu_gguf_close(g->parts[i]);
+    free(g->parts);
     for (int64_t i = 0; i < g->n_kv; i++) free(g->kvs[i].strs);
     free(g->kvs);
     free(g->tensors);
@@ -382,7 +468,9 @@ const char *qu_gguf_path(const qu_gguf *g)
 
 int64_t qu_gguf_file_bytes(const qu_gguf *g)
 {
-    return (int64_t)g->map.len;
+    int64_t n = (int64_t)g->map.len;
+    for (int32_t i = 0; i < g->n_parts; i++) n += (int64_t)g->parts[i]->map.len;
+    return n;
 }
 
 /* ---- Values ---- */
@@ -539,6 +627,8 @@ const qu_gguf_tensor *qu_gguf_find_tensor(const qu_gguf *g, const char *name)
 qu_hash qu_gguf_fingerprint(const qu_gguf *g)
 {
     qu_hash h = qu_hash_bytes(g->map.data, g->table_end, 0);
+    for (int32_t i = 0; i < g->n_parts; i++)
+        h = qu_hash_chain(h, g->parts[i]->map.data, g->parts[i]->table_end);
     for (int64_t i = 0; i < g->n_tensors; i++) {
         int64_t n = g->tensors[i].n_bytes < HEAD_BYTES ? g->tensors[i].n_bytes : HEAD_BYTES;
         h = qu_hash_chain(h, g->tensors[i].data, (size_t)n);
@@ -548,5 +638,8 @@ qu_hash qu_gguf_fingerprint(const qu_gguf *g)
 
 qu_hash qu_gguf_full_hash(const qu_gguf *g)
 {
-    return qu_hash_bytes(g->map.data, g->map.len, 0);
+    qu_hash h = qu_hash_bytes(g->map.data, g->map.len, 0);
+    for (int32_t i = 0; i < g->n_parts; i++)
+        h = qu_hash_chain(h, g->parts[i]->map.data, g->parts[i]->map.len);
+    return h;
 }

@@ -1,4 +1,4 @@
-/* Fuzzing of GGUF files and the tokenizers inside them. One entry point for libFuzzer
+/* Fuzzing of GGUF files, the models and the tokenizers inside them. One entry point for libFuzzer
  *
  *     clang -fsanitize=fuzzer,address -DQU_LIBFUZZER -I. tests/fuzz_gguf.c ... && ./fuzz_gguf
  * corpus/
@@ -8,16 +8,22 @@
  */
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/os.h"
+#include "decode/context.h"
 #include "decode/gguf.h"
+#include "decode/model.h"
 #include "decode/token.h"
 
-/* Called between open and the rest, so that a test can look at the memory that open took. */
-typedef void (*fuzz_opened)(const qu_gguf *g, size_t n);
+#include "kernels/codec.h"
+
+/* Called before the file of n bytes is opened, and after, when nothing else was done, so that a test
+ * can look at the memory that opening took. */
+typedef void (*fuzz_stage)(bool opened, size_t n);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -54,8 +60,29 @@ static void walk_tokenizer(const qu_gguf *g, uint64_t *sum)
     qu_tokenizer_free(t);
 }
 
+/* Open the file as a model and run two tokens through it, if there is room for them. */
+static void walk_model(const char *path, size_t n, fuzz_stage stage, uint64_t *sum)
+{
+    qu_model *m;
+    qu_context *c = NULL;
+    int32_t ids[2] = {0, 0};
+    if (stage) stage(false, n);
+    qu_status st = qu_model_open(&m, path, NULL);
+    if (stage) stage(true, n);
+    if (st != QU_OK) return;
+    float *logits = malloc((size_t)m->vocab * sizeof *logits);
+    ids[1] = m->vocab - 1;
+    if (logits && qu_context_create(&c, m, NULL, QU_CODEC_F16, NULL) == QU_OK &&
+        qu_context_prefill(c, &(qu_page_tokens){ids, 2, 0}, 1, NULL, NULL) == QU_OK &&
+        qu_context_step(c, ids, 2, 2, 1, logits, NULL) == QU_OK)
+        *sum += logits[0] > 0;
+    free(logits);
+    qu_context_free(c);
+    qu_model_close(m);
+}
+
 /* Open the n bytes as a file and use everything in it. */
-static qu_status fuzz_one(const uint8_t *data, size_t n, fuzz_opened opened)
+static qu_status fuzz_one(const uint8_t *data, size_t n, fuzz_stage stage)
 {
     char path[64];
     uint64_t sum = 0;
@@ -68,8 +95,10 @@ static qu_status fuzz_one(const uint8_t *data, size_t n, fuzz_opened opened)
     }
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     qu_gguf *g;
+    walk_model(path, n, stage, &sum);
+    if (stage) stage(false, n);
     qu_status st = qu_gguf_open(&g, path, NULL);
-    if (opened) opened(g, n);
+    if (stage) stage(true, n);
     if (st == QU_OK) {
         int32_t i32 = 0;
         float f32 = 0;
