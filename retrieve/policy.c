@@ -26,6 +26,7 @@ struct qu_policy {
     qu_policy_layer *layers;
     float *caught; /* [L,G] sums of caught / best, divided when asked for */
     int64_t *n_caught;
+    const int32_t *tokens; /* of the last choice's candidates: for measured, which follows it */
     float *ratio;
 };
 
@@ -283,6 +284,7 @@ static qu_status choose(void *ctx, const qu_sense *heads, int32_t n_heads, uint8
         }
     QU_TRY_OUT(cut_heads(p, heads, n_heads, r.score, use, err));
     qu_policy_layer *l = &p->layers[heads[0].layer];
+    p->tokens = heads[0].tokens;
     for (int32_t i = 0; i < n_pages * n_heads; i++) {
         l->slices += use[i];
         l->tokens += use[i] ? heads[0].tokens[i / n_heads] : 0;
@@ -295,35 +297,38 @@ out:
     return st;
 }
 
-static int more(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return x > y ? -1 : x < y;
-}
-
-/* Against the best choice of as many pages: pages are of nearly one size. */
+/* Against what the same cut makes of the truth: as many tokens, the best pages. */
 static void measured(void *ctx, int32_t layer, int32_t n_pages, int32_t n_heads, const float *mass,
                      const uint8_t *use)
 {
     qu_policy *p = ctx;
-    float *sorted = malloc((size_t)n_pages * sizeof *sorted);
-    for (int32_t g = 0; sorted && g < n_heads; g++) {
+    size_t n = (size_t)n_pages * (size_t)n_heads;
+    float *true_score = malloc(n * sizeof *true_score);
+    uint8_t *best_use = calloc(n, 1);
+    qu_sense *heads = calloc((size_t)n_heads, sizeof *heads);
+    if (!true_score || !best_use || !heads) goto out; /* only a figure is lost */
+    for (int32_t g = 0; g < n_heads; g++) {
+        heads[g] = (qu_sense){.layer = layer, .n_pages = n_pages, .tokens = p->tokens};
+        for (int32_t i = 0; i < n_pages; i++) true_score[g * n_pages + i] = mass[i * n_heads + g];
+    }
+    if (cut_heads(p, heads, n_heads, true_score, best_use, NULL) != QU_OK) goto out;
+    for (int32_t g = 0; g < n_heads; g++) {
         double caught = 0, best = 0;
-        int32_t n = 0;
         for (int32_t i = 0; i < n_pages; i++) {
-            sorted[i] = mass[i * n_heads + g];
-            n += use[i * n_heads + g];
-            caught += use[i * n_heads + g] ? (double)sorted[i] : 0;
+            double m = (double)mass[i * n_heads + g];
+            caught += use[i * n_heads + g] ? m : 0;
+            best += best_use[i * n_heads + g] ? m : 0;
         }
-        qsort(sorted, (size_t)n_pages, sizeof *sorted, more);
-        for (int32_t i = 0; i < n; i++) best += (double)sorted[i];
         p->layers[layer].caught += caught;
         p->layers[layer].best += best;
         p->layers[layer].n++;
         p->caught[layer * n_heads + g] += best > 0 ? (float)(caught / best) : 1;
         p->n_caught[layer * n_heads + g]++;
     }
-    free(sorted);
+out:
+    free(heads);
+    free(best_use);
+    free(true_score);
 }
 
 qu_status qu_policy_create(qu_policy **out, const qu_policy_options *o, int32_t n_layers,

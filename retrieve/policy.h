@@ -43,7 +43,7 @@ typedef struct qu_policy_options {
 } qu_policy_options;
 
 /* What one layer chose so far, sums over its choices and heads. caught, best: softmax mass of the
- * chosen pages and of the best ones with as many tokens, each 0..1 a choice and head; n counts. */
+ * chosen pages and of those that the same cut takes knowing the truth, each 0..1 a choice and head; n counts. */
 typedef struct qu_policy_layer {
     int64_t slices, tokens, candidate_slices, n;
     double caught, best;
