@@ -135,7 +135,7 @@ static void summarise(qu_context *c, const qu_segment *s, const float *k, const 
     int64_t at = qu_segment_angles(m, &c->page, row);
     qu_rope_page(kt, s->n_pad, k, s->n, d, m->ropes[row], c->page.cos + at, c->page.sin + at,
                  QU_PAGE_TOKENS);
-    qu_summary_make(out, kt, s->n_pad, v, dp, s->n, d, scratch);
+    qu_summary_make(out, kt, s->n_pad, v, dp, s->n, d, m->ropes[row], scratch);
 }
 
 void qu_segment_fill(qu_context *c, qu_segment *s, int32_t layer, int32_t g, const void *slice,

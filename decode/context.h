@@ -68,7 +68,9 @@ typedef struct qu_sense {
     int32_t layer, kv_head, n_rows, n_pages;
     const float *q; /* [n_rows, D]: tokens times heads of the group, rotated and scaled */
     int64_t ldq;
+    const float *q2;         /* [n_rows, D/2]: q's squares, added up over the pairs that RoPE turns */
     qu_attend_kv clusters;      /* all candidates', turned to their places; bias = ln(count) */
+    const void *spread;      /* [D/2, clusters.n_pad] of the clusters, as qu_attend_mass takes it */
     const int32_t *first;       /* [n_pages + 1] range of each page's clusters */
     const int32_t *tokens;      /* [n_pages] */
     const qu_attend_kv *slices; /* [n_pages] whole slices; NULL without reads_keys */

@@ -2,7 +2,7 @@
  * and the far field of what was not chosen.
  *
  *   candidates  segments whose source has a summary; everything else is always read
- *   clusters    [L][G] of one block of keys and values, columns in candidate order: the same block
+ *   clusters    [L][G] of one block of keys, values and spreads, columns in candidate order: the same block
  *               serves sensing and, with the chosen pages' columns hidden, the far field
  *   chosen      [epoch][L][candidate, G]: epoch 0 is the question's choice, epoch e that of the
  *               generated token e * refresh, so that rewinding needs no undo
@@ -32,7 +32,8 @@ void qu_selection_clear(qu_selection *s)
 
 static int64_t head_elements(const qu_context *c)
 {
-    return (int64_t)c->sel.n_pad * (c->m->head_size + qu_attend_pad(c->m->head_size));
+    int32_t d = c->m->head_size;
+    return (int64_t)c->sel.n_pad * (d + qu_attend_pad(d) + d / 2);
 }
 
 static char *block_kt(const qu_context *c, int32_t layer, int32_t g)
@@ -50,6 +51,13 @@ static qu_attend_kv block_kv(const qu_context *c, int32_t layer, int32_t g, cons
     char *kt = block_kt(c, layer, g);
     int64_t keys = (int64_t)c->m->head_size * c->sel.n_pad * (c->sel.half ? 2 : 4);
     return (qu_attend_kv){kt, kt + keys, bias, c->sel.half, c->sel.n_pad, c->sel.n_pad};
+}
+
+/* Behind keys and values. */
+static void *block_spread(const qu_context *c, int32_t layer, int32_t g)
+{
+    int64_t d = c->m->head_size, before = c->sel.n_pad * (d + qu_attend_pad((int32_t)d));
+    return block_kt(c, layer, g) + before * (c->sel.half ? 2 : 4);
 }
 
 static void put(void *block, bool half, int64_t at, float x)
@@ -79,6 +87,9 @@ static void place(qu_context *c, const qu_segment *seg, int32_t layer, int32_t g
             put((void *)kv.v, kv.half, (int64_t)(col + i) * dp + j,
                 qu_f16_to_f32(s.value[i * d + j]));
         }
+        for (int32_t j = 0; j < d / 2; j++)
+            put(block_spread(c, layer, g), kv.half, (int64_t)j * kv.n_pad + col + i,
+                qu_f16_to_f32(s.spread[i * (d / 2) + j]));
         block_bias(c, layer, g)[col + i] = s.count[i] > 0 ? logf((float)s.count[i]) : -INFINITY;
     }
 }
@@ -172,18 +183,27 @@ static qu_status need_epoch(qu_context *c, int32_t epoch, qu_err *err)
     return QU_OK;
 }
 
-/* The layer's queries, one KV head's rows together: [G][rows * group, D]. */
-static qu_status gather_queries(qu_context *c, qu_err *err)
+/* The layer's queries, one KV head's rows together: [G][rows * group, D]; behind them their squares,
+ * added up over the pairs of dims that turn together: [G][rows * group, D/2]. */
+static qu_status gather_queries(qu_context *c, int32_t layer, qu_err *err)
 {
     const qu_model *m = c->m;
-    int32_t d = m->head_size, group = m->n_heads / m->n_kv_heads;
+    int32_t d = m->head_size, g_n = m->n_kv_heads, group = m->n_heads / g_n;
     int64_t rows = (int64_t)c->rows.n * group;
-    QU_TRY(qu_scratch_floats(&c->sel.q, &c->sel.q_cap, rows * m->n_kv_heads * d, err));
+    QU_TRY(qu_scratch_floats(&c->sel.q, &c->sel.q_cap, rows * g_n * (d + d / 2), err));
     for (int32_t t = 0; t < c->rows.n; t++)
-        for (int32_t g = 0; g < m->n_kv_heads; g++)
+        for (int32_t g = 0; g < g_n; g++)
             memcpy(c->sel.q + (g * rows + (int64_t)t * group) * d,
                    c->s.q + ((int64_t)t * m->n_heads + (int64_t)g * group) * d,
                    (size_t)group * (size_t)d * sizeof *c->sel.q);
+    float *q2 = c->sel.q + rows * g_n * d;
+    for (int64_t r = 0; r < rows * g_n; r++)
+        for (int32_t j = 0; j < d / 2; j++) {
+            int32_t a, b;
+            qu_rope_pair(m->ropes[qu_model_rope(m, layer, (int32_t)(r / rows))], j, &a, &b);
+            float x = c->sel.q[r * d + a], y = c->sel.q[r * d + b];
+            q2[r * (d / 2) + j] = x * x + y * y;
+        }
     return QU_OK;
 }
 
@@ -223,7 +243,7 @@ static qu_status sense(qu_context *c, int32_t layer, uint8_t *chosen, qu_err *er
     qu_sense *heads = calloc((size_t)g_n, sizeof *heads);
     qu_attend_kv *slices = NULL;
     if (!heads) return qu_fail_nomem(err, g_n * (long long)sizeof *heads);
-    QU_TRY_OUT(gather_queries(c, err));
+    QU_TRY_OUT(gather_queries(c, layer, err));
     if (c->hook.reads_keys) {
         slices = calloc((size_t)g_n * (size_t)s->n_pages, sizeof *slices);
         if (!slices) {
@@ -241,7 +261,9 @@ static qu_status sense(qu_context *c, int32_t layer, uint8_t *chosen, qu_err *er
                               s->n_pages,
                               s->q + (int64_t)g * rows * m->head_size,
                               m->head_size,
+                              s->q + (int64_t)rows * (g_n * m->head_size + g * (m->head_size / 2)),
                               block_kv(c, layer, g, block_bias(c, layer, g)),
+                              block_spread(c, layer, g),
                               s->first,
                               s->tokens,
                               own};

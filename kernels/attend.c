@@ -21,11 +21,11 @@ void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t 
 }
 
 void qu_attend_mass(float *mass, const float *q, int64_t ldq, int32_t rows, int32_t d,
-                    const qu_attend_kv *kv, float *scratch)
+                    const qu_attend_kv *kv, const float *q2, const void *spread, float *scratch)
 {
     int64_t n = kv->n_pad;
-    float *m = scratch + rows * n, *l = m + rows;
-    QU_ISA_PICK(qu_attend_ops)->weights(scratch, m, l, q, ldq, rows, d, kv, NULL);
+    float *m = scratch + rows * n * 2, *l = m + rows;
+    QU_ISA_PICK(qu_attend_ops)->mass(scratch, m, l, q, ldq, rows, d, kv, q2, spread);
     for (int32_t r = 0; r < rows; r++) {
         const float *w = scratch + r * n;
         float inv = l[r] > 0 ? 1 / l[r] : 0;

@@ -54,9 +54,14 @@ void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t 
                     const qu_attend_kv *kv, const int32_t *visible, float *scratch);
 
 /* mass [n_pad] += each key's softmax weight, summed over rows: a row that sees any key adds 1 in
- * all. kv's values are not read. scratch: rows * (n_pad + 2) floats. */
+ * all. kv's values are not read.
+ * Keys that stand for clusters: bias = ln(count), and where spread is not NULL the logits in a
+ * cluster vary by v = q2 . spread; q2 [rows,D/2] f32, spread [D/2,n_pad] of kv's element type. Such a
+ * logit is raised by v / 2, the mean of exp under a normal law, but where sqrt(v) is beyond c =
+ * sqrt(2 ln(count)) by sqrt(v) c - c^2 / 2: so few members have no more (random energy model, Derrida
+ * 1981). scratch: rows * (2 n_pad + 2) floats. */
 void qu_attend_mass(float *mass, const float *q, int64_t ldq, int32_t rows, int32_t d,
-                    const qu_attend_kv *kv, float *scratch);
+                    const qu_attend_kv *kv, const float *q2, const void *spread, float *scratch);
 
 /* c [rows,cols] = a [rows,depth] b [depth,cols] in f32, rows of b and c cols apart, cols a multiple
  * of 16. */

@@ -91,25 +91,54 @@ static void weigh(float *s, int32_t visible, int32_t n_pad, float *m, float *l)
     *l = vf_sum(sum);
 }
 
-static void weights(float *w, float *m, float *l, const float *q, int64_t ldq, int32_t rows,
-                    int32_t d, const qu_attend_kv *kv, const int32_t *visible)
+VF void add_bias(float *w, const qu_attend_kv *kv, int32_t rows)
 {
-    int32_t n_pad = kv->n_pad;
-    product(w, n_pad, q, ldq, kv->kt, n_pad, rows, d, n_pad, kv->half);
-    for (int32_t r = 0; r < rows; r++) {
-        float *s = w + (int64_t)r * n_pad;
-        for (int32_t i = 0; kv->bias && i < n_pad; i += QU_LANES)
-            vf_store(s + i, vf_add(vf_load(s + i), vf_load(kv->bias + i)));
-        weigh(s, visible ? visible[r] : kv->n, n_pad, &m[r], &l[r]);
+    for (int32_t r = 0; kv->bias && r < rows; r++, w += kv->n_pad)
+        for (int32_t i = 0; i < kv->n_pad; i += QU_LANES)
+            vf_store(w + i, vf_add(vf_load(w + i), vf_load(kv->bias + i)));
+}
+
+/* What a cluster's spread adds to its mean logit: with t = min(sd, c), sd t - t^2 / 2. */
+VF void add_spread(float *w, const float *v, const qu_attend_kv *kv, int32_t rows)
+{
+    vf half = vf_set1(.5f);
+    for (int32_t i = 0; i < kv->n_pad; i += QU_LANES) {
+        vf ln = vf_max(vf_load(kv->bias + i), vf_zero()); /* -INF of an empty cluster is 0 here */
+        vf c = vf_sqrt(vf_add(ln, ln));
+        for (int32_t r = 0; r < rows; r++) {
+            int64_t at = (int64_t)r * kv->n_pad + i;
+            vf sd = vf_sqrt(vf_max(vf_load(v + at), vf_zero())), t = vf_min(sd, c);
+            vf more = vf_mul(t, vf_sub(sd, vf_mul(half, t)));
+            vf_store(w + at, vf_add(vf_load(w + at), more));
+        }
     }
 }
 
 static void page(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
                  const qu_attend_kv *kv, const int32_t *visible, float *scratch)
 {
-    int32_t dp = qu_attend_pad(d);
-    weights(scratch, part->m, part->l, q, ldq, rows, d, kv, visible);
-    product(part->o, dp, scratch, kv->n_pad, kv->v, dp, rows, kv->n, dp, kv->half);
+    int32_t n_pad = kv->n_pad, dp = qu_attend_pad(d);
+    product(scratch, n_pad, q, ldq, kv->kt, n_pad, rows, d, n_pad, kv->half);
+    add_bias(scratch, kv, rows);
+    for (int32_t r = 0; r < rows; r++)
+        weigh(scratch + (int64_t)r * n_pad, visible ? visible[r] : kv->n, n_pad, &part->m[r],
+              &part->l[r]);
+    product(part->o, dp, scratch, n_pad, kv->v, dp, rows, kv->n, dp, kv->half);
+}
+
+/* w [rows,n_pad] the weights, followed by as much scratch. */
+static void mass(float *w, float *m, float *l, const float *q, int64_t ldq, int32_t rows, int32_t d,
+                 const qu_attend_kv *kv, const float *q2, const void *spread)
+{
+    int32_t n_pad = kv->n_pad;
+    float *v = w + (int64_t)rows * n_pad;
+    product(w, n_pad, q, ldq, kv->kt, n_pad, rows, d, n_pad, kv->half);
+    add_bias(w, kv, rows);
+    if (spread) {
+        product(v, n_pad, q2, d / 2, spread, n_pad, rows, d / 2, n_pad, kv->half);
+        add_spread(w, v, kv, rows);
+    }
+    for (int32_t r = 0; r < rows; r++) weigh(w + (int64_t)r * n_pad, kv->n, n_pad, &m[r], &l[r]);
 }
 
 static void plain_product(float *c, const float *a, const float *b, int32_t rows, int32_t depth,
@@ -171,4 +200,4 @@ static void halve(uint16_t *out, const float *x, int64_t n)
     }
 }
 
-const qu_attend_ops QU_ISA_NAME(qu_attend_ops) = {page, weights, plain_product, halve, merge};
+const qu_attend_ops QU_ISA_NAME(qu_attend_ops) = {page, mass, plain_product, halve, merge};

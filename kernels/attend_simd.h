@@ -9,8 +9,8 @@
 typedef struct qu_attend_ops {
     void (*page)(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
                  const qu_attend_kv *kv, const int32_t *visible, float *scratch);
-    void (*weights)(float *w, float *m, float *l, const float *q, int64_t ldq, int32_t rows,
-                    int32_t d, const qu_attend_kv *kv, const int32_t *visible);
+    void (*mass)(float *w, float *m, float *l, const float *q, int64_t ldq, int32_t rows, int32_t d,
+                 const qu_attend_kv *kv, const float *q2, const void *spread);
     void (*product)(float *c, const float *a, const float *b, int32_t rows, int32_t depth,
                     int32_t cols);
     void (*halve)(uint16_t *out, const float *x, int64_t n);

@@ -60,6 +60,13 @@ void qu_rope_free(qu_rope *r)
     free(r);
 }
 
+void qu_rope_pair(const qu_rope *r, int32_t j, int32_t *a, int32_t *b)
+{
+    bool apart = r->halves && j < r->n_dims / 2;
+    *a = apart ? j : 2 * j;
+    *b = apart ? j + r->n_dims / 2 : 2 * j + 1;
+}
+
 void qu_rope_angles(const qu_rope *r, int64_t pos, int32_t n, int32_t ld, float *c, float *s)
 {
     int32_t half = r->n_dims / 2;

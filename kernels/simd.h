@@ -61,6 +61,10 @@ VF vf vf_min(vf a, vf b)
 {
     return _mm512_min_ps(a, b);
 }
+VF vf vf_sqrt(vf a)
+{
+    return _mm512_sqrt_ps(a);
+}
 VF vf vf_fma(vf a, vf b, vf c)
 {
     return _mm512_fmadd_ps(a, b, c);
@@ -146,6 +150,10 @@ VF vf vf_max(vf x, vf y)
 VF vf vf_min(vf x, vf y)
 {
     return VF2(_mm256_min_ps);
+}
+VF vf vf_sqrt(vf x)
+{
+    return (vf){_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)};
 }
 VF vf vf_fma(vf x, vf y, vf z)
 {
@@ -251,6 +259,11 @@ VF vf vf_max(vf a, vf b)
 VF vf vf_min(vf a, vf b)
 {
     return vf_select_lt(a, b, a, b);
+}
+VF vf vf_sqrt(vf a)
+{
+    for (int i = 0; i < QU_LANES; i++) a[i] = sqrtf(a[i]);
+    return a;
 }
 VF vf vf_fma(vf a, vf b, vf c)
 {

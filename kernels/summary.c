@@ -5,12 +5,12 @@
 #include "kernels/attend.h"
 
 /* Lloyd's iterations. BENCHMARKS.md, "Selection", has the mass caught against this number. */
-enum { ITERATIONS = 4 };
+enum { ITERATIONS = 2 };
 
 int64_t qu_summary_scratch(int32_t n, int32_t d)
 {
     int64_t clusters = qu_summary_clusters(n), pad = (n + 15) / 16 * 16;
-    return clusters * (2 * (int64_t)d + pad + 2) + pad;
+    return clusters * (3 * (int64_t)d + pad + 2) + pad;
 }
 
 typedef struct work {
@@ -68,13 +68,33 @@ static int assign(work *w)
     return moved;
 }
 
+/* spread [C,D/2]: mean of the two dims' variances. */
+static void spreads(const work *w, const qu_rope *r, float *spread)
+{
+    memset(spread, 0, (size_t)w->clusters * (size_t)(w->d / 2) * sizeof *spread);
+    for (int32_t j = 0; j < w->d / 2; j++) {
+        int32_t a, b;
+        qu_rope_pair(r, j, &a, &b);
+        const float *x = w->kt + (int64_t)a * w->n_pad, *y = w->kt + (int64_t)b * w->n_pad;
+        for (int32_t t = 0; t < w->n; t++) {
+            const float *mean = w->mean + (int64_t)w->of[t] * w->d;
+            float dx = x[t] - mean[a], dy = y[t] - mean[b];
+            spread[w->of[t] * (w->d / 2) + j] += dx * dx + dy * dy;
+        }
+    }
+    for (int32_t c = 0; c < w->clusters; c++)
+        for (int32_t j = 0; j < w->d / 2 && w->count[c]; j++)
+            spread[c * (w->d / 2) + j] *= .5f / (float)w->count[c];
+}
+
 void qu_summary_make(void *out, const float *kt, int32_t n_pad, const float *v, int64_t ldv,
-                     int32_t n, int32_t d, float *scratch)
+                     int32_t n, int32_t d, const qu_rope *r, float *scratch)
 {
     int32_t clusters = qu_summary_clusters(n);
     float *mean_v = scratch;
     work w = {.kt = kt, .n = n, .n_pad = n_pad, .d = d, .clusters = clusters};
-    w.mean = mean_v + (int64_t)clusters * d;
+    float *spread = mean_v + (int64_t)clusters * d;
+    w.mean = spread + (int64_t)clusters * d;
     w.dot = w.mean + (int64_t)clusters * d;
     w.half_norm = w.dot + (int64_t)clusters * n_pad;
     w.count = (int32_t *)(void *)(w.half_norm + clusters);
@@ -88,18 +108,21 @@ void qu_summary_make(void *out, const float *kt, int32_t n_pad, const float *v, 
         float inv = 1.0f / (float)w.count[w.of[t]], *to = mean_v + (int64_t)w.of[t] * d;
         for (int32_t i = 0; i < d; i++) to[i] += v[t * ldv + i] * inv;
     }
-    char *p = out;
+    spreads(&w, r, spread);
     int64_t cells = (int64_t)clusters * d;
-    memset(p, 0, (size_t)qu_summary_bytes(n, d));
-    qu_attend_halve((uint16_t *)(void *)p, w.mean, cells);
-    qu_attend_halve((uint16_t *)(void *)(p + 2 * cells), mean_v, cells);
-    memcpy(p + 4 * cells, w.count, (size_t)clusters * sizeof *w.count);
+    uint16_t *p = (uint16_t *)((uint32_t *)out + clusters);
+    memset(out, 0, (size_t)qu_summary_bytes(n, d));
+    memcpy(out, w.count, (size_t)clusters * sizeof *w.count);
+    qu_attend_halve(p, w.mean, cells);
+    qu_attend_halve(p + cells, mean_v, cells);
+    qu_attend_halve(p + 2 * cells, spread, clusters * (int64_t)(d / 2));
 }
 
 void qu_summary_read(qu_summary *s, const void *in, int32_t n, int32_t d)
 {
     int64_t cells = (int64_t)qu_summary_clusters(n) * d;
-    s->key = in;
+    s->count = in;
+    s->key = (const uint16_t *)(s->count + qu_summary_clusters(n));
     s->value = s->key + cells;
-    s->count = (const uint32_t *)(const void *)(s->value + cells);
+    s->spread = s->value + cells;
 }

@@ -32,18 +32,19 @@ struct qu_policy {
 
 /* --- scores --- */
 
-/* mass [clusters->n_pad] of each column, mean over rows. */
-static qu_status mean_mass(float *mass, const qu_sense *s, const qu_attend_kv *kv, int32_t d,
-                           qu_err *err)
+/* mass [kv->n_pad] of each column, mean over rows. spread: the clusters' or NULL. */
+static qu_status mean_mass(float *mass, const qu_sense *s, const qu_attend_kv *kv,
+                           const void *spread, int32_t d, qu_err *err)
 {
     int32_t rows = s->n_rows < SCORE_ROWS ? s->n_rows : SCORE_ROWS;
-    size_t need = (size_t)rows * (size_t)(kv->n_pad + 2) * sizeof(float);
+    size_t need = (size_t)rows * (size_t)(2 * kv->n_pad + 2) * sizeof(float);
     float *scratch = malloc(need);
     if (!scratch) return qu_fail_nomem(err, (long long)need);
     memset(mass, 0, (size_t)kv->n_pad * sizeof *mass);
     for (int32_t r = 0; r < s->n_rows; r += rows) {
         int32_t n = s->n_rows - r < rows ? s->n_rows - r : rows;
-        qu_attend_mass(mass, s->q + r * s->ldq, s->ldq, n, d, kv, scratch);
+        qu_attend_mass(mass, s->q + r * s->ldq, s->ldq, n, d, kv, s->q2 + r * (int64_t)(d / 2),
+                       spread, scratch);
     }
     for (int32_t i = 0; i < kv->n_pad; i++) mass[i] /= (float)s->n_rows;
     free(scratch);
@@ -54,7 +55,7 @@ static qu_status multipole(float *score, const qu_sense *s, int32_t d, qu_err *e
 {
     float *mass = malloc((size_t)s->clusters.n_pad * sizeof *mass);
     if (!mass) return qu_fail_nomem(err, s->clusters.n_pad * 4ll);
-    qu_status st = mean_mass(mass, s, &s->clusters, d, err);
+    qu_status st = mean_mass(mass, s, &s->clusters, s->spread, d, err);
     for (int32_t p = 0; st == QU_OK && p < s->n_pages; p++) {
         score[p] = 0;
         for (int32_t i = s->first[p]; i < s->first[p + 1]; i++) score[p] += mass[i];
@@ -68,7 +69,7 @@ static qu_status squeezed(float *score, const qu_sense *s, int32_t d, qu_err *er
 {
     float *mass = malloc((size_t)s->clusters.n_pad * sizeof *mass);
     if (!mass) return qu_fail_nomem(err, s->clusters.n_pad * 4ll);
-    qu_status st = mean_mass(mass, s, &s->clusters, d, err);
+    qu_status st = mean_mass(mass, s, &s->clusters, NULL, d, err);
     for (int32_t p = 0; st == QU_OK && p < s->n_pages; p++) {
         float best = 0;
         for (int32_t i = s->first[p]; i < s->first[p + 1]; i++) {
@@ -103,7 +104,7 @@ static qu_status page_mean(float *score, const qu_sense *s, int32_t d, qu_err *e
                     share * key_at(&s->clusters, (int64_t)j * s->clusters.n_pad + i);
         }
     qu_attend_kv kv = {kt, NULL, bias, false, n_pad, n_pad};
-    qu_status st = mean_mass(mass, s, &kv, d, err);
+    qu_status st = mean_mass(mass, s, &kv, NULL, d, err);
     if (st == QU_OK) memcpy(score, mass, (size_t)s->n_pages * sizeof *score);
     free(kt);
     return st;
@@ -303,7 +304,7 @@ static void measured(void *ctx, int32_t layer, int32_t n_pages, int32_t n_heads,
 {
     qu_policy *p = ctx;
     size_t n = (size_t)n_pages * (size_t)n_heads;
-    float *true_score = malloc(n * sizeof *true_score);
+    float *true_score = calloc(n, sizeof *true_score);
     uint8_t *best_use = calloc(n, 1);
     qu_sense *heads = calloc((size_t)n_heads, sizeof *heads);
     if (!true_score || !best_use || !heads) goto out; /* only a figure is lost */
