@@ -7,10 +7,10 @@
 /* Lloyd's iterations. BENCHMARKS.md, "Selection", has the mass caught against this number. */
 enum { ITERATIONS = 2 };
 
-int64_t qu_summary_scratch(int32_t n, int32_t d)
+int64_t qu_summary_scratch(int32_t n_pad, int32_t d)
 {
-    int64_t clusters = qu_summary_clusters(n), pad = (n + 15) / 16 * 16;
-    return clusters * (3 * (int64_t)d + pad + 2) + pad;
+    int64_t clusters = qu_summary_clusters(n_pad);
+    return clusters * (3 * (int64_t)d + n_pad + 2) + n_pad;
 }
 
 typedef struct work {

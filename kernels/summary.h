@@ -43,8 +43,8 @@ typedef struct qu_summary {
     const uint16_t *spread;      /* [C, D/2] half: variances of the keys' pairs of dims */
 } qu_summary;
 
-/* Floats of scratch that qu_summary_make needs. */
-int64_t qu_summary_scratch(int32_t n, int32_t d);
+/* Floats of scratch that qu_summary_make needs for up to n_pad tokens. */
+int64_t qu_summary_scratch(int32_t n_pad, int32_t d);
 
 /* Summarise n tokens: kt [D,n_pad] keys rotated by r at positions 0..n-1 (as qu_rope_page leaves
  * them), v [n,ldv]. Plain deterministic arithmetic of the instruction set. Non-finite keys end in any
