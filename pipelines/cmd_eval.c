@@ -21,6 +21,14 @@ static const qu_option options[] = {
      .help = "recall: questions to ask; dev and test are two halves drawn by --seed"},
     {.name = "seed", .kind = QU_OPT_INT, .arg = "N", .dflt = "1", .min = 0, .max = 1e9,
      .help = "seed of everything that is drawn"},
+    {.name = "n", .letter = 'n', .kind = QU_OPT_INT, .arg = "N", .dflt = "0", .min = 0, .max = 100000,
+     .help = "fidelity: at most so many questions; 0 = all"},
+    {.name = "pages", .kind = QU_OPT_INT, .arg = "N", .dflt = "16", .min = 1, .max = 4096,
+     .help = "fidelity: candidate pages of a question"},
+    {.name = "max-tokens", .kind = QU_OPT_INT, .arg = "N", .dflt = "32", .min = 1, .max = 65536,
+     .help = "fidelity: longest answer"},
+    {.name = "repair", .kind = QU_OPT_FLOAT, .arg = "SHARE", .dflt = "0.15", .min = 0, .max = 1,
+     .help = "fidelity: share of the pages' tokens that repair computes again"},
 };
 
 enum { N_OPTIONS = sizeof options / sizeof *options };
@@ -78,6 +86,9 @@ const qu_command qu_cmd_eval = {
         "recall FILE|-    share of the right files among the first hits. Each line of FILE is "
         "{\"question\":TEXT,\"gold\":PATH}: a path, its end, a document's number, or a list of "
         "them. Distinct files are counted; of several right ones the share that is found.\n\n"
+        "fidelity FILE|-  the store's pages as they are (kv), mended (repair), each page prefilled "
+        "alone (isolated) against one fresh prompt (exact). Lines {\"question\":TEXT,"
+        "\"answers\":[TEXT...]}.\n\n"
         "Each result names the settings and seeds it was made with.",
     .examples = "quire eval recall questions.jsonl\n"
                 "quire eval recall --json --split test --seed 7 - <questions.jsonl",
