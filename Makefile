@@ -123,6 +123,10 @@ test:  ## test: install what is missing, build, run the unit, property, fault an
 	@$(MAKE) --no-print-directory tests
 	@B=$(B) tests/run.sh
 
+fidelity: quire  ## fidelity: stored, repaired and isolated pages against fresh prompts, with MODEL=file.gguf
+	@if [ -z "$(MODEL)" ]; then echo "usage: make fidelity MODEL=file.gguf [ARGS='--n 500 --set examples']"; exit 2; fi
+	@bench/fidelity.py --model "$(MODEL)" $(ARGS)
+
 demo:  ## demo: install what is missing, build, index the example corpus, ask it
 	@scripts/demo.sh
 
@@ -155,7 +159,7 @@ clean:  ## clean: remove everything that was built
 	rm -rf build quire
 
 FORCE:
-.PHONY: all help deps-report tests test demo layers asan check check-long man install clean FORCE
+.PHONY: all help deps-report tests test fidelity demo layers asan check check-long man install clean FORCE
 .SECONDARY:
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
