@@ -39,11 +39,17 @@ static char *bundled_model(void)
 }
 
 /* A path that stays right when the working directory changes; the text itself where it does not
- * exist. */
+ * exist. A link to a file keeps its name: the parts of a split model are found by it. */
 static char *absolute(const char *path)
 {
-    char *real = realpath(path, NULL);
-    return real ? real : strdup(path);
+    char real[PATH_MAX], *out = NULL;
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    if (dir && access(path, F_OK) == 0 && realpath(dir, real) &&
+        asprintf(&out, "%s%s%s", real, strcmp(real, "/") ? "/" : "", name) < 0)
+        out = NULL;
+    free(dir);
+    return out ? out : strdup(path);
 }
 
 static qu_status find_model(qu_session *s, qu_err *err)

@@ -80,3 +80,22 @@ x ask 'what follows badar?' --store s | plain
 "$B/mkmodel" --copy -o copy.gguf
 "$QUIRE" ask 'what follows badar?' --store s 2>/dev/null | head -n 1
 "$QUIRE" ask 'what follows cedar?' --store s 2>/dev/null | head -n 1
+
+# An adapter and RoPE's options are part of what the pages are bound to.
+"$B/mkmodel" --random -o good.gguf
+"$B/mkmodel" --random --lora 4 -o lora.gguf
+"$QUIRE" index -q docs --store adapted --model good.gguf --lora lora.gguf --kv none >/dev/null
+x ask x --store adapted | plain
+x ask x --store adapted --lora lora.gguf --rope-base 500 | plain
+x ask x --store adapted --lora good.gguf | plain
+"$QUIRE" ask -q 'what is badar?' --store adapted --lora lora.gguf --max-tokens 1 >/dev/null
+[ $? = 5 ] && echo 'the same adapter was refused'
+x complete --prompt x --model lora.gguf | plain
+rm good.gguf
+"$B/mkmodel" --random --split 3 -o good.gguf
+"$QUIRE" complete --ids 1,2 -n 3 --print-ids --model good-00001-of-00003.gguf >parts
+"$B/mkmodel" --random -o good.gguf
+"$QUIRE" complete --ids 1,2 -n 3 --print-ids --model good.gguf | cmp - parts
+x complete --prompt x --model good-00002-of-00003.gguf | plain
+rm good-00003-of-00003.gguf
+x complete --prompt x --model good-00001-of-00003.gguf | plain
