@@ -33,13 +33,13 @@ static const needle needles[MAX_NEEDLES] = {
     {" rafit sogel tudan vomix\n", "Question: what follows rafit?\nAnswer:", " sogel tudan vomix\n"},
 };
 
-static void add(qu_tokens *t, const char *text)
+static inline void add(qu_tokens *t, const char *text)
 {
     TEST_OK(qu_tokenize(tok, t, text, strlen(text), QU_TOK_CONTINUE, err));
 }
 
 /* n tokens of filler; needle i begins at at[i], or not at all if that is negative. */
-static void haystack(qu_tokens *t, int32_t n, const int64_t at[MAX_NEEDLES])
+static inline void haystack(qu_tokens *t, int32_t n, const int64_t at[MAX_NEEDLES])
 {
     t->n = 0;
     while (t->n < n) add(t, filler);
@@ -53,7 +53,7 @@ static void haystack(qu_tokens *t, int32_t n, const int64_t at[MAX_NEEDLES])
     }
 }
 
-static int64_t needle_tokens(int i)
+static inline int64_t needle_tokens(int i)
 {
     qu_tokens pin = {0};
     add(&pin, needles[i].text);
@@ -62,7 +62,7 @@ static int64_t needle_tokens(int i)
     return n;
 }
 
-static qu_status keep(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data, size_t n,
+static inline qu_status keep(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data, size_t n,
                       qu_err *err)
 {
     (void)err;
@@ -71,7 +71,7 @@ static qu_status keep(void *ctx, int32_t page, int32_t layer, int32_t g, const v
     return QU_OK;
 }
 
-static qu_status keep_summary(void *ctx, int32_t page, const void *data, size_t n, qu_err *err)
+static inline qu_status keep_summary(void *ctx, int32_t page, const void *data, size_t n, qu_err *err)
 {
     return qu_page_memory_summarise(((qu_page_memory **)ctx)[page], data, n, err);
 }
@@ -85,7 +85,7 @@ typedef struct paged {
     int codec;
 } paged;
 
-static void encode_pages(paged *p, const qu_tokens *hay, int32_t offset, int codec)
+static inline void encode_pages(paged *p, const qu_tokens *hay, int32_t offset, int codec)
 {
     qu_context *c;
     memset(p, 0, sizeof *p);
@@ -107,13 +107,13 @@ static void encode_pages(paged *p, const qu_tokens *hay, int32_t offset, int cod
     qu_context_free(c);
 }
 
-static void free_pages(paged *p)
+static inline void free_pages(paged *p)
 {
     for (int32_t i = 0; i < p->n; i++) qu_page_memory_free(p->memory[i]);
 }
 
 /* All pages attached; candidates are all but the first and the last. */
-static qu_context *attach_pages(const paged *p)
+static inline qu_context *attach_pages(const paged *p)
 {
     qu_context *c;
     TEST_OK(qu_context_create(&c, model, pool, p->codec, err));
@@ -126,7 +126,7 @@ static qu_context *attach_pages(const paged *p)
 }
 
 /* Ask for needle i over the pages, with the hook or without (NULL). */
-static bool finds(const paged *p, int i, const qu_select_hook *hook)
+static inline bool finds(const paged *p, int i, const qu_select_hook *hook)
 {
     qu_context *c = attach_pages(p);
     qu_tokens q = {0};
@@ -153,7 +153,7 @@ static bool finds(const paged *p, int i, const qu_select_hook *hook)
     return right;
 }
 
-static int open_model(void **state)
+static inline int open_model(void **state)
 {
     (void)state;
     const char *b = getenv("B") ? getenv("B") : "build/release";
@@ -170,7 +170,7 @@ static int open_model(void **state)
     return 0;
 }
 
-static int close_model(void **state)
+static inline int close_model(void **state)
 {
     (void)state;
     qu_tokenizer_free(tok);

@@ -127,6 +127,98 @@ static void options_outside_their_range_are_refused(void **state)
     assert_int_equal(qu_sample_pick(&id, x, 0, &(qu_sample){0}, 0, NULL), QU_ERR_ARG);
 }
 
+/* Shares of 8 tokens, the exponentials of normals of that deviation: peaked ones. */
+static void peaked(float *p, double deviation, uint64_t *seed)
+{
+    double sum = 0;
+    for (int i = 0; i < 8; i++) {
+        double x = 0;
+        for (int k = 0; k < 12; k++) x += (double)test_uniform(seed) / 2;
+        p[i] = (float)exp(deviation * x);
+        sum += (double)p[i];
+    }
+    for (int i = 0; i < 8; i++) p[i] = (float)((double)p[i] / sum);
+}
+
+/* What drafting, accepting and the residual bring, in 20,000 draws. */
+static void drafted(double got[8], const float *p, const float *q, float eta, uint64_t seed)
+{
+    float scratch[8];
+    for (int i = 0; i < 8; i++) got[i] = 0;
+    for (uint64_t at = 0; at < DRAWS; at++) {
+        int32_t id = qu_sample_propose(q, 8, seed, at);
+        qu_sample_verify(&id, p, q, scratch, 8, id, eta, seed, at);
+        got[id]++;
+    }
+}
+
+/* The distribution is the target's, whatever the drafter's, and moves by about .25 at eta 5. */
+static void drafts_keep_the_distribution(void **state)
+{
+    (void)state;
+    enum { PAIRS = 40 };
+    uint64_t seed = 3;
+    double worst = 0, moved = 0, moved_without = 0;
+    for (int pair = 0; pair < PAIRS; pair++) {
+        float p[8], q[8];
+        double got[8], chi = 0, off = 0, off5 = 0;
+        peaked(p, 3.5, &seed);
+        peaked(q, 3.5, &seed);
+        drafted(got, p, q, 0, seed);
+        double rare = 0, rare_want = 0;
+        for (int i = 0; i < 8; i++) {
+            double want = (double)p[i] * DRAWS;
+            off += fabs(got[i] - want) / DRAWS / 2;
+            if (want >= 5) {
+                chi += (got[i] - want) * (got[i] - want) / want;
+            } else {
+                rare += got[i];
+                rare_want += want;
+            }
+        }
+        if (rare_want > 1) chi += (rare - rare_want) * (rare - rare_want) / rare_want;
+        worst = fmax(worst, chi);
+        drafted(got, p, q, 5, seed);
+        for (int i = 0; i < 8; i++) off5 += fabs(got[i] / DRAWS - (double)p[i]) / 2;
+        moved += off5 / PAIRS;
+        moved_without += off / PAIRS;
+    }
+    print_message("worst chi-square of %d (7 degrees) %.1f; total variation %.4f at eta 0, %.3f at 5\n",
+                  PAIRS, worst, moved_without, moved);
+    assert_true(worst < 29.9); /* one in 10,000 a pair */
+    assert_true(moved_without < .006 && moved > .2 && moved < .3);
+}
+
+/* pick draws with these shares. */
+static void shares_are_what_is_drawn(void **state)
+{
+    (void)state;
+    qu_sample all[] = {{.temperature = .7f}, {.temperature = 1, .top_k = 3},
+                       {.temperature = 1.5f, .top_p = .8f}, {.temperature = 0}};
+    float x[] = {0, 1.5f, -1, 2, -INFINITY, 1.5f}, p[6];
+    for (int k = 0; k < 4; k++) {
+        double count[6] = {0}, sum = 0;
+        all[k].seed = 9;
+        TEST_OK(qu_sample_shares(p, x, 6, &all[k], err));
+        for (uint64_t at = 0; at < DRAWS; at++) count[pick(x, 6, all[k], at)]++;
+        for (int i = 0; i < 6; i++) {
+            sum += (double)p[i];
+            assert_true(fabs(count[i] / DRAWS - (double)p[i]) < .015);
+            assert_true(p[i] > 0 || count[i] == 0);
+        }
+        assert_true(fabs(sum - 1) < 1e-6);
+    }
+}
+
+static void repetition_is_made_less_likely(void **state)
+{
+    (void)state;
+    float x[] = {2, -2, 3, 0};
+    int32_t said[] = {0, 1};
+    qu_sample_penalise(x, said, 2, 2);
+    assert_true(x[0] == 1 && x[1] == -4 && x[2] == 3 && x[3] == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +227,9 @@ int main(void)
         cmocka_unit_test(cuts_keep_the_best),
         cmocka_unit_test(cuts_agree_with_a_full_sort),
         cmocka_unit_test(only_the_arguments_matter),
+        cmocka_unit_test(drafts_keep_the_distribution),
+        cmocka_unit_test(shares_are_what_is_drawn),
+        cmocka_unit_test(repetition_is_made_less_likely),
         cmocka_unit_test(options_outside_their_range_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
