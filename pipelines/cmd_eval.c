@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "pipelines/answer.h"
 #include "pipelines/commands.h"
 #include "pipelines/eval.h"
 #include "pipelines/output.h"
@@ -28,7 +29,25 @@ static const qu_option options[] = {
     {.name = "max-tokens", .kind = QU_OPT_INT, .arg = "N", .dflt = "32", .min = 1, .max = 65536,
      .help = "fidelity: longest answer"},
     {.name = "repair", .kind = QU_OPT_FLOAT, .arg = "SHARE", .dflt = "0.15", .min = 0, .max = 1,
-     .help = "fidelity: share of the pages' tokens that repair computes again"},
+     .help = "share of the pages' tokens that repair computes again"},
+    {.name = "fidelity", .kind = QU_OPT_ENUM, .arg = "MODE", .dflt = "kv",
+     .choices = QU_FIDELITY_NAMES, .help = "needle: how pages are read; see quire ask"},
+    {.name = "policy", .kind = QU_OPT_STR, .arg = "NAME", .dflt = QU_POLICY_DEFAULT, .min = 1,
+     .help = "needle: which pages each KV head reads; see quire ask"},
+    {.name = "no-far-field", .kind = QU_OPT_FLAG,
+     .help = "needle: nothing stands in for the pages that are not read"},
+    {.name = "lengths", .kind = QU_OPT_STR, .arg = "LIST", .dflt = "512,1024,2048", .min = 1,
+     .help = "needle: tokens of the texts"},
+    {.name = "depths", .kind = QU_OPT_INT, .arg = "N", .dflt = "15", .min = 1, .max = 100,
+     .help = "needle: places for the needle, evenly from first to last"},
+    {.name = "keys", .kind = QU_OPT_INT, .arg = "N", .dflt = "1", .min = 1, .max = 16,
+     .help = "needle: needles in a text, of which one is asked for"},
+    {.name = "prune", .kind = QU_OPT_STR, .arg = "LIST", .dflt = "0,70,80,90", .min = 1,
+     .help = "needle: percent of the candidates' tokens to leave out"},
+    {.name = "trials", .kind = QU_OPT_INT, .arg = "N", .dflt = "1", .min = 1, .max = 1000,
+     .help = "needle: texts with other words for each cell"},
+    {.name = "out", .kind = QU_OPT_STR, .arg = "PREFIX", .min = 1,
+     .help = "needle: write the grid to PREFIX.tsv and PREFIX.png"},
 };
 
 enum { N_OPTIONS = sizeof options / sizeof *options };
@@ -89,6 +108,9 @@ const qu_command qu_cmd_eval = {
         "fidelity FILE|-  the store's pages as they are (kv), mended (repair), each page prefilled "
         "alone (isolated) against one fresh prompt (exact). Lines {\"question\":TEXT,"
         "\"answers\":[TEXT...]}.\n\n"
+        "needle           words hidden in filler text at every depth and length, asked for with "
+        "most of the text left out by a policy; the written-down model of bench/mkmodel finds "
+        "all.\n\n"
         "Each result names the settings and seeds it was made with.",
     .examples = "quire eval recall questions.jsonl\n"
                 "quire eval recall --json --split test --seed 7 - <questions.jsonl",

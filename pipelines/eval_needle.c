@@ -1,0 +1,265 @@
+/* quire eval needle: facts hidden in a long text, at every depth and length, read through a policy
+ * that leaves out most of it. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "pipelines/eval.h"
+#include "pipelines/input.h"
+#include "pipelines/output.h"
+#include "pipelines/png.h"
+#include "pipelines/score.h"
+#include "pipelines/testbed.h"
+#include "retrieve/policy.h"
+
+enum { MAX_LIST = 32, MAX_KEYS = 16, VALUES = 3, ANSWER_TOKENS = 24 };
+
+/* Words that no text holds, from two parts each; the written-down model of bench/mkmodel knows them
+ * as single tokens. */
+static const char *const parts[2][16] = {{"ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo",
+                                          "mu", "na", "pe", "ri", "so", "tu", "va"},
+                                         {"dar", "fen", "gol", "hux", "jin", "kev", "lom", "mip",
+                                          "nar", "pov", "quz", "rik", "sul", "tev", "vox", "wim"}};
+static const char filler[] =
+    "the old house is near the river and the road goes over the hill to the town\n";
+
+typedef struct needle {
+    const qu_args *args;
+    qu_bed b;
+    int64_t *lengths, *prunes, n_lengths, n_prunes;
+    int32_t depths, keys, trials;
+    double *share; /* [depths, lengths * prunes] of right answers */
+} needle;
+
+typedef struct pin {
+    char key[8], value[32];
+} pin;
+
+/* Keys and values without a word in common. */
+static void draw_pins(pin *pins, int32_t n, uint64_t *seed)
+{
+    bool used[256] = {false};
+    for (int32_t i = 0; i < n; i++) {
+        pins[i].value[0] = 0;
+        for (int w = 0; w <= VALUES; w++) {
+            int k;
+            do k = (int)(qu_score_random(seed) % 256);
+            while (used[k]);
+            used[k] = true;
+            char word[8];
+            snprintf(word, sizeof word, "%s%s", parts[0][k / 16], parts[1][k % 16]);
+            if (w == 0) {
+                memcpy(pins[i].key, word, sizeof word);
+            } else {
+                if (w > 1) strcat(pins[i].value, " ");
+                strcat(pins[i].value, word);
+            }
+        }
+    }
+}
+
+/* About length tokens of filler, key 0 at depth of depths, the other keys spread evenly. */
+static qu_status write_text(needle *x, qu_buf *out, int64_t length, int32_t depth, const pin *pins,
+                            qu_err *err)
+{
+    qu_tokens one = {0};
+    QU_TRY(qu_tokenize(x->b.s.tok, &one, filler, strlen(filler), QU_TOK_CONTINUE, err));
+    int64_t lines = length / (one.n > 0 ? one.n : 1) + 1, last = lines - 1;
+    qu_tokens_free(&one);
+    int64_t at[MAX_KEYS] = {x->depths > 1 ? last * depth / (x->depths - 1) : last / 2};
+    for (int32_t k = 1; k < x->keys; k++) at[k] = last * (2 * k - 1) / (2 * (x->keys - 1));
+    for (int64_t i = 0; i < lines; i++) {
+        size_t n = strlen(filler) - 1;
+        for (int32_t k = 0; k < x->keys; k++) {
+            if (at[k] != i) continue;
+            QU_TRY(qu_buf_add(out, filler, n, err));
+            QU_TRY(qu_buf_printf(out, err, " %s %s\n", pins[k].key, pins[k].value));
+        }
+        QU_TRY(qu_buf_puts(out, filler, err));
+    }
+    return QU_OK;
+}
+
+/* Ask for key 0 with that percentage of the candidates' tokens left out. */
+static qu_status ask(needle *x, qu_bed_doc *doc, const pin *p, int64_t prune, bool *right,
+                     qu_err *err)
+{
+    char question[64];
+    qu_tokens q = {0};
+    qu_context *c = NULL;
+    qu_policy *policy = NULL;
+    qu_buf answer = {0};
+    int64_t pos, budget = qu_bed_candidate_tokens(&doc, 1) * (100 - prune) / 100;
+    qu_bed_how how = {(qu_fidelity)qu_args_choice(x->args, "fidelity"),
+                      qu_args_float(x->args, "repair"), 0};
+    qu_status st = QU_OK;
+    snprintf(question, sizeof question, "what follows %s?", p->key);
+    QU_TRY_OUT(qu_template_question(x->b.s.template, x->b.s.tok, question, &q, err));
+    QU_TRY_OUT(qu_bed_place(&x->b, &doc, 1, &how, &q, &c, &pos, err));
+    if (prune > 0) {
+        qu_policy_options o = {.name = qu_args_str(x->args, "policy"),
+                               .budget = budget > 0 ? budget : 1,
+                               .far_field = !qu_args_flag(x->args, "no-far-field"),
+                               .refresh = QU_POLICY_REFRESH,
+                               .pool = x->b.s.pool};
+        QU_TRY_OUT(
+            qu_policy_create(&policy, &o, x->b.s.model->n_layers, x->b.s.model->n_kv_heads, err));
+        qu_context_select(c, qu_policy_hook(policy));
+    }
+    QU_TRY_OUT(qu_bed_answer(&x->b, c, pos, &q, ANSWER_TOKENS, &answer, err));
+    *right = strncmp(answer.data, p->value, strlen(p->value)) == 0;
+out:
+    qu_context_free(c);
+    qu_policy_free(policy);
+    qu_tokens_free(&q);
+    qu_buf_free(&answer);
+    return st;
+}
+
+static double *cell(needle *x, int32_t depth, int64_t length, int64_t prune)
+{
+    return &x->share[(depth * x->n_lengths + length) * x->n_prunes + prune];
+}
+
+static qu_status one_text(needle *x, int32_t depth, int64_t length, uint64_t *seed, qu_err *err)
+{
+    pin pins[MAX_KEYS];
+    qu_buf text = {0};
+    qu_bed_doc doc = {0};
+    qu_status st = QU_OK;
+    draw_pins(pins, x->keys, seed);
+    QU_TRY_OUT(write_text(x, &text, x->lengths[length], depth, pins, err));
+    QU_TRY_OUT(qu_bed_document(&x->b, &doc, "notes", text.data, text.len, err));
+    for (int64_t p = 0; p < x->n_prunes; p++) {
+        bool right;
+        QU_TRY_OUT(ask(x, &doc, &pins[0], x->prunes[p], &right, err));
+        *cell(x, depth, length, p) += right / (double)x->trials;
+    }
+out:
+    qu_bed_free_document(&doc);
+    qu_buf_free(&text);
+    return st;
+}
+
+static qu_status measure(needle *x, qu_err *err)
+{
+    uint64_t seed = (uint64_t)qu_args_int(x->args, "seed");
+    int64_t all = x->depths * x->n_lengths * x->trials, done = 0;
+    x->share = calloc((size_t)(x->depths * x->n_lengths * x->n_prunes), sizeof *x->share);
+    if (!x->share) return qu_fail_nomem(err, all * 8);
+    for (int64_t l = 0; l < x->n_lengths; l++)
+        for (int32_t d = 0; d < x->depths; d++)
+            for (int32_t t = 0; t < x->trials; t++) {
+                qu_out_progress("needle", done++, all, "texts");
+                QU_TRY(one_text(x, d, l, &seed, err));
+            }
+    qu_out_progress_end();
+    return QU_OK;
+}
+
+/* --- results --- */
+
+static json_t *settings(const needle *x)
+{
+    const qu_args *a = x->args;
+    return json_pack("{s:s,s:s,s:s,s:s,s:b,s:f,s:i,s:i,s:i,s:I}", "model", x->b.s.model->name,
+                     "numerics", x->b.s.numerics, "policy", qu_args_str(a, "policy"), "fidelity",
+                     qu_args_str(a, "fidelity"), "far_field", !qu_args_flag(a, "no-far-field"),
+                     "repair", qu_args_float(a, "repair"), "depths", x->depths, "keys", x->keys,
+                     "trials", x->trials, "seed", (json_int_t)qu_args_int(a, "seed"));
+}
+
+static qu_status print(needle *x, qu_err *err)
+{
+    json_t *list = json_array();
+    qu_status st = QU_OK;
+    double n = (double)x->depths * x->trials;
+    if (!qu_out_is_json()) {
+        char *text = json_dumps(settings(x), JSON_COMPACT);
+        st = qu_out_printf(err, "%s\n", text ? text : "");
+        free(text);
+    }
+    for (int64_t l = 0; l < x->n_lengths; l++)
+        for (int64_t p = 0; p < x->n_prunes; p++) {
+            double sum = 0;
+            for (int32_t d = 0; d < x->depths; d++) sum += *cell(x, d, l, p);
+            double mean = sum / x->depths, half = qu_score_half_width(mean * n, mean * n, n);
+            json_array_append_new(list, json_pack("{s:I,s:I,s:f,s:f,s:f}", "tokens",
+                                                  (json_int_t)x->lengths[l], "pruned_percent",
+                                                  (json_int_t)x->prunes[p], "n", n, "right", mean,
+                                                  "half_width_95", half));
+            if (st == QU_OK && !qu_out_is_json())
+                st = qu_out_printf(
+                    err, "%6lld tokens, %2lld%% left out: %.3f +- %.3f right of %.0f\n",
+                    (long long)x->lengths[l], (long long)x->prunes[p], mean, half, n);
+        }
+    if (st == QU_OK && qu_out_is_json())
+        return qu_out_json(
+            json_pack("{s:s,s:o,s:o}", "eval", "needle", "needle", list, "settings", settings(x)),
+            err);
+    json_decref(list);
+    return st;
+}
+
+/* PREFIX.tsv, a line a cell; PREFIX.png, depth downwards, for each length its prunings. */
+static qu_status save(needle *x, const char *prefix, qu_err *err)
+{
+    qu_buf path = {0}, tsv = {0};
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_buf_puts(&tsv, "tokens\tdepth\tpruned_percent\tkeys\ttrials\tright\n", err));
+    for (int64_t l = 0; l < x->n_lengths; l++)
+        for (int32_t d = 0; d < x->depths; d++)
+            for (int64_t p = 0; p < x->n_prunes; p++)
+                QU_TRY_OUT(qu_buf_printf(
+                    &tsv, err, "%lld\t%.4f\t%lld\t%d\t%d\t%.4f\n", (long long)x->lengths[l],
+                    x->depths > 1 ? d / (double)(x->depths - 1) : .5, (long long)x->prunes[p],
+                    x->keys, x->trials, *cell(x, d, l, p)));
+    QU_TRY_OUT(qu_buf_printf(&path, err, "%s.tsv", prefix));
+    QU_TRY_OUT(qu_os_replace(path.data, tsv.data, tsv.len, 0644, err));
+    path.len = 0;
+    QU_TRY_OUT(qu_buf_printf(&path, err, "%s.png", prefix));
+    st = qu_png_heat(path.data, x->share, x->depths, (int32_t)(x->n_lengths * x->n_prunes), err);
+out:
+    qu_buf_free(&path);
+    qu_buf_free(&tsv);
+    return st;
+}
+
+static qu_status read_list(const qu_args *args, const char *name, int64_t **list, int64_t *n,
+                           int64_t min, int64_t max, qu_err *err)
+{
+    const char *text = qu_args_str(args, name);
+    QU_TRY(qu_input_numbers(list, n, text, strlen(text), min, max, name, err));
+    if (*n < 1 || *n > MAX_LIST)
+        return qu_fail(err, QU_ERR_ARG, "option '--%s' takes 1 to %d numbers", name, MAX_LIST);
+    return QU_OK;
+}
+
+static int run(const qu_args *args)
+{
+    qu_err err = {0};
+    qu_status st = QU_OK;
+    needle x = {.args = args,
+                .depths = (int32_t)qu_args_int(args, "depths"),
+                .keys = (int32_t)qu_args_int(args, "keys"),
+                .trials = (int32_t)qu_args_int(args, "trials")};
+    QU_TRY_OUT(read_list(args, "lengths", &x.lengths, &x.n_lengths, 64, 1 << 20, &err));
+    QU_TRY_OUT(read_list(args, "prune", &x.prunes, &x.n_prunes, 0, 99, &err));
+    QU_TRY_OUT(qu_bed_open(&x.b, args, &err));
+    QU_TRY_OUT(measure(&x, &err));
+    QU_TRY_OUT(print(&x, &err));
+    if (qu_args_str(args, "out")) st = save(&x, qu_args_str(args, "out"), &err);
+out:
+    free(x.lengths);
+    free(x.prunes);
+    free(x.share);
+    qu_bed_close(&x.b);
+    return st == QU_OK ? QU_EXIT_OK : qu_out_error(&err, NULL);
+}
+
+const qu_eval_kind qu_eval_needle = {
+    .name = "needle",
+    .options = "lengths depths keys prune policy no-far-field fidelity repair trials seed out",
+    .run = run,
+};
