@@ -238,7 +238,7 @@ static qu_status del_if_there(qu_txn *t, const qu_rec_key *k, qu_err *err)
 
 static qu_status doc_remove(qu_txn *t, uint64_t doc_id, qu_err *err)
 {
-    static const int tags[] = {QU_TAG_TEXT, QU_TAG_MAP, QU_TAG_PAGES, QU_TAG_IDS};
+    static const int tags[] = {QU_TAG_TEXT, QU_TAG_MAP, QU_TAG_PAGES, QU_TAG_IDS, QU_TAG_VECTORS};
     qu_doc_rec r;
     const char *path, *title;
     QU_TRY(qu_doc_rec_get(t, doc_id, &r, &path, &title, err));
@@ -252,6 +252,59 @@ static qu_status doc_remove(qu_txn *t, uint64_t doc_id, qu_err *err)
         QU_TRY(qu_chunks_del(t, tags[i], doc_id, err));
     k = qu_key_num(QU_TAG_DOC, doc_id);
     return del_if_there(t, &k, err);
+}
+
+/* --- vectors --- */
+
+static qu_status put_vectors(qu_txn *t, uint64_t doc_id, uint32_t chunk, const void *p, size_t n,
+                             qu_err *err)
+{
+    qu_doc_rec r;
+    const char *path, *title;
+    QU_TRY(qu_doc_rec_get(t, doc_id, &r, &path, &title, err));
+    qu_rec_key k = qu_key_chunk(QU_TAG_VECTORS, doc_id, chunk);
+    return qu_rec_put(t, &k, p, n, err);
+}
+
+qu_status qu_catalogue_put_vectors(qu_txn *t, uint64_t doc_id, uint32_t chunk, const void *p,
+                                   size_t n, qu_err *err)
+{
+    QU_TRY(need_write(t, err));
+    if (n > QU_STORE_MAX_META)
+        return qu_fail(err, QU_ERR_LIMIT, "chunk of %zu bytes of vectors is too long", n);
+    return settle(t, put_vectors(t, doc_id, chunk, p, n, err));
+}
+
+qu_status qu_catalogue_next_vectors(qu_txn *t, uint64_t *doc_id, uint32_t *chunk, const void **p,
+                                    size_t *n, qu_err *err)
+{
+    qu_rec_key k, from = qu_key_chunk(QU_TAG_VECTORS, *doc_id, *chunk);
+    from.b[from.n++] = 0; /* the key after it */
+    *p = NULL;
+    *n = 0;
+    QU_TRY(qu_rec_seek(t, &from, 1, &k, err));
+    *doc_id = 0;
+    if (k.n == 0) return QU_OK;
+    if (k.n != 13) return qu_fail(err, QU_ERR_CORRUPT, "catalogue holds a malformed vector key");
+    *doc_id = qu_get_be64(k.b + 1);
+    *chunk = (uint32_t)k.b[9] << 24 | (uint32_t)k.b[10] << 16 | (uint32_t)k.b[11] << 8 | k.b[12];
+    return qu_rec_get(t, &k, p, n, err);
+}
+
+static qu_status clear_vectors(qu_txn *t, qu_err *err)
+{
+    qu_rec_key k, from = qu_key_tag(QU_TAG_VECTORS);
+    for (;;) {
+        QU_TRY(qu_rec_seek(t, &from, 1, &k, err));
+        if (k.n == 0) return QU_OK;
+        QU_TRY(qu_rec_del(t, &k, err));
+    }
+}
+
+qu_status qu_catalogue_clear_vectors(qu_txn *t, qu_err *err)
+{
+    QU_TRY(need_write(t, err));
+    return settle(t, clear_vectors(t, err));
 }
 
 qu_status qu_catalogue_del_doc(qu_txn *t, uint64_t doc_id, qu_err *err)
@@ -352,6 +405,7 @@ static qu_status put_pages(qu_txn *t, qu_doc_rec *r, const qu_page *pages, int32
     QU_TRY(kv_unlink(t, r, err));
     QU_TRY(qu_chunks_del(t, QU_TAG_PAGES, r->doc_id, err));
     QU_TRY(qu_chunks_del(t, QU_TAG_IDS, r->doc_id, err));
+    QU_TRY(qu_chunks_del(t, QU_TAG_VECTORS, r->doc_id, err));
     QU_TRY(qu_pages_put(t, r->doc_id, pages, n_pages, ids, err));
     r->n_pages = n_pages;
     r->n_tokens = n_ids;

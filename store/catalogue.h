@@ -171,6 +171,23 @@ qu_status qu_catalogue_page(qu_txn *txn, uint64_t doc_id, int32_t page, qu_page 
 qu_status qu_catalogue_ids(qu_txn *txn, uint64_t doc_id, int32_t first, int32_t n_pages,
                            qu_buf *ids, qu_err *err);
 
+/* --- vectors: opaque records for a document's pages, in chunks that the caller numbers --- */
+
+/* Put a chunk, replacing it. Chunks go with their document and with qu_catalogue_put_pages; they do
+ * not count as a change of documents. Errors: QU_ERR_NOTFOUND (no such document), QU_ERR_LIMIT
+ * (more than QU_STORE_MAX_META bytes). */
+qu_status qu_catalogue_put_vectors(qu_txn *txn, uint64_t doc_id, uint32_t chunk, const void *p,
+                                   size_t n, qu_err *err);
+
+/* The first chunk after (*doc_id, *chunk), by document, then number; *doc_id = 0 when there is
+ * none. From (0, 0) on it is the first of all: document ids begin at 1. *p [*n] is borrowed until
+ * the transaction ends or writes. */
+qu_status qu_catalogue_next_vectors(qu_txn *txn, uint64_t *doc_id, uint32_t *chunk, const void **p,
+                                    size_t *n, qu_err *err);
+
+/* Delete every chunk of every document. */
+qu_status qu_catalogue_clear_vectors(qu_txn *txn, qu_err *err);
+
 /* --- small things --- */
 
 /* Named blobs, e.g. measured speeds. put with n = 0 deletes. get appends to out and gives

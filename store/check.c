@@ -97,7 +97,8 @@ static int key_shape(int tag, int *doc_at)
     case QU_TAG_TEXT:
     case QU_TAG_MAP:
     case QU_TAG_PAGES:
-    case QU_TAG_IDS: *doc_at = 1; return 13;
+    case QU_TAG_IDS:
+    case QU_TAG_VECTORS: *doc_at = 1; return 13;
     default: return -1;
     }
 }
@@ -301,7 +302,8 @@ qu_status qu_store_check(qu_store *s, qu_check_fn *fn, void *ctx, qu_check_stats
 
 static qu_status drop(qu_txn *t, const victim *v, qu_err *err)
 {
-    static const int tags[] = {QU_TAG_DOC, QU_TAG_TEXT, QU_TAG_MAP, QU_TAG_PAGES, QU_TAG_IDS};
+    static const int tags[] = {QU_TAG_DOC,   QU_TAG_TEXT, QU_TAG_MAP,
+                               QU_TAG_PAGES, QU_TAG_IDS,  QU_TAG_VECTORS};
     if (v->about == ABOUT_KV) {
         qu_status st = qu_catalogue_set_kv(t, v->doc_id, 0, 0, 0, err);
         return st == QU_ERR_NOTFOUND ? QU_OK : st; /* dropped as a whole before */

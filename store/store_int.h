@@ -74,6 +74,7 @@ enum {
     QU_TAG_MAP = 's',       /* s doc chunk               32 KiB of source map */
     QU_TAG_PAGES = 'g',     /* g doc chunk               1024 pages */
     QU_TAG_IDS = 'i',       /* i doc chunk               token ids of 16 pages */
+    QU_TAG_VECTORS = 'v',   /* v doc chunk               vectors of pages, opaque */
 };
 
 enum {
