@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "index/lexical_int.h"
+#include "index/top.h"
 #include "index/words.h"
 
 static const float PAGE_K1 = 1.2f, DOC_K1 = 2, PAGE_LENGTH = 0.5f, DOC_LENGTH = 0.75f;
@@ -34,11 +35,6 @@ typedef struct query_word {
     float weight;
     qu_lexical_cursor cur;
 } query_word;
-
-typedef struct candidate {
-    float score;
-    uint32_t row;
-} candidate;
 
 static int by_hash(const void *a, const void *b)
 {
@@ -192,43 +188,10 @@ static qu_status score_word(const qu_lexical_base *b, query_word *word, float *r
     return QU_OK;
 }
 
-/* Rows are ordered by (doc_id, page), so the row breaks ties. */
-static bool better(candidate a, candidate b)
-{
-    return a.score > b.score || (a.score == b.score && a.row < b.row);
-}
-
-/* Keep the best cap candidates in a heap whose root is the worst of them. */
-static void heap_put(candidate *heap, int32_t cap, int32_t *n, candidate c)
-{
-    int32_t i;
-    if (*n < cap) {
-        for (i = (*n)++; i > 0 && better(heap[(i - 1) / 2], c); i = (i - 1) / 2)
-            heap[i] = heap[(i - 1) / 2];
-        heap[i] = c;
-        return;
-    }
-    if (cap == 0 || !better(c, heap[0])) return;
-    for (i = 0;;) {
-        int32_t kid = 2 * i + 1;
-        if (kid >= cap) break;
-        if (kid + 1 < cap && better(heap[kid], heap[kid + 1])) kid++;
-        if (!better(c, heap[kid])) break;
-        heap[i] = heap[kid];
-        i = kid;
-    }
-    heap[i] = c;
-}
-
-static int best_first(const void *a, const void *b)
-{
-    const candidate *x = a, *y = b;
-    return better(*x, *y) ? -1 : better(*y, *x);
-}
-
-/* The best pages of every document into heap [k]; of_doc [max_per_doc] is scratch. */
+/* The best pages of every document, by row, into heap [k]; of_doc [max_per_doc] is scratch. Rows are
+ * ordered by (doc_id, page), so they break ties. */
 static void collect(const qu_lexical_base *b, const float *rows, const float *docs,
-                    const qu_lexical_opts *opts, int32_t k, candidate *heap, candidate *of_doc,
+                    const qu_lexical_opts *opts, int32_t k, qu_top *heap, qu_top *of_doc,
                     int32_t *n)
 {
     int32_t per_doc = opts->max_per_doc > 0 && opts->max_per_doc < k ? opts->max_per_doc : 0;
@@ -241,16 +204,16 @@ static void collect(const qu_lexical_base *b, const float *rows, const float *do
         int32_t m = 0;
         for (uint64_t r = first + 1; r < end; r++) {
             if (rows[r] <= 0) continue;
-            candidate c = {rows[r] + docs[d], (uint32_t)r};
+            qu_top c = {rows[r] + docs[d], r};
             any = true;
             if (per_doc)
-                heap_put(of_doc, per_doc, &m, c);
+                qu_top_put(of_doc, per_doc, &m, c);
             else
-                heap_put(heap, k, n, c);
+                qu_top_put(heap, k, n, c);
         }
-        for (int32_t i = 0; i < m; i++) heap_put(heap, k, n, of_doc[i]);
+        for (int32_t i = 0; i < m; i++) qu_top_put(heap, k, n, of_doc[i]);
         /* only the title matched */
-        if (!any) heap_put(heap, k, n, (candidate){docs[d], first + (first + 1 < end)});
+        if (!any) qu_top_put(heap, k, n, (qu_top){docs[d], first + (first + 1 < end)});
     }
 }
 
@@ -264,7 +227,7 @@ qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n,
     query_word *words = NULL;
     size_t n_words = 0;
     float *rows = NULL, *docs = NULL;
-    candidate *heap = NULL;
+    qu_top *heap = NULL;
     int32_t found = 0;
     *n_hits = 0;
     if (lx->writer)
@@ -284,10 +247,10 @@ qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n,
     }
     for (size_t i = 0; i < n_words; i++) QU_TRY_OUT(score_word(b, &words[i], rows, docs, err));
     collect(b, rows, docs, opts, k, heap, heap + k, &found);
-    if (found > 0) qsort(heap, (size_t)found, sizeof *heap, best_first);
+    if (found > 0) qsort(heap, (size_t)found, sizeof *heap, qu_top_best_first);
     for (int32_t i = 0; i < found; i++)
-        hits[i] = (qu_lexical_hit){b->docs[b->row_docs[heap[i].row]].doc_id,
-                                   b->rows[heap[i].row].page, heap[i].score};
+        hits[i] = (qu_lexical_hit){b->docs[b->row_docs[heap[i].id]].doc_id,
+                                   b->rows[heap[i].id].page, heap[i].score};
     *n_hits = found;
 out:
     free(words);
