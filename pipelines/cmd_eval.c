@@ -23,15 +23,21 @@ static const qu_option options[] = {
     {.name = "seed", .kind = QU_OPT_INT, .arg = "N", .dflt = "1", .min = 0, .max = 1e9,
      .help = "seed of everything that is drawn"},
     {.name = "n", .letter = 'n', .kind = QU_OPT_INT, .arg = "N", .dflt = "0", .min = 0, .max = 100000,
-     .help = "fidelity: at most so many questions; 0 = all"},
+     .help = "fidelity, qa: at most so many questions; 0 = all"},
     {.name = "pages", .kind = QU_OPT_INT, .arg = "N", .dflt = "16", .min = 1, .max = 4096,
      .help = "fidelity: candidate pages of a question"},
     {.name = "max-tokens", .kind = QU_OPT_INT, .arg = "N", .dflt = "32", .min = 1, .max = 65536,
-     .help = "fidelity: longest answer"},
+     .help = "fidelity, qa: longest answer"},
     {.name = "repair", .kind = QU_OPT_FLOAT, .arg = "SHARE", .dflt = "0.15", .min = 0, .max = 1,
      .help = "share of the pages' tokens that repair computes again"},
     {.name = "fidelity", .kind = QU_OPT_ENUM, .arg = "MODE", .dflt = "kv",
-     .choices = QU_FIDELITY_NAMES, .help = "needle: how pages are read; see quire ask"},
+     .choices = QU_FIDELITY_NAMES, .help = "needle, qa: how pages are read; see quire ask"},
+    {.name = "documents", .kind = QU_OPT_INT, .arg = "N", .dflt = "10", .min = 1, .max = 100,
+     .help = "qa: documents of a prompt"},
+    {.name = "gold-at", .kind = QU_OPT_STR, .arg = "LIST", .dflt = "1,5,10", .min = 1,
+     .help = "qa: places of the document that holds the answer"},
+    {.name = "score-only", .kind = QU_OPT_STR, .arg = "FILE", .min = 1,
+     .help = "qa: score the answers of FILE, lines like those of quire ask --json, run no model"},
     {.name = "policy", .kind = QU_OPT_STR, .arg = "NAME", .dflt = QU_POLICY_DEFAULT, .min = 1,
      .help = "needle: which pages each KV head reads; see quire ask"},
     {.name = "no-far-field", .kind = QU_OPT_FLAG,
@@ -108,6 +114,9 @@ const qu_command qu_cmd_eval = {
         "fidelity FILE|-  the store's pages as they are (kv), mended (repair), each page prefilled "
         "alone (isolated) against one fresh prompt (exact). Lines {\"question\":TEXT,"
         "\"answers\":[TEXT...]}.\n\n"
+        "qa FILE|-        exact match and F1 by the place of the right document among --documents. "
+        "Lines {\"question\",\"answers\",\"ctxs\":[{\"title\",\"text\",\"isgold\"}...]}; the others are "
+        "drawn from all lines and lack the answer.\n\n"
         "needle           words hidden in filler text at every depth and length, asked for with "
         "most of the text left out by a policy; the written-down model of bench/mkmodel finds "
         "all.\n\n"
