@@ -39,9 +39,11 @@ static const qu_option options[] = {
     {.name = "score-only", .kind = QU_OPT_STR, .arg = "FILE", .min = 1,
      .help = "qa: score the answers of FILE, lines like those of quire ask --json, run no model"},
     {.name = "policy", .kind = QU_OPT_STR, .arg = "NAME", .dflt = QU_POLICY_DEFAULT, .min = 1,
-     .help = "needle: which pages each KV head reads; see quire ask"},
+     .help = "needle, perplexity: which pages each KV head reads; see quire ask"},
+    {.name = "budget", .kind = QU_OPT_INT, .arg = "N", .dflt = "512", .min = 1, .max = 1e9,
+     .help = "perplexity: tokens of candidates that each KV head reads"},
     {.name = "no-far-field", .kind = QU_OPT_FLAG,
-     .help = "needle: nothing stands in for the pages that are not read"},
+     .help = "needle, perplexity: nothing stands in for the pages that are not read"},
     {.name = "lengths", .kind = QU_OPT_STR, .arg = "LIST", .dflt = "512,1024,2048", .min = 1,
      .help = "needle: tokens of the texts"},
     {.name = "depths", .kind = QU_OPT_INT, .arg = "N", .dflt = "15", .min = 1, .max = 100,
@@ -120,6 +122,9 @@ const qu_command qu_cmd_eval = {
         "needle           words hidden in filler text at every depth and length, asked for with "
         "most of the text left out by a policy; the written-down model of bench/mkmodel finds "
         "all.\n\n"
+        "perplexity FILE...  of the later pages of plain texts, the earlier ones read whole, through a "
+        "policy, or but for the last not at all; and LongPPL, over the tokens that need the long "
+        "context.\n\n"
         "Each result names the settings and seeds it was made with.",
     .examples = "quire eval recall questions.jsonl\n"
                 "quire eval recall --json --split test --seed 7 - <questions.jsonl",
