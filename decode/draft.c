@@ -199,9 +199,10 @@ static qu_status commit(qu_draft *d, int32_t id, qu_err *err)
     return QU_OK;
 }
 
-static void learn_ms(double *mean, double ms)
+/* Quick to believe in a short time, slow in a long one: others use the machine, too. */
+static void learn_ms(double *usual, double ms)
 {
-    *mean = *mean > 0 ? *mean + .3 * (ms - *mean) : ms;
+    *usual = *usual > 0 && ms > *usual ? *usual + .1 * (ms - *usual) : ms;
 }
 
 /* Cost of a pass with that many drafts, in plain passes. */
