@@ -226,11 +226,11 @@ out:
     return st;
 }
 
-static qu_status read_list(const qu_args *args, const char *name, int64_t **list, int64_t *n,
-                           int64_t min, int64_t max, qu_err *err)
+static qu_status read_list(const qu_args *args, const char *name, const char *what, int64_t **list,
+                           int64_t *n, int64_t min, int64_t max, qu_err *err)
 {
     const char *text = qu_args_str(args, name);
-    QU_TRY(qu_input_numbers(list, n, text, strlen(text), min, max, name, err));
+    QU_TRY(qu_input_numbers(list, n, text, strlen(text), min, max, what, err));
     if (*n < 1 || *n > MAX_LIST)
         return qu_fail(err, QU_ERR_ARG, "option '--%s' takes 1 to %d numbers", name, MAX_LIST);
     return QU_OK;
@@ -244,8 +244,9 @@ static int run(const qu_args *args)
                 .depths = (int32_t)qu_args_int(args, "depths"),
                 .keys = (int32_t)qu_args_int(args, "keys"),
                 .trials = (int32_t)qu_args_int(args, "trials")};
-    QU_TRY_OUT(read_list(args, "lengths", &x.lengths, &x.n_lengths, 64, 1 << 20, &err));
-    QU_TRY_OUT(read_list(args, "prune", &x.prunes, &x.n_prunes, 0, 99, &err));
+    QU_TRY_OUT(read_list(args, "lengths", "length in tokens", &x.lengths, &x.n_lengths, 64, 1 << 20,
+                         &err));
+    QU_TRY_OUT(read_list(args, "prune", "percentage", &x.prunes, &x.n_prunes, 0, 99, &err));
     QU_TRY_OUT(qu_bed_open(&x.b, args, &err));
     QU_TRY_OUT(measure(&x, &err));
     QU_TRY_OUT(print(&x, &err));
