@@ -1,0 +1,143 @@
+/* Comparing fidelities, keeping the verdict, and the heat map's file. */
+#include "tests/pipeline_testing.h"
+
+#include <zlib.h>
+
+#include "base/os.h"
+#include "pipelines/compare.h"
+#include "pipelines/png.h"
+#include "pipelines/verdict.h"
+
+static const qu_ask_options options = {
+    .pages = 64, .floor = -1, .max_tokens = 12, .max_wait_s = 1e6, .repair_share = 1};
+
+static void fill(px_session *p, const char *store, const char *model, int n_docs)
+{
+    px_shell("rm -rf '%s'; mkdir -p '%s'", px_path("%s", store), px_path("%s.docs", store));
+    for (int i = 0; i < n_docs; i++)
+        px_write(px_path("%s.docs/%d.md", store, i), "Houses",
+                 i ? "gudar hafen jegol kihux" : "badar cefen digol fohux", 20 + i, i);
+    px_open_write(p, store, model);
+    px_sync(p, px_path("%s.docs", store));
+    px_make_kv(p, -1);
+}
+
+/* One document alone in its window: kv is exact. Two on a random model: it is not, but full repair is,
+ * and the counts are of the exact answer's tokens. */
+static void differences(void **state)
+{
+    (void)state;
+    qu_compare *c;
+    qu_answer exact, ans;
+    qu_difference d, sum = {0};
+    px_session p;
+    fill(&p, "one", "copy.gguf", 1);
+    TEST_OK(qu_compare_create(&c, &p.s, &options, err));
+    TEST_OK(qu_compare_exact(c, "what follows badar?", &exact, err));
+    assert_string_equal(exact.text.data, "cefen digol fohux");
+    TEST_OK(qu_compare_with(c, QU_FIDELITY_KV, &d, &ans, err));
+    assert_true(d.same && d.kl == 0 && d.agree == d.positions);
+    assert_int_equal(d.positions, exact.generated_tokens + 1); /* what ends it counts */
+    assert_string_equal(ans.text.data, exact.text.data);
+    qu_answer_free(&exact);
+    qu_answer_free(&ans);
+    TEST_OK(qu_compare_free(c, err));
+    px_close(&p);
+    fill(&p, "two", "w1024.gguf", 2);
+    TEST_OK(qu_compare_create(&c, &p.s, &options, err));
+    TEST_OK(qu_compare_exact(c, "the house of hafen near cefen", &exact, err));
+    assert_int_equal(exact.documents, 2);
+    for (int turn = 0; turn < 2; turn++) {
+        TEST_OK(qu_compare_with(c, turn ? QU_FIDELITY_REPAIR : QU_FIDELITY_KV, &d, &ans, err));
+        qu_difference_add(&sum, &d);
+        assert_int_equal(d.positions, exact.generated_tokens);
+        assert_int_equal(d.kl_positions, QU_COMPARE_KL_TOKENS);
+        assert_true(turn ? d.kl < 1e-9 && d.same : d.kl > 1e-9);
+        assert_int_equal(turn == 0 || (ans.text.len == exact.text.len), 1);
+        qu_answer_free(&ans);
+    }
+    assert_int_equal(sum.positions, 2 * exact.generated_tokens);
+    qu_answer_free(&exact);
+    TEST_OK(qu_compare_free(c, err));
+    px_close(&p);
+}
+
+/* A verdict comes back as it was, belongs to one numerics class, and a damaged one is none. */
+static void verdicts(void **state)
+{
+    (void)state;
+    px_session p;
+    qu_txn *t;
+    qu_verdict v, w = {true, 7, 1234567890123, {true, 50, .98, .01, .9}, {false, 51, .9, .5, .25}};
+    fill(&p, "verdict", "copy.gguf", 1);
+    TEST_OK(qu_verdict_load(&v, &p.s, err));
+    assert_false(v.known);
+    TEST_OK(qu_verdict_save(&w, &p.s, err));
+    TEST_OK(qu_verdict_load(&v, &p.s, err));
+    assert_true(v.known && v.kv.passed && !v.repair.passed && v.questions == 7);
+    assert_true(v.at_ms == w.at_ms && v.kv.agreement == .98 && v.repair.same == .25);
+    assert_true(v.kv.positions == 50 && v.repair.kl == .5);
+    strcpy(p.s.numerics, "1/another/class");
+    TEST_OK(qu_verdict_load(&v, &p.s, err));
+    assert_false(v.known);
+    qu_context_numerics(p.s.numerics);
+    qu_hash h = qu_store_config_get(p.s.store)->binding;
+    char name[64] = "verify.";
+    qu_hash_hex(name + 7, qu_hash_chain(h, p.s.numerics, strlen(p.s.numerics)));
+    TEST_OK(qu_txn_begin(&t, p.s.store, QU_TXN_WRITE, err));
+    TEST_OK(qu_catalogue_put_meta(t, name, "{\"questions\":1", 14, err));
+    TEST_OK(qu_txn_commit(t, err));
+    TEST_OK(qu_verdict_load(&v, &p.s, err));
+    assert_false(v.known);
+    px_close(&p);
+}
+
+static uint32_t u32(const char *p)
+{
+    const uint8_t *b = (const uint8_t *)p;
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+/* Chunk sums are right and the pixels are the cells' colours. */
+static void heat_map(void **state)
+{
+    (void)state;
+    const double grid[] = {0, .5, 1, NAN, -3, 7};
+    const uint8_t want[6][3] = {{200, 40, 40},   {240, 210, 80}, {40, 150, 70},
+                                {128, 128, 128}, {200, 40, 40},  {40, 150, 70}};
+    qu_buf file = {0};
+    qu_err e;
+    TEST_OK(qu_png_heat(px_path("grid.png"), grid, 2, 3, err));
+    TEST_OK(qu_os_read(&file, px_path("grid.png"), 1 << 20, err));
+    assert_memory_equal(file.data, "\x89PNG\r\n\x1a\n", 8);
+    uLongf line = 1 + 3 * QU_PNG_CELL * 3, size = line * 2 * QU_PNG_CELL;
+    uint8_t *raw = calloc(1, size);
+    for (size_t at = 8; at < file.len;) {
+        const char *p = file.data + at;
+        uint32_t n = u32(p);
+        assert_int_equal(u32(p + 8 + n), crc32(0, (const uint8_t *)p + 4, n + 4));
+        if (memcmp(p + 4, "IHDR", 4) == 0) {
+            assert_int_equal(u32(p + 8), 3 * QU_PNG_CELL);
+            assert_int_equal(u32(p + 12), 2 * QU_PNG_CELL);
+        }
+        if (memcmp(p + 4, "IDAT", 4) == 0)
+            assert_int_equal(uncompress(raw, &size, (const uint8_t *)p + 8, n), Z_OK);
+        at += 12 + n;
+    }
+    for (size_t i = 0; i < 6; i++) {
+        size_t y = i / 3 * QU_PNG_CELL + 5, x = i % 3 * QU_PNG_CELL + 20;
+        assert_memory_equal(raw + y * line + 1 + x * 3, want[i], 3);
+    }
+    assert_int_equal(qu_png_heat(px_path("x.png"), grid, 0, 3, &e), QU_ERR_ARG);
+    assert_int_equal(qu_png_heat(px_path("x.png"), grid, 2, 513, &e), QU_ERR_ARG);
+    assert_int_equal(qu_png_heat(px_path("no/x.png"), grid, 2, 3, &e), QU_ERR_NOTFOUND);
+    free(raw);
+    qu_buf_free(&file);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(differences), cmocka_unit_test(verdicts),
+                                       cmocka_unit_test(heat_map)};
+    return cmocka_run_group_tests(tests, px_setup, px_teardown);
+}
