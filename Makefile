@@ -2,12 +2,14 @@
 #   make             ./quire        B=dir        build folder (default build/release)
 #   CUDA=0|1         never | insist; there are no CUDA kernels yet, so CUDA=1 fails and says so
 #   DNNL=0           without oneDNN  (document prefill then uses our own matrix product)
+#   FAISS=0          without FAISS   (scripts/deps.sh faiss brings it; vectors are then scored one by one)
 
 FLAVOUR ?= release
 B       ?= build/$(FLAVOUR)
 CC      ?= cc
 CUDA    ?= auto
 DNNL    ?= auto
+FAISS   ?= auto
 PREFIX  ?= /usr/local
 
 RANKS   := base kernels store ingest index decode retrieve pipelines
@@ -30,6 +32,7 @@ PKGS     := libxml-2.0 zlib libpcre2-8 libutf8proc jansson
 MISSING  := $(strip $(foreach p,$(PKGS),$(if $(call have,$(p)),,$(p))))
 HAVE_LMDB := $(wildcard /usr/include/lmdb.h /usr/local/include/lmdb.h)
 HAVE_DNNL := $(if $(filter 0,$(DNNL)),,$(wildcard /usr/include/dnnl.h /usr/local/include/dnnl.h))
+HAVE_FAISS := $(if $(filter 0,$(FAISS)),,$(if $(wildcard /usr/lib/*/libfaiss.a),$(wildcard build/deps/libfaiss_c.a)))
 CU_SRC    := $(wildcard kernels/*.cu)
 NVCC      := $(if $(filter 0,$(CUDA)),,$(shell command -v nvcc 2>/dev/null))
 XCFLAGS  += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
@@ -37,6 +40,10 @@ LDLIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llmdb -lpthread -lm
 ifneq ($(HAVE_DNNL),)
 XCFLAGS  += -DQU_WITH_DNNL
 LDLIBS   += -ldnnl -lgomp
+endif
+
+ifneq ($(HAVE_FAISS),)
+LDLIBS   += $(HAVE_FAISS) -lfaiss -lopenblas -lgomp -lstdc++
 endif
 
 LIB_SRC  := $(filter-out %_simd.c,$(foreach r,$(filter-out pipelines,$(RANKS)),$(wildcard $(r)/*.c)))
@@ -65,6 +72,7 @@ deps-report:
 	@for p in $(PKGS); do case " $(MISSING) " in *" $$p "*) echo "$$p: not found";; *) echo "$$p: found";; esac; done
 	@echo "lmdb: $(if $(HAVE_LMDB),found,not found)"
 	@echo "oneDNN: $(if $(HAVE_DNNL),found,not found, documents are prefilled by our own kernels)"
+	@echo "FAISS: $(if $(HAVE_FAISS),found,not found, large stores are searched more slowly; scripts/deps.sh faiss builds it)"
 	@echo "nvcc: $(if $(NVCC),found,not found)$(if $(CU_SRC),,, there are no CUDA kernels yet)"
 	@if [ -n "$(MISSING)$(if $(HAVE_LMDB),,x)" ]; then echo "run scripts/deps.sh to install what is missing"; exit 1; fi
 ifeq ($(CUDA),1)
@@ -80,6 +88,16 @@ $(B)/flags: FORCE
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -c $< -o $@
+
+# Only this file sees FAISS; it is compiled anew when the library comes or goes.
+$(B)/faiss: FORCE
+	@mkdir -p $(B)
+	@echo '$(HAVE_FAISS)' | cmp -s - $@ || echo '$(HAVE_FAISS)' > $@
+
+ifneq ($(HAVE_FAISS),)
+$(B)/index/ivf.o: XCFLAGS += -DQU_WITH_FAISS -isystem build/deps/include
+endif
+$(B)/index/ivf.o: $(B)/faiss
 
 define simd_rule
 $(B)/%_simd.$(1).o: %_simd.c $(B)/flags

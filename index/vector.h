@@ -80,8 +80,9 @@ qu_status qu_vector_build(qu_txn *t, const char *file, const qu_vector_build_opt
  * catalogue. *v is NULL on error. */
 qu_status qu_vector_open(qu_vector **v, qu_txn *t, const char *file, qu_err *err);
 
-/* Is the file in use? */
+/* Is the file in use? And how many documents of the store are not in it? */
 bool qu_vector_uses_file(const qu_vector *v);
+int64_t qu_vector_n_delta(const qu_vector *v);
 
 /* The k pages nearest to q [E] f32 (need not have length 1), best first; scores are cosines.
  * opts as in qu_lexical_search. t may be a later transaction than the one at open: what changed

@@ -1,0 +1,426 @@
+/* Opening and searching. */
+#include "index/vector.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "index/top.h"
+#include "index/vector_int.h"
+
+enum {
+    LEAST_PROBES = 8,
+    LISTS_PER_PROBE = 128, /* of the lists 1/128 is probed: bench/coarse.c */
+    SPARE_HITS = 64,       /* beyond twice the hits wanted: rounding in the file changes the order */
+};
+
+struct qu_vector {
+    qu_vector_state state;
+    uint64_t generation;
+    float *centroids;      /* [n_lists, width] */
+    qu_ivf *ivf;           /* NULL: without a file */
+    uint64_t file_trained; /* its lists' epoch */
+    qu_vector_doc *docs;   /* [n_docs] of the file */
+    int64_t n_docs;
+    bool *live;            /* [n_docs]: the store still has it as it is in the file */
+    uint64_t *delta;       /* [n_delta] documents of the store that are not in the file */
+    int64_t n_delta, delta_cap;
+};
+
+/* --- the file --- */
+
+/* Check the mapped bytes; docs is borrowed. */
+static bool sound(const uint8_t *p, size_t len, qu_vector_head *head)
+{
+    if (len < sizeof *head) return false;
+    memcpy(head, p, sizeof *head);
+    if (head->magic != QU_VECTOR_FILE_MAGIC ||
+        qu_hash_sum(head, offsetof(qu_vector_head, self_sum), 0) != head->self_sum)
+        return false;
+    uint64_t rest = len - sizeof *head, docs = (uint64_t)head->n_docs;
+    return docs <= rest / sizeof(qu_vector_doc) &&
+           rest - docs * sizeof(qu_vector_doc) == (uint64_t)head->blob_bytes &&
+           qu_hash_sum(p + sizeof *head, rest, 0) == head->body_sum;
+}
+
+/* Take the file if it is whole and of these lists; else go without it. */
+static qu_status take_file(qu_vector *v, const char *path, qu_err *err)
+{
+    qu_vector_head head;
+    struct stat sb;
+    int32_t e, n_lists;
+    int64_t n_rows;
+    uint8_t *p = MAP_FAILED;
+    qu_status st = QU_OK;
+    if (!path || !qu_ivf_built_in() || v->state.n_lists == 0) return QU_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
+    if (!f || fstat(fd, &sb) != 0 || !S_ISREG(sb.st_mode) || sb.st_size == 0) goto out;
+    p = mmap(NULL, (size_t)sb.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED || !sound(p, (size_t)sb.st_size, &head)) goto out;
+    if (head.trained_epoch != v->state.trained_epoch || head.n_dims != v->state.n_dims ||
+        head.n_lists != v->state.n_lists || !qu_hash_equal(head.model, v->state.model))
+        goto out;
+    v->docs = malloc(((size_t)head.n_docs + 1) * sizeof *v->docs);
+    v->live = calloc((size_t)head.n_docs + 1, sizeof *v->live);
+    if (!v->docs || !v->live) {
+        st = qu_fail_nomem(err, head.n_docs * (long long)sizeof *v->docs);
+        goto out;
+    }
+    memcpy(v->docs, p + sizeof head, (size_t)head.n_docs * sizeof *v->docs);
+    if (fseeko(f, (off_t)(sizeof head + (size_t)head.n_docs * sizeof *v->docs), SEEK_SET) != 0 ||
+        qu_ivf_load(&v->ivf, f, NULL) != QU_OK)
+        goto out;
+    qu_ivf_shape(v->ivf, &e, &n_lists, &n_rows);
+    if (e != qu_vector_width(head.n_dims) || n_lists != head.n_lists || n_rows != head.n_rows) {
+        qu_ivf_free(v->ivf);
+        v->ivf = NULL;
+        goto out;
+    }
+    v->n_docs = head.n_docs;
+    v->file_trained = head.trained_epoch;
+out:
+    if (p != MAP_FAILED) munmap(p, (size_t)sb.st_size);
+    if (f) fclose(f);
+    else if (fd >= 0) close(fd);
+    return st;
+}
+
+/* Sort the store's documents into those that the file has and the delta. */
+static qu_status compare(qu_vector *v, qu_txn *t, qu_err *err)
+{
+    qu_vector_lists l = {0};
+    int64_t at = 0;
+    v->n_delta = 0;
+    memset(v->live, 0, (size_t)v->n_docs * sizeof *v->live);
+    for (;;) {
+        QU_TRY(qu_vector_next_lists(t, l.doc_id, &l, err));
+        if (l.doc_id == 0) return QU_OK;
+        while (at < v->n_docs && v->docs[at].doc_id < l.doc_id) at++;
+        if (at < v->n_docs && v->docs[at].doc_id == l.doc_id && v->docs[at].epoch == l.epoch) {
+            v->live[at] = true;
+            continue;
+        }
+        if (v->n_delta == v->delta_cap) {
+            int64_t cap = v->delta_cap ? 2 * v->delta_cap : 64;
+            uint64_t *p = realloc(v->delta, (size_t)cap * sizeof *p);
+            if (!p) return qu_fail_nomem(err, cap * 8ll);
+            v->delta = p;
+            v->delta_cap = cap;
+        }
+        v->delta[v->n_delta++] = l.doc_id;
+    }
+}
+
+/* Bring the handle to the transaction's state. */
+static qu_status refresh(qu_vector *v, qu_txn *t, qu_err *err)
+{
+    qu_vector_state s;
+    QU_TRY(qu_vector_get_state(t, &s, err));
+    uint64_t generation = qu_catalogue_generation(t);
+    if (s.epoch == v->state.epoch && generation == v->generation) return QU_OK;
+    if (s.trained_epoch != v->state.trained_epoch || s.n_lists != v->state.n_lists ||
+        s.n_dims != v->state.n_dims || !v->centroids) {
+        free(v->centroids);
+        v->centroids = NULL;
+        QU_TRY(qu_vector_get_centroids(t, &s, &v->centroids, err));
+    }
+    v->state = s;
+    v->generation = 0; /* until all is done */
+    if (v->ivf && (v->file_trained != s.trained_epoch || s.n_lists == 0)) {
+        qu_ivf_free(v->ivf);
+        v->ivf = NULL;
+    }
+    if (v->ivf) QU_TRY(compare(v, t, err));
+    v->generation = generation;
+    return QU_OK;
+}
+
+qu_status qu_vector_open(qu_vector **out, qu_txn *t, const char *file, qu_err *err)
+{
+    qu_status st = QU_OK;
+    qu_vector *v = calloc(1, sizeof *v);
+    *out = NULL;
+    if (!v) return qu_fail_nomem(err, sizeof *v);
+    QU_TRY_OUT(refresh(v, t, err));
+    QU_TRY_OUT(take_file(v, file, err));
+    if (v->ivf) QU_TRY_OUT(compare(v, t, err));
+out:
+    if (st != QU_OK) {
+        qu_vector_close(v);
+        return st;
+    }
+    *out = v;
+    return QU_OK;
+}
+
+bool qu_vector_uses_file(const qu_vector *v) { return v->ivf != NULL; }
+
+int64_t qu_vector_n_delta(const qu_vector *v) { return v->n_delta; }
+
+void qu_vector_close(qu_vector *v)
+{
+    if (!v) return;
+    qu_ivf_free(v->ivf);
+    free(v->centroids);
+    free(v->docs);
+    free(v->live);
+    free(v->delta);
+    free(v);
+}
+
+/* --- searching --- */
+
+typedef struct search {
+    qu_vector *v;
+    qu_txn *t;
+    const qu_lexical_opts *opts;
+    float *q;              /* [width], length 1 */
+    int64_t *probes;       /* [n_probes] lists, best first */
+    int32_t n_probes;
+    bool *probed;          /* [n_lists]; NULL: all vectors count */
+    int32_t k, per_doc;    /* per_doc 0: any */
+    qu_top *heap, *of_doc; /* [k], [per_doc] */
+    int32_t n, n_of_doc;
+    qu_err *err;
+} search;
+
+/* Choose the lists that this question looks into: part of what a hit is, not a matter of speed. */
+static qu_status choose_probes(search *x)
+{
+    const qu_vector_state *s = &x->v->state;
+    if (s->n_lists == 0) return QU_OK;
+    int32_t n = s->n_lists / LISTS_PER_PROBE, got = 0;
+    if (n < LEAST_PROBES) n = LEAST_PROBES;
+    if (n > s->n_lists) n = s->n_lists;
+    float *y = malloc((size_t)s->n_lists * sizeof *y);
+    qu_top *best = malloc((size_t)n * sizeof *best);
+    x->probes = malloc((size_t)n * sizeof *x->probes);
+    x->probed = calloc((size_t)s->n_lists, sizeof *x->probed);
+    bool ok = y && best && x->probes && x->probed;
+    if (ok) {
+        qu_weight w = {x->v->centroids, QU_TYPE_F32, s->n_lists, qu_vector_width(s->n_dims)};
+        qu_linear_job job = {&w, NULL, y, s->n_lists};
+        qu_linear_question(NULL, &job, 1, x->q, w.k, 1);
+        for (int32_t l = 0; l < s->n_lists; l++) qu_top_put(best, n, &got, (qu_top){y[l], (uint64_t)l});
+        qsort(best, (size_t)got, sizeof *best, qu_top_best_first);
+        for (int32_t i = 0; i < got; i++) {
+            x->probes[i] = (int64_t)best[i].id;
+            x->probed[best[i].id] = true;
+        }
+        x->n_probes = got;
+    }
+    free(y);
+    free(best);
+    return ok ? QU_OK : qu_fail_nomem(x->err, s->n_lists * 13ll);
+}
+
+static void end_doc(search *x)
+{
+    for (int32_t i = 0; i < x->n_of_doc; i++) qu_top_put(x->heap, x->k, &x->n, x->of_doc[i]);
+    x->n_of_doc = 0;
+}
+
+static void offer(search *x, uint64_t doc_id, int32_t page, float score)
+{
+    qu_top c = {score, doc_id << QU_VECTOR_PAGE_BITS | (uint64_t)page};
+    if (x->per_doc) qu_top_put(x->of_doc, x->per_doc, &x->n_of_doc, c);
+    else qu_top_put(x->heap, x->k, &x->n, c);
+}
+
+static bool kept(const search *x, uint64_t doc_id)
+{
+    return !x->opts->keep || x->opts->keep(x->opts->ctx, doc_id);
+}
+
+static float score_row(const search *x, const uint8_t *row)
+{
+    float y;
+    qu_weight w = {row, QU_TYPE_Q8_0, 1, qu_vector_width(x->v->state.n_dims)};
+    qu_linear_job job = {&w, NULL, &y, 1};
+    qu_linear_question(NULL, &job, 1, x->q, w.k, 1);
+    return y;
+}
+
+/* The pages of a document that lie in probed lists. */
+static qu_status scan_doc(search *x, const qu_vector_lists *l)
+{
+    const qu_vector_state *s = &x->v->state;
+    int32_t per = qu_vector_chunk_rows(s->n_dims), n = 0;
+    const uint8_t *rows = NULL;
+    uint32_t chunk = 0;
+    bool asked = false;
+    for (int32_t i = 0; i < l->n; i++) {
+        uint16_t list;
+        memcpy(&list, l->lists + 2 * (size_t)i, 2);
+        if (x->probed && (list >= s->n_lists || !x->probed[list])) continue;
+        if (!asked && !kept(x, l->doc_id)) return QU_OK;
+        asked = true;
+        uint32_t want = (uint32_t)(i / per) + 1;
+        if (want != chunk) QU_TRY(qu_vector_rows(x->t, s, l->doc_id, want, &rows, &n, x->err));
+        chunk = want;
+        if (i % per < n)
+            offer(x, l->doc_id, i + 1,
+                  score_row(x, rows + (size_t)(i % per) * (size_t)qu_vector_row_bytes(s->n_dims)));
+    }
+    end_doc(x);
+    return QU_OK;
+}
+
+static qu_status scan_all(search *x)
+{
+    qu_vector_lists l = {0};
+    for (;;) {
+        QU_TRY(qu_vector_next_lists(x->t, l.doc_id, &l, x->err));
+        if (l.doc_id == 0) return QU_OK;
+        QU_TRY(scan_doc(x, &l));
+    }
+}
+
+static qu_status scan_delta(search *x)
+{
+    for (int64_t i = 0; i < x->v->n_delta; i++) {
+        qu_vector_lists l;
+        QU_TRY(qu_vector_next_lists(x->t, x->v->delta[i] - 1, &l, x->err));
+        if (l.doc_id == x->v->delta[i]) QU_TRY(scan_doc(x, &l));
+    }
+    return QU_OK;
+}
+
+static bool is_live(const qu_vector *v, uint64_t doc_id)
+{
+    int64_t lo = 0, hi = v->n_docs;
+    while (lo < hi) {
+        int64_t mid = lo + (hi - lo) / 2;
+        if (v->docs[mid].doc_id < doc_id) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo < v->n_docs && v->docs[lo].doc_id == doc_id && v->live[lo];
+}
+
+static int by_id(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Hits of the file, scored again from the store; sorted, a document's pages stand together. */
+static qu_status offer_ids(search *x, int64_t *ids, int32_t n_ids)
+{
+    const qu_vector_state *s = &x->v->state;
+    int32_t per = qu_vector_chunk_rows(s->n_dims), n = 0;
+    const uint8_t *rows = NULL;
+    uint64_t doc = 0;
+    uint32_t chunk = 0;
+    bool good = false;
+    qsort(ids, (size_t)n_ids, sizeof *ids, by_id);
+    for (int32_t i = 0; i < n_ids; i++) {
+        uint64_t d = (uint64_t)ids[i] >> QU_VECTOR_PAGE_BITS;
+        int32_t page = (int32_t)(ids[i] & ((1 << QU_VECTOR_PAGE_BITS) - 1));
+        uint32_t want = (uint32_t)((page - 1) / per) + 1;
+        if (d != doc) {
+            end_doc(x);
+            good = page > 0 && is_live(x->v, d) && kept(x, d);
+        }
+        if (!good) {
+            doc = d;
+            continue;
+        }
+        if (d != doc || want != chunk) QU_TRY(qu_vector_rows(x->t, s, d, want, &rows, &n, x->err));
+        doc = d;
+        chunk = want;
+        if ((page - 1) % per < n)
+            offer(x, d, page,
+                  score_row(x, rows + (size_t)((page - 1) % per) *
+                                          (size_t)qu_vector_row_bytes(s->n_dims)));
+    }
+    end_doc(x);
+    return QU_OK;
+}
+
+/* As many of the file's best as it takes for k hits that count. */
+static qu_status scan_file(search *x)
+{
+    qu_status st = QU_OK;
+    int64_t *ids = NULL;
+    float *scores = NULL;
+    int32_t e, n_lists;
+    int64_t n_rows;
+    qu_ivf_shape(x->v->ivf, &e, &n_lists, &n_rows);
+    for (int64_t want = 2ll * x->k + SPARE_HITS;; want *= 8) {
+        int32_t got;
+        free(ids);
+        free(scores);
+        if (want > n_rows) want = n_rows + 1; /* one more than there can be: the last round */
+        if (want > INT32_MAX) want = INT32_MAX;
+        ids = malloc((size_t)want * sizeof *ids);
+        scores = malloc((size_t)want * sizeof *scores);
+        if (!ids || !scores) {
+            st = qu_fail_nomem(x->err, want * 12ll);
+            break;
+        }
+        st = qu_ivf_search(x->v->ivf, x->q, x->probes, x->n_probes, (int32_t)want, ids, scores, &got,
+                           x->err);
+        x->n = 0;
+        if (st == QU_OK) st = offer_ids(x, ids, got);
+        if (st != QU_OK || got < want || x->n == x->k) break;
+    }
+    free(ids);
+    free(scores);
+    return st;
+}
+
+/* The question's vector with length 1; false when it has no direction. */
+static bool unit(float *out, const float *q, int32_t e, int32_t width)
+{
+    double square = 0;
+    for (int32_t i = 0; i < e; i++) square += (double)q[i] * q[i];
+    if (!(square > 0) || !isfinite(square)) return false;
+    for (int32_t i = 0; i < width; i++) out[i] = i < e ? (float)(q[i] / sqrt(square)) : 0;
+    return true;
+}
+
+qu_status qu_vector_search(qu_vector *v, qu_txn *t, const float *q, const qu_lexical_opts *opts,
+                           int32_t k, qu_lexical_hit *hits, int32_t *n_hits, qu_err *err)
+{
+    static const qu_lexical_opts defaults;
+    search x = {.v = v, .t = t, .opts = opts ? opts : &defaults, .k = k, .err = err};
+    qu_status st = QU_OK;
+    *n_hits = 0;
+    if (k < 0) return qu_fail(err, QU_ERR_ARG, "cannot search for %d hits", k);
+    QU_TRY(refresh(v, t, err));
+    int32_t width = qu_vector_width(v->state.n_dims);
+    x.per_doc = x.opts->max_per_doc > 0 && x.opts->max_per_doc < k ? x.opts->max_per_doc : 0;
+    x.q = malloc((size_t)width * sizeof *x.q);
+    x.heap = malloc((2 * (size_t)k + 1) * sizeof *x.heap);
+    x.of_doc = x.heap + k;
+    if (!x.q || !x.heap) {
+        st = qu_fail_nomem(err, k * (long long)sizeof *x.heap);
+        goto out;
+    }
+    if (k == 0 || !unit(x.q, q, v->state.n_dims, width)) goto out;
+    QU_TRY_OUT(choose_probes(&x));
+    if (v->ivf) {
+        QU_TRY_OUT(scan_file(&x));
+        QU_TRY_OUT(scan_delta(&x));
+    } else {
+        QU_TRY_OUT(scan_all(&x));
+    }
+    if (x.n > 0) qsort(x.heap, (size_t)x.n, sizeof *x.heap, qu_top_best_first);
+    for (int32_t i = 0; i < x.n; i++)
+        hits[i] = (qu_lexical_hit){x.heap[i].id >> QU_VECTOR_PAGE_BITS,
+                                   (int32_t)(x.heap[i].id & ((1 << QU_VECTOR_PAGE_BITS) - 1)),
+                                   x.heap[i].score};
+    *n_hits = x.n;
+out:
+    free(x.q);
+    free(x.heap);
+    free(x.probes);
+    free(x.probed);
+    return st;
+}

@@ -1,0 +1,340 @@
+/* Making the lists and the file. */
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "index/vector_int.h"
+
+enum {
+    MOST_LISTS = 1 << 14,
+    SAMPLE_PER_LIST = 32,  /* vectors trained on */
+    RETRAIN_GROWTH = 4,
+    STALE_SHARE = 10,      /* a file that lacks more than 1/10 of the vectors is made anew */
+};
+
+/* One walk over all vectors of the store. */
+typedef struct build {
+    qu_txn *t;
+    qu_vector_state s;
+    const char *file;
+    qu_pool *pool;
+    float *centroids;
+    int64_t n_rows, n_docs;
+    int32_t width, per;    /* numbers and rows of a chunk */
+    qu_err *err;
+} build;
+
+/* Call visit for every chunk of rows with its document's lists. */
+static qu_status walk(build *b, qu_status (*visit)(build *, void *, const qu_vector_lists *,
+                                                   int32_t first, const uint8_t *rows, int32_t n),
+                      void *ctx)
+{
+    qu_vector_lists l = {0};
+    for (;;) {
+        QU_TRY(qu_vector_next_lists(b->t, l.doc_id, &l, b->err));
+        if (l.doc_id == 0) return QU_OK;
+        for (int32_t at = 0; at < l.n; at += b->per) {
+            const uint8_t *rows;
+            int32_t n;
+            QU_TRY(qu_vector_rows(b->t, &b->s, l.doc_id, (uint32_t)(at / b->per) + 1, &rows, &n,
+                                  b->err));
+            if (n != (l.n - at < b->per ? l.n - at : b->per))
+                return qu_fail(b->err, QU_ERR_CORRUPT, "vectors of document %llu are incomplete",
+                               (unsigned long long)l.doc_id);
+            QU_TRY(visit(b, ctx, &l, at, rows, n));
+        }
+    }
+}
+
+static qu_status count(build *b)
+{
+    qu_vector_lists l = {0};
+    for (;;) {
+        QU_TRY(qu_vector_next_lists(b->t, l.doc_id, &l, b->err));
+        if (l.doc_id == 0) return QU_OK;
+        b->n_docs++;
+        b->n_rows += l.n;
+    }
+}
+
+/* --- training --- */
+
+typedef struct sample {
+    float *x;              /* [cap,width] */
+    int64_t n, cap, seen;
+    float range;
+} sample;
+
+/* Every so many-th vector, so that the whole store is sampled evenly. */
+static qu_status take_sample(build *b, void *ctx, const qu_vector_lists *l, int32_t first,
+                             const uint8_t *rows, int32_t n)
+{
+    sample *s = ctx;
+    (void)l, (void)first;
+    for (int32_t i = 0; i < n; i++, s->seen++) {
+        if (s->n == s->cap || s->seen * s->cap / b->n_rows < s->n) continue;
+        float *x = s->x + s->n++ * b->width;
+        qu_dequant_ref(x, rows + (size_t)i * (size_t)qu_vector_row_bytes(b->s.n_dims),
+                       QU_TYPE_Q8_0, b->width);
+        for (int32_t j = 0; j < b->width; j++) s->range = fmaxf(s->range, fabsf(x[j]));
+    }
+    return QU_OK;
+}
+
+/* Between 4 and 8 times the root of the number of vectors, a power of two. */
+static int32_t lists_for(int64_t n_rows)
+{
+    int32_t n = 1;
+    while (n < MOST_LISTS && n < 4 * sqrt((double)n_rows)) n *= 2;
+    while (n > 1 && n > n_rows) n /= 2;
+    return n;
+}
+
+static qu_status train(build *b)
+{
+    sample s = {.range = 1e-6f};
+    qu_status st = QU_OK;
+    b->s.n_lists = lists_for(b->n_rows);
+    s.cap = (int64_t)SAMPLE_PER_LIST * b->s.n_lists;
+    if (s.cap > b->n_rows) s.cap = b->n_rows;
+    s.x = malloc((size_t)s.cap * (size_t)b->width * sizeof *s.x);
+    free(b->centroids);
+    b->centroids = malloc((size_t)b->s.n_lists * (size_t)b->width * sizeof *b->centroids);
+    if (!s.x || !b->centroids) {
+        st = qu_fail_nomem(b->err, s.cap * b->width * 4);
+        goto out;
+    }
+    QU_TRY_OUT(walk(b, take_sample, &s));
+    QU_TRY_OUT(qu_ivf_train(b->centroids, b->s.n_lists, s.x, s.n, b->width,
+                            qu_pool_threads(b->pool), b->err));
+    b->s.range = s.range;
+    b->s.n_trained = b->n_rows;
+    b->s.trained_epoch = ++b->s.epoch;
+    QU_TRY_OUT(qu_vector_put_centroids(b->t, &b->s, b->centroids, b->err));
+out:
+    free(s.x);
+    return st;
+}
+
+/* --- every vector into its list --- */
+
+typedef struct assign {
+    float *x, *y;          /* [per,width], [per,n_lists] */
+    uint16_t *lists;       /* of the document at hand */
+    int32_t cap;
+    qu_linear_scratch *scratch;
+} assign;
+
+static qu_status assign_chunk(build *b, void *ctx, const qu_vector_lists *l, int32_t first,
+                              const uint8_t *rows, int32_t n)
+{
+    assign *a = ctx;
+    if (l->n > a->cap) {
+        uint16_t *p = realloc(a->lists, (size_t)l->n * sizeof *p);
+        if (!p) return qu_fail_nomem(b->err, l->n * 2ll);
+        a->lists = p;
+        a->cap = l->n;
+    }
+    qu_dequant_ref(a->x, rows, QU_TYPE_Q8_0, (int64_t)n * b->width);
+    return qu_vector_assign(b->pool, &a->scratch, b->centroids, b->s.n_lists, a->x, n, b->width,
+                            a->lists + first, a->y, b->err);
+}
+
+/* Store the lists of every vector. A document's record changes its content, not its epoch: no file
+ * with older lists is ever used. */
+static qu_status assign_all(build *b)
+{
+    assign a = {0};
+    qu_vector_lists l = {0};
+    qu_buf chunk = {0};
+    qu_status st = QU_OK;
+    a.x = malloc((size_t)b->per * (size_t)b->width * sizeof *a.x);
+    a.y = malloc((size_t)b->per * (size_t)b->s.n_lists * sizeof *a.y);
+    if (!a.x || !a.y) {
+        st = qu_fail_nomem(b->err, (long long)b->per * (b->width + b->s.n_lists) * 4);
+        goto out;
+    }
+    for (;;) {
+        QU_TRY_OUT(qu_vector_next_lists(b->t, l.doc_id, &l, b->err));
+        if (l.doc_id == 0) break;
+        for (int32_t at = 0; at < l.n; at += b->per) {
+            const uint8_t *rows;
+            int32_t n;
+            QU_TRY_OUT(qu_vector_rows(b->t, &b->s, l.doc_id, (uint32_t)(at / b->per) + 1, &rows, &n,
+                                      b->err));
+            QU_TRY_OUT(assign_chunk(b, &a, &l, at, rows, n));
+        }
+        chunk.len = 0;
+        QU_TRY_OUT(qu_buf_add(&chunk, &l.epoch, sizeof l.epoch, b->err));
+        QU_TRY_OUT(qu_buf_add(&chunk, a.lists, (size_t)l.n * 2, b->err));
+        QU_TRY_OUT(qu_catalogue_put_vectors(b->t, l.doc_id, 0, chunk.data, chunk.len, b->err));
+    }
+    st = qu_vector_put_state(b->t, &b->s, b->err);
+out:
+    qu_linear_scratch_free(a.scratch);
+    free(a.x);
+    free(a.y);
+    free(a.lists);
+    qu_buf_free(&chunk);
+    return st;
+}
+
+/* --- the file --- */
+
+typedef struct fill {
+    qu_ivf *ivf;
+    FILE *f;               /* takes the table of documents */
+    float *x;
+    int64_t *ids, *lists;  /* [per] */
+} fill;
+
+static qu_status fill_chunk(build *b, void *ctx, const qu_vector_lists *l, int32_t first,
+                            const uint8_t *rows, int32_t n)
+{
+    fill *f = ctx;
+    if (first == 0) {
+        qu_vector_doc doc = {l->doc_id, l->epoch};
+        if (fwrite(&doc, sizeof doc, 1, f->f) != 1)
+            return qu_fail(b->err, qu_os_status(errno), "cannot write '%s': %s", b->file,
+                           strerror(errno));
+    }
+    qu_dequant_ref(f->x, rows, QU_TYPE_Q8_0, (int64_t)n * b->width);
+    for (int32_t i = 0; i < n; i++) {
+        uint16_t list;
+        memcpy(&list, l->lists + 2 * (size_t)(first + i), 2);
+        f->ids[i] = (int64_t)(l->doc_id << QU_VECTOR_PAGE_BITS | (uint64_t)(first + i + 1));
+        f->lists[i] = list;
+        if (list >= b->s.n_lists)
+            return qu_fail(b->err, QU_ERR_CORRUPT, "vectors of document %llu have no lists",
+                           (unsigned long long)l->doc_id);
+    }
+    return qu_ivf_add(f->ivf, n, f->x, f->ids, f->lists, b->err);
+}
+
+/* Checksum of what stands behind the head, then the head itself. */
+static qu_status seal(build *b, FILE *f, const char *path, int64_t n_docs, qu_err *err)
+{
+    qu_map map;
+    if (fflush(f) != 0)
+        return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", path, strerror(errno));
+    QU_TRY(qu_os_map(&map, path, err));
+    qu_vector_head h = {
+        .magic = QU_VECTOR_FILE_MAGIC, .model = b->s.model, .trained_epoch = b->s.trained_epoch,
+        .epoch = b->s.epoch, .generation = qu_catalogue_generation(b->t), .n_docs = n_docs,
+        .n_rows = b->n_rows, .n_dims = b->s.n_dims, .n_lists = b->s.n_lists};
+    h.blob_bytes = (int64_t)(map.len - sizeof h) - n_docs * (int64_t)sizeof(qu_vector_doc);
+    h.body_sum = qu_hash_sum(map.data + sizeof h, map.len - sizeof h, 0);
+    h.self_sum = qu_hash_sum(&h, offsetof(qu_vector_head, self_sum), 0);
+    qu_os_unmap(&map);
+    if (fseeko(f, 0, SEEK_SET) != 0 || fwrite(&h, sizeof h, 1, f) != 1 || fflush(f) != 0 ||
+        fsync(fileno(f)) != 0)
+        return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", path, strerror(errno));
+    return QU_OK;
+}
+
+static qu_status write_to(build *b, FILE *f, const char *path)
+{
+    qu_vector_head nothing = {0};
+    fill x = {.f = f};
+    qu_status st = QU_OK;
+    size_t per = (size_t)b->per;
+    x.x = malloc(per * (size_t)b->width * sizeof *x.x);
+    x.ids = malloc(per * sizeof *x.ids);
+    x.lists = malloc(per * sizeof *x.lists);
+    if (!x.x || !x.ids || !x.lists) {
+        st = qu_fail_nomem(b->err, (long long)per * b->width * 4);
+        goto out;
+    }
+    QU_TRY_OUT(qu_ivf_create(&x.ivf, b->width, b->s.n_lists, b->s.range, b->err));
+    if (fwrite(&nothing, sizeof nothing, 1, f) != 1) {
+        st = qu_fail(b->err, qu_os_status(errno), "cannot write '%s': %s", path, strerror(errno));
+        goto out;
+    }
+    QU_TRY_OUT(walk(b, fill_chunk, &x));
+    int64_t n_docs = (int64_t)((ftello(f) - (off_t)sizeof nothing) / (off_t)sizeof(qu_vector_doc));
+    QU_TRY_OUT(qu_ivf_save(x.ivf, f, b->err));
+    st = seal(b, f, path, n_docs, b->err);
+out:
+    qu_ivf_free(x.ivf);
+    free(x.x);
+    free(x.ids);
+    free(x.lists);
+    return st;
+}
+
+static qu_status write_file(build *b)
+{
+    qu_buf tmp = {0}, dir = {0};
+    qu_status st = QU_OK;
+    const char *slash = strrchr(b->file, '/');
+    FILE *f = NULL;
+    int fd = -1;
+    QU_TRY_OUT(qu_buf_printf(&tmp, b->err, "%s.tmp", b->file));
+    QU_TRY_OUT(qu_buf_add(&dir, slash ? b->file : ".", slash ? (size_t)(slash - b->file) + 1 : 1,
+                          b->err));
+    fd = open(tmp.data, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    f = fd >= 0 ? fdopen(fd, "w+") : NULL;
+    if (!f) {
+        st = qu_fail(b->err, qu_os_status(errno), "cannot write '%s': %s", tmp.data,
+                     strerror(errno));
+        if (fd >= 0) close(fd);
+        goto out;
+    }
+    st = write_to(b, f, tmp.data);
+    if (fclose(f) != 0 && st == QU_OK)
+        st = qu_fail(b->err, qu_os_status(errno), "cannot close '%s': %s", tmp.data,
+                     strerror(errno));
+    if (st == QU_OK && rename(tmp.data, b->file) != 0)
+        st = qu_fail(b->err, qu_os_status(errno), "cannot replace '%s': %s", b->file,
+                     strerror(errno));
+    if (st != QU_OK) unlink(tmp.data);
+    else st = qu_os_sync_dir(dir.data, b->err);
+out:
+    qu_buf_free(&tmp);
+    qu_buf_free(&dir);
+    return st;
+}
+
+/* Does the file hold nearly all of what the store holds? */
+static qu_status is_current(build *b, bool *current)
+{
+    qu_vector *v;
+    qu_status st = qu_vector_open(&v, b->t, b->file, b->err);
+    if (st != QU_OK) return st;
+    *current = qu_vector_uses_file(v) && qu_vector_n_delta(v) * STALE_SHARE <= b->n_docs;
+    qu_vector_close(v);
+    return QU_OK;
+}
+
+qu_status qu_vector_build(qu_txn *t, const char *file, const qu_vector_build_options *options,
+                          qu_err *err)
+{
+    build b = {.t = t, .file = file, .pool = options->pool, .err = err};
+    int64_t flat = options->flat > 0 ? options->flat : QU_VECTOR_FLAT;
+    bool current = false;
+    qu_status st = qu_vector_get_state(t, &b.s, err);
+    if (st == QU_ERR_NOTFOUND) b.s.n_dims = 1; /* no vectors: no file */
+    else if (st != QU_OK) return st;
+    b.width = qu_vector_width(b.s.n_dims);
+    b.per = qu_vector_chunk_rows(b.s.n_dims);
+    if (st == QU_OK) QU_TRY(count(&b));
+    if (b.n_rows < flat && b.s.n_lists == 0) {
+        unlink(file);
+        return QU_OK;
+    }
+    if (!qu_ivf_built_in()) return QU_OK;
+    if (b.s.n_lists == 0 || b.n_rows >= RETRAIN_GROWTH * b.s.n_trained) {
+        st = train(&b);
+        if (st == QU_OK) st = assign_all(&b);
+    } else {
+        st = is_current(&b, &current);
+    }
+    if (st == QU_OK && !current) st = write_file(&b);
+    free(b.centroids);
+    return st;
+}
