@@ -62,6 +62,70 @@ static void differences(void **state)
     px_close(&p);
 }
 
+/* The same by hand: record the exact answer's choices, force them, see where kv would differ. */
+typedef struct by_hand {
+    int32_t vocab, ids[12], n, agree;
+    bool records;
+} by_hand;
+
+static int32_t choose_by_hand(void *ctx, int32_t i, const float *logits)
+{
+    by_hand *b = ctx;
+    int32_t best = qu_sample_greedy(logits, b->vocab);
+    if (b->records) {
+        b->ids[i] = best;
+        b->n = i + 1;
+    } else {
+        b->agree += best == b->ids[i];
+    }
+    return b->ids[i];
+}
+
+static void forced_tokens_are_the_exact_ones(void **state)
+{
+    (void)state;
+    static const char *const questions[] = {"the house of hafen near cefen", "kihux and fohux",
+                                            "gudar road badar", "a b c badar jegol",
+                                            "gudar, digol"};
+    px_session p;
+    qu_compare *c;
+    qu_difference d, sum = {0};
+    fill(&p, "hand", "w4.gguf", 3);
+    TEST_OK(qu_compare_create(&c, &p.s, &options, err));
+    for (size_t i = 0; i < sizeof questions / sizeof *questions; i++) {
+        by_hand b = {.vocab = p.s.model->vocab, .records = true};
+        qu_ask_options o = options;
+        qu_asker *a;
+        qu_answer exact, ans;
+        o.choose = choose_by_hand;
+        o.ctx = &b;
+        char text[200] = "";
+        for (int turn = 0; turn < 3; turn++) { /* exact, forced, its own */
+            o.fidelity = turn ? QU_FIDELITY_KV : QU_FIDELITY_EXACT;
+            b.records = turn == 0;
+            if (turn == 2) o.choose = NULL;
+            TEST_OK(qu_asker_create(&a, &p.s, &o, err));
+            TEST_OK(qu_asker_ask(a, questions[i], &ans, err));
+            snprintf(text, sizeof text, "%s", ans.text.data);
+            qu_answer_free(&ans);
+            TEST_OK(qu_asker_free(a, err));
+        }
+        TEST_OK(qu_compare_exact(c, questions[i], &exact, err));
+        TEST_OK(qu_compare_with(c, QU_FIDELITY_KV, &d, &ans, err));
+        assert_int_equal(d.positions, b.n);
+        assert_int_equal(d.agree, b.agree);
+        assert_int_equal(d.same, b.agree == b.n);
+        assert_string_equal(ans.text.data, text);
+        qu_answer_free(&exact);
+        qu_answer_free(&ans);
+        qu_difference_add(&sum, &d);
+    }
+    print_message("%d of %d tokens agree\n", (int)sum.agree, (int)sum.positions);
+    assert_true(sum.agree < sum.positions && !sum.same);
+    TEST_OK(qu_compare_free(c, err));
+    px_close(&p);
+}
+
 /* A verdict comes back as it was, belongs to one numerics class, and a damaged one is none. */
 static void verdicts(void **state)
 {
@@ -135,9 +199,17 @@ static void heat_map(void **state)
     qu_buf_free(&file);
 }
 
+static int setup(void **state)
+{
+    if (px_setup(state) != 0) return -1;
+    px_model("w4.gguf", "--random --shape tiny --layers 4 --context 4096 --seed 3");
+    return 0;
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(differences), cmocka_unit_test(verdicts),
-                                       cmocka_unit_test(heat_map)};
-    return cmocka_run_group_tests(tests, px_setup, px_teardown);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(differences),
+                                       cmocka_unit_test(forced_tokens_are_the_exact_ones),
+                                       cmocka_unit_test(verdicts), cmocka_unit_test(heat_map)};
+    return cmocka_run_group_tests(tests, setup, px_teardown);
 }
