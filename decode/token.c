@@ -19,6 +19,9 @@ enum { N_END = sizeof END_NAMES / sizeof END_NAMES[0], N_EOT = 5 };
  */
 enum { MAX_PLAIN = 1024, MAX_MATCHED = 255 };
 
+/* Slots of a table are asked for this many entries early: its memory is the slow part of loading. */
+enum { AHEAD = 16 };
+
 static const char SPM_SPACE[] = "\xE2\x96\x81"; /* U+2581 */
 
 /* ---- The table text -> id ---- */
@@ -226,44 +229,71 @@ static qu_status read_tokens(qu_tokenizer *t, const int16_t byte_of[512], qu_err
     memset(t->slots, -1, size * sizeof *t->slots);
     t->off[0] = 0;
     for (int32_t i = 0; i < t->n_vocab; i++) add_token(t, byte_of, i, s[i], types[i]);
-    for (int32_t i = 0; i < t->n_vocab; i++) index_token(t, i);
+    for (int32_t i = 0; i < t->n_vocab; i++) {
+        int32_t next = i + AHEAD < t->n_vocab ? i + AHEAD : i;
+        uint64_t h = hash_text(t, t->pool + t->off[next], qu_token_len(t, next));
+        __builtin_prefetch(&t->slots[(uint32_t)h & t->slot_mask], 1);
+        index_token(t, i);
+    }
 out:
     free(types);
     return st;
 }
 
-/* Merges are pairs "left right" in order of rank. Pairs of tokens that are not in the vocabulary,
- * or whose union is not, can never be emitted and are left out. */
+/* The merge spelled "left right" as ids; false when it can never be used: one of the two, or their
+ * union, is no token. guess is the likeliest id of the union. */
+static bool read_merge(const qu_tokenizer *t, const int16_t byte_of[512], qu_gguf_str s,
+                       int32_t guess, qu_merge_slot *m)
+{
+    char buf[4 * MAX_PLAIN]; /* both halves, spelled in at most two bytes each */
+    const char *p = s.data, *gap = s.len > 2 ? memchr(p + 1, ' ', s.len - 2) : NULL;
+    if (!gap || s.len > 4 * (size_t)MAX_PLAIN) return false;
+    size_t left_len = (size_t)(gap - p), right_len = s.len - left_len - 1;
+    int64_t a = decode_byte_level(byte_of, p, left_len, buf);
+    int64_t b = a > 0 ? decode_byte_level(byte_of, gap + 1, right_len, buf + a) : -1;
+    if (b <= 0) return false;
+    m->left = qu_token_lookup(t, buf, (size_t)a, true);
+    m->right = qu_token_lookup(t, buf + a, (size_t)b, true);
+    m->id = guess < t->n_vocab && t->kind[guess] == QU_KIND_PLAIN &&
+                    token_is(t, guess, buf, (size_t)(a + b))
+                ? guess
+                : qu_token_lookup(t, buf, (size_t)(a + b), true);
+    return m->left >= 0 && m->right >= 0 && m->id >= 0;
+}
+
+/* Merges in order of rank, into the table by pair; the first of equal ones counts. */
 static qu_status read_merges(qu_tokenizer *t, const int16_t byte_of[512], qu_err *err)
 {
     const qu_gguf_str *s;
-    int64_t n;
+    int64_t n, n_used = 0;
     uint32_t size = 2;
     QU_TRY(qu_gguf_array_str(t->g, "tokenizer.ggml.merges", &s, &n, err));
     if (n > INT32_MAX / 2)
         return qu_fail(err, QU_ERR_FORMAT, "'%s' has too many merges", qu_gguf_path(t->g));
     while (size < n + n / 2) size *= 2;
-    char buf[4 * MAX_PLAIN]; /* both halves, spelled in at most two bytes each */
     t->merges = malloc(size * sizeof *t->merges);
-    if (!t->merges) return qu_fail_nomem(err, size * (long long)sizeof *t->merges);
+    qu_merge_slot *used = malloc((size_t)(n + 1) * sizeof *used);
+    if (!t->merges || !used) {
+        free(used);
+        return qu_fail_nomem(err, size * (long long)sizeof *t->merges);
+    }
     t->merge_mask = size - 1;
     memset(t->merges, -1, size * sizeof *t->merges);
-    for (int64_t i = 0; i < n; i++) {
-        const char *p = s[i].data, *gap = s[i].len > 2 ? memchr(p + 1, ' ', s[i].len - 2) : NULL;
-        if (!gap || s[i].len > 4 * (size_t)MAX_PLAIN) continue;
-        size_t left_len = (size_t)(gap - p), right_len = s[i].len - left_len - 1;
-        int64_t a = decode_byte_level(byte_of, p, left_len, buf);
-        int64_t b = a > 0 ? decode_byte_level(byte_of, gap + 1, right_len, buf + a) : -1;
-        if (b <= 0) continue;
-        int32_t left = qu_token_lookup(t, buf, (size_t)a, true);
-        int32_t right = qu_token_lookup(t, buf + a, (size_t)b, true);
-        int32_t whole = qu_token_lookup(t, buf, (size_t)(a + b), true);
-        if (left < 0 || right < 0 || whole < 0) continue;
-        uint32_t k = qu_merge_hash(left, right) & t->merge_mask;
-        while (t->merges[k].id >= 0 && (t->merges[k].left != left || t->merges[k].right != right))
-            k = (k + 1) & t->merge_mask;
-        if (t->merges[k].id < 0) t->merges[k] = (qu_merge_slot){left, right, (int32_t)i, whole};
+    for (int64_t i = 0; i < n; i++) { /* tokens mostly stand in the order of their merges */
+        int32_t guess = n_used > 0 ? used[n_used - 1].id + 1 : 0;
+        used[n_used].rank = (int32_t)i;
+        n_used += read_merge(t, byte_of, s[i], guess, &used[n_used]);
     }
+    for (int64_t i = 0; i < n_used; i++) {
+        const qu_merge_slot *m = &used[i], *next = &used[i + AHEAD < n_used ? i + AHEAD : i];
+        __builtin_prefetch(&t->merges[qu_merge_hash(next->left, next->right) & t->merge_mask], 1);
+        uint32_t k = qu_merge_hash(m->left, m->right) & t->merge_mask;
+        while (t->merges[k].id >= 0 &&
+               (t->merges[k].left != m->left || t->merges[k].right != m->right))
+            k = (k + 1) & t->merge_mask;
+        if (t->merges[k].id < 0) t->merges[k] = *m;
+    }
+    free(used);
     return QU_OK;
 }
 

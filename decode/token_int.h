@@ -16,7 +16,7 @@
 
 #include "decode/token.h"
 
-enum { QU_PRE_MAX = 5 }; /* patterns applied one after the other */
+enum { QU_PRE_MAX = 6 }; /* patterns applied one after the other */
 
 /* What a token may be used for; GGUF's types are folded into these. */
 typedef enum qu_token_kind {

@@ -679,6 +679,16 @@ static void test_split(void **state)
         {"qwen2", "ab 12!\r\n\n.x", "ab| |1|2|!\r\n\n|.x"},
         {"default", "a1234!b<c", "a|123|4|!|b|<|c"},
         {"tekken", "HelloWorld fooBAR x1/\n", "Hello|World| foo|BAR| x|1|/\n"},
+        {"mpt", "I'll  pay 2020\n", "I|'ll| | pay| 2020|\n"},
+        {"starcoder", "v2 =  10;", "v|2| =|  |1|0|;"},
+        {"refact", "v2 =  10;", "v|2| =|  |1|0|;"},
+        {"command-r", "v2 =  10;", "v|2| =|  |1|0|;"},
+        {"falcon", "a`b 12345 c!=d", "a|`|b| |123|45| c|!=|d"},
+        {"deepseek-coder", "if x1>=22:\r\n\t y", "if| x|1|>=|2|2|:|\r|\n|\t| y"},
+        {"deepseek-llm", "go! 123 x\n  \n\xE4\xB8\x80\xD5\xA2",
+         "go|!| |123| x|\n|  |\n|\xE4\xB8\x80|\xD5\xA2"},
+        {"deepseek-llm", "\xD5\xA2\xCE\xA9 \xCE\xA9  ", "\xD5\xA2|\xCE\xA9| \xCE\xA9|  "}, /* no U+0562 */
+        {"qwen2", "!\xE1\xA0\x8E!", "!\xE1\xA0\x8E!"}, /* U+180E is no white space */
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         static const entry v[] = {{"a", 0, 1}};
@@ -696,6 +706,46 @@ static void test_split(void **state)
         close_model(m);
         unlink(tmp_path());
     }
+}
+
+static qu_status count_piece(void *ctx, const char *p, size_t n)
+{
+    (void)p;
+    *(size_t *)ctx += n;
+    return QU_OK;
+}
+
+/* Every pattern in linear time: long runs that end in what the rule does not expect. */
+static void test_split_is_linear(void **state)
+{
+    (void)state;
+    static const char *const pres[] = {"gpt-2", "default", "llama-bpe", "qwen2", "tekken",
+                                       "smollm", "falcon", "deepseek-coder", "deepseek-llm"};
+    static const char *const units[] = {" ", "\n", "a", "A", "1", "!", "\xE4\xB8\x80", " \t"};
+    static const entry v[] = {{"a", 0, 1}};
+    static const char *const merges[] = {"a a"};
+    size_t n = 1 << 19;
+    char *text = malloc(n + 3);
+    for (size_t k = 0; k < sizeof pres / sizeof *pres; k++) {
+        make_file("gpt2", pres[k], v, 1, merges, 1, NULL, 0);
+        model m = open_path(tmp_path());
+        pcre2_match_data *match = pcre2_match_data_create(1, NULL);
+        for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
+            size_t len = strlen(units[u]), whole = n / len * len, total = 0;
+            for (size_t i = 0; i < whole; i++) text[i] = units[u][i % len];
+            memcpy(text + whole, "\xE4\xB8\x80", 3);
+            double start = qu_os_now_ms();
+            qu_err e;
+            assert_int_equal(qu_token_split(m.t, match, text, whole + 3, count_piece, &total, &e),
+                             QU_OK);
+            assert_int_equal(total, whole + 3);
+            if (qu_os_now_ms() - start > 4000) fail_msg("%s is slow on '%s'", pres[k], units[u]);
+        }
+        pcre2_match_data_free(match);
+        close_model(m);
+        unlink(tmp_path());
+    }
+    free(text);
 }
 
 static void expect_error(qu_status want, const char *word)
@@ -824,6 +874,7 @@ int main(void)
         cmocka_unit_test(test_made_bpe),     cmocka_unit_test(test_errors),
         cmocka_unit_test(test_detok_stream), cmocka_unit_test(test_hash),
         cmocka_unit_test(test_split),
+        cmocka_unit_test(test_split_is_linear),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
