@@ -34,7 +34,7 @@ enum { MAX_SET = 16 };
 
 typedef struct options {
     bool copy, tied, tied_given, rope_freqs, biases;
-    const char *shape, *arch, *vocab_from, *out, *set[MAX_SET];
+    const char *shape, *arch, *vocab_from, *out, *table, *set[MAX_SET];
     int layers, width, heads, kv_heads, head_size, ffn, vocab, context, type;
     int rope_dims, lora, parts, n_set;
     double rope_base, rope_linear;
@@ -73,13 +73,15 @@ static const char usage[] =
     "  --rope-base X        RoPE base (default 10000; a copy model needs its own)\n"
     "  --rope-linear X      linear RoPE scaling by X\n"
     "  --rope-freqs         add a tensor that slows single RoPE pairs down\n"
+    "  --rope-table NAME    such a tensor of ones, or truncated: some pairs at one speed, some at rest\n"
     "  --seed N             seed of random weights (default 1)\n"
     "A copy model answers what follows a needle word. Needle words are one part of each row:\n ";
 
 enum {
     O_RANDOM = 256, O_COPY, O_SHAPE, O_LAYERS, O_WIDTH, O_HEADS, O_KV_HEADS, O_HEAD_SIZE, O_FFN,
     O_VOCAB, O_CONTEXT, O_ROPE_BASE, O_ROPE_LINEAR, O_ROPE_FREQS, O_TIED, O_UNTIED, O_ARCH, O_TYPE,
-    O_SEED, O_VOCAB_FROM, O_BIASES, O_SET, O_LORA, O_SPLIT, O_ROPE_DIMS, O_HELP,
+    O_SEED, O_VOCAB_FROM, O_BIASES, O_SET, O_LORA, O_SPLIT, O_ROPE_DIMS, O_ROPE_TABLE,
+    O_HELP,
 };
 
 static const struct option long_options[] = {
@@ -108,6 +110,7 @@ static const struct option long_options[] = {
     {"lora", 1, NULL, O_LORA},
     {"split", 1, NULL, O_SPLIT},
     {"rope-dims", 1, NULL, O_ROPE_DIMS},
+    {"rope-table", 1, NULL, O_ROPE_TABLE},
     {"help", 0, NULL, O_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -206,6 +209,7 @@ static options parse(int argc, char **argv) {
         case O_LORA: o.lora = count(optarg, "lora", 4096); break;
         case O_SPLIT: o.parts = count(optarg, "split", 99); break;
         case O_ROPE_DIMS: o.rope_dims = count(optarg, "rope-dims", 512); break;
+        case O_ROPE_TABLE: o.table = optarg; o.rope_freqs = true; break;
         case O_SET:
             if (o.n_set == MAX_SET || !strchr(optarg, '=')) mk_die(2, "bad --set '%s'", optarg);
             o.set[o.n_set++] = optarg;
@@ -447,13 +451,22 @@ static void write_random(FILE *fp, const mk_tensor *t, const options *o) {
     }
 }
 
+/* Divisor of a RoPE pair. Truncated: fast pairs as they are, the next ones all as fast as the pair in the
+ * middle, the slowest at rest. */
+static float divisor(int64_t i, int64_t n, const options *o) {
+    if (!o->table) return 1 + 7 * (float)i / (float)n;
+    if (strcmp(o->table, "truncated") || i < n / 2) return 1;
+    if (i >= 3 * n / 4) return INFINITY;
+    return (float)pow(o->rope_base, (double)(n / 2 - i) / (double)n);
+}
+
 /* Norms lie around 1, the last one around 3 (it spreads the logits), biases around 0; RoPE divisors
  * rise from 1 to 8. */
 static void write_random_vector(FILE *fp, const mk_tensor *t, const options *o) {
     uint64_t state = seed_of(t, o);
     for (int64_t i = 0; i < t->n_in; i++) {
         float v = (float)((int)(next(&state) >> 56) - 128) / 512;
-        if (has(t, "rope_freqs")) v = 1 + 7 * (float)i / (float)t->n_in;
+        if (has(t, "rope_freqs")) v = divisor(i, t->n_in, o);
         else if (!has(t, "bias")) v = (v + 1) * (has(t, "output_norm") ? 3 : 1);
         mk_write(fp, &v, sizeof v);
     }

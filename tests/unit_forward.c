@@ -116,6 +116,7 @@ static const char *variants[] = {
     "--head-size 64 --set rope.scaling.type=none --set rope.scaling.factor=8.0",
     "--head-size 80 --set rope.scale_linear=3.0",
     "--head-size 32 --set rope.freq_base_per_kv_head=10000.0,500.0",
+    "--head-size 64 --rope-table truncated",
     "--arch qwen2 --head-size 32 --rope-base 1000000",
     "--arch qwen2 --head-size 64" YARN "--set rope.scaling.original_context_length=512",
     "--arch qwen2 --head-size 80 --type Q8_0 --width 96 --ffn 96",
@@ -194,6 +195,40 @@ static void random_models_agree_with_the_oracle(void **state)
     }
     unlink(path);
     qu_pool_free(pool);
+}
+
+/* Every way to say "nothing is scaled" gives the bits of a file that says nothing. */
+static void identities(void **state)
+{
+    (void)state;
+    static const char *none[] = {"", "--rope-table ones",
+                                 "--set rope.scaling.type=linear --set rope.scaling.factor=1.0",
+                                 "--set rope.scaling.type=none --set rope.scaling.factor=4.0",
+                                 "--set rope.scaling.type=yarn --set rope.scaling.factor=1.0",
+                                 "--set rope.freq_base_per_kv_head=10000.0,10000.0"};
+    const char *path = temporary("random");
+    int32_t ids[20] = {5, 9, 200, 7, 5, 9, 31, 2};
+    float *first = NULL;
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        char options[200];
+        qu_model *m;
+        qu_context *c;
+        snprintf(options, sizeof options, "--head-size 64 %s", none[i]);
+        make(path, options, 90, 0);
+        TEST_OK(qu_model_open(&m, path, err));
+        TEST_OK(qu_context_create(&c, m, NULL, QU_CODEC_F16, err));
+        assert_int_equal(m->n_ropes, 1);
+        float *logits = malloc((size_t)m->vocab * 4);
+        TEST_OK(qu_context_prefill(c, &(qu_page_tokens){ids, 10, 700}, 1, NULL, err));
+        TEST_OK(qu_context_step(c, ids + 10, 10, 4000, 1, logits, err));
+        if (first && memcmp(first, logits, (size_t)m->vocab * 4)) fail_msg("%s", none[i]);
+        if (first) free(logits);
+        else first = logits;
+        qu_context_free(c);
+        qu_model_close(m);
+    }
+    free(first);
+    unlink(path);
 }
 
 /* An adapter beside the weights against one added to them; every projection has its pair. */
@@ -470,6 +505,7 @@ int main(void)
         cmocka_unit_test(golden_greedy_ids),
         cmocka_unit_test(golden_prompt_logits),
         cmocka_unit_test(random_models_agree_with_the_oracle),
+        cmocka_unit_test(identities),
         cmocka_unit_test(adapters_agree_with_the_oracle),
         cmocka_unit_test(options_stand_against_the_file),
         cmocka_unit_test(pages_agree_with_the_oracle),
