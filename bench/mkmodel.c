@@ -518,24 +518,28 @@ static void write_copy(FILE *fp, const mk_tensor *t, const options *o, int n_wor
     free(coded);
 }
 
+/* Everything before the tensors; returns the words of the vocabulary, without those that fill it up. */
+static int put_model_keys(mk_gguf *g, options *o) {
+    mk_vocab v;
+    if (o->copy) mk_vocab_copy(&v);
+    else if (o->vocab_from) mk_vocab_from(&v, o->vocab_from);
+    else mk_vocab_bytes(&v);
+    int n_words = v.n_tokens;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !o->vocab; i++)
+        if (!strcmp(shapes[i].name, o->shape))
+            o->vocab = shapes[i].vocab > n_words ? shapes[i].vocab : n_words;
+    mk_vocab_pad(&v, o->vocab);
+    put_keys(g, o);
+    mk_put_vocab(g, &v);
+    return n_words;
+}
+
 int main(int argc, char **argv) {
     static mk_gguf g;
     options o = parse(argc, argv);
-    mk_vocab v;
-    if (o.copy) mk_vocab_copy(&v);
-    else if (o.vocab_from) mk_vocab_from(&v, o.vocab_from);
-    else mk_vocab_bytes(&v);
-    int n_words = v.n_tokens;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !o.vocab; i++)
-        if (!strcmp(shapes[i].name, o.shape))
-            o.vocab = shapes[i].vocab > n_words ? shapes[i].vocab : n_words;
-    mk_vocab_pad(&v, o.vocab);
-    if (o.lora) {
-        put_adapter_keys(&g, &o);
-    } else {
-        put_keys(&g, &o);
-        mk_put_vocab(&g, &v);
-    }
+    int n_words = 0;
+    if (o.lora) put_adapter_keys(&g, &o);
+    else n_words = put_model_keys(&g, &o);
     add_tensors(&g, &o);
     for (int part = 0; part < o.parts; part++) {
         FILE *fp = mk_begin(&g, o.out, part, o.parts);

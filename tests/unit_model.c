@@ -116,6 +116,31 @@ static void tensors_are_all_known(void **state)
     unlink(path);
 }
 
+/* Dimensions that the keys do not bear out, the bytes being there: name, and its first dimension. */
+static void tensors_fit_the_keys(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        uint64_t first;
+        const char *word;
+    } rows[] = {{"blk.1.attn_k.weight", 32, "'blk.1.attn_k.weight' has the wrong shape 32 x 32"},
+                {"blk.0.attn_norm.weight", 32, "'blk.0.attn_norm.weight' has the wrong shape"},
+                {"token_embd.weight", 32, "'token_embd.weight' has the wrong shape 32 x 320"},
+                {"rope_freqs.weight", 4, "misshapen tensor 'rope_freqs.weight'"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *path = make("shape", "--rope-freqs");
+        qu_buf b = {0};
+        TEST_OK(qu_os_read(&b, path, 1 << 24, err));
+        char *at = memmem(b.data, b.len, rows[i].name, strlen(rows[i].name));
+        assert_non_null(at);
+        memcpy(at + strlen(rows[i].name) + 4, &rows[i].first, 8);
+        gb_save(&b, path);
+        refused(path, NULL, QU_ERR_FORMAT, rows[i].word);
+        unlink(path);
+    }
+}
+
 /* The shape of Mistral 7B in a file of zeros that takes no room; vocabulary of 32. */
 static void write_mistral(const char *path, const char *base)
 {
@@ -233,7 +258,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_refusal_has_its_reason), cmocka_unit_test(tensors_are_all_known),
-        cmocka_unit_test(mistral_is_capped),            cmocka_unit_test(adapters_must_fit),
+        cmocka_unit_test(tensors_fit_the_keys),         cmocka_unit_test(mistral_is_capped),            cmocka_unit_test(adapters_must_fit),
         cmocka_unit_test(parts_are_the_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
