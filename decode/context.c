@@ -344,6 +344,14 @@ void qu_context_move(qu_context *c, int32_t segment, int64_t pos)
     set_angles(c->m, s);
 }
 
+void qu_context_watch(qu_context *c,
+                      void (*watch)(void *ctx, int32_t layer, const float *q, int32_t n_rows),
+                      void *ctx)
+{
+    c->watch = watch;
+    c->watch_ctx = ctx;
+}
+
 void qu_context_select(qu_context *c, const qu_select_hook *hook)
 {
     c->hook = hook ? *hook : (qu_select_hook){0};

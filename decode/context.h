@@ -129,6 +129,12 @@ void qu_context_drop(qu_context *c, int32_t first, int32_t n);
  * read. */
 void qu_context_move(qu_context *c, int32_t segment, int64_t pos);
 
+/* Look on: watch gets each layer's queries [n_rows,H,D], rotated and scaled, in the calling thread,
+ * before they attend; those of a prefill's last layer are never made. NULL: nobody looks. */
+void qu_context_watch(qu_context *c,
+                      void (*watch)(void *ctx, int32_t layer, const float *q, int32_t n_rows),
+                      void *ctx);
+
 /* Use the hook from now on; NULL: every segment is read. The first step after the pages is the
  * question: its tokens, given in one call, choose together (in blocks of 512); afterwards one token
  * in refresh chooses. A token's choice depends on its place alone, not on how tokens are grouped

@@ -59,6 +59,7 @@ typedef struct qu_selection {
     char *kv;                  /* [L][G] of (kt [D,n_pad], v [n_pad,Dp]) */
     float *bias, *hidden;      /* [L][G][n_pad], [G][n_pad] of this layer, chosen pages hidden */
     uint8_t *chosen;           /* [n_epochs][L][n_pages, G] */
+    float *cos, *sin;          /* [n_ropes][D/2 + 1, 16] of the page being loaded */
     float *q;
     int64_t q_cap;
 } qu_selection;
@@ -81,6 +82,8 @@ struct qu_context {
     int32_t n_seg, seg_cap, first_live; /* first_live = n_seg when there is no live token */
     int64_t n_live, live_pos;
     qu_select_hook hook;
+    void (*watch)(void *ctx, int32_t layer, const float *q, int32_t n_rows);
+    void *watch_ctx;
     qu_selection sel;
     int64_t n_question;       /* live tokens of the first step */
     const qu_pass_hook *pass; /* NULL but while repair.c runs */

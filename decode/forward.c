@@ -265,6 +265,7 @@ static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_pa
     if (document && i == m->n_layers - 1)
         return QU_OK; /* nobody reads a page's last hidden state */
     each_row(c, query_row, NULL, i);
+    if (c->watch) c->watch(c->watch_ctx, i, s->q, c->rows.n);
     QU_TRY(qu_attention(c, i, !document, err));
     if (c->pass && c->pass->attended) QU_TRY(c->pass->attended(c, i, err));
     product out = {&l->o, s->h};

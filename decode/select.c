@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "decode/context_int.h"
 #include "kernels/codec.h"
 #include "kernels/quant.h"
@@ -23,7 +24,8 @@ int64_t qu_page_summary_bytes(const qu_model *m, int32_t n)
 
 void qu_selection_clear(qu_selection *s)
 {
-    void *owned[] = {s->segment, s->first, s->tokens, s->kv, s->bias, s->hidden, s->chosen, s->q};
+    void *owned[] = {s->segment, s->first,  s->tokens, s->kv,  s->bias,
+                     s->hidden,  s->chosen, s->q,      s->cos, s->sin};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
     memset(s, 0, sizeof *s);
 }
@@ -60,37 +62,79 @@ static void *block_spread(const qu_context *c, int32_t layer, int32_t g)
     return block_kt(c, layer, g) + before * (c->sel.half ? 2 : 4);
 }
 
-static void put(void *block, bool half, int64_t at, float x)
+/* cells of half, as f32 */
+static void widen(float *out, const uint16_t *x, int64_t n)
 {
-    if (half)
-        ((uint16_t *)block)[at] = qu_f32_to_f16(x);
-    else
-        ((float *)block)[at] = x;
+    for (int64_t i = 0; i < n; i++) out[i] = qu_f16_to_f32(x[i]);
 }
 
-/* One summary into the columns from col on, keys turned by the page's start. */
-static void place(qu_context *c, const qu_segment *seg, int32_t layer, int32_t g, int32_t col,
-                  const void *data)
+/* Column col + c of a [rows, n_pad] matrix = column c of x [rows, 16], c < n. */
+static void put_columns(void *block, bool half, int32_t n_pad, int32_t col, const float *x,
+                        int32_t rows, int32_t n)
+{
+    uint16_t h[16];
+    for (int32_t j = 0; j < rows; j++, x += 16) {
+        int64_t at = (int64_t)j * n_pad + col;
+        if (half) qu_attend_halve(h, x, 16);
+        if (half)
+            memcpy((uint16_t *)block + at, h, (size_t)n * sizeof *h);
+        else
+            memcpy((float *)block + at, x, (size_t)n * sizeof *x);
+    }
+}
+
+typedef struct load_run {
+    qu_context *c;
+    int32_t page;
+    const char *data; /* its summary */
+} load_run;
+
+/* One head's summary into the page's columns, keys turned by the page's start. */
+static void place(void *ctx, int64_t item, int worker)
+{
+    (void)worker;
+    load_run *r = ctx;
+    qu_context *c = r->c;
+    const qu_model *m = c->m;
+    const qu_segment *seg = &c->seg[c->sel.segment[r->page]];
+    int32_t layer = (int32_t)(item / m->n_kv_heads), g = (int32_t)(item % m->n_kv_heads);
+    int32_t d = m->head_size, dp = qu_attend_pad(d), row = qu_model_rope(m, layer, g);
+    int32_t n = qu_summary_clusters(seg->n), col = c->sel.first[r->page];
+    float key[QU_SUMMARY_CLUSTERS * QU_MAX_HEAD_SIZE], turned[QU_MAX_HEAD_SIZE * 16];
+    qu_attend_kv kv = block_kv(c, layer, g, NULL);
+    qu_summary s;
+    qu_summary_read(&s, r->data + item * qu_summary_bytes(seg->n, d), seg->n, d);
+    widen(key, s.key, (int64_t)n * d);
+    int64_t angles = (int64_t)row * (d / 2 + 1) * 16;
+    qu_rope_page(turned, 16, key, n, d, m->ropes[row], c->sel.cos + angles, c->sel.sin + angles,
+                 16);
+    put_columns((void *)kv.kt, kv.half, kv.n_pad, col, turned, d, n);
+    for (int32_t i = 0; i < n; i++)
+        for (int32_t j = 0; j < d / 2; j++)
+            turned[j * 16 + i] = qu_f16_to_f32(s.spread[i * (d / 2) + j]);
+    put_columns(block_spread(c, layer, g), kv.half, kv.n_pad, col, turned, d / 2, n);
+    for (int32_t i = 0; i < n; i++) {
+        int64_t at = (int64_t)(col + i) * dp;
+        if (kv.half)
+            memcpy((uint16_t *)kv.v + at, s.value + i * d, (size_t)d * sizeof *s.value);
+        else
+            widen((float *)kv.v + at, s.value + i * d, d);
+        block_bias(c, layer, g)[col + i] = s.count[i] > 0 ? logf((float)s.count[i]) : -INFINITY;
+    }
+}
+
+/* Angles of one position for every RoPE row, the same in each of sixteen columns. */
+static void page_angles(qu_context *c, const qu_segment *seg)
 {
     const qu_model *m = c->m;
-    int32_t d = m->head_size, dp = qu_attend_pad(d), row = qu_model_rope(m, layer, g);
-    int64_t angles = qu_segment_angles(m, seg, row);
-    qu_summary s;
-    qu_attend_kv kv = block_kv(c, layer, g, NULL);
-    qu_summary_read(&s, data, seg->n, d);
-    for (int32_t i = 0; i < qu_summary_clusters(seg->n); i++) {
-        float key[QU_MAX_HEAD_SIZE];
-        for (int32_t j = 0; j < d; j++) key[j] = qu_f16_to_f32(s.key[i * d + j]);
-        qu_rope_vector(key, m->ropes[row], seg->cos + angles, seg->sin + angles, seg->n_pad, 0);
-        for (int32_t j = 0; j < d; j++) {
-            put((void *)kv.kt, kv.half, (int64_t)j * kv.n_pad + col + i, key[j]);
-            put((void *)kv.v, kv.half, (int64_t)(col + i) * dp + j,
-                qu_f16_to_f32(s.value[i * d + j]));
-        }
-        for (int32_t j = 0; j < d / 2; j++)
-            put(block_spread(c, layer, g), kv.half, (int64_t)j * kv.n_pad + col + i,
-                qu_f16_to_f32(s.spread[i * (d / 2) + j]));
-        block_bias(c, layer, g)[col + i] = s.count[i] > 0 ? logf((float)s.count[i]) : -INFINITY;
+    for (int32_t row = 0; row < m->n_ropes; row++) {
+        int64_t to = (int64_t)row * (m->head_size / 2 + 1) * 16,
+                at = qu_segment_angles(m, seg, row);
+        for (int32_t i = 0; i < m->head_size / 2; i++)
+            for (int32_t j = 0; j < 16; j++) {
+                c->sel.cos[to + i * 16 + j] = seg->cos[at + (int64_t)i * seg->n_pad];
+                c->sel.sin[to + i * 16 + j] = seg->sin[at + (int64_t)i * seg->n_pad];
+            }
     }
 }
 
@@ -98,16 +142,14 @@ static qu_status load_page(qu_context *c, int32_t p, qu_err *err)
 {
     const qu_model *m = c->m;
     qu_segment *seg = &c->seg[c->sel.segment[p]];
-    const char *data;
+    load_run r = {c, p, NULL};
     size_t bytes;
-    QU_TRY(seg->source.summary(seg->source.ctx, (const void **)&data, &bytes, err));
+    QU_TRY(seg->source.summary(seg->source.ctx, (const void **)&r.data, &bytes, err));
     if ((int64_t)bytes != qu_page_summary_bytes(m, seg->n))
         return qu_fail(err, QU_ERR_CORRUPT, "stored summary has %zu bytes, expected %lld", bytes,
                        (long long)qu_page_summary_bytes(m, seg->n));
-    int64_t each = qu_summary_bytes(seg->n, m->head_size);
-    for (int32_t l = 0; l < m->n_layers; l++)
-        for (int32_t g = 0; g < m->n_kv_heads; g++, data += each)
-            place(c, seg, l, g, c->sel.first[p], data);
+    page_angles(c, seg);
+    qu_pool_run(c->pool, (int64_t)m->n_layers * m->n_kv_heads, place, &r);
     c->stats.bytes_read += (int64_t)bytes;
     return QU_OK;
 }
@@ -157,9 +199,15 @@ static qu_status load(qu_context *c, qu_err *err)
     s->kv = calloc((size_t)(heads * head_elements(c)), s->half ? 2 : 4);
     s->bias = malloc((size_t)bias * sizeof *s->bias);
     s->hidden = malloc((size_t)m->n_kv_heads * (size_t)s->n_pad * sizeof *s->hidden);
-    if (!s->kv || !s->bias || !s->hidden) return qu_fail_nomem(err, heads * head_elements(c) * 4);
+    size_t angles = (size_t)m->n_ropes * (size_t)(m->head_size / 2 + 1) * 16;
+    s->cos = malloc(angles * sizeof *s->cos);
+    s->sin = malloc(angles * sizeof *s->sin);
+    if (!s->kv || !s->bias || !s->hidden || !s->cos || !s->sin)
+        return qu_fail_nomem(err, heads * head_elements(c) * 4);
     for (int64_t i = 0; i < bias; i++) s->bias[i] = -INFINITY;
+    double start = qu_os_now_ms();
     for (int32_t p = 0; p < s->n_pages; p++) QU_TRY(load_page(c, p, err));
+    c->stats.load_ms += qu_os_now_ms() - start;
     return QU_OK;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/dims.h"
 #include "kernels/codec.h"
+#include "retrieve/lookback.h"
 
 /* Until this machine has been measured: a modest rate of floating-point operations a second. */
 #define ASSUMED_FLOPS 1e11
@@ -13,9 +14,6 @@
 
 /* A run shorter than this is not a measurement. */
 #define MEASURE_SECONDS 0.5
-
-/* How streamed pages choose what they see; part of their context hash. */
-#define STREAM_POLICY "recent/1"
 
 struct qu_encoder {
     qu_session *s;
@@ -145,7 +143,7 @@ qu_hash qu_encode_context_start(const qu_session *s, int64_t n_tokens)
 {
     qu_hash h = qu_hash_bytes(s->prefix.ids, (size_t)s->prefix.n * sizeof *s->prefix.ids, 1);
     if (s->prefix.n + n_tokens > s->model->context) {
-        h = qu_hash_chain(h, STREAM_POLICY, sizeof STREAM_POLICY);
+        h = qu_hash_chain(h, QU_LOOKBACK_POLICY, sizeof QU_LOOKBACK_POLICY);
         h = qu_hash_chain(h, &s->model->context, sizeof s->model->context);
     }
     return h;
@@ -165,31 +163,44 @@ typedef struct encode_run {
     const int32_t *ids;
     const qu_encode_output *out;
     qu_context *c;
-    qu_page_memory **memory; /* [n_pages]: the header, and resumed pages while they are in sight */
     int64_t *first;          /* [n_pages + 1] token index of each page */
-    int32_t base;            /* page of the context segment after prefix and header */
     int32_t chunk;           /* first page of the running prefill */
+    qu_lookback *lookback;   /* of a streamed document, with the rest of these */
+    qu_page_memory **memory; /* [n_pages]: the header and what the running chunk sees */
+    int32_t *seen;           /* [n_pages] pages that the chunk sees, in order; n_seen */
+    uint8_t *use;            /* [n_pages] */
+    int32_t n_seen;
 } encode_run;
 
 static qu_status hand_out(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data,
                           size_t bytes, qu_err *err)
 {
     encode_run *r = ctx;
-    int32_t p = r->chunk + page;
-    if (p == 0 && r->memory[0]) memcpy(qu_page_memory_slice(r->memory[0], layer, g), data, bytes);
-    return r->out->put(r->out->ctx, p, layer, g, data, bytes, err);
+    qu_encode_part part = {QU_KV_SLICE, r->chunk + page, layer, g};
+    return r->out->put(r->out->ctx, &part, data, bytes, err);
+}
+
+static qu_status hand_out_summary(void *ctx, int32_t page, const void *data, size_t bytes,
+                                  qu_err *err)
+{
+    encode_run *r = ctx;
+    qu_encode_part part = {QU_KV_SUMMARY, r->chunk + page, 0, 0};
+    if (r->lookback) QU_TRY(qu_lookback_summary(r->lookback, part.page, data, bytes, err));
+    return r->out->put(r->out->ctx, &part, data, bytes, err);
 }
 
 static qu_status read_back(encode_run *r, int32_t page, qu_err *err)
 {
     const qu_model *m = r->e->s->model;
+    if (r->memory[page]) return QU_OK;
     QU_TRY(
         qu_page_memory_create(&r->memory[page], m, r->e->s->codec, r->pages[page].n_tokens, err));
     for (int32_t l = 0; l < m->n_layers; l++)
         for (int32_t g = 0; g < m->n_kv_heads; g++) {
             const void *data;
             size_t bytes;
-            QU_TRY(r->out->get(r->out->ctx, page, l, g, &data, &bytes, err));
+            qu_encode_part part = {QU_KV_SLICE, page, l, g};
+            QU_TRY(r->out->get(r->out->ctx, &part, &data, &bytes, err));
             if (bytes != qu_page_memory_bytes(r->memory[page]))
                 return qu_fail(err, QU_ERR_CORRUPT,
                                "stored slice of page %d has %zu bytes, expected %zu", page, bytes,
@@ -204,17 +215,11 @@ static int64_t position(const encode_run *r, int32_t page)
     return r->e->s->prefix.n + r->first[page];
 }
 
-static qu_status attach(encode_run *r, int32_t page, qu_err *err)
+static qu_status attach(encode_run *r, int32_t page, int64_t pos, qu_err *err)
 {
+    QU_TRY(read_back(r, page, err));
     qu_page_source source = qu_page_memory_source(r->memory[page]);
-    return qu_context_attach(r->c, r->pages[page].n_tokens, position(r, page), &source, err);
-}
-
-static qu_status hand_out_summary(void *ctx, int32_t page, const void *data, size_t bytes,
-                                  qu_err *err)
-{
-    encode_run *r = ctx;
-    return r->out->summary(r->out->ctx, r->chunk + page, data, bytes, err);
+    return qu_context_attach(r->c, r->pages[page].n_tokens, pos, &source, err);
 }
 
 static qu_status compute(encode_run *r, int32_t from, int32_t to, qu_err *err)
@@ -225,29 +230,21 @@ static qu_status compute(encode_run *r, int32_t from, int32_t to, qu_err *err)
             (qu_page_tokens){r->ids + r->first[p], r->pages[p].n_tokens, position(r, p)};
     qu_page_sink sink = {hand_out, r, hand_out_summary};
     r->chunk = from;
-    QU_TRY(qu_context_prefill(r->c, pages, to - from, &sink, err));
+    return qu_context_prefill(r->c, pages, to - from, &sink, err);
+}
+
+static qu_status pages_done(encode_run *r, int32_t from, int32_t to, qu_err *err)
+{
     for (int32_t p = from; p < to; p++)
         QU_TRY(r->out->page_done(r->out->ctx, p, r->pages[p].n_tokens, err));
     return QU_OK;
 }
 
-/* Prefix, then, of a document that will be streamed, the header: attached from memory, so that it
- * can be moved when pages leave. */
-static qu_status begin(encode_run *r, bool streamed, qu_err *err)
+static qu_status check_stop(const encode_run *r, int32_t page, qu_err *err)
 {
-    QU_TRY(qu_encoder_attach_prefix(r->e, r->c, err));
-    if (!streamed) return QU_OK;
-    int32_t prefix_segments = qu_context_segments(r->c);
-    if (r->out->done > 0) {
-        QU_TRY(read_back(r, 0, err));
-    } else {
-        QU_TRY(qu_page_memory_create(&r->memory[0], r->e->s->model, r->e->s->codec,
-                                     r->pages[0].n_tokens, err));
-        QU_TRY(compute(r, 0, 1, err));
-        qu_context_cut(r->c, prefix_segments);
-    }
-    r->base = 1;
-    return attach(r, 0, err);
+    if (r->out->stop && r->out->stop(r->out->ctx))
+        return qu_fail(err, QU_ERR_CANCELLED, "stopped at page %d of %d", page, r->n_pages);
+    return QU_OK;
 }
 
 /* Pages prefilled at a time: at most half the window, so that a chunk also sees what was before it.
@@ -258,54 +255,155 @@ static int32_t chunk_pages(const qu_model *m)
     return n < 1 ? 1 : n > QU_ENCODE_CHUNK ? QU_ENCODE_CHUNK : n;
 }
 
-/* The first page that the chunk [from, to) still sees: the window holds prefix, header and [first,
- * to). */
-static int32_t first_in_window(const encode_run *r, int32_t from, int32_t to)
-{
-    int64_t room = r->e->s->model->context - r->e->s->prefix.n - r->pages[0].n_tokens;
-    int32_t p = 1;
-    while (p < from && r->first[to] - r->first[p] > room) p++;
-    return p;
-}
+/* --- a document inside the window: one run --- */
 
-/* Drop what has left the window and move prefix and header up to the first page that stayed. */
-static void slide(encode_run *r, int32_t first)
+static qu_status run_whole(encode_run *r, qu_err *err)
 {
-    if (first == r->base) return;
-    int32_t fixed = r->e->prefix ? 2 : 1;
-    qu_context_drop(r->c, fixed, first - r->base);
-    for (int32_t p = r->base; p < first; p++) {
-        qu_page_memory_free(r->memory[p]);
-        r->memory[p] = NULL;
-    }
-    r->base = first;
-    int64_t header = position(r, first) - r->pages[0].n_tokens;
-    qu_context_move(r->c, fixed - 1, header);
-    if (r->e->prefix) qu_context_move(r->c, 0, header - r->e->s->prefix.n);
-}
-
-static qu_status attach_done(encode_run *r, int32_t to, qu_err *err)
-{
-    for (int32_t p = r->base; p < to; p++) {
-        QU_TRY(read_back(r, p, err));
-        QU_TRY(attach(r, p, err));
+    int32_t step = chunk_pages(r->e->s->model), n = r->n_pages, start = r->out->done;
+    if (start >= n) return QU_OK;
+    QU_TRY(qu_encoder_attach_prefix(r->e, r->c, err));
+    for (int32_t p = 0; p < start; p++) QU_TRY(attach(r, p, position(r, p), err));
+    for (int32_t p = start; p < n; p += step) {
+        int32_t to = p + step < n ? p + step : n;
+        QU_TRY(check_stop(r, p, err));
+        QU_TRY(compute(r, p, to, err));
+        QU_TRY(pages_done(r, p, to, err));
     }
     return QU_OK;
 }
 
-static qu_status run_chunks(encode_run *r, bool streamed, qu_err *err)
+/* --- a streamed document --- */
+
+/* What the window leaves beside prefix, header and the chunk [from, to), in tokens. */
+static int64_t room(const encode_run *r, int32_t from, int32_t to)
 {
-    int32_t step = chunk_pages(r->e->s->model), n = r->n_pages, start = r->out->done;
-    if (streamed) start = start <= 1 ? 1 : 1 + (start - 1) / step * step;
-    if (start >= n) return QU_OK;
-    if (streamed) slide(r, first_in_window(r, start, start + step < n ? start + step : n));
-    QU_TRY(attach_done(r, start, err));
-    for (int32_t p = start; p < n; p += step) {
-        if (r->out->stop && r->out->stop(r->out->ctx))
-            return qu_fail(err, QU_ERR_CANCELLED, "stopped at page %d of %d", p, n);
-        int32_t to = p + step < n ? p + step : n;
-        if (streamed) slide(r, first_in_window(r, p, to));
+    return r->e->s->model->context - r->e->s->prefix.n - r->pages[0].n_tokens -
+           (r->first[to] - r->first[from]);
+}
+
+static int32_t chunk_end(const encode_run *r, int32_t from)
+{
+    int32_t step = chunk_pages(r->e->s->model);
+    return from + step < r->n_pages ? from + step : r->n_pages;
+}
+
+/* The first of the latest pages that the chunk sees: all if they fit, else half the room's worth. */
+static int32_t first_recent(const encode_run *r, int32_t from)
+{
+    int64_t left = room(r, from, chunk_end(r, from));
+    if (r->first[from] - r->first[1] <= left) return 1;
+    int32_t p = from;
+    while (p > 1 && r->first[from] - r->first[p - 1] <= left / 2) p--;
+    return p;
+}
+
+/* The pages that the chunk at from looks back at, kept with it for a later resume: its own markers
+ * come after this. */
+static qu_status choose_earlier(encode_run *r, int32_t from, qu_err *err)
+{
+    int32_t recent = first_recent(r, from), n = 0;
+    int64_t left = room(r, from, chunk_end(r, from)) - (r->first[from] - r->first[recent]);
+    QU_TRY(qu_lookback_pick(r->lookback, r->use, recent, left, err));
+    for (int32_t p = 1; p < recent; p++)
+        if (r->use[p]) r->seen[n++] = p;
+    r->n_seen = n;
+    if (n == 0) return QU_OK;
+    qu_encode_part part = {QU_KV_LOOKBACK, from, 0, 0};
+    return r->out->put(r->out->ctx, &part, r->seen, (size_t)n * sizeof *r->seen, err);
+}
+
+/* After a restart: what was kept. */
+static qu_status read_earlier(encode_run *r, int32_t from, qu_err *err)
+{
+    const void *data;
+    size_t bytes;
+    int32_t recent = first_recent(r, from), before = 0;
+    qu_encode_part part = {QU_KV_LOOKBACK, from, 0, 0};
+    qu_status st = r->out->get(r->out->ctx, &part, &data, &bytes, err);
+    if (st == QU_ERR_NOTFOUND) bytes = 0; /* an empty list is not kept */
+    if (st != QU_OK && st != QU_ERR_NOTFOUND) return st;
+    r->n_seen = (int32_t)(bytes / sizeof *r->seen);
+    if (bytes % sizeof *r->seen != 0 || r->n_seen >= r->n_pages) goto bad;
+    if (bytes > 0) memcpy(r->seen, data, bytes);
+    for (int32_t i = 0; i < r->n_seen; before = r->seen[i++])
+        if (r->seen[i] <= before || r->seen[i] >= recent) goto bad;
+    for (int32_t p = 1; p < from; p++) {
+        part = (qu_encode_part){QU_KV_SUMMARY, p, 0, 0};
+        QU_TRY(r->out->get(r->out->ctx, &part, &data, &bytes, err));
+        QU_TRY(qu_lookback_summary(r->lookback, p, data, bytes, err));
+    }
+    return QU_OK;
+bad:
+    return qu_fail(err, QU_ERR_CORRUPT, "list of pages that page %d looks back at is damaged", from);
+}
+
+static void forget_unseen(encode_run *r, int32_t recent, int32_t from)
+{
+    memset(r->use, 0, (size_t)r->n_pages);
+    for (int32_t i = 0; i < r->n_seen; i++) r->use[r->seen[i]] = 1;
+    for (int32_t p = 1; p < r->n_pages; p++) {
+        if (r->use[p] || (p >= recent && p < from)) continue;
+        qu_page_memory_free(r->memory[p]);
+        r->memory[p] = NULL;
+    }
+}
+
+/* [prefix][header][looked back at][latest], everything but the latest moved up to stand before
+ * them. */
+static qu_status lay_out(encode_run *r, int32_t from, qu_err *err)
+{
+    int32_t recent = first_recent(r, from), fixed = r->e->prefix ? 2 : 1;
+    int64_t pos = position(r, recent);
+    forget_unseen(r, recent, from);
+    qu_context_cut(r->c, fixed);
+    for (int32_t i = 0; i < r->n_seen; i++) pos -= r->pages[r->seen[i]].n_tokens;
+    qu_context_move(r->c, fixed - 1, pos - r->pages[0].n_tokens);
+    if (r->e->prefix) qu_context_move(r->c, 0, pos - r->pages[0].n_tokens - r->e->s->prefix.n);
+    for (int32_t i = 0; i < r->n_seen; i++) {
+        QU_TRY(attach(r, r->seen[i], pos, err));
+        pos += r->pages[r->seen[i]].n_tokens;
+    }
+    for (int32_t p = recent; p < from; p++) QU_TRY(attach(r, p, position(r, p), err));
+    qu_lookback_begin(r->lookback, pos > QU_PAGE_TOKENS ? pos - QU_PAGE_TOKENS : 0);
+    return QU_OK;
+}
+
+/* Prefix, then the header: attached from memory, so that both can be moved. */
+static qu_status begin_stream(encode_run *r, qu_err *err)
+{
+    qu_session *s = r->e->s;
+    int32_t *tokens = calloc((size_t)r->n_pages, sizeof *tokens);
+    if (!tokens) return qu_fail_nomem(err, r->n_pages * 4ll);
+    for (int32_t p = 0; p < r->n_pages; p++) tokens[p] = r->pages[p].n_tokens;
+    qu_status st = qu_lookback_create(&r->lookback, s->model, s->pool, tokens, r->n_pages, err);
+    free(tokens);
+    if (st != QU_OK) return st;
+    QU_TRY(qu_encoder_attach_prefix(r->e, r->c, err));
+    int32_t prefix_segments = qu_context_segments(r->c);
+    if (r->out->done == 0) {
+        QU_TRY(compute(r, 0, 1, err));
+        QU_TRY(pages_done(r, 0, 1, err));
+        qu_context_cut(r->c, prefix_segments);
+    }
+    QU_TRY(attach(r, 0, position(r, 0), err));
+    qu_context_watch(r->c, qu_lookback_watch, r->lookback);
+    return QU_OK;
+}
+
+static qu_status run_streamed(encode_run *r, qu_err *err)
+{
+    int32_t step = chunk_pages(r->e->s->model), done = r->out->done;
+    int32_t start = done <= 1 ? 1 : 1 + (done - 1) / step * step;
+    if (start >= r->n_pages) return QU_OK;
+    QU_TRY(begin_stream(r, err));
+    if (start > 1) QU_TRY(read_earlier(r, start, err));
+    for (int32_t p = start, to; p < r->n_pages; p = to) {
+        to = chunk_end(r, p);
+        QU_TRY(check_stop(r, p, err));
+        QU_TRY(lay_out(r, p, err));
         QU_TRY(compute(r, p, to, err));
+        if (to < r->n_pages) QU_TRY(choose_earlier(r, to, err));
+        QU_TRY(pages_done(r, p, to, err));
     }
     return QU_OK;
 }
@@ -323,20 +421,24 @@ qu_status qu_encode_document(const qu_encoder *e, const qu_page *pages, int32_t 
                        e->s->model->name, e->s->model->context);
     r.memory = calloc((size_t)n_pages, sizeof *r.memory);
     r.first = calloc((size_t)n_pages + 1, sizeof *r.first);
-    if (!r.memory || !r.first) {
-        st = qu_fail_nomem(err, n_pages * 16ll);
+    r.seen = calloc((size_t)n_pages, sizeof *r.seen);
+    r.use = calloc((size_t)n_pages, 1);
+    if (!r.memory || !r.first || !r.seen || !r.use) {
+        st = qu_fail_nomem(err, n_pages * 21ll);
         goto out;
     }
     for (int32_t p = 0; p < n_pages; p++) r.first[p + 1] = r.first[p] + pages[p].n_tokens;
     QU_TRY_OUT(qu_context_create(&r.c, e->s->model, e->s->pool, e->s->codec, err));
     bool streamed = e->s->prefix.n + r.first[n_pages] > e->s->model->context;
-    QU_TRY_OUT(begin(&r, streamed, err));
-    QU_TRY_OUT(run_chunks(&r, streamed, err));
+    st = streamed ? run_streamed(&r, err) : run_whole(&r, err);
 out:
     qu_context_free(r.c);
+    qu_lookback_free(r.lookback);
     for (int32_t p = 0; r.memory && p < n_pages; p++) qu_page_memory_free(r.memory[p]);
     free(r.memory);
     free(r.first);
+    free(r.seen);
+    free(r.use);
     return st;
 }
 

@@ -3,10 +3,14 @@
  *   prefilled sequence   [prefix][header][page 1][page 2] ... [page n]
  *   positions            0 ..    p       p + h   ...
  *
- * A document longer than the model's window is streamed: chunks of up to QU_ENCODE_CHUNK pages see
- * the prefix, the header and as many of the latest pages as fit, at their true distances, the
- * prefix and header moved up to stand before them. Chunks begin at fixed pages, so a resumed
- * document gets the same bits.
+ * A document longer than the model's window is streamed: a chunk of up to QU_ENCODE_CHUNK pages sees
+ *
+ *   [prefix][header][pages looked back at][latest pages][chunk]
+ *
+ * the latest pages at their true distances, before them, moved up, the earlier pages that the chunk
+ * before attended to most (retrieve/lookback.h): each kind fills up to half of what the window
+ * leaves. Chunks begin at fixed pages and their lists are kept with the pages, so a resumed document
+ * gets the same bits.
  */
 #ifndef QU_PIPELINES_ENCODE_H
 #define QU_PIPELINES_ENCODE_H
@@ -32,14 +36,21 @@ qu_status qu_encoder_attach_prefix(const qu_encoder *e, qu_context *c, qu_err *e
 qu_hash qu_encode_context_start(const qu_session *s, int64_t n_tokens);
 qu_hash qu_encode_context_next(qu_hash prev, const int32_t *ids, int32_t n);
 
-/* Where a document's slices go. done: leading pages that are there already and can be read back. */
+/* What belongs to a page: its slices; its summary; where it begins a streamed chunk, the list of the
+ * pages that the chunk looks back at, written before the page itself. */
+typedef struct qu_encode_part {
+    uint8_t kind; /* QU_KV_SLICE, QU_KV_SUMMARY, QU_KV_LOOKBACK */
+    int32_t page, layer, kv_head; /* the last two of slices alone */
+} qu_encode_part;
+
+/* Where a document's parts go. done: leading pages that are there already and can be read back; get
+ * is called for what was put, in this run or before. */
 typedef struct qu_encode_output {
     int32_t done;
-    qu_status (*get)(void *ctx, int32_t page, int32_t layer, int32_t kv_head, const void **data,
-                     size_t *bytes, qu_err *err);
-    qu_status (*put)(void *ctx, int32_t page, int32_t layer, int32_t kv_head, const void *data,
-                     size_t bytes, qu_err *err);
-    qu_status (*summary)(void *ctx, int32_t page, const void *data, size_t bytes, qu_err *err);
+    qu_status (*get)(void *ctx, const qu_encode_part *part, const void **data, size_t *bytes,
+                     qu_err *err);
+    qu_status (*put)(void *ctx, const qu_encode_part *part, const void *data, size_t bytes,
+                     qu_err *err);
     qu_status (*page_done)(void *ctx, int32_t page, int32_t n_tokens, qu_err *err);
     bool (*stop)(void *ctx); /* asked between chunks; NULL = never */
     void *ctx;

@@ -29,21 +29,32 @@ typedef struct memory_out {
     qu_page_memory **pages;
 } memory_out;
 
-static qu_status put(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data,
-                     size_t bytes, qu_err *err)
+static qu_status get(void *ctx, const qu_encode_part *part, const void **data, size_t *bytes,
+                     qu_err *err)
 {
-    memory_out *o = ctx;
-    if (!o->pages[page])
-        QU_TRY(qu_page_memory_create(&o->pages[page], o->s->model, o->s->codec,
-                                     o->records[page].n_tokens, err));
-    memcpy(qu_page_memory_slice(o->pages[page], layer, g), data, bytes);
-    return QU_OK;
+    const memory_out *o = ctx;
+    const qu_page_memory *p = o->pages[part->page];
+    *data = NULL;
+    *bytes = p ? qu_page_memory_bytes(p) : 0;
+    if (p && part->kind == QU_KV_SLICE)
+        *data = qu_page_memory_slice(p, part->layer, part->kv_head);
+    if (p && part->kind == QU_KV_SUMMARY) *data = qu_page_memory_summary(p, bytes);
+    return *data ? QU_OK : qu_fail(err, QU_ERR_NOTFOUND, "page %d is not there", part->page);
 }
 
-static qu_status summary(void *ctx, int32_t page, const void *data, size_t bytes, qu_err *err)
+/* Lists of pages looked back at are for resuming: here a document is made in one go. */
+static qu_status put(void *ctx, const qu_encode_part *part, const void *data, size_t bytes,
+                     qu_err *err)
 {
     memory_out *o = ctx;
-    return qu_page_memory_summarise(o->pages[page], data, bytes, err);
+    qu_page_memory **p = &o->pages[part->page];
+    if (part->kind == QU_KV_LOOKBACK) return QU_OK;
+    if (!*p)
+        QU_TRY(qu_page_memory_create(p, o->s->model, o->s->codec,
+                                     o->records[part->page].n_tokens, err));
+    if (part->kind == QU_KV_SUMMARY) return qu_page_memory_summarise(*p, data, bytes, err);
+    memcpy(qu_page_memory_slice(*p, part->layer, part->kv_head), data, bytes);
+    return QU_OK;
 }
 
 static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *err)
@@ -59,7 +70,7 @@ static qu_status encode(qu_encoder *e, qu_session *s, const qu_page *records, in
                         const int32_t *ids, qu_page_memory **pages, qu_err *err)
 {
     memory_out m = {s, records, pages};
-    qu_encode_output out = {0, NULL, put, summary, page_done, NULL, &m};
+    qu_encode_output out = {0, get, put, page_done, NULL, &m};
     return qu_encode_document(e, records, n, ids, &out, err);
 }
 

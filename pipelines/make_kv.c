@@ -94,35 +94,28 @@ static qu_status add_member(make_run *r, const qu_doc *d, uint64_t kv_id)
 
 /* --- the encoder's output is the open pack --- */
 
-static qu_slice_key key_of(const make_run *r, int32_t page, int32_t layer, int32_t g)
+static qu_slice_key key_of(const make_run *r, const qu_encode_part *part)
 {
-    return (qu_slice_key){r->kv_id, (uint32_t)page, (uint16_t)layer, (uint16_t)g, QU_KV_SLICE};
+    return (qu_slice_key){r->kv_id, (uint32_t)part->page, (uint16_t)part->layer,
+                          (uint16_t)part->kv_head, part->kind};
 }
 
-static qu_status get_slice(void *ctx, int32_t page, int32_t layer, int32_t g, const void **data,
-                           size_t *bytes, qu_err *err)
+static qu_status get_part(void *ctx, const qu_encode_part *part, const void **data, size_t *bytes,
+                          qu_err *err)
 {
     make_run *r = ctx;
-    qu_slice_key k = key_of(r, page, layer, g);
-    return qu_kv_writer_get(r->w, &k, qu_kv_binding(r->s->store, &r->pages[page]), data, bytes,
-                            err);
+    qu_slice_key k = key_of(r, part);
+    return qu_kv_writer_get(r->w, &k, qu_kv_binding(r->s->store, &r->pages[part->page]), data,
+                            bytes, err);
 }
 
-static qu_status put_slice(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data,
-                           size_t bytes, qu_err *err)
+static qu_status put_part(void *ctx, const qu_encode_part *part, const void *data, size_t bytes,
+                          qu_err *err)
 {
     make_run *r = ctx;
-    qu_slice_key k = key_of(r, page, layer, g);
-    return qu_kv_writer_put(r->w, &k, qu_kv_binding(r->s->store, &r->pages[page]), data, bytes,
-                            err);
-}
-
-static qu_status put_summary(void *ctx, int32_t page, const void *data, size_t bytes, qu_err *err)
-{
-    make_run *r = ctx;
-    qu_slice_key k = {r->kv_id, (uint32_t)page, 0, 0, QU_KV_SUMMARY};
-    return qu_kv_writer_put(r->w, &k, qu_kv_binding(r->s->store, &r->pages[page]), data, bytes,
-                            err);
+    qu_slice_key k = key_of(r, part);
+    return qu_kv_writer_put(r->w, &k, qu_kv_binding(r->s->store, &r->pages[part->page]), data,
+                            bytes, err);
 }
 
 static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *err)
@@ -216,7 +209,7 @@ static qu_status encode(make_run *r, const qu_doc *d, const qu_page *pages, int3
     if (!r->w) QU_TRY(qu_kv_writer_create(&r->w, r->s->store, 0, r->err));
     r->kv_id = d->doc_id;
     r->pages = pages;
-    qu_encode_output out = {0, get_slice, put_slice, put_summary, page_done, should_stop, r};
+    qu_encode_output out = {0, get_part, put_part, page_done, should_stop, r};
     QU_TRY(qu_kv_writer_n_pages_done(r->w, d->doc_id, &out.done, r->err));
     int64_t done_tokens = 0;
     for (int32_t p = 0; p < out.done; p++) done_tokens += pages[p].n_tokens;

@@ -28,7 +28,8 @@
 
 enum {
     QU_KV_SLICE = 0,                   /* K and V of one page, layer and KV head */
-    QU_KV_SUMMARY = 1,                 /* its cluster summary */
+    QU_KV_SUMMARY = 1,                 /* summary of a page, all layers and heads: layer 0, head 0 */
+    QU_KV_LOOKBACK = 2,                /* i32 pages that the chunk beginning there looks back at */
     QU_KV_COMMIT_BYTES = 32 << 20,     /* pending bytes at which page_done commits */
     QU_KV_MAX_PAYLOAD = 64 << 20,
     QU_KV_READERS = 64,                /* KV files kept open for reading */
@@ -38,7 +39,7 @@ typedef struct qu_slice_key {
     uint64_t kv_id;          /* the document's kv_id */
     uint32_t page;
     uint16_t layer, head;    /* head: KV head */
-    uint8_t kind;            /* QU_KV_SLICE or QU_KV_SUMMARY */
+    uint8_t kind;            /* QU_KV_SLICE, QU_KV_SUMMARY or QU_KV_LOOKBACK */
 } qu_slice_key;
 
 /* What every slice of that page must be bound to: the store's binding chained with the page's

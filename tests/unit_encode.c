@@ -11,7 +11,7 @@ enum { MAX_PAGES = 24, L = 4, G = 2 };
 
 /* Slices of a document; a page counts as there once it is done. */
 typedef struct memory {
-    qu_buf slice[MAX_PAGES][L][G];
+    qu_buf slice[MAX_PAGES][L][G], summary[MAX_PAGES], lookback[MAX_PAGES];
     int32_t n_done;     /* pages reported, in order */
     int32_t fail_at;    /* page_done of this page fails; -1: none */
     int32_t stop_after; /* chunks; -1: never */
@@ -22,36 +22,40 @@ static void clear(memory *m)
 {
     for (int32_t i = 0; i < MAX_PAGES * L * G; i++)
         qu_buf_free(&m->slice[i / (L * G)][i / G % L][i % G]);
+    for (int32_t i = 0; i < MAX_PAGES; i++) {
+        qu_buf_free(&m->summary[i]);
+        qu_buf_free(&m->lookback[i]);
+    }
     m->n_done = 0;
     m->fail_at = m->stop_after = -1;
     m->has_header = false;
 }
 
-static qu_status put(void *ctx, int32_t page, int32_t l, int32_t g, const void *data, size_t n,
-                     qu_err *err)
+static qu_buf *part_of(memory *m, const qu_encode_part *p)
 {
-    qu_buf *b = &((memory *)ctx)->slice[page][l][g];
-    assert_false(page == 0 && ((memory *)ctx)->has_header);
+    return p->kind == QU_KV_SLICE     ? &m->slice[p->page][p->layer][p->kv_head]
+           : p->kind == QU_KV_SUMMARY ? &m->summary[p->page]
+                                      : &m->lookback[p->page];
+}
+
+static qu_status put(void *ctx, const qu_encode_part *part, const void *data, size_t n, qu_err *err)
+{
+    memory *m = ctx;
+    qu_buf *b = part_of(m, part);
+    assert_false(part->page == 0 && m->has_header);
+    if (part->kind == QU_KV_SUMMARY) assert_true(m->slice[part->page][0][0].len > 0);
+    if (part->kind == QU_KV_LOOKBACK) assert_true(part->page > m->n_done);
     b->len = 0;
     return qu_buf_add(b, data, n, err);
 }
 
-static qu_status get(void *ctx, int32_t page, int32_t l, int32_t g, const void **data, size_t *n,
+static qu_status get(void *ctx, const qu_encode_part *part, const void **data, size_t *n,
                      qu_err *err)
 {
-    const qu_buf *b = &((memory *)ctx)->slice[page][l][g];
-    if (b->len == 0) return qu_fail(err, QU_ERR_NOTFOUND, "page %d is not there", page);
+    const qu_buf *b = part_of(ctx, part);
+    if (b->len == 0) return qu_fail(err, QU_ERR_NOTFOUND, "page %d is not there", part->page);
     *data = b->data;
     *n = b->len;
-    return QU_OK;
-}
-
-static qu_status summary(void *ctx, int32_t page, const void *data, size_t n, qu_err *err)
-{
-    (void)data;
-    (void)err;
-    assert_true(((memory *)ctx)->slice[page][0][0].len > 0); /* after the page's slices */
-    assert_true(n > 0 && n % 16 == 0);
     return QU_OK;
 }
 
@@ -91,7 +95,7 @@ static void make_document(made *d, int32_t n_pages, int32_t header, int32_t voca
 
 static qu_status encode(const qu_encoder *e, const made *d, memory *m, int32_t done)
 {
-    qu_encode_output out = {done, get, put, summary, page_done, stop, m};
+    qu_encode_output out = {done, get, put, page_done, stop, m};
     return qu_encode_document(e, d->pages, d->n_pages, d->ids, &out, NULL);
 }
 
@@ -111,7 +115,14 @@ static void copy_pages(memory *to, const memory *from, int32_t n)
 {
     for (int32_t i = 0; i < n * L * G; i++) {
         const qu_buf *b = &from->slice[i / (L * G)][i / G % L][i % G];
-        if (b->len) TEST_OK(put(to, i / (L * G), i / G % L, i % G, b->data, b->len, err));
+        qu_encode_part slice = {QU_KV_SLICE, i / (L * G), i / G % L, i % G};
+        if (b->len) TEST_OK(put(to, &slice, b->data, b->len, err));
+    }
+    for (int32_t p = 0; p <= n && p < MAX_PAGES; p++) {
+        const qu_buf *b = &from->summary[p], *c = &from->lookback[p];
+        qu_encode_part sum = {QU_KV_SUMMARY, p, 0, 0}, list = {QU_KV_LOOKBACK, p, 0, 0};
+        if (p < n && b->len) TEST_OK(put(to, &sum, b->data, b->len, err));
+        if (c->len) TEST_OK(put(to, &list, c->data, c->len, err)); /* of the chunk that begins there */
     }
     to->n_done = n;
 }
@@ -157,8 +168,8 @@ static void resume_everywhere(const qu_encoder *e, const made *d, const qu_model
     assert_same(&part, &full, d, m, 200);
 }
 
-/* The slices of one chunk as encode.h describes a streamed document: prefix, header, the latest
- * pages that fit at their distances, prefix and header moved up. */
+/* The slices of one chunk as encode.h describes a streamed document: prefix, header, the pages that
+ * its list names, the latest pages at their distances. */
 typedef struct one_page {
     memory *m;
     int32_t page;
@@ -167,7 +178,8 @@ typedef struct one_page {
 static qu_status give(void *ctx, int32_t l, int32_t g, const void **data, size_t *n, qu_err *err)
 {
     one_page *p = ctx;
-    return get(p->m, p->page, l, g, data, n, err);
+    qu_encode_part slice = {QU_KV_SLICE, p->page, l, g};
+    return get(p->m, &slice, data, n, err);
 }
 
 static memory chunk;
@@ -175,7 +187,8 @@ static memory chunk;
 static qu_status put_chunk(void *ctx, int32_t page, int32_t l, int32_t g, const void *data,
                            size_t n, qu_err *err)
 {
-    return put(&chunk, *(int32_t *)ctx + page, l, g, data, n, err);
+    qu_encode_part slice = {QU_KV_SLICE, *(int32_t *)ctx + page, l, g};
+    return put(&chunk, &slice, data, n, err);
 }
 
 static void prefix_pages(memory *into, const qu_session *s)
@@ -192,32 +205,51 @@ static void prefix_pages(memory *into, const qu_session *s)
     copy_pages(into, &chunk, 1);
 }
 
-static void check_chunk(const qu_session *s, const made *d, memory *prefix, int32_t from,
-                        int32_t to)
+static void attach_at(qu_context *c, one_page *source, memory *m, int32_t page, int32_t n,
+                      int64_t pos)
+{
+    *source = (one_page){m, page};
+    qu_page_source give_it = {give, source, NULL};
+    TEST_OK(qu_context_attach(c, n, pos, &give_it, err));
+}
+
+/* Also that the list keeps to its half of the room. Returns how many pages it names. */
+static int32_t check_chunk(const qu_session *s, const made *d, memory *prefix, int32_t from,
+                           int32_t to)
 {
     qu_context *c;
     one_page sources[MAX_PAGES + 1];
     qu_page_tokens pages[QU_ENCODE_CHUNK];
-    qu_page_source source = {give, sources, NULL};
-    int64_t p0 = s->prefix.n, room = s->model->context - p0 - d->pages[0].n_tokens;
-    int32_t first = from;
-    while (first > 1 && d->first[to] - d->first[first - 1] <= room) first--;
-    int64_t header = p0 + d->first[first] - d->pages[0].n_tokens;
-    TEST_OK(qu_context_create(&c, s->model, NULL, s->codec, err));
-    sources[0] = (one_page){prefix, 0};
-    TEST_OK(qu_context_attach(c, (int32_t)p0, header - p0, &source, err));
-    for (int32_t p = 0, i = 1; p < from; p = p == 0 ? first : p + 1, i++) {
-        sources[i] = (one_page){&full, p};
-        source.ctx = &sources[i];
-        TEST_OK(qu_context_attach(c, d->pages[p].n_tokens, p ? p0 + d->first[p] : header, &source,
-                                  err));
+    int64_t p0 = s->prefix.n, room = s->model->context - p0 - d->first[1];
+    int32_t first = from, n_seen = (int32_t)(full.lookback[from].len / 4), k = 0;
+    const int32_t *seen = (const int32_t *)(const void *)full.lookback[from].data;
+    bool all = d->first[to] - d->first[1] <= room;
+    room -= d->first[to] - d->first[from];
+    while (first > 1 && d->first[from] - d->first[first - 1] <= (all ? room : room / 2)) first--;
+    int64_t looked = 0, pos = p0 + d->first[first];
+    for (int32_t i = 0; i < n_seen; i++) {
+        assert_in_range(seen[i], i ? seen[i - 1] + 1 : 1, first - 1);
+        looked += d->pages[seen[i]].n_tokens;
     }
+    assert_true(looked <= room - (d->first[from] - d->first[first]));
+    pos -= looked + d->first[1];
+    TEST_OK(qu_context_create(&c, s->model, NULL, s->codec, err));
+    attach_at(c, &sources[k++], prefix, 0, (int32_t)p0, pos - p0);
+    attach_at(c, &sources[k++], &full, 0, d->pages[0].n_tokens, pos);
+    pos += d->first[1];
+    for (int32_t i = 0; i < n_seen; i++) {
+        attach_at(c, &sources[k++], &full, seen[i], d->pages[seen[i]].n_tokens, pos);
+        pos += d->pages[seen[i]].n_tokens;
+    }
+    for (int32_t p = first; p < from; p++)
+        attach_at(c, &sources[k++], &full, p, d->pages[p].n_tokens, p0 + d->first[p]);
     for (int32_t p = from; p < to; p++)
         pages[p - from] =
             (qu_page_tokens){d->ids + d->first[p], d->pages[p].n_tokens, p0 + d->first[p]};
     qu_page_sink sink = {put_chunk, &from, NULL};
     TEST_OK(qu_context_prefill(c, pages, to - from, &sink, err));
     qu_context_free(c);
+    return n_seen;
 }
 
 static void long_documents_are_streamed(void **state)
@@ -240,9 +272,12 @@ static void long_documents_are_streamed(void **state)
             prefix_pages(prefix, &p.s);
             clear(&chunk);
             copy_pages(&chunk, &full, 1);
+            int32_t looked_back = 0;
             for (int32_t from = 1; from < d.n_pages; from += step[i])
-                check_chunk(&p.s, &d, prefix, from,
-                            from + step[i] < d.n_pages ? from + step[i] : d.n_pages);
+                looked_back +=
+                    check_chunk(&p.s, &d, prefix, from,
+                                from + step[i] < d.n_pages ? from + step[i] : d.n_pages);
+            assert_true(i == 0 || looked_back > 0);
             assert_same(&chunk, &full, &d, p.s.model, 300);
             clear(prefix);
             free(prefix);
@@ -297,6 +332,7 @@ static void a_window_too_small_is_refused(void **state)
     for (int32_t header = 1; header <= 128; header++) {
         make_document(&d, 5, header, p.s.model->vocab, &seed);
         bool fits = p.s.prefix.n + header + QU_PAGE_TOKENS <= 256;
+        clear(&full);
         assert_int_equal(encode(e, &d, &full, 0), fits ? QU_OK : QU_ERR_LIMIT);
     }
     d.n_pages = 0;
