@@ -185,7 +185,7 @@ out:
 
 /* One page's slices. The first fault of a page is reported, the others would say the same. */
 static qu_status page_slices(check *c, const qu_doc *d, MDB_txn *txn, const qu_page *page,
-                             uint32_t at)
+                             uint32_t at, int32_t *n_summaries)
 {
     const qu_store_config *cf = &c->s->config;
     qu_hash binding = qu_kv_binding(c->s, page);
@@ -200,6 +200,7 @@ static qu_status page_slices(check *c, const qu_doc *d, MDB_txn *txn, const qu_p
         if (i == heads && st == QU_ERR_NOTFOUND) break; /* made before there were summaries */
         if (st != QU_OK) return st;
         c->r.n_slices += i < heads;
+        *n_summaries += i == heads;
         c->r.bytes += (int64_t)n;
     }
     return QU_OK;
@@ -212,8 +213,16 @@ static qu_status slices(check *c, const qu_doc *d, const qu_page *pages, int32_t
     MDB_txn *txn;
     qu_status st = qu_kv_open_read(c->s, d->kv_file, &env, &txn, &c->e);
     if (st != QU_OK) return finding(c, st, d->doc_id, err);
-    for (int32_t i = 0; i < d->kv_pages && i < n_pages && st == QU_OK; i++)
-        st = finding(c, page_slices(c, d, txn, &pages[i], (uint32_t)i), d->doc_id, err);
+    int32_t n = d->kv_pages < n_pages ? d->kv_pages : n_pages, n_summaries = 0;
+    int64_t before = c->r.n_problems;
+    for (int32_t i = 0; i < n && st == QU_OK; i++)
+        st = finding(c, page_slices(c, d, txn, &pages[i], (uint32_t)i, &n_summaries), d->doc_id,
+                     err);
+    if (st == QU_OK && c->r.n_problems == before && n_summaries != 0 && n_summaries != n)
+        st = finding(c,
+                     qu_fail(&c->e, QU_ERR_CORRUPT, "document %llu has %d of %d summaries",
+                             (unsigned long long)d->doc_id, n_summaries, n),
+                     d->doc_id, err);
     mdb_txn_abort(txn);
     mdb_env_close(env);
     return st;

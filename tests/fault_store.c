@@ -293,7 +293,7 @@ static void test_tmpfs_full(void **state)
 {
     (void)state;
     assert_int_equal(mkdir(fx_path("tmpfs"), 0700), 0);
-    if (mount("tmpfs", fx_path("tmpfs"), "tmpfs", 0, "size=640k") != 0) {
+    if (mount("tmpfs", fx_path("tmpfs"), "tmpfs", 0, "size=520k") != 0) {
         print_message("skipped: cannot mount a small tmpfs (%s)\n", strerror(errno));
         skip();
     }

@@ -70,7 +70,7 @@ static void test_slices(void **state)
     assert_int_equal(get(s, 77, (qu_slice_key){id, 0, 0, 0, 0}, bind(s, 5, 0), &e),
                      QU_ERR_NOTFOUND);
     qu_check_stats r = fx_assert_clean(s);
-    assert_int_equal(r.n_slices, 6 * FX_LAYERS * FX_HEADS * 2);
+    assert_int_equal(r.n_slices, 6 * FX_LAYERS * FX_HEADS);
     assert_int_equal(r.n_notes, 0);
     qu_txn *t;
     qu_store_counts c;
@@ -100,7 +100,7 @@ static void test_writer_refuses(void **state)
     assert_int_equal(PUT(0, 0, 0, (size_t)QU_KV_MAX_PAYLOAD + 1), QU_ERR_ARG);
     assert_int_equal(PUT(FX_LAYERS, 0, 0, 4), QU_ERR_ARG);
     assert_int_equal(PUT(0, FX_HEADS, 0, 4), QU_ERR_ARG);
-    assert_int_equal(PUT(0, 0, 2, 4), QU_ERR_ARG);
+    assert_int_equal(PUT(0, 0, 3, 4), QU_ERR_ARG);
     assert_int_equal(PUT(0, 0, 0, 4), QU_OK);
     assert_int_equal(qu_kv_writer_create(&w2, s, qu_kv_writer_file(w), &e),
                      QU_ERR_ARG); /* open already */
@@ -608,7 +608,7 @@ static void test_check_compares(void **state)
     qu_txn *t;
     uint64_t id = fx_add(s, "a", 1, 3), b;
     for (int what = 0; what < 3;
-         what++) { /* page 2 whole, without slices, with half its summaries */
+         what++) { /* page 2 whole, without slices, without its summary */
         TEST_OK(qu_kv_writer_create(&w, s, 0, err));
         for (uint32_t p = 0; p < 3 - (what == 1); p++) TEST_OK(fx_write_page(w, s, id, 1, p, err));
         if (what == 2) {
