@@ -7,16 +7,58 @@
 #include "base/dims.h"
 
 #define PLAIN_PREFIX "The following documents are reference material.\n\n"
-#define CHAT_PREFIX                                                                                \
-    "<|im_start|>system\nYou work from the documents that the user gives.<|im_end|>\n"             \
-    "<|im_start|>user\n"
-#define ASK                                                                                        \
-    "\n\nAnswer briefly from the documents, or reply: " QU_TEMPLATE_REFUSAL ".\n\nQuestion: "
+#define CHAT_SYSTEM "You work from the documents that the user gives."
+#define ASK "Answer briefly from the documents, or reply: " QU_TEMPLATE_REFUSAL "."
+
+/* A chat: [open SYSTEM close | user] TEXT answer. What a template must hold, and a token that the
+ * vocabulary must hold, to be of this form; the first that fits is taken. */
+typedef struct form {
+    qu_template_kind kind;
+    const char *name, *signs[3], *token;
+    const char *open, *close, *user, *answer;
+} form;
+
+#define TURN3(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
+
+static const form FORMS[] = {
+    {QU_TEMPLATE_CHATML, "chatml", {"<|im_start|>"}, "<|im_start|>", "<|im_start|>system\n",
+     "<|im_end|>\n<|im_start|>user\n", "<|im_start|>user\n",
+     "<|im_end|>\n<|im_start|>assistant\n"},
+    {QU_TEMPLATE_LLAMA3, "llama3", {"<|start_header_id|>", "<|eot_id|>"}, "<|start_header_id|>",
+     TURN3("system"), "<|eot_id|>" TURN3("user"), TURN3("user"), "<|eot_id|>" TURN3("assistant")},
+    {QU_TEMPLATE_LLAMA2, "llama2", {"[INST]", "<<SYS>>"}, NULL, "[INST] <<SYS>>\n",
+     "\n<</SYS>>\n\n", "[INST] ", " [/INST]"},
+    {QU_TEMPLATE_MISTRAL_V1, "mistral-v1", {"[INST] ", " [/INST]"}, NULL, "[INST] ", "\n\n",
+     "[INST] ", " [/INST]"},
+    {QU_TEMPLATE_MISTRAL_V3, "mistral-v3", {"[INST] ", "[/INST]"}, NULL, "[INST]", "\n\n",
+     "[INST]", "[/INST]"}, /* the space is the one that SentencePiece puts before a text */
+    {QU_TEMPLATE_MISTRAL_TEKKEN, "mistral-tekken", {"[INST]", "[/INST]"}, NULL, "[INST]", "\n\n",
+     "[INST]", "[/INST]"},
+    {QU_TEMPLATE_PHI3, "phi3", {"<|assistant|>", "<|end|>", "<|user|>"}, "<|end|>",
+     "<|system|>\n", "<|end|>\n<|user|>\n", "<|user|>\n", "<|end|>\n<|assistant|>\n"},
+    {QU_TEMPLATE_GEMMA, "gemma", {"<start_of_turn>"}, "<start_of_turn>", "<start_of_turn>user\n",
+     "\n\n", "<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n"},
+    {QU_TEMPLATE_DEEPSEEK, "deepseek", {"<｜User｜>", "<｜Assistant｜>"}, "<｜User｜>", "",
+     "<｜User｜>", "<｜User｜>", "<｜Assistant｜>"},
+    {QU_TEMPLATE_DEEPSEEK_LLM, "deepseek-llm", {"'User: '", "'Assistant: '"}, NULL, "",
+     "\n\nUser: ", "User: ", "\n\nAssistant:"},
+    {QU_TEMPLATE_DEEPSEEK_CODER, "deepseek-coder", {"### Instruction:", "### Response:"}, NULL, "",
+     "\n### Instruction:\n", "### Instruction:\n", "\n### Response:\n"},
+};
+enum { N_FORMS = sizeof FORMS / sizeof *FORMS };
+
+/* NULL for the kinds that are no chat. */
+static const form *form_of(qu_template_kind kind)
+{
+    for (int i = 0; i < N_FORMS; i++)
+        if (FORMS[i].kind == kind) return &FORMS[i];
+    return NULL;
+}
 
 const char *qu_template_name(qu_template_kind kind)
 {
-    static const char *const names[] = {"plain", "chatml", "pages"};
-    return names[kind];
+    const form *f = form_of(kind);
+    return f ? f->name : kind == QU_TEMPLATE_PAGES ? "pages" : "plain";
 }
 
 static bool holds(qu_gguf_str s, const char *word)
@@ -31,8 +73,13 @@ qu_template_kind qu_template_detect(const qu_tokenizer *t, const qu_gguf *g, boo
     if (qu_tokenizer_find(t, "<|page|>") >= 0) return QU_TEMPLATE_PAGES;
     if (qu_gguf_get_str(g, "tokenizer.chat_template", &chat, NULL) != QU_OK)
         return QU_TEMPLATE_PLAIN;
-    if (holds(chat, "<|im_start|>") && qu_tokenizer_find(t, "<|im_start|>") >= 0)
-        return QU_TEMPLATE_CHATML;
+    bool other = holds(chat, "<|im_sep|>"); /* a later Phi, which looks like ChatML */
+    for (int i = 0; i < N_FORMS && !other; i++) {
+        const form *f = &FORMS[i];
+        bool fits = !f->token || qu_tokenizer_find(t, f->token) >= 0;
+        for (int k = 0; k < 3 && f->signs[k]; k++) fits = fits && holds(chat, f->signs[k]);
+        if (fits) return f->kind;
+    }
     if (unknown) *unknown = true;
     return QU_TEMPLATE_PLAIN;
 }
@@ -44,18 +91,61 @@ static qu_status add(const qu_tokenizer *t, qu_tokens *out, const char *text, si
     return qu_tokenize(t, out, text, n, QU_TOK_CONTINUE | (control ? QU_TOK_SPECIAL : 0u), err);
 }
 
+static qu_status add_own(const qu_tokenizer *t, qu_tokens *out, const char *text, qu_err *err)
+{
+    return add(t, out, text, strlen(text), true, err);
+}
+
+/* BOS and the first own words, which begin as a text of their own. */
+static qu_status begin(qu_template_kind kind, const qu_tokenizer *t, qu_tokens *out,
+                       const char *words, size_t n, qu_err *err)
+{
+    bool pages = kind == QU_TEMPLATE_PAGES && !qu_tokenizer_adds_bos(t) && qu_tokenizer_bos(t) >= 0;
+    if (pages) QU_TRY(add_own(t, out, "<|bos|>", err)); /* its own, whatever the GGUF adds */
+    return qu_tokenize(t, out, words, n, QU_TOK_BOS | QU_TOK_SPECIAL, err);
+}
+
+/* The opening words and the plain text behind them. A space at their end belongs to the text's first
+ * word; text behind a control token begins as a text of its own. */
+static qu_status begin_text(const form *f, const qu_tokenizer *t, qu_tokens *out,
+                            const char *words, const char *text, qu_err *err)
+{
+    size_t n = strlen(words);
+    bool space = n > 0 && words[n - 1] == ' ';
+    qu_buf b = {0};
+    qu_status st = QU_OK;
+    QU_TRY_OUT(begin(f->kind, t, out, words, n - space, err));
+    QU_TRY_OUT(qu_buf_printf(&b, err, "%s%s", space ? " " : "", text));
+    bool fresh = out->n > 0 && qu_tokenizer_is_control(t, out->ids[out->n - 1]);
+    st = qu_tokenize(t, out, b.data, b.len, fresh ? 0 : QU_TOK_CONTINUE, err);
+out:
+    qu_buf_free(&b);
+    return st;
+}
+
 qu_status qu_template_prefix(qu_template_kind kind, const qu_tokenizer *t, qu_tokens *out,
                              qu_err *err)
 {
-    const char *text = kind == QU_TEMPLATE_CHATML  ? CHAT_PREFIX
-                       : kind == QU_TEMPLATE_PAGES ? ""
-                                                   : PLAIN_PREFIX;
-    QU_TRY(qu_tokenize(t, out, "", 0, QU_TOK_BOS, err));
-    int32_t bos = qu_tokenizer_bos(t);
-    if (kind == QU_TEMPLATE_PAGES && out->n == 0 &&
-        bos >= 0) /* its prefix is BOS, whatever the GGUF adds */
-        QU_TRY(add(t, out, "<|bos|>", 7, true, err));
-    return add(t, out, text, strlen(text), true, err);
+    const form *f = form_of(kind);
+    const char *words = kind == QU_TEMPLATE_PAGES ? "" : PLAIN_PREFIX;
+    if (!f) return begin(kind, t, out, words, strlen(words), err);
+    QU_TRY(begin_text(f, t, out, f->open, CHAT_SYSTEM, err));
+    return add_own(t, out, f->close, err);
+}
+
+qu_status qu_template_chat(qu_template_kind kind, const qu_tokenizer *t, const char *system,
+                           const char *text, qu_tokens *out, qu_err *err)
+{
+    const form none = {.kind = kind, .open = "", .close = "\n\n", .user = "", .answer = ""};
+    const form *f = form_of(kind) ? form_of(kind) : &none;
+    if (system && *system) {
+        QU_TRY(begin_text(f, t, out, f->open, system, err));
+        QU_TRY(add_own(t, out, f->close, err));
+        QU_TRY(add(t, out, text, strlen(text), false, err));
+    } else {
+        QU_TRY(begin_text(f, t, out, f->user, text, err));
+    }
+    return add_own(t, out, f->answer, err);
 }
 
 qu_status qu_template_header(qu_template_kind kind, const qu_tokenizer *t, const char *title,
@@ -77,27 +167,32 @@ out:
     return st;
 }
 
-qu_status qu_template_question(qu_template_kind kind, const qu_tokenizer *t, const char *question,
-                               qu_tokens *out, qu_err *err)
+qu_status qu_template_instruct(qu_template_kind kind, const qu_tokenizer *t,
+                               const char *instruction, const char *question, qu_tokens *out,
+                               qu_err *err)
 {
+    const form *f = form_of(kind);
     qu_buf b = {0};
     qu_status st = QU_OK;
-    const char *before = kind == QU_TEMPLATE_PAGES ? "\nQuestion: " : ASK;
-    const char *after = kind == QU_TEMPLATE_CHATML ? "" : "\nAnswer:";
-    QU_TRY_OUT(qu_buf_printf(&b, err, "%s%s%s", before, question, after));
+    if (!instruction) instruction = kind == QU_TEMPLATE_PAGES ? "" : ASK;
+    if (*instruction) QU_TRY_OUT(qu_buf_printf(&b, err, "\n\n%s\n", instruction));
+    QU_TRY_OUT(qu_buf_printf(&b, err, "\nQuestion: %s%s", question, f ? "" : "\nAnswer:"));
     QU_TRY_OUT(add(t, out, b.data, b.len, false, err));
-    if (kind == QU_TEMPLATE_CHATML) {
-        static const char turn[] = "<|im_end|>\n<|im_start|>assistant\n";
-        QU_TRY_OUT(add(t, out, turn, sizeof turn - 1, true, err));
-    }
+    if (f) st = add_own(t, out, f->answer, err);
 out:
     qu_buf_free(&b);
     return st;
 }
 
+qu_status qu_template_question(qu_template_kind kind, const qu_tokenizer *t, const char *question,
+                               qu_tokens *out, qu_err *err)
+{
+    return qu_template_instruct(kind, t, NULL, question, out, err);
+}
+
 int64_t qu_template_answer_end(qu_template_kind kind, const char *answer, size_t n)
 {
-    if (kind == QU_TEMPLATE_CHATML) return -1;
+    if (form_of(kind)) return -1;
     size_t lead = 0;
     while (lead < n && (answer[lead] == ' ' || answer[lead] == '\n')) lead++;
     if (lead > 0) lead--; /* a next question may follow at once */

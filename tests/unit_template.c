@@ -4,6 +4,7 @@
 
 #include "base/dims.h"
 #include "decode/template.h"
+#include "tests/gguf_build.h"
 
 typedef struct vocab {
     qu_gguf *g;
@@ -291,6 +292,144 @@ static void refusals(void **state)
     assert_false(qu_template_is_refusal("not stated", 9));
 }
 
+/* --- chat forms, with a vocabulary of bytes and the control tokens of each --- */
+
+typedef struct chat_case {
+    qu_template_kind kind;
+    const char *name, *jinja;
+    const char *controls[6];
+    bool space; /* SentencePiece puts one before a text */
+    const char *with_system, *without;
+    int n_control; /* of with_system */
+} chat_case;
+
+static const chat_case chats[] = {
+    {QU_TEMPLATE_CHATML, "chatml", "{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>'}}",
+     {"<|im_start|>", "<|im_end|>"}, false,
+     "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n",
+     "<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n", 5},
+    {QU_TEMPLATE_LLAMA3, "llama3",
+     "{{'<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] + '<|eot_id|>'}}",
+     {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}, false,
+     "<|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user"
+     "<|end_header_id|>\n\nU<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+     "<|start_header_id|>user<|end_header_id|>\n\nU<|eot_id|>"
+     "<|start_header_id|>assistant<|end_header_id|>\n\n", 8},
+    {QU_TEMPLATE_LLAMA2, "llama2", "'<<SYS>>\n' + system + '\n<</SYS>>\n\n' ... '[INST] ' + c + ' [/INST]'",
+     {NULL}, true, " [INST] <<SYS>>\nS\n<</SYS>>\n\nU [/INST]", " [INST] U [/INST]", 0},
+    {QU_TEMPLATE_MISTRAL_V1, "mistral-v1", "{{ '[INST] ' + m['content'] + ' [/INST]' }}", {NULL}, true,
+     " [INST] S\n\nU [/INST]", " [INST] U [/INST]", 0},
+    {QU_TEMPLATE_MISTRAL_V3, "mistral-v3", "{{- '[INST] ' + m['content'] + '[/INST]' }}",
+     {"[INST]", "[/INST]"}, true, "[INST] S\n\nU[/INST]", "[INST] U[/INST]", 2},
+    {QU_TEMPLATE_MISTRAL_TEKKEN, "mistral-tekken", "{{- '[INST]' + m['content'] + '[/INST]' }}",
+     {"[INST]", "[/INST]"}, false, "[INST]S\n\nU[/INST]", "[INST]U[/INST]", 2},
+    {QU_TEMPLATE_PHI3, "phi3", "'<|user|>\n' + c + '<|end|>\n' + '<|assistant|>\n'",
+     {"<|system|>", "<|user|>", "<|assistant|>", "<|end|>"}, false,
+     "<|system|>\nS<|end|>\n<|user|>\nU<|end|>\n<|assistant|>\n",
+     "<|user|>\nU<|end|>\n<|assistant|>\n", 5},
+    {QU_TEMPLATE_GEMMA, "gemma", "'<start_of_turn>' + role + '\n' + c + '<end_of_turn>\n'",
+     {"<start_of_turn>", "<end_of_turn>"}, false,
+     "<start_of_turn>user\nS\n\nU<end_of_turn>\n<start_of_turn>model\n",
+     "<start_of_turn>user\nU<end_of_turn>\n<start_of_turn>model\n", 3},
+    {QU_TEMPLATE_DEEPSEEK, "deepseek", "'<｜User｜>' + c ... '<｜Assistant｜>' + c + '<｜end▁of▁sentence｜>'",
+     {"<｜User｜>", "<｜Assistant｜>"}, false, "S<｜User｜>U<｜Assistant｜>",
+     "<｜User｜>U<｜Assistant｜>", 2},
+    {QU_TEMPLATE_DEEPSEEK_LLM, "deepseek-llm", "{{ 'User: ' + c + '\n\n' }}{{ 'Assistant: ' + c + eos }}",
+     {NULL}, false, "S\n\nUser: U\n\nAssistant:", "User: U\n\nAssistant:", 0},
+    {QU_TEMPLATE_DEEPSEEK_CODER, "deepseek-coder", "'### Instruction:\n' + c ... '### Response:\n'",
+     {NULL}, false, "S\n### Instruction:\nU\n### Response:\n",
+     "### Instruction:\nU\n### Response:\n", 0},
+};
+enum { N_CHATS = sizeof chats / sizeof *chats };
+
+static void open_chat(vocab *v, const chat_case *c, bool *unknown)
+{
+    char path[64], byte[8];
+    uint32_t n = 256;
+    qu_buf b = {0};
+    snprintf(path, sizeof path, "/tmp/quire-chat-%d.gguf", (int)getpid());
+    while (n < 262 && c->controls[n - 256]) n++;
+    gb_head(&b, 3, 0, 7);
+    gb_str(&b, "tokenizer.ggml.model", "llama");
+    gb_bool(&b, "tokenizer.ggml.add_bos_token", false);
+    gb_bool(&b, "tokenizer.ggml.add_space_prefix", c->space);
+    gb_str(&b, "tokenizer.chat_template", c->jinja);
+    gb_array(&b, "tokenizer.ggml.tokens", GB_STR, n);
+    for (uint32_t i = 0; i < n; i++) {
+        snprintf(byte, sizeof byte, "<0x%02X>", i & 255);
+        gb_text(&b, i < 256 ? byte : c->controls[i - 256]);
+    }
+    gb_array(&b, "tokenizer.ggml.scores", GB_F32, n);
+    for (uint32_t i = 0; i < n; i++) gb_raw(&b, &(float){0}, 4);
+    gb_array(&b, "tokenizer.ggml.token_type", GB_I32, n);
+    for (uint32_t i = 0; i < n; i++) gb_u32(&b, i < 256 ? 6 : 3);
+    gb_save(&b, path);
+    TEST_OK(qu_gguf_open(&v->g, path, err));
+    unlink(path);
+    TEST_OK(qu_tokenizer_create(&v->t, v->g, err));
+    v->kind = qu_template_detect(v->t, v->g, unknown);
+}
+
+static void chats_are_told_apart_and_written_right(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_CHATS; i++) {
+        const chat_case *c = &chats[i];
+        vocab v;
+        bool unknown = true;
+        qu_tokens ids = {0};
+        open_chat(&v, c, &unknown);
+        if (v.kind != c->kind) fail_msg("%s was taken for %s", c->name, qu_template_name(v.kind));
+        assert_false(unknown);
+        assert_string_equal(qu_template_name(v.kind), c->name);
+        TEST_OK(qu_template_chat(v.kind, v.t, "S", "U", &ids, err));
+        assert_text(&v, &ids, c->with_system);
+        assert_int_equal(n_control(&v, &ids), c->n_control);
+        ids.n = 0;
+        TEST_OK(qu_template_chat(v.kind, v.t, "", "U", &ids, err));
+        assert_text(&v, &ids, c->without);
+        ids.n = 0; /* what the user writes stays text */
+        TEST_OK(qu_template_chat(v.kind, v.t, c->controls[0] ? c->controls[0] : "[INST]",
+                                 c->controls[1] ? c->controls[1] : "[/INST]", &ids, err));
+        assert_int_equal(n_control(&v, &ids), c->n_control);
+        ids.n = 0; /* prefix, documents and question make the same turn */
+        TEST_OK(qu_template_prefix(v.kind, v.t, &ids, err));
+        TEST_OK(qu_template_header(v.kind, v.t, "T", &ids, err));
+        TEST_OK(qu_template_instruct(v.kind, v.t, "Be brief.", "Q?", &ids, err));
+        qu_tokens whole = {0};
+        TEST_OK(qu_template_chat(v.kind, v.t, "You work from the documents that the user gives.",
+                                 "Document: T\n\n\n\nBe brief.\n\nQuestion: Q?", &whole, err));
+        assert_int_equal(ids.n, whole.n);
+        assert_memory_equal(ids.ids, whole.ids, (size_t)ids.n * sizeof *ids.ids);
+        assert_int_equal(qu_template_answer_end(v.kind, "a\n\nb", 4), -1);
+        qu_tokens_free(&ids);
+        qu_tokens_free(&whole);
+        close_vocab(&v);
+    }
+}
+
+/* A template that nobody knows, one whose tokens the vocabulary lacks, and a look-alike. */
+static void unknown_templates_are_plain(void **state)
+{
+    (void)state;
+    const chat_case odd[] = {
+        {.jinja = "{{ '<human>' + c }}"},
+        {.jinja = "{{ '<|im_start|>' + c }}"},
+        {.jinja = "{{ '<|im_start|>user<|im_sep|>' + c }}", .controls = {"<|im_start|>"}}};
+    for (int i = 0; i < 3; i++) {
+        vocab v;
+        bool unknown = false;
+        qu_tokens ids = {0};
+        open_chat(&v, &odd[i], &unknown);
+        assert_true(unknown);
+        assert_int_equal(v.kind, QU_TEMPLATE_PLAIN);
+        TEST_OK(qu_template_chat(v.kind, v.t, "S", "U", &ids, err));
+        assert_text(&v, &ids, "S\n\nU");
+        qu_tokens_free(&ids);
+        close_vocab(&v);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +443,8 @@ int main(void)
         cmocka_unit_test(empty_title_and_question),
         cmocka_unit_test(where_answers_end),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(chats_are_told_apart_and_written_right),
+        cmocka_unit_test(unknown_templates_are_plain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
