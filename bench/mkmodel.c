@@ -5,7 +5,7 @@
  *     mkmodel --random --shape 8b --type Q8_0 --vocab-from reader.gguf -o random-8b.gguf
  *     mkmodel --copy -o copy.gguf
  *     mkmodel --copy --shape 135m --type Q8_0 -o copy-135m.gguf
- *     mkmodel --random --arch qwen2 --set rope.scaling.type=yarn --set rope.scaling.factor=4.0 -o y.gguf
+ *     mkmodel --random --set rope.scaling.type=yarn --set rope.scaling.factor=4.0 -o yarn.gguf
  *     mkmodel --random --lora 8 --seed 2 --set adapter.lora.alpha=16.0 -o adapter.gguf
  *
  * Random weights are whole numbers of -127..127 times a power of two that differs from block to
@@ -73,7 +73,7 @@ static const char usage[] =
     "  --rope-base X        RoPE base (default 10000; a copy model needs its own)\n"
     "  --rope-linear X      linear RoPE scaling by X\n"
     "  --rope-freqs         add a tensor that slows single RoPE pairs down\n"
-    "  --rope-table NAME    such a tensor of ones, or truncated: some pairs at one speed, some at rest\n"
+    "  --rope-table NAME    such a tensor of ones, or truncated: the slow half at one speed\n"
     "  --seed N             seed of random weights (default 1)\n"
     "A copy model answers what follows a needle word. Needle words are one part of each row:\n ";
 
@@ -451,8 +451,8 @@ static void write_random(FILE *fp, const mk_tensor *t, const options *o) {
     }
 }
 
-/* Divisor of a RoPE pair. Truncated: fast pairs as they are, the next ones all as fast as the pair in the
- * middle, the slowest at rest. */
+/* Divisor of a RoPE pair. Truncated: fast pairs as they are, the next ones all as fast as the pair
+ * in the middle, the slowest at rest. */
 static float divisor(int64_t i, int64_t n, const options *o) {
     if (!o->table) return 1 + 7 * (float)i / (float)n;
     if (strcmp(o->table, "truncated") || i < n / 2) return 1;
@@ -518,7 +518,7 @@ static void write_copy(FILE *fp, const mk_tensor *t, const options *o, int n_wor
     free(coded);
 }
 
-/* Everything before the tensors; returns the words of the vocabulary, without those that fill it up. */
+/* Everything before the tensors; returns the size of the vocabulary before it is filled up. */
 static int put_model_keys(mk_gguf *g, options *o) {
     mk_vocab v;
     if (o->copy) mk_vocab_copy(&v);

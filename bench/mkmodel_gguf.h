@@ -131,7 +131,7 @@ static int mk_first_of(const mk_gguf *g, int part, int n_parts) {
     return (int)((int64_t)g->n_tensors * part / n_parts);
 }
 
-/* PREFIX-00002-of-00003.gguf for part 1 of 3 of PREFIX.gguf or PREFIX; the path itself for one part. */
+/* PREFIX-00002-of-00003.gguf for part 1 of 3 of PREFIX.gguf; the path itself for one part. */
 static void mk_part_path(char out[4200], const char *path, int part, int n_parts) {
     size_t n = strlen(path);
     if (n_parts > 1 && n > 5 && !strcmp(path + n - 5, ".gguf")) n -= 5;

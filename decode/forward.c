@@ -106,7 +106,7 @@ static void add_row(void *ctx, int64_t t, int worker)
     qu_rows_add(r->c->s.x + t * m->width, r->c->s.h + t * m->width, m->width);
 }
 
-/* Norm each head of a row's queries and keys, as Qwen3 does, before anything turns or stores them. */
+/* Norm each head of a row's queries and keys, as Qwen3 does, before they turn or are stored. */
 static void head_norm_row(void *ctx, int64_t t, int worker)
 {
     (void)worker;

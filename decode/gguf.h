@@ -10,8 +10,10 @@
  *
  * Every count, length and offset in the file is checked against the file's size and base/dims.h
  * before anything is allocated or read; memory stays below twice the file's size plus 1 MiB.
- * Big-endian files are refused. Of a split model the first part is opened, NAME-00001-of-0000N.gguf, and
- * the others beside it are mapped with it. A file without tensors (a vocabulary) is fine. All pointers handed out are borrowed until qu_gguf_close. Any number of threads may read.
+ * Big-endian files are refused. Of a split model the first part is opened,
+ * NAME-00001-of-0000N.gguf, and the others beside it are mapped with it. A file without tensors (a
+ * vocabulary) is fine. All pointers handed out are borrowed until qu_gguf_close. Any number of
+ * threads may read.
  *
  *   offset  bytes  field
  *   0       4      "GGUF"
@@ -52,7 +54,8 @@ typedef struct qu_gguf_str {
 /* Map and check the file at path. Errors: QU_ERR_NOTFOUND, QU_ERR_IO; QU_ERR_FORMAT (truncated,
  * absurd counts, overlapping or out-of-range tensors, duplicate names, parts that do not belong
  * together); QU_ERR_NOTFOUND also for a missing part, by its name; QU_ERR_ARG for another part than
- * the first; QU_ERR_UNSUPPORTED (version, byte order, element type), each naming path; QU_ERR_NOMEM. */
+ * the first; QU_ERR_UNSUPPORTED (version, byte order, element type), each naming path;
+ * QU_ERR_NOMEM. */
 qu_status qu_gguf_open(qu_gguf **g, const char *path, qu_err *err);
 void qu_gguf_close(qu_gguf *g);
 

@@ -69,7 +69,8 @@ qu_status qu_lora_find(qu_lora *l, const char *tensor, int32_t n, int32_t k, qu_
     int64_t r = a->dims[1];
     if (a->n_dims > 2 || b->n_dims > 2 || a->dims[0] != k || b->dims[1] != n || b->dims[0] != r ||
         r > MAX_RANK)
-        return qu_fail(err, QU_ERR_MISMATCH, "adapter '%s' does not fit the model's '%s' of %d x %d",
+        return qu_fail(err, QU_ERR_MISMATCH,
+                       "adapter '%s' does not fit the model's '%s' of %d x %d",
                        qu_gguf_path(l->gguf), tensor, n, k);
     p->a = (qu_weight){a->data, a->type, (int32_t)r, k};
     p->b = (qu_weight){b->data, b->type, n, (int32_t)r};

@@ -1,5 +1,5 @@
-/* A LoRA adapter in a GGUF file, applied as a low-rank product beside the mapped weights, so there is no
- * second copy of them:  y += scale * B (A x),  A [r,k], B [n,r].
+/* A LoRA adapter in a GGUF file, applied as a low-rank product beside the mapped weights, so there
+ * is no second copy of them:  y += scale * B (A x),  A [r,k], B [n,r].
  *
  *     qu_lora *l;
  *     qu_lora_pair p;
@@ -8,9 +8,10 @@
  *     QU_TRY_OUT(qu_lora_check(l, err));                 // was every tensor asked for?
  *     qu_lora_add(pool, &p, x, k, y, n, n_rows, scratch);
  *
- * Tensors are named as llama.cpp's converter does: the model's tensor, then `.lora_a` and `.lora_b`;
- * scale = `adapter.lora.alpha` / r, or 1 without alpha. Source: LoRA, arXiv:2106.09685. A row's bits
- * do not depend on the number of rows, and the product is the question kernel's in both phases.
+ * Tensors are named as llama.cpp's converter does: the model's tensor, then `.lora_a` and
+ * `.lora_b`; scale = `adapter.lora.alpha` / r, or 1 without alpha. Source: LoRA, arXiv:2106.09685.
+ * A row's bits do not depend on the number of rows, and the product is the question kernel's in
+ * both phases.
  */
 #ifndef QU_DECODE_LORA_H
 #define QU_DECODE_LORA_H

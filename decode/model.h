@@ -5,11 +5,11 @@
  *     ... qu_context_create(&ctx, m, pool, QU_CODEC_F16, err) ...
  *     qu_model_close(m);
  *
- * Architectures `llama` (Llama 2, 3, 3.1, 3.2, Mistral without a window, SmolLM2), `qwen2` and `qwen3`:
- * grouped heads, head size independent of width / heads, biases, query and key norms, tied or
- * separate output; RoPE in both pairings, plain, linear, YaRN, with a table of factors, or with bases
- * of single KV heads (model_rope.c); a LoRA adapter beside it. Everything else is refused by name
- * (model_keys.c). Immutable after open: any number of threads may use it.
+ * Architectures `llama` (Llama 2, 3, 3.1, 3.2, Mistral without a window, SmolLM2), `qwen2` and
+ * `qwen3`: grouped heads, head size independent of width / heads, biases, query and key norms, tied
+ * or separate output; RoPE in both pairings, plain, linear, YaRN, with a table of factors, or with
+ * bases of single KV heads (model_rope.c); a LoRA adapter beside it. Everything else is refused by
+ * name (model_keys.c). Immutable after open: any number of threads may use it.
  */
 #ifndef QU_DECODE_MODEL_H
 #define QU_DECODE_MODEL_H
@@ -43,19 +43,20 @@ typedef struct qu_model {
     int32_t n_layers, n_heads, n_kv_heads, head_size, width, ffn, vocab;
     int32_t context; /* the window it was trained for */
     float eps;
-    qu_rope **ropes;   /* [n_ropes] the distinct rows of the table [L][G][d/2]; mostly one */
+    qu_rope **ropes; /* [n_ropes] the distinct rows of the table [L][G][d/2]; mostly one */
     int32_t n_ropes;
     uint8_t *rope_row; /* [L * G] which row turns that KV head and its queries; NULL: all row 0 */
     int32_t rope_dims; /* leading dims of a head that turn */
-    float rope_gain;   /* YaRN's attention factor squared, on the turned dims of a query alone: the same
-                          scores as on queries and keys, and keys stay pure rotations. Mostly 1 */
+    /* YaRN's attention factor squared, mostly 1: on the turned dims of queries alone, which gives
+     * the scores of the factor on queries and keys and leaves keys pure rotations. */
+    float rope_gain;
     qu_weight embedding;  /* [V, E] */
     qu_projection output; /* [V, E]; the embedding's matrix when tied */
-    float *output_norm;          /* [E] */
-    qu_layer *layers;            /* [L] */
-    qu_lora *lora;               /* NULL: no adapter */
-    char warning[200];           /* what the user should know, after the model's name; mostly empty */
-    qu_hash fingerprint; /* weights, adapter and every parameter that the forward pass uses */
+    float *output_norm;   /* [E] */
+    qu_layer *layers;     /* [L] */
+    qu_lora *lora;        /* NULL: no adapter */
+    char warning[200];    /* what the user should know, after the model's name; mostly empty */
+    qu_hash fingerprint;  /* weights, adapter and every parameter that the forward pass uses */
 } qu_model;
 
 /* Open and check the model at path: every tensor's presence, shape and type. Errors: those of
@@ -67,7 +68,7 @@ qu_status qu_model_open(qu_model **m, const char *path, qu_err *err);
  * says. */
 typedef struct qu_model_options {
     double rope_base;  /* of every head; 0: the file's */
-    double rope_scale; /* linear: positions are divided by it, the window grows with it; 0: the file's */
+    double rope_scale; /* divides positions and stretches the window; 0: the file's */
     const char *lora;  /* path of a LoRA adapter; NULL: none */
 } qu_model_options;
 

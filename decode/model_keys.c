@@ -183,8 +183,7 @@ qu_status qu_model_read_dims(qu_model_reader *r)
     QU_TRY(qu_model_maybe_i32(r, "attention.key_length", &m->head_size, 1, QU_MAX_HEAD_SIZE));
     int32_t value_size = m->head_size;
     QU_TRY(qu_model_maybe_i32(r, "attention.value_length", &value_size, 1, QU_MAX_HEAD_SIZE));
-    if (value_size != m->head_size)
-        return qu_model_refuse(r, "keys and values differ in size");
+    if (value_size != m->head_size) return qu_model_refuse(r, "keys and values differ in size");
     if (m->head_size < 1 || m->head_size > QU_MAX_HEAD_SIZE)
         return qu_model_refuse(r, "its head size is absurd");
     if (m->n_heads % m->n_kv_heads != 0)
@@ -212,7 +211,8 @@ qu_status qu_model_check_tensors(qu_model_reader *r)
         char word[100];
         sscanf(t->name, "blk.%d.%n", &layer, &at);
         snprintf(word, sizeof word, " %.90s ", t->name + at);
-        if (!strstr(at ? LAYER_TENSORS : MODEL_TENSORS, word) || (at && (layer < 0 || layer >= r->m->n_layers)))
+        if (!strstr(at ? LAYER_TENSORS : MODEL_TENSORS, word) ||
+            (at && (layer < 0 || layer >= r->m->n_layers)))
             return qu_fail(r->err, QU_ERR_UNSUPPORTED,
                            "cannot run model '%s': its tensor '%s' is not one of a %s model's",
                            r->path, t->name, r->arch);

@@ -26,7 +26,7 @@ typedef struct rope_keys {
     scaling type;
     float factor;
     float ext, beta_fast, beta_slow, attention; /* YaRN's; attention 0: by the formula */
-    int32_t trained; /* window before scaling */
+    int32_t trained;                            /* window before scaling */
 } rope_keys;
 
 static qu_status read_scaling(qu_model_reader *r, rope_keys *k)
@@ -106,8 +106,7 @@ static qu_status read_factors(qu_model_reader *r, double *divisor, int32_t n)
     float factors[QU_MAX_HEAD_SIZE];
     memcpy(factors, t->data, (size_t)n * sizeof *factors);
     for (int32_t i = 0; i < n; i++) {
-        if (!(factors[i] > 0))
-            return qu_model_refuse(r, "a RoPE frequency factor is not positive");
+        if (!(factors[i] > 0)) return qu_model_refuse(r, "a RoPE frequency factor is not positive");
         divisor[i] *= (double)factors[i];
     }
     r->m->fingerprint = qu_hash_chain(r->m->fingerprint, factors, (size_t)t->n_bytes);
@@ -146,8 +145,9 @@ static qu_status make_rows(qu_model_reader *r, qu_rope_config *c)
     if (!many || r->o.rope_base > 0) return row_of(r, c, bases, c->base, &row);
     QU_TRY(qu_gguf_array_len(m->gguf, r->key, &n, r->err));
     if (n != m->n_kv_heads && n != all)
-        return qu_fail(r->err, QU_ERR_FORMAT, "model '%s' has %lld values in %s: expected %d or %lld",
-                       r->path, (long long)n, r->key, m->n_kv_heads, (long long)all);
+        return qu_fail(r->err, QU_ERR_FORMAT,
+                       "model '%s' has %lld values in %s: expected %d or %lld", r->path,
+                       (long long)n, r->key, m->n_kv_heads, (long long)all);
     float *each = malloc((size_t)n * sizeof *each);
     m->rope_row = malloc((size_t)all);
     qu_status st = each && m->rope_row ? qu_gguf_array_f32(m->gguf, r->key, each, n, r->err)
@@ -184,7 +184,7 @@ qu_status qu_model_read_rope(qu_model_reader *r)
             return qu_model_refuse(r, "YaRN needs one RoPE base above 1");
         yarn_divisors(divisor, &k);
         bool formula = k.attention == 0;
-        gain *= !formula                         ? k.attention
+        gain *= !formula                     ? k.attention
                 : k.ext != 0 && k.factor > 1 ? (float)(.1 * log((double)k.factor) + 1)
                                              : 1;
     } else {

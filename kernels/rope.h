@@ -8,8 +8,8 @@
  * Angle of position p and pair i: p * freq[i], freq[i] = base^(-2i/n_dims) / (linear * factor[i]).
  * The angles of p are made from those of p - p % 128 and p % 128 in double precision and rounded
  * once, so a position's cosines are the same bits wherever and in whatever company they are
- * computed. Source: RoFormer, arXiv:2104.09864. Every scaling that Quire knows is a list of factors:
- * decode/model_rope.c.
+ * computed. Source: RoFormer, arXiv:2104.09864. Every scaling that Quire knows is a list of
+ * factors: decode/model_rope.c.
  */
 #ifndef QU_KERNELS_ROPE_H
 #define QU_KERNELS_ROPE_H

@@ -157,11 +157,12 @@ static qu_status check_binding(qu_session *s, qu_err *err)
                        "store '%s' was made with another state of model '%s' (%s): give the same "
                        "file, --lora, --rope-base and --rope-scale, or another --store",
                        s->store_dir, c->model_name, c->model_path);
-    return qu_fail(err, QU_ERR_MISMATCH,
-                   "store '%s' was made with model '%s' (%s), not with '%s' (%s): use that model or "
-                   "another --store",
-                   s->store_dir, c->model_name, c->model_path ? c->model_path : "?",
-                   s->model->name, s->model_path);
+    return qu_fail(
+        err, QU_ERR_MISMATCH,
+        "store '%s' was made with model '%s' (%s), not with '%s' (%s): use that model or "
+        "another --store",
+        s->store_dir, c->model_name, c->model_path ? c->model_path : "?", s->model->name,
+        s->model_path);
 }
 
 qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, int codec,

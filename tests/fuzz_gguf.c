@@ -21,8 +21,8 @@
 
 #include "kernels/codec.h"
 
-/* Called before the file of n bytes is opened, and after, when nothing else was done, so that a test
- * can look at the memory that opening took. */
+/* Called before the file of n bytes is opened, and after, when nothing else was done, so that a
+ * test can look at the memory that opening took. */
 typedef void (*fuzz_stage)(bool opened, size_t n);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

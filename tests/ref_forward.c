@@ -100,8 +100,8 @@ static void softmax(double *x, int n) {
     for (int i = 0; i < n; i++) x[i] /= sum;
 }
 
-/* Turn a head's leading rope_dims numbers, pair by pair, by pos * speed of the pair. The dot product of
- * two turned heads then depends on the distance of their positions only. */
+/* Turn a head's leading rope_dims numbers, pair by pair, by pos * speed of the pair. The dot
+ * product of two turned heads then depends on the distance of their positions only. */
 static void rope(double *head, int pos, const double *speed, const ref_dims *d) {
     int half = d->rope_dims / 2;
     for (int i = 0; i < half; i++) {

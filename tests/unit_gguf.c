@@ -532,7 +532,8 @@ static void test_parts(void **state)
     qu_gguf_str s;
     qu_hash print[2];
     int64_t before = live_bytes;
-    for (int i = 1; i < 4; i++) write_part(i, i == 1 ? "a" : i == 2 ? "b" : "c", (uint32_t)i - 1, 3);
+    for (int i = 1; i < 4; i++)
+        write_part(i, i == 1 ? "a" : i == 2 ? "b" : "c", (uint32_t)i - 1, 3);
     for (int i = 0; i < 2; i++) {
         if (qu_gguf_open(&g, part_path(1), &err) != QU_OK) fail_msg("%s", err.msg);
         assert_int_equal(qu_gguf_n_tensors(g), 3);

@@ -1,5 +1,5 @@
-/* decode/model.h and decode/lora.h: what is refused, with which reason, and what is warned about. That
- * what runs is right is tests/unit_forward.c's to show. Models are made by mkmodel. */
+/* decode/model.h and decode/lora.h: what is refused, with which reason, and what is warned about.
+ * That what runs is right is tests/unit_forward.c's to show. Models are made by mkmodel. */
 #include "tests/testing.h"
 
 #include "decode/model.h"
@@ -116,7 +116,7 @@ static void tensors_are_all_known(void **state)
     unlink(path);
 }
 
-/* Dimensions that the keys do not bear out, the bytes being there: name, and its first dimension. */
+/* Dimensions that the keys do not bear out, the bytes being there: name and first dimension. */
 static void tensors_fit_the_keys(void **state)
 {
     (void)state;
@@ -148,12 +148,12 @@ static void write_mistral(const char *path, const char *base)
     static const struct {
         const char *name;
         uint64_t k, n;
-    } t[] = {{"attn_norm", E, 0},  {"ffn_norm", E, 0},      {"attn_q", E, E},   {"attn_k", E, KV},
-             {"attn_v", E, KV},    {"attn_output", E, E},   {"ffn_gate", E, F}, {"ffn_up", E, F},
-             {"ffn_down", F, E}};
-    static const char *keys[] = {"context_length", "block_count", "embedding_length",
-                                 "feed_forward_length", "attention.head_count",
-                                 "attention.head_count_kv"};
+    } t[] = {{"attn_norm", E, 0}, {"ffn_norm", E, 0}, {"attn_q", E, E},
+             {"attn_k", E, KV},   {"attn_v", E, KV},  {"attn_output", E, E},
+             {"ffn_gate", E, F},  {"ffn_up", E, F},   {"ffn_down", F, E}};
+    static const char *keys[] = {"context_length",       "block_count",
+                                 "embedding_length",     "feed_forward_length",
+                                 "attention.head_count", "attention.head_count_kv"};
     static const uint32_t values[] = {32768, L, E, F, 32, 8};
     qu_buf b = {0};
     char name[64];
@@ -172,8 +172,10 @@ static void write_mistral(const char *path, const char *base)
     for (int i = 0; i < L * 9 + 2; i++) {
         bool layer = i < L * 9, vector = layer ? t[i % 9].n == 0 : i == L * 9;
         uint64_t k = layer ? t[i % 9].k : E, n = layer ? t[i % 9].n : 32;
-        if (layer) snprintf(name, sizeof name, "blk.%d.%s.weight", i / 9, t[i % 9].name);
-        else snprintf(name, sizeof name, "%s", vector ? "output_norm.weight" : "token_embd.weight");
+        if (layer)
+            snprintf(name, sizeof name, "blk.%d.%s.weight", i / 9, t[i % 9].name);
+        else
+            snprintf(name, sizeof name, "%s", vector ? "output_norm.weight" : "token_embd.weight");
         gb_tensor(&b, name, vector ? 1 : 2, (uint64_t[]){k, n}, vector ? F32 : Q4_0, at);
         at += vector ? k * 4 : k * n / 32 * 18;
     }
@@ -257,8 +259,11 @@ static void parts_are_the_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_refusal_has_its_reason), cmocka_unit_test(tensors_are_all_known),
-        cmocka_unit_test(tensors_fit_the_keys),         cmocka_unit_test(mistral_is_capped),            cmocka_unit_test(adapters_must_fit),
+        cmocka_unit_test(every_refusal_has_its_reason),
+        cmocka_unit_test(tensors_are_all_known),
+        cmocka_unit_test(tensors_fit_the_keys),
+        cmocka_unit_test(mistral_is_capped),
+        cmocka_unit_test(adapters_must_fit),
         cmocka_unit_test(parts_are_the_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
