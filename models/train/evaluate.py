@@ -21,6 +21,7 @@ import model as M  # first: it sets OpenBLAS up
 import torch
 
 import bpe
+import export
 import gguf_io
 import pages
 import sentences
@@ -291,10 +292,7 @@ def main():
     torch.set_num_threads(a.threads)
     w, shape, vocab, merges = gguf_io.read(a.model)
     if a.checkpoint:
-        w = {
-            k: v.half().float() if v.dim() == 2 else v
-            for k, v in ((k, v.detach()) for k, v in torch.load(a.checkpoint)["w"].items())
-        }
+        w, shape = export.load(a.checkpoint)
     test = Test(Reader(M.Model(shape, w), bpe.Tokenizer(vocab, merges)), a.n, a.seed)
     for name in a.only.split(","):
         getattr(test, name)()

@@ -46,26 +46,30 @@ class Fact:
 
 
 def load_relations():
-    seen, unseen, where = {}, {}, None
+    """(types with phrasings kept for tests, types kept for tests, types for training alone)"""
+    seen, unseen, more = {}, {}, {}
+    where = seen
     with open(os.path.join(HERE, "relations.txt")) as f:
         for line in f:
             line = line.strip()
-            if line == "unseen":
-                where = unseen
+            if line in ("unseen", "more"):
+                where = unseen if line == "unseen" else more
             elif line.startswith("type "):
                 name, value, stands = (x.strip() for x in line[5:].split("|"))
                 current = (value, [s.strip() for s in stands.split(" / ")], [])
-                (seen if where is None else unseen)[name] = current
+                where[name] = current
             elif line and line[0] != "#":
                 value, rest = line.split("|", 1)
                 says, asks = re.split(r"\|(?=[^\[\]]*(?:\[|$))", rest, 1)
-                current[2].append(
-                    (value.strip(), says.strip().split(" / "), asks.strip().split(" / "))
-                )
-    return seen, unseen
+                says, asks = says.strip().split(" / "), asks.strip().split(" / ")
+                if where is more:  # nothing is kept back: the last is there twice
+                    says, asks = says + says[-1:], asks + asks[-1:]
+                current[2].append((value.strip(), says, asks))
+    return seen, unseen, more
 
 
-SEEN, UNSEEN = load_relations()
+SEEN, UNSEEN, MORE = load_relations()
+TRAINED = {**SEEN, **MORE}
 
 
 def spin(r, s):

@@ -1,4 +1,5 @@
-"""Reading and writing the reader as GGUF (architecture llama, tied embeddings, f16 matrices)."""
+"""Reading and writing the reader as GGUF (architecture llama, tied embeddings; matrices f16 or
+Q8_0)."""
 
 import struct
 
@@ -57,7 +58,24 @@ def pack_entry(key, kind, v, item=None):
     return head + struct.pack("<IQ", item, len(v)) + b"".join(pack_value(item, x) for x in v)
 
 
-def write(path, weights, s, vocab, merges, name="quire-reader", context=4096):
+def to_q8_0(x):
+    """Blocks of 32 values of a row: the scale as f16, then the values as signed bytes."""
+    x = np.ascontiguousarray(x, np.float32).reshape(-1, 32)
+    scale = (np.abs(x).max(1) / 127).astype(np.float16)
+    step = scale.astype(np.float32)
+    step[step == 0] = 1
+    q = np.clip(np.rint(x / step[:, None]), -127, 127).astype(np.int8)
+    return np.concatenate([scale[:, None].view(np.int8), q], 1).tobytes()
+
+
+def from_q8_0(raw):
+    b = np.frombuffer(raw, np.int8).reshape(-1, 34)
+    scale = np.ascontiguousarray(b[:, :2]).view(np.float16).astype(np.float32)
+    return (b[:, 2:].astype(np.float32) * scale).reshape(-1)
+
+
+def write(path, weights, s, vocab, merges, kind="f16", name="quire-reader", context=4096):
+    """kind: f16 or q8_0, how the matrices are stored."""
     p = "llama."
     kv = [
         ("general.architecture", STR, "llama"),
@@ -68,10 +86,12 @@ def write(path, weights, s, vocab, merges, name="quire-reader", context=4096):
         (p + "feed_forward_length", U32, s["hidden"]),
         (p + "attention.head_count", U32, s["heads"]),
         (p + "attention.head_count_kv", U32, s["kv"]),
+        (p + "attention.key_length", U32, 64),
+        (p + "attention.value_length", U32, 64),
         (p + "attention.layer_norm_rms_epsilon", F32, 1e-5),
         (p + "rope.dimension_count", U32, 64),
         (p + "rope.freq_base", F32, s["theta"]),
-        ("general.file_type", U32, 1),
+        ("general.file_type", U32, 1 if kind == "f16" else 7),
         (p + "vocab_size", U32, s["vocab"]),
         ("tokenizer.ggml.model", STR, "gpt2"),
         ("tokenizer.ggml.pre", STR, "gpt-2"),
@@ -88,15 +108,19 @@ def write(path, weights, s, vocab, merges, name="quire-reader", context=4096):
     entries.append(pack_entry("tokenizer.ggml.merges", ARR, [" ".join(m) for m in merges], STR))
     table, data, at = [], [], 0
     for n, x in tensors_out(weights, s):
-        x = np.ascontiguousarray(x, np.float32 if x.ndim == 1 else np.float16)
         dims = x.shape[::-1]
+        if x.ndim == 1:
+            code, raw = 0, np.ascontiguousarray(x, np.float32).tobytes()
+        elif kind == "f16":
+            code, raw = 1, np.ascontiguousarray(x, np.float16).tobytes()
+        else:
+            code, raw = 8, to_q8_0(x)
         table.append(
             pack_string(n)
             + struct.pack("<I", len(dims))
             + struct.pack("<%dQ" % len(dims), *dims)
-            + struct.pack("<IQ", 0 if x.ndim == 1 else 1, at)
+            + struct.pack("<IQ", code, at)
         )
-        raw = x.tobytes()
         data.append(raw + bytes(-len(raw) % ALIGN))
         at += len(data[-1])
     head = (
@@ -132,9 +156,11 @@ class Reader:
         base = -(-self.at // ALIGN) * ALIGN
         self.tensors = {}
         for name, dims, kind, off in infos:
-            a = np.frombuffer(
-                self.raw, {0: np.float32, 1: np.float16}[kind], int(np.prod(dims)), base + off
-            )
+            n, at = int(np.prod(dims)), base + off
+            if kind == 8:
+                a = from_q8_0(self.raw[at : at + n // 32 * 34])
+            else:
+                a = np.frombuffer(self.raw, {0: np.float32, 1: np.float16}[kind], n, at)
             self.tensors[name] = a.reshape(dims).astype(np.float32)
 
     def take(self, form):

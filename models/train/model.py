@@ -4,12 +4,11 @@ A step is a Batch (pack.py): token ids, positions and the attention blocks that 
 describes. Weights live in a dict of tensors with short names ('emb', '0.qkv', ...); gguf_io.py
 converts them."""
 
-import math
 import os
 
-os.environ.setdefault(
-    "OPENBLAS_CORETYPE", "SkylakeX"
-)  # without it OpenBLAS may pick a 5x slower kernel
+# without the first OpenBLAS may pick a 5x slower kernel; processes are used instead of threads
+os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,7 @@ import plain
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("READER_BUILD", "/tmp/reader-build")
-SHAPE = dict(vocab=8192, width=256, layers=6, heads=4, kv=2, hidden=768, theta=1e6)
+SHAPE = dict(vocab=8192, width=320, layers=6, heads=6, kv=3, hidden=384, theta=1e6)
 
 
 def load_kernels():
@@ -135,8 +134,10 @@ class Kernels:
     cross_entropy = CrossEntropy.apply
 
     @staticmethod
-    def attention(q, k, v, batch):
-        return Attention.apply(q, k, v, batch.blocks, batch.ranges, batch.start)
+    def attention(q, k, v, batch, answers=False):
+        """answers: only the blocks with rows are wanted, the rest stays undefined."""
+        blocks = batch.answer_blocks if answers else batch.blocks
+        return Attention.apply(q, k, v, blocks, batch.ranges, batch.start)
 
 
 def rope_table(theta, length):
@@ -155,11 +156,10 @@ def quantise(x, levels):
 
 
 class Model:
-    def __init__(self, shape=SHAPE, weights=None, seed=0, length=8192, device="cpu"):
+    def __init__(self, shape, weights, device="cpu", length=8192):
         self.shape = dict(shape)
         self.ops = Kernels if ext is not None and device == "cpu" else plain
-        self.w = weights if weights is not None else initial_weights(self.shape, seed)
-        self.w = {k: t.to(device).requires_grad_(True) for k, t in self.w.items()}
+        self.w = {k: t.to(device).requires_grad_(True) for k, t in weights.items()}
         self.table = rope_table(self.shape["theta"], length).to(device)
 
     def hidden(self, batch, rows=None, levels=0):
@@ -172,71 +172,16 @@ class Model:
             q, k, v = ops.rope(h @ w[f"{n}.qkv"].t(), self.table, batch.pos, s["heads"], s["kv"])
             if levels:
                 k, v = quantise(k, levels), quantise(v, levels)
-            o = ops.attention(q, k, v, batch)
+            last = rows is not None and n == s["layers"] - 1
+            o = ops.attention(q, k, v, batch, last)
+            if last:
+                x, o = x.index_select(0, rows), o.index_select(0, rows)
             y = o @ w[f"{n}.o"].t()
             x, h = ops.norm(x, y, w[f"{n}.n2"])
             y = ops.swiglu(h @ w[f"{n}.gu"].t()) @ w[f"{n}.d"].t()
-        if rows is not None:
-            x, y = x.index_select(0, rows), y.index_select(0, rows)
         return ops.norm(x, y, w["nf"])[1]
 
     def loss(self, batch, weight, levels=0):
         return self.ops.cross_entropy(
             self.hidden(batch, batch.rows, levels), self.w["emb"], batch.target, weight
         )
-
-
-def initial_weights(s, seed):
-    """Random weights with hand-set heads: layer 0 looks one and two tokens back, layer 1 copies by
-    induction.
-
-    Without that start copying does not appear within millions of tokens; with it, at once.
-    """
-    g = torch.Generator().manual_seed(seed)
-    width, heads, kv, hidden, layers = s["width"], s["heads"], s["kv"], s["hidden"], s["layers"]
-    rand = lambda *a, sd: torch.randn(*a, generator=g) * sd
-    w = {"emb": rand(s["vocab"], width, sd=0.5), "nf": torch.full((width,), 0.05)}
-    for n in range(layers):
-        w[f"{n}.n1"], w[f"{n}.n2"] = torch.ones(width), torch.ones(width)
-        w[f"{n}.qkv"] = rand((heads + 2 * kv) * 64, width, sd=width**-0.5)
-        w[f"{n}.o"] = rand(width, heads * 64, sd=0.1 * (heads * 64 * 2 * layers) ** -0.5)
-        w[f"{n}.gu"] = rand(2 * hidden, width, sd=width**-0.5)
-        w[f"{n}.d"] = rand(width, hidden, sd=0.1 * (hidden * 2 * layers) ** -0.5)
-    set_heads(w, s)
-    return w
-
-
-def set_heads(w, s):
-    """Embedding columns: 0 is a constant, 1..127 carry the token; 128..255 receive the two tokens
-    before."""
-    heads, kv, emb = s["heads"], s["kv"], w["emb"]
-    key, val = heads * 64, (heads + kv) * 64
-    freq = s["theta"] ** (-torch.arange(32).float() / 32)
-    emb[:, 0] = 2.0
-    emb[:, 128:] *= 0.2
-    m = w["0.qkv"]
-    for h in (0, 1):
-        m[h * 64 : h * 64 + 64] = 0
-        for j in range(12):  # a query turned back by h+1 places matches the constant key there
-            angle = -float(freq[j]) * (h + 1)
-            m[h * 64 + j, 0], m[h * 64 + j + 32, 0] = 1.6 * math.cos(angle), 1.6 * math.sin(angle)
-    m[key : key + 64] = 0
-    m[key : key + 12, 0] = 1.6
-    m[val : val + 64] = 0
-    for d in range(64):
-        m[val + d, 1 + d] = 1.0
-    out = w["0.o"]
-    out[:, :128] = 0
-    for d in range(64):
-        out[128 + d, d] = out[192 + d, 64 + d] = 0.55
-    m, out = w["1.qkv"], w["1.o"]
-    slow = list(range(18, 32)) + list(range(50, 64))  # dimensions that hardly turn with distance
-    for h, group, base in ((0, 0, 1), (2, 1, 29)):
-        for at in (h * 64, key + group * 64, val + group * 64):
-            m[at : at + 64] = 0
-        for n, d in enumerate(slow):
-            m[h * 64 + d, base + n] = m[key + group * 64 + d, 127 + base + n] = 1.6
-        out[:, h * 64 : h * 64 + 64] = 0
-        for d in range(63):
-            m[val + group * 64 + d, 1 + d + group * 63] = 1.0
-            out[1 + d + group * 63, h * 64 + d] = 0.8

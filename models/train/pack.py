@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 BOS, EOS, PAGE = 0, 1, 2
-CHUNK = 256
+CHUNK = 128  # tokens of one attention block
 REFUSAL = "not stated"
 
 
@@ -77,6 +77,7 @@ class Packed:
         self.tok, self.pos, self.start, self.run = [], [], [], []
         self.blocks, self.ranges = [], []
         self.rows, self.target, self.kind, self.group = [], [], [], []
+        self.first = 0  # first token of the questions
         self.npages = 0
         self.distance = []  # per question: pages between header and evidence
         self.questions = []
@@ -151,7 +152,7 @@ def pack(tok, ex, rng, o):
             p.ranges[-1] = (p.ranges[-1][0], b)
         else:
             p.ranges.append((a, b))
-    first = len(p.tok)
+    p.first = begin = len(p.tok)
     for q in ex.questions:
         if any(e in lost for e in q.evidence):
             continue
@@ -170,11 +171,15 @@ def pack(tok, ex, rng, o):
             p.target.append(t)
             p.kind.append(q.kind)
             p.group.append(len(p.questions))
+        if len(p.tok) - begin >= CHUNK:
+            p.blocks.append((begin, len(p.tok), r0, len(p.ranges)))
+            begin = len(p.tok)
         p.questions.append(q)
         p.distance.append(max((page_of.get(e, 0) for e in q.evidence), default=0))
     if not p.questions:
         return None
-    p.blocks.append((first, len(p.tok), r0, len(p.ranges)))
+    if begin < len(p.tok):
+        p.blocks.append((begin, len(p.tok), r0, len(p.ranges)))
     return p
 
 
@@ -201,8 +206,8 @@ class Batch:
             cat["ranges"] += [(a + n, b + n) for a, b in p.ranges]
             cat["run"] += [i + n for i in p.run]
             cat["cuts"].append((n, n + len(p.tok)))
-            first, _, a, b = p.blocks[-1]
-            asks += [i >= first for i in range(len(p.tok))]
+            _, _, a, b = p.blocks[-1]
+            asks += [i >= p.first for i in range(len(p.tok))]
             seen += [any(c <= i < d for c, d in p.ranges[a:b]) for i in range(len(p.tok))]
             cat["rows"] += [i + n for i in p.rows]
             cat["target"] += p.target
@@ -223,7 +228,19 @@ class Batch:
         self.ranges = torch.tensor(cat["ranges"], dtype=torch.int32).reshape(-1, 2)
         self.run, self.cuts = torch.tensor(cat["run"]), cat["cuts"]
         self.asks, self.seen = torch.tensor(asks), torch.tensor(seen)
+        self.answer_blocks = self.blocks  # those that hold rows
+        if (self.group >= 0).all():
+            self.answer_blocks = self.blocks[self.asks[self.blocks[:, 0].long()]].contiguous()
         self.mask_list = None
+
+    def __getstate__(self):  # between processes as arrays: tensors would need a file each
+        d = self.__dict__.items()
+        return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in d}
+
+    def __setstate__(self, state):
+        for k, v in state.items():
+            array = isinstance(v, np.ndarray) and k not in ("kind", "group", "pages")
+            self.__dict__[k] = torch.from_numpy(v) if array else v
 
     def to(self, device):
         """Moves what the network reads."""

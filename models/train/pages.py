@@ -13,7 +13,7 @@ import re
 
 import facts as F
 import sentences as S
-from facts import SEEN, UNSEEN, VALUES, capital
+from facts import SEEN, TRAINED, UNSEEN, VALUES, capital
 from pack import REFUSAL, Doc, Example, Question
 from values import coin, ident, integer, noun, person, phrase, place
 
@@ -289,7 +289,7 @@ def span(b, words, held=False, types=SEEN, new=False, label="span", documents=No
         absent_question(r, b, fs, types, kind, name, new, "none")
 
 
-def text(b, words, held=False, cloze=0.5, count=None, distractors=None):
+def text(b, words, held=False, cloze=0.75, count=None, distractors=None):
     """Real documentation: one gold passage after another, each with questions and passages that
     share its rare words."""
     r, goal = b.r, b.words() + words
@@ -496,6 +496,7 @@ MAKERS = dict(
 
 
 def make(r, kind, words, count=12, none=0.12, **how):
+    """One example; new=True takes the phrasings kept for tests, held=True the texts kept for them."""
     b = Builder(r)
     if kind == "mix":
         parts = r.sample(("things", "free", "text", "text", "entry", "span", "needle"), 2)
@@ -507,14 +508,14 @@ def make(r, kind, words, count=12, none=0.12, **how):
 
 
 MIXTURE = dict(
-    things=0.25,
-    free=0.24,
+    things=0.38,
+    free=0.18,
     span=0.12,
-    text=0.20,
-    entry=0.04,
-    needle=0.09,
+    text=0.14,
+    entry=0.01,
+    needle=0.10,
     hop=0.02,
-    keys=0.02,
+    keys=0.03,
     mix=0.02,
 )
 
@@ -522,6 +523,8 @@ MIXTURE = dict(
 def page_count(r, progress):
     """Pages of one example; long ones come later, when the short ones are understood."""
     k = r.random()
+    if progress < 0.35:
+        return r.randint(1, 2) if k < 0.8 else r.randint(3, 4)
     if progress < 0.55:
         return r.randint(1, 4) if k < 0.7 else r.randint(5, 8) if k < 0.96 else r.randint(9, 16)
     if k < 0.42:
@@ -564,7 +567,10 @@ def typeset(r, ex):
 def draw(r, progress=1.0):
     kind = r.choices(list(MIXTURE), list(MIXTURE.values()))[0]
     n = page_count(r, progress)
-    ex = make(r, kind, n * r.randint(45, 75), count=min(24, 10 + 2 * n), none=0.12)
+    how = {}
+    if kind in ("things", "span", "needle") and r.random() < 0.6:
+        how["types"] = TRAINED
+    ex = make(r, kind, n * r.randint(45, 75), count=min(24, 10 + 2 * n), none=0.12, **how)
     return typeset(r, ex)
 
 

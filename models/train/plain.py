@@ -8,6 +8,8 @@ no padding; on a GPU take a few dozen examples a step (train.py --tokens 50000).
 import torch
 import torch.nn.functional as F
 
+torch.backends.cuda.matmul.allow_tf32 = True  # f32 products with short factors: many times faster
+
 
 def norm(x, y, w):
     total = x if y is None else x + y
@@ -29,7 +31,7 @@ def rope(qkv, table, pos, heads, kv):
     return q, k.transpose(0, 1), v.transpose(0, 1)
 
 
-def attention(q, k, v, batch):
+def attention(q, k, v, batch, answers=False):
     """q [K,N,G*64], k and v [K,N,64] -> [N,K*G*64]."""
     kv, group, out = q.shape[0], q.shape[2] // 64, []
     for (a, b), mask in zip(batch.cuts, batch.masks()):

@@ -24,7 +24,7 @@ SOURCES = {
     "django": "/usr/share/doc/python-django-doc/html/**/*.html",
 }
 JARGON = "/usr/share/dictd/jargon.dict.dz"
-WORDNET = "/usr/share/wordnet"
+WORDNET = os.environ.get("READER_WORDNET", "/usr/share/wordnet")
 SKIP = re.compile(r"genindex|/_modules/|_sources|changelog|/releases?/|release-\d|sitemap|whatsnew")
 PLAIN = str.maketrans("“”’‘\u00a0", "\"\"'' ")
 COMMON = re.compile(r"\b(?:the|a|an|of|to|in|is|are|and|that|for|with|this|it|be)\b")

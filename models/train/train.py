@@ -2,15 +2,20 @@
 
     python3 train.py --run /opt/reader/a --start ../quire-reader.gguf --steps 2000
     python3 train.py --run /opt/reader/a --resume            goes on from the last checkpoint
+    python3 train.py --run /opt/reader/g --device cuda --workers 14 --tokens 60000 --minutes 9
 
-Batch i depends only on the seed and i, so a resumed run sees what an unbroken one would. The
-learning rate is held, then falls to 0 over the last FALL of the run; --until HH:MM lets the clock
-decide instead of --steps (the log says how many steps that were). The loop sleeps while the file
-given by --pause exists. Checkpoints are written every --save minutes."""
+On the CPU --workers processes share the weights; each takes the next part of a step when it is done
+with the last, so one that has to share its core with other work holds up nobody. On a GPU the
+workers only make the batches. Part i depends on the seed and i alone, so a resumed run sees what an
+unbroken one would, up to rounding.
+
+The learning rate is held, then falls to 0 over the last FALL of the run. How far the run is, is
+told by --steps, or by the clock: --until HH:MM, or --minutes of --total minutes in all, for
+machines that are lent for minutes at a time. The loop sleeps while the file given by --pause
+exists. Checkpoints are written every --save minutes and at the end."""
 
 import argparse
 import json
-import math
 import multiprocessing
 import os
 import random
@@ -22,126 +27,149 @@ import torch
 
 import bpe
 import gguf_io
+import heads
 import pages
+from muon import Optimizer
 from pack import Batch, Options, pack
 
 FALL = 0.6  # last share of the run, in which the learning rate falls to 0
 
 
-def one_options(r, progress):
+def one_options(r):
     docs = r.random() < 0.75
     missing = r.random() < 0.25
     return Options(
         mode="docs" if docs else "joint",
         page=r.choice((64, 96, 128, 128, 128)),
-        lm=0.06,
         drop=r.choice((0.2, 0.4)) if missing else 0.0,
         gap=r.random() < 0.5,
         hide=docs and r.random() < 0.6,
     )
 
 
-def make_batch(tok, seed, step, progress, tokens):
-    r = random.Random(seed * 1_000_003 + step)
+def make_batch(tok, seed, part, progress, tokens):
+    r = random.Random(seed * 1_000_003 + part)
     items, size = [], 0
     while size < tokens:
-        p = pack(tok, pages.draw(r, progress), r, one_options(r, progress))
+        p = pack(tok, pages.draw(r, progress), r, one_options(r))
         if p:
             items.append(p)
             size += len(p.tok)
-    return Batch(items)
-
-
-def producer(queue, tok, a, first, stride, share):
-    os.nice(1)
-    torch.set_num_threads(1)
-    step = first
-    while True:
-        queue.put(make_batch(tok, a.seed, step, share.value, a.tokens))
-        step += stride
-
-
-def orthogonal(g):
-    """Newton-Schulz iterations: the nearest matrix with equal singular values, for a stack of wide
-    matrices."""
-    x = g / (g.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
-    for _ in range(5):
-        a = torch.bmm(x, x.transpose(1, 2))
-        b = torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315)
-        x = torch.baddbmm(x, b, x, beta=3.4445)
-    return x
-
-
-class Optimizer:
-    """Muon for the matrices, Adam for embedding and norms."""
-
-    def __init__(self, net):
-        self.net, self.steps = net, 0
-        self.state = {
-            k: [torch.zeros_like(v) for _ in range(1 if self.is_matrix(k) else 2)]
-            for k, v in net.w.items()
-        }
-
-    @staticmethod
-    def is_matrix(k):
-        return k.split(".")[-1] in ("qkv", "o", "gu", "d")
-
-    def parts(self, k):
-        s = self.net.shape
-        rows = {"qkv": [s["heads"] * 64, s["kv"] * 64, s["kv"] * 64], "gu": [s["hidden"]] * 2}.get(
-            k.split(".")[1]
-        )
-        return rows or [self.net.w[k].shape[0]]
-
-    @torch.no_grad()
-    def step(self, rate, adam_rate, decay=0.01):
-        self.steps += 1
-        groups = {}
-        for k, w in self.net.w.items():
-            g = w.grad
-            w.grad = None
-            if not self.is_matrix(k):
-                self.adam(k, w, g, adam_rate * (2.0 if k == "emb" else 0.2 if k == "nf" else 1.0))
-                continue
-            m = self.state[k][0].mul_(0.95).add_(g, alpha=0.05)
-            at = 0
-            for n in self.parts(k):
-                u = g[at : at + n] * 0.05 + m[at : at + n] * 0.95
-                tall = u.shape[0] > u.shape[1]
-                groups.setdefault(tuple(sorted(u.shape)), []).append(
-                    (w[at : at + n], tall, u.t() if tall else u)
-                )
-                at += n
-        for items in groups.values():
-            for (w, tall, _), u in zip(items, orthogonal(torch.stack([x[2] for x in items]))):
-                u = u.t() if tall else u
-                w.mul_(1 - rate * decay).add_(
-                    u, alpha=-rate * math.sqrt(max(1.0, u.shape[0] / u.shape[1]))
-                )
-
-    def adam(self, k, w, g, rate):
-        a, b = self.state[k]
-        g = g * min(1.0, 1.0 / (g.norm().item() + 1e-6))
-        a.mul_(0.9).add_(g, alpha=0.1)
-        b.mul_(0.98).addcmul_(g, g, value=0.02)
-        w.addcdiv_(
-            a / (1 - 0.9**self.steps), (b / (1 - 0.98**self.steps)).sqrt_().add_(1e-9), value=-rate
-        )
+    batch = Batch(items)
+    batch.levels = 7 if progress > 0.6 and r.random() < 0.2 else 0  # rounding of KV
+    return batch
 
 
 def per_question(batch, hit):
     """kind and correctness of every question (all its tokens right, which is what greedy decoding
     needs)."""
-    sel = batch.group >= 0
     ok = np.ones(batch.group.max() + 1)
-    np.minimum.at(ok, batch.group[sel], hit[sel])
+    np.minimum.at(ok, batch.group, hit)
     return [q.kind for q in batch.questions], ok
 
 
-def weights_of(batch, lm_weight):
-    lm = batch.group < 0
-    w = np.where(lm, lm_weight / max(1, lm.sum()), 1.0 / max(1, (~lm).sum()))
-    return torch.from_numpy(w.astype(np.float32)), lm
+def one_pass(net, batch, parts):
+    """Adds the gradient of one part out of `parts`. Returns what the log wants of it."""
+    n = len(batch.rows)
+    weight = torch.full((n,), 1.0 / (n * parts), device=batch.tok.device)
+    loss, hit = net.loss(batch, weight, batch.levels)
+    loss.backward(torch.ones_like(loss))
+    kinds, ok = per_question(batch, hit.cpu().numpy())
+    return len(batch.tok), float(loss.detach().mean()), kinds, ok
+
+
+class Team:
+    """Processes that share weights, gradients and optimizer state; `self` is the first of them."""
+
+    def __init__(self, a, tok, net, opt, step):
+        self.a, self.tok, self.net, self.opt = a, tok, net, opt
+        for t in [*net.w.values()] + [t for s in opt.state.values() for t in s]:
+            t.detach().share_memory_()
+        self.grads = [
+            {k: torch.zeros_like(w).share_memory_() for k, w in net.w.items()}
+            for _ in range(a.workers)
+        ]
+        self.keys = [[] for _ in range(a.workers)]  # who updates what
+        for i, k in enumerate(sorted(net.w, key=lambda k: -net.w[k].numel())):
+            self.keys[i % a.workers].append(k)
+        self.taken = multiprocessing.Value("q", 0)
+        self.order = multiprocessing.Array("d", 3)  # progress, rate, rate of Adam
+        self.barrier = multiprocessing.Barrier(a.workers)
+        self.reports = multiprocessing.Queue()
+        self.begin = step
+        for i in range(1, a.workers):
+            multiprocessing.Process(target=self.follow, args=(i, step), daemon=True).start()
+
+    def follow(self, i, step):
+        torch.set_num_threads(1)
+        while True:
+            self.barrier.wait()
+            self.work(i, step)
+            step += 1
+
+    def work(self, i, step):
+        progress, rate, adam = self.order
+        while True:
+            with self.taken.get_lock():
+                part, self.taken.value = self.taken.value, self.taken.value + 1
+            if part >= self.a.parts:
+                break
+            batch = make_batch(
+                self.tok, self.a.seed, step * self.a.parts + part, progress, self.a.tokens
+            )
+            self.reports.put(one_pass(self.net, batch, self.a.parts))
+        for k, w in self.net.w.items():
+            if w.grad is None:
+                self.grads[i][k].zero_()
+            else:
+                self.grads[i][k].copy_(w.grad)
+                w.grad = None
+        self.barrier.wait()
+        mine = {k: sum(g[k] for g in self.grads) for k in self.keys[i]}
+        self.opt.step(mine, rate, adam)
+        self.barrier.wait()
+
+    def step(self, step, progress, rate, adam):
+        self.order[:] = progress, rate, adam
+        self.taken.value = 0
+        self.barrier.wait()
+        self.work(0, step)
+        out = []
+        while len(out) < self.a.parts:
+            out.append(self.reports.get())
+        return out
+
+
+class Feed:
+    """One device; processes make the batches. They are started before the device is touched."""
+
+    def __init__(self, a, tok, step):
+        self.a, self.tok, self.begin = a, tok, step
+        self.progress = multiprocessing.Value("d", 0.0)
+        self.queues = [multiprocessing.Queue(4) for _ in range(a.workers)]
+        for i, q in enumerate(self.queues):
+            args = (q, step * a.parts + i)
+            multiprocessing.Process(target=self.produce, args=args, daemon=True).start()
+
+    def produce(self, q, part):
+        torch.set_num_threads(1)
+        while True:
+            a = self.a
+            q.put(make_batch(self.tok, a.seed, part, self.progress.value, a.tokens))
+            part += a.workers
+
+    def step(self, step, progress, rate, adam):
+        self.progress.value = progress
+        out = []
+        for part in range(self.a.parts):
+            n = (step - self.begin) * self.a.parts + part
+            batch = self.queues[n % self.a.workers].get().to(self.a.device)
+            out.append(one_pass(self.net, batch, self.a.parts))
+        grads = {k: w.grad for k, w in self.net.w.items()}
+        for w in self.net.w.values():
+            w.grad = None
+        self.opt.step(grads, rate, adam)
+        return out
 
 
 DEV = {
@@ -183,8 +211,8 @@ def save(path, net, opt, step, progress, args):
     torch.save(
         dict(
             shape=net.shape,
-            w=net.w,
-            state=opt.state,
+            w={k: w.detach().cpu() for k, w in net.w.items()},
+            state={k: [t.cpu() for t in s] for k, s in opt.state.items()},
             opt_steps=opt.steps,
             step=step,
             progress=progress,
@@ -201,7 +229,7 @@ def seconds_until(clock):
     return (h * 60 + m - t.tm_hour * 60 - t.tm_min) * 60 - t.tm_sec
 
 
-def main():
+def arguments():
     ap = argparse.ArgumentParser()
     ap.add_argument("--run", required=True)
     ap.add_argument(
@@ -211,27 +239,41 @@ def main():
     ap.add_argument("--resume", action="store_true")
     ap.add_argument("--steps", type=int, default=2000)
     ap.add_argument("--until", default="")
+    ap.add_argument("--minutes", type=float, default=0)
+    ap.add_argument("--total", type=float, default=0, help="minutes of all runs; --minutes if 0")
+    ap.add_argument("--done", type=float, default=0, help="share of all runs that --start has done")
     ap.add_argument("--rate", type=float, default=0.008)
     ap.add_argument("--adam", type=float, default=0.0015)
-    ap.add_argument("--lm", type=float, default=0.25)
     ap.add_argument("--seed", type=int, default=1)
-    ap.add_argument("--threads", type=int, default=2)
-    ap.add_argument("--tokens", type=int, default=3600, help="tokens a step, about")
-    ap.add_argument("--workers", type=int, default=1, help="processes that make batches")
+    ap.add_argument("--tokens", type=int, default=1600, help="tokens of one part, about")
+    ap.add_argument("--parts", type=int, default=4, help="parts of a step")
+    ap.add_argument("--workers", type=int, default=2)
     ap.add_argument("--device", default="cpu", help="cuda: with plain.py")
     ap.add_argument("--shape", default="{}", help='JSON, e.g. {"layers": 10, "hidden": 1024}')
     ap.add_argument("--save", type=float, default=4.0)
-    ap.add_argument(
-        "--noise",
-        type=float,
-        default=0.6,
-        help="share of the run after which KV rounding is trained",
-    )
+    ap.add_argument("--test", type=float, default=15.0, help="minutes between dev lines")
+    ap.add_argument("--show", type=float, default=30.0, help="seconds between log lines")
     ap.add_argument("--pause", default="/tmp/pause-training")
-    a = ap.parse_args()
-    torch.set_num_threads(a.threads)
+    return ap.parse_args()
+
+
+def first_state(a, tok, check):
+    """What a checkpoint holds, of a new or a resumed run."""
+    if a.resume and os.path.exists(check):
+        return torch.load(check, map_location="cpu")
+    if a.start:
+        w, shape = gguf_io.read(a.start)[:2]
+    else:
+        batches, plain = heads.examples(tok)
+        w, shape = heads.initial(dict(M.SHAPE, **json.loads(a.shape)), a.seed, batches, plain)
+    return dict(w=w, shape=shape, step=0, progress=a.done)
+
+
+def main():
+    a = arguments()
+    torch.set_num_threads(1)
     _, _, vocab, merges = gguf_io.read(a.tokenizer)
-    tok, check, step, done = bpe.Tokenizer(vocab, merges), a.run + ".pt", 0, 0.0
+    tok, check = bpe.Tokenizer(vocab, merges), a.run + ".pt"
     log = open(a.run + ".log", "a")
 
     def say(*x):
@@ -240,69 +282,54 @@ def main():
         log.write(line + "\n")
         log.flush()
 
-    if a.resume and os.path.exists(check):
-        c = torch.load(check, map_location=a.device)
-        w = {k: v.detach().clone() for k, v in c["w"].items()}
-        net = M.Model(c["shape"], w, device=a.device)
-        opt, step, done = Optimizer(net), c["step"], c["progress"]
-        opt.state, opt.steps = c["state"], c["opt_steps"]
-    else:
-        shape = dict(M.SHAPE, **json.loads(a.shape))
-        w, shape = gguf_io.read(a.start)[:2] if a.start else (None, shape)
-        net = M.Model(shape, w, a.seed, device=a.device)
-        opt = Optimizer(net)
+    c = first_state(a, tok, check)
+    step, done = c["step"], c["progress"]
     say("start at step", step, vars(a))
-    share = multiprocessing.Value("d", done)
-    queues = [multiprocessing.Queue(6) for _ in range(a.workers)]
-    for i, q in enumerate(queues):
-        args = (q, tok, a, step + i, a.workers, share)
-        multiprocessing.Process(target=producer, args=args, daemon=True).start()
-    sets, origin = dev_sets(tok, a.device), step
+    team = Feed(a, tok, step) if a.device != "cpu" or M.ext is None else None
+    net = M.Model(c["shape"], {k: v.detach() for k, v in c["w"].items()}, a.device)
+    opt = Optimizer(net)
+    if "state" in c:
+        opt.steps = c["opt_steps"]
+        opt.state = {k: [t.to(a.device) for t in s] for k, s in c["state"].items()}
+    if team:
+        team.net, team.opt = net, opt
+    else:
+        team = Team(a, tok, net, opt, step)
+    sets = dev_sets(tok, a.device)
     say("DEV", evaluate(net, sets))
-    begin, total = time.time(), seconds_until(a.until) if a.until else 0
+    start, seconds, part = time.time(), 0, 1 - done
+    if a.until:
+        seconds = seconds_until(a.until)
+    elif a.minutes:
+        seconds, part = a.minutes * 60, min(1 - done, a.minutes / (a.total or a.minutes))
     shown = saved = tested = time.time()
-    seen, waited, stats, noise = 0, 0.0, {}, random.Random(a.seed + step)
+    seen, stats, progress = 0, {}, done
     while True:
         while os.path.exists(a.pause):
             time.sleep(1)
-        progress = done + (1 - done) * (time.time() - begin) / total if a.until else step / a.steps
-        if progress >= 1:
+        gone = time.time() - start
+        progress = done + part * gone / seconds if seconds else step / a.steps
+        if progress >= 1 or seconds and gone > seconds:
             break
-        share.value = progress
-        t = time.time()
-        batch = queues[(step - origin) % a.workers].get().to(a.device)
-        waited += time.time() - t
-        weight, lm = weights_of(batch, a.lm)
-        levels = 7 if progress > a.noise and noise.random() < 0.2 else 0
-        loss, hit = net.loss(batch, weight.to(a.device), levels)
-        loss.backward(torch.ones_like(loss))
-        scale = min(1.0, (step + 1) / 60, (1 - progress) / FALL)
-        opt.step(a.rate * scale, a.adam * scale)
+        scale = min(1.0, (step + 1) / 30, (1 - progress) / FALL)
+        for tokens, loss, kinds, ok in team.step(step, progress, a.rate * scale, a.adam * scale):
+            seen += tokens
+            stats.setdefault("loss", []).append(loss)
+            for k, x in zip(kinds, ok):
+                stats.setdefault(k, []).append(x)
         step += 1
-        seen += len(batch.tok)
-        loss, hit = loss.detach().cpu().numpy(), hit.cpu().numpy()
-        stats.setdefault("lm", []).append(loss[lm].mean())
-        stats.setdefault("loss", []).append(loss[~lm].mean())
-        for k, x in zip(*per_question(batch, hit)):
-            stats.setdefault(k, []).append(x)
         now = time.time()
-        if now - shown > 30:
-            say(
-                "step",
-                step,
-                "%.3f" % progress,
-                "%.0f tok/s" % (seen / (now - shown)),
-                "wait %.0fs" % waited,
-                {k: round(float(np.mean(v)), 3) for k, v in sorted(stats.items())},
-            )
-            shown, seen, waited, stats = now, 0, 0.0, {}
+        if now - shown > a.show:
+            means = {k: round(float(np.mean(v)), 3) for k, v in sorted(stats.items())}
+            say("step", step, "%.3f" % progress, "%.0f tok/s" % (seen / (now - shown)), means)
+            shown, seen, stats = now, 0, {}
         if now - saved > 60 * a.save:
             saved = now
             save(check, net, opt, step, progress, a)
-        if now - tested > 900:
+        if now - tested > 60 * a.test:
             say("DEV", evaluate(net, sets))
             tested = shown = time.time()
-    save(check, net, opt, step, progress, a)
+    save(check, net, opt, step, min(progress, 1.0), a)
     say("DEV", evaluate(net, sets))
     say("end at step", step)
 

@@ -455,4 +455,60 @@ VALUES = dict(
     + r.choice("soup pie stew cake pudding casserole bread".split()),
     asteroid=lambda r: "%d %s" % (r.randint(100, 99999), coin(r)),
     horse=lambda r: coin(r) + " " + noun(r).capitalize(),
+    month=words(" ".join(MONTHS)),
+    team=lambda r: place(r).split(",")[0]
+    + " "
+    + r.choice((plural(noun(r)).capitalize(), "United", "City", "Rovers", "Rangers")),
+    band=lambda r: "the " + r.choice((coin(r) + " ", "")) + plural(noun(r)).capitalize(),
+    mountain=lambda r: r.choice(
+        ("Mount " + coin(r), coin(r) + " Peak", "the " + coin(r) + "horn", coin(r) + " Hill")
+    ),
+    lake=lambda r: r.choice(("Lake " + coin(r), coin(r) + " Lake", "the " + coin(r) + " Pond")),
+    island=lambda r: r.choice((coin(r) + " Island", "the isle of " + coin(r), coin(r) + " Key")),
+    tongue=lambda r: coin(r) + r.choice(("ish", "ese", "ian", "i")),
+    hotel=lambda r: "the " + r.choice((coin, last))(r) + r.choice((" Hotel", " Inn", " Lodge")),
+    eatery=lambda r: r.choice(
+        (
+            "the " + adjective(r) + " " + noun(r),
+            last(r) + "'s",
+            "Café " + coin(r),
+            "Chez " + last(r),
+        )
+    ),
+    paper=lambda r: "the "
+    + place(r).split(",")[0]
+    + " "
+    + r.choice("Times Herald Post Gazette Courier Mirror Observer".split()),
+    dbtable=lambda r: r.choice(("", "the table ")) + noun(r) + "_" + plural(noun(r)),
+    format=lambda r: "the "
+    + r.choice((coin(r), "".join(r.choice("ABCDEFGHKLMNPRSTW") for _ in range(3))))
+    + " format",
+    machine=lambda r: "the "
+    + r.choice((coin(r) + " ", ""))
+    + noun(r)
+    + r.choice((" press", " pump", " mill", " engine", " lathe", " drill")),
+    plant=lambda r: "the "
+    + r.choice((coin(r), adjective(r)))
+    + r.choice((" fern", " lily", " rose", " oak", " clover", " thistle", " vine")),
+    line=lambda r: r.choice(("line ", "bus ", "tram ", "route ")) + str(r.randint(1, 199)),
+    drug=lambda r: coin(r) + r.choice(("ol", "ine", "ex", "pril", "mab", "an")),
+    farm=lambda r: r.choice((coin, last))(r) + r.choice((" Farm", " Ranch", " Orchard", " Dairy")),
+    contract=lambda r: r.choice(
+        ("contract " + ident(r), "the " + org(r) + " contract", "agreement " + ident(r))
+    ),
+    order=lambda r: r.choice(("order ", "shipment ", "parcel ", "order no. "))
+    + r.choice((str(r.randint(100, 99999)), ident(r))),
+    bug=lambda r: r.choice(("ticket ", "bug ", "issue ", "issue #")) + str(r.randint(2, 9999)),
+    network=lambda r: "the " + r.choice((coin(r), noun(r), "guest", "office")) + " network",
+    museum=lambda r: "the " + r.choice((coin, last))(r) + r.choice((" Museum", " Gallery")),
+    account=lambda r: r.choice(("account ", "the account ")) + ident(r),
+    ruler=lambda r: r.choice(("King ", "Queen ", "Emperor ", "Prince ", "Sultan "))
+    + coin(r)
+    + r.choice(("", "", " II", " IV", " the " + adjective(r).capitalize())),
+    committee=lambda r: "the "
+    + r.choice((noun(r), adjective(r) + " " + noun(r), coin(r)))
+    + r.choice((" committee", " board", " council", " panel")),
+    vehicle=lambda r: "the "
+    + r.choice((coin(r), adjective(r)))
+    + r.choice((" van", " truck", " car", " bus", " tractor")),
 )
