@@ -15,7 +15,7 @@
 #include "base/dims.h"
 #include "decode/model_int.h"
 
-enum { MAX_ROPES = 64 }; /* each is up to 512 KiB of angles, and two floats a token and pair */
+enum { MAX_ROPES = 64 };
 
 static const char BASES[] = "rope.freq_base_per_kv_head";
 
@@ -124,7 +124,10 @@ static qu_status row_of(qu_model_reader *r, qu_rope_config *c, float *bases, flo
     if (i < m->n_ropes) return QU_OK;
     if (!(base > 1) || !isfinite(base))
         return qu_model_refuse(r, "a RoPE base is not above 1 and finite");
-    if (i == MAX_ROPES) return qu_model_refuse(r, "more than 64 different RoPE bases");
+    /* A hostile file must not buy large tables with a few numbers. */
+    int64_t tables = (int64_t)(i + 1) * c->n_dims * QU_ROPE_BYTES_PER_DIM;
+    if (i == MAX_ROPES || (i > 0 && tables > qu_gguf_file_bytes(m->gguf) + (1 << 19)))
+        return qu_model_refuse(r, "too many different RoPE bases for a model of its size");
     if (!m->ropes) m->ropes = calloc(MAX_ROPES, sizeof *m->ropes);
     if (!m->ropes) return qu_fail_nomem(r->err, MAX_ROPES * (long long)sizeof *m->ropes);
     bases[i] = c->base = base;
@@ -172,6 +175,7 @@ qu_status qu_model_read_rope(qu_model_reader *r)
     QU_TRY(qu_model_maybe_i32(r, "rope.dimension_count", &c->n_dims, 0, m->head_size));
     QU_TRY(qu_model_maybe_f32(r, "rope.freq_base", &c->base));
     QU_TRY(qu_model_maybe_f32(r, "rope.scaling.attn_factor", &gain));
+    if (c->n_dims % 2 != 0) return qu_model_refuse(r, "its RoPE turns an odd number of dims");
     QU_TRY(read_scaling(r, &k));
     QU_TRY(apply_options(r, &k));
     m->rope_dims = c->n_dims;

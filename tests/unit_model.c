@@ -71,6 +71,10 @@ static void every_refusal_has_its_reason(void **state)
         {"--set rope.scaling.factor=-2.0", "not positive"},
         {"--set rope.scaling.type=yarn --rope-base 1", "YaRN needs"},
         {"--set rope.freq_base_per_kv_head=10000.0,0.5", "not above 1"},
+        {"--rope-dims 7", "odd number of dims"},
+        {"--width 32 --heads 8 --kv-heads 8 --head-size 512 --layers 1 --type Q4_0 --ffn 32 "
+         "--set rope.freq_base_per_kv_head=2.0,3.0,4.0,5.0,6.0,7.0,8.0,9.0",
+         "too many different RoPE bases"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         refused(make("refused", rows[i][0]), NULL, QU_ERR_UNSUPPORTED, rows[i][1]);
