@@ -1,5 +1,6 @@
 #include "decode/template.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -84,86 +85,114 @@ qu_template_kind qu_template_detect(const qu_tokenizer *t, const qu_gguf *g, boo
     return QU_TEMPLATE_PLAIN;
 }
 
-/* Append the tokens of text. control: our own words, in which control tokens count. */
-static qu_status add(const qu_tokenizer *t, qu_tokens *out, const char *text, size_t n,
-                     bool control, qu_err *err)
+/* A prompt being written: control tokens, and between them runs of plain text that are tokenized
+ * whole, so that a template's words and the user's merge as they did in training. */
+typedef struct prompt {
+    const qu_tokenizer *t;
+    qu_tokens *out;
+    qu_err *err;
+    qu_buf run;
+    bool fresh; /* the run begins a text: SentencePiece puts its space before it */
+} prompt;
+
+static qu_status flush(prompt *p)
 {
-    return qu_tokenize(t, out, text, n, QU_TOK_CONTINUE | (control ? QU_TOK_SPECIAL : 0u), err);
+    QU_TRY(qu_tokenize(p->t, p->out, p->run.data, p->run.len, p->fresh ? 0 : QU_TOK_CONTINUE,
+                       p->err));
+    p->fresh = p->fresh && p->run.len == 0;
+    p->run.len = 0;
+    return QU_OK;
 }
 
-static qu_status add_own(const qu_tokenizer *t, qu_tokens *out, const char *text, qu_err *err)
+static qu_status add_text(prompt *p, const char *text)
 {
-    return add(t, out, text, strlen(text), true, err);
+    return qu_buf_puts(&p->run, text, p->err);
 }
 
-/* BOS and the first own words, which begin as a text of their own. */
-static qu_status begin(qu_template_kind kind, const qu_tokenizer *t, qu_tokens *out,
-                       const char *words, size_t n, qu_err *err)
+/* Our own words: control tokens of this vocabulary count in them. */
+static qu_status add_words(prompt *p, const char *words)
 {
-    bool pages = kind == QU_TEMPLATE_PAGES && !qu_tokenizer_adds_bos(t) && qu_tokenizer_bos(t) >= 0;
-    if (pages) QU_TRY(add_own(t, out, "<|bos|>", err)); /* its own, whatever the GGUF adds */
-    return qu_tokenize(t, out, words, n, QU_TOK_BOS | QU_TOK_SPECIAL, err);
+    while (*words) {
+        size_t n = strcspn(words, "<["), name = strcspn(words + n, ">]");
+        char token[64];
+        if (words[n + name]) name++;
+        snprintf(token, sizeof token, "%.*s", (int)name, words + n);
+        if (name == 0 || !qu_tokenizer_is_control(p->t, qu_tokenizer_find(p->t, token))) {
+            QU_TRY(qu_buf_add(&p->run, words, n + name, p->err));
+        } else {
+            QU_TRY(qu_buf_add(&p->run, words, n, p->err));
+            QU_TRY(flush(p));
+            QU_TRY(qu_tokenize(p->t, p->out, token, name, QU_TOK_CONTINUE | QU_TOK_SPECIAL, p->err));
+            p->fresh = true;
+        }
+        words += n + name;
+    }
+    return QU_OK;
 }
 
-/* The opening words and the plain text behind them. A space at their end belongs to the text's first
- * word; text behind a control token begins as a text of its own. */
-static qu_status begin_text(const form *f, const qu_tokenizer *t, qu_tokens *out,
-                            const char *words, const char *text, qu_err *err)
+/* Write what is left; st is how it went so far. */
+static qu_status finish(prompt *p, qu_status st)
 {
-    size_t n = strlen(words);
-    bool space = n > 0 && words[n - 1] == ' ';
-    qu_buf b = {0};
-    qu_status st = QU_OK;
-    QU_TRY_OUT(begin(f->kind, t, out, words, n - space, err));
-    QU_TRY_OUT(qu_buf_printf(&b, err, "%s%s", space ? " " : "", text));
-    bool fresh = out->n > 0 && qu_tokenizer_is_control(t, out->ids[out->n - 1]);
-    st = qu_tokenize(t, out, b.data, b.len, fresh ? 0 : QU_TOK_CONTINUE, err);
-out:
-    qu_buf_free(&b);
+    if (st == QU_OK) st = flush(p);
+    qu_buf_free(&p->run);
     return st;
+}
+
+static qu_status begin(prompt *p, qu_template_kind kind)
+{
+    int64_t before = p->out->n;
+    p->fresh = true;
+    QU_TRY(qu_tokenize(p->t, p->out, "", 0, QU_TOK_BOS, p->err));
+    if (kind == QU_TEMPLATE_PAGES && p->out->n == before) /* its own, whatever the GGUF adds */
+        QU_TRY(add_words(p, "<|bos|>"));
+    return QU_OK;
 }
 
 qu_status qu_template_prefix(qu_template_kind kind, const qu_tokenizer *t, qu_tokens *out,
                              qu_err *err)
 {
+    prompt p = {.t = t, .out = out, .err = err};
     const form *f = form_of(kind);
-    const char *words = kind == QU_TEMPLATE_PAGES ? "" : PLAIN_PREFIX;
-    if (!f) return begin(kind, t, out, words, strlen(words), err);
-    QU_TRY(begin_text(f, t, out, f->open, CHAT_SYSTEM, err));
-    return add_own(t, out, f->close, err);
+    qu_status st = QU_OK;
+    QU_TRY_OUT(begin(&p, kind));
+    if (f) QU_TRY_OUT(add_words(&p, f->open));
+    if (kind != QU_TEMPLATE_PAGES) QU_TRY_OUT(add_text(&p, f ? CHAT_SYSTEM : PLAIN_PREFIX));
+    if (f) QU_TRY_OUT(add_words(&p, f->close));
+out:
+    return finish(&p, st);
 }
 
 qu_status qu_template_chat(qu_template_kind kind, const qu_tokenizer *t, const char *system,
                            const char *text, qu_tokens *out, qu_err *err)
 {
-    const form none = {.kind = kind, .open = "", .close = "\n\n", .user = "", .answer = ""};
+    static const form none = {.open = "", .close = "\n\n", .user = "", .answer = ""};
+    prompt p = {.t = t, .out = out, .err = err};
     const form *f = form_of(kind) ? form_of(kind) : &none;
-    if (system && *system) {
-        QU_TRY(begin_text(f, t, out, f->open, system, err));
-        QU_TRY(add_own(t, out, f->close, err));
-        QU_TRY(add(t, out, text, strlen(text), false, err));
-    } else {
-        QU_TRY(begin_text(f, t, out, f->user, text, err));
-    }
-    return add_own(t, out, f->answer, err);
+    bool turn = system && *system;
+    qu_status st = QU_OK;
+    QU_TRY_OUT(begin(&p, kind));
+    QU_TRY_OUT(add_words(&p, turn ? f->open : f->user));
+    if (turn) QU_TRY_OUT(add_text(&p, system));
+    if (turn) QU_TRY_OUT(add_words(&p, f->close));
+    QU_TRY_OUT(add_text(&p, text));
+    QU_TRY_OUT(add_words(&p, f->answer));
+out:
+    return finish(&p, st);
 }
 
 qu_status qu_template_header(qu_template_kind kind, const qu_tokenizer *t, const char *title,
                              qu_tokens *out, qu_err *err)
 {
-    qu_buf b = {0};
+    prompt p = {.t = t, .out = out, .err = err};
+    bool pages = kind == QU_TEMPLATE_PAGES;
     qu_status st = QU_OK;
     int64_t start = out->n;
-    if (kind == QU_TEMPLATE_PAGES) {
-        QU_TRY_OUT(add(t, out, "<|page|>", 8, true, err));
-        QU_TRY_OUT(qu_buf_printf(&b, err, "%s\n", title));
-    } else {
-        QU_TRY_OUT(qu_buf_printf(&b, err, "Document: %s\n\n", title));
-    }
-    QU_TRY_OUT(add(t, out, b.data, b.len, false, err));
-    if (out->n - start > QU_PAGE_TOKENS) out->n = start + QU_PAGE_TOKENS;
+    QU_TRY_OUT(add_words(&p, pages ? "<|page|>" : "Document: "));
+    QU_TRY_OUT(add_text(&p, title));
+    QU_TRY_OUT(add_text(&p, pages ? "\n" : "\n\n"));
 out:
-    qu_buf_free(&b);
+    st = finish(&p, st);
+    if (out->n - start > QU_PAGE_TOKENS) out->n = start + QU_PAGE_TOKENS;
     return st;
 }
 
@@ -171,17 +200,15 @@ qu_status qu_template_instruct(qu_template_kind kind, const qu_tokenizer *t,
                                const char *instruction, const char *question, qu_tokens *out,
                                qu_err *err)
 {
+    prompt p = {.t = t, .out = out, .err = err};
     const form *f = form_of(kind);
-    qu_buf b = {0};
     qu_status st = QU_OK;
     if (!instruction) instruction = kind == QU_TEMPLATE_PAGES ? "" : ASK;
-    if (*instruction) QU_TRY_OUT(qu_buf_printf(&b, err, "\n\n%s\n", instruction));
-    QU_TRY_OUT(qu_buf_printf(&b, err, "\nQuestion: %s%s", question, f ? "" : "\nAnswer:"));
-    QU_TRY_OUT(add(t, out, b.data, b.len, false, err));
-    if (f) st = add_own(t, out, f->answer, err);
+    if (*instruction) QU_TRY_OUT(qu_buf_printf(&p.run, err, "\n\n%s\n", instruction));
+    QU_TRY_OUT(qu_buf_printf(&p.run, err, "\nQuestion: %s", question));
+    QU_TRY_OUT(add_words(&p, f ? f->answer : "\nAnswer:"));
 out:
-    qu_buf_free(&b);
-    return st;
+    return finish(&p, st);
 }
 
 qu_status qu_template_question(qu_template_kind kind, const qu_tokenizer *t, const char *question,

@@ -176,7 +176,12 @@ static qu_status ask(ask_run *r, qu_err *err)
     int64_t room = INT64_MAX / 4;
     if (!a->o.extract) {
         const qu_model *m = a->s->model;
-        QU_TRY(qu_template_question(a->s->template, a->s->tok, r->question, &r->tail, err));
+        if (a->o.raw)
+            QU_TRY(qu_tokenize(a->s->tok, &r->tail, r->question, strlen(r->question),
+                               QU_TOK_CONTINUE, err));
+        else
+            QU_TRY(qu_template_instruct(a->s->template, a->s->tok, a->o.system, r->question,
+                                        &r->tail, err));
         int64_t reserve = a->o.max_tokens < m->context / 4 ? a->o.max_tokens : m->context / 4;
         room = m->context - a->s->prefix.n - r->tail.n - reserve;
         if (room < 1)

@@ -48,6 +48,8 @@ typedef struct qu_ask_options {
     qu_draft_kind draft;  /* how tokens are guessed; zero: auto */
     int64_t draft_budget; /* self: tokens a KV head reads while drafting */
     float transfer;       /* self, sampled: RAPID's eta; above 0 lossy */
+    const char *system;   /* instruction before the question; NULL = the template's */
+    bool raw;             /* nothing around the question: it goes on where the pages end */
     bool quote;           /* only verbatim spans of the loaded pages */
     double min_confidence; /* an answer below is withheld; its citations stay */
     /* Called with each piece of the answer as it comes, valid UTF-8; NULL = none. */

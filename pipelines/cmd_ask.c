@@ -299,6 +299,8 @@ static int run_ask(const qu_args *args)
                         .draft = (qu_draft_kind)qu_args_choice(args, "draft"),
                         .draft_budget = qu_args_int(args, "draft-budget"),
                         .transfer = (float)qu_args_float(args, "transfer"),
+                        .system = qu_args_str(args, "system"),
+                        .raw = qu_args_flag(args, "raw"),
                         .quote = qu_args_flag(args, "quote"),
                         .ctx = &started};
     if (qu_args_str(args, "heads") && a.s.model)
@@ -404,6 +406,13 @@ static const qu_option options[] = {
      .min = .01,
      .max = 100,
      .help = "make tokens that were already written less likely, by this factor"},
+    {.name = "system",
+     .kind = QU_OPT_STR,
+     .arg = "TEXT",
+     .help = "the instruction before the question (default: to answer briefly from the documents)"},
+    {.name = "raw",
+     .kind = QU_OPT_FLAG,
+     .help = "the question as it is behind the pages: no instruction, no chat template"},
     {.name = "quote",
      .kind = QU_OPT_FLAG,
      .help = "answer only in verbatim spans of the loaded pages, at most three"},

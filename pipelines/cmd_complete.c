@@ -34,7 +34,13 @@ static qu_status read_prompt(completion *p, qu_err *err)
     const char *text = qu_args_str(p->args, "prompt"), *ids = qu_args_str(p->args, "ids");
     unsigned flags = QU_TOK_BOS | (qu_args_flag(p->args, "special") ? QU_TOK_SPECIAL : 0);
     if (!text == !ids) return qu_fail(err, QU_ERR_ARG, "give either --prompt TEXT or --ids LIST");
-    if (text) QU_TRY(qu_tokenize(p->s->tok, &p->prompt, text, strlen(text), flags, err));
+    const char *system = qu_args_str(p->args, "system");
+    if ((system || qu_args_flag(p->args, "chat")) && ids)
+        return qu_fail(err, QU_ERR_ARG, "--chat and --system need --prompt, not --ids");
+    if (text && (system || qu_args_flag(p->args, "chat")))
+        QU_TRY(qu_template_chat(p->s->template, p->s->tok, system, text, &p->prompt, err));
+    else if (text)
+        QU_TRY(qu_tokenize(p->s->tok, &p->prompt, text, strlen(text), flags, err));
     if (ids) {
         int64_t *list, n;
         QU_TRY(qu_input_numbers(&list, &n, ids, strlen(ids), 0, p->s->model->vocab - 1, "token id",
@@ -195,6 +201,10 @@ static const qu_option options[] = {
     {.name = "logits", .kind = QU_OPT_STR, .arg = "FILE", .min = 1,
      .help = "write the logits of the prompt's last token, one a line"},
     {.name = "ignore-eos", .kind = QU_OPT_FLAG, .help = "go on after an end token"},
+    {.name = "chat", .kind = QU_OPT_FLAG,
+     .help = "the prompt as a user's turn in the model's chat template"},
+    {.name = "system", .kind = QU_OPT_STR, .arg = "TEXT",
+     .help = "the same with a system text before it"},
     {.name = "special", .kind = QU_OPT_FLAG,
      .help = "control tokens written in the prompt become tokens"},
     {.name = "temperature", .kind = QU_OPT_FLOAT, .arg = "X", .dflt = "0", .min = 0, .max = 100,
