@@ -34,15 +34,14 @@ static int32_t find(const qu_wordpiece *w, const char *s, size_t n)
     }
 }
 
-static qu_status special(const qu_gguf *g, int32_t *id, const char *key, const char *name,
-                         const qu_wordpiece *w, qu_err *err)
+/* A special token: by its name, which BERT vocabularies agree on, else by one of the keys. */
+static qu_status special(const qu_gguf *g, int32_t *id, const char *name, const char *key,
+                         const char *other_key, const qu_wordpiece *w, qu_err *err)
 {
     *id = find(w, name, strlen(name));
-    qu_status st = qu_gguf_get_i32(g, key, id, NULL);
-    if ((st != QU_OK && st != QU_ERR_NOTFOUND) || *id < 0 || *id >= w->n)
-        return qu_fail(err, QU_ERR_FORMAT, "vocabulary of '%s' has no token %s", qu_gguf_path(g),
-                       name);
-    return QU_OK;
+    if (*id < 0 && qu_gguf_get_i32(g, key, id, NULL) != QU_OK) qu_gguf_get_i32(g, other_key, id, NULL);
+    if (*id >= 0 && *id < w->n) return QU_OK;
+    return qu_fail(err, QU_ERR_FORMAT, "vocabulary of '%s' has no token %s", qu_gguf_path(g), name);
 }
 
 static qu_status check_kind(const qu_gguf *g, qu_err *err)
@@ -84,9 +83,12 @@ qu_status qu_wordpiece_create(qu_wordpiece **out, const qu_gguf *g, qu_err *err)
         w->table[i & w->mask] = id + 1;
         if (p->len > w->longest) w->longest = p->len;
     }
-    QU_TRY_OUT(special(g, &w->cls, "tokenizer.ggml.cls_token_id", "[CLS]", w, err));
-    QU_TRY_OUT(special(g, &w->sep, "tokenizer.ggml.seperator_token_id", "[SEP]", w, err));
-    QU_TRY_OUT(special(g, &w->unknown, "tokenizer.ggml.unknown_token_id", "[UNK]", w, err));
+    QU_TRY_OUT(special(g, &w->cls, "[CLS]", "tokenizer.ggml.cls_token_id",
+                       "tokenizer.ggml.bos_token_id", w, err));
+    QU_TRY_OUT(special(g, &w->sep, "[SEP]", "tokenizer.ggml.seperator_token_id",
+                       "tokenizer.ggml.eos_token_id", w, err));
+    QU_TRY_OUT(special(g, &w->unknown, "[UNK]", "tokenizer.ggml.unknown_token_id",
+                       "tokenizer.ggml.unknown_token_id", w, err));
 out:
     if (st != QU_OK) {
         qu_wordpiece_free(w);
