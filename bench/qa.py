@@ -33,8 +33,11 @@ def main():
     out = subprocess.run([args.quire, "ask", "-", "--json", "--quiet", "--store", args.store, *rest],
                          stdin=open(args.questions), capture_output=True, text=True).stdout
     em, scores, sure, silent, cited = [], [], [], [], []
+    tokens = ms = 0
     for line in out.splitlines():
         a = json.loads(line)
+        tokens += a["tokens"]["generated"]
+        ms += a["timing_ms"]["decode"]
         q = gold[a["id"]]
         answer = a["answer"] if a["found"] else ""
         if not q["answers"]:
@@ -55,6 +58,7 @@ def main():
                       "f1": round(sum(scores) / n, 3), "cited_file_right": round(sum(cited) / max(1, len(cited)), 3),
                       "above": args.at, "share_above": round(len(sure) / n, 3),
                       "em_above": round(sum(sure) / max(1, len(sure)), 3),
+                      "tokens_per_s": round(tokens * 1e3 / ms, 1) if ms else None,
                       "unanswerable": len(silent), "left_unanswered": round(sum(silent) / max(1, len(silent)), 3)}))
 
 

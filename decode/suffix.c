@@ -90,7 +90,7 @@ qu_status qu_suffix_next(qu_suffix *s, int32_t id, qu_err *err)
     QU_TRY(check(s, id, err));
     QU_TRY(need(s, 2, err));
     if (s->now == 0 && s->n > 0) put(s, -1);
-    int32_t was = s->now++, kept = s->best + 1;
+    int32_t was = s->now++;
     s->best_length = 0;
     s->best = -1;
     /* From the last place back, so that the length at p - 1 is still that of the token before. */
@@ -98,9 +98,8 @@ qu_status qu_suffix_next(qu_suffix *s, int32_t id, qu_err *err)
         bool goes_on = was > 0 && p > 0 && s->when[p - 1] == was;
         s->length[p] = goes_on ? s->length[p - 1] + 1 : 1;
         s->when[p] = s->now;
-        bool better = s->length[p] > s->best_length;
         if (p + 1 < s->n && s->text[p + 1] < 0) continue; /* nothing follows */
-        if (better || (s->length[p] == s->best_length && s->best != kept)) {
+        if (s->length[p] >= s->best_length) {
             s->best = p;
             s->best_length = s->length[p];
         }

@@ -40,7 +40,7 @@ qu_status qu_suffix_next(qu_suffix *s, int32_t id, qu_err *err);
 int32_t qu_suffix_length(const qu_suffix *s);
 
 /* Copy what followed there, at most n tokens up to the end of that text; returns how many. Among
- * equally long matches the one followed last is kept, else the text added first counts. */
+ * equally long matches the first one counts. */
 int32_t qu_suffix_follow(const qu_suffix *s, int32_t *ids, int32_t n);
 
 #endif

@@ -169,7 +169,7 @@ static void drafts_change_nothing(const char *name)
     int32_t ids[DOC];
     proposed = accepted = 0;
     for (int i = 0; i < n_prompts; i++) {
-        scene s = {.kind = QU_DRAFT_NONE};
+        scene s = {.kind = QU_DRAFT_NONE, .sample = {.repetition = i % 3 ? 1.2f : 0}};
         qu_tokens hay = {.ids = ids, .n = DOC};
         write_doc(ids, &seed);
         write_prompt(&s.prompt, ids, &seed);

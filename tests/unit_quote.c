@@ -8,7 +8,7 @@
 static const char text[] =
     "The ferry to Norrholm leaves at 07:15. A ticket costs 45 crowns; children's are half price.\n\n"
     "Größere Hunde zahlen \xe2\x82\xac 3, kleine reisen umsonst. \xe6\x9d\xb1\xe4\xba\xac\xe3\x81\xaf"
-    "\xe5\xa4\xa7\xe3\x81\x8d\xe3\x81\x84\xe3\x80\x82 Cafe\xcc\x81 \xf0\x9f\x90\x9f (open).\n- \"Mind "
+    "\xe5\xa4\xa7\xe3\x81\x8d\xe3\x81\x84\xe3\x80\x82 Cafe\xcc\x81 \xf0\x9f\x90\x9f \xe2\x9d\xa4\xef\xb8\x8f (open).\n- \"Mind "
     "the gap\", it says.\n";
 
 typedef struct pages {
@@ -53,7 +53,8 @@ static void check_span(const pages *p, const qu_quote_span *s)
     bool inside = a > from && isalnum((unsigned char)text[a - 1]) && isalnum((unsigned char)text[a]);
     bool cut_off = b < to && isalnum((unsigned char)text[b - 1]) && isalnum((unsigned char)text[b]);
     assert_true(!inside && !cut_off);
-    assert_true(b == to || (unsigned char)text[b] != 0xcc); /* no accent left behind */
+    assert_true(b == to || (unsigned char)text[b] != 0xcc); /* no accent left behind, */
+    assert_true(b == to || (unsigned char)text[b] != 0xef); /* no variation of a symbol */
     assert_true(!strchr(":;,.)-", text[a]));
 }
 
@@ -121,13 +122,39 @@ static void an_end_token_at_once_quotes_nothing(void **state)
     assert_true(qu_tokenizer_is_end(t, ids[0]) && qu_quote_take(q, ids[0]));
     assert_int_equal(qu_quote_spans(q, spans), 0);
     /* tokens that do not spell the text: never quoted */
-    int32_t wrong[] = {514, 515}, bad[] = {-1};
+    int32_t wrong[] = {513, 514}, bad[] = {-1}; /* " the a" */
     qu_quote_free(q);
     TEST_OK(qu_quote_create(&q, t, err));
-    TEST_OK(qu_quote_add(q, wrong, 2, "something else", 14, err));
+    TEST_OK(qu_quote_add(q, wrong, 2, "wrong!", 6, err));
     assert_int_equal(qu_quote_allowed(q, &ids), 1);
     assert_int_equal(qu_quote_add(q, bad, 1, "x", 1, NULL), QU_ERR_ARG);
     qu_quote_free(q);
+    qu_tokenizer_free(t);
+    qu_model_close(m);
+}
+
+/* A span that stands in several places ends where it is a whole word. */
+static void the_place_that_ends_well_counts(void **state)
+{
+    (void)state;
+    static const char page[] = "low costs, low cost";
+    qu_model *m;
+    qu_tokenizer *t;
+    qu_quote *q;
+    qu_tokens ids = {0};
+    qu_quote_span s[QU_QUOTE_SPANS];
+    TEST_OK(qu_model_open(&m, px_path("copy.gguf"), err));
+    TEST_OK(qu_tokenizer_create(&t, m->gguf, err));
+    TEST_OK(qu_tokenize(t, &ids, page, strlen(page), QU_TOK_CONTINUE, err));
+    TEST_OK(qu_quote_create(&q, t, err));
+    TEST_OK(qu_quote_add(q, ids.ids, (int32_t)ids.n, page, strlen(page), err));
+    for (int64_t i = 0; i < ids.n && ids.at[i] < 8; i++)
+        if (ids.at[i] >= 3) assert_false(qu_quote_take(q, ids.ids[i])); /* " cost" */
+    assert_true(qu_quote_take(q, qu_tokenizer_eos(t)));
+    assert_int_equal(qu_quote_spans(q, s), 1);
+    assert_true(s[0].start == 15 && s[0].end == 19);
+    qu_quote_free(q);
+    qu_tokens_free(&ids);
     qu_tokenizer_free(t);
     qu_model_close(m);
 }
@@ -205,6 +232,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_walk_gives_spans),
         cmocka_unit_test(an_end_token_at_once_quotes_nothing),
+        cmocka_unit_test(the_place_that_ends_well_counts),
         cmocka_unit_test(answers_are_bytes_of_files),
     };
     return cmocka_run_group_tests(tests, px_setup, px_teardown);
