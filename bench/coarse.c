@@ -5,10 +5,10 @@
  *     coarse make DIR [VECTORS [DIMS [SPREAD]]]   a store of a million vectors of 384 numbers
  *     coarse search DIR [QUESTIONS [SPREAD]]      its lists against scoring every vector
  *
- * Vectors: 200 themes, drawn at random; VECTORS / 50 topics, each .7 of a theme and a draw of its
+ * Vectors: 200 themes, drawn at random; VECTORS / 10 topics, each .7 of a theme and a draw of its
  * own; a vector is its topic and SPREAD (1.2) times a draw of its own, scaled to length 1; all draws
  * have the same length on average. A question is drawn like a vector, from a topic of its own
- * choice. So its 32 nearest are mostly, not all, of one topic, and lie in several lists. make prints
+ * choice. So its 32 nearest are a topic of ten and the nearest of other topics of its theme. make prints
  * the time and peak memory of building; search, in a process of its own, recall@32 against scoring
  * every vector, time and memory. A document has 100 pages, from any topics: the worst case for
  * reading the hits' vectors again.
@@ -23,7 +23,7 @@
 #include "index/top.h"
 #include "index/vector_int.h"
 
-enum { PAGE_BYTES = 500, PER_DOC = 100, THEMES = 200, PER_TOPIC = 50, K = 32 };
+enum { PAGE_BYTES = 500, PER_DOC = 100, THEMES = 200, PER_TOPIC = 10, K = 32 };
 
 static qu_err err;
 static uint64_t seed = 1;

@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,8 +14,8 @@
 
 enum {
     LEAST_PROBES = 8,
-    LISTS_PER_PROBE = 128, /* of the lists 1/128 is probed: bench/coarse.c */
-    SPARE_HITS = 64,       /* beyond twice the hits wanted: rounding in the file changes the order */
+    LISTS_PER_PROBE = 256, /* of the lists 1/256 is probed: bench/coarse.c */
+    SPARE_HITS = 16,       /* and half the hits wanted: rounding in the file changes the order */
 };
 
 struct qu_vector {
@@ -34,35 +33,34 @@ struct qu_vector {
 
 /* --- the file --- */
 
-/* Check the mapped bytes; docs is borrowed. */
-static bool sound(const uint8_t *p, size_t len, qu_vector_head *head)
+/* Read and check the head and everything behind it. */
+static bool sound(FILE *f, qu_vector_head *head)
 {
-    if (len < sizeof *head) return false;
-    memcpy(head, p, sizeof *head);
+    struct stat sb;
+    uint64_t sum;
+    if (fstat(fileno(f), &sb) != 0 || !S_ISREG(sb.st_mode) || fread(head, sizeof *head, 1, f) != 1)
+        return false;
     if (head->magic != QU_VECTOR_FILE_MAGIC ||
         qu_hash_sum(head, offsetof(qu_vector_head, self_sum), 0) != head->self_sum)
         return false;
-    uint64_t rest = len - sizeof *head, docs = (uint64_t)head->n_docs;
+    uint64_t rest = (uint64_t)sb.st_size - sizeof *head, docs = (uint64_t)head->n_docs;
     return docs <= rest / sizeof(qu_vector_doc) &&
            rest - docs * sizeof(qu_vector_doc) == (uint64_t)head->blob_bytes &&
-           qu_hash_sum(p + sizeof *head, rest, 0) == head->body_sum;
+           qu_vector_file_sum(fileno(f), sizeof *head, (int64_t)rest, &sum) &&
+           sum == head->body_sum;
 }
 
 /* Take the file if it is whole and of these lists; else go without it. */
 static qu_status take_file(qu_vector *v, const char *path, qu_err *err)
 {
     qu_vector_head head;
-    struct stat sb;
     int32_t e, n_lists;
     int64_t n_rows;
-    uint8_t *p = MAP_FAILED;
     qu_status st = QU_OK;
     if (!path || !qu_ivf_built_in() || v->state.n_lists == 0) return QU_OK;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
-    if (!f || fstat(fd, &sb) != 0 || !S_ISREG(sb.st_mode) || sb.st_size == 0) goto out;
-    p = mmap(NULL, (size_t)sb.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED || !sound(p, (size_t)sb.st_size, &head)) goto out;
+    if (!f || !sound(f, &head)) goto out;
     if (head.trained_epoch != v->state.trained_epoch || head.n_dims != v->state.n_dims ||
         head.n_lists != v->state.n_lists || !qu_hash_equal(head.model, v->state.model))
         goto out;
@@ -72,8 +70,7 @@ static qu_status take_file(qu_vector *v, const char *path, qu_err *err)
         st = qu_fail_nomem(err, head.n_docs * (long long)sizeof *v->docs);
         goto out;
     }
-    memcpy(v->docs, p + sizeof head, (size_t)head.n_docs * sizeof *v->docs);
-    if (fseeko(f, (off_t)(sizeof head + (size_t)head.n_docs * sizeof *v->docs), SEEK_SET) != 0 ||
+    if (fread(v->docs, sizeof *v->docs, (size_t)head.n_docs, f) != (size_t)head.n_docs ||
         qu_ivf_load(&v->ivf, f, NULL) != QU_OK)
         goto out;
     qu_ivf_shape(v->ivf, &e, &n_lists, &n_rows);
@@ -85,7 +82,6 @@ static qu_status take_file(qu_vector *v, const char *path, qu_err *err)
     v->n_docs = head.n_docs;
     v->file_trained = head.trained_epoch;
 out:
-    if (p != MAP_FAILED) munmap(p, (size_t)sb.st_size);
     if (f) fclose(f);
     else if (fd >= 0) close(fd);
     return st;
@@ -352,7 +348,7 @@ static qu_status scan_file(search *x)
     int32_t e, n_lists;
     int64_t n_rows;
     qu_ivf_shape(x->v->ivf, &e, &n_lists, &n_rows);
-    for (int64_t want = 2ll * x->k + SPARE_HITS;; want *= 8) {
+    for (int64_t want = x->k + x->k / 2 + SPARE_HITS;; want *= 8) {
         int32_t got;
         free(ids);
         free(scores);

@@ -20,7 +20,7 @@
  *
  *   stored chunk 0 of a document   u64 epoch of its putting; u16 list of each page
  *   stored chunk c > 0             rows of pages 1 + (c - 1) R ...: Q8_0 blocks (kernels/quant.h),
- *                                  R = 32 KiB / row, E filled up with zeros to a multiple of 32
+ *                                  R = 8154 / row bytes, at least 1; E filled up with zeros to a multiple of 32
  *   meta "vectors"                 qu_vector_state (vector_int.h); "vectors.N": centroids, f32,
  *                                  2^18 numbers each
  *

@@ -217,24 +217,23 @@ static qu_status fill_chunk(build *b, void *ctx, const qu_vector_lists *l, int32
 }
 
 /* Checksum of what stands behind the head, then the head itself. */
-static qu_status seal(build *b, FILE *f, const char *path, int64_t n_docs, qu_err *err)
+static qu_status seal(build *b, FILE *f, const char *path, int64_t n_docs)
 {
-    qu_map map;
-    if (fflush(f) != 0)
-        return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", path, strerror(errno));
-    QU_TRY(qu_os_map(&map, path, err));
+    struct stat sb;
     qu_vector_head h = {
         .magic = QU_VECTOR_FILE_MAGIC, .model = b->s.model, .trained_epoch = b->s.trained_epoch,
         .epoch = b->s.epoch, .generation = qu_catalogue_generation(b->t), .n_docs = n_docs,
         .n_rows = b->n_rows, .n_dims = b->s.n_dims, .n_lists = b->s.n_lists};
-    h.blob_bytes = (int64_t)(map.len - sizeof h) - n_docs * (int64_t)sizeof(qu_vector_doc);
-    h.body_sum = qu_hash_sum(map.data + sizeof h, map.len - sizeof h, 0);
+    if (fflush(f) != 0 || fstat(fileno(f), &sb) != 0) goto failed;
+    int64_t body = (int64_t)sb.st_size - (int64_t)sizeof h;
+    h.blob_bytes = body - n_docs * (int64_t)sizeof(qu_vector_doc);
+    if (!qu_vector_file_sum(fileno(f), sizeof h, body, &h.body_sum)) goto failed;
     h.self_sum = qu_hash_sum(&h, offsetof(qu_vector_head, self_sum), 0);
-    qu_os_unmap(&map);
-    if (fseeko(f, 0, SEEK_SET) != 0 || fwrite(&h, sizeof h, 1, f) != 1 || fflush(f) != 0 ||
-        fsync(fileno(f)) != 0)
-        return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", path, strerror(errno));
-    return QU_OK;
+    if (fseeko(f, 0, SEEK_SET) == 0 && fwrite(&h, sizeof h, 1, f) == 1 && fflush(f) == 0 &&
+        fsync(fileno(f)) == 0)
+        return QU_OK;
+failed:
+    return qu_fail(b->err, qu_os_status(errno), "cannot write '%s': %s", path, strerror(errno));
 }
 
 static qu_status write_to(build *b, FILE *f, const char *path)
@@ -258,7 +257,9 @@ static qu_status write_to(build *b, FILE *f, const char *path)
     QU_TRY_OUT(walk(b, fill_chunk, &x));
     int64_t n_docs = (int64_t)((ftello(f) - (off_t)sizeof nothing) / (off_t)sizeof(qu_vector_doc));
     QU_TRY_OUT(qu_ivf_save(x.ivf, f, b->err));
-    st = seal(b, f, path, n_docs, b->err);
+    qu_ivf_free(x.ivf); /* its memory is large */
+    x.ivf = NULL;
+    st = seal(b, f, path, n_docs);
 out:
     qu_ivf_free(x.ivf);
     free(x.x);

@@ -11,7 +11,8 @@
 #define QU_VECTOR_FILE_MAGIC 0x3158444956464551ull /* "QEFVIDX1" */
 
 enum {
-    QU_VECTOR_CHUNK_BYTES = 1 << 15,
+    QU_VECTOR_CHUNK_BYTES = 8192 - 38, /* with LMDB's and the record's head two disk pages: a hit that
+                                          is scored again reads its whole chunk */
     QU_VECTOR_PAGE_BITS = 24, /* of an id in the file: doc_id << 24 | page */
 };
 
@@ -55,7 +56,8 @@ static inline int32_t qu_vector_width(int32_t n_dims) { return (n_dims + 31) / 3
 static inline int32_t qu_vector_row_bytes(int32_t n_dims) { return qu_vector_width(n_dims) / 32 * 34; }
 static inline int32_t qu_vector_chunk_rows(int32_t n_dims)
 {
-    return QU_VECTOR_CHUNK_BYTES / qu_vector_row_bytes(n_dims);
+    int32_t n = QU_VECTOR_CHUNK_BYTES / qu_vector_row_bytes(n_dims);
+    return n > 1 ? n : 1;
 }
 
 /* QU_ERR_NOTFOUND: no vectors; QU_ERR_CORRUPT. */
@@ -74,6 +76,10 @@ qu_status qu_vector_next_lists(qu_txn *t, uint64_t after, qu_vector_lists *out, 
 /* Chunk c > 0 of a document: *n rows. *rows NULL when it is not there. */
 qu_status qu_vector_rows(qu_txn *t, const qu_vector_state *s, uint64_t doc_id, uint32_t chunk,
                          const uint8_t **rows, int32_t *n, qu_err *err);
+
+/* Checksum of what stands in the open file fd from byte `from` on, n bytes; false when it cannot be
+ * read. Read piece by piece, not mapped: it is large. */
+bool qu_vector_file_sum(int fd, int64_t from, int64_t n, uint64_t *sum);
 
 /* The list nearest to each of x [n,width], into lists [n] u16; y [n,n_lists] is scratch. */
 qu_status qu_vector_assign(qu_pool *pool, qu_linear_scratch **scratch, const float *centroids,

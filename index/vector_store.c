@@ -1,9 +1,12 @@
 /* Vectors in the store: state, rows, lists. */
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/hash.h"
 #include "index/vector_int.h"
 
 #define META "vectors"
@@ -51,6 +54,25 @@ qu_status qu_vector_begin(qu_txn *t, qu_hash model, int32_t n_dims, qu_err *err)
     s = (qu_vector_state){.magic = QU_VECTOR_MAGIC, .model = model, .epoch = s.epoch + 1,
                           .n_dims = n_dims};
     return qu_vector_put_state(t, &s, err);
+}
+
+bool qu_vector_file_sum(int fd, int64_t from, int64_t n, uint64_t *sum)
+{
+    enum { PART = 1 << 20 };
+    uint8_t *part = malloc(PART);
+    *sum = 0;
+    while (part && n > 0) {
+        ssize_t k = pread(fd, part, n < PART ? (size_t)n : PART, (off_t)from);
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) break;
+        /* every piece is whole but the last: a short read would give another sum */
+        if (k < PART && k < n) break;
+        *sum = qu_hash_sum(part, (size_t)k, *sum);
+        from += k;
+        n -= k;
+    }
+    free(part);
+    return n == 0;
 }
 
 /* --- centroids --- */
