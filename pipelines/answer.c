@@ -13,6 +13,8 @@ enum { HITS_PER_PAGE = 3 };
 
 qu_status qu_asker_create(qu_asker **out, qu_session *s, const qu_ask_options *options, qu_err *err)
 {
+    *out = NULL;
+    QU_TRY(qu_answer_check(options, err));
     qu_asker *a = *out = calloc(1, sizeof *a);
     if (!a) return qu_fail_nomem(err, sizeof *a);
     a->s = s;

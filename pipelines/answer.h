@@ -97,7 +97,8 @@ typedef struct qu_answer {
 typedef struct qu_asker qu_asker;
 
 /* session: store for reading, and the model unless options->extract. Both are borrowed.
- * Errors: those of the lexical index and the encoder. */
+ * Errors: QU_ERR_ARG (options that do not go together), those of the lexical index and the encoder.
+ */
 qu_status qu_asker_create(qu_asker **a, qu_session *s, const qu_ask_options *options, qu_err *err);
 
 /* Save KV that was made for questions, then free. NULL is fine. */

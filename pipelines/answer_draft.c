@@ -19,6 +19,20 @@ typedef struct writer {
     qu_policy *policy;
 } writer;
 
+qu_status qu_answer_check(const qu_ask_options *o, qu_err *err)
+{
+    bool self = o->draft == QU_DRAFT_SELF;
+    if (o->quote && (o->extract || self))
+        return qu_fail(err, QU_ERR_ARG, "--quote does not go with %s",
+                       self ? "--draft self: quotes draft from their pages" : "--extract");
+    if (self && o->fidelity == QU_FIDELITY_EXACT)
+        return qu_fail(err, QU_ERR_ARG,
+                       "--draft self reads stored pages: it does not go with --fidelity exact");
+    if (o->transfer > 0 && (!self || o->sample.temperature == 0))
+        return qu_fail(err, QU_ERR_ARG, "--transfer takes --draft self and a --temperature above 0");
+    return QU_OK;
+}
+
 static bool is_loaded(const ask_run *r, int32_t i)
 {
     return r->a->o.fidelity == QU_FIDELITY_EXACT || r->attached[i].get;
@@ -60,9 +74,6 @@ static qu_status make_small(writer *w, qu_err *err)
 {
     ask_run *r = w->r;
     qu_session *s = r->a->s;
-    if (r->a->o.fidelity == QU_FIDELITY_EXACT)
-        return qu_fail(err, QU_ERR_ARG,
-                       "drafter 'self' reads stored pages: it does not go with --fidelity exact");
     QU_TRY(qu_context_create(&w->small, s->model, s->pool, s->codec, err));
     QU_TRY(qu_encoder_attach_prefix(r->a->encoder, w->small, err));
     for (int32_t i = 0; i < r->plan.n_pages; i++)

@@ -61,6 +61,9 @@ qu_status qu_answer_selected(ask_run *r, qu_err *err);
  * text, confidence, draft, and quotes. */
 qu_status qu_answer_write(ask_run *r, qu_err *err);
 
+/* Do the options of writing go together? Errors: QU_ERR_ARG. */
+qu_status qu_answer_check(const qu_ask_options *o, qu_err *err);
+
 /* cite.c: the places that hold the answer: citations and supported; what was quoted, if anything. */
 qu_status qu_answer_cite(ask_run *r, qu_err *err);
 

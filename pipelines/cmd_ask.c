@@ -421,8 +421,8 @@ static const qu_option options[] = {
      .arg = "DRAFTER",
      .dflt = "auto",
      .choices = "auto|none|ngram|self",
-     .help = "guess tokens from the pages' own or by the model over few pages, verify several at "
-             "once; changes the speed only"},
+     .help = "guess tokens, from the pages' text or by the model over few pages, and verify several "
+             "at once; the answer stays the model's own"},
     {.name = "draft-budget",
      .kind = QU_OPT_INT,
      .arg = "N",
