@@ -1,10 +1,12 @@
-/* What drafting gains and what it can cost, prompt by prompt, beside plain decoding in the same run.
+/* What drafting gains and what it can cost, prompt by prompt, beside plain decoding in the same
+ * run.
  *
- *     draft --model M [--draft auto|ngram] [--prompts 500] [--tokens 48] [--repeat 5] [--pages 8] FILE...
+ *     draft --model M [--draft auto|ngram] [--prompts 500] [--tokens 48] [--repeat 5]
+ *           [--pages 8] FILE...
  *
  * The first pages of the files' text are prefilled once; each prompt is a random piece of it, every
- * third one shuffled. Plain and drafted decoding take turns, one thread, processor time, the best of
- * --repeat each. Every answer is compared with the plain one. Prints one JSON line: tokens a second
+ * third one shuffled. Plain and drafted decoding take turns, one thread, processor time, the best
+ * of --repeat each. Every answer is compared with the plain one. Prints one JSON line: tokens a second
  * of both, and the drafted speed over the plain one of the worst, the median and the best prompt.
  */
 #include <getopt.h>
@@ -73,8 +75,13 @@ static double decode(bench *b, const int32_t *prompt, qu_draft_kind kind, int32_
             MUST(qu_suffix_add(suffix, b->pages[i].ids, b->pages[i].n, i > 0, err));
         for (int i = 0; i < PROMPT; i++) MUST(qu_suffix_next(suffix, prompt[i], err));
     }
-    qu_draft_options o = {.kind = kind, .model = b->m, .context = b->c, .logits = b->logits,
-                          .pos = pos + PROMPT, .most = b->tokens, .suffix = suffix};
+    qu_draft_options o = {.kind = kind,
+                          .model = b->m,
+                          .context = b->c,
+                          .logits = b->logits,
+                          .pos = pos + PROMPT,
+                          .most = b->tokens,
+                          .suffix = suffix};
     MUST(qu_draft_create(&d, &o, err));
     for (int i = 0; i < b->tokens; i++) MUST(qu_draft_next(d, &out[i], NULL, err));
     double ms = cpu_ms() - start;
@@ -124,7 +131,8 @@ static void run(bench *b, int prompts, int repeat)
         double best[2] = {1e30, 1e30};
         int64_t at = (int64_t)(draw(b) % (uint64_t)(b->n_pages * QU_PAGE_TOKENS - PROMPT));
         for (int k = 0; k < PROMPT; k++)
-            prompt[k] = b->text.ids[i % 3 ? at + k : (at + 7 * k * k) % (b->n_pages * QU_PAGE_TOKENS)];
+            prompt[k] =
+                b->text.ids[i % 3 ? at + k : (at + 7 * k * k) % (b->n_pages * QU_PAGE_TOKENS)];
         for (int k = 0; k < repeat; k++) {
             double ms = decode(b, prompt, QU_DRAFT_NONE, plain);
             best[0] = ms < best[0] ? ms : best[0];
@@ -139,12 +147,14 @@ static void run(bench *b, int prompts, int repeat)
     }
     qsort(ratio, (size_t)prompts, sizeof *ratio, by_value);
     double tokens = (double)prompts * b->tokens * 1e3;
-    printf("{\"model\":\"%s\",\"prompts\":%d,\"tokens\":%d,\"context\":%d,\"plain\":%.1f,\"drafted\":%.1f,"
+    printf("{\"model\":\"%s\",\"prompts\":%d,\"tokens\":%d,\"context\":%d,\"plain\":%.1f,"
+           "\"drafted\":%.1f,"
            "\"ratio\":%.3f,\"worst\":%.3f,\"p01\":%.3f,\"p05\":%.3f,\"median\":%.3f,\"best\":%.3f,"
            "\"proposed\":%.2f,\"accepted\":%.2f,\"passes\":%.3f}\n",
-           b->m->name, prompts, b->tokens, b->n_pages * QU_PAGE_TOKENS, tokens / plain_ms, tokens / draft_ms,
-           plain_ms / draft_ms, ratio[0], ratio[prompts / 100], ratio[prompts / 20], ratio[prompts / 2],
-           ratio[prompts - 1], (double)b->stats.proposed / (tokens / 1e3 * repeat),
+           b->m->name, prompts, b->tokens, b->n_pages * QU_PAGE_TOKENS, tokens / plain_ms,
+           tokens / draft_ms, plain_ms / draft_ms, ratio[0], ratio[prompts / 100],
+           ratio[prompts / 20], ratio[prompts / 2], ratio[prompts - 1],
+           (double)b->stats.proposed / (tokens / 1e3 * repeat),
            (double)b->stats.accepted / (tokens / 1e3 * repeat),
            (double)b->stats.passes / (tokens / 1e3 * repeat));
     free(ratio);
@@ -152,8 +162,12 @@ static void run(bench *b, int prompts, int repeat)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"model", 1, 0, 'm'}, {"draft", 1, 0, 'd'}, {"prompts", 1, 0, 'p'},
-                                            {"tokens", 1, 0, 't'}, {"repeat", 1, 0, 'r'}, {"pages", 1, 0, 'g'},
+    static const struct option options[] = {{"model", 1, 0, 'm'},
+                                            {"draft", 1, 0, 'd'},
+                                            {"prompts", 1, 0, 'p'},
+                                            {"tokens", 1, 0, 't'},
+                                            {"repeat", 1, 0, 'r'},
+                                            {"pages", 1, 0, 'g'},
                                             {0}};
     static bench b;
     const char *model = "models/quire-reader.gguf";
@@ -161,15 +175,23 @@ int main(int argc, char **argv)
     b.tokens = 48;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         int n = optarg ? atoi(optarg) : 0;
-        if (c == 'm') model = optarg;
-        else if (c == 'd') b.kind = strcmp(optarg, "ngram") ? QU_DRAFT_AUTO : QU_DRAFT_NGRAM;
-        else if (c == 'p') prompts = n;
-        else if (c == 't') b.tokens = n;
-        else if (c == 'r') repeat = n;
-        else if (c == 'g') pages = n;
-        else return 2;
+        if (c == 'm')
+            model = optarg;
+        else if (c == 'd')
+            b.kind = strcmp(optarg, "ngram") ? QU_DRAFT_AUTO : QU_DRAFT_NGRAM;
+        else if (c == 'p')
+            prompts = n;
+        else if (c == 't')
+            b.tokens = n;
+        else if (c == 'r')
+            repeat = n;
+        else if (c == 'g')
+            pages = n;
+        else
+            return 2;
     }
-    if (prompts < 1 || repeat < 1 || b.tokens < 1 || b.tokens > MAX_TOKENS || pages < 1 || pages > MAX_PAGES) {
+    if (prompts < 1 || repeat < 1 || b.tokens < 1 || b.tokens > MAX_TOKENS || pages < 1 ||
+        pages > MAX_PAGES) {
         fprintf(stderr, "draft: a number is out of range\n");
         return 2;
     }

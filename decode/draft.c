@@ -22,8 +22,8 @@ typedef struct pace {
 
 struct qu_draft {
     qu_draft_options o;
-    int64_t live0;            /* live tokens of the context before the first of ours */
-    int32_t *text;            /* [n] tokens so far, taken or not */
+    int64_t live0; /* live tokens of the context before the first of ours */
+    int32_t *text; /* [n] tokens so far, taken or not */
     int64_t n, cap, taken;
     int32_t n_queue;          /* tokens of the last pass; the last n - taken wait */
     float *rows;              /* [ROWS or 1, V] their logits */
@@ -34,7 +34,7 @@ struct qu_draft {
                                  scratch; logits behind the drafter's last token */
     int64_t small_n;          /* tokens so far that the drafter has stepped; -1: not the prompt */
     bool ended;
-    int32_t streak;           /* tokens in a row that were foretold */
+    int32_t streak; /* tokens in a row that were foretold */
     pace pace;
     qu_draft_stats stats;
 };
@@ -79,7 +79,8 @@ qu_status qu_draft_create(qu_draft **out, const qu_draft_options *o, qu_err *err
     d->live0 = qu_context_live(o->context);
     d->small_n = -1;
     d->pace = first_pace;
-    size_t v = (size_t)o->model->vocab, n = o->kind == QU_DRAFT_NONE ? 1 : ROWS, size = sizeof(float);
+    size_t v = (size_t)o->model->vocab, n = o->kind == QU_DRAFT_NONE ? 1 : ROWS,
+           size = sizeof(float);
     d->rows = malloc(n * v * size);
     d->adjusted = malloc(v * size);
     d->few = malloc(v * size);
@@ -105,7 +106,8 @@ qu_status qu_draft_create(qu_draft **out, const qu_draft_options *o, qu_err *err
 void qu_draft_free(qu_draft *d)
 {
     if (!d) return;
-    void *p[] = {d->text, d->rows, d->adjusted, d->few, d->said, d->is_said, d->q, d->p, d->p1, d->next};
+    void *p[] = {d->text,    d->rows, d->adjusted, d->few, d->said,
+                 d->is_said, d->q,    d->p,        d->p1,  d->next};
     for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
     free(d);
 }
@@ -140,8 +142,7 @@ static qu_status choose(qu_draft *d, const float *logits, int32_t *id, qu_err *e
     if (*id >= 0) return QU_OK;
     const float *x = adjust(d, logits);
     uint64_t at = (uint64_t)d->n;
-    if (!d->o.quote)
-        return qu_sample_pick(id, x, d->o.model->vocab, &d->o.sample, at, err);
+    if (!d->o.quote) return qu_sample_pick(id, x, d->o.model->vocab, &d->o.sample, at, err);
     const int32_t *ids;
     int32_t n = qu_quote_allowed(d->o.quote, &ids), i = 0;
     for (int32_t k = 0; k < n; k++) d->few[k] = x[ids[k]];

@@ -1,4 +1,5 @@
-/* Generating tokens, several a pass where they can be guessed: propose, verify, commit or roll back.
+/* Generating tokens, several a pass where they can be guessed: propose, verify, commit or roll
+ * back.
  *
  *     qu_draft_options o = {.kind = QU_DRAFT_AUTO, .context = c, .model = m, .logits = logits,
  *                           .pos = pos, .most = 256, .suffix = suffix};

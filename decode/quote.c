@@ -26,12 +26,12 @@ struct qu_quote {
     int32_t n_places, n_pages;
     int32_t *starts; /* [n_starts] places that may begin a span, by id, then by place */
     int32_t n_starts;
-    int32_t *ends;   /* [n_ends] tokens that end an answer, ascending */
+    int32_t *ends; /* [n_ends] tokens that end an answer, ascending */
     int32_t n_ends;
     int32_t breaks[2]; /* newline, blank line: the separator, and ends where none may follow */
     int32_t *found;    /* [n_found] places of the span's last token */
     int32_t n_found, length; /* length: tokens of the span */
-    int32_t *ids;      /* what allowed returns */
+    int32_t *ids;            /* what allowed returns */
     bool sorted;
     state at;
     qu_quote_span spans[QU_QUOTE_SPANS];
@@ -96,8 +96,8 @@ static bool starts_well(const qu_quote *q, int32_t i)
     utf8proc_category_t k = c < 0 ? UTF8PROC_CATEGORY_CN : utf8proc_category(c);
     return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO) ||
            (k >= UTF8PROC_CATEGORY_ND && k <= UTF8PROC_CATEGORY_NO) ||
-           (k >= UTF8PROC_CATEGORY_SM && k <= UTF8PROC_CATEGORY_SO) ||
-           k == UTF8PROC_CATEGORY_PS || k == UTF8PROC_CATEGORY_PI || c == '"' || c == '\'';
+           (k >= UTF8PROC_CATEGORY_SM && k <= UTF8PROC_CATEGORY_SO) || k == UTF8PROC_CATEGORY_PS ||
+           k == UTF8PROC_CATEGORY_PI || c == '"' || c == '\'';
 }
 
 /* --- making --- */

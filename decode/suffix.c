@@ -6,12 +6,12 @@
 /* All texts in one array, the growing one last. */
 struct qu_suffix {
     int32_t n_vocab, n, cap;
-    int32_t *text;   /* [n] ids, -1 between texts */
-    int32_t *before; /* [n] the place of the same id before this one; -1 none */
-    int32_t *length; /* [n] of the match that ends here, if when says now */
-    int32_t *when;   /* [n] the token of the growing text that length belongs to */
-    int32_t *last;   /* [n_vocab] the last place of each id, + 1 */
-    int32_t now;     /* tokens of the growing text */
+    int32_t *text;             /* [n] ids, -1 between texts */
+    int32_t *before;           /* [n] the place of the same id before this one; -1 none */
+    int32_t *length;           /* [n] of the match that ends here, if when says now */
+    int32_t *when;             /* [n] the token of the growing text that length belongs to */
+    int32_t *last;             /* [n_vocab] the last place of each id, + 1 */
+    int32_t now;               /* tokens of the growing text */
     int32_t best, best_length; /* where the longest match ends */
 };
 

@@ -29,7 +29,8 @@ qu_status qu_answer_check(const qu_ask_options *o, qu_err *err)
         return qu_fail(err, QU_ERR_ARG,
                        "--draft self reads stored pages: it does not go with --fidelity exact");
     if (o->transfer > 0 && (!self || o->sample.temperature == 0))
-        return qu_fail(err, QU_ERR_ARG, "--transfer takes --draft self and a --temperature above 0");
+        return qu_fail(err, QU_ERR_ARG,
+                       "--transfer takes --draft self and a --temperature above 0");
     return QU_OK;
 }
 
@@ -49,8 +50,7 @@ static qu_status make_suffix(writer *w, qu_err *err)
             QU_TRY(qu_suffix_add(w->suffix, (const int32_t *)(const void *)r->ids[i].data,
                                  p[i].record.n_tokens, joined, err));
     }
-    for (int64_t i = 0; i < r->tail.n; i++)
-        QU_TRY(qu_suffix_next(w->suffix, r->tail.ids[i], err));
+    for (int64_t i = 0; i < r->tail.n; i++) QU_TRY(qu_suffix_next(w->suffix, r->tail.ids[i], err));
     return QU_OK;
 }
 
@@ -80,8 +80,11 @@ static qu_status make_small(writer *w, qu_err *err)
         if (is_loaded(r, i))
             QU_TRY(qu_context_attach(w->small, r->plan.pages[i].record.n_tokens,
                                      r->plan.pages[i].pos, &r->attached[i], err));
-    qu_policy_options p = {.name = QU_POLICY_DEFAULT, .budget = r->a->o.draft_budget,
-                           .far_field = true, .refresh = QU_POLICY_REFRESH, .pool = s->pool};
+    qu_policy_options p = {.name = QU_POLICY_DEFAULT,
+                           .budget = r->a->o.draft_budget,
+                           .far_field = true,
+                           .refresh = QU_POLICY_REFRESH,
+                           .pool = s->pool};
     QU_TRY(qu_policy_create(&w->policy, &p, s->model->n_layers, s->model->n_kv_heads, err));
     qu_context_select(w->small, qu_policy_hook(w->policy));
     return QU_OK;
@@ -144,15 +147,26 @@ static qu_status write_answer(writer *w, qu_err *err)
     if (o->quote) QU_TRY(make_quote(w, err));
     if (drafts && o->draft == QU_DRAFT_SELF) QU_TRY(make_small(w, err));
     if (drafts && o->draft != QU_DRAFT_SELF && !o->quote) QU_TRY(make_suffix(w, err));
-    qu_generate g = {
-        .draft = {.kind = drafts ? o->draft : QU_DRAFT_NONE, .sample = o->sample,
-                  .choose = o->choose, .choose_ctx = o->ctx, .model = a->s->model,
-                  .context = r->c, .logits = a->logits, .pos = pos,
-                  .most = o->max_tokens < room ? o->max_tokens : room, .suffix = w->suffix,
-                  .quote = w->quote, .small = w->small, .prompt = r->tail.ids,
-                  .n_prompt = (int32_t)r->tail.n, .transfer = o->transfer},
-        .tok = a->s->tok, .wants_probability = true, .token = add_token, .first = first_token,
-        .ctx = w};
+    qu_generate g = {.draft = {.kind = drafts ? o->draft : QU_DRAFT_NONE,
+                               .sample = o->sample,
+                               .choose = o->choose,
+                               .choose_ctx = o->ctx,
+                               .model = a->s->model,
+                               .context = r->c,
+                               .logits = a->logits,
+                               .pos = pos,
+                               .most = o->max_tokens < room ? o->max_tokens : room,
+                               .suffix = w->suffix,
+                               .quote = w->quote,
+                               .small = w->small,
+                               .prompt = r->tail.ids,
+                               .n_prompt = (int32_t)r->tail.n,
+                               .transfer = o->transfer},
+                     .tok = a->s->tok,
+                     .wants_probability = true,
+                     .token = add_token,
+                     .first = first_token,
+                     .ctx = w};
     QU_TRY(qu_generate_run(&g, err));
     ans->draft = g.stats;
     if (w->quote)

@@ -326,7 +326,8 @@ static int run(const qu_args *args)
 
 static const qu_option options[] = {
     {.name = "test", .kind = QU_OPT_ENUM, .arg = "TEST", .dflt = "all",
-     .choices = "all|prefill|decode|draft_right|draft_wrong|first_token|page_load", .help = "run one test only"},
+     .choices = "all|prefill|decode|draft_right|draft_wrong|first_token|page_load",
+     .help = "run one test only"},
     {.name = "tokens", .kind = QU_OPT_STR, .arg = "LIST", .dflt = "128,512", .min = 1,
      .help = "lengths of documents to prefill"},
     {.name = "context", .kind = QU_OPT_STR, .arg = "LIST", .dflt = "0,384,2048", .min = 1,

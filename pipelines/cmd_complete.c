@@ -217,7 +217,7 @@ static const qu_option options[] = {
      .max = 100, .help = "make tokens that were already written less likely, by this factor"},
     {.name = "draft", .kind = QU_OPT_ENUM, .arg = "DRAFTER", .dflt = "auto",
      .choices = "auto|none|ngram",
-     .help = "guess tokens from the text so far and verify several at once; changes the speed only"},
+     .help = "guess tokens from the text so far, verify several at once; changes the speed only"},
     {.name = "seed", .kind = QU_OPT_INT, .arg = "N", .dflt = "1", .min = 0, .max = 1e15,
      .help = "the same seed draws the same tokens"},
 };

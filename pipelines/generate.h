@@ -19,14 +19,14 @@
 typedef struct qu_generate {
     qu_draft_options draft;
     const qu_tokenizer *tok;
-    bool ignore_end;       /* go on after an end token */
+    bool ignore_end;        /* go on after an end token */
     bool wants_probability; /* else token gets 0 */
     /* Called with each token but an end token; *stop = true makes it the last. */
     qu_status (*token)(void *ctx, int32_t id, double probability, bool *stop, qu_err *err);
     /* Called once when the first token is known, before token; NULL: not. */
     void (*first)(void *ctx);
     void *ctx;
-    const char *stop; /* out: why it ended: "length", "end" */
+    const char *stop;     /* out: why it ended: "length", "end" */
     qu_draft_stats stats; /* out */
 } qu_generate;
 

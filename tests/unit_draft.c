@@ -54,7 +54,8 @@ static qu_hash state_of(const qu_context *c)
 static qu_policy *choose_few(qu_context *c, int64_t tokens)
 {
     qu_policy *p;
-    qu_policy_options o = {.name = QU_POLICY_DEFAULT, .budget = tokens, .far_field = true, .refresh = 8};
+    qu_policy_options o = {
+        .name = QU_POLICY_DEFAULT, .budget = tokens, .far_field = true, .refresh = 8};
     TEST_OK(qu_policy_create(&p, &o, model->n_layers, model->n_kv_heads, err));
     qu_context_select(c, qu_policy_hook(p));
     return p;
@@ -92,12 +93,20 @@ static outcome answer(const scene *s)
     TEST_OK(qu_suffix_create(&suffix, model->vocab, err));
     for (int32_t i = 1; i < s->pages.n; i++)
         TEST_OK(qu_suffix_add(suffix, s->pages.cut[i].ids, s->pages.cut[i].n, i > 1, err));
-    for (int64_t i = 0; i < s->prompt.n; i++) TEST_OK(qu_suffix_next(suffix, s->prompt.ids[i], err));
+    for (int64_t i = 0; i < s->prompt.n; i++)
+        TEST_OK(qu_suffix_next(suffix, s->prompt.ids[i], err));
     TEST_OK(qu_context_step(c, s->prompt.ids, (int32_t)s->prompt.n, s->pages.end, 1, logits, err));
-    qu_draft_options opts = {.kind = s->kind, .sample = s->sample, .model = model, .context = c,
-                             .logits = logits, .pos = s->pages.end + s->prompt.n, .most = ANSWER,
-                             .suffix = suffix, .quote = s->quotes ? quote_of(s) : NULL,
-                             .small = small, .prompt = s->prompt.ids,
+    qu_draft_options opts = {.kind = s->kind,
+                             .sample = s->sample,
+                             .model = model,
+                             .context = c,
+                             .logits = logits,
+                             .pos = s->pages.end + s->prompt.n,
+                             .most = ANSWER,
+                             .suffix = suffix,
+                             .quote = s->quotes ? quote_of(s) : NULL,
+                             .small = small,
+                             .prompt = s->prompt.ids,
                              .n_prompt = (int32_t)s->prompt.n};
     TEST_OK(qu_draft_create(&d, &opts, err));
     /* Stops at a token that is not the last of a pass: what was verified beyond must go. */
@@ -127,12 +136,18 @@ static outcome answer(const scene *s)
 static void write_doc(int32_t *ids, uint64_t *seed)
 {
     if (model->vocab < 400) {
-        for (int i = 0; i < DOC; i++) ids[i] = (int32_t)(test_random(seed) % (uint64_t)model->vocab);
+        for (int i = 0; i < DOC; i++)
+            ids[i] = (int32_t)(test_random(seed) % (uint64_t)model->vocab);
         for (int i = DOC / 2; i < DOC; i++) ids[i] = ids[i - DOC / 2 + i % 2];
         return;
     }
-    static const char *const words[] = {" the old house", " badar", " cefen", " gumip near the sea\n",
-                                        " over the hill and far away", ". It was 45 crowns", " hapov"};
+    static const char *const words[] = {" the old house",
+                                        " badar",
+                                        " cefen",
+                                        " gumip near the sea\n",
+                                        " over the hill and far away",
+                                        ". It was 45 crowns",
+                                        " hapov"};
     qu_tokens t = {0};
     while (t.n < DOC) add(&t, words[test_random(seed) % 7]);
     memcpy(ids, t.ids, DOC * sizeof *ids);
@@ -146,7 +161,8 @@ static void write_prompt(qu_tokens *p, const int32_t *doc, uint64_t *seed)
         add(p, "\nQuestion: what follows badar?\nAnswer:");
         return;
     }
-    int32_t n = 2 + (int32_t)(test_random(seed) % 12), at = (int32_t)(test_random(seed) % (DOC - 14));
+    int32_t n = 2 + (int32_t)(test_random(seed) % 12),
+            at = (int32_t)(test_random(seed) % (DOC - 14));
     p->ids = realloc(p->ids, 64 * sizeof *p->ids);
     for (p->n = 0; p->n < n;) p->ids[p->n++] = doc[at++];
 }
@@ -248,7 +264,8 @@ static int place_of(const float *shares, int32_t id)
 static void chances(qu_context *c, int64_t pos, const float *logits, const qu_sample *s, int depth,
                     int cell, double chance, double *all)
 {
-    float *p = malloc((size_t)model->vocab * sizeof *p), *next = malloc((size_t)model->vocab * sizeof *next);
+    float *p = malloc((size_t)model->vocab * sizeof *p),
+          *next = malloc((size_t)model->vocab * sizeof *next);
     TEST_OK(qu_sample_shares(p, logits, model->vocab, s, err));
     for (int32_t id = 0; id < model->vocab; id++) {
         if (!(p[id] > 0)) continue;
@@ -266,14 +283,16 @@ static void chances(qu_context *c, int64_t pos, const float *logits, const qu_sa
 }
 
 /* The cell of three tokens. */
-static int cell_of(qu_context *c, int64_t pos, const float *logits, const qu_sample *s, const int32_t *ids)
+static int cell_of(qu_context *c, int64_t pos, const float *logits, const qu_sample *s,
+                   const int32_t *ids)
 {
     static int known[CELLS][4], n_known; /* ids, cell: walking each once is enough */
     for (int i = 0; i < n_known; i++)
         if (!memcmp(known[i], ids, 3 * sizeof *ids)) return known[i][3];
     int cell = 0;
     int64_t live = qu_context_live(c);
-    float *p = malloc((size_t)model->vocab * sizeof *p), *next = malloc((size_t)model->vocab * sizeof *next);
+    float *p = malloc((size_t)model->vocab * sizeof *p),
+          *next = malloc((size_t)model->vocab * sizeof *next);
     memcpy(next, logits, (size_t)model->vocab * sizeof *next);
     for (int i = 0; i < 3; i++) {
         TEST_OK(qu_sample_shares(p, next, model->vocab, s, err));
@@ -292,8 +311,9 @@ static int cell_of(qu_context *c, int64_t pos, const float *logits, const qu_sam
 static void sampled_drafts_keep_the_distribution(void **state)
 {
     (void)state;
-    use(make("small", "--random --layers 2 --width 32 --heads 2 --kv-heads 1 --head-size 16 --ffn 32 "
-                      "--vocab 320 --context 512 --seed 5"));
+    use(make("small",
+             "--random --layers 2 --width 32 --heads 2 --kv-heads 1 --head-size 16 --ffn 32 "
+             "--vocab 320 --context 512 --seed 5"));
     int32_t ids[DOC], prompt[] = {3, 1, 4}, n_draws = getenv("QUIRE_LONG") ? 20000 : 4000;
     uint64_t seed = 5;
     paged pages;
@@ -313,9 +333,16 @@ static void sampled_drafts_keep_the_distribution(void **state)
         qu_draft *d;
         int32_t out[3];
         sample.seed = (uint64_t)i * 7919;
-        qu_draft_options o = {.kind = QU_DRAFT_SELF, .sample = sample, .model = model, .context = c,
-                              .logits = logits, .pos = pos, .most = 4, .small = small,
-                              .prompt = prompt, .n_prompt = 3};
+        qu_draft_options o = {.kind = QU_DRAFT_SELF,
+                              .sample = sample,
+                              .model = model,
+                              .context = c,
+                              .logits = logits,
+                              .pos = pos,
+                              .most = 4,
+                              .small = small,
+                              .prompt = prompt,
+                              .n_prompt = 3};
         TEST_OK(qu_draft_create(&d, &o, err));
         for (int k = 0; k < 3; k++) TEST_OK(qu_draft_next(d, &out[k], NULL, err));
         proposed += qu_draft_stats_get(d).proposed;
@@ -331,8 +358,8 @@ static void sampled_drafts_keep_the_distribution(void **state)
         chi += (got[i] - want[i] * n_draws) * (got[i] - want[i] * n_draws) / (want[i] * n_draws);
         cells++;
     }
-    print_message("%d answers, %lld of %lld drafts accepted: chi-square %.1f over %d cells\n", n_draws,
-                  (long long)accepted, (long long)proposed, chi, cells);
+    print_message("%d answers, %lld of %lld drafts accepted: chi-square %.1f over %d cells\n",
+                  n_draws, (long long)accepted, (long long)proposed, chi, cells);
     assert_true(accepted < proposed && cells > 15 && chi < 60); /* 26 degrees: one in 6,000 */
     free(logits);
     qu_context_free(c);
@@ -352,7 +379,8 @@ static void random_models(void **state)
     (void)state;
     use(make("a", "--random --shape tiny --context 512 --seed 1"));
     drafts_change_nothing("random");
-    use(make("b", "--random --shape tiny --context 512 --seed 2 --type Q8_0 --layers 3 --head-size 32"));
+    use(make("b",
+             "--random --shape tiny --context 512 --seed 2 --type Q8_0 --layers 3 --head-size 32"));
     drafts_change_nothing("random, Q8_0");
 }
 

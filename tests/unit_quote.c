@@ -1,15 +1,17 @@
-/* decode/quote.h and ask --quote: whatever the model wants, what comes out are spans of the pages. */
+/* decode/quote.h and ask --quote: whatever the model wants, spans of the pages come out. */
 #include "tests/pipeline_testing.h"
 
 #include <ctype.h>
 
 #include "decode/quote.h"
 
-static const char text[] =
-    "The ferry to Norrholm leaves at 07:15. A ticket costs 45 crowns; children's are half price.\n\n"
-    "Größere Hunde zahlen \xe2\x82\xac 3, kleine reisen umsonst. \xe6\x9d\xb1\xe4\xba\xac\xe3\x81\xaf"
-    "\xe5\xa4\xa7\xe3\x81\x8d\xe3\x81\x84\xe3\x80\x82 Cafe\xcc\x81 \xf0\x9f\x90\x9f \xe2\x9d\xa4\xef\xb8\x8f (open).\n- \"Mind "
-    "the gap\", it says.\n";
+static const char text[] = "The ferry to Norrholm leaves at 07:15. A ticket costs 45 crowns; "
+                           "children's are half price.\n\n"
+                           "Größere Hunde zahlen \xe2\x82\xac 3, kleine reisen umsonst. "
+                           "\xe6\x9d\xb1\xe4\xba\xac\xe3\x81\xaf"
+                           "\xe5\xa4\xa7\xe3\x81\x8d\xe3\x81\x84\xe3\x80\x82 Cafe\xcc\x81 "
+                           "\xf0\x9f\x90\x9f \xe2\x9d\xa4\xef\xb8\x8f (open).\n- \"Mind "
+                           "the gap\", it says.\n";
 
 typedef struct pages {
     qu_tokens ids;
@@ -50,7 +52,8 @@ static void check_span(const pages *p, const qu_quote_span *s)
     assert_true(s->start >= 0 && s->start < s->end && b <= to);
     assert_true(!isspace((unsigned char)text[a]) && !isspace((unsigned char)text[b - 1]));
     assert_true((text[a] & 0xC0) != 0x80 && (b == to || (text[b] & 0xC0) != 0x80));
-    bool inside = a > from && isalnum((unsigned char)text[a - 1]) && isalnum((unsigned char)text[a]);
+    bool inside =
+        a > from && isalnum((unsigned char)text[a - 1]) && isalnum((unsigned char)text[a]);
     bool cut_off = b < to && isalnum((unsigned char)text[b - 1]) && isalnum((unsigned char)text[b]);
     assert_true(!inside && !cut_off);
     assert_true(b == to || (unsigned char)text[b] != 0xcc); /* no accent left behind, */
@@ -75,7 +78,8 @@ static void walk(const qu_tokenizer *t)
             int32_t next[9], n = qu_quote_allowed(q, &ids), k = qu_quote_follow(q, next, 9);
             assert_true(n > 0);
             for (int32_t j = 1; j < n; j++) assert_true(ids[j] > ids[j - 1]);
-            int32_t id = k && test_random(&seed) % 8 ? next[0] : ids[test_random(&seed) % (uint64_t)n];
+            int32_t id =
+                k && test_random(&seed) % 8 ? next[0] : ids[test_random(&seed) % (uint64_t)n];
             bool known = false;
             for (int32_t j = 0; j < n; j++) known = known || ids[j] == id;
             assert_true(known);
@@ -179,7 +183,9 @@ static bool check_answer(const qu_answer *ans)
         TEST_OK(qu_buf_puts(&joined, c->text, err));
     }
     bool found = ans->found;
-    if (found) assert_true(joined.len == ans->text.len && !memcmp(joined.data, ans->text.data, joined.len));
+    if (found)
+        assert_true(joined.len == ans->text.len &&
+                    !memcmp(joined.data, ans->text.data, joined.len));
     qu_buf_free(&joined);
     return found;
 }
@@ -188,7 +194,8 @@ static void answers_are_bytes_of_files(void **state)
 {
     (void)state;
     static const char *const models[] = {"copy.gguf", "w1024.gguf", "w512.gguf"};
-    static const char *const words[] = {"ferry", "ticket", "house", "river", "hill", "town", "road", "badar"};
+    static const char *const words[] = {"ferry", "ticket", "house", "river",
+                                        "hill",  "town",   "road",  "badar"};
     int n_questions = getenv("QUIRE_LONG") ? 500 : 25;
     px_shell("mkdir -p %s", px_path("docs"));
     FILE *f = fopen(px_path("docs/ferry.txt"), "w");
@@ -207,7 +214,10 @@ static void answers_are_bytes_of_files(void **state)
         px_open(&p, store, models[m], 0, 1);
         int found = 0;
         for (int i = 0; i < n_questions; i++) {
-            qu_ask_options o = {.pages = 8, .max_tokens = 1 + i % 40, .max_wait_s = 1e6, .quote = true,
+            qu_ask_options o = {.pages = 8,
+                                .max_tokens = 1 + i % 40,
+                                .max_wait_s = 1e6,
+                                .quote = true,
                                 .draft = i % 3 ? QU_DRAFT_AUTO : QU_DRAFT_NGRAM,
                                 .sample = {.temperature = i % 2 ? 1.5f : 0, .seed = (uint64_t)i}};
             char question[200];

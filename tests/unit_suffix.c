@@ -29,7 +29,8 @@ static void longest_match_as_by_plain_search(void **state)
         for (int part = 0; part < 4; part++) {
             int32_t ids[60], n = (int32_t)(test_random(&seed) % 60);
             bool joined = part > 0 && test_random(&seed) % 2;
-            for (int32_t i = 0; i < n; i++) ids[i] = (int32_t)(test_random(&seed) % (uint64_t)n_vocab);
+            for (int32_t i = 0; i < n; i++)
+                ids[i] = (int32_t)(test_random(&seed) % (uint64_t)n_vocab);
             TEST_OK(qu_suffix_add(s, ids, n, joined, err));
             if (!joined && m > 0) all[m++] = -1;
             for (int32_t i = 0; i < n; i++) all[m++] = ids[i];
@@ -38,14 +39,18 @@ static void longest_match_as_by_plain_search(void **state)
         for (int32_t n = 1, from = m; n <= 120; n++) {
             /* mostly what was foretold, so that matches grow */
             int32_t next[20], k = qu_suffix_follow(s, next, 20);
-            int32_t id = k && test_random(&seed) % 4 ? next[0] : (int32_t)(test_random(&seed) % (uint64_t)n_vocab);
+            int32_t id = k && test_random(&seed) % 4
+                             ? next[0]
+                             : (int32_t)(test_random(&seed) % (uint64_t)n_vocab);
             all[m++] = id;
             TEST_OK(qu_suffix_next(s, id, err));
             int32_t length = qu_suffix_length(s), want = naive(all, m, m - from);
-            if (length != want) fail_msg("round %d, token %d: length %d, not %d", (int)round, n, length, want);
+            if (length != want)
+                fail_msg("round %d, token %d: length %d, not %d", (int)round, n, length, want);
             k = qu_suffix_follow(s, next, 20);
             assert_true((k > 0) == (length > 0) && k <= 20);
-            bool stands = k == 0; /* somewhere what was matched and what is foretold stand together */
+            bool stands =
+                k == 0; /* somewhere what was matched and what is foretold stand together */
             for (int32_t end = 0; end + 1 < m && !stands; end++) {
                 int32_t i = 0, j = 0;
                 while (i < length && end - i >= 0 && all[end - i] == all[m - 1 - i]) i++;
@@ -82,7 +87,8 @@ static void keeps_to_the_text_it_follows(void **state)
     TEST_OK(qu_suffix_next(s, 2, err));
     assert_true(qu_suffix_follow(s, &id, 1) == 1 && id == 3);
     TEST_OK(qu_suffix_next(s, 3, err));
-    assert_true(qu_suffix_length(s) == 2 && qu_suffix_follow(s, &id, 1) == 1 && id == 4); /* the first */
+    assert_true(qu_suffix_length(s) == 2 && qu_suffix_follow(s, &id, 1) == 1 &&
+                id == 4); /* the first */
     TEST_OK(qu_suffix_next(s, 5, err));
     TEST_OK(qu_suffix_next(s, 2, err));
     TEST_OK(qu_suffix_next(s, 3, err));
