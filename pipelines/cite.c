@@ -32,8 +32,7 @@ static char *heading_of(const char *text, const qu_heading *h, int64_t n, int64_
                  : NULL;
 }
 
-/* Heading and raw byte range, from the stored source map. */
-static qu_status locate(qu_txn *t, const qu_doc *d, qu_citation *c, qu_err *err)
+qu_status qu_answer_locate(qu_txn *t, const qu_doc *d, qu_citation *c, qu_err *err)
 {
     qu_buf map = {0}, text = {0};
     const qu_source_run *runs;
@@ -89,7 +88,7 @@ static qu_status add_citation(ask_run *r, qu_txn *t, int32_t i, int64_t start, i
     r->ans->supported = r->ans->supported || supported;
     if (c->stale)
         QU_TRY(qu_answer_warn(r->ans, err, "'%.400s' has changed since it was indexed", d->path));
-    return locate(t, d, c, err);
+    return qu_answer_locate(t, d, c, err);
 }
 
 /* Page texts of the plan for one call. */

@@ -1,9 +1,5 @@
 /* quire index: files to pages and words, then pages to KV. */
-#include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
+#include <stdio.h>
 
 #include "base/os.h"
 #include "kernels/codec.h"
@@ -11,107 +7,14 @@
 #include "pipelines/encode.h"
 #include "pipelines/make_kv.h"
 #include "pipelines/output.h"
+#include "pipelines/roots.h"
+#include "pipelines/stop.h"
 #include "pipelines/sync.h"
 
 /* --kv auto makes KV at once where the estimate is below this. */
 #define EAGER_SECONDS 600
 
 enum { KV_AUTO, KV_EAGER, KV_NONE };
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int sig)
-{
-    (void)sig;
-    interrupted = 1;
-}
-
-static bool was_interrupted(void)
-{
-    return interrupted != 0;
-}
-
-/* The first signal asks for a clean stop, a second one ends the process as usual. */
-static void catch_signals(void)
-{
-    struct sigaction a = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-    sigaction(SIGHUP, &a, NULL);
-}
-
-typedef struct root_list {
-    char **paths;
-    size_t n;
-} root_list;
-
-static void free_roots(root_list *r)
-{
-    for (size_t i = 0; i < r->n; i++) free(r->paths[i]);
-    free(r->paths);
-}
-
-static qu_status add_root(root_list *r, const char *path, qu_err *err)
-{
-    char **p = realloc(r->paths, (r->n + 1) * sizeof *p);
-    char *copy = strdup(path);
-    if (p) r->paths = p;
-    if (!p || !copy) {
-        free(copy);
-        return qu_fail_nomem(err, 64);
-    }
-    r->paths[r->n++] = copy;
-    return QU_OK;
-}
-
-/* Paths from the command line become roots by their real path; none means every remembered root. */
-static qu_status collect_roots(qu_session *s, const qu_args *args, bool remember, root_list *roots,
-                               qu_err *err)
-{
-    qu_txn *t;
-    qu_buf b = {0};
-    qu_status st = QU_OK;
-    QU_TRY(qu_txn_begin(&t, s->store, remember ? QU_TXN_WRITE : QU_TXN_READ, err));
-    for (int i = 0; i < args->argc; i++) {
-        struct stat sb;
-        char *real = realpath(args->argv[i], NULL);
-        if (!real || stat(real, &sb) != 0 || !(S_ISREG(sb.st_mode) || S_ISDIR(sb.st_mode))) {
-            const char *why = real              ? "it is neither a file nor a folder"
-                              : errno == ENOENT ? "no such file or folder"
-                                                : strerror(errno);
-            st = qu_fail(err, QU_ERR_NOTFOUND, "cannot index '%s': %s", args->argv[i], why);
-            free(real);
-            goto out;
-        }
-        st = add_root(roots, real, err);
-        if (st == QU_OK && remember) st = qu_catalogue_put_root(t, real, strlen(real), err);
-        free(real);
-        if (st != QU_OK) goto out;
-    }
-    for (int64_t i = 0; args->argc == 0; i++) {
-        b.len = 0;
-        st = qu_catalogue_root_at(t, i, &b, err);
-        if (st == QU_ERR_NOTFOUND) {
-            st = QU_OK;
-            break;
-        }
-        if (st == QU_OK) st = add_root(roots, b.data, err);
-        if (st != QU_OK) goto out;
-    }
-    if (roots->n == 0) {
-        st = qu_fail(err, QU_ERR_ARG, "nothing to index: give a path");
-        goto out;
-    }
-    if (remember) {
-        qu_txn *commit = t;
-        t = NULL;
-        st = qu_txn_commit(commit, err);
-    }
-out:
-    qu_txn_abort(t);
-    qu_buf_free(&b);
-    return st;
-}
 
 static qu_status print_report(const qu_sync_report *r, const qu_make_kv_report *k, int64_t missing,
                               bool dry_run, qu_err *err)
@@ -183,7 +86,7 @@ static qu_status phase_two(qu_session *s, const qu_args *args, double start_ms,
     if (mode == KV_NONE || missing->docs == 0) return QU_OK;
     QU_TRY(check_weights(s, err));
     double spent = (qu_os_now_ms() - start_ms) / 1e3;
-    qu_make_kv_options options = {was_interrupted,
+    qu_make_kv_options options = {qu_stop_asked,
                                   limit > 0 ? (limit > spent ? limit - spent : 1e-3) : 0};
     QU_TRY(qu_make_kv(s, &options, k, err));
     return qu_make_kv_missing(s, missing, err);
@@ -193,7 +96,7 @@ static int run_index(const qu_args *args)
 {
     qu_err err = {0};
     qu_session s;
-    root_list roots = {0};
+    qu_roots roots = {0};
     qu_sync_report report = {0};
     qu_make_kv_report kv = {0};
     bool dry_run = qu_args_flag(args, "dry-run");
@@ -201,14 +104,14 @@ static int run_index(const qu_args *args)
     qu_make_kv_work missing = {0};
     unsigned flags = QU_SESSION_STORE | QU_SESSION_MODEL | QU_SESSION_WRITE |
                      (dry_run || args->argc == 0 ? 0 : QU_SESSION_CREATE);
-    catch_signals();
+    qu_stop_catch(0);
     qu_status st = qu_session_open(&s, args, flags, qu_args_choice(args, "codec"), &err);
     if (st != QU_OK) return qu_out_error(&err, NULL);
     if (s.other_numerics)
         qu_out_warn("the store's pages were made in numerics class %s, this process is %s",
                     qu_store_config_get(s.store)->numerics, s.numerics);
-    qu_sync_options options = {dry_run, was_interrupted};
-    QU_TRY_OUT(collect_roots(&s, args, !dry_run, &roots, &err));
+    qu_sync_options options = {.dry_run = dry_run, .stop = qu_stop_asked};
+    QU_TRY_OUT(qu_roots_collect(&roots, &s, args, !dry_run, &err));
     QU_TRY_OUT(qu_sync(&s, (const char *const *)roots.paths, roots.n, &options, &report, &err));
     if (!report.stopped && !dry_run) QU_TRY_OUT(phase_two(&s, args, start, &kv, &missing, &err));
     QU_TRY_OUT(print_report(&report, &kv, missing.tokens, dry_run, &err));
@@ -216,7 +119,7 @@ static int run_index(const qu_args *args)
         qu_out_note("stopped before the end: run quire index again to go on%s",
                     kv.stopped ? ", finished pages are kept" : "");
 out:
-    free_roots(&roots);
+    qu_roots_free(&roots);
     qu_session_close(&s);
     if (st != QU_OK) return qu_out_error(&err, NULL);
     return report.failed || kv.failed || report.stopped || kv.stopped ? QU_EXIT_SOME : QU_EXIT_OK;

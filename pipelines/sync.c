@@ -270,7 +270,8 @@ static qu_status on_file(void *ctx, const qu_walk_entry *e)
     if (read != QU_OK) { /* an old version of a file that can no longer be read must not answer */
         bool nothing = read == QU_ERR_UNSUPPORTED || (read == QU_ERR_FORMAT && e->size_bytes == 0);
         *(nothing ? &r->report->skipped : &r->report->failed) += 1;
-        qu_out_note("%s: %s", nothing ? "skipped" : "failed", why.msg);
+        if (!nothing || !r->options->quiet_skips)
+            qu_out_note("%s: %s", nothing ? "skipped" : "failed", why.msg);
         if (known && !nothing && read == QU_ERR_IO) st = add_seen(r, old.doc_id);
         goto out;
     }
@@ -313,6 +314,7 @@ static qu_status on_skip(void *ctx, const qu_walk_skip *s)
     } else {
         r->report->skipped++;
     }
+    if (r->options->quiet_skips && !s->folder) return QU_OK;
     qu_buf safe = {0};
     if (qu_out_safe(&safe, s->path, strlen(s->path), false, NULL) == QU_OK)
         qu_out_note("skipped '%s': %s", safe.data, s->reason);

@@ -19,6 +19,7 @@ enum { QU_DOC_HAS_SOURCE = 1 }; /* qu_doc.flags: byte ranges of the raw file can
 
 typedef struct qu_sync_options {
     bool dry_run;       /* report only */
+    bool quiet_skips;   /* do not name what holds nothing to index */
     bool (*stop)(void); /* asked between files; NULL = never */
 } qu_sync_options;
 

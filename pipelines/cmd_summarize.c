@@ -1,0 +1,385 @@
+/* quire summarize: one summary a document, kept current by runs that nobody watches. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "pipelines/commands.h"
+#include "pipelines/output.h"
+#include "pipelines/paths.h"
+#include "pipelines/roots.h"
+#include "pipelines/stop.h"
+#include "pipelines/summarize.h"
+#include "pipelines/sync.h"
+
+enum { MAX_FAULTS = 100, POLL_US = 100000 }; /* faults named in a report */
+
+/* A document in scope, as the catalogue had it when the run began. */
+typedef struct item {
+    uint64_t doc_id;
+    char *path;
+} item;
+
+typedef struct run {
+    const qu_args *args;
+    qu_session s;
+    qu_roots roots, scope; /* scope: real paths of the arguments; none: everything */
+    qu_manifest *m;
+    qu_sync_report sync;
+    item *items;
+    size_t n_items, cap;
+    qu_hash settings;
+    qu_summary_format format;
+    char method[64];
+    double started_ms;
+    int64_t done, unchanged, removed, failed, corrupt;
+    bool stopped;
+    json_t *faults;
+} run;
+
+/* --- what is there --- */
+
+static bool in_scope(const run *r, const char *path)
+{
+    for (size_t i = 0; i < r->scope.n; i++)
+        if (qu_paths_under(path, r->scope.paths[i])) return true;
+    return r->scope.n == 0;
+}
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const item *)a)->path, ((const item *)b)->path);
+}
+
+static qu_status list_documents(run *r, qu_err *err)
+{
+    qu_txn *t;
+    qu_doc d = {0};
+    qu_status st = QU_OK;
+    QU_TRY(qu_txn_begin(&t, r->s.store, QU_TXN_READ, err));
+    for (uint64_t after = 0;; qu_doc_free(&d)) {
+        QU_TRY_OUT(qu_catalogue_next_doc(t, after, &d, err));
+        if (d.doc_id == 0) break;
+        after = d.doc_id;
+        if (!in_scope(r, d.path)) continue;
+        if (r->n_items == r->cap) {
+            size_t cap = r->cap ? r->cap * 2 : 256;
+            item *p = realloc(r->items, cap * sizeof *p);
+            if (p) r->items = p;
+            if (p) r->cap = cap;
+        }
+        char *path = r->n_items < r->cap ? strdup(d.path) : NULL;
+        if (!path) {
+            st = qu_fail_nomem(err, (long long)(r->cap * sizeof(item)));
+            goto out;
+        }
+        r->items[r->n_items++] = (item){d.doc_id, path};
+    }
+    if (r->n_items) qsort(r->items, r->n_items, sizeof *r->items, by_path);
+out:
+    qu_doc_free(&d);
+    qu_txn_abort(t);
+    return st;
+}
+
+static bool is_gone(void *ctx, const char *path)
+{
+    const run *r = ctx;
+    item key = {.path = (char *)path};
+    return in_scope(r, path) &&
+           !(r->n_items && bsearch(&key, r->items, r->n_items, sizeof key, by_path));
+}
+
+/* --- store --- */
+
+/* Open the store, waiting for its lock with --wait. */
+static qu_status open_store(run *r, unsigned flags, qu_err *err)
+{
+    bool wait = qu_args_flag(r->args, "wait");
+    for (;;) {
+        qu_err why = {0};
+        qu_status st = qu_session_open(&r->s, r->args, flags, qu_args_choice(r->args, "codec"), &why);
+        if (st == QU_ERR_LOCKED && wait && !qu_stop_asked()) {
+            usleep(POLL_US);
+            continue;
+        }
+        if (st != QU_OK && err) *err = why;
+        return st;
+    }
+}
+
+/* Summaries under a root would be indexed and summarised in their turn. */
+static qu_status check_out(const run *r, qu_err *err)
+{
+    for (size_t i = 0; i < r->roots.n; i++)
+        if (qu_paths_under(qu_manifest_dir(r->m), r->roots.paths[i]))
+            return qu_fail(err, QU_ERR_ARG,
+                           "folder '%s' lies in '%s', which is indexed: the summaries would be "
+                           "summarised, too; give an --out elsewhere",
+                           qu_manifest_dir(r->m), r->roots.paths[i]);
+    return QU_OK;
+}
+
+static qu_status open_out(run *r, qu_err *err)
+{
+    char *store = realpath(r->s.store_dir, NULL);
+    if (!store)
+        return qu_fail(err, QU_ERR_IO, "cannot open store '%s': %s", r->s.store_dir, strerror(errno));
+    qu_status st = qu_manifest_open(&r->m, qu_args_str(r->args, "out"), store,
+                                    qu_args_flag(r->args, "wait"), err);
+    free(store);
+    return st;
+}
+
+/* The arguments' real paths; with --no-sync one that is gone is taken as written. */
+static qu_status take_scope(run *r, qu_err *err)
+{
+    for (int i = 0; i < r->args->argc; i++) {
+        char *guesses[QU_PATHS_GUESSES], **p = realloc(r->scope.paths, (r->scope.n + 1) * sizeof *p);
+        if (!p) return qu_fail_nomem(err, 64);
+        r->scope.paths = p;
+        char *real = realpath(r->args->argv[i], NULL);
+        if (!real) {
+            QU_TRY(qu_paths_guess(guesses, r->args->argv[i], err));
+            real = guesses[QU_PATHS_GUESSES - 1];
+            guesses[QU_PATHS_GUESSES - 1] = NULL;
+            qu_paths_free(guesses);
+        }
+        r->scope.paths[r->scope.n++] = real;
+    }
+    return QU_OK;
+}
+
+static qu_status sync_store(run *r, qu_err *err)
+{
+    qu_sync_options o = {.quiet_skips = !isatty(STDERR_FILENO), .stop = qu_stop_asked};
+    QU_TRY(qu_roots_collect(&r->roots, &r->s, r->args, true, err));
+    QU_TRY(open_out(r, err));
+    QU_TRY(check_out(r, err));
+    QU_TRY(qu_sync(&r->s, (const char *const *)r->roots.paths, r->roots.n, &o, &r->sync, err));
+    r->stopped = r->sync.stopped;
+    return qu_session_reopen(&r->s, false, err);
+}
+
+static qu_status prepare(run *r, qu_err *err)
+{
+    bool sync = !qu_args_flag(r->args, "no-sync");
+    unsigned flags = QU_SESSION_STORE;
+    if (sync) flags |= QU_SESSION_MODEL | QU_SESSION_WRITE;
+    if (sync && r->args->argc > 0) flags |= QU_SESSION_CREATE;
+    QU_TRY(open_store(r, flags, err));
+    QU_TRY(sync ? sync_store(r, err) : open_out(r, err));
+    QU_TRY(take_scope(r, err));
+    return list_documents(r, err);
+}
+
+/* --- one document --- */
+
+static qu_status take_settings(run *r, qu_err *err)
+{
+    qu_buf b = {0};
+    const char *method = qu_args_str(r->args, "method");
+    r->format = (qu_summary_format)qu_args_choice(r->args, "format");
+    snprintf(r->method, sizeof r->method, "extractive, %s", method);
+    QU_TRY(qu_buf_printf(&b, err, "extractive %s %d %lld", method, QU_DIGEST_VERSION,
+                         (long long)qu_args_int(r->args, "length")));
+    r->settings = qu_hash_bytes(b.data, b.len, 0);
+    qu_buf_free(&b);
+    return QU_OK;
+}
+
+/* Is the document's summary what this run would make? With --changed its age alone counts. */
+static bool is_current(const run *r, const qu_doc *d)
+{
+    const qu_manifest_entry *e = qu_manifest_find(r->m, d->path);
+    if (!e || (e->fault && *e->fault) || !qu_hash_equal(e->content, d->content_hash) ||
+        e->doc_id != d->doc_id)
+        return false;
+    bool same = qu_hash_equal(e->settings, r->settings) && e->format == r->format;
+    return (same || qu_args_flag(r->args, "changed")) && qu_manifest_holds(r->m, e);
+}
+
+static qu_status make_one(run *r, qu_txn *t, const qu_doc *d, qu_buf *out, qu_err *err)
+{
+    qu_summary s = {0};
+    qu_status st = qu_summary_extract(
+        &s, t, d, (qu_digest_method)qu_args_choice(r->args, "method"),
+        (int32_t)qu_args_int(r->args, "length"), err);
+    if (st == QU_OK) st = qu_summary_render(out, &s, d, r->method, r->format, err);
+    qu_summary_free(&s);
+    return st;
+}
+
+/* Faults of the machine end the run; those of a document are noted and tried again by the next. */
+static bool ends_run(qu_status st)
+{
+    return st == QU_ERR_NOMEM || st == QU_ERR_FULL || st == QU_ERR_IO || st == QU_ERR_CANCELLED;
+}
+
+static qu_status note_fault(run *r, const char *path, const qu_err *why, qu_err *err)
+{
+    r->failed++;
+    r->corrupt += why->status == QU_ERR_CORRUPT;
+    qu_buf safe = {0};
+    if (qu_out_safe(&safe, path, strlen(path), false, NULL) == QU_OK)
+        qu_out_note("failed: '%s': %s", safe.data, why->msg);
+    qu_buf_free(&safe);
+    json_t *o = json_object();
+    if (json_array_size(r->faults) < MAX_FAULTS && o &&
+        qu_out_path(o, "path", path, NULL) == QU_OK &&
+        json_object_set_new(o, "message", json_string(why->msg)) == 0)
+        json_array_append(r->faults, o);
+    json_decref(o);
+    return qu_manifest_fail(r->m, path, why->msg, err);
+}
+
+static qu_status do_one(run *r, const item *x, qu_err *err)
+{
+    qu_txn *t;
+    qu_doc d = {0};
+    qu_buf out = {0};
+    qu_err why = {0};
+    QU_TRY(qu_txn_begin(&t, r->s.store, QU_TXN_READ, err));
+    qu_status st = qu_catalogue_get_doc(t, x->doc_id, &d, &why);
+    if (st == QU_OK && is_current(r, &d)) {
+        r->unchanged++;
+        goto out;
+    }
+    if (st == QU_OK) st = make_one(r, t, &d, &out, &why);
+    if (st == QU_OK) {
+        qu_manifest_entry e = {.path = d.path, .content = d.content_hash, .settings = r->settings,
+                               .doc_id = d.doc_id, .format = r->format};
+        st = qu_manifest_write(r->m, &e, &out, err);
+        r->done += st == QU_OK;
+    } else if (ends_run(st)) {
+        if (err) *err = why;
+    } else {
+        st = note_fault(r, x->path, &why, err);
+    }
+out:
+    qu_txn_abort(t);
+    qu_doc_free(&d);
+    qu_buf_free(&out);
+    return st;
+}
+
+static qu_status do_all(run *r, qu_err *err)
+{
+    QU_TRY(qu_manifest_sweep(r->m, is_gone, r, &r->removed, err));
+    for (size_t i = 0; i < r->n_items && !r->stopped; i++) {
+        r->stopped = qu_stop_asked();
+        if (r->stopped) break;
+        qu_out_progress("summaries", (int64_t)i, (int64_t)r->n_items, "documents");
+        QU_TRY(do_one(r, &r->items[i], err));
+    }
+    return QU_OK;
+}
+
+/* --- the run --- */
+
+static qu_status print_report(const run *r, qu_err *err)
+{
+    double seconds = (qu_os_now_ms() - r->started_ms) / 1e3;
+    if (qu_out_is_json()) {
+        json_t *sync = qu_args_flag(r->args, "no-sync")
+                           ? json_null()
+                           : json_pack("{s:I,s:I,s:I,s:I,s:I}", "added", (json_int_t)r->sync.added,
+                                       "changed", (json_int_t)r->sync.changed, "renamed",
+                                       (json_int_t)r->sync.renamed, "removed",
+                                       (json_int_t)r->sync.removed, "failed",
+                                       (json_int_t)r->sync.failed);
+        return qu_out_json(
+            json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:b,s:f,s:O,s:o}", "out", qu_manifest_dir(r->m),
+                      "documents", (json_int_t)r->n_items, "done", (json_int_t)r->done, "unchanged",
+                      (json_int_t)r->unchanged, "removed", (json_int_t)r->removed, "failed",
+                      (json_int_t)r->failed, "stopped", r->stopped, "seconds", seconds, "faults",
+                      r->faults, "sync", sync),
+            err);
+    }
+    if (!isatty(STDOUT_FILENO)) return QU_OK; /* nobody wants to hear that all is well */
+    return qu_out_printf(err, "%lld done, %lld unchanged, %lld removed, %lld failed\n",
+                         (long long)r->done, (long long)r->unchanged, (long long)r->removed,
+                         (long long)r->failed);
+}
+
+static void free_run(run *r)
+{
+    for (size_t i = 0; i < r->n_items; i++) free(r->items[i].path);
+    free(r->items);
+    qu_manifest_free(r->m);
+    qu_roots_free(&r->roots);
+    qu_roots_free(&r->scope);
+    qu_session_close(&r->s);
+    json_decref(r->faults);
+}
+
+static int run_summarize(const qu_args *args)
+{
+    qu_err err = {0};
+    run r = {.args = args, .started_ms = qu_os_now_ms(), .faults = json_array()};
+    qu_status st = QU_OK, saved;
+    int code = QU_EXIT_OK;
+    qu_stop_catch(qu_args_float(args, "max-time"));
+    if (!qu_args_str(args, "out")) {
+        st = qu_fail(&err, QU_ERR_ARG, "no folder to write to: give --out DIR");
+        goto out;
+    }
+    QU_TRY_OUT(prepare(&r, &err));
+    QU_TRY_OUT(take_settings(&r, &err));
+    if (!r.stopped) st = do_all(&r, &err);
+    qu_out_progress_end();
+    saved = qu_manifest_save(r.m, st == QU_OK ? &err : NULL);
+    if (st == QU_OK) st = saved;
+    if (st == QU_OK) st = print_report(&r, &err);
+out:
+    qu_out_progress_end();
+    if (r.failed || r.sync.failed || r.stopped) code = r.corrupt ? QU_EXIT_DAMAGED : QU_EXIT_SOME;
+    if (st != QU_OK) code = qu_out_error(&err, NULL);
+    free_run(&r);
+    return code;
+}
+
+static const qu_option options[] = {
+    {.name = "out", .letter = 'o', .kind = QU_OPT_STR, .arg = "DIR", .min = 1,
+     .help = "folder for the summaries and their manifest"},
+    {.name = "extractive", .kind = QU_OPT_FLAG,
+     .help = "the documents' own best sentences; no language model is run"},
+    {.name = "method", .kind = QU_OPT_ENUM, .arg = "NAME", .dflt = "graph",
+     .choices = QU_DIGEST_NAMES, .help = "how sentences are ranked"},
+    {.name = "length", .letter = 'n', .kind = QU_OPT_INT, .arg = "N", .dflt = "120", .min = 1,
+     .max = 100000, .help = "words of a summary, at most"},
+    {.name = "format", .kind = QU_OPT_ENUM, .arg = "FORMAT", .dflt = "md",
+     .choices = QU_SUMMARY_FORMATS, .help = "of the files"},
+    {.name = "changed", .kind = QU_OPT_FLAG,
+     .help = "keep summaries of unchanged documents that were made with other options"},
+    {.name = "no-sync", .kind = QU_OPT_FLAG,
+     .help = "summarize what the store holds, do not look at the files"},
+    {.name = "max-time", .kind = QU_OPT_DURATION, .arg = "TIME",
+     .help = "stop cleanly after this long; the next run goes on there"},
+    {.name = "wait", .kind = QU_OPT_FLAG,
+     .help = "wait for another run or writer of the store to end"},
+    {.name = "codec", .kind = QU_OPT_ENUM, .arg = "CODEC", .dflt = "f16", .choices = "f32|f16|q8",
+     .help = "how a new store keeps KV; see quire index"},
+};
+
+const qu_command qu_cmd_summarize = {
+    .name = "summarize",
+    .args = "[PATH...]",
+    .summary = "keep a folder of summaries current, one a document",
+    .description =
+        "Brings the store up to date as quire index does, then makes the summary of every document "
+        "under PATH (none: of all) that is new, has changed, failed before or was made with other "
+        "options, and removes those of documents that are gone. Each file is whole at every moment; "
+        "a run that was stopped or killed is taken up by the next.\n\n"
+        "Made for cron: nothing is printed while all is well. Exit 3: some documents failed, they "
+        "are named and tried again next time, or the time was up; 4: disk or memory; 6: another run "
+        "is at it. DIR/manifest.tsv says what each file was made from.",
+    .examples = "quire summarize docs/ --out summaries/ --extractive\n"
+                "quire summarize --out summaries/ --extractive --wait --max-time 2h  # from cron",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .max_args = -1,
+    .run = run_summarize,
+};

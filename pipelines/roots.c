@@ -1,0 +1,74 @@
+#include "pipelines/roots.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+void qu_roots_free(qu_roots *r)
+{
+    for (size_t i = 0; i < r->n; i++) free(r->paths[i]);
+    free(r->paths);
+    *r = (qu_roots){0};
+}
+
+static qu_status add_root(qu_roots *r, const char *path, qu_err *err)
+{
+    char **p = realloc(r->paths, (r->n + 1) * sizeof *p);
+    char *copy = strdup(path);
+    if (p) r->paths = p;
+    if (!p || !copy) {
+        free(copy);
+        return qu_fail_nomem(err, 64);
+    }
+    r->paths[r->n++] = copy;
+    return QU_OK;
+}
+
+qu_status qu_roots_collect(qu_roots *roots, qu_session *s, const qu_args *args, bool remember,
+                           qu_err *err)
+{
+    qu_txn *t;
+    qu_buf b = {0};
+    qu_status st = QU_OK;
+    QU_TRY(qu_txn_begin(&t, s->store, remember ? QU_TXN_WRITE : QU_TXN_READ, err));
+    for (int i = 0; i < args->argc; i++) {
+        struct stat sb;
+        char *real = realpath(args->argv[i], NULL);
+        if (!real || stat(real, &sb) != 0 || !(S_ISREG(sb.st_mode) || S_ISDIR(sb.st_mode))) {
+            const char *why = real              ? "it is neither a file nor a folder"
+                              : errno == ENOENT ? "no such file or folder"
+                                                : strerror(errno);
+            st = qu_fail(err, QU_ERR_NOTFOUND, "cannot index '%s': %s", args->argv[i], why);
+            free(real);
+            goto out;
+        }
+        st = add_root(roots, real, err);
+        if (st == QU_OK && remember) st = qu_catalogue_put_root(t, real, strlen(real), err);
+        free(real);
+        if (st != QU_OK) goto out;
+    }
+    for (int64_t i = 0; args->argc == 0; i++) {
+        b.len = 0;
+        st = qu_catalogue_root_at(t, i, &b, err);
+        if (st == QU_ERR_NOTFOUND) {
+            st = QU_OK;
+            break;
+        }
+        if (st == QU_OK) st = add_root(roots, b.data, err);
+        if (st != QU_OK) goto out;
+    }
+    if (roots->n == 0) {
+        st = qu_fail(err, QU_ERR_ARG, "nothing to index: give a path");
+        goto out;
+    }
+    if (remember) {
+        qu_txn *commit = t;
+        t = NULL;
+        st = qu_txn_commit(commit, err);
+    }
+out:
+    qu_txn_abort(t);
+    qu_buf_free(&b);
+    return st;
+}

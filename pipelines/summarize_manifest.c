@@ -1,0 +1,504 @@
+/* The folder of summaries: its lock, its manifest, its files. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "pipelines/stop.h"
+#include "pipelines/summarize.h"
+
+#define HEAD "quire summaries 1\t"
+#define MANIFEST "manifest.tsv"
+enum { MAX_MANIFEST = 1 << 30, NAME_BYTES = 60, COLUMNS = 7, POLL_US = 100000 };
+
+static const char *const endings[QU_N_SUMMARY_FORMATS] = {".md", ".json", ".txt"};
+
+struct qu_manifest {
+    char *dir, *store, *file;
+    void *tree;        /* of entries by path: tsearch */
+    int lock, journal; /* descriptors; -1 */
+    int64_t size;      /* of the journal: whole lines */
+    bool untidy;       /* lines were added since it was last written whole */
+    qu_manifest_entry **list; /* while walking the tree */
+    size_t n_list;
+    bool (*is_gone)(void *ctx, const char *path);
+    void *ctx;
+};
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const qu_manifest_entry *)a)->path, ((const qu_manifest_entry *)b)->path);
+}
+
+static void free_entry(void *p)
+{
+    qu_manifest_entry *e = p;
+    free(e->path);
+    free(e->fault);
+    free(e);
+}
+
+/* --- names --- */
+
+/* DIR/NAME-HASH.ext; NAME is what the file's own name has before its last dot, made harmless. */
+static qu_status output_path(const qu_manifest *m, const char *path, qu_summary_format format,
+                             qu_buf *out, qu_err *err)
+{
+    const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    const char *dot = strrchr(base, '.');
+    size_t n = dot && dot > base ? (size_t)(dot - base) : strlen(base);
+    if (n > NAME_BYTES)
+        for (n = NAME_BYTES; n > 0 && ((unsigned char)base[n] & 0xC0) == 0x80;) n--;
+    QU_TRY(qu_buf_printf(out, err, "%s/", m->dir));
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)base[i];
+        bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                     c >= 0x80 || c == '_' || (i > 0 && (c == '-' || c == '.'));
+        QU_TRY(qu_buf_add(out, plain ? &base[i] : "_", 1, err));
+    }
+    return qu_buf_printf(out, err, "-%016" PRIx64 "%s", qu_hash_sum(path, strlen(path), 0),
+                         endings[format]);
+}
+
+/* NAME-HASH.ext.tmp.PID, as qu_os_replace leaves it when it is killed, or the manifest's own. */
+static bool is_remains(const char *name)
+{
+    const char *tmp = strstr(name, ".tmp.");
+    if (!tmp || tmp[5] == 0 || strspn(tmp + 5, "0123456789") != strlen(tmp + 5)) return false;
+    size_t n = (size_t)(tmp - name);
+    if (n == strlen(MANIFEST) && strncmp(name, MANIFEST, n) == 0) return true;
+    for (int f = 0; f < QU_N_SUMMARY_FORMATS; f++) {
+        size_t e = strlen(endings[f]);
+        if (n < e + 17 || strncmp(name + n - e, endings[f], e) != 0) continue;
+        const char *hash = name + (n - e - 17);
+        if (*hash == '-' && strspn(hash + 1, "0123456789abcdef") == 16) return true;
+    }
+    return false;
+}
+
+static void remove_remains(const qu_manifest *m)
+{
+    DIR *d = opendir(m->dir);
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (is_remains(e->d_name)) unlinkat(dirfd(d), e->d_name, 0);
+    if (d) closedir(d);
+}
+
+/* --- lines --- */
+
+static qu_status add_escaped(qu_buf *b, const char *s, qu_err *err)
+{
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c < 0x20 || c == 0x7F || c == '%')
+            QU_TRY(qu_buf_printf(b, err, "%%%02X", c));
+        else
+            QU_TRY(qu_buf_add(b, s, 1, err));
+    }
+    return QU_OK;
+}
+
+/* In place; false where a % is not followed by two digits or a NUL would result. */
+static bool unescape(char *s)
+{
+    char *to = s;
+    for (; *s; s++) {
+        unsigned int c = 0;
+        if (*s != '%') {
+            *to++ = *s;
+            continue;
+        }
+        if (strspn(s + 1, "0123456789ABCDEF") < 2 || sscanf(s + 1, "%2X", &c) != 1 || c == 0)
+            return false;
+        *to++ = (char)c;
+        s += 2;
+    }
+    *to = 0;
+    return true;
+}
+
+static qu_status add_line(qu_buf *b, const qu_manifest_entry *e, qu_err *err)
+{
+    char content[33], settings[33];
+    qu_hash_hex(content, e->content);
+    qu_hash_hex(settings, e->settings);
+    QU_TRY(qu_buf_printf(b, err, "%s\t%s\t%" PRIu64 "\t%" PRId64 "\t%s\t", content, settings,
+                         e->doc_id, e->bytes, endings[e->format] + 1));
+    QU_TRY(add_escaped(b, e->path, err));
+    QU_TRY(qu_buf_puts(b, "\t", err));
+    if (e->fault) QU_TRY(add_escaped(b, e->fault, err));
+    return qu_buf_puts(b, "\n", err);
+}
+
+static bool parse_hash(qu_hash *h, const char *s)
+{
+    return strlen(s) == 32 && strspn(s, "0123456789abcdef") == 32 &&
+           sscanf(s, "%16" SCNx64 "%16" SCNx64, &h->hi, &h->lo) == 2;
+}
+
+static bool parse_number(int64_t *out, const char *s, int64_t min)
+{
+    char *end;
+    errno = 0;
+    *out = strtoll(s, &end, 10);
+    return errno == 0 && end > s && *end == 0 && *out >= min;
+}
+
+/* Forget a path. */
+static void drop(qu_manifest *m, const char *path)
+{
+    qu_manifest_entry key = {.path = (char *)path}, **found = tfind(&key, &m->tree, by_path);
+    if (!found) return;
+    qu_manifest_entry *e = *found;
+    tdelete(e, &m->tree, by_path);
+    free_entry(e);
+}
+
+/* Put a copy of *e in the place of its path's entry. */
+static qu_status keep(qu_manifest *m, const qu_manifest_entry *e, qu_err *err)
+{
+    qu_manifest_entry *copy = malloc(sizeof *copy);
+    if (!copy) return qu_fail_nomem(err, sizeof *copy);
+    *copy = *e;
+    copy->path = strdup(e->path);
+    copy->fault = e->fault && *e->fault ? strdup(e->fault) : NULL;
+    bool whole = copy->path && (copy->fault || !e->fault || !*e->fault);
+    if (whole) drop(m, e->path);
+    if (!whole || !tsearch(copy, &m->tree, by_path)) {
+        free_entry(copy);
+        return qu_fail_nomem(err, 64);
+    }
+    return QU_OK;
+}
+
+/* One line, its end replaced by a NUL; changed in place. false: not one of ours. */
+static bool read_line(qu_manifest *m, char *line, qu_status *st, qu_err *err)
+{
+    char *column[COLUMNS];
+    qu_manifest_entry e = {0};
+    int64_t doc;
+    int n = 0;
+    for (char *p = line; n < COLUMNS && p; n++) {
+        column[n] = p;
+        p = strchr(p, '\t');
+        if (p) *p++ = 0;
+        if (n == COLUMNS - 1 && p) return false;
+    }
+    if (n != COLUMNS || !unescape(column[5]) || !unescape(column[6]) || !*column[5]) return false;
+    if (strcmp(column[0], "-") == 0) {
+        drop(m, column[5]);
+        return true;
+    }
+    for (int f = 0; f <= QU_N_SUMMARY_FORMATS; f++) {
+        if (f == QU_N_SUMMARY_FORMATS) return false;
+        e.format = (qu_summary_format)f;
+        if (strcmp(column[4], endings[f] + 1) == 0) break;
+    }
+    if (!parse_hash(&e.content, column[0]) || !parse_hash(&e.settings, column[1]) ||
+        !parse_number(&doc, column[2], 0) || !parse_number(&e.bytes, column[3], -1))
+        return false;
+    e.doc_id = (uint64_t)doc;
+    e.path = column[5];
+    e.fault = column[6];
+    *st = keep(m, &e, err);
+    return true;
+}
+
+static qu_status read_manifest(qu_manifest *m, qu_err *err)
+{
+    qu_buf b = {0};
+    qu_err why = {0};
+    qu_status st = qu_os_read(&b, m->file, MAX_MANIFEST, &why);
+    if (st == QU_ERR_NOTFOUND || (st == QU_OK && b.len == 0)) {
+        qu_buf_free(&b);
+        return QU_OK;
+    }
+    if (st != QU_OK && err) *err = why;
+    for (size_t at = 0, number = 1; st == QU_OK && at < b.len; number++) {
+        char *line = b.data + at, *end = memchr(line, '\n', b.len - at);
+        if (!end) { /* cut off by a crash */
+            m->untidy = true;
+            break;
+        }
+        bool whole = !memchr(line, 0, (size_t)(end - line));
+        *end = 0;
+        at = (size_t)(end - b.data) + 1;
+        if (number == 1) {
+            whole = whole && strncmp(line, HEAD, strlen(HEAD)) == 0 && unescape(line + strlen(HEAD));
+            if (whole && strcmp(line + strlen(HEAD), m->store) != 0)
+                st = qu_fail(err, QU_ERR_MISMATCH,
+                             "folder '%s' holds summaries of store '%s', not of '%s': give another "
+                             "--out, or remove its %s",
+                             m->dir, line + strlen(HEAD), m->store, MANIFEST);
+        } else {
+            whole = whole && read_line(m, line, &st, err);
+        }
+        if (!whole)
+            st = qu_fail(err, QU_ERR_CORRUPT,
+                         "line %zu of '%s' is none of a manifest: remove the file, and all "
+                         "summaries are made anew",
+                         number, m->file);
+        m->size = (int64_t)at;
+    }
+    qu_buf_free(&b);
+    return st;
+}
+
+/* Add to the journal's end; what could not be added whole is taken back. */
+static qu_status append(qu_manifest *m, const qu_buf *b, qu_err *err)
+{
+    if (m->journal < 0) {
+        m->journal = open(m->file, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        if (m->journal >= 0 && ftruncate(m->journal, m->size) != 0) {
+            close(m->journal);
+            m->journal = -1;
+        }
+    }
+    if (m->journal < 0)
+        return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", m->file, strerror(errno));
+    qu_buf line = {0};
+    qu_status st = QU_OK;
+    if (m->size == 0) {
+        QU_TRY_OUT(qu_buf_puts(&line, HEAD, err));
+        QU_TRY_OUT(add_escaped(&line, m->store, err));
+        QU_TRY_OUT(qu_buf_puts(&line, "\n", err));
+    }
+    QU_TRY_OUT(qu_buf_add(&line, b->data, b->len, err));
+    ssize_t n;
+    do n = pwrite(m->journal, line.data, line.len, m->size);
+    while (n < 0 && errno == EINTR);
+    if (n != (ssize_t)line.len) {
+        int e = n < 0 ? errno : ENOSPC;
+        st = qu_fail(err, qu_os_status(e), "cannot write '%s': %s", m->file, strerror(e));
+        if (ftruncate(m->journal, m->size) != 0) m->untidy = true;
+        goto out;
+    }
+    m->size += (int64_t)n;
+    m->untidy = true;
+out:
+    qu_buf_free(&line);
+    return st;
+}
+
+/* --- open, find --- */
+
+static qu_status lock(qu_manifest *m, bool wait, qu_err *err)
+{
+    qu_buf path = {0};
+    qu_status st = qu_buf_printf(&path, err, "%s/.lock", m->dir);
+    if (st != QU_OK) return st;
+    m->lock = open(path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (m->lock < 0)
+        st = qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path.data, strerror(errno));
+    while (st == QU_OK && flock(m->lock, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK)
+            st = qu_fail(err, QU_ERR_IO, "cannot lock '%s': %s", path.data, strerror(errno));
+        else if (!wait)
+            st = qu_fail(err, QU_ERR_LOCKED,
+                         "folder '%s' is in use by another run: wait for it with --wait", m->dir);
+        else if (qu_stop_asked())
+            st = qu_fail(err, QU_ERR_CANCELLED, "stopped while waiting for folder '%s'", m->dir);
+        else
+            usleep(POLL_US);
+    }
+    qu_buf_free(&path);
+    return st;
+}
+
+qu_status qu_manifest_open(qu_manifest **out, const char *dir, const char *store, bool wait,
+                           qu_err *err)
+{
+    qu_manifest *m = *out = calloc(1, sizeof *m);
+    qu_status st = QU_OK;
+    if (!m) return qu_fail_nomem(err, sizeof *m);
+    m->lock = m->journal = -1;
+    QU_TRY_OUT(qu_os_mkdirs(dir, 0755, err));
+    m->dir = realpath(dir, NULL);
+    m->store = strdup(store);
+    if (!m->dir || !m->store || asprintf(&m->file, "%s/" MANIFEST, m->dir) < 0) {
+        st = qu_fail(err, QU_ERR_IO, "cannot open folder '%s': %s", dir, strerror(errno));
+        goto out;
+    }
+    QU_TRY_OUT(lock(m, wait, err));
+    remove_remains(m);
+    st = read_manifest(m, err);
+out:
+    if (st != QU_OK) {
+        qu_manifest_free(m);
+        *out = NULL;
+    }
+    return st;
+}
+
+void qu_manifest_free(qu_manifest *m)
+{
+    if (!m) return;
+    tdestroy(m->tree, free_entry);
+    if (m->journal >= 0) close(m->journal);
+    if (m->lock >= 0) close(m->lock);
+    free(m->dir);
+    free(m->store);
+    free(m->file);
+    free(m->list);
+    free(m);
+}
+
+const char *qu_manifest_dir(const qu_manifest *m)
+{
+    return m->dir;
+}
+
+const qu_manifest_entry *qu_manifest_find(const qu_manifest *m, const char *path)
+{
+    qu_manifest_entry key = {.path = (char *)path};
+    qu_manifest_entry *const *found = tfind(&key, &m->tree, by_path);
+    return found ? *found : NULL;
+}
+
+bool qu_manifest_holds(const qu_manifest *m, const qu_manifest_entry *e)
+{
+    struct stat sb;
+    qu_buf path = {0};
+    bool yes = e->bytes >= 0 && output_path(m, e->path, e->format, &path, NULL) == QU_OK &&
+               stat(path.data, &sb) == 0 && S_ISREG(sb.st_mode) && sb.st_size == e->bytes;
+    qu_buf_free(&path);
+    return yes;
+}
+
+/* --- changes --- */
+
+static qu_status note(qu_manifest *m, const qu_manifest_entry *e, qu_err *err)
+{
+    qu_buf line = {0};
+    qu_status st = add_line(&line, e, err);
+    if (st == QU_OK) st = append(m, &line, err);
+    if (st == QU_OK) st = keep(m, e, err);
+    qu_buf_free(&line);
+    return st;
+}
+
+/* Remove a path's outputs of every format but one (QU_N_SUMMARY_FORMATS: of all). */
+static qu_status remove_outputs(const qu_manifest *m, const char *path, int but, qu_err *err)
+{
+    qu_buf name = {0};
+    qu_status st = QU_OK;
+    for (int f = 0; f < QU_N_SUMMARY_FORMATS; f++) {
+        if (f == but) continue;
+        name.len = 0;
+        QU_TRY_OUT(output_path(m, path, (qu_summary_format)f, &name, err));
+        if (unlink(name.data) != 0 && errno != ENOENT) {
+            st = qu_fail(err, qu_os_status(errno), "cannot remove '%s': %s", name.data,
+                         strerror(errno));
+            goto out;
+        }
+    }
+out:
+    qu_buf_free(&name);
+    return st;
+}
+
+qu_status qu_manifest_write(qu_manifest *m, qu_manifest_entry *e, const qu_buf *output, qu_err *err)
+{
+    qu_buf path = {0};
+    qu_status st = QU_OK;
+    e->bytes = (int64_t)output->len;
+    e->fault = NULL;
+    QU_TRY_OUT(output_path(m, e->path, e->format, &path, err));
+    QU_TRY_OUT(qu_os_replace(path.data, output->data, output->len, 0644, err));
+    const qu_manifest_entry *old = qu_manifest_find(m, e->path);
+    if (old && old->format != e->format)
+        QU_TRY_OUT(remove_outputs(m, e->path, (int)e->format, err));
+    st = note(m, e, err);
+out:
+    qu_buf_free(&path);
+    return st;
+}
+
+qu_status qu_manifest_fail(qu_manifest *m, const char *path, const char *fault, qu_err *err)
+{
+    const qu_manifest_entry *old = qu_manifest_find(m, path);
+    qu_manifest_entry e = old ? *old : (qu_manifest_entry){.bytes = -1};
+    if (old && old->fault && strcmp(old->fault, fault) == 0) return QU_OK;
+    e.path = strdup(path); /* old is freed when it is replaced */
+    e.fault = strdup(fault);
+    qu_status st = e.path && e.fault ? note(m, &e, err) : qu_fail_nomem(err, 64);
+    free(e.path);
+    free(e.fault);
+    return st;
+}
+
+/* twalk has no context argument before glibc 2.30's twalk_r. */
+static void gather(const void *node, VISIT which, void *ctx)
+{
+    qu_manifest *m = ctx;
+    if (which == postorder || which == leaf) m->list[m->n_list++] = *(qu_manifest_entry *const *)node;
+}
+
+static void count_node(const void *node, VISIT which, void *ctx)
+{
+    (void)node;
+    if (which == postorder || which == leaf) ++*(size_t *)ctx;
+}
+
+/* m->list: every entry by path. */
+static qu_status list_entries(qu_manifest *m, qu_err *err)
+{
+    size_t n = 0;
+    twalk_r(m->tree, count_node, &n);
+    free(m->list);
+    m->n_list = 0;
+    m->list = malloc((n + 1) * sizeof *m->list);
+    if (!m->list) return qu_fail_nomem(err, (long long)(n * sizeof *m->list));
+    twalk_r(m->tree, gather, m);
+    return QU_OK;
+}
+
+qu_status qu_manifest_sweep(qu_manifest *m, bool (*is_gone)(void *ctx, const char *path), void *ctx,
+                            int64_t *n, qu_err *err)
+{
+    qu_buf line = {0};
+    qu_status st = list_entries(m, err);
+    for (size_t i = 0; st == QU_OK && i < m->n_list; i++) {
+        const char *path = m->list[i]->path;
+        if (!is_gone(ctx, path)) continue;
+        line.len = 0;
+        QU_TRY_OUT(remove_outputs(m, path, QU_N_SUMMARY_FORMATS, err));
+        QU_TRY_OUT(qu_buf_puts(&line, "-\t-\t0\t-1\tmd\t", err));
+        QU_TRY_OUT(add_escaped(&line, path, err));
+        QU_TRY_OUT(qu_buf_puts(&line, "\t\n", err));
+        QU_TRY_OUT(append(m, &line, err));
+        ++*n;
+        drop(m, path);
+    }
+out:
+    qu_buf_free(&line);
+    return st;
+}
+
+qu_status qu_manifest_save(qu_manifest *m, qu_err *err)
+{
+    qu_buf b = {0};
+    qu_status st = QU_OK;
+    if (!m->untidy) return QU_OK;
+    QU_TRY_OUT(list_entries(m, err));
+    QU_TRY_OUT(qu_buf_puts(&b, HEAD, err));
+    QU_TRY_OUT(add_escaped(&b, m->store, err));
+    QU_TRY_OUT(qu_buf_puts(&b, "\n", err));
+    for (size_t i = 0; i < m->n_list; i++) QU_TRY_OUT(add_line(&b, m->list[i], err));
+    QU_TRY_OUT(qu_os_replace(m->file, b.data, b.len, 0644, err));
+    m->untidy = false;
+    m->size = (int64_t)b.len;
+    if (m->journal >= 0) close(m->journal);
+    m->journal = -1;
+out:
+    qu_buf_free(&b);
+    return st;
+}

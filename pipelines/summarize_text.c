@@ -1,0 +1,180 @@
+/* One document's extract, and summaries as files. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pipelines/answer_int.h"
+#include "pipelines/output.h"
+#include "pipelines/pages.h"
+#include "pipelines/summarize.h"
+
+void qu_summary_free(qu_summary *s)
+{
+    for (int32_t i = 0; i < s->n; i++) {
+        free(s->citations[i].path);
+        free(s->citations[i].heading);
+        free(s->citations[i].text);
+    }
+    free(s->citations);
+    qu_buf_free(&s->text);
+    memset(s, 0, sizeof *s);
+}
+
+/* The page that holds a place of the text. Pages are in order, page 0 is the header. */
+static int32_t page_of(const qu_page *pages, int32_t n, int64_t at)
+{
+    int32_t lo = 1, hi = n;
+    while (lo + 1 < hi) {
+        int32_t mid = (lo + hi) / 2;
+        if (pages[mid].text_start <= at) lo = mid;
+        else hi = mid;
+    }
+    return lo;
+}
+
+static qu_status cite(qu_summary *s, qu_txn *t, const qu_doc *d, const char *text,
+                      const qu_digest_sentence *x, int32_t page, qu_err *err)
+{
+    qu_citation *c = &s->citations[s->n++];
+    *c = (qu_citation){.doc_id = d->doc_id, .page = page, .text_start = x->start,
+                       .text_end = x->end, .score = x->score, .supported = true};
+    c->path = strdup(d->path);
+    c->text = strndup(text + x->start, (size_t)(x->end - x->start));
+    if (!c->path || !c->text) return qu_fail_nomem(err, x->end - x->start);
+    return qu_answer_locate(t, d, c, err);
+}
+
+qu_status qu_summary_extract(qu_summary *s, qu_txn *t, const qu_doc *d, qu_digest_method method,
+                             int32_t max_words, qu_err *err)
+{
+    qu_buf text = {0};
+    qu_digest g = {0};
+    qu_page *pages = NULL;
+    int32_t n_pages = 0, n = 0;
+    qu_status st = QU_OK;
+    memset(s, 0, sizeof *s);
+    QU_TRY_OUT(qu_catalogue_text(t, d->doc_id, 0, d->text_bytes, &text, err));
+    QU_TRY_OUT(qu_catalogue_pages(t, d->doc_id, &pages, &n_pages, err));
+    QU_TRY_OUT(qu_digest_make(&g, text.data ? text.data : "", (int64_t)text.len, method, max_words,
+                              err));
+    for (int32_t i = 0; i < g.n; i++) n += g.sentences[i].chosen;
+    s->citations = calloc((size_t)n + 1, sizeof *s->citations);
+    if (!s->citations) st = qu_fail_nomem(err, n * (long long)sizeof *s->citations);
+    for (int32_t i = 0; st == QU_OK && i < g.n; i++)
+        if (g.sentences[i].chosen)
+            st = cite(s, t, d, text.data, &g.sentences[i],
+                      page_of(pages, n_pages, g.sentences[i].start), err);
+    s->words = g.words;
+out:
+    qu_buf_free(&text);
+    qu_digest_free(&g);
+    free(pages);
+    return st;
+}
+
+/* --- files --- */
+
+/* On one line, runs of white space one blank, safe for a terminal. */
+static qu_status add_line(qu_buf *out, const char *text, size_t n, qu_err *err)
+{
+    qu_buf flat = {0};
+    qu_status st = qu_buf_reserve(&flat, n + 1, err);
+    if (st != QU_OK) return st;
+    for (size_t i = 0; i < n; i++) {
+        bool space = text[i] == ' ' || text[i] == '\n' || text[i] == '\t' || text[i] == '\r';
+        if (!space)
+            flat.data[flat.len++] = text[i];
+        else if (flat.len && flat.data[flat.len - 1] != ' ')
+            flat.data[flat.len++] = ' ';
+    }
+    st = qu_out_safe(out, flat.data, flat.len, false, err);
+    qu_buf_free(&flat);
+    return st;
+}
+
+static qu_status add_place(qu_buf *out, const qu_citation *c, qu_err *err)
+{
+    bool bytes = c->has_bytes;
+    QU_TRY(add_line(out, c->path, strlen(c->path), err));
+    return qu_buf_printf(out, err, " page %d %s %" PRId64 "-%" PRId64, c->page,
+                         bytes ? "bytes" : "text", bytes ? c->byte_start : c->text_start,
+                         bytes ? c->byte_end : c->text_end);
+}
+
+static qu_status render_text(qu_buf *out, const qu_summary *s, const qu_doc *d, const char *method,
+                             bool md, qu_err *err)
+{
+    const char *title = *d->title ? d->title : strrchr(d->path, '/') + 1;
+    QU_TRY(qu_buf_puts(out, md ? "# " : "", err));
+    QU_TRY(add_line(out, title, strlen(title), err));
+    QU_TRY(qu_buf_puts(out, "\n\n", err));
+    if (s->text.len) {
+        QU_TRY(qu_out_safe(out, s->text.data, s->text.len, true, err));
+        QU_TRY(qu_buf_puts(out, s->n ? "\n\n" : "\n", err));
+    }
+    for (int32_t i = 0; i < s->n; i++) {
+        const qu_citation *c = &s->citations[i];
+        QU_TRY(qu_buf_puts(out, md ? "- " : "", err));
+        QU_TRY(add_line(out, c->text, strlen(c->text), err));
+        QU_TRY(qu_buf_puts(out, md ? "\n  (" : "\n  [", err));
+        QU_TRY(add_place(out, c, err));
+        QU_TRY(qu_buf_puts(out, md ? ")\n" : "]\n", err));
+    }
+    if (!s->text.len && !s->n) QU_TRY(qu_buf_puts(out, "(no text)\n", err));
+    QU_TRY(qu_buf_printf(out, err, "\n%s%s, %d words%s, of ", md ? "*" : "", method, s->words,
+                         md ? "*" : ""));
+    QU_TRY(add_line(out, d->path, strlen(d->path), err));
+    return qu_buf_puts(out, "\n", err);
+}
+
+static json_t *citation_json(const qu_citation *c, qu_err *err)
+{
+    char page_id[48];
+    snprintf(page_id, sizeof page_id, "%" PRIu64 ".%d", c->doc_id, c->page);
+    json_t *o = json_object();
+    if (!o || qu_out_path(o, "path", c->path, err) != QU_OK) return o;
+    json_object_set_new(o, "page_id", json_string(page_id));
+    json_object_set_new(o, "heading",
+                        c->heading ? qu_pages_json_text(c->heading, strlen(c->heading)) : json_null());
+    json_object_set_new(o, "byte_start", c->has_bytes ? json_integer(c->byte_start) : json_null());
+    json_object_set_new(o, "byte_end", c->has_bytes ? json_integer(c->byte_end) : json_null());
+    json_object_set_new(o, "text_start", json_integer(c->text_start));
+    json_object_set_new(o, "text_end", json_integer(c->text_end));
+    json_object_set_new(o, "text", qu_pages_json_text(c->text, strlen(c->text)));
+    json_object_set_new(o, "score", json_real((double)c->score));
+    return o;
+}
+
+static qu_status render_json(qu_buf *out, const qu_summary *s, const qu_doc *d, const char *method,
+                             qu_err *err)
+{
+    char hash[33];
+    qu_status st = QU_OK;
+    json_t *o = json_pack("{s:i}", "schema", 1), *list = json_array();
+    qu_hash_hex(hash, d->content_hash);
+    QU_TRY_OUT(qu_out_path(o, "path", d->path, err));
+    json_object_set_new(o, "title", qu_pages_json_text(d->title, strlen(d->title)));
+    json_object_set_new(o, "content_hash", json_string(hash));
+    json_object_set_new(o, "method", json_string(method));
+    json_object_set_new(o, "words", json_integer(s->words));
+    json_object_set_new(o, "summary",
+                        s->text.len ? qu_pages_json_text(s->text.data, s->text.len) : json_null());
+    for (int32_t i = 0; i < s->n; i++)
+        json_array_append_new(list, citation_json(&s->citations[i], err));
+    json_object_set(o, s->text.len ? "citations" : "sentences", list);
+    char *text = json_dumps(o, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
+    st = text ? qu_buf_puts(out, text, err) : qu_fail_nomem(err, 4096);
+    if (st == QU_OK) st = qu_buf_puts(out, "\n", err);
+    free(text);
+out:
+    json_decref(list);
+    json_decref(o);
+    return st;
+}
+
+qu_status qu_summary_render(qu_buf *out, const qu_summary *s, const qu_doc *d, const char *method,
+                            qu_summary_format format, qu_err *err)
+{
+    if (format == QU_SUMMARY_JSON) return render_json(out, s, d, method, err);
+    return render_text(out, s, d, method, format == QU_SUMMARY_MD, err);
+}

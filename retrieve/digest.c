@@ -1,0 +1,526 @@
+#include "retrieve/digest.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "index/words.h"
+#include "ingest/sentence.h"
+
+/* How a step of the walk is taken: first anew (RESTART), else along an edge. From a sentence: to a
+ * neighbour, a similar one or a word of it; from a word: to a sentence or a similar word. */
+#define RESTART 0.15
+#define TO_NEIGHBOUR 0.2
+#define TO_SIMILAR 0.4
+#define TO_WORD 0.4
+#define WORD_TO_WORD 0.2
+#define FRONT 8.0          /* how much oftener the walk begins at the first sentence */
+#define LEAST_COSINE 0.1   /* LexRank's threshold */
+#define LEAST_LIKENESS 0.5 /* words: shared grams over the mean number of grams */
+#define COMMON 0.2         /* a word in more than this share of the sentences says nothing */
+enum { STEPS = 40, SIMILAR_WORDS = 8, GRAM_WORDS = 64, GRAMS = 16 };
+
+/* A word in a sentence. */
+typedef struct entry {
+    int32_t word;
+    float weight; /* times it stands there; then tf-idf, of length 1 over the sentence */
+} entry;
+
+/* Words of the sentences of one block. */
+typedef struct graph {
+    qu_digest_method method;
+    int32_t n, n_words;
+    entry *entries;
+    int64_t n_entries, cap;
+    int64_t *first;     /* [n + 1] each sentence's entries, by word */
+    int32_t *words;     /* [n] words of each sentence, repeated ones counted */
+    uint64_t *hash;     /* [words_cap] of each word */
+    int32_t *table;     /* [slots] open addressing: word + 1 */
+    int64_t slots, words_cap;
+    int32_t *df;        /* [n_words] */
+    float *sim;         /* [n, n] likeness of sentences, 0 on the diagonal */
+    int32_t *like;      /* [n_words, SIMILAR_WORDS] similar words, -1 ends a row; NULL: none */
+    double *score;      /* [n] */
+    uint64_t *grams;    /* [n_words, GRAMS] the first ones, sorted; n_grams of each */
+    uint8_t *n_grams;
+} graph;
+
+static void free_graph(graph *g)
+{
+    free(g->entries);
+    free(g->first);
+    free(g->words);
+    free(g->hash);
+    free(g->table);
+    free(g->df);
+    free(g->sim);
+    free(g->like);
+    free(g->score);
+    free(g->grams);
+    free(g->n_grams);
+}
+
+/* --- words --- */
+
+static qu_status rehash(graph *g, qu_err *err)
+{
+    int64_t slots = g->slots ? g->slots * 2 : 4096;
+    int32_t *t = calloc((size_t)slots, sizeof *t);
+    if (!t) return qu_fail_nomem(err, slots * 4);
+    for (int32_t w = 0; w < g->n_words; w++) {
+        int64_t i = (int64_t)(g->hash[w] & (uint64_t)(slots - 1));
+        while (t[i]) i = (i + 1) & (slots - 1);
+        t[i] = w + 1;
+    }
+    free(g->table);
+    g->table = t;
+    g->slots = slots;
+    return QU_OK;
+}
+
+static int by_hash(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static qu_status grow_words(graph *g, qu_err *err)
+{
+    int64_t cap = g->words_cap ? g->words_cap * 2 : 1024;
+    uint64_t *h = realloc(g->hash, (size_t)cap * sizeof *h);
+    if (h) g->hash = h;
+    uint64_t *grams = h ? realloc(g->grams, (size_t)cap * GRAMS * sizeof *grams) : NULL;
+    if (grams) g->grams = grams;
+    uint8_t *n = grams ? realloc(g->n_grams, (size_t)cap) : NULL;
+    if (n) g->n_grams = n;
+    if (!n) return qu_fail_nomem(err, cap * (8 + GRAMS * 8ll));
+    g->words_cap = cap;
+    return QU_OK;
+}
+
+/* The number of a word of the iterator, new or known. */
+static qu_status find_word(graph *g, const qu_words *it, uint64_t hash, int32_t *word, qu_err *err)
+{
+    if (g->n_words * 2ll >= g->slots) QU_TRY(rehash(g, err));
+    int64_t i = (int64_t)(hash & (uint64_t)(g->slots - 1));
+    while (g->table[i] && g->hash[g->table[i] - 1] != hash) i = (i + 1) & (g->slots - 1);
+    if (!g->table[i]) {
+        if (g->n_words == g->words_cap) QU_TRY(grow_words(g, err));
+        uint64_t every[QU_WORD_GRAMS], *grams = g->grams + (int64_t)g->n_words * GRAMS;
+        int n = qu_words_grams(it, every);
+        if (n > GRAMS) n = GRAMS;
+        memcpy(grams, every, (size_t)n * sizeof *grams);
+        qsort(grams, (size_t)n, sizeof *grams, by_hash);
+        g->n_grams[g->n_words] = (uint8_t)n;
+        g->hash[g->n_words++] = hash;
+        g->table[i] = g->n_words;
+    }
+    *word = g->table[i] - 1;
+    return QU_OK;
+}
+
+static int by_word(const void *a, const void *b)
+{
+    return ((const entry *)a)->word - ((const entry *)b)->word;
+}
+
+static qu_status add_entry(graph *g, int32_t word, qu_err *err)
+{
+    if (g->n_entries == g->cap) {
+        int64_t cap = g->cap ? g->cap * 2 : 4096;
+        entry *p = realloc(g->entries, (size_t)cap * sizeof *p);
+        if (!p) return qu_fail_nomem(err, cap * (long long)sizeof *p);
+        g->entries = p;
+        g->cap = cap;
+    }
+    g->entries[g->n_entries++] = (entry){word, 1};
+    return QU_OK;
+}
+
+/* The entries of sentence i, sorted, each word once. */
+static qu_status read_sentence(graph *g, int32_t i, const char *text, size_t n, qu_err *err)
+{
+    qu_words it;
+    qu_word w;
+    g->first[i] = g->n_entries;
+    qu_words_init(&it, text, n);
+    while (qu_words_next(&it, &w)) {
+        int32_t word = 0;
+        QU_TRY(find_word(g, &it, w.hash, &word, err));
+        QU_TRY(add_entry(g, word, err));
+        g->words[i]++;
+    }
+    entry *e = g->entries + g->first[i];
+    int64_t count = g->n_entries - g->first[i], kept = 0;
+    if (count) qsort(e, (size_t)count, sizeof *e, by_word);
+    for (int64_t k = 0; k < count; k++) {
+        if (kept && e[kept - 1].word == e[k].word)
+            e[kept - 1].weight++;
+        else
+            e[kept++] = e[k];
+    }
+    g->n_entries = g->first[i] + kept;
+    g->first[i + 1] = g->n_entries;
+    return QU_OK;
+}
+
+/* Counts become tf-idf of length 1; what stands nearly everywhere weighs nothing. */
+static void weigh(graph *g)
+{
+    for (int32_t i = 0; i < g->n; i++) {
+        double sum = 0;
+        for (int64_t k = g->first[i]; k < g->first[i + 1]; k++) {
+            entry *e = &g->entries[k];
+            double df = g->df[e->word];
+            bool common = g->n >= 20 && df > COMMON * g->n && g->method == QU_DIGEST_GRAPH;
+            e->weight = common ? 0 : (float)(e->weight * log(1 + g->n / df));
+            sum += (double)e->weight * (double)e->weight;
+        }
+        for (int64_t k = g->first[i]; k < g->first[i + 1] && sum > 0; k++)
+            g->entries[k].weight = (float)(g->entries[k].weight / sqrt(sum));
+    }
+}
+
+/* --- edges --- */
+
+/* Likeness of all pairs, word by word: only sentences that share one meet. Then only what counts as
+ * an edge stays. */
+static qu_status compare_sentences(graph *g, qu_err *err)
+{
+    int64_t n = g->n;
+    bool shared = g->method == QU_DIGEST_TEXTRANK; /* counts words, whatever they weigh */
+    int64_t *at = calloc((size_t)g->n_words + 1, sizeof *at);
+    entry *in = calloc((size_t)g->n_entries + 1, sizeof *in); /* (sentence, weight), word by word */
+    g->sim = calloc((size_t)(n * n), sizeof *g->sim);
+    if (!at || !in || !g->sim) {
+        free(at);
+        free(in);
+        return qu_fail_nomem(err, n * n * 4);
+    }
+    for (int32_t w = 1; w < g->n_words; w++) at[w] = at[w - 1] + g->df[w - 1];
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = g->first[i]; k < g->first[i + 1]; k++) {
+            entry e = g->entries[k];
+            float weight = shared ? 1 : e.weight;
+            if (weight <= 0) continue;
+            int64_t p = at[e.word];
+            for (; in[p].weight > 0 && p < at[e.word] + g->df[e.word]; p++)
+                g->sim[i * n + in[p].word] += weight * in[p].weight;
+            in[p] = (entry){(int32_t)i, weight};
+        }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < i; j++) {
+            float v = g->sim[i * n + j];
+            if (shared) v = g->words[i] > 1 && g->words[j] > 1
+                                ? v / logf((float)g->words[i] * (float)g->words[j])
+                                : 0;
+            else if (v < LEAST_COSINE) v = 0;
+            g->sim[i * n + j] = g->sim[j * n + i] = v;
+        }
+    free(at);
+    free(in);
+    return QU_OK;
+}
+
+/* A gram of a word. */
+typedef struct gram_entry {
+    uint64_t gram;
+    int32_t word;
+} gram_entry;
+
+static int by_gram(const void *a, const void *b)
+{
+    const gram_entry *x = a, *y = b;
+    if (x->gram != y->gram) return x->gram < y->gram ? -1 : 1;
+    return x->word - y->word;
+}
+
+/* Of the words that share grams with w (count[u] of them, touched lists the u) the first
+ * SIMILAR_WORDS that share enough. */
+static void keep_similar(graph *g, int32_t w, const int32_t *touched, int32_t n, int32_t *count)
+{
+    int32_t *to = g->like + (int64_t)w * SIMILAR_WORDS, kept = 0;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t u = touched[i];
+        if (kept < SIMILAR_WORDS &&
+            2 * count[u] >= LEAST_LIKENESS * (g->n_grams[w] + g->n_grams[u]))
+            to[kept++] = u;
+        count[u] = 0;
+    }
+    if (kept < SIMILAR_WORDS) to[kept] = -1;
+}
+
+/* Words that share at least half their grams: inflections and compounds. Grams of very many words
+ * are endings and are passed over. */
+static qu_status compare_words(graph *g, qu_err *err)
+{
+    int64_t n = 0;
+    for (int32_t w = 0; w < g->n_words; w++) n += g->n_grams[w];
+    gram_entry *all = malloc(((size_t)n + 1) * sizeof *all);
+    int32_t *count = calloc((size_t)g->n_words + 1, sizeof *count);
+    int32_t *touched = malloc(((size_t)g->n_words + 1) * sizeof *touched);
+    g->like = malloc(((size_t)g->n_words + 1) * SIMILAR_WORDS * sizeof *g->like);
+    qu_status st = QU_OK;
+    if (!all || !count || !touched || !g->like) {
+        st = qu_fail_nomem(err, n * (long long)sizeof *all);
+        goto out;
+    }
+    n = 0;
+    for (int32_t w = 0; w < g->n_words; w++)
+        for (int k = 0; k < g->n_grams[w]; k++)
+            all[n++] = (gram_entry){g->grams[(int64_t)w * GRAMS + k], w};
+    if (n) qsort(all, (size_t)n, sizeof *all, by_gram);
+    for (int32_t w = 0; w < g->n_words; w++) {
+        int32_t n_touched = 0;
+        for (int k = 0; k < g->n_grams[w]; k++) {
+            uint64_t gram = g->grams[(int64_t)w * GRAMS + k];
+            int64_t lo = 0, hi = n;
+            while (lo < hi) {
+                int64_t mid = (lo + hi) / 2;
+                if (all[mid].gram < gram) lo = mid + 1;
+                else hi = mid;
+            }
+            if (lo + GRAM_WORDS < n && all[lo + GRAM_WORDS].gram == gram) continue;
+            for (; lo < n && all[lo].gram == gram; lo++) {
+                int32_t u = all[lo].word;
+                if (u == w) continue;
+                if (count[u]++ == 0) touched[n_touched++] = u;
+            }
+        }
+        keep_similar(g, w, touched, n_touched, count);
+    }
+out:
+    free(all);
+    free(count);
+    free(touched);
+    return st;
+}
+
+static qu_status build(graph *g, const char *text, const qu_digest_sentence *s, const int32_t *index,
+                       qu_err *err)
+{
+    size_t n = (size_t)g->n;
+    g->first = calloc(n + 1, sizeof *g->first);
+    g->words = calloc(n, sizeof *g->words);
+    g->score = calloc(n, sizeof *g->score);
+    if (!g->first || !g->words || !g->score) return qu_fail_nomem(err, (long long)n * 24);
+    for (int32_t i = 0; i < g->n; i++) {
+        const qu_digest_sentence *x = &s[index[i]];
+        QU_TRY(read_sentence(g, i, text + x->start, (size_t)(x->end - x->start), err));
+    }
+    g->df = calloc((size_t)g->n_words + 1, sizeof *g->df);
+    if (!g->df) return qu_fail_nomem(err, g->n_words * 4ll);
+    for (int64_t k = 0; k < g->n_entries; k++) g->df[g->entries[k].word]++;
+    if (g->method == QU_DIGEST_LEAD) return QU_OK;
+    weigh(g);
+    QU_TRY(compare_sentences(g, err));
+    return g->method == QU_DIGEST_GRAPH ? compare_words(g, err) : QU_OK;
+}
+
+/* --- the walk --- */
+
+static double row_sum(const graph *g, int32_t i)
+{
+    double sum = 0;
+    for (int32_t j = 0; j < g->n; j++) sum += (double)g->sim[(int64_t)i * g->n + j];
+    return sum;
+}
+
+/* What leaves sentence i (x of it) along each kind of edge; what finds none is left over. */
+static double leave_sentence(const graph *g, int32_t i, double x, const double *similar,
+                             const double *heavy, double *to, double *to_words)
+{
+    bool full = g->method == QU_DIGEST_GRAPH;
+    double left = x, share = full ? TO_SIMILAR : 1;
+    const float *sim = g->sim + (int64_t)i * g->n;
+    if (similar[i] > 0) {
+        for (int32_t j = 0; j < g->n; j++) to[j] += x * share * (double)sim[j] / similar[i];
+        left -= x * share;
+    }
+    if (!full) return left;
+    int ends = (i > 0) + (i + 1 < g->n);
+    if (i > 0) to[i - 1] += x * TO_NEIGHBOUR / ends;
+    if (i + 1 < g->n) to[i + 1] += x * TO_NEIGHBOUR / ends;
+    if (ends) left -= x * TO_NEIGHBOUR;
+    if (heavy[i] > 0) {
+        for (int64_t k = g->first[i]; k < g->first[i + 1]; k++)
+            to_words[g->entries[k].word] += x * TO_WORD * (double)g->entries[k].weight / heavy[i];
+        left -= x * TO_WORD;
+    }
+    return left;
+}
+
+/* From the words (mass) back to the sentences, partly over similar words. spread [n_words] zero. */
+static void leave_words(const graph *g, const double *mass, const double *spread_of, double *spread,
+                        double *to)
+{
+    for (int32_t w = 0; w < g->n_words; w++) {
+        const int32_t *like = g->like + (int64_t)w * SIMILAR_WORDS;
+        int n = 0;
+        while (n < SIMILAR_WORDS && like[n] >= 0) n++;
+        double over = n ? mass[w] * WORD_TO_WORD : 0;
+        spread[w] += mass[w] - over;
+        for (int k = 0; k < n; k++) spread[like[k]] += over / n;
+    }
+    for (int32_t i = 0; i < g->n; i++)
+        for (int64_t k = g->first[i]; k < g->first[i + 1]; k++) {
+            const entry *e = &g->entries[k];
+            if (spread_of[e->word] > 0)
+                to[i] += spread[e->word] * (double)e->weight / spread_of[e->word];
+        }
+}
+
+/* Where a walk of STEPS steps spends its time, into g->score: 1 on average. */
+static qu_status walk(graph *g, qu_err *err)
+{
+    size_t n = (size_t)g->n, n_words = (size_t)g->n_words;
+    double *d = calloc(n * 4 + n_words * 3 + 1, sizeof *d);
+    if (!d) return qu_fail_nomem(err, (long long)(n * 4 + n_words * 3) * 8);
+    double *start = d, *similar = d + n, *heavy = d + n * 2, *to = d + n * 3;
+    double *mass = d + n * 4, *spread = mass + n_words, *spread_of = spread + n_words, sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        similar[i] = row_sum(g, (int32_t)i);
+        start[i] = g->method == QU_DIGEST_GRAPH ? 1 + FRONT / (1 + (double)i) : 1;
+        sum += start[i];
+        for (int64_t k = g->first[i]; k < g->first[i + 1]; k++) {
+            heavy[i] += (double)g->entries[k].weight;
+            spread_of[g->entries[k].word] += (double)g->entries[k].weight;
+        }
+    }
+    for (size_t i = 0; i < n; i++) g->score[i] = start[i] /= sum;
+    for (int step = 0; step < STEPS; step++) {
+        double left = 0;
+        memset(to, 0, n * sizeof *to);
+        memset(mass, 0, n_words * 2 * sizeof *mass);
+        for (int32_t i = 0; i < g->n; i++)
+            left += leave_sentence(g, i, g->score[i], similar, heavy, to, mass);
+        if (g->like) leave_words(g, mass, spread_of, spread, to);
+        for (size_t i = 0; i < n; i++)
+            g->score[i] = (1 - RESTART) * (to[i] + left * start[i]) + RESTART * start[i];
+    }
+    for (sum = 0, n = 0; n < (size_t)g->n; n++) sum += g->score[n];
+    for (size_t i = 0; i < n; i++) g->score[i] *= (double)g->n / sum;
+    free(d);
+    return QU_OK;
+}
+
+/* Rank the sentences that index names. Free g on every path. */
+static qu_status rank(graph *g, const char *text, qu_digest_sentence *s, const int32_t *index,
+                      qu_err *err)
+{
+    QU_TRY(build(g, text, s, index, err));
+    for (int32_t i = 0; i < g->n && g->method == QU_DIGEST_LEAD; i++)
+        g->score[i] = 2.0 * (g->n - i) / (g->n + 1.0);
+    if (g->method != QU_DIGEST_LEAD) QU_TRY(walk(g, err));
+    for (int32_t i = 0; i < g->n; i++) {
+        s[index[i]].words = g->words[i];
+        s[index[i]].score = (float)g->score[i];
+    }
+    return QU_OK;
+}
+
+/* --- choosing --- */
+
+static void choose(qu_digest *d, const graph *g, const int32_t *index, int32_t max_words)
+{
+    double *score = g->score;
+    for (;;) {
+        int32_t best = -1;
+        for (int32_t i = 0; i < g->n; i++) {
+            bool fits = g->words[i] >= QU_DIGEST_LEAST && g->words[i] <= max_words - d->words;
+            /* where nothing fits, something is better than nothing */
+            if (d->words == 0 && !fits && best < 0 && g->words[i] > 0) best = i;
+            bool better = best < 0 || score[i] > score[best] || g->words[best] < QU_DIGEST_LEAST ||
+                          g->words[best] > max_words - d->words;
+            if (fits && better && !d->sentences[index[i]].chosen) best = i;
+        }
+        if (best < 0) return;
+        d->sentences[index[best]].chosen = true;
+        d->words += g->words[best];
+        for (int32_t i = 0; g->sim && i < g->n; i++) {
+            double alike = (double)g->sim[(int64_t)best * g->n + i];
+            score[i] *= alike < 1 ? 1 - alike : 0;
+        }
+    }
+}
+
+static qu_status find_sentences(qu_digest *d, const char *text, int64_t n, qu_err *err)
+{
+    qu_sentences s = {0};
+    qu_status st = qu_sentences_find(&s, text, 0, n, err);
+    if (st == QU_OK && s.n > INT32_MAX / 2)
+        st = qu_fail(err, QU_ERR_LIMIT, "text of %lld sentences is too long", (long long)s.n);
+    d->sentences = st == QU_OK ? calloc((size_t)s.n + 1, sizeof *d->sentences) : NULL;
+    if (st == QU_OK && !d->sentences) st = qu_fail_nomem(err, s.n * 32);
+    for (int64_t i = 0; st == QU_OK && i < s.n; i++) {
+        int64_t end = i + 1 < s.n ? s.starts[i + 1] : n;
+        if (end - s.starts[i] > QU_DIGEST_BYTES)
+            for (end = s.starts[i] + QU_DIGEST_BYTES; (text[end] & 0xC0) == 0x80;) end--;
+        while (end > s.starts[i] && strchr(" \t\n", text[end - 1])) end--;
+        d->sentences[d->n++] = (qu_digest_sentence){.start = s.starts[i], .end = end};
+    }
+    qu_sentences_free(&s);
+    return st;
+}
+
+/* The best keep of index's sentences stay in it, in order; the others' score becomes 0. */
+static int32_t thin(qu_digest_sentence *s, int32_t *index, int32_t n, int32_t keep)
+{
+    for (int32_t left = n; left > keep; left--) {
+        int32_t worst = -1;
+        for (int32_t i = n - 1; i >= 0; i--)
+            if (index[i] >= 0 && (worst < 0 || s[index[i]].score < s[index[worst]].score)) worst = i;
+        s[index[worst]].score = 0;
+        index[worst] = -1;
+    }
+    int32_t kept = 0;
+    for (int32_t i = 0; i < n; i++)
+        if (index[i] >= 0) index[kept++] = index[i];
+    return kept;
+}
+
+qu_status qu_digest_make(qu_digest *d, const char *text, int64_t n, qu_digest_method method,
+                         int32_t max_words, qu_err *err)
+{
+    graph g = {0};
+    int32_t *index = NULL, n_index = 0;
+    qu_status st = QU_OK;
+    memset(d, 0, sizeof *d);
+    if (max_words < 1) return qu_fail(err, QU_ERR_ARG, "a digest of %d words is none", max_words);
+    QU_TRY_OUT(find_sentences(d, text, n, err));
+    if (d->n == 0) goto out;
+    index = malloc((size_t)d->n * sizeof *index);
+    if (!index) {
+        st = qu_fail_nomem(err, d->n * 4ll);
+        goto out;
+    }
+    int32_t blocks = (d->n + QU_DIGEST_BLOCK - 1) / QU_DIGEST_BLOCK, keep = QU_DIGEST_BLOCK;
+    if (blocks > 1) keep = blocks < QU_DIGEST_BLOCK ? QU_DIGEST_BLOCK / blocks : 1;
+    for (int32_t b = 0; b < blocks && blocks > 1; b++) {
+        int32_t first = b * QU_DIGEST_BLOCK, here = n_index;
+        int32_t size = d->n - first < QU_DIGEST_BLOCK ? d->n - first : QU_DIGEST_BLOCK;
+        graph block = {.method = method, .n = size};
+        for (int32_t i = 0; i < size; i++) index[here + i] = first + i;
+        st = rank(&block, text, d->sentences, index + here, err);
+        free_graph(&block);
+        if (st != QU_OK) goto out;
+        n_index += thin(d->sentences, index + here, size, keep);
+    }
+    for (; blocks == 1 && n_index < d->n; n_index++) index[n_index] = n_index;
+    if (n_index > QU_DIGEST_BLOCK) /* more than a million sentences: those of the first blocks */
+        n_index = QU_DIGEST_BLOCK;
+    g = (graph){.method = method, .n = n_index};
+    QU_TRY_OUT(rank(&g, text, d->sentences, index, err));
+    choose(d, &g, index, max_words);
+out:
+    free_graph(&g);
+    free(index);
+    if (st != QU_OK) qu_digest_free(d);
+    return st;
+}
+
+void qu_digest_free(qu_digest *d)
+{
+    free(d->sentences);
+    memset(d, 0, sizeof *d);
+}
