@@ -219,7 +219,7 @@ qu_status qu_template_question(qu_template_kind kind, const qu_tokenizer *t, con
 
 int64_t qu_template_answer_end(qu_template_kind kind, const char *answer, size_t n)
 {
-    if (form_of(kind)) return -1;
+    if (form_of(kind) || n == 0) return -1;
     size_t lead = 0;
     while (lead < n && (answer[lead] == ' ' || answer[lead] == '\n')) lead++;
     if (lead > 0) lead--; /* a next question may follow at once */

@@ -176,7 +176,9 @@ static qu_status print(needle *x, qu_err *err)
     qu_status st = QU_OK;
     double n = (double)x->depths * x->trials;
     if (!qu_out_is_json()) {
-        char *text = json_dumps(settings(x), JSON_COMPACT);
+        json_t *made_with = settings(x);
+        char *text = json_dumps(made_with, JSON_COMPACT);
+        json_decref(made_with);
         st = qu_out_printf(err, "%s\n", text ? text : "");
         free(text);
     }

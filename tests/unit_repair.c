@@ -500,6 +500,7 @@ static void pages_alone_lose_what_a_border_parts(void **state)
     TEST_OK(qu_tokenizer_create(&tok, s.m->gguf, err));
     int32_t lost = 0, lost_overlap = 0, lost_whole = 0, lost_some = 0;
     for (int32_t offset = 1; offset <= QU_PAGE_TOKENS; offset++) {
+        if (offset % 8 > 0 && (offset < 16 || offset > 32) && !getenv("QUIRE_LONG")) continue;
         haystack(&s, 300, 1, offset);
         encode_alone(&s, 0);
         if (!finds(&s, 0, -1)) {
