@@ -71,16 +71,25 @@ typedef struct qu_citation {
     bool supported, stale;
 } qu_citation;
 
-enum { QU_MAX_CITATIONS = 3 };
+enum { QU_MAX_CITATIONS = 8 };
+
+/* A sentence of the answer, half-open bytes of its text, and the citation that it rests on: -1 where
+ * there is none that supports it. */
+typedef struct qu_answer_sentence {
+    int64_t start, end;
+    int32_t citation;
+} qu_answer_sentence;
 
 typedef struct qu_answer {
     bool found;     /* false: no candidate, a refusal, or confidence too low */
     bool withheld;  /* confidence below the threshold */
-    bool supported; /* some citation supports it */
+    bool supported; /* every sentence of it rests on a citation */
     qu_buf text;
     double confidence;
     qu_citation citations[QU_MAX_CITATIONS];
     int32_t n_citations;
+    qu_answer_sentence *sentences;
+    int32_t n_sentences;
     int32_t candidates, documents;
     int64_t slices_read, bytes_read;
     bool selected;           /* some KV head did not read every candidate */
