@@ -52,6 +52,7 @@ void qu_answer_free(qu_answer *ans)
         free(ans->citations[i].text);
     }
     free(ans->layers);
+    free(ans->caught);
     free(ans->sentences);
     qu_buf_free(&ans->text);
     qu_buf_free(&ans->warnings);

@@ -38,9 +38,11 @@ typedef struct qu_ask_options {
     qu_fidelity fidelity;
     double repair_share; /* of the pages' tokens */
     bool extract;        /* no model: best sentences */
-    bool explain;        /* say on stderr what was chosen, and measure what that catches */
+    bool explain;        /* say on stderr what was chosen; measures, too */
+    bool measure;        /* what a selection catches: reads every candidate */
     const char *policy;  /* which pages each KV head reads: retrieve/policy.h */
     int64_t budget;      /* tokens a KV head reads of the candidates; below 1: all */
+    double keep;         /* above 0: instead of the budget, this share of the candidates' tokens */
     bool far_field;      /* clusters stand in for the pages that are not read */
     const float *heads;  /* [L,G] heads that read everything, or NULL; borrowed */
     const char *in_glob; /* only documents whose path matches; NULL = all */
@@ -95,6 +97,7 @@ typedef struct qu_answer {
     bool selected;           /* some KV head did not read every candidate */
     qu_policy_layer *layers; /* [n_layers] what each layer chose; NULL unless selected */
     int32_t n_layers;
+    float *caught;           /* [n_layers, KV heads] where measured: qu_policy_heads; else NULL */
     int64_t prompt_tokens, loaded_tokens, generated_tokens;
     int64_t repaired_tokens;
     double context_flops, full_flops; /* spent on the pages for this question; of prefilling them */
