@@ -1,6 +1,7 @@
 # Quire. `make help` lists the targets; there is no configure step.
 #   make             ./quire        B=dir        build folder (default build/release)
-#   CUDA=0|1         never | insist; there are no CUDA kernels yet, so CUDA=1 fails and says so
+#   CUDA=0|1         without | insist on the CUDA kernels; by default where nvcc is found
+#   NVCC=path        the CUDA compiler (scripts/deps.sh cuda says how to get one)
 #   DNNL=0           without oneDNN  (document prefill then uses our own matrix product)
 #   FAISS=0          without FAISS   (scripts/deps.sh faiss brings it; vectors are then scored one by one)
 
@@ -33,8 +34,8 @@ MISSING  := $(strip $(foreach p,$(PKGS),$(if $(call have,$(p)),,$(p))))
 HAVE_LMDB := $(wildcard /usr/include/lmdb.h /usr/local/include/lmdb.h)
 HAVE_DNNL := $(if $(filter 0,$(DNNL)),,$(wildcard /usr/include/dnnl.h /usr/local/include/dnnl.h))
 HAVE_FAISS := $(if $(filter 0,$(FAISS)),,$(if $(wildcard /usr/lib/*/libfaiss.a),$(wildcard build/deps/libfaiss_c.a)))
-CU_SRC    := $(wildcard kernels/*.cu)
-NVCC      := $(if $(filter 0,$(CUDA)),,$(shell command -v nvcc 2>/dev/null))
+NVCC      ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc build/deps/cuda/bin/nvcc 2>/dev/null | head -n 1)
+HAVE_CUDA := $(if $(filter 0,$(CUDA)),,$(if $(filter release,$(FLAVOUR)),$(shell command -v $(NVCC) 2>/dev/null)))
 XCFLAGS  += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llmdb -lpthread -lm
 ifneq ($(HAVE_DNNL),)
@@ -45,6 +46,16 @@ endif
 ifneq ($(HAVE_FAISS),)
 LDLIBS   += $(HAVE_FAISS) -lfaiss -lopenblas -lgomp -lstdc++
 endif
+
+# CUDA objects do not depend on the flavour: all build folders share one set.
+CU       := build/cuda
+CU_SRC   := $(wildcard kernels/cuda/*.cu)
+CU_OBJ   := $(CU_SRC:kernels/cuda/%.cu=$(CU)/%.o)
+CU_FLAGS := -std=c++17 -O3 -I. -Werror all-warnings -Xcompiler -Wall -Xptxas -v -gencode arch=compute_80,code=sm_80 \
+	-gencode arch=compute_90,code=[sm_90,compute_90]
+CU_ROOT  := $(if $(HAVE_CUDA),$(patsubst %/bin/nvcc,%,$(realpath $(HAVE_CUDA))))
+CU_LIBS  := $(addprefix -L$(CU_ROOT)/,lib64 lib targets/x86_64-linux/lib) -lcudart_static -ldl -lrt -lstdc++
+EMU_OBJ  := $(CU_SRC:kernels/cuda/%.cu=$(B)/emulate/%.o) $(B)/emulate/emulate.o
 
 LIB_SRC  := $(filter-out %_simd.c,$(foreach r,$(filter-out pipelines,$(RANKS)),$(wildcard $(r)/*.c)))
 SIMD_SRC := $(wildcard kernels/*_simd.c)
@@ -60,6 +71,7 @@ ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mprefer-v
 LIB_OBJ  += $(foreach i,$(ISAS),$(SIMD_SRC:%.c=$(B)/%.$(i).o))
 APP_OBJ  := $(APP_SRC:%.c=$(B)/%.o)
 UNIT     := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit_*.c tests/prop_*.c tests/fault_*.c))
+UNIT     := $(filter-out $(if $(HAVE_CUDA),,%/unit_cuda_device) $(if $(filter tsan,$(FLAVOUR)),%/unit_cuda),$(UNIT))
 REF      := $(patsubst %.c,$(B)/%.o,$(wildcard tests/ref_forward.c))
 TOOLS    := $(patsubst bench/%.c,$(B)/%,$(wildcard bench/*.c))
 
@@ -73,11 +85,10 @@ deps-report:
 	@echo "lmdb: $(if $(HAVE_LMDB),found,not found)"
 	@echo "oneDNN: $(if $(HAVE_DNNL),found,not found, documents are prefilled by our own kernels)"
 	@echo "FAISS: $(if $(HAVE_FAISS),found,not found, large stores are searched more slowly; scripts/deps.sh faiss builds it)"
-	@echo "nvcc: $(if $(NVCC),found,not found)$(if $(CU_SRC),,, there are no CUDA kernels yet)"
+	@echo "nvcc: $(if $(HAVE_CUDA),found,not found or not wanted: no CUDA kernels)"
 	@if [ -n "$(MISSING)$(if $(HAVE_LMDB),,x)" ]; then echo "run scripts/deps.sh to install what is missing"; exit 1; fi
 ifeq ($(CUDA),1)
-	@if [ -z "$(NVCC)" ]; then echo "CUDA=1, but nvcc is not on PATH"; exit 1; fi
-	@if [ -z "$(CU_SRC)" ]; then echo "CUDA=1, but there are no CUDA kernels yet"; exit 1; fi
+	@if [ -z "$(HAVE_CUDA)" ]; then echo "CUDA=1, but there is no nvcc on PATH: scripts/deps.sh cuda, or NVCC=path"; exit 1; fi
 endif
 
 # Objects depend on a stamp of the flags, so that a change of flags rebuilds.
@@ -130,6 +141,34 @@ $(B)/tests/%: tests/%.c $(REF) $(B)/libpipelines.a $(B)/libquire.a
 	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -o $@ $< $(REF) $(B)/libpipelines.a $(B)/libquire.a -lcmocka \
 		$(LDLIBS)
 
+# The CUDA kernels: compiled for a device, with what each costs in registers ...
+$(CU)/flags: FORCE
+	@mkdir -p $(CU)
+	@echo '$(NVCC) $(CU_FLAGS)' | cmp -s - $@ || echo '$(NVCC) $(CU_FLAGS)' > $@
+
+$(CU)/%.o: kernels/cuda/%.cu $(CU)/flags
+	$(NVCC) $(CU_FLAGS) -MMD -MP -c $< -o $@ >$(@:.o=.log) 2>&1 || { cat $(@:.o=.log); rm -f $@; exit 1; }
+	@awk '/ Used / { n++; if ($$5 > most) most = $$5 } /spill stores/ { spilled += $$5 + $$9 } \
+		END { printf "%s: %d kernels, at most %d registers, %d bytes spilled\n", "$<", n, most, spilled }' $(@:.o=.log)
+
+$(B)/tests/unit_cuda_device: tests/unit_cuda_device.c $(CU_OBJ) $(B)/libquire.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -o $@ $< $(CU_OBJ) $(B)/libquire.a -lcmocka $(CU_LIBS) $(LDLIBS)
+
+# ... and as plain C++ under tests/emulate.
+EMU_FLAGS := -std=c++17 -O2 -g -I. -Itests/emulate -Wall -Wextra -Wno-unknown-pragmas -ffp-contract=off -fno-strict-aliasing
+$(B)/emulate/%.o: kernels/cuda/%.cu $(B)/flags
+	@mkdir -p $(@D)
+	$(CXX) $(EMU_FLAGS) $(SAN) -MMD -MP -x c++ -c $< -o $@
+
+$(B)/emulate/emulate.o: tests/emulate/emulate.cc $(B)/flags
+	@mkdir -p $(@D)
+	$(CXX) $(EMU_FLAGS) $(SAN) -MMD -MP -c $< -o $@
+
+$(B)/tests/unit_cuda: tests/unit_cuda.c $(EMU_OBJ) $(B)/libquire.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -o $@ $< $(EMU_OBJ) $(B)/libquire.a -lcmocka $(LDLIBS) -lstdc++
+
 $(B)/tests/ref_forward.o: tests/ref_forward.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -c $< -o $@
@@ -180,4 +219,4 @@ FORCE:
 .PHONY: all help deps-report tests test fidelity demo layers asan check check-long man install clean FORCE
 .SECONDARY:
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) $(CU) -name '*.d' 2>/dev/null)

@@ -12,6 +12,10 @@
 #ifndef QU_BASE_STATUS_H
 #define QU_BASE_STATUS_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum qu_status {
     QU_OK = 0,
     QU_ERR_ARG = -1,          /* the caller's arguments are wrong */
@@ -58,5 +62,9 @@ const char *qu_status_name(qu_status status);
         st = (call);                                                                               \
         if (st != QU_OK) goto out;                                                                 \
     } while (0)
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -31,6 +31,10 @@
 
 #include "base/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum qu_type {
     QU_TYPE_F32 = 0,
     QU_TYPE_F16 = 1,
@@ -79,5 +83,9 @@ float qu_f16_to_f32(uint16_t h);
 uint16_t qu_f32_to_f16(float f);
 float qu_bf16_to_f32(uint16_t h);
 uint16_t qu_f32_to_bf16(float f);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -11,7 +11,7 @@ BEGIN { r["base"]=0; r["kernels"]=r["store"]=1; r["ingest"]=r["index"]=r["decode
 }
 FNR == 1 { n = split(FILENAME, f, "/"); if (seen[f[n]]++) { print "file name used twice: " f[n]; bad = 1 } }
 END { exit bad }' base/*.[ch] kernels/*.[ch] store/*.[ch] ingest/*.[ch] index/*.[ch] decode/*.[ch] \
-    retrieve/*.[ch] pipelines/*.[ch] 2>/tmp/layers.$$ ; st=$?
+    kernels/cuda/*.h kernels/cuda/*.cu* retrieve/*.[ch] pipelines/*.[ch] 2>/tmp/layers.$$ ; st=$?
 rm -f /tmp/layers.$$
 [ $st = 0 ] && echo "layers: ok"
 exit $st

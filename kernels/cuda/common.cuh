@@ -1,0 +1,77 @@
+/* What the .cu files share: launching, warp sums, halves. Under the tests the same sources are compiled
+ * as C++ against tests/emulate, which brings its own QU_LAUNCH and QU_SHARED. */
+#ifndef QU_KERNELS_CUDA_COMMON_CUH
+#define QU_KERNELS_CUDA_COMMON_CUH
+
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#include <math.h>
+#include <stdint.h>
+
+#include "kernels/cuda/device.h"
+
+#ifdef __CUDACC__
+#define QU_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
+    kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
+#define QU_SHARED(name) extern __shared__ float4 name[]
+#endif
+
+/* device.cu: the raw stream, and what became of a launch. */
+cudaStream_t qu_cuda_raw_stream(qu_cuda *cu, qu_cuda_stream s);
+qu_status qu_cuda_launched(qu_cuda *cu, const char *kernel, qu_err *err);
+/* Let a kernel have bytes of shared memory. */
+template <class T> static inline void qu_cuda_want_shared(T *kernel, size_t bytes)
+{
+    if (bytes > 48 << 10)
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+}
+
+enum { QU_WARP = 32 };
+
+static inline unsigned blocks_of(int64_t n, int64_t each)
+{
+    return (unsigned)((n + each - 1) / each);
+}
+
+/* Folds by halves, always in the same order; every lane gets the result. */
+static __device__ __forceinline__ float warp_sum(float v)
+{
+    for (int o = QU_WARP / 2; o > 0; o /= 2) v += __shfl_xor_sync(0xffffffffu, v, o);
+    return v;
+}
+static __device__ __forceinline__ float warp_max(float v)
+{
+    for (int o = QU_WARP / 2; o > 0; o /= 2) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, o));
+    return v;
+}
+
+static __device__ __forceinline__ float from_half(uint16_t h)
+{
+    return __half2float(__ushort_as_half(h));
+}
+/* To nearest even, clamped: qu_attend_halve. */
+static __device__ __forceinline__ uint16_t to_half(float x)
+{
+    return __half_as_ushort(__float2half_rn(fminf(fmaxf(x, -65504.0f), 65504.0f)));
+}
+/* Eight halves out of sixteen bytes. */
+static __device__ __forceinline__ void halves8(float x[8], uint4 u)
+{
+    const unsigned w[4] = {u.x, u.y, u.z, u.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        x[2 * i] = from_half((uint16_t)(w[i] & 0xffff));
+        x[2 * i + 1] = from_half((uint16_t)(w[i] >> 16));
+    }
+}
+static __device__ __forceinline__ uint16_t to_bf16(float f)
+{
+    uint32_t u = __float_as_uint(f);
+    if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 0x40);
+    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+/* The weights' sum has a floor under its maximum so that a set without visible keys is not -INF - -INF. */
+#define QU_SCORE_FLOOR (-3e38f)
+
+#endif

@@ -1,0 +1,221 @@
+#include "kernels/codec.h"
+#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/ops.h"
+
+enum { THREADS = 128, PAGE = 128 };
+
+static __device__ __forceinline__ void rope_dims(qu_cuda_rope r, int32_t i, int32_t *a, int32_t *b)
+{
+    *a = r.halves ? i : 2 * i;
+    *b = r.halves ? i + r.n_dims / 2 : 2 * i + 1;
+}
+
+/* Each operation rounded by itself: qu_rope_vector's bits. */
+static __device__ __forceinline__ void turn(float *x, float *y, float c, float s)
+{
+    float u = *x, v = *y;
+    *x = __fsub_rn(__fmul_rn(u, c), __fmul_rn(v, s));
+    *y = __fadd_rn(__fmul_rn(u, s), __fmul_rn(v, c));
+}
+
+static __device__ __forceinline__ int64_t angles_at(const qu_cuda_rows &r, const qu_cuda_page &page,
+                                                    int32_t layer, int32_t g)
+{
+    int64_t row = r.rope_rows ? r.rope_rows[layer * r.n_kv_heads + g] : 0;
+    return row * (r.d / 2 + 1) * page.n_pad;
+}
+
+/* --- live rows: a block a (token, head) --- */
+
+static __global__ void __launch_bounds__(THREADS)
+    rope_queries(float *q, qu_cuda_rows r, int32_t layer, float scale, float gain)
+{
+    int32_t t = (int32_t)blockIdx.x, h = (int32_t)blockIdx.y;
+    qu_cuda_page page = r.pages[r.own[t]];
+    int64_t at = angles_at(r, page, layer, h / (r.n_heads / r.n_kv_heads)) + r.at[t];
+    float *x = q + ((int64_t)t * r.n_heads + h) * r.d;
+    for (int32_t i = (int32_t)threadIdx.x; i < r.rope.n_dims / 2; i += THREADS) {
+        int32_t a, b;
+        rope_dims(r.rope, i, &a, &b);
+        float u = x[a], v = x[b];
+        turn(&u, &v, page.cos[at + (int64_t)i * page.n_pad], page.sin[at + (int64_t)i * page.n_pad]);
+        x[a] = u * (scale * gain);
+        x[b] = v * (scale * gain);
+    }
+    for (int32_t i = r.rope.n_dims + (int32_t)threadIdx.x; i < r.d; i += THREADS) x[i] *= scale;
+}
+
+static __global__ void __launch_bounds__(THREADS)
+    place_live(const float *k, const float *v, qu_cuda_rows r, int32_t layer)
+{
+    int32_t t = (int32_t)blockIdx.x, g = (int32_t)blockIdx.y, n_dims = r.rope.n_dims;
+    qu_cuda_page page = r.pages[r.own[t]];
+    uint16_t *keys = (uint16_t *)page.slices[layer * r.n_kv_heads + g] + (int64_t)r.at[t] * r.d;
+    uint16_t *values = keys + (int64_t)PAGE * r.d;
+    int64_t at = angles_at(r, page, layer, g) + r.at[t];
+    const float *x = k + ((int64_t)t * r.n_kv_heads + g) * r.d;
+    const float *y = v + ((int64_t)t * r.n_kv_heads + g) * r.d;
+    for (int32_t i = (int32_t)threadIdx.x; i < n_dims / 2; i += THREADS) {
+        int32_t a, b;
+        rope_dims(r.rope, i, &a, &b);
+        float u = x[a], w = x[b];
+        turn(&u, &w, page.cos[at + (int64_t)i * page.n_pad], page.sin[at + (int64_t)i * page.n_pad]);
+        keys[a] = to_half(u);
+        keys[b] = to_half(w);
+    }
+    for (int32_t i = n_dims + (int32_t)threadIdx.x; i < r.d; i += THREADS) keys[i] = to_half(x[i]);
+    for (int32_t i = (int32_t)threadIdx.x; i < r.d; i += THREADS) values[i] = to_half(y[i]);
+}
+
+qu_status qu_cuda_rope_queries(qu_cuda *cu, float *q, const qu_cuda_rows *rows, int32_t layer,
+                               float scale, float gain, qu_err *err)
+{
+    QU_LAUNCH(rope_queries, dim3((unsigned)rows->n, (unsigned)rows->n_heads), dim3(THREADS), 0,
+              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), q, *rows, layer, scale, gain);
+    return qu_cuda_launched(cu, "rope_queries", err);
+}
+
+qu_status qu_cuda_place_live(qu_cuda *cu, const float *k, const float *v, const qu_cuda_rows *rows,
+                             int32_t layer, qu_err *err)
+{
+    QU_LAUNCH(place_live, dim3((unsigned)rows->n, (unsigned)rows->n_kv_heads), dim3(THREADS), 0,
+              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), k, v, *rows, layer);
+    return qu_cuda_launched(cu, "place_live", err);
+}
+
+/* --- encoding: a block a (page, KV head) --- */
+
+static __device__ __forceinline__ float or_zero(float x)
+{
+    return isfinite(x) ? x : 0;
+}
+static __device__ __forceinline__ int8_t to_int8(float x, float inverse)
+{
+    float q = rintf(__fmul_rn(x, inverse));
+    return (int8_t)(q > 127 ? 127 : q < -127 ? -127 : q);
+}
+static __device__ __forceinline__ float inverse_of(float scale)
+{
+    float inverse = scale > 0 ? 1 / scale : 0;
+    return isfinite(inverse) ? inverse : 0;
+}
+
+/* A thread a channel, tokens in order: the bits of kernels/codec.c. */
+static __device__ void encode_q8(char *out, const float *k, const float *v, int64_t ld, int32_t n,
+                                 int32_t d)
+{
+    float *mean = (float *)(void *)out, *scale = mean + d, *value_scale = scale + d;
+    int8_t *q = (int8_t *)(value_scale + n);
+    for (int32_t c = (int32_t)threadIdx.x; c < d; c += THREADS) {
+        double sum = 0;
+        float most = 0;
+        for (int32_t i = 0; i < n; i++) sum += or_zero(k[i * ld + c]);
+        float middle = (float)(sum / n);
+        for (int32_t i = 0; i < n; i++)
+            most = fmaxf(most, fabsf(__fsub_rn(or_zero(k[i * ld + c]), middle)));
+        float step = most / 127, inverse = inverse_of(step);
+        mean[c] = middle;
+        scale[c] = step;
+        for (int32_t i = 0; i < n; i++)
+            q[i * d + c] = to_int8(__fsub_rn(or_zero(k[i * ld + c]), middle), inverse);
+    }
+    q += (int64_t)n * d;
+    for (int32_t i = (int32_t)threadIdx.x; i < n; i += THREADS) {
+        float most = 0;
+        for (int32_t c = 0; c < d; c++) most = fmaxf(most, fabsf(or_zero(v[i * ld + c])));
+        float step = most / 127, inverse = inverse_of(step);
+        value_scale[i] = step;
+        for (int32_t c = 0; c < d; c++) q[i * d + c] = to_int8(or_zero(v[i * ld + c]), inverse);
+    }
+}
+
+static __global__ void __launch_bounds__(THREADS)
+    encode(char *out, int64_t stride, int codec, const float *k, const float *v,
+           const int32_t *first, const int32_t *counts, int32_t g_n, int32_t d)
+{
+    int32_t page = (int32_t)blockIdx.x, g = (int32_t)blockIdx.y, n = counts[page];
+    int64_t ld = (int64_t)g_n * d, from = first[page] * ld + (int64_t)g * d;
+    out += ((int64_t)page * g_n + g) * stride;
+    k += from;
+    v += from;
+    if (codec == QU_CODEC_Q8) {
+        encode_q8(out, k, v, ld, n, d);
+        return;
+    }
+    for (int32_t i = (int32_t)threadIdx.x; i < n * d; i += THREADS) {
+        int64_t at = i / d * ld + i % d;
+        if (codec == QU_CODEC_F32) {
+            ((float *)(void *)out)[i] = k[at];
+            ((float *)(void *)out)[n * d + i] = v[at];
+        } else {
+            ((uint16_t *)(void *)out)[i] = to_half(k[at]);
+            ((uint16_t *)(void *)out)[n * d + i] = to_half(v[at]);
+        }
+    }
+}
+
+qu_status qu_cuda_encode(qu_cuda *cu, void *out, int64_t stride, int codec, const float *k,
+                         const float *v, const int32_t *first, const int32_t *n, int32_t n_pages,
+                         int32_t n_kv_heads, int32_t d, qu_err *err)
+{
+    if (n_pages <= 0) return QU_OK;
+    QU_LAUNCH(encode, dim3((unsigned)n_pages, (unsigned)n_kv_heads), dim3(THREADS), 0,
+              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), (char *)out, stride, codec, k, v, first, n,
+              n_kv_heads, d);
+    return qu_cuda_launched(cu, "encode", err);
+}
+
+/* --- a stored slice into place: a block a slice --- */
+
+static __device__ __forceinline__ float key_at(const char *p, int codec, int32_t n, int32_t d,
+                                               int32_t i, int32_t c)
+{
+    const float *f = (const float *)(const void *)p;
+    if (codec == QU_CODEC_F32) return f[i * d + c];
+    if (codec == QU_CODEC_F16) return from_half(((const uint16_t *)(const void *)p)[i * d + c]);
+    const int8_t *q = (const int8_t *)(f + 2 * d + n);
+    return __fadd_rn(f[c], __fmul_rn(f[d + c], (float)q[i * d + c]));
+}
+
+static __device__ __forceinline__ float value_at(const char *p, int codec, int32_t n, int32_t d,
+                                                 int32_t i, int32_t c)
+{
+    const float *f = (const float *)(const void *)p;
+    if (codec == QU_CODEC_F32) return f[(n + i) * d + c];
+    if (codec == QU_CODEC_F16) return from_half(((const uint16_t *)(const void *)p)[(n + i) * d + c]);
+    const int8_t *q = (const int8_t *)(f + 2 * d + n);
+    return __fmul_rn(f[2 * d + i], (float)q[(n + i) * d + c]);
+}
+
+static __global__ void __launch_bounds__(THREADS)
+    expand(const qu_cuda_slice *slices, int codec, int32_t d, qu_cuda_rope r)
+{
+    qu_cuda_slice s = slices[blockIdx.x];
+    const char *from = (const char *)s.from;
+    uint16_t *keys = (uint16_t *)s.to, *values = keys + (int64_t)PAGE * d;
+    int32_t turned = r.n_dims / 2, rest = d - r.n_dims;
+    if (threadIdx.x == 0) *s.entry = s.to;
+    for (int32_t j = (int32_t)threadIdx.x; j < s.n * turned; j += THREADS) {
+        int32_t i = j / turned, p = j % turned, a, b;
+        rope_dims(r, p, &a, &b);
+        float u = key_at(from, codec, s.n, d, i, a), v = key_at(from, codec, s.n, d, i, b);
+        turn(&u, &v, s.cos[(int64_t)p * s.n_pad + i], s.sin[(int64_t)p * s.n_pad + i]);
+        keys[i * d + a] = to_half(u);
+        keys[i * d + b] = to_half(v);
+    }
+    for (int32_t j = (int32_t)threadIdx.x; j < s.n * rest; j += THREADS) {
+        int32_t i = j / rest, c = r.n_dims + j % rest;
+        keys[i * d + c] = to_half(key_at(from, codec, s.n, d, i, c));
+    }
+    for (int32_t j = (int32_t)threadIdx.x; j < s.n * d; j += THREADS)
+        values[j] = to_half(value_at(from, codec, s.n, d, j / d, j % d));
+}
+
+qu_status qu_cuda_expand(qu_cuda *cu, qu_cuda_stream s, const qu_cuda_slice *slices,
+                         int32_t n_slices, int codec, int32_t d, qu_cuda_rope rope, qu_err *err)
+{
+    if (n_slices <= 0) return QU_OK;
+    QU_LAUNCH(expand, dim3((unsigned)n_slices), dim3(THREADS), 0, qu_cuda_raw_stream(cu, s), slices,
+              codec, d, rope);
+    return qu_cuda_launched(cu, "expand", err);
+}

@@ -1,0 +1,405 @@
+#include "tests/emulate/cuda_runtime.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <ucontext.h>
+
+#include <vector>
+
+#include "tests/emulate/cublas_v2.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+dim3 threadIdx, blockIdx, blockDim, gridDim;
+int emulate_reverse;
+long emulate_fail, emulate_leaks, emulate_launches;
+
+/* --- a block's threads --- */
+
+enum { STACK = 64 << 10, MAX_THREADS = 1024, WARP = 32 };
+enum state { READY, AT_BARRIER, AT_WARP, DONE };
+
+/* Where a stack that does not run stands. */
+#if defined(__x86_64__)
+typedef void *place;
+extern "C" void emulate_switch(place *from, place to);
+asm(".text\n.globl emulate_switch\n.type emulate_switch,@function\n"
+    "emulate_switch:\n"
+    "push %rbp\npush %rbx\npush %r12\npush %r13\npush %r14\npush %r15\n"
+    "mov %rsp, (%rdi)\nmov %rsi, %rsp\n"
+    "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbx\npop %rbp\nret\n"
+    ".size emulate_switch,.-emulate_switch\n.section .note.GNU-stack,\"\",@progbits\n.text\n");
+static void prepare(place *p, char *stack, void (*entry)())
+{
+    void **top = (void **)(void *)(stack + STACK) - 2;
+    *top = (void *)entry; /* what the first switch returns to, as if it had been called */
+    *p = top - 6;
+}
+static void change(place *from, place *to)
+{
+    emulate_switch(from, *to);
+}
+#else
+typedef ucontext_t place; /* slow: every switch makes system calls */
+static void prepare(place *p, char *stack, void (*entry)())
+{
+    getcontext(p);
+    p->uc_stack.ss_sp = stack;
+    p->uc_stack.ss_size = STACK;
+    makecontext(p, entry, 0);
+}
+static void change(place *from, place *to)
+{
+    swapcontext(from, to);
+}
+#endif
+
+struct fibre {
+    place at;
+    state s;
+    char *stack;
+    unsigned turn; /* warp operations so far */
+    void *fake;    /* asan's */
+};
+
+struct warp {
+    uint64_t value[2][WARP]; /* by turn: a lane may be one operation ahead */
+};
+
+static fibre fibres[MAX_THREADS];
+static warp warps[MAX_THREADS / WARP];
+static place scheduler;
+static int current, n_threads;
+static const std::function<void()> *body;
+static const char *kernel;
+static char *shared;
+
+[[noreturn]] static void stop(const char *why)
+{
+    fprintf(stderr, "emulated kernel %s, block %u %u %u: %s\n", kernel, blockIdx.x, blockIdx.y,
+            blockIdx.z, why);
+    abort();
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+static const void *main_stack;
+static size_t main_bytes;
+static void *main_fake;
+#define SWITCHING(fake, stack, bytes) __sanitizer_start_switch_fiber(fake, stack, bytes)
+#define SWITCHED(fake, stack, bytes) __sanitizer_finish_switch_fiber(fake, stack, bytes)
+#define FORGET(stack) ASAN_UNPOISON_MEMORY_REGION(stack, STACK) /* its last owner never returned */
+#else
+#define SWITCHING(fake, stack, bytes) (void)0
+#define SWITCHED(fake, stack, bytes) (void)0
+#define FORGET(stack) (void)0
+#endif
+
+static void leave(fibre *f)
+{
+    SWITCHING(f->s == DONE ? nullptr : &f->fake, main_stack, main_bytes);
+    change(&f->at, &scheduler);
+    SWITCHED(f->fake, nullptr, nullptr);
+}
+
+static void start()
+{
+    fibre *f = &fibres[current];
+    SWITCHED(nullptr, &main_stack, &main_bytes);
+    (*body)();
+    f->s = DONE;
+    leave(f);
+}
+
+static void enter(fibre *f)
+{
+    SWITCHING(&main_fake, f->stack, STACK);
+    change(&scheduler, &f->at);
+    SWITCHED(main_fake, nullptr, nullptr);
+}
+
+static void resume(int t)
+{
+    current = t;
+    threadIdx = dim3(t % blockDim.x, t / blockDim.x % blockDim.y, t / blockDim.x / blockDim.y);
+    enter(&fibres[t]);
+}
+
+static void wait_as(state s)
+{
+    fibre *f = &fibres[current];
+    f->s = s;
+    leave(f);
+}
+
+void __syncthreads()
+{
+    wait_as(AT_BARRIER);
+}
+
+uint64_t emulate_exchange(uint64_t value, int lane)
+{
+    int t = current, w = t / WARP;
+    unsigned turn = fibres[t].turn++ % 2;
+    warps[w].value[turn][t % WARP] = value;
+    wait_as(AT_WARP);
+    if (lane < 0 || lane >= WARP || w * WARP + lane >= n_threads) stop("lane outside the warp");
+    return warps[w].value[turn][lane];
+}
+
+unsigned __ballot_sync(unsigned mask, int predicate)
+{
+    int t = current, w = t / WARP;
+    unsigned turn = fibres[t].turn++ % 2, bits = 0;
+    warps[w].value[turn][t % WARP] = predicate != 0;
+    wait_as(AT_WARP);
+    for (int i = 0; i < WARP && w * WARP + i < n_threads; i++)
+        bits |= (unsigned)warps[w].value[turn][i] << i;
+    return bits & mask;
+}
+
+/* Every thread of [from, to) that waits as s may go on, once all that live do. */
+static bool release(int from, int to, state s)
+{
+    int waiting = 0;
+    for (int t = from; t < to; t++) {
+        if (fibres[t].s == READY || (fibres[t].s != s && fibres[t].s != DONE)) return false;
+        if (s == AT_WARP && fibres[t].s == DONE) return false; /* all lanes take part */
+        waiting += fibres[t].s == s;
+    }
+    for (int t = from; t < to; t++)
+        if (fibres[t].s == s) fibres[t].s = READY;
+    return waiting > 0;
+}
+
+static void run_block()
+{
+    for (int t = 0; t < n_threads; t++) {
+        fibre *f = &fibres[t];
+        if (!f->stack) f->stack = (char *)malloc(STACK);
+        FORGET(f->stack);
+        prepare(&f->at, f->stack, start);
+        f->s = READY;
+        f->turn = 0;
+    }
+    for (int live = n_threads; live > 0;) {
+        bool moved = false;
+        for (int i = 0; i < n_threads; i++) {
+            int t = emulate_reverse ? n_threads - 1 - i : i;
+            if (fibres[t].s != READY) continue;
+            resume(t);
+            live -= fibres[t].s == DONE;
+            moved = true;
+        }
+        for (int w = 0; w < n_threads; w += WARP)
+            moved |= release(w, w + WARP < n_threads ? w + WARP : n_threads, AT_WARP);
+        moved |= release(0, n_threads, AT_BARRIER);
+        if (live > 0 && !moved) stop("a barrier that not every thread reaches");
+    }
+}
+
+void *emulate_shared()
+{
+    return shared;
+}
+
+void emulate_launch(const char *name, dim3 grid, dim3 block, size_t bytes,
+                    const std::function<void()> &work)
+{
+    kernel = name;
+    n_threads = (int)(block.x * block.y * block.z);
+    blockDim = block;
+    gridDim = grid;
+    body = &work;
+    emulate_launches++;
+    if (n_threads < 1 || n_threads > MAX_THREADS || n_threads % WARP) stop("odd number of threads");
+    if (bytes > 163 << 10) stop("more shared memory than an sm_80 has");
+    if (grid.x < 1 || grid.y < 1 || grid.z < 1 || grid.y > 65535 || grid.z > 65535) stop("odd grid");
+    for (unsigned z = 0; z < grid.z; z++)
+        for (unsigned y = 0; y < grid.y; y++)
+            for (unsigned x = 0; x < grid.x; x++) {
+                blockIdx = dim3(x, y, z);
+                shared = (char *)malloc(bytes); /* of the exact size, so that asan sees */
+                memset(shared, 0xff, bytes);
+                run_block();
+                free(shared);
+            }
+}
+
+/* --- the runtime --- */
+
+static bool fails()
+{
+    if (emulate_fail == 0) return false;
+    if (emulate_fail > 1) {
+        emulate_fail--;
+        return false;
+    }
+    return true;
+}
+
+#define MAY_FAIL(error)                                                                            \
+    if (fails()) return error
+
+const char *cudaGetErrorString(cudaError_t e)
+{
+    return e == cudaErrorMemoryAllocation ? "out of memory" : "device unavailable";
+}
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    *n = 1;
+    MAY_FAIL(cudaErrorNoDevice);
+    return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int)
+{
+    MAY_FAIL(cudaErrorDeviceUnavailable);
+    return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
+{
+    MAY_FAIL(cudaErrorDeviceUnavailable);
+    snprintf(p->name, sizeof p->name, "emulated");
+    p->major = 8;
+    p->minor = 0;
+    return cudaSuccess;
+}
+cudaError_t cudaGetLastError()
+{
+    MAY_FAIL(cudaErrorDeviceUnavailable);
+    return cudaSuccess;
+}
+static cudaError_t allocate(void **p, size_t bytes)
+{
+    MAY_FAIL(cudaErrorMemoryAllocation);
+    if (posix_memalign(p, 256, bytes ? bytes : 1)) return cudaErrorMemoryAllocation;
+    memset(*p, 0xff, bytes);
+    emulate_leaks++;
+    return cudaSuccess;
+}
+static cudaError_t release_memory(void *p)
+{
+    emulate_leaks -= p != nullptr;
+    free(p);
+    return cudaSuccess;
+}
+cudaError_t cudaMalloc(void **p, size_t bytes)
+{
+    return allocate(p, bytes);
+}
+cudaError_t cudaFree(void *p)
+{
+    return release_memory(p);
+}
+cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned)
+{
+    return allocate(p, bytes);
+}
+cudaError_t cudaFreeHost(void *p)
+{
+    return release_memory(p);
+}
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
+{
+    *free_bytes = *total = (size_t)1 << 30;
+    return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t)
+{
+    MAY_FAIL(cudaErrorDeviceUnavailable);
+    memmove(to, from, bytes);
+    return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t)
+{
+    MAY_FAIL(cudaErrorDeviceUnavailable);
+    memset(p, value, bytes);
+    return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
+{
+    return allocate((void **)s, 1);
+}
+cudaError_t cudaStreamDestroy(cudaStream_t s)
+{
+    return release_memory(s);
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t)
+{
+    MAY_FAIL(cudaErrorDeviceUnavailable);
+    return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned)
+{
+    MAY_FAIL(cudaErrorDeviceUnavailable);
+    return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
+{
+    return allocate((void **)e, 1);
+}
+cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+    return release_memory(e);
+}
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t)
+{
+    MAY_FAIL(cudaErrorDeviceUnavailable);
+    return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t)
+{
+    MAY_FAIL(cudaErrorDeviceUnavailable);
+    return cudaSuccess;
+}
+
+/* --- cuBLAS --- */
+
+cublasStatus_t cublasCreate_v2(cublasHandle_t *h)
+{
+    return allocate((void **)h, 1) == cudaSuccess ? CUBLAS_STATUS_SUCCESS : (cublasStatus_t)1;
+}
+cublasStatus_t cublasDestroy_v2(cublasHandle_t h)
+{
+    release_memory(h);
+    return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasSetStream_v2(cublasHandle_t, cudaStream_t)
+{
+    return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t, void *, size_t)
+{
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static float bf16(const void *p, int64_t i)
+{
+    return __uint_as_float((unsigned)((const uint16_t *)p)[i] << 16);
+}
+
+cublasStatus_t cublasGemmEx(cublasHandle_t, cublasOperation_t ta, cublasOperation_t tb, int m, int n,
+                            int k, const void *, const void *a, cudaDataType_t a_type, int lda,
+                            const void *b, cudaDataType_t b_type, int ldb, const void *, void *c,
+                            cudaDataType_t c_type, int ldc, cublasComputeType_t, cublasGemmAlgo_t)
+{
+    if (fails() || ta != CUBLAS_OP_T || tb != CUBLAS_OP_N || a_type != CUDA_R_16BF ||
+        b_type != CUDA_R_16BF || c_type != CUDA_R_32F)
+        return (cublasStatus_t)1;
+    std::vector<float> column((size_t)k);
+    for (int j = 0; j < n; j++) {
+        bool zero = true;
+        for (int p = 0; p < k; p++) {
+            column[(size_t)p] = bf16(b, (int64_t)j * ldb + p);
+            zero = zero && column[(size_t)p] == 0;
+        }
+        for (int i = 0; i < m; i++) {
+            float sum = 0;
+            for (int p = 0; !zero && p < k; p++) sum += bf16(a, (int64_t)i * lda + p) * column[(size_t)p];
+            ((float *)c)[(int64_t)j * ldc + i] = sum;
+        }
+    }
+    return CUBLAS_STATUS_SUCCESS;
+}

@@ -1,0 +1,2 @@
+/* The parity table on a device; skips itself where there is none. */
+#include "tests/unit_cuda.c"
