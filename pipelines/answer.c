@@ -52,6 +52,8 @@ void qu_answer_free(qu_answer *ans)
         free(ans->citations[i].text);
     }
     free(ans->layers);
+    free(ans->caught);
+    free(ans->sentences);
     qu_buf_free(&ans->text);
     qu_buf_free(&ans->warnings);
     memset(ans, 0, sizeof *ans);
@@ -171,6 +173,16 @@ static void explain(const ask_run *r)
     }
 }
 
+static qu_status warn_unsupported(qu_answer *ans, qu_err *err)
+{
+    int32_t without = 0;
+    for (int32_t i = 0; i < ans->n_sentences; i++) without += ans->sentences[i].citation < 0;
+    if (without == ans->n_sentences)
+        return qu_answer_warn(ans, err, "no cited passage supports the answer");
+    return qu_answer_warn(ans, err, "%d of %d sentences of the answer rest on no cited passage",
+                          without, ans->n_sentences);
+}
+
 static qu_status ask(ask_run *r, qu_err *err)
 {
     qu_asker *a = r->a;
@@ -208,7 +220,7 @@ static qu_status ask(ask_run *r, qu_err *err)
     if (!ans->found)
         return qu_answer_extract(r, false, err); /* what the question itself points at */
     QU_TRY(qu_answer_cite(r, err));
-    if (!ans->supported) QU_TRY(qu_answer_warn(ans, err, "no cited passage supports the answer"));
+    if (!ans->supported) QU_TRY(warn_unsupported(ans, err));
     return QU_OK;
 }
 

@@ -38,9 +38,11 @@ typedef struct qu_ask_options {
     qu_fidelity fidelity;
     double repair_share; /* of the pages' tokens */
     bool extract;        /* no model: best sentences */
-    bool explain;        /* say on stderr what was chosen, and measure what that catches */
+    bool explain;        /* say on stderr what was chosen; measures, too */
+    bool measure;        /* what a selection catches: reads every candidate */
     const char *policy;  /* which pages each KV head reads: retrieve/policy.h */
     int64_t budget;      /* tokens a KV head reads of the candidates; below 1: all */
+    double keep;         /* above 0: instead of the budget, this share of the candidates' tokens */
     bool far_field;      /* clusters stand in for the pages that are not read */
     const float *heads;  /* [L,G] heads that read everything, or NULL; borrowed */
     const char *in_glob; /* only documents whose path matches; NULL = all */
@@ -71,21 +73,31 @@ typedef struct qu_citation {
     bool supported, stale;
 } qu_citation;
 
-enum { QU_MAX_CITATIONS = 3 };
+enum { QU_MAX_CITATIONS = 8 };
+
+/* A sentence of the answer, half-open bytes of its text, and the citation that it rests on: -1 where
+ * there is none that supports it. */
+typedef struct qu_answer_sentence {
+    int64_t start, end;
+    int32_t citation;
+} qu_answer_sentence;
 
 typedef struct qu_answer {
     bool found;     /* false: no candidate, a refusal, or confidence too low */
     bool withheld;  /* confidence below the threshold */
-    bool supported; /* some citation supports it */
+    bool supported; /* every sentence of it rests on a citation */
     qu_buf text;
     double confidence;
     qu_citation citations[QU_MAX_CITATIONS];
     int32_t n_citations;
+    qu_answer_sentence *sentences;
+    int32_t n_sentences;
     int32_t candidates, documents;
     int64_t slices_read, bytes_read;
     bool selected;           /* some KV head did not read every candidate */
     qu_policy_layer *layers; /* [n_layers] what each layer chose; NULL unless selected */
     int32_t n_layers;
+    float *caught;           /* [n_layers, KV heads] where measured: qu_policy_heads; else NULL */
     int64_t prompt_tokens, loaded_tokens, generated_tokens;
     int64_t repaired_tokens;
     double context_flops, full_flops; /* spent on the pages for this question; of prefilling them */

@@ -3,10 +3,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ingest/sentence.h"
 #include "pipelines/answer_int.h"
 #include "pipelines/sync.h"
 #include "retrieve/extract.h"
 #include "retrieve/support.h"
+
+/* Citations of one answer that has no sentences, or no proof. */
+enum { ALTERNATIVES = 3 };
 
 /* Pages of the plan that have text, with their scores as priors: texts[i] is page index[i]. */
 static int32_t page_texts(const ask_run *r, qu_support_text *texts, int32_t *index)
@@ -85,7 +89,6 @@ static qu_status add_citation(ask_run *r, qu_txn *t, int32_t i, int64_t start, i
     c->score = score;
     c->supported = supported;
     c->stale = changed_since(d);
-    r->ans->supported = r->ans->supported || supported;
     if (c->stale)
         QU_TRY(qu_answer_warn(r->ans, err, "'%.400s' has changed since it was indexed", d->path));
     return qu_answer_locate(t, d, c, err);
@@ -124,29 +127,80 @@ static qu_status cite_quotes(ask_run *r, qu_err *err)
         QU_TRY_OUT(add_citation(r, t, q->page, q->start, q->end, r->plan.pages[q->page].score, true,
                                 err));
     }
+    r->ans->supported = true;
 out:
     qu_txn_abort(t);
     return st;
 }
 
+/* The answer's sentences, trimmed; one of all of it where it has none. */
+static qu_status split_answer(qu_answer *ans, qu_err *err)
+{
+    qu_sentences s = {0};
+    int64_t n = (int64_t)ans->text.len;
+    qu_status st = qu_sentences_find(&s, ans->text.data, 0, n, err);
+    ans->sentences = calloc((size_t)s.n + 1, sizeof *ans->sentences);
+    if (st == QU_OK && !ans->sentences) st = qu_fail_nomem(err, s.n * 24);
+    for (int64_t i = 0; st == QU_OK && i < s.n; i++) {
+        int64_t end = i + 1 < s.n ? s.starts[i + 1] : n;
+        while (end > s.starts[i] && strchr(" \n\t", ans->text.data[end - 1])) end--;
+        ans->sentences[ans->n_sentences++] = (qu_answer_sentence){s.starts[i], end, -1};
+    }
+    if (st == QU_OK && ans->n_sentences == 0)
+        ans->sentences[ans->n_sentences++] = (qu_answer_sentence){0, n, -1};
+    qu_sentences_free(&s);
+    return st;
+}
+
+static int32_t cited_already(const qu_answer *ans, uint64_t doc_id, int64_t text_start)
+{
+    for (int32_t i = 0; i < ans->n_citations; i++)
+        if (ans->citations[i].doc_id == doc_id && ans->citations[i].text_start == text_start)
+            return i;
+    return -1;
+}
+
+/* The best places for sentence k. More than one only where it is the whole answer: they are
+ * alternatives then, unless the first is a proof. */
+static qu_status cite_sentence(ask_run *r, qu_txn *t, const page_list *l, int32_t k, qu_err *err)
+{
+    qu_answer *ans = r->ans;
+    qu_answer_sentence *s = &ans->sentences[k];
+    qu_support_span spans[ALTERNATIVES];
+    int32_t n = 0, most = ans->n_sentences == 1 ? ALTERNATIVES : 1;
+    QU_TRY(qu_support_find(spans, most, &n, r->question, ans->text.data + s->start,
+                           (size_t)(s->end - s->start), l->texts, l->n, err));
+    for (int32_t i = 0; i < n; i++) {
+        int32_t page = l->index[spans[i].text];
+        const qu_plan_page *p = &r->plan.pages[page];
+        int32_t at = cited_already(ans, r->plan.docs[p->doc].doc.doc_id,
+                                   p->record.text_start + spans[i].start);
+        if (i > 0 && spans[0].supported && !spans[i].supported) break;
+        if (at < 0 && ans->n_citations == QU_MAX_CITATIONS) break;
+        if (at < 0) {
+            QU_TRY(add_citation(r, t, page, spans[i].start, spans[i].end, spans[i].score,
+                                spans[i].supported, err));
+            at = ans->n_citations - 1;
+        }
+        if (i == 0 && spans[i].supported) s->citation = at;
+    }
+    return QU_OK;
+}
+
 qu_status qu_answer_cite(ask_run *r, qu_err *err)
 {
     qu_answer *ans = r->ans;
-    qu_support_span spans[QU_MAX_CITATIONS];
     page_list l = {0};
-    int32_t n = 0;
     qu_txn *t = NULL;
     qu_status st = QU_OK;
     if (r->n_quotes > 0) return cite_quotes(r, err);
     QU_TRY_OUT(list_pages(r, &l, err));
-    QU_TRY_OUT(qu_support_find(spans, QU_MAX_CITATIONS, &n, r->question, ans->text.data,
-                               ans->text.len, l.texts, l.n, err));
+    QU_TRY_OUT(split_answer(ans, err));
     QU_TRY_OUT(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
-    for (int32_t i = 0; i < n; i++) {
-        if (i > 0 && spans[0].supported && !spans[i].supported)
-            break; /* nothing to add to a proof */
-        QU_TRY_OUT(add_citation(r, t, l.index[spans[i].text], spans[i].start, spans[i].end,
-                                spans[i].score, spans[i].supported, err));
+    ans->supported = true;
+    for (int32_t k = 0; k < ans->n_sentences; k++) {
+        QU_TRY_OUT(cite_sentence(r, t, &l, k, err));
+        ans->supported = ans->supported && ans->sentences[k].citation >= 0;
     }
 out:
     qu_txn_abort(t);
@@ -157,7 +211,7 @@ out:
 qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err)
 {
     qu_answer *ans = r->ans;
-    qu_extract_answer found[QU_MAX_CITATIONS];
+    qu_extract_answer found[ALTERNATIVES];
     page_list l = {0};
     qu_extract_text *from = NULL;
     int32_t n = 0;
@@ -171,13 +225,13 @@ qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err)
     }
     for (int32_t i = 0; i < l.n; i++)
         from[i] = (qu_extract_text){l.texts[i].text, l.texts[i].n, l.texts[i].prior};
-    QU_TRY_OUT(qu_extract(r->question, from, l.n, found, QU_MAX_CITATIONS, &n, err));
+    QU_TRY_OUT(qu_extract(r->question, from, l.n, found, ALTERNATIVES, &n, err));
     if (n == 0) goto out;
     if (answer) {
         const char *p = l.texts[found[0].text].text + found[0].span_start;
         QU_TRY_OUT(
             qu_buf_add(&ans->text, p, (size_t)(found[0].span_end - found[0].span_start), err));
-        ans->found = true;
+        ans->found = ans->supported = true;
         ans->confidence = (double)found[0].score;
         if (r->a->o.on_text) r->a->o.on_text(r->a->o.ctx, ans->text.data, ans->text.len);
     }

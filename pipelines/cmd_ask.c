@@ -43,6 +43,19 @@ static json_t *citation_json(const qu_citation *c, qu_err *err)
     return o;
 }
 
+/* Bytes of the answer, and which citation each sentence rests on: null is unsupported. */
+static json_t *sentences_json(const qu_answer *ans)
+{
+    json_t *list = json_array();
+    for (int32_t i = 0; !ans->withheld && i < ans->n_sentences; i++) {
+        const qu_answer_sentence *s = &ans->sentences[i];
+        json_t *o = json_pack("{s:I,s:I}", "start", (json_int_t)s->start, "end", (json_int_t)s->end);
+        json_object_set_new(o, "citation", s->citation < 0 ? json_null() : json_integer(s->citation));
+        json_array_append_new(list, o);
+    }
+    return list;
+}
+
 static json_t *model_json(const qu_session *s)
 {
     char hex[33];
@@ -99,6 +112,7 @@ static qu_status print_json(ask_state *a, json_t *id, const char *question, cons
         json_array_append_new(citations, citation_json(&ans->citations[i], err));
     for (size_t i = 0; i < ans->warnings.len; i += strlen(ans->warnings.data + i) + 1)
         json_array_append_new(warnings, json_string(ans->warnings.data + i));
+    json_object_set_new(o, "sentences", sentences_json(ans));
     json_object_set_new(o, "citations", citations);
     json_object_set_new(o, "fidelity", json_string(extract ? "extract" : names[a->fidelity]));
     json_object_set_new(o, "fidelity_verified", json_boolean(!extract && is_verified(a)));
@@ -173,6 +187,14 @@ static qu_status print_citation(const qu_citation *c, int32_t i, qu_err *err)
     return qu_out_printf(err, "\n");
 }
 
+static qu_status print_unsupported(const qu_answer *ans, int32_t i, qu_err *err)
+{
+    const qu_answer_sentence *s = &ans->sentences[i];
+    QU_TRY(qu_out_printf(err, "  [unsupported] "));
+    QU_TRY(qu_out_text(ans->text.data + s->start, (size_t)(s->end - s->start), false, err));
+    return qu_out_printf(err, "\n");
+}
+
 static qu_status print_text(const qu_answer *ans, bool streamed, qu_err *err)
 {
     if (ans->found && !streamed) QU_TRY(qu_out_text(ans->text.data, ans->text.len, true, err));
@@ -182,8 +204,11 @@ static qu_status print_text(const qu_answer *ans, bool streamed, qu_err *err)
                                           : "not stated in the documents; the likeliest passages:";
         QU_TRY(qu_out_printf(err, "%s", why));
     }
-    if (ans->found && !ans->supported) QU_TRY(qu_out_printf(err, " [unsupported]"));
+    if (ans->found && !ans->supported && ans->n_sentences <= 1)
+        QU_TRY(qu_out_printf(err, " [unsupported]"));
     QU_TRY(qu_out_printf(err, "\n"));
+    for (int32_t i = 0; ans->found && ans->n_sentences > 1 && i < ans->n_sentences; i++)
+        if (ans->sentences[i].citation < 0) QU_TRY(print_unsupported(ans, i, err));
     for (int32_t i = 0; i < ans->n_citations; i++)
         QU_TRY(print_citation(&ans->citations[i], i, err));
     return qu_out_flush(err);

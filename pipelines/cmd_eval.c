@@ -6,10 +6,12 @@
 #include "pipelines/commands.h"
 #include "pipelines/eval.h"
 #include "pipelines/output.h"
+#include "retrieve/rouge.h"
 
 static const qu_eval_kind *const every[] = {
     &qu_eval_recall,   &qu_eval_needle,     &qu_eval_qa,
     &qu_eval_fidelity, &qu_eval_perplexity, &qu_eval_mass,
+    &qu_eval_rouge,
 };
 
 enum { N_EVERY = sizeof every / sizeof *every };
@@ -23,9 +25,9 @@ static const qu_option options[] = {
     {.name = "seed", .kind = QU_OPT_INT, .arg = "N", .dflt = "1", .min = 0, .max = 1e9,
      .help = "seed of everything that is drawn"},
     {.name = "n", .letter = 'n', .kind = QU_OPT_INT, .arg = "N", .dflt = "0", .min = 0, .max = 100000,
-     .help = "fidelity, qa: at most so many questions; 0 = all"},
+     .help = "fidelity, qa, mass, rouge: at most so many questions or lines; 0 = all"},
     {.name = "pages", .kind = QU_OPT_INT, .arg = "N", .dflt = "16", .min = 1, .max = 4096,
-     .help = "fidelity: candidate pages of a question"},
+     .help = "fidelity, mass: candidate pages of a question"},
     {.name = "max-tokens", .kind = QU_OPT_INT, .arg = "N", .dflt = "32", .min = 1, .max = 65536,
      .help = "fidelity, qa: longest answer"},
     {.name = "repair", .kind = QU_OPT_FLOAT, .arg = "SHARE", .dflt = "0.15", .min = 0, .max = 1,
@@ -51,11 +53,16 @@ static const qu_option options[] = {
     {.name = "keys", .kind = QU_OPT_INT, .arg = "N", .dflt = "1", .min = 1, .max = 16,
      .help = "needle: needles in a text, of which one is asked for"},
     {.name = "prune", .kind = QU_OPT_STR, .arg = "LIST", .dflt = "0,70,80,90", .min = 1,
-     .help = "needle: percent of the candidates' tokens to leave out"},
+     .help = "needle, mass: percent of the candidates' tokens to leave out"},
     {.name = "trials", .kind = QU_OPT_INT, .arg = "N", .dflt = "1", .min = 1, .max = 1000,
      .help = "needle: texts with other words for each cell"},
     {.name = "out", .kind = QU_OPT_STR, .arg = "PREFIX", .min = 1,
      .help = "needle: write the grid to PREFIX.tsv and PREFIX.png"},
+    {.name = "flavour", .kind = QU_OPT_ENUM, .arg = "NAME", .dflt = "rouge-score",
+     .choices = QU_ROUGE_NAMES, .help = "rouge: whose numbers, by the program's name"},
+    {.name = "words", .kind = QU_OPT_INT, .arg = "N", .dflt = "0", .min = 0, .max = 100000,
+     .help = "rouge: words of an extract; 0 = as many as the reference has"},
+    {.name = "each", .kind = QU_OPT_FLAG, .help = "rouge: print every line's scores, too"},
 };
 
 enum { N_OPTIONS = sizeof options / sizeof *options };
@@ -125,6 +132,9 @@ const qu_command qu_cmd_eval = {
         "perplexity FILE...  of the later pages of plain texts, the earlier ones read whole, through a "
         "policy, or but for the last not at all; and LongPPL, over the tokens that need the long "
         "context.\n\n"
+        "rouge FILE|-     ROUGE-1, -2 and -L of summaries. Lines {\"summary\",\"reference\"}; or "
+        "{\"input\",\"outputs\":[TEXT...]}: each method of quire summarize --extractive, beside lead and "
+        "lexrank.\n\n"
         "Each result names the settings and seeds it was made with.",
     .examples = "quire eval recall questions.jsonl\n"
                 "quire eval recall --json --split test --seed 7 - <questions.jsonl",

@@ -30,5 +30,6 @@ QU_EVAL_KIND(qa);
 QU_EVAL_KIND(fidelity);
 QU_EVAL_KIND(perplexity);
 QU_EVAL_KIND(mass);
+QU_EVAL_KIND(rouge);
 
 #endif

@@ -20,10 +20,13 @@ qu_status qu_answer_select(ask_run *r, qu_err *err)
 {
     const qu_ask_options *o = &r->a->o;
     const qu_model *m = r->a->s->model;
-    if (o->fidelity != QU_FIDELITY_KV || o->budget < 1 || candidate_tokens(&r->plan) <= o->budget)
-        return QU_OK;
-    qu_policy_options p = {o->policy,  o->budget, o->far_field,    QU_POLICY_REFRESH,
-                           o->explain, o->heads,  r->a->s->pool};
+    int64_t all = candidate_tokens(&r->plan);
+    int64_t budget = o->keep > 0 ? (int64_t)(o->keep * (double)all + .5) : o->budget;
+    if (o->keep > 0 && budget < 1) budget = 1;
+    if (o->fidelity != QU_FIDELITY_KV || budget < 1 || all <= budget) return QU_OK;
+    qu_policy_options p = {
+        o->policy, budget,       o->far_field, QU_POLICY_REFRESH, o->explain || o->measure,
+        o->heads,  r->a->s->pool};
     QU_TRY(qu_policy_create(&r->policy, &p, m->n_layers, m->n_kv_heads, err));
     qu_context_select(r->c, qu_policy_hook(r->policy));
     return QU_OK;
@@ -51,6 +54,11 @@ qu_status qu_answer_selected(ask_run *r, qu_err *err)
         ans->layers[l] = qu_policy_report(r->policy, l);
         if (r->a->o.explain) explain_layer(l, &ans->layers[l]);
     }
+    if (!r->a->o.explain && !r->a->o.measure) return QU_OK;
+    size_t heads = (size_t)n * (size_t)r->a->s->model->n_kv_heads;
+    ans->caught = malloc(heads * sizeof *ans->caught);
+    if (!ans->caught) return qu_fail_nomem(err, (long long)(heads * sizeof *ans->caught));
+    memcpy(ans->caught, qu_policy_heads(r->policy), heads * sizeof *ans->caught);
     if (r->a->o.explain)
         qu_out_note("%lld slices, %lld bytes read", (long long)ans->slices_read,
                     (long long)ans->bytes_read);
