@@ -28,6 +28,7 @@ typedef struct qu_found {
     char *path;         /* the file, the first part of a split model */
     const char *source; /* "huggingface", "ollama", "lmstudio": static */
     int64_t bytes;      /* of all parts */
+    uint64_t device, inode;
 } qu_found;
 
 typedef struct qu_found_list {

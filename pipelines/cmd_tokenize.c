@@ -6,6 +6,7 @@
 #include "pipelines/input.h"
 #include "pipelines/output.h"
 #include "pipelines/pages.h"
+#include "pipelines/places.h"
 #include "pipelines/session.h"
 
 /* The tokenizer of the model; a file with a vocabulary alone will do where one is named. */
@@ -27,7 +28,11 @@ static qu_status open_vocabulary(vocabulary *v, const qu_args *args, qu_err *err
         v->tok = v->session.tok;
         return QU_OK;
     }
-    QU_TRY(qu_gguf_open(&v->gguf, path, err));
+    char *file;
+    QU_TRY(qu_places_model(&file, path, err));
+    qu_status st = qu_gguf_open(&v->gguf, file, err);
+    free(file);
+    if (st != QU_OK) return st;
     QU_TRY(qu_tokenizer_create(&v->own, v->gguf, err));
     v->tok = v->own;
     return QU_OK;

@@ -18,6 +18,7 @@ QU_COMMAND(rm);
 QU_COMMAND(gc);
 QU_COMMAND(check);
 QU_COMMAND(verify);
+QU_COMMAND(models);
 QU_COMMAND(complete);
 QU_COMMAND(tokenize);
 QU_COMMAND(bench);

@@ -24,7 +24,8 @@ const qu_option qu_common_options[] = {
      .arg = "FILE",
      .min = 1,
      .help =
-         "the model, a GGUF file (default: the store's, else $QUIRE_MODEL, else the bundled one)"},
+         "the model: a GGUF file, a folder with one, or ollama:NAME[:TAG] (default: the store's, "
+         "else $QUIRE_MODEL, else the bundled one)"},
     {.name = "lora",
      .kind = QU_OPT_STR,
      .arg = "FILE",

@@ -15,28 +15,10 @@
 #include "kernels/codec.h"
 #include "pipelines/guard.h"
 #include "pipelines/output.h"
+#include "pipelines/places.h"
 
 #define DEFAULT_STORE ".quire"
-#define BUNDLED "quire-reader.gguf"
 #define LEXICAL_NAME "lexical.idx"
-
-/* The bundled model: beside the program in the source tree, or where `make install` puts it. */
-static char *bundled_model(void)
-{
-    static const char *const places[] = {"models/" BUNDLED, "../models/" BUNDLED,
-                                         "../share/quire/" BUNDLED};
-    char exe[PATH_MAX], path[PATH_MAX + 64];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    if (n <= 0) return NULL;
-    exe[n] = 0;
-    char *slash = strrchr(exe, '/');
-    if (slash) *slash = 0;
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        snprintf(path, sizeof path, "%s/%s", exe, places[i]);
-        if (access(path, R_OK) == 0) return realpath(path, NULL);
-    }
-    return NULL;
-}
 
 /* A path that stays right when the working directory changes; the text itself where it does not
  * exist. A link to a file keeps its name: the parts of a split model are found by it. */
@@ -52,19 +34,28 @@ static char *absolute(const char *path)
     return out ? out : strdup(path);
 }
 
+static qu_status name_model(qu_session *s, const char *spec, qu_err *err)
+{
+    char *path;
+    QU_TRY(qu_places_model(&path, spec, err));
+    s->model_path = absolute(path);
+    free(path);
+    return QU_OK;
+}
+
 static qu_status find_model(qu_session *s, qu_err *err)
 {
     const char *given = qu_args_str(s->args, "model");
     const qu_store_config *c = s->store ? qu_store_config_get(s->store) : NULL;
     const char *env = getenv("QUIRE_MODEL");
     if (given)
-        s->model_path = absolute(given);
+        QU_TRY(name_model(s, given, err));
     else if (c && c->model_path)
         s->model_path = strdup(c->model_path);
     else if (env && *env)
-        s->model_path = absolute(env);
+        QU_TRY(name_model(s, env, err));
     else
-        s->model_path = bundled_model();
+        s->model_path = qu_places_bundled();
     if (!s->model_path)
         return qu_fail(err, QU_ERR_NOTFOUND, "no model: give --model FILE.gguf or set QUIRE_MODEL");
     return QU_OK;

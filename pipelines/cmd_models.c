@@ -1,0 +1,129 @@
+/* quire models: the models on this machine, and which of them run. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "decode/model.h"
+#include "decode/token.h"
+#include "pipelines/commands.h"
+#include "pipelines/output.h"
+#include "pipelines/places.h"
+
+typedef struct model_row {
+    const char *type;   /* of most of its weights; NULL: not known */
+    char name[128];
+    int64_t kv_bytes;   /* a token; 0: not known */
+    int32_t context;
+    qu_err why;         /* status QU_OK: it runs */
+} model_row;
+
+/* The type that holds most of the weights' bytes. */
+static const char *main_type(const qu_gguf *g)
+{
+    int64_t bytes[64] = {0};
+    int best = -1;
+    for (int64_t i = 0; i < qu_gguf_n_tensors(g); i++) {
+        const qu_gguf_tensor *t = qu_gguf_tensor_at(g, i);
+        if (t->type < 0 || t->type >= 64) continue;
+        bytes[t->type] += t->n_bytes;
+        if (best < 0 || bytes[t->type] > bytes[best]) best = (int)t->type;
+    }
+    return best < 0 ? NULL : qu_type_name(best);
+}
+
+/* Try it: its header, every tensor's shape, its tokenizer. No weights are read. */
+static model_row try_model(const char *path)
+{
+    model_row r = {0};
+    qu_gguf *g = NULL;
+    qu_model *m = NULL;
+    qu_tokenizer *t = NULL;
+    if (qu_gguf_open(&g, path, &r.why) == QU_OK) r.type = main_type(g);
+    qu_gguf_close(g);
+    if (r.why.status == QU_OK && qu_model_open(&m, path, &r.why) == QU_OK &&
+        qu_tokenizer_create(&t, m->gguf, &r.why) == QU_OK) {
+        r.kv_bytes = qu_model_kv_bytes_per_token(m);
+        r.context = m->context;
+        snprintf(r.name, sizeof r.name, "%s", m->name);
+    }
+    qu_tokenizer_free(t);
+    qu_model_close(m);
+    return r;
+}
+
+static qu_status print_json(const qu_found *f, const model_row *r, qu_err *err)
+{
+    bool runs = r->why.status == QU_OK;
+    json_t *o = json_object();
+    if (!o || qu_out_path(o, "model", f->name, err) != QU_OK ||
+        qu_out_path(o, "path", f->path, err) != QU_OK) {
+        json_decref(o);
+        return qu_fail_nomem(err, 64);
+    }
+    json_object_set_new(o, "source", json_string(f->source));
+    json_object_set_new(o, "name", runs ? json_string(r->name) : json_null());
+    json_object_set_new(o, "bytes", json_integer(f->bytes));
+    json_object_set_new(o, "type", r->type ? json_string(r->type) : json_null());
+    json_object_set_new(o, "context", runs ? json_integer(r->context) : json_null());
+    json_object_set_new(o, "kv_bytes_per_token", runs ? json_integer(r->kv_bytes) : json_null());
+    json_object_set_new(o, "runs", json_boolean(runs));
+    json_object_set_new(o, "why", runs ? json_null() : json_string(r->why.msg));
+    return qu_out_json(o, err);
+}
+
+static qu_status print_text(const qu_found *f, const model_row *r, qu_err *err)
+{
+    bool runs = r->why.status == QU_OK;
+    char kv[32] = "-";
+    if (runs) snprintf(kv, sizeof kv, "%.1f KiB", (double)r->kv_bytes / 1024);
+    QU_TRY(qu_out_printf(err, "%8.1f MiB  %-7s %12s  %-3s  ", (double)f->bytes / (1 << 20),
+                         r->type ? r->type : "-", kv, runs ? "yes" : "no"));
+    QU_TRY(qu_out_text(f->name, strlen(f->name), false, err));
+    if (!runs) {
+        QU_TRY(qu_out_printf(err, "\n    "));
+        QU_TRY(qu_out_text(r->why.msg, strlen(r->why.msg), false, err));
+    }
+    return qu_out_printf(err, "\n");
+}
+
+static qu_status print_one(const qu_found *f, qu_err *err)
+{
+    model_row r = try_model(f->path);
+    return qu_out_is_json() ? print_json(f, &r, err) : print_text(f, &r, err);
+}
+
+static int run_models(const qu_args *args)
+{
+    qu_err err = {0};
+    qu_found_list list = {0};
+    char *own = qu_places_bundled();
+    qu_found bundled = {.name = own, .path = own, .source = "bundled"};
+    qu_gguf *g = NULL;
+    qu_status st = QU_OK;
+    (void)args;
+    QU_TRY_OUT(qu_places_all(&list, &err));
+    if (!qu_out_is_json() && (own || list.n > 0))
+        QU_TRY_OUT(qu_out_printf(&err, "%12s  %-7s %12s  %-3s  %s\n", "size", "type", "KV a token",
+                                 "runs", "model"));
+    if (own && qu_gguf_open(&g, own, NULL) == QU_OK) bundled.bytes = qu_gguf_file_bytes(g);
+    qu_gguf_close(g);
+    if (own) QU_TRY_OUT(print_one(&bundled, &err));
+    for (int64_t i = 0; i < list.n && !qu_out_gone(); i++)
+        QU_TRY_OUT(print_one(&list.items[i], &err));
+out:
+    qu_found_free(&list);
+    free(own);
+    if (st != QU_OK) return qu_out_error(&err, NULL);
+    return own || list.n > 0 ? QU_EXIT_OK : QU_EXIT_NOTHING;
+}
+
+const qu_command qu_cmd_models = {
+    .name = "models",
+    .summary = "list the models on this machine and which of them run",
+    .description =
+        "Looks into the caches of Hugging Face, Ollama and LM Studio and lists each GGUF model: "
+        "size, type of its weights, KV bytes a token (f16), and whether Quire can run it, or why "
+        "not. The last column is what --model takes. It takes files and folders with one model, "
+        "too.",
+    .examples = "quire models\nquire ask --model ollama:qwen2.5:0.5b \"When does the ferry leave?\"",
+    .run = run_models,
+};
