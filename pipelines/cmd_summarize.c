@@ -7,6 +7,7 @@
 
 #include "base/os.h"
 #include "pipelines/commands.h"
+#include "pipelines/make_kv.h"
 #include "pipelines/output.h"
 #include "pipelines/paths.h"
 #include "pipelines/roots.h"
@@ -14,7 +15,8 @@
 #include "pipelines/summarize.h"
 #include "pipelines/sync.h"
 
-enum { MAX_FAULTS = 100, POLL_US = 100000 }; /* faults named in a report */
+#define PROMPT "Summarize the document in at most %lld words."
+enum { MAX_FAULTS = 100, POLL_US = 100000, MAX_PROMPT = 1 << 16 }; /* faults named in a report */
 
 /* A document in scope, as the catalogue had it when the run began. */
 typedef struct item {
@@ -31,8 +33,11 @@ typedef struct run {
     item *items;
     size_t n_items, cap;
     qu_hash settings;
-    qu_summary_format format;
-    char method[64];
+    qu_synopsis_format format;
+    char method[160];
+    qu_summarizer *z; /* NULL: extracts */
+    qu_buf prompt;
+    qu_make_kv_report kv;
     double started_ms;
     int64_t done, unchanged, removed, failed, corrupt;
     bool stopped;
@@ -159,7 +164,11 @@ static qu_status sync_store(run *r, qu_err *err)
     QU_TRY(open_out(r, err));
     QU_TRY(check_out(r, err));
     QU_TRY(qu_sync(&r->s, (const char *const *)r->roots.paths, r->roots.n, &o, &r->sync, err));
-    r->stopped = r->sync.stopped;
+    if (!qu_args_flag(r->args, "extractive") && !r->sync.stopped) {
+        qu_make_kv_options kv = {.stop = qu_stop_asked};
+        QU_TRY(qu_make_kv(&r->s, &kv, &r->kv, err));
+    }
+    r->stopped = r->sync.stopped || r->kv.stopped;
     return qu_session_reopen(&r->s, false, err);
 }
 
@@ -167,7 +176,8 @@ static qu_status prepare(run *r, qu_err *err)
 {
     bool sync = !qu_args_flag(r->args, "no-sync");
     unsigned flags = QU_SESSION_STORE;
-    if (sync) flags |= QU_SESSION_MODEL | QU_SESSION_WRITE;
+    if (sync || !qu_args_flag(r->args, "extractive")) flags |= QU_SESSION_MODEL;
+    if (sync) flags |= QU_SESSION_WRITE;
     if (sync && r->args->argc > 0) flags |= QU_SESSION_CREATE;
     QU_TRY(open_store(r, flags, err));
     QU_TRY(sync ? sync_store(r, err) : open_out(r, err));
@@ -177,17 +187,43 @@ static qu_status prepare(run *r, qu_err *err)
 
 /* --- one document --- */
 
+static qu_status take_prompt(run *r, qu_err *err)
+{
+    const char *file = qu_args_str(r->args, "prompt");
+    if (!file) return qu_buf_printf(&r->prompt, err, PROMPT, (long long)qu_args_int(r->args, "length"));
+    QU_TRY(qu_os_read(&r->prompt, file, MAX_PROMPT, err));
+    char *p = r->prompt.data;
+    while (r->prompt.len > 0 && strchr(" \r\n\t", p[r->prompt.len - 1])) p[--r->prompt.len] = 0;
+    if (r->prompt.len == 0 || strlen(p) != r->prompt.len)
+        return qu_fail(err, QU_ERR_ARG, "'%s' holds no prompt", file);
+    return QU_OK;
+}
+
+/* What shapes a summary, as a hash and as words. */
 static qu_status take_settings(run *r, qu_err *err)
 {
     qu_buf b = {0};
+    char model[33];
     const char *method = qu_args_str(r->args, "method");
-    r->format = (qu_summary_format)qu_args_choice(r->args, "format");
-    snprintf(r->method, sizeof r->method, "extractive, %s", method);
-    QU_TRY(qu_buf_printf(&b, err, "extractive %s %d %lld", method, QU_DIGEST_VERSION,
-                         (long long)qu_args_int(r->args, "length")));
+    long long words = (long long)qu_args_int(r->args, "length");
+    int32_t pages = (int32_t)qu_args_int(r->args, "pages");
+    qu_status st = QU_OK;
+    r->format = (qu_synopsis_format)qu_args_choice(r->args, "format");
+    if (qu_args_flag(r->args, "extractive")) {
+        snprintf(r->method, sizeof r->method, "extractive, %s", method);
+        QU_TRY_OUT(qu_buf_printf(&b, err, "extractive %s %d %lld", method, QU_DIGEST_VERSION, words));
+    } else {
+        snprintf(r->method, sizeof r->method, "written by %s", r->s.model->name);
+        qu_hash_hex(model, r->s.model->fingerprint);
+        QU_TRY_OUT(take_prompt(r, err));
+        QU_TRY_OUT(qu_buf_printf(&b, err, "model %s %d %lld %s", model, pages, words, r->prompt.data));
+        if (!r->stopped)
+            QU_TRY_OUT(qu_summarizer_create(&r->z, &r->s, r->prompt.data, pages, (int32_t)words, err));
+    }
     r->settings = qu_hash_bytes(b.data, b.len, 0);
+out:
     qu_buf_free(&b);
-    return QU_OK;
+    return st;
 }
 
 /* Is the document's summary what this run would make? With --changed its age alone counts. */
@@ -201,21 +237,28 @@ static bool is_current(const run *r, const qu_doc *d)
     return (same || qu_args_flag(r->args, "changed")) && qu_manifest_holds(r->m, e);
 }
 
-static qu_status make_one(run *r, qu_txn *t, const qu_doc *d, qu_buf *out, qu_err *err)
+static qu_status make_one(run *r, const qu_doc *d, qu_buf *out, qu_err *err)
 {
-    qu_summary s = {0};
-    qu_status st = qu_summary_extract(
-        &s, t, d, (qu_digest_method)qu_args_choice(r->args, "method"),
-        (int32_t)qu_args_int(r->args, "length"), err);
-    if (st == QU_OK) st = qu_summary_render(out, &s, d, r->method, r->format, err);
-    qu_summary_free(&s);
+    qu_synopsis s = {0};
+    qu_txn *t;
+    qu_status st;
+    if (r->z) {
+        st = qu_summarizer_write(r->z, &s, d, err);
+    } else {
+        QU_TRY(qu_txn_begin(&t, r->s.store, QU_TXN_READ, err));
+        st = qu_synopsis_extract(&s, t, d, (qu_digest_method)qu_args_choice(r->args, "method"),
+                                 (int32_t)qu_args_int(r->args, "length"), err);
+        qu_txn_abort(t);
+    }
+    if (st == QU_OK) st = qu_synopsis_render(out, &s, d, r->method, r->format, err);
+    qu_synopsis_free(&s);
     return st;
 }
 
 /* Faults of the machine end the run; those of a document are noted and tried again by the next. */
 static bool ends_run(qu_status st)
 {
-    return st == QU_ERR_NOMEM || st == QU_ERR_FULL || st == QU_ERR_IO || st == QU_ERR_CANCELLED;
+    return st == QU_ERR_NOMEM || st == QU_ERR_FULL || st == QU_ERR_IO;
 }
 
 static qu_status note_fault(run *r, const char *path, const qu_err *why, qu_err *err)
@@ -243,25 +286,29 @@ static qu_status do_one(run *r, const item *x, qu_err *err)
     qu_err why = {0};
     QU_TRY(qu_txn_begin(&t, r->s.store, QU_TXN_READ, err));
     qu_status st = qu_catalogue_get_doc(t, x->doc_id, &d, &why);
+    qu_txn_abort(t);
     if (st == QU_OK && is_current(r, &d)) {
         r->unchanged++;
         goto out;
     }
-    if (st == QU_OK) st = make_one(r, t, &d, &out, &why);
+    if (st == QU_OK) st = make_one(r, &d, &out, &why);
     if (st == QU_OK) {
         qu_manifest_entry e = {.path = d.path, .content = d.content_hash, .settings = r->settings,
                                .doc_id = d.doc_id, .format = r->format};
         st = qu_manifest_write(r->m, &e, &out, err);
         r->done += st == QU_OK;
+    } else if (st == QU_ERR_CANCELLED) {
+        r->stopped = true;
+        st = QU_OK;
     } else if (ends_run(st)) {
         if (err) *err = why;
     } else {
         st = note_fault(r, x->path, &why, err);
     }
 out:
-    qu_txn_abort(t);
     qu_doc_free(&d);
     qu_buf_free(&out);
+    qu_store_release_readers(r->s.store);
     return st;
 }
 
@@ -308,11 +355,13 @@ static void free_run(run *r)
 {
     for (size_t i = 0; i < r->n_items; i++) free(r->items[i].path);
     free(r->items);
+    qu_summarizer_free(r->z);
     qu_manifest_free(r->m);
     qu_roots_free(&r->roots);
     qu_roots_free(&r->scope);
     qu_session_close(&r->s);
     json_decref(r->faults);
+    qu_buf_free(&r->prompt);
 }
 
 static int run_summarize(const qu_args *args)
@@ -345,13 +394,17 @@ static const qu_option options[] = {
     {.name = "out", .letter = 'o', .kind = QU_OPT_STR, .arg = "DIR", .min = 1,
      .help = "folder for the summaries and their manifest"},
     {.name = "extractive", .kind = QU_OPT_FLAG,
-     .help = "the documents' own best sentences; no language model is run"},
+     .help = "the documents' own best sentences; the model only cuts pages"},
     {.name = "method", .kind = QU_OPT_ENUM, .arg = "NAME", .dflt = "graph",
      .choices = QU_DIGEST_NAMES, .help = "how sentences are ranked"},
     {.name = "length", .letter = 'n', .kind = QU_OPT_INT, .arg = "N", .dflt = "120", .min = 1,
      .max = 100000, .help = "words of a summary, at most"},
+    {.name = "prompt", .kind = QU_OPT_STR, .arg = "FILE", .min = 1,
+     .help = "what to ask of the model, instead of: summarize the document in at most N words"},
+    {.name = "pages", .kind = QU_OPT_INT, .arg = "N", .dflt = "64", .min = 1, .max = 65536,
+     .help = "pages of a document that the model reads, the best by the extractive ranking"},
     {.name = "format", .kind = QU_OPT_ENUM, .arg = "FORMAT", .dflt = "md",
-     .choices = QU_SUMMARY_FORMATS, .help = "of the files"},
+     .choices = QU_SYNOPSIS_FORMATS, .help = "of the files"},
     {.name = "changed", .kind = QU_OPT_FLAG,
      .help = "keep summaries of unchanged documents that were made with other options"},
     {.name = "no-sync", .kind = QU_OPT_FLAG,
@@ -377,7 +430,7 @@ const qu_command qu_cmd_summarize = {
         "are named and tried again next time, or the time was up; 4: disk or memory; 6: another run "
         "is at it. DIR/manifest.tsv says what each file was made from.",
     .examples = "quire summarize docs/ --out summaries/ --extractive\n"
-                "quire summarize --out summaries/ --extractive --wait --max-time 2h  # from cron",
+                "quire summarize -o summaries/ --extractive --wait --max-time 2h",
     .options = options,
     .n_options = sizeof options / sizeof *options,
     .max_args = -1,

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "pipelines/paths.h"
+
 void qu_roots_free(qu_roots *r)
 {
     for (size_t i = 0; i < r->n; i++) free(r->paths[i]);
@@ -23,6 +25,20 @@ static qu_status add_root(qu_roots *r, const char *path, qu_err *err)
     }
     r->paths[r->n++] = copy;
     return QU_OK;
+}
+
+/* Does a path lie under a remembered root? */
+static qu_status is_covered(qu_txn *t, const char *path, bool *yes, qu_err *err)
+{
+    qu_buf b = {0};
+    qu_status st = QU_OK;
+    for (int64_t i = 0; st == QU_OK && !*yes; i++) {
+        b.len = 0;
+        st = qu_catalogue_root_at(t, i, &b, err);
+        *yes = st == QU_OK && qu_paths_under(path, b.data);
+    }
+    qu_buf_free(&b);
+    return st == QU_ERR_NOTFOUND ? QU_OK : st;
 }
 
 qu_status qu_roots_collect(qu_roots *roots, qu_session *s, const qu_args *args, bool remember,
@@ -44,7 +60,10 @@ qu_status qu_roots_collect(qu_roots *roots, qu_session *s, const qu_args *args, 
             goto out;
         }
         st = add_root(roots, real, err);
-        if (st == QU_OK && remember) st = qu_catalogue_put_root(t, real, strlen(real), err);
+        bool covered = false;
+        if (st == QU_OK && remember) st = is_covered(t, real, &covered, err);
+        if (st == QU_OK && remember && !covered)
+            st = qu_catalogue_put_root(t, real, strlen(real), err);
         free(real);
         if (st != QU_OK) goto out;
     }

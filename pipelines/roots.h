@@ -15,9 +15,10 @@ typedef struct qu_roots {
     size_t n;
 } qu_roots;
 
-/* Add the real path of each positional argument, and remember it in the store if asked to; without
- * arguments add every remembered root. r is to be freed on error, too. Errors: QU_ERR_NOTFOUND (no
- * such file or folder), QU_ERR_ARG (nothing given, nothing remembered), those of the catalogue. */
+/* Add the real path of each positional argument, and remember it in the store if asked to,
+ * unless it lies under a remembered one; without arguments add every remembered root. r is to be
+ * freed on error, too. Errors: QU_ERR_NOTFOUND (no such file or folder), QU_ERR_ARG (nothing given,
+ * nothing remembered), those of the catalogue. */
 qu_status qu_roots_collect(qu_roots *r, qu_session *s, const qu_args *args, bool remember,
                            qu_err *err);
 void qu_roots_free(qu_roots *r);

@@ -25,9 +25,9 @@
 #include "pipelines/answer.h"
 #include "retrieve/digest.h"
 
-typedef enum qu_summary_format { QU_SUMMARY_MD, QU_SUMMARY_JSON, QU_SUMMARY_TXT } qu_summary_format;
-#define QU_SUMMARY_FORMATS "md|json|txt"
-enum { QU_N_SUMMARY_FORMATS = 3 };
+typedef enum qu_synopsis_format { QU_SYNOPSIS_MD, QU_SYNOPSIS_JSON, QU_SYNOPSIS_TXT } qu_synopsis_format;
+#define QU_SYNOPSIS_FORMATS "md|json|txt"
+enum { QU_N_SYNOPSIS_FORMATS = 3 };
 
 /* --- summarize_manifest.c --- */
 
@@ -36,7 +36,7 @@ typedef struct qu_manifest_entry {
     qu_hash content, settings; /* zero where no output was ever made */
     uint64_t doc_id;
     int64_t bytes;
-    qu_summary_format format;
+    qu_synopsis_format format;
     char *fault; /* NULL or "": none */
 } qu_manifest_entry;
 
@@ -80,22 +80,37 @@ const char *qu_manifest_dir(const qu_manifest *m);
 /* --- summarize_text.c --- */
 
 /* A summary: its text (with a model), the sentences it consists of or rests on. Owned. */
-typedef struct qu_summary {
+typedef struct qu_synopsis {
     qu_buf text; /* empty for an extract: the citations are the summary */
     qu_citation *citations;
     int32_t n;
     int32_t words;
     int64_t pages_read, pages; /* with a model: of the document's */
-} qu_summary;
+} qu_synopsis;
 
-void qu_summary_free(qu_summary *s);
+void qu_synopsis_free(qu_synopsis *s);
 
 /* The best sentences of a document. Errors: those of the catalogue and of qu_digest_make. */
-qu_status qu_summary_extract(qu_summary *s, qu_txn *t, const qu_doc *d, qu_digest_method method,
+qu_status qu_synopsis_extract(qu_synopsis *s, qu_txn *t, const qu_doc *d, qu_digest_method method,
                              int32_t max_words, qu_err *err);
 
+/* --- summarize_model.c --- */
+
+typedef struct qu_summarizer qu_summarizer;
+
+/* A summarizer with the session's model; prompt and session are borrowed. max_pages: of a document
+ * that are read; max_words bounds a summary's tokens. Errors: those of the encoder. */
+qu_status qu_summarizer_create(qu_summarizer **z, qu_session *s, const char *prompt,
+                               int32_t max_pages, int32_t max_words, qu_err *err);
+void qu_summarizer_free(qu_summarizer *z);
+
+/* The model's summary of a document and the places it rests on. KV that is not stored is made, and
+ * saved where the store is free. Errors: QU_ERR_CANCELLED (qu_stop_asked), QU_ERR_LIMIT (prompt too
+ * long), QU_ERR_UNSUPPORTED (no text, or the model wrote none), those of store and model. */
+qu_status qu_summarizer_write(qu_summarizer *z, qu_synopsis *s, const qu_doc *d, qu_err *err);
+
 /* Append the summary as a file of that format. method: "extractive, graph". Errors: QU_ERR_NOMEM. */
-qu_status qu_summary_render(qu_buf *out, const qu_summary *s, const qu_doc *d, const char *method,
-                            qu_summary_format format, qu_err *err);
+qu_status qu_synopsis_render(qu_buf *out, const qu_synopsis *s, const qu_doc *d, const char *method,
+                            qu_synopsis_format format, qu_err *err);
 
 #endif

@@ -19,7 +19,7 @@
 #define MANIFEST "manifest.tsv"
 enum { MAX_MANIFEST = 1 << 30, NAME_BYTES = 60, COLUMNS = 7, POLL_US = 100000 };
 
-static const char *const endings[QU_N_SUMMARY_FORMATS] = {".md", ".json", ".txt"};
+static const char *const endings[QU_N_SYNOPSIS_FORMATS] = {".md", ".json", ".txt"};
 
 struct qu_manifest {
     char *dir, *store, *file;
@@ -49,7 +49,7 @@ static void free_entry(void *p)
 /* --- names --- */
 
 /* DIR/NAME-HASH.ext; NAME is what the file's own name has before its last dot, made harmless. */
-static qu_status output_path(const qu_manifest *m, const char *path, qu_summary_format format,
+static qu_status output_path(const qu_manifest *m, const char *path, qu_synopsis_format format,
                              qu_buf *out, qu_err *err)
 {
     const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
@@ -75,7 +75,7 @@ static bool is_remains(const char *name)
     if (!tmp || tmp[5] == 0 || strspn(tmp + 5, "0123456789") != strlen(tmp + 5)) return false;
     size_t n = (size_t)(tmp - name);
     if (n == strlen(MANIFEST) && strncmp(name, MANIFEST, n) == 0) return true;
-    for (int f = 0; f < QU_N_SUMMARY_FORMATS; f++) {
+    for (int f = 0; f < QU_N_SYNOPSIS_FORMATS; f++) {
         size_t e = strlen(endings[f]);
         if (n < e + 17 || strncmp(name + n - e, endings[f], e) != 0) continue;
         const char *hash = name + (n - e - 17);
@@ -197,9 +197,9 @@ static bool read_line(qu_manifest *m, char *line, qu_status *st, qu_err *err)
         drop(m, column[5]);
         return true;
     }
-    for (int f = 0; f <= QU_N_SUMMARY_FORMATS; f++) {
-        if (f == QU_N_SUMMARY_FORMATS) return false;
-        e.format = (qu_summary_format)f;
+    for (int f = 0; f <= QU_N_SYNOPSIS_FORMATS; f++) {
+        if (f == QU_N_SYNOPSIS_FORMATS) return false;
+        e.format = (qu_synopsis_format)f;
         if (strcmp(column[4], endings[f] + 1) == 0) break;
     }
     if (!parse_hash(&e.content, column[0]) || !parse_hash(&e.settings, column[1]) ||
@@ -385,15 +385,15 @@ static qu_status note(qu_manifest *m, const qu_manifest_entry *e, qu_err *err)
     return st;
 }
 
-/* Remove a path's outputs of every format but one (QU_N_SUMMARY_FORMATS: of all). */
+/* Remove a path's outputs of every format but one (QU_N_SYNOPSIS_FORMATS: of all). */
 static qu_status remove_outputs(const qu_manifest *m, const char *path, int but, qu_err *err)
 {
     qu_buf name = {0};
     qu_status st = QU_OK;
-    for (int f = 0; f < QU_N_SUMMARY_FORMATS; f++) {
+    for (int f = 0; f < QU_N_SYNOPSIS_FORMATS; f++) {
         if (f == but) continue;
         name.len = 0;
-        QU_TRY_OUT(output_path(m, path, (qu_summary_format)f, &name, err));
+        QU_TRY_OUT(output_path(m, path, (qu_synopsis_format)f, &name, err));
         if (unlink(name.data) != 0 && errno != ENOENT) {
             st = qu_fail(err, qu_os_status(errno), "cannot remove '%s': %s", name.data,
                          strerror(errno));
@@ -470,7 +470,7 @@ qu_status qu_manifest_sweep(qu_manifest *m, bool (*is_gone)(void *ctx, const cha
         const char *path = m->list[i]->path;
         if (!is_gone(ctx, path)) continue;
         line.len = 0;
-        QU_TRY_OUT(remove_outputs(m, path, QU_N_SUMMARY_FORMATS, err));
+        QU_TRY_OUT(remove_outputs(m, path, QU_N_SYNOPSIS_FORMATS, err));
         QU_TRY_OUT(qu_buf_puts(&line, "-\t-\t0\t-1\tmd\t", err));
         QU_TRY_OUT(add_escaped(&line, path, err));
         QU_TRY_OUT(qu_buf_puts(&line, "\t\n", err));

@@ -8,7 +8,7 @@
 #include "pipelines/pages.h"
 #include "pipelines/summarize.h"
 
-void qu_summary_free(qu_summary *s)
+void qu_synopsis_free(qu_synopsis *s)
 {
     for (int32_t i = 0; i < s->n; i++) {
         free(s->citations[i].path);
@@ -32,7 +32,7 @@ static int32_t page_of(const qu_page *pages, int32_t n, int64_t at)
     return lo;
 }
 
-static qu_status cite(qu_summary *s, qu_txn *t, const qu_doc *d, const char *text,
+static qu_status cite(qu_synopsis *s, qu_txn *t, const qu_doc *d, const char *text,
                       const qu_digest_sentence *x, int32_t page, qu_err *err)
 {
     qu_citation *c = &s->citations[s->n++];
@@ -44,7 +44,7 @@ static qu_status cite(qu_summary *s, qu_txn *t, const qu_doc *d, const char *tex
     return qu_answer_locate(t, d, c, err);
 }
 
-qu_status qu_summary_extract(qu_summary *s, qu_txn *t, const qu_doc *d, qu_digest_method method,
+qu_status qu_synopsis_extract(qu_synopsis *s, qu_txn *t, const qu_doc *d, qu_digest_method method,
                              int32_t max_words, qu_err *err)
 {
     qu_buf text = {0};
@@ -101,7 +101,7 @@ static qu_status add_place(qu_buf *out, const qu_citation *c, qu_err *err)
                          bytes ? c->byte_end : c->text_end);
 }
 
-static qu_status render_text(qu_buf *out, const qu_summary *s, const qu_doc *d, const char *method,
+static qu_status render_text(qu_buf *out, const qu_synopsis *s, const qu_doc *d, const char *method,
                              bool md, qu_err *err)
 {
     const char *title = *d->title ? d->title : strrchr(d->path, '/') + 1;
@@ -145,7 +145,7 @@ static json_t *citation_json(const qu_citation *c, qu_err *err)
     return o;
 }
 
-static qu_status render_json(qu_buf *out, const qu_summary *s, const qu_doc *d, const char *method,
+static qu_status render_json(qu_buf *out, const qu_synopsis *s, const qu_doc *d, const char *method,
                              qu_err *err)
 {
     char hash[33];
@@ -159,6 +159,9 @@ static qu_status render_json(qu_buf *out, const qu_summary *s, const qu_doc *d, 
     json_object_set_new(o, "words", json_integer(s->words));
     json_object_set_new(o, "summary",
                         s->text.len ? qu_pages_json_text(s->text.data, s->text.len) : json_null());
+    if (s->text.len)
+        json_object_set_new(o, "pages", json_pack("{s:I,s:I}", "read", (json_int_t)s->pages_read,
+                                                  "of", (json_int_t)s->pages));
     for (int32_t i = 0; i < s->n; i++)
         json_array_append_new(list, citation_json(&s->citations[i], err));
     json_object_set(o, s->text.len ? "citations" : "sentences", list);
@@ -172,9 +175,9 @@ out:
     return st;
 }
 
-qu_status qu_summary_render(qu_buf *out, const qu_summary *s, const qu_doc *d, const char *method,
-                            qu_summary_format format, qu_err *err)
+qu_status qu_synopsis_render(qu_buf *out, const qu_synopsis *s, const qu_doc *d, const char *method,
+                            qu_synopsis_format format, qu_err *err)
 {
-    if (format == QU_SUMMARY_JSON) return render_json(out, s, d, method, err);
-    return render_text(out, s, d, method, format == QU_SUMMARY_MD, err);
+    if (format == QU_SYNOPSIS_JSON) return render_json(out, s, d, method, err);
+    return render_text(out, s, d, method, format == QU_SYNOPSIS_MD, err);
 }
