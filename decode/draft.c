@@ -8,7 +8,7 @@
 
 enum {
     ROWS = QU_DRAFT_MAX + 1,
-    N_SIZES = 5,   /* passes of 1, 2, 4, 8 and 16 rows */
+    N_SIZES = 6,   /* passes of 1, 2, 4, 8, 16 and 32 rows */
     N_LENGTHS = 6, /* matches of 1, 2, 3, 4-5, 6-8 and more tokens */
 };
 
@@ -67,7 +67,7 @@ static const pace first_pace = {
     .right = {.7, 1, 1.3, 1.5, 1.7, 1.9},
     .tried = {2, 2, 2, 2, 2, 2},
 };
-static const double usual_cost[N_SIZES] = {1, 1.2, 1.6, 2.8, 4.2};
+static const double usual_cost[N_SIZES] = {1, 1.2, 1.6, 2.8, 4.2, 6.8};
 
 qu_status qu_draft_create(qu_draft **out, const qu_draft_options *o, qu_err *err)
 {

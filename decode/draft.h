@@ -45,7 +45,7 @@ typedef enum qu_draft_kind {
     QU_DRAFT_SELF = 3,
 } qu_draft_kind;
 
-enum { QU_DRAFT_MAX = 15 }; /* tokens of a draft: verification has at most 16 rows */
+enum { QU_DRAFT_MAX = 31 }; /* tokens of a draft: verification has at most 32 rows */
 
 /* Share of plain decoding's time that auto may lose to drafts that fail. */
 #define QU_DRAFT_STAKE 0.04

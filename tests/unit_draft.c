@@ -7,7 +7,7 @@
 #include "decode/draft.h"
 #include "retrieve/policy.h"
 
-enum { ANSWER = 32, DOC = 300 };
+enum { ANSWER = 40, DOC = 300 };
 
 static int32_t n_prompts, budget; /* budget: of the full context; 0: it reads everything */
 static int64_t proposed, accepted;
