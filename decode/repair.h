@@ -1,11 +1,11 @@
-/* Repair: make stored pages fit the company they are in. Pages were computed in their own document's
+/* Repair: make stored pages fit their company. Pages were computed in their own document's
  * context; here the few tokens that a question attends to most are computed again in the joint
  * context of all pages before them, and their keys and values take the stored ones' place.
  *
  *     qu_repair_report r;
  *     const int32_t *ids[] = {prefix_ids, header_ids, page_ids, ...};      // one a segment
- *     QU_TRY(qu_repair(c, ids, 1, .15, question, n, pos, &r, err));        // segment 0 is right already
- *     QU_TRY(qu_context_step(c, question, n, pos, 1, logits, err));        // answer over the repaired pages
+ *     QU_TRY(qu_repair(c, ids, 1, .15, question, n, pos, &r, err)); // segment 0 is right already
+ *     QU_TRY(qu_context_step(c, question, n, pos, 1, logits, err)); // answer over what is mended
  *
  * A recomputed token sees earlier positions only: every earlier segment, and its own segment up to
  * itself. Tokens of the question never compete for the budget. All tokens recomputed give the bits

@@ -1,4 +1,4 @@
-/* quire verify: do stored pages answer as a fresh prompt does? Asked of this store and this model. */
+/* quire verify: do stored pages answer as a fresh prompt does? On this store and model. */
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -44,7 +44,7 @@ static qu_status add_question(verify *v, const char *text, size_t n, qu_err *err
     return QU_OK;
 }
 
-/* "... SIDE_WORDS words ___ SIDE_WORDS words ...", the gap drawn among words of four bytes and more;
+/* "... SIDE_WORDS words ___ SIDE_WORDS words ...", the gap among words of four bytes and more;
  * nothing for a sentence too short or without such a word. */
 static qu_status add_gap(verify *v, const char *s, size_t n, uint64_t *seed, qu_err *err)
 {

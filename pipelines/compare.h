@@ -4,7 +4,7 @@
  *     qu_compare *c;
  *     QU_TRY(qu_compare_create(&c, &session, &options, err));
  *     QU_TRY(qu_compare_exact(c, question, &exact, err));                  // the reference
- *     QU_TRY(qu_compare_with(c, QU_FIDELITY_KV, &difference, &answer, err));   // any number of these
+ *     QU_TRY(qu_compare_with(c, QU_FIDELITY_KV, &difference, &answer, err)); // any number
  *     QU_TRY(qu_compare_free(c, err));
  *
  * Both also give the fidelity's own greedy answer, to be freed by the caller. One thread.

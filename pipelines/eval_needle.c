@@ -92,7 +92,7 @@ static qu_status ask(needle *x, qu_bed_doc *doc, const pin *p, int64_t prune, bo
     qu_buf answer = {0};
     int64_t pos, budget = qu_bed_candidate_tokens(&doc, 1) * (100 - prune) / 100;
     qu_bed_how how = {(qu_fidelity)qu_args_choice(x->args, "fidelity"),
-                      qu_args_float(x->args, "repair"), 0};
+                      qu_args_float(x->args, "repair")};
     qu_status st = QU_OK;
     snprintf(question, sizeof question, "what follows %s?", p->key);
     QU_TRY_OUT(qu_template_question(x->b.s.template, x->b.s.tok, question, &q, err));

@@ -1,5 +1,5 @@
-/* quire eval perplexity: how well a document's later pages are predicted from its earlier ones, read
- * whole, through a policy, or not at all. */
+/* quire eval perplexity: how well a document's later pages are predicted from its earlier ones,
+ * read whole, through a policy, or not at all. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +18,8 @@ enum {
     MAX_FILE = 64 << 20,
 };
 
-/* A token is a key token where the long context makes it likelier by more than e^KEY_GAIN and likely
- * at all: arXiv:2410.23771, alpha and beta. */
+/* A token is a key token where the long context makes it likelier by more than e^KEY_GAIN and
+ * likely at all: arXiv:2410.23771, alpha and beta. */
 #define KEY_GAIN 2.0
 #define KEY_FLOOR -2.0
 

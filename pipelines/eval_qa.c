@@ -115,7 +115,7 @@ static qu_status holds(const json_t *passage, const json_t *golds, bool *yes, qu
     return st;
 }
 
-/* The gold passage, then as many others that lack the answer: the line's own first, then drawn ones.
+/* The gold passage, then others that lack the answer: the line's own first, then drawn ones.
  * *n stays 0 where there is no gold passage or there are too few others. */
 static qu_status choose(qa *x, const json_t *line, const json_t *golds, const json_t **docs,
                         int32_t *n, qu_err *err)
@@ -164,7 +164,7 @@ static qu_status ask_at(qa *x, qu_bed_doc *docs, int32_t n, int64_t place, const
     qu_context *c;
     int64_t pos;
     qu_bed_how how = {(qu_fidelity)qu_args_choice(x->args, "fidelity"),
-                      qu_args_float(x->args, "repair"), 0};
+                      qu_args_float(x->args, "repair")};
     for (int32_t i = 0, other = 1; i < n; i++) order[i] = &docs[i == place - 1 ? 0 : other++];
     QU_TRY(qu_bed_place(&x->b, order, n, &how, q, &c, &pos, err));
     qu_status st =

@@ -1,7 +1,8 @@
 /* Scores of answers and their uncertainty.
  *
  *     double f1;
- *     bool right = qu_score_answer("The Ferry!", golds, &f1);           // golds: JSON array of strings
+ *     bool right;
+ *     QU_TRY(qu_score_answer("The Ferry!", golds, &right, &f1, err)); // golds: array of strings
  *     qu_score_ratio(kv, exact, n, seed, &ratio, &low, &high);
  *
  * Answers are compared as SQuAD 1.1 does: lower case, without ASCII punctuation, without the words
@@ -21,12 +22,13 @@ enum { QU_SCORE_MAX_BYTES = 1 << 14 }; /* of a normalised answer; what is longer
 /* answer in that form, appended to out, words parted by one blank. Errors: QU_ERR_NOMEM. */
 qu_status qu_score_normalise(qu_buf *out, const char *answer, qu_err *err);
 
-/* Best over golds (strings; others are passed over): *f1 the words' F1, *exact whether one is equal.
- * No golds: an empty answer is right. Errors: QU_ERR_NOMEM. */
+/* Best over golds (strings; others are passed over): *f1 the words' F1, *exact whether one is
+ * equal. No golds: an empty answer is right. Errors: QU_ERR_NOMEM. */
 qu_status qu_score_answer(const char *answer, const json_t *golds, bool *exact, double *f1,
                           qu_err *err);
 
-/* Half the width of the 95% interval of the mean of n values whose sum and squares' sum are given. */
+/* Half the width of the 95% interval of the mean of n values, given by their sum and that of their
+ * squares. */
 double qu_score_half_width(double sum, double squares, double n);
 
 /* sum a / sum b over n paired values and its 95% interval: a bootstrap of 2,000 draws of pairs. NaN

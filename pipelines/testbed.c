@@ -111,17 +111,11 @@ typedef struct placed {
     bool header;
 } placed;
 
-static int32_t taken(const qu_bed_doc *d, const qu_bed_how *how)
-{
-    return how->last_pages > 0 && how->last_pages < d->n_pages ? how->last_pages : d->n_pages;
-}
-
-static int32_t list_pages(placed *list, qu_bed_doc *const *docs, int32_t n_docs,
-                          const qu_bed_how *how)
+static int32_t list_pages(placed *list, qu_bed_doc *const *docs, int32_t n_docs)
 {
     int32_t n = 0;
     for (int32_t i = 0; i < n_docs; i++)
-        for (int32_t p = 0; p < taken(docs[i], how); p++, n++)
+        for (int32_t p = 0; p < docs[i]->n_pages; p++, n++)
             if (list)
                 list[n] = (placed){docs[i]->pages[p], docs[i]->ids + docs[i]->first[p],
                                    docs[i]->records[p].n_tokens, p == 0};
@@ -162,7 +156,7 @@ static qu_status repair(qu_bed *b, qu_context *c, qu_bed_doc *const *docs, const
     const int32_t **ids = calloc((size_t)n + 1, sizeof *ids);
     if (!ids) return qu_fail_nomem(err, n * (long long)sizeof *ids);
     for (int32_t i = 0; i < n; i++) ids[prefix + i] = list[i].ids;
-    qu_status st = qu_repair(c, ids, prefix + taken(docs[0], how), how->repair_share, question->ids,
+    qu_status st = qu_repair(c, ids, prefix + docs[0]->n_pages, how->repair_share, question->ids,
                              (int32_t)question->n, pos, NULL, err);
     free(ids);
     return st;
@@ -189,10 +183,10 @@ qu_status qu_bed_place(qu_bed *b, qu_bed_doc *const *docs, int32_t n_docs, const
     qu_status st = QU_OK;
     *c = NULL;
     if (how->fidelity == QU_FIDELITY_ISOLATED) QU_TRY(encode_alone(b, docs, n_docs, err));
-    int32_t n = list_pages(NULL, docs, n_docs, how);
+    int32_t n = list_pages(NULL, docs, n_docs);
     placed *list = calloc((size_t)n + 1, sizeof *list);
     if (!list) return qu_fail_nomem(err, n * (long long)sizeof *list);
-    list_pages(list, docs, n_docs, how);
+    list_pages(list, docs, n_docs);
     *pos = b->s.prefix.n;
     for (int32_t i = 0; i < n; i++) *pos += list[i].n;
     if (*pos + (question ? question->n : 0) > b->s.model->context) {

@@ -47,13 +47,12 @@ void qu_bed_free_document(qu_bed_doc *d);
 typedef struct qu_bed_how {
     qu_fidelity fidelity;
     double repair_share;
-    int32_t last_pages; /* take only so many pages of each document, header included; 0: all */
 } qu_bed_how;
 
-/* *c: prefix and the documents one behind the other; *pos: where the question comes. Headers and the
- * very last page are no candidates of selection. Isolated encodes the documents' pages anew, for good. question is needed for repair only. The documents
- * must outlive *c; the caller frees it. Errors: QU_ERR_LIMIT (beyond the window), those of the
- * context. */
+/* *c: prefix and the documents one behind the other; *pos: where the question comes. Headers and
+ * the very last page are no candidates of selection. Isolated encodes the documents' pages anew,
+ * for good. question is needed for repair only. The documents must outlive *c; the caller frees
+ * it. Errors: QU_ERR_LIMIT (beyond the window), those of the context. */
 qu_status qu_bed_place(qu_bed *b, qu_bed_doc *const *docs, int32_t n_docs, const qu_bed_how *how,
                        const qu_tokens *question, qu_context **c, int64_t *pos, qu_err *err);
 

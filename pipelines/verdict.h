@@ -1,5 +1,5 @@
-/* What `quire verify` found about a store's pages, kept in its catalogue for the binding and codec of
- * the store and the numerics class of the process that measured: another class has no verdict.
+/* What `quire verify` found about a store's pages, kept in its catalogue for the binding and codec
+ * of the store and the numerics class of the process that measured: another class has no verdict.
  *
  *     qu_verdict v;
  *     QU_TRY(qu_verdict_load(&v, &session, err));
@@ -23,8 +23,8 @@ typedef struct qu_verdict {
     qu_verdict_mode kv, repair;
 } qu_verdict;
 
-/* s: store and model open. No verdict, or one that cannot be read: known false. Errors: those of the
- * catalogue. */
+/* s: store and model open. No verdict, or one that cannot be read: known false. Errors: those of
+ * the catalogue. */
 qu_status qu_verdict_load(qu_verdict *v, const qu_session *s, qu_err *err);
 
 /* s: store open for writing. Errors: those of the catalogue. */

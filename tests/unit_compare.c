@@ -22,8 +22,8 @@ static void fill(px_session *p, const char *store, const char *model, int n_docs
     px_make_kv(p, -1);
 }
 
-/* One document alone in its window: kv is exact. Two on a random model: it is not, but full repair is,
- * and the counts are of the exact answer's tokens. */
+/* One document alone in its window: kv is exact. Two on a random model: it is not, but full repair
+ * is, and the counts are of the exact answer's tokens. */
 static void differences(void **state)
 {
     (void)state;

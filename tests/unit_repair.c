@@ -305,7 +305,8 @@ static void answer_of(qu_context *c, const sequence *s, float *logits)
     TEST_OK(qu_context_step(c, s->ids + s->n, QUESTION, s->n, 1, logits, err));
 }
 
-/* All of them: a fresh prefill, bit for bit where a token is rounded by itself. None: nothing moves. */
+/* All of them: a fresh prefill, bit for bit where a token is rounded by itself. None: nothing
+ * moves. */
 static void all_is_exact_and_none_is_kv(void **state)
 {
     (void)state;
@@ -491,8 +492,8 @@ static bool finds(const sequence *s, int needle, double share)
     return right;
 }
 
-/* A needle of five tokens has four places where a cut parts a word from the one before it: these four
- * are lost when pages are encoded alone. One token of overlap mends all, so does full repair. */
+/* A needle of five tokens has four places where a cut parts a word from the one before it: these
+ * four are lost when pages are encoded alone. One token of overlap mends all, full repair too. */
 static void pages_alone_lose_what_a_border_parts(void **state)
 {
     (void)state;
