@@ -87,6 +87,8 @@ struct qu_context {
     qu_selection sel;
     int64_t n_question;       /* live tokens of the first step */
     const qu_pass_hook *pass; /* NULL but while repair.c runs */
+    struct qu_batch *batch;   /* NULL: its products are its own */
+    int32_t batch_at;         /* products of this pass so far */
     qu_scratch s;
     qu_linear_scratch *linear;
     qu_context_stats stats;
@@ -130,6 +132,10 @@ static inline int64_t qu_segment_angles(const qu_model *m, const qu_segment *s, 
  * summary: NULL, or where its qu_summary goes. */
 void qu_segment_fill(qu_context *c, qu_segment *s, int32_t layer, int32_t g, const void *slice,
                      void *summary, int worker);
+
+/* batch.c: products of a step together with those of other threads; at: how far the pass is. */
+void qu_batch_linear(struct qu_batch *b, int32_t at, const qu_linear_job *jobs, int n_jobs,
+                     const float *x, int64_t ldx, int32_t n_rows);
 
 /* forward.c: run c->rows through the layers. document: the document phase; its slices go to sink
  * (may be NULL) as page = segment - page_zero. logits [n_logits,V] of the last rows, or NULL with

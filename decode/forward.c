@@ -63,6 +63,8 @@ static qu_status linear(qu_context *c, bool document, const product *products, i
     }
     if (document)
         QU_TRY(qu_linear_document(c->pool, &c->linear, jobs, n, x, ldx, n_rows, err));
+    else if (c->batch)
+        qu_batch_linear(c->batch, c->batch_at++, jobs, n, x, ldx, n_rows);
     else
         qu_linear_question(c->pool, jobs, n, x, ldx, n_rows);
     for (int i = 0; i < n; i++) {
@@ -304,6 +306,7 @@ qu_status qu_forward(qu_context *c, bool document, const qu_page_sink *sink, int
 {
     const qu_model *m = c->m;
     QU_TRY(prepare(c, document, err));
+    c->batch_at = 0;
     int64_t row_bytes = qu_type_bytes(m->embedding.type, m->width);
     for (int32_t t = 0; t < c->rows.n; t++)
         qu_dequant_ref(c->s.x + (int64_t)t * m->width,

@@ -1,5 +1,6 @@
 /* quire summarize: one summary a document, kept current by runs that nobody watches. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,7 +17,8 @@
 #include "pipelines/sync.h"
 
 #define PROMPT "Summarize the document in at most %lld words."
-enum { MAX_FAULTS = 100, POLL_US = 100000, MAX_PROMPT = 1 << 16 }; /* faults named in a report */
+enum { MAX_FAULTS = 100, POLL_US = 100000, MAX_PROMPT = 1 << 16,
+       MAX_SEATS = 8, ROUND = 64 }; /* faults named in a report; documents between two looks round */
 
 /* A document in scope, as the catalogue had it when the run began. */
 typedef struct item {
@@ -35,7 +37,13 @@ typedef struct run {
     qu_hash settings;
     qu_synopsis_format format;
     char method[160];
-    qu_summarizer *z; /* NULL: extracts */
+    qu_summarizer *seats[MAX_SEATS]; /* the first NULL: extracts */
+    int n_seats;
+    bool lacks_kv; /* some document does */
+    pthread_mutex_t mu; /* over all below, and the manifest */
+    size_t next, round_end; /* documents taken; and to be taken before all seats meet */
+    qu_status failure;
+    qu_err why;
     qu_buf prompt;
     qu_make_kv_report kv;
     double started_ms;
@@ -69,6 +77,7 @@ static qu_status list_documents(run *r, qu_err *err)
         if (d.doc_id == 0) break;
         after = d.doc_id;
         if (!in_scope(r, d.path)) continue;
+        r->lacks_kv = r->lacks_kv || d.kv_pages < d.n_pages;
         if (r->n_items == r->cap) {
             size_t cap = r->cap ? r->cap * 2 : 256;
             item *p = realloc(r->items, cap * sizeof *p);
@@ -199,6 +208,16 @@ static qu_status take_prompt(run *r, qu_err *err)
     return QU_OK;
 }
 
+/* Documents whose KV must be made go one by one: making it takes all threads anyway. */
+static qu_status make_seats(run *r, int32_t pages, int32_t words, qu_err *err)
+{
+    int n = r->lacks_kv ? 1 : (int)qu_args_int(r->args, "batch");
+    QU_TRY(qu_summarizer_create(&r->seats[0], &r->s, r->prompt.data, pages, words, n > 1, err));
+    for (r->n_seats = 1; r->n_seats < n; r->n_seats++)
+        QU_TRY(qu_summarizer_seat(&r->seats[r->n_seats], r->seats[0], err));
+    return QU_OK;
+}
+
 /* What shapes a summary, as a hash and as words. */
 static qu_status take_settings(run *r, qu_err *err)
 {
@@ -217,8 +236,7 @@ static qu_status take_settings(run *r, qu_err *err)
         qu_hash_hex(model, r->s.model->fingerprint);
         QU_TRY_OUT(take_prompt(r, err));
         QU_TRY_OUT(qu_buf_printf(&b, err, "model %s %d %lld %s", model, pages, words, r->prompt.data));
-        if (!r->stopped)
-            QU_TRY_OUT(qu_summarizer_create(&r->z, &r->s, r->prompt.data, pages, (int32_t)words, err));
+        if (!r->stopped) QU_TRY_OUT(make_seats(r, pages, (int32_t)words, err));
     }
     r->settings = qu_hash_bytes(b.data, b.len, 0);
 out:
@@ -237,13 +255,13 @@ static bool is_current(const run *r, const qu_doc *d)
     return (same || qu_args_flag(r->args, "changed")) && qu_manifest_holds(r->m, e);
 }
 
-static qu_status make_one(run *r, const qu_doc *d, qu_buf *out, qu_err *err)
+static qu_status make_one(run *r, qu_summarizer *z, const qu_doc *d, qu_buf *out, qu_err *err)
 {
     qu_synopsis s = {0};
     qu_txn *t;
     qu_status st;
-    if (r->z) {
-        st = qu_summarizer_write(r->z, &s, d, err);
+    if (z) {
+        st = qu_summarizer_write(z, &s, d, err);
     } else {
         QU_TRY(qu_txn_begin(&t, r->s.store, QU_TXN_READ, err));
         st = qu_synopsis_extract(&s, t, d, (qu_digest_method)qu_args_choice(r->args, "method"),
@@ -278,50 +296,96 @@ static qu_status note_fault(run *r, const char *path, const qu_err *why, qu_err 
     return qu_manifest_fail(r->m, path, why->msg, err);
 }
 
-static qu_status do_one(run *r, const item *x, qu_err *err)
+/* Write down what became of a document. */
+static qu_status settle(run *r, const item *x, const qu_doc *d, qu_status st, const qu_buf *out,
+                        const qu_err *why, qu_err *err)
+{
+    if (st == QU_OK) {
+        qu_manifest_entry e = {.path = d->path, .content = d->content_hash, .settings = r->settings,
+                               .doc_id = d->doc_id, .format = r->format};
+        QU_TRY(qu_manifest_write(r->m, &e, out, err));
+        r->done++;
+    } else if (st == QU_ERR_CANCELLED) {
+        r->stopped = true;
+    } else if (ends_run(st)) {
+        if (err) *err = *why;
+        return st;
+    } else {
+        return note_fault(r, x->path, why, err);
+    }
+    return QU_OK;
+}
+
+static qu_status do_one(run *r, qu_summarizer *z, const item *x, qu_err *err)
 {
     qu_txn *t;
     qu_doc d = {0};
     qu_buf out = {0};
     qu_err why = {0};
+    bool current;
     QU_TRY(qu_txn_begin(&t, r->s.store, QU_TXN_READ, err));
     qu_status st = qu_catalogue_get_doc(t, x->doc_id, &d, &why);
     qu_txn_abort(t);
-    if (st == QU_OK && is_current(r, &d)) {
-        r->unchanged++;
-        goto out;
+    pthread_mutex_lock(&r->mu);
+    current = st == QU_OK && is_current(r, &d);
+    r->unchanged += current;
+    pthread_mutex_unlock(&r->mu);
+    if (!current) {
+        if (st == QU_OK) st = make_one(r, z, &d, &out, &why);
+        pthread_mutex_lock(&r->mu);
+        st = settle(r, x, &d, st, &out, &why, err);
+        pthread_mutex_unlock(&r->mu);
     }
-    if (st == QU_OK) st = make_one(r, &d, &out, &why);
-    if (st == QU_OK) {
-        qu_manifest_entry e = {.path = d.path, .content = d.content_hash, .settings = r->settings,
-                               .doc_id = d.doc_id, .format = r->format};
-        st = qu_manifest_write(r->m, &e, &out, err);
-        r->done += st == QU_OK;
-    } else if (st == QU_ERR_CANCELLED) {
-        r->stopped = true;
-        st = QU_OK;
-    } else if (ends_run(st)) {
-        if (err) *err = why;
-    } else {
-        st = note_fault(r, x->path, &why, err);
-    }
-out:
     qu_doc_free(&d);
     qu_buf_free(&out);
-    qu_store_release_readers(r->s.store);
     return st;
+}
+
+typedef struct seat {
+    run *r;
+    qu_summarizer *z;
+    pthread_t thread;
+} seat;
+
+/* Take documents until the round ends. */
+static void *sit(void *ctx)
+{
+    const seat *me = ctx;
+    run *r = me->r;
+    for (;;) {
+        qu_err why = {0};
+        pthread_mutex_lock(&r->mu);
+        r->stopped = r->stopped || qu_stop_asked();
+        bool more = !r->stopped && r->failure == QU_OK && r->next < r->round_end;
+        size_t i = more ? r->next++ : 0;
+        if (more)
+            qu_out_progress("summaries", (int64_t)i, (int64_t)r->n_items, "documents");
+        pthread_mutex_unlock(&r->mu);
+        if (!more) return NULL;
+        qu_status st = do_one(r, me->z, &r->items[i], &why);
+        if (st == QU_OK) continue;
+        pthread_mutex_lock(&r->mu);
+        if (r->failure == QU_OK) r->why = why;
+        r->failure = st;
+        pthread_mutex_unlock(&r->mu);
+    }
 }
 
 static qu_status do_all(run *r, qu_err *err)
 {
+    seat seats[MAX_SEATS];
     QU_TRY(qu_manifest_sweep(r->m, is_gone, r, &r->removed, err));
-    for (size_t i = 0; i < r->n_items && !r->stopped; i++) {
-        r->stopped = qu_stop_asked();
-        if (r->stopped) break;
-        qu_out_progress("summaries", (int64_t)i, (int64_t)r->n_items, "documents");
-        QU_TRY(do_one(r, &r->items[i], err));
+    while (r->next < r->n_items && !r->stopped && r->failure == QU_OK) {
+        int n = 1;
+        r->round_end = r->n_items - r->next < ROUND ? r->n_items : r->next + ROUND;
+        for (int i = 0; i < MAX_SEATS; i++) seats[i] = (seat){r, r->seats[i], pthread_self()};
+        while (n < r->n_seats && pthread_create(&seats[n].thread, NULL, sit, &seats[n]) == 0) n++;
+        sit(&seats[0]);
+        while (--n > 0) pthread_join(seats[n].thread, NULL);
+        qu_store_release_readers(r->s.store);
     }
-    return QU_OK;
+    if (r->failure != QU_OK && err) *err = r->why;
+    return r->failure;
 }
 
 /* --- the run --- */
@@ -355,7 +419,7 @@ static void free_run(run *r)
 {
     for (size_t i = 0; i < r->n_items; i++) free(r->items[i].path);
     free(r->items);
-    qu_summarizer_free(r->z);
+    for (int i = MAX_SEATS; i-- > 0;) qu_summarizer_free(r->seats[i]);
     qu_manifest_free(r->m);
     qu_roots_free(&r->roots);
     qu_roots_free(&r->scope);
@@ -367,7 +431,8 @@ static void free_run(run *r)
 static int run_summarize(const qu_args *args)
 {
     qu_err err = {0};
-    run r = {.args = args, .started_ms = qu_os_now_ms(), .faults = json_array()};
+    run r = {.args = args, .started_ms = qu_os_now_ms(), .faults = json_array(),
+             .mu = PTHREAD_MUTEX_INITIALIZER};
     qu_status st = QU_OK, saved;
     int code = QU_EXIT_OK;
     qu_stop_catch(qu_args_float(args, "max-time"));
@@ -403,6 +468,8 @@ static const qu_option options[] = {
      .help = "what to ask of the model, instead of: summarize the document in at most N words"},
     {.name = "pages", .kind = QU_OPT_INT, .arg = "N", .dflt = "64", .min = 1, .max = 65536,
      .help = "pages of a document that the model reads, the best by the extractive ranking"},
+    {.name = "batch", .kind = QU_OPT_INT, .arg = "N", .dflt = "8", .min = 1, .max = MAX_SEATS,
+     .help = "documents that the model writes on side by side"},
     {.name = "format", .kind = QU_OPT_ENUM, .arg = "FORMAT", .dflt = "md",
      .choices = QU_SYNOPSIS_FORMATS, .help = "of the files"},
     {.name = "changed", .kind = QU_OPT_FLAG,

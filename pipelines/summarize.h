@@ -99,13 +99,17 @@ qu_status qu_synopsis_extract(qu_synopsis *s, qu_txn *t, const qu_doc *d, qu_dig
 typedef struct qu_summarizer qu_summarizer;
 
 /* A summarizer with the session's model; prompt and session are borrowed. max_pages: of a document
- * that are read; max_words bounds a summary's tokens. Errors: those of the encoder. */
+ * that are read; max_words bounds a summary's tokens. side_by_side: further seats may be made, one a
+ * thread; KV that is missing is then not saved. Errors: those of the encoder. */
 qu_status qu_summarizer_create(qu_summarizer **z, qu_session *s, const char *prompt,
-                               int32_t max_pages, int32_t max_words, qu_err *err);
+                               int32_t max_pages, int32_t max_words, bool side_by_side,
+                               qu_err *err);
+/* A further seat beside the first, to be freed before it. */
+qu_status qu_summarizer_seat(qu_summarizer **z, const qu_summarizer *first, qu_err *err);
 void qu_summarizer_free(qu_summarizer *z);
 
-/* The model's summary of a document and the places it rests on. KV that is not stored is made, and
- * saved where the store is free. Errors: QU_ERR_CANCELLED (qu_stop_asked), QU_ERR_LIMIT (prompt too
+/* The model's summary of a document and the places it rests on: the same on any seat, beside any
+ * others. KV that is not stored is made, and saved where the store is free. Errors: QU_ERR_CANCELLED (qu_stop_asked), QU_ERR_LIMIT (prompt too
  * long), QU_ERR_UNSUPPORTED (no text, or the model wrote none), those of store and model. */
 qu_status qu_summarizer_write(qu_summarizer *z, qu_synopsis *s, const qu_doc *d, qu_err *err);
 

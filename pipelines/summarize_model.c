@@ -4,8 +4,9 @@
  *     -> sections that fit the window   [prefix][header][pages ...] PROMPT   -> a part each
  *     -> while there are several parts: [prefix][header][parts ...] PROMPT   -> fewer
  *
- * Each section is a question of pipelines/answer_int.h whose plan is made here. One sequence is
- * decoded at a time.
+ * Each section is a question of pipelines/answer_int.h whose plan is made here. Several documents
+ * may be under way, a thread each: what they read and attend to is their own, the products of their
+ * tokens are made together (decode/batch.h).
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 
 #include "base/dims.h"
 #include "base/os.h"
+#include "decode/batch.h"
 #include "pipelines/answer_int.h"
 #include "pipelines/stop.h"
 #include "pipelines/summarize.h"
@@ -21,6 +23,9 @@ enum { PART_CITATIONS = 1, MIN_ROOM = 64 };
 
 struct qu_summarizer {
     qu_asker a;
+    qu_session own; /* of a seat among several: the session without its threads */
+    qu_batch *batch; /* NULL: alone */
+    bool is_first;   /* owns the encoder and the batch */
     const char *prompt;
     int32_t max_pages;
 };
@@ -34,17 +39,22 @@ typedef struct selection {
 } selection;
 
 qu_status qu_summarizer_create(qu_summarizer **out, qu_session *s, const char *prompt,
-                               int32_t max_pages, int32_t max_words, qu_err *err)
+                               int32_t max_pages, int32_t max_words, bool side_by_side, qu_err *err)
 {
     qu_summarizer *z = *out = calloc(1, sizeof *z);
     if (!z) return qu_fail_nomem(err, sizeof *z);
-    z->a.s = s;
+    qu_status st = QU_OK;
+    z->is_first = true;
+    z->own = *s;
+    z->own.pool = NULL;
+    z->a.s = side_by_side ? &z->own : s;
     z->a.o = (qu_ask_options){.max_tokens = max_words * 3 / 2 + 16, .max_wait_s = 1e12};
     z->prompt = prompt;
     z->max_pages = max_pages;
     z->a.logits = malloc((size_t)s->model->vocab * sizeof *z->a.logits);
-    qu_status st = z->a.logits ? qu_encoder_create(&z->a.encoder, s, err)
-                               : qu_fail_nomem(err, s->model->vocab * 4ll);
+    if (!z->a.logits) st = qu_fail_nomem(err, s->model->vocab * 4ll);
+    if (st == QU_OK) st = qu_encoder_create(&z->a.encoder, s, err);
+    if (st == QU_OK && side_by_side) st = qu_batch_create(&z->batch, s->pool, err);
     if (st != QU_OK) {
         qu_summarizer_free(z);
         *out = NULL;
@@ -52,10 +62,28 @@ qu_status qu_summarizer_create(qu_summarizer **out, qu_session *s, const char *p
     return st;
 }
 
+qu_status qu_summarizer_seat(qu_summarizer **out, const qu_summarizer *first, qu_err *err)
+{
+    qu_summarizer *z = *out = malloc(sizeof *z);
+    if (!z) return qu_fail_nomem(err, sizeof *z);
+    *z = *first;
+    z->is_first = false;
+    z->a.s = &z->own;
+    z->a.fresh = (qu_fresh){0};
+    z->a.logits = malloc((size_t)z->own.model->vocab * sizeof *z->a.logits);
+    if (z->a.logits) return QU_OK;
+    free(z);
+    *out = NULL;
+    return qu_fail_nomem(err, first->own.model->vocab * 4ll);
+}
+
 void qu_summarizer_free(qu_summarizer *z)
 {
     if (!z) return;
-    qu_encoder_free(z->a.encoder);
+    if (z->is_first) {
+        qu_encoder_free(z->a.encoder);
+        qu_batch_free(z->batch);
+    }
     qu_fresh_free(&z->a.fresh);
     free(z->a.logits);
     free(z);
@@ -194,14 +222,24 @@ static qu_status plan_section(ask_run *r, qu_txn *t, uint64_t doc_id, const sele
     return QU_OK;
 }
 
+/* The prompt's step and the tokens that follow, side by side with the others'. */
+static qu_status generate(const qu_summarizer *z, ask_run *r, qu_err *err)
+{
+    qu_context_batch(r->c, z->batch);
+    if (z->batch) qu_batch_enter(z->batch);
+    qu_status st = qu_context_step(r->c, r->tail.ids, (int32_t)r->tail.n, r->plan.end_pos, 1,
+                                   r->a->logits, err);
+    if (st == QU_OK) st = qu_answer_write(r, err);
+    if (z->batch) qu_batch_leave(z->batch);
+    return st;
+}
+
 /* The model's words after what stands in r->c: appended to out, trimmed. */
 static qu_status write_part(const qu_summarizer *z, ask_run *r, qu_buf *out, qu_err *err)
 {
     qu_session *s = r->a->s;
     QU_TRY(make_tail(z, &r->tail, err));
-    QU_TRY(qu_context_step(r->c, r->tail.ids, (int32_t)r->tail.n, r->plan.end_pos, 1, r->a->logits,
-                           err));
-    QU_TRY(qu_answer_write(r, err));
+    QU_TRY(generate(z, r, err));
     const char *p = r->ans->text.data;
     size_t n = r->ans->text.len;
     while (n > 0 && strchr(" \n\t", p[n - 1])) n--;
@@ -392,7 +430,7 @@ qu_status qu_summarizer_write(qu_summarizer *z, qu_synopsis *s, const qu_doc *d,
     QU_TRY_OUT(map_reduce(z, s, d, &sel, &parts, err));
     QU_TRY_OUT(qu_buf_puts(&s->text, parts.data, err));
     s->words = count_words(s->text.data);
-    if (z->a.fresh.n > 0) QU_TRY_OUT(qu_fresh_save(&z->a.fresh, z->a.s, err));
+    if (z->a.fresh.n > 0 && !z->batch) QU_TRY_OUT(qu_fresh_save(&z->a.fresh, z->a.s, err));
     qu_fresh_free(&z->a.fresh);
 out:
     free(sel.pages);
