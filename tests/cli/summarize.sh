@@ -73,7 +73,7 @@ echo 'the old house is near the river' >model/none.txt
 i=0
 while [ $i -lt 60 ]; do echo "the old house is near the river and the road goes over the hill $i times"; i=$((i + 1)); done >model/long.txt
 echo 'what follows badar?' >prompt.txt
-x summarize model --store s3 --out out3 --prompt prompt.txt --length 8 --json | plain
+x summarize model --store s3 --out out3 --prompt prompt.txt --length 8 --batch 1 --json | plain
 cat out3/*.md | plain
 "$B/mkmodel" --random --shape tiny --context 512 --seed 1 -o w.gguf
 for threads in 1 2; do
