@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/os.h"
@@ -102,6 +103,26 @@ static int words(const char *file, int n_pages)
 }
 
 /* --- vectors --- */
+
+/* Processor time of this thread: what a question costs whatever else the machine does. */
+static double cpu_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* A line of /proc/self/status in MB: "VmRSS", or "RssAnon" for what is not a file's. */
+static long long status_mb(const char *name)
+{
+    char line[200];
+    long long kb = 0;
+    FILE *f = fopen("/proc/self/status", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, name, strlen(name)) == 0) kb = atoll(line + strlen(name) + 1);
+    if (f) fclose(f);
+    return kb >> 10;
+}
 
 typedef struct space {
     int32_t e;
@@ -221,7 +242,6 @@ static int search(const char *dir, int n_questions, float spread)
     must(qu_txn_begin(&t, store, QU_TXN_READ, &err));
     must(qu_vector_get_state(t, &s, &err));
     n = (int64_t)s.model.lo;
-    int64_t before = qu_os_peak_rss_bytes();
     double start = qu_os_now_ms();
     must(qu_buf_printf(&path, &err, "%s/vectors.idx", dir));
     must(qu_vector_open(&v, t, path.data, &err));
@@ -233,18 +253,21 @@ static int search(const char *dir, int n_questions, float spread)
     for (int i = 0; i < n_questions; i++) draw_vector(&sp, q + (int64_t)i * width);
     free(sp.topics);
     qu_lexical_hit *hits = need(malloc((size_t)n_questions * K * sizeof *hits)), other[K];
-    double *ms = need(malloc((size_t)n_questions * sizeof *ms));
+    double *ms = need(malloc((size_t)n_questions * sizeof *ms)),
+           *cpu = need(malloc((size_t)n_questions * sizeof *cpu));
     int32_t got;
     for (int i = 0; i < n_questions; i++) {
         start = qu_os_now_ms();
+        cpu[i] = cpu_ms();
         must(qu_vector_search(v, t, q + (int64_t)i * width, NULL, K, hits + (size_t)i * K, &got, &err));
         ms[i] = qu_os_now_ms() - start;
+        cpu[i] = cpu_ms() - cpu[i];
     }
     printf("%lld vectors, %d lists, file %s, opened in %.0f ms; ", (long long)n, s.n_lists,
            qu_vector_uses_file(v) ? "in use" : "not in use", opened);
     print_times("search", ms, n_questions);
-    printf("; peak memory %lld MB (%lld before)\n", (long long)qu_os_peak_rss_bytes() >> 20,
-           (long long)before >> 20);
+    print_times(", of the processor", cpu, n_questions);
+    printf("; memory %lld MB, %lld of it not mapped files\n", status_mb("VmRSS"), status_mb("RssAnon"));
     fflush(stdout);
     must(qu_vector_open(&plain, t, NULL, &err));
     for (int i = 0; i < n_questions; i++) {
@@ -272,6 +295,7 @@ static int search(const char *dir, int n_questions, float spread)
     free(q);
     free(hits);
     free(ms);
+    free(cpu);
     return 0;
 }
 

@@ -15,7 +15,7 @@
 enum {
     LEAST_PROBES = 8,
     LISTS_PER_PROBE = 256, /* of the lists 1/256 is probed: bench/coarse.c */
-    SPARE_HITS = 16,       /* and half the hits wanted: rounding in the file changes the order */
+    SPARE_HITS = 8,        /* and an eighth of the hits wanted: rounding in the file changes the order */
 };
 
 struct qu_vector {
@@ -180,7 +180,7 @@ typedef struct search {
     int64_t *probes;       /* [n_probes] lists, best first */
     int32_t n_probes;
     bool *probed;          /* [n_lists]; NULL: all vectors count */
-    int32_t k, per_doc;    /* per_doc 0: any */
+    int32_t k, per_doc;    /* k: some more than asked for; per_doc 0: any */
     qu_top *heap, *of_doc; /* [k], [per_doc] */
     int32_t n, n_of_doc;
     qu_err *err;
@@ -348,7 +348,7 @@ static qu_status scan_file(search *x)
     int32_t e, n_lists;
     int64_t n_rows;
     qu_ivf_shape(x->v->ivf, &e, &n_lists, &n_rows);
-    for (int64_t want = x->k + x->k / 2 + SPARE_HITS;; want *= 8) {
+    for (int64_t want = x->k;; want *= 8) {
         int32_t got;
         free(ids);
         free(scores);
@@ -385,16 +385,17 @@ qu_status qu_vector_search(qu_vector *v, qu_txn *t, const float *q, const qu_lex
                            int32_t k, qu_lexical_hit *hits, int32_t *n_hits, qu_err *err)
 {
     static const qu_lexical_opts defaults;
-    search x = {.v = v, .t = t, .opts = opts ? opts : &defaults, .k = k, .err = err};
+    search x = {.v = v, .t = t, .opts = opts ? opts : &defaults, .err = err};
     qu_status st = QU_OK;
     *n_hits = 0;
     if (k < 0) return qu_fail(err, QU_ERR_ARG, "cannot search for %d hits", k);
     QU_TRY(refresh(v, t, err));
     int32_t width = qu_vector_width(v->state.n_dims);
-    x.per_doc = x.opts->max_per_doc > 0 && x.opts->max_per_doc < k ? x.opts->max_per_doc : 0;
+    x.k = k < INT32_MAX / 2 ? k + k / 8 + SPARE_HITS : k;
+    x.per_doc = x.opts->max_per_doc > 0 && x.opts->max_per_doc < x.k ? x.opts->max_per_doc : 0;
     x.q = malloc((size_t)width * sizeof *x.q);
-    x.heap = malloc((2 * (size_t)k + 1) * sizeof *x.heap);
-    x.of_doc = x.heap + k;
+    x.heap = malloc(2 * (size_t)x.k * sizeof *x.heap);
+    x.of_doc = x.heap + x.k;
     if (!x.q || !x.heap) {
         st = qu_fail_nomem(err, k * (long long)sizeof *x.heap);
         goto out;
@@ -408,6 +409,7 @@ qu_status qu_vector_search(qu_vector *v, qu_txn *t, const float *q, const qu_lex
         QU_TRY_OUT(scan_all(&x));
     }
     if (x.n > 0) qsort(x.heap, (size_t)x.n, sizeof *x.heap, qu_top_best_first);
+    if (x.n > k) x.n = k;
     for (int32_t i = 0; i < x.n; i++)
         hits[i] = (qu_lexical_hit){x.heap[i].id >> QU_VECTOR_PAGE_BITS,
                                    (int32_t)(x.heap[i].id & ((1 << QU_VECTOR_PAGE_BITS) - 1)),

@@ -19,7 +19,7 @@ qu_status qu_asker_create(qu_asker **out, qu_session *s, const qu_ask_options *o
     if (!a) return qu_fail_nomem(err, sizeof *a);
     a->s = s;
     a->o = *options;
-    qu_status st = qu_session_lexical(s, &a->lx, err);
+    qu_status st = qu_hybrid_open(&a->hybrid, s, QU_HYBRID_STORED, err);
     if (st == QU_OK && !options->extract) st = qu_encoder_create(&a->encoder, s, err);
     if (st == QU_OK && s->model) {
         a->logits = malloc((size_t)s->model->vocab * sizeof *a->logits);
@@ -35,7 +35,7 @@ qu_status qu_asker_create(qu_asker **out, qu_session *s, const qu_ask_options *o
 qu_status qu_asker_free(qu_asker *a, qu_err *err)
 {
     if (!a) return QU_OK;
-    qu_lexical_close(a->lx);
+    qu_hybrid_close(a->hybrid);
     qu_encoder_free(a->encoder);
     qu_status st = qu_fresh_save(&a->fresh, a->s, err);
     qu_fresh_free(&a->fresh);
@@ -114,7 +114,8 @@ static qu_status retrieve(ask_run *r, int64_t room, qu_err *err)
     QU_TRY_OUT(qu_txn_begin(&t, a->s->store, QU_TXN_READ, err));
     glob_filter filter = {a->o.in_glob, t};
     qu_lexical_opts opts = {a->o.in_glob ? path_matches : NULL, &filter, 0};
-    QU_TRY_OUT(qu_lexical_search(a->lx, r->question, strlen(r->question), &opts, k, hits, &n, err));
+    QU_TRY_OUT(qu_hybrid_search(a->hybrid, t, r->question, strlen(r->question), &opts, k, hits, &n,
+                                err));
     float floor = a->o.floor < 0 ? 0 : a->o.floor > 0 ? a->o.floor : QU_PLAN_FLOOR;
     qu_plan_options plan = {a->o.pages, a->s->prefix.n, room, floor};
     QU_TRY_OUT(qu_plan_make(&r->plan, t, hits, n, &plan, err));

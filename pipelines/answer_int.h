@@ -9,12 +9,13 @@
 #include "decode/quote.h"
 #include "pipelines/answer.h"
 #include "pipelines/fresh.h"
+#include "pipelines/hybrid.h"
 #include "retrieve/plan.h"
 
 struct qu_asker {
     qu_session *s;
     qu_ask_options o;
-    qu_lexical *lx;
+    qu_hybrid *hybrid;
     qu_encoder *encoder;
     qu_fresh fresh;
     float *logits; /* [V] */

@@ -22,6 +22,10 @@ static const qu_option options[] = {
      .help = "recall: the ranks to measure at"},
     {.name = "split", .kind = QU_OPT_ENUM, .arg = "PART", .dflt = "all", .choices = "all|dev|test",
      .help = "recall: questions to ask; dev and test are two halves drawn by --seed"},
+    {.name = "weight", .kind = QU_OPT_FLOAT, .arg = "W", .min = 0, .max = 1000,
+     .help = "recall: weight of vectors beside words (default: the store's)"},
+    {.name = "tune", .kind = QU_OPT_FLAG,
+     .help = "recall: choose that weight on the dev half, keep it in the store, report the test half"},
     {.name = "seed", .kind = QU_OPT_INT, .arg = "N", .dflt = "1", .min = 0, .max = 1e9,
      .help = "seed of everything that is drawn"},
     {.name = "n", .letter = 'n', .kind = QU_OPT_INT, .arg = "N", .dflt = "0", .min = 0, .max = 100000,
@@ -137,6 +141,7 @@ const qu_command qu_cmd_eval = {
         "lexrank.\n\n"
         "Each result names the settings and seeds it was made with.",
     .examples = "quire eval recall questions.jsonl\n"
+                "quire eval recall --tune questions.jsonl  # after quire index --embed-model\n"
                 "quire eval recall --json --split test --seed 7 - <questions.jsonl",
     .options = options,
     .n_options = N_OPTIONS,

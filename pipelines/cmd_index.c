@@ -5,6 +5,7 @@
 #include "kernels/codec.h"
 #include "pipelines/commands.h"
 #include "pipelines/encode.h"
+#include "pipelines/hybrid.h"
 #include "pipelines/make_kv.h"
 #include "pipelines/output.h"
 #include "pipelines/roots.h"
@@ -16,12 +17,13 @@
 
 enum { KV_AUTO, KV_EAGER, KV_NONE };
 
-static qu_status print_report(const qu_sync_report *r, const qu_make_kv_report *k, int64_t missing,
-                              bool dry_run, qu_err *err)
+static qu_status print_report(const qu_sync_report *r, const qu_make_kv_report *k,
+                              const qu_hybrid_made *v, int64_t missing, bool dry_run, qu_err *err)
 {
     if (qu_out_is_json()) {
         json_t *o = json_pack(
-            "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:{s:I,s:I,s:I,s:I,s:I,s:f,s:I}}",
+            "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:{s:I,s:I,s:I,s:I,s:I,s:f,s:I},s:{s:I,s:I,s:"
+            "f}}",
             "added", (json_int_t)r->added, "changed", (json_int_t)r->changed, "renamed",
             (json_int_t)r->renamed, "removed", (json_int_t)r->removed, "unchanged",
             (json_int_t)r->unchanged, "skipped", (json_int_t)r->skipped, "failed",
@@ -29,7 +31,8 @@ static qu_status print_report(const qu_sync_report *r, const qu_make_kv_report *
             (json_int_t)r->n_tokens, "stopped", r->stopped || k->stopped, "dry_run", dry_run, "kv",
             "documents", (json_int_t)k->docs, "pages", (json_int_t)k->pages, "tokens",
             (json_int_t)k->tokens, "shared", (json_int_t)k->shared, "failed", (json_int_t)k->failed,
-            "seconds", k->seconds, "missing_tokens", (json_int_t)missing);
+            "seconds", k->seconds, "missing_tokens", (json_int_t)missing, "vectors", "documents",
+            (json_int_t)v->docs, "pages", (json_int_t)v->pages, "seconds", v->seconds);
         return qu_out_json(o, err);
     }
     QU_TRY(qu_out_printf(err,
@@ -38,6 +41,10 @@ static qu_status print_report(const qu_sync_report *r, const qu_make_kv_report *
                          dry_run ? "would be: " : "", (long long)r->added, (long long)r->changed,
                          (long long)r->renamed, (long long)r->removed, (long long)r->unchanged,
                          (long long)r->skipped, (long long)r->failed));
+    if (v->docs > 0)
+        QU_TRY(qu_out_printf(err, "vectors: %lld documents, %lld pages at %.0f pages/s\n",
+                             (long long)v->docs, (long long)v->pages,
+                             v->seconds > 0 ? (double)v->pages / v->seconds : 0));
     if (k->tokens > 0)
         QU_TRY(qu_out_printf(err, "KV: %lld documents, %lld pages, %lld tokens at %.0f tokens/s\n",
                              (long long)k->docs, (long long)k->pages, (long long)k->tokens,
@@ -99,6 +106,7 @@ static int run_index(const qu_args *args)
     qu_roots roots = {0};
     qu_sync_report report = {0};
     qu_make_kv_report kv = {0};
+    qu_hybrid_made made = {0};
     bool dry_run = qu_args_flag(args, "dry-run");
     double start = qu_os_now_ms();
     qu_make_kv_work missing = {0};
@@ -113,8 +121,11 @@ static int run_index(const qu_args *args)
     qu_sync_options options = {.dry_run = dry_run, .stop = qu_stop_asked};
     QU_TRY_OUT(qu_roots_collect(&roots, &s, args, !dry_run, &err));
     QU_TRY_OUT(qu_sync(&s, (const char *const *)roots.paths, roots.n, &options, &report, &err));
+    if (!report.stopped && !dry_run)
+        QU_TRY_OUT(qu_hybrid_make(&s, qu_args_str(args, "embed-model"), qu_stop_asked, &made, &err));
+    report.stopped = report.stopped || made.stopped;
     if (!report.stopped && !dry_run) QU_TRY_OUT(phase_two(&s, args, start, &kv, &missing, &err));
-    QU_TRY_OUT(print_report(&report, &kv, missing.tokens, dry_run, &err));
+    QU_TRY_OUT(print_report(&report, &kv, &made, missing.tokens, dry_run, &err));
     if (report.stopped || kv.stopped)
         qu_out_note("stopped before the end: run quire index again to go on%s",
                     kv.stopped ? ", finished pages are kept" : "");
@@ -138,6 +149,11 @@ static const qu_option options[] = {
      .dflt = "f16",
      .choices = "f32|f16|q8",
      .help = "how a new store keeps KV; q8 takes about half of f16"},
+    {.name = "embed-model",
+     .kind = QU_OPT_STR,
+     .arg = "FILE",
+     .min = 1,
+     .help = "make a vector of each page with this GGUF model (BGE, MiniLM, E5); remembered"},
     {.name = "max-time",
      .kind = QU_OPT_DURATION,
      .arg = "TIME",

@@ -2,10 +2,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "kernels/codec.h"
 #include "pipelines/commands.h"
+#include "pipelines/hybrid.h"
 #include "pipelines/input.h"
 #include "pipelines/output.h"
 #include "pipelines/pages.h"
@@ -17,7 +17,7 @@ enum { SHOWN_LINES = 3, SHOWN_BYTES = 240, MAX_TOP = 1000 };
 typedef struct search {
     const qu_args *args;
     qu_session *s;
-    qu_lexical *lx;
+    qu_hybrid *h;
     qu_txn *txn;               /* of the query at hand */
     bool batch;
     qu_lexical_hit hits[MAX_TOP];
@@ -35,24 +35,12 @@ static bool keep(void *ctx, uint64_t doc_id)
     return good;
 }
 
-/* Search; an index that turns out damaged is derived data: make it again and go on. */
 static qu_status find(search *x, const qu_question *q, qu_err *err)
 {
     qu_lexical_opts opts = {.ctx = x, .max_per_doc = qu_args_flag(x->args, "files")};
     if (qu_args_str(x->args, "in")) opts.keep = keep;
     int32_t top = (int32_t)qu_args_int(x->args, "top");
-    qu_status st = qu_lexical_search(x->lx, q->text, q->n, &opts, top, x->hits, &x->n_hits, err);
-    if (st != QU_ERR_CORRUPT) return st;
-    qu_buf path = {0};
-    QU_TRY_OUT(qu_session_lexical_path(x->s, &path, err));
-    qu_lexical_close(x->lx);
-    x->lx = NULL;
-    unlink(path.data);
-    QU_TRY_OUT(qu_session_lexical(x->s, &x->lx, err));
-    st = qu_lexical_search(x->lx, q->text, q->n, &opts, top, x->hits, &x->n_hits, err);
-out:
-    qu_buf_free(&path);
-    return st;
+    return qu_hybrid_search(x->h, x->txn, q->text, q->n, &opts, top, x->hits, &x->n_hits, err);
 }
 
 /* The first lines that say something, indented. */
@@ -181,7 +169,8 @@ static int run(const qu_args *args)
     x->args = args;
     x->s = &s;
     x->batch = strcmp(args->argv[0], "-") == 0;
-    if (st == QU_OK) st = qu_session_lexical(&s, &x->lx, &err);
+    double weight = qu_args_given(args, "weight") ? qu_args_float(args, "weight") : QU_HYBRID_STORED;
+    if (st == QU_OK) st = qu_hybrid_open(&x->h, &s, weight, &err);
     if (st == QU_OK && x->batch) {
         code = answer_lines(x, &err);
     } else if (st == QU_OK) {
@@ -192,7 +181,7 @@ static int run(const qu_args *args)
             qu_out_note("nothing found");
         }
     }
-    qu_lexical_close(x->lx);
+    qu_hybrid_close(x->h);
     qu_session_close(&s);
     free(x);
     return st == QU_OK ? code : qu_out_error(&err, NULL);
@@ -204,6 +193,8 @@ static const qu_option options[] = {
     {.name = "files", .kind = QU_OPT_FLAG, .help = "the best page of each file only"},
     {.name = "in", .kind = QU_OPT_STR, .arg = "GLOB", .min = 1,
      .help = "only files whose path, or its end, matches: '*.md', 'reports/2024*'"},
+    {.name = "weight", .kind = QU_OPT_FLOAT, .arg = "W", .min = 0, .max = 1000,
+     .help = "weight of vectors beside words (default: the store's, 0 until it is tuned)"},
 };
 
 const qu_command qu_cmd_search = {
@@ -212,7 +203,9 @@ const qu_command qu_cmd_search = {
     .summary = "find the pages that hold the words of a query",
     .description =
         "Shows rank, score, file:page, the page's name for quire inspect, and how the page "
-        "begins. No model runs. Scores compare within one query only.\n\n"
+        "begins. No language model runs. Scores compare within one query only. Where the store has "
+        "vectors (quire index --embed-model) and a weight for them (quire eval recall --tune, or "
+        "--weight), meaning counts beside words.\n\n"
         "With - each line of standard input is a query, as plain text or as "
         "{\"id\":...,\"question\":\"...\"}. Exit 1 says that a single query found nothing.",
     .examples = "quire search 'lighthouse of Alexandria'\n"

@@ -220,6 +220,10 @@ static void test_stale(void **state)
     TEST_OK(qu_txn_commit(t, err));
     w->n[7] = 3;
     compare(w, 60, NULL, true);
+    t = begin(w, QU_TXN_WRITE); /* the same vectors again: not to be found twice */
+    TEST_OK(qu_vector_put(t, 9, w->x[9][0], PAGES, err));
+    TEST_OK(qu_txn_commit(t, err));
+    compare(w, 60, NULL, true);
     t = begin(w, QU_TXN_READ);
     for (int i = 0; i < 30; i++) { /* the old handle sees it, too */
         qu_lexical_hit a[K], b[K];
