@@ -22,8 +22,8 @@ static qu_status print_report(const qu_sync_report *r, const qu_make_kv_report *
 {
     if (qu_out_is_json()) {
         json_t *o = json_pack(
-            "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:{s:I,s:I,s:I,s:I,s:I,s:f,s:I},s:{s:I,s:I,s:"
-            "f}}",
+            "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:{s:I,s:I,s:I,s:I,s:I,s:f,s:I,s:I,s:I},"
+            "s:{s:I,s:I,s:f}}",
             "added", (json_int_t)r->added, "changed", (json_int_t)r->changed, "renamed",
             (json_int_t)r->renamed, "removed", (json_int_t)r->removed, "unchanged",
             (json_int_t)r->unchanged, "skipped", (json_int_t)r->skipped, "failed",
@@ -31,7 +31,8 @@ static qu_status print_report(const qu_sync_report *r, const qu_make_kv_report *
             (json_int_t)r->n_tokens, "stopped", r->stopped || k->stopped, "dry_run", dry_run, "kv",
             "documents", (json_int_t)k->docs, "pages", (json_int_t)k->pages, "tokens",
             (json_int_t)k->tokens, "shared", (json_int_t)k->shared, "failed", (json_int_t)k->failed,
-            "seconds", k->seconds, "missing_tokens", (json_int_t)missing, "vectors", "documents",
+            "seconds", k->seconds, "missing_tokens", (json_int_t)missing, "over_quota",
+            (json_int_t)k->over_quota, "evicted", (json_int_t)k->evicted, "vectors", "documents",
             (json_int_t)v->docs, "pages", (json_int_t)v->pages, "seconds", v->seconds);
         return qu_out_json(o, err);
     }
@@ -80,6 +81,7 @@ static qu_status phase_two(qu_session *s, const qu_args *args, double start_ms,
 {
     int mode = qu_args_choice(args, "kv");
     double limit = qu_args_float(args, "max-time");
+    QU_TRY(qu_make_kv_trim(s, &k->evicted, err));
     QU_TRY(qu_make_kv_missing(s, missing, err));
     double estimate = missing->flops / qu_encode_speed(s);
     char text[32];
@@ -97,6 +99,27 @@ static qu_status phase_two(qu_session *s, const qu_args *args, double start_ms,
                                   limit > 0 ? (limit > spent ? limit - spent : 1e-3) : 0};
     QU_TRY(qu_make_kv(s, &options, k, err));
     return qu_make_kv_missing(s, missing, err);
+}
+
+static void say_quota(const qu_make_kv_report *k)
+{
+    if (k->evicted > 0)
+        qu_out_note("KV of %lld documents was removed to keep to --max-bytes", (long long)k->evicted);
+    if (k->over_quota > 0)
+        qu_out_note("KV of %lld documents finds no room in --max-bytes: it is made when a question "
+                    "needs it",
+                    (long long)k->over_quota);
+}
+
+static qu_status set_quota(qu_session *s, const qu_args *args, qu_err *err)
+{
+    qu_txn *t;
+    if (!qu_args_given(args, "max-bytes")) return QU_OK;
+    QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
+    qu_status st = qu_quota_set(t, qu_args_int(args, "max-bytes"), err);
+    if (st == QU_OK) return qu_txn_commit(t, err);
+    qu_txn_abort(t);
+    return st;
 }
 
 static int run_index(const qu_args *args)
@@ -119,6 +142,7 @@ static int run_index(const qu_args *args)
         qu_out_warn("the store's pages were made in numerics class %s, this process is %s",
                     qu_store_config_get(s.store)->numerics, s.numerics);
     qu_sync_options options = {.dry_run = dry_run, .stop = qu_stop_asked};
+    if (!dry_run) QU_TRY_OUT(set_quota(&s, args, &err));
     QU_TRY_OUT(qu_roots_collect(&roots, &s, args, !dry_run, &err));
     QU_TRY_OUT(qu_sync(&s, (const char *const *)roots.paths, roots.n, &options, &report, &err));
     if (!report.stopped && !dry_run)
@@ -126,6 +150,7 @@ static int run_index(const qu_args *args)
     report.stopped = report.stopped || made.stopped;
     if (!report.stopped && !dry_run) QU_TRY_OUT(phase_two(&s, args, start, &kv, &missing, &err));
     QU_TRY_OUT(print_report(&report, &kv, &made, missing.tokens, dry_run, &err));
+    say_quota(&kv);
     if (report.stopped || kv.stopped)
         qu_out_note("stopped before the end: run quire index again to go on%s",
                     kv.stopped ? ", finished pages are kept" : "");
@@ -158,6 +183,11 @@ static const qu_option options[] = {
      .kind = QU_OPT_DURATION,
      .arg = "TIME",
      .help = "stop making KV after this long; the next run goes on there"},
+    {.name = "max-bytes",
+     .kind = QU_OPT_BYTES,
+     .arg = "SIZE|auto",
+     .choices = "auto",
+     .help = "most disk space for KV, remembered; auto: a fifth of what is free"},
     {.name = "dry-run",
      .letter = 'n',
      .kind = QU_OPT_FLAG,
@@ -176,7 +206,9 @@ const qu_command qu_cmd_index = {
                    "reported and kept.\n\n"
                    "Questions can be asked as soon as the files are read. The model's KV is made "
                    "afterwards, can be "
-                   "interrupted at any time and is resumed by the next run.",
+                   "interrupted at any time and is resumed by the next run. It takes at most --max-bytes: then what is "
+                   "least worth its space goes, by how often questions read it and how long it takes to "
+                   "compute again. Questions about such documents are answered as before, only later.",
     .examples = "quire index docs/\nquire index  # all remembered roots\n"
                 "quire index --kv eager --max-time 2h  # nightly",
     .options = options,

@@ -10,6 +10,7 @@
 #include "pipelines/pages.h"
 #include "pipelines/paths.h"
 #include "pipelines/session.h"
+#include "store/quota.h"
 
 /* --- the whole store --- */
 
@@ -17,6 +18,7 @@ typedef struct overview {
     qu_session *s;
     const qu_store_config *config;
     qu_store_counts counts;
+    qu_quota_state quota;
     int64_t word_bytes;        /* of the word index, -1 = there is none */
     bool words_current;
 } overview;
@@ -46,7 +48,7 @@ static qu_status print_json(const overview *o, qu_txn *t, qu_err *err)
     qu_hash_hex(hash, o->config->weights);
     json_t *all = json_object(), *model = json_object(), *roots = json_array();
     json_t *rest =
-        json_pack("{s:i,s:s,s:s,s:I,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I,s:I},s:I,s:{s:I,s:b},s:O,s:O}",
+        json_pack("{s:i,s:s,s:s,s:I,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I,s:I},s:I,s:{s:I,s:b},s:{s:I,s:b,s:I},s:O,s:O}",
                   "format", (int)o->config->format, "codec", codec_name(o->config), "numerics",
                   o->config->numerics, "documents", (json_int_t)c->n_docs, "pages",
                   (json_int_t)c->n_pages, "tokens", (json_int_t)c->n_tokens, "text_bytes",
@@ -54,7 +56,8 @@ static qu_status print_json(const overview *o, qu_txn *t, qu_err *err)
                   (json_int_t)c->n_kv_pages, "files", (json_int_t)c->n_kv_files, "open_files",
                   (json_int_t)c->n_open_kv, "bytes", (json_int_t)c->kv_bytes, "catalogue_bytes",
                   (json_int_t)c->catalogue_bytes, "words", "bytes", (json_int_t)o->word_bytes,
-                  "current", o->words_current, "model", model, "roots", roots);
+                  "current", o->words_current, "quota", "bytes", (json_int_t)o->quota.limit, "set",
+                  o->quota.set >= 0, "disk_free", (json_int_t)o->quota.free_bytes, "model", model, "roots", roots);
     if (!rest) {
         st = qu_fail_nomem(err, 1024);
         goto out;
@@ -112,6 +115,10 @@ static qu_status print_text(const overview *o, qu_txn *t, qu_err *err)
                          (double)c->kv_bytes / 1e6, (double)c->catalogue_bytes / 1e6,
                          o->word_bytes > 0 ? (double)o->word_bytes / 1e6 : 0.0,
                          o->words_current ? "" : " (to be rebuilt)"));
+    QU_TRY(qu_out_printf(err, "quota       %.1f MB for KV (%s), %.1f MB free on the disk\n",
+                         (double)o->quota.limit / 1e6,
+                         o->quota.set < 0 ? "a fifth of the free disk" : "--max-bytes",
+                         (double)o->quota.free_bytes / 1e6));
     for (int64_t i = 0; i < c->n_roots && st == QU_OK; i++) {
         root.len = 0;
         st = qu_catalogue_root_at(t, i, &root, err);
@@ -127,6 +134,7 @@ static qu_status show_store(qu_session *s, qu_txn *t, qu_err *err)
     qu_buf path = {0};
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_catalogue_counts(t, &o.counts, err));
+    QU_TRY_OUT(qu_quota_get(t, &o.quota, err));
     QU_TRY_OUT(qu_session_lexical_path(s, &path, err));
     look_at_words(&o, t, path.data);
     st = qu_out_is_json() ? print_json(&o, t, err) : print_text(&o, t, err);

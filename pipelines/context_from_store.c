@@ -12,6 +12,7 @@
 
 #include "decode/repair.h"
 #include "pipelines/answer_int.h"
+#include "store/use.h"
 
 static qu_status get_stored(void *ctx, int32_t layer, int32_t g, const void **data, size_t *bytes,
                             qu_err *err)
@@ -158,6 +159,15 @@ static qu_status from_store(ask_run *r, qu_err *err)
     return say_what_lacks(r, left_out, err);
 }
 
+/* For the quota: whose KV this question read or had to make. */
+static void note_use(const ask_run *r)
+{
+    uint64_t *ids = calloc((size_t)r->plan.n_docs + 1, sizeof *ids);
+    for (int32_t i = 0; ids && i < r->plan.n_docs; i++) ids[i] = r->plan.docs[i].doc.kv_id;
+    if (ids) qu_use_add(r->a->s->store, ids, (size_t)r->plan.n_docs);
+    free(ids);
+}
+
 /* Every page as if it were a document of its own. */
 static qu_status isolated(ask_run *r, qu_err *err)
 {
@@ -231,5 +241,6 @@ qu_status qu_answer_context(ask_run *r, qu_err *err)
     QU_TRY(qu_encoder_attach_prefix(r->a->encoder, r->c, err));
     if (how == QU_FIDELITY_ISOLATED) return isolated(r, err);
     QU_TRY(from_store(r, err));
+    note_use(r);
     return how == QU_FIDELITY_REPAIR ? repair(r, err) : QU_OK;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "pipelines/make_kv.h"
 #include "pipelines/output.h"
 
 static void free_doc(qu_fresh_doc *d)
@@ -157,8 +158,10 @@ static qu_status write_doc(qu_kv_writer *w, qu_session *s, const qu_fresh_doc *d
     return QU_OK;
 }
 
-/* A document may have been replaced or encoded by somebody else while the question was answered. */
-static qu_status still_wanted(qu_session *s, const qu_fresh_doc *d, bool *wanted, qu_err *err)
+/* A document may have been replaced or encoded by somebody else while the question was answered; or
+ * the quota holds what is worth more. beside: bytes written and not yet published. */
+static qu_status still_wanted(qu_session *s, qu_quota *q, const qu_fresh_doc *d, int64_t beside,
+                              bool *wanted, qu_err *err)
 {
     qu_txn *t;
     qu_doc doc;
@@ -166,32 +169,24 @@ static qu_status still_wanted(qu_session *s, const qu_fresh_doc *d, bool *wanted
     qu_status st = qu_catalogue_get_doc(t, d->doc_id, &doc, err);
     qu_txn_abort(t);
     *wanted = st == QU_OK && doc.kv_pages < doc.n_pages && doc.n_pages == d->n_pages;
+    if (*wanted) {
+        int64_t bytes = qu_make_kv_bytes(s, doc.n_tokens, doc.n_pages);
+        double worth = qu_quota_worth(q, doc.kv_id, doc.n_tokens, bytes);
+        st = qu_quota_room(q, beside + bytes, worth, wanted, err);
+    }
     qu_doc_free(&doc);
     return st == QU_ERR_NOTFOUND ? QU_OK : st;
 }
 
-static qu_status save(qu_fresh *f, qu_session *s, qu_err *err)
+/* Publish docs [from, to), those of them that are in w. w is freed. */
+static qu_status publish(qu_fresh *f, int32_t from, int32_t to, qu_kv_writer *w, qu_session *s,
+                         qu_err *err)
 {
-    qu_kv_writer *w = NULL;
     qu_txn *t = NULL;
-    qu_encoder *e = NULL;
     qu_status st = QU_OK;
-    QU_TRY_OUT(
-        qu_encoder_create(&e, s, err)); /* keeps the prefix, now that the store can be written */
-    for (int32_t i = 0; i < f->n; i++) {
-        bool wanted = false;
-        QU_TRY_OUT(still_wanted(s, &f->docs[i], &wanted, err));
-        if (!wanted) {
-            free_doc(&f->docs[i]);
-            continue;
-        }
-        if (!w) QU_TRY_OUT(qu_kv_writer_create(&w, s->store, 0, err));
-        QU_TRY_OUT(write_doc(w, s, &f->docs[i], err));
-    }
-    if (!w) goto out;
     QU_TRY_OUT(qu_kv_writer_seal(w, err));
     QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
-    for (int32_t i = 0; i < f->n; i++)
+    for (int32_t i = from; i < to; i++)
         if (f->docs[i].doc_id)
             QU_TRY_OUT(qu_catalogue_set_kv(t, f->docs[i].doc_id, f->docs[i].doc_id,
                                            qu_kv_writer_file(w), f->docs[i].n_pages, err));
@@ -200,6 +195,43 @@ static qu_status save(qu_fresh *f, qu_session *s, qu_err *err)
 out:
     qu_txn_abort(t);
     qu_kv_writer_free(w);
+    return st;
+}
+
+static qu_status save(qu_fresh *f, qu_session *s, qu_err *err)
+{
+    qu_kv_writer *w = NULL;
+    qu_quota *q = NULL;
+    qu_encoder *e = NULL;
+    int32_t from = 0;
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_make_kv_quota(&q, s, err));
+    QU_TRY_OUT(
+        qu_encoder_create(&e, s, err)); /* keeps the prefix, now that the store can be written */
+    for (int32_t i = 0; i < f->n; i++) {
+        bool wanted = false;
+        int64_t beside = w ? qu_kv_writer_bytes(w) : 0;
+        if (w && beside >= qu_make_kv_pack(q)) {
+            qu_quota_grew(q, beside);
+            st = publish(f, from, i, w, s, err);
+            w = NULL;
+            if (st != QU_OK) goto out;
+            from = i;
+            beside = 0;
+        }
+        QU_TRY_OUT(still_wanted(s, q, &f->docs[i], beside, &wanted, err));
+        if (!wanted) {
+            free_doc(&f->docs[i]);
+            continue;
+        }
+        if (!w) QU_TRY_OUT(qu_kv_writer_create(&w, s->store, 0, err));
+        QU_TRY_OUT(write_doc(w, s, &f->docs[i], err));
+    }
+    if (w) st = publish(f, from, f->n, w, s, err);
+    w = NULL;
+out:
+    qu_kv_writer_free(w);
+    qu_quota_free(q);
     qu_encoder_free(e);
     return st;
 }

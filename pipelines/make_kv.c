@@ -1,13 +1,16 @@
 #include "pipelines/make_kv.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/dims.h"
 #include "base/os.h"
+#include "kernels/codec.h"
 #include "pipelines/encode.h"
 #include "pipelines/output.h"
 
-enum { PACK_BYTES = 64 << 20 };
+enum { PACK_BYTES = 64 << 20, PACKS = 16 /* at least, in a full quota: they are evicted whole */ };
 
 /* A document whose slices are in the open pack, under kv_id. */
 typedef struct member {
@@ -22,6 +25,8 @@ typedef struct make_run {
     qu_make_kv_report *report;
     qu_encoder *encoder;
     qu_kv_writer *w;
+    qu_quota *quota;
+    int64_t pack_bytes;
     member *members;
     int32_t n_members, cap;
     int64_t total_tokens, done_tokens;
@@ -54,6 +59,45 @@ qu_status qu_make_kv_missing(qu_session *s, qu_make_kv_work *work, qu_err *err)
     return st;
 }
 
+/* --- the quota --- */
+
+static double cost(void *ctx, int64_t n_tokens)
+{
+    return qu_model_prefill_flops(ctx, n_tokens);
+}
+
+qu_status qu_make_kv_quota(qu_quota **q, qu_session *s, qu_err *err)
+{
+    return qu_quota_open(q, s->store, cost, s->model, err);
+}
+
+qu_status qu_make_kv_trim(qu_session *s, int64_t *evicted, qu_err *err)
+{
+    qu_quota *q;
+    bool fits;
+    QU_TRY(qu_make_kv_quota(&q, s, err));
+    qu_status st = qu_quota_room(q, 0, INFINITY, &fits, err);
+    *evicted += qu_quota_evicted(q);
+    qu_quota_free(q);
+    return st;
+}
+
+int64_t qu_make_kv_bytes(const qu_session *s, int64_t n_tokens, int32_t n_pages)
+{
+    enum { WASTE = 4096 + 80 }; /* at most, a value */
+    const qu_model *m = s->model;
+    int32_t each = (int32_t)((n_tokens + n_pages - 1) / n_pages);
+    int64_t slices = (int64_t)m->n_layers * m->n_kv_heads;
+    return n_pages * (slices * (qu_codec_bytes(s->codec, each, m->head_size) + WASTE) +
+                      qu_page_summary_bytes(m, QU_PAGE_TOKENS) + WASTE);
+}
+
+int64_t qu_make_kv_pack(const qu_quota *q)
+{
+    int64_t n = qu_quota_limit(q) / PACKS;
+    return n < PACK_BYTES ? n : PACK_BYTES;
+}
+
 static qu_status publish(make_run *r)
 {
     if (!r->w) return QU_OK;
@@ -64,6 +108,7 @@ static qu_status publish(make_run *r)
     }
     qu_txn *t = NULL;
     qu_status st = QU_OK;
+    qu_quota_grew(r->quota, qu_kv_writer_bytes(r->w));
     QU_TRY_OUT(qu_kv_writer_seal(r->w, r->err));
     QU_TRY_OUT(qu_txn_begin(&t, r->s->store, QU_TXN_WRITE, r->err));
     for (int32_t i = 0; i < r->n_members; i++)
@@ -203,8 +248,8 @@ static qu_status share(make_run *r, const qu_doc *d, uint64_t kv_id, uint64_t fi
 static qu_status encode(make_run *r, const qu_doc *d, const qu_page *pages, int32_t n_pages,
                         const int32_t *ids)
 {
-    int64_t bytes = d->n_tokens * qu_model_kv_bytes_per_token(r->s->model);
-    if (r->w && r->n_members > 0 && qu_kv_writer_bytes(r->w) + bytes > PACK_BYTES)
+    int64_t bytes = qu_make_kv_bytes(r->s, d->n_tokens, n_pages);
+    if (r->w && r->n_members > 0 && qu_kv_writer_bytes(r->w) + bytes > r->pack_bytes)
         QU_TRY(publish(r));
     if (!r->w) QU_TRY(qu_kv_writer_create(&r->w, r->s->store, 0, r->err));
     r->kv_id = d->doc_id;
@@ -231,7 +276,18 @@ static qu_status encode(make_run *r, const qu_doc *d, const qu_page *pages, int3
     r->report->flops += qu_model_prefill_flops(r->s->model, d->n_tokens) -
                         qu_model_prefill_flops(r->s->model, done_tokens);
     QU_TRY(add_member(r, d, d->doc_id));
-    return qu_kv_writer_bytes(r->w) >= PACK_BYTES ? publish(r) : QU_OK;
+    return qu_kv_writer_bytes(r->w) >= r->pack_bytes ? publish(r) : QU_OK;
+}
+
+/* Room for a document's KV beside the open pack, by evicting what is worth less. */
+static qu_status make_room(make_run *r, const qu_doc *d, bool *fits)
+{
+    int64_t bytes = qu_make_kv_bytes(r->s, d->n_tokens, d->n_pages);
+    double worth = qu_quota_worth(r->quota, d->kv_id, d->n_tokens, bytes);
+    if (r->w) bytes += qu_kv_writer_bytes(r->w);
+    QU_TRY(qu_quota_room(r->quota, bytes, worth, fits, r->err));
+    r->report->over_quota += !*fits;
+    return QU_OK;
 }
 
 static qu_status one_document(make_run *r, uint64_t doc_id)
@@ -242,10 +298,18 @@ static qu_status one_document(make_run *r, uint64_t doc_id)
     qu_buf ids = {0};
     int32_t n_pages = 0;
     uint64_t kv_id = 0, file = 0;
+    bool fits = true;
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
     QU_TRY_OUT(qu_catalogue_get_doc(t, doc_id, &d, r->err));
     QU_TRY_OUT(find_twin(r, t, &d, &kv_id, &file));
+    if (!kv_id) {
+        qu_txn_abort(t); /* eviction writes */
+        t = NULL;
+        QU_TRY_OUT(make_room(r, &d, &fits));
+        if (!fits) goto out;
+        QU_TRY_OUT(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
+    }
     QU_TRY_OUT(qu_catalogue_pages(t, doc_id, &pages, &n_pages, r->err));
     QU_TRY_OUT(qu_catalogue_ids(t, doc_id, 0, n_pages, &ids, r->err));
     qu_txn_abort(t); /* none is held over a prefill */
@@ -290,8 +354,31 @@ static qu_status resume(make_run *r)
     }
 }
 
-/* Ids of documents that lack KV, ascending. */
-static qu_status list_missing(make_run *r, qu_buf *ids)
+/* What is in the unfinished file, then what is used most, then in the order of indexing. */
+typedef struct missing_doc {
+    uint64_t doc_id;
+    double use;
+} missing_doc;
+
+static int by_use(const void *a, const void *b)
+{
+    const missing_doc *x = a, *y = b;
+    if (x->use < y->use || x->use > y->use) return x->use > y->use ? -1 : 1;
+    return x->doc_id < y->doc_id ? -1 : x->doc_id > y->doc_id;
+}
+
+static qu_status add_missing(make_run *r, const qu_doc *d, qu_buf *docs)
+{
+    missing_doc m = {d->doc_id, qu_quota_use(r->quota, d->kv_id)};
+    int32_t begun = 0;
+    if (r->w) QU_TRY(qu_kv_writer_n_pages_done(r->w, d->doc_id, &begun, r->err));
+    if (begun > 0) m.use = INFINITY;
+    r->total_tokens += d->n_tokens;
+    return qu_buf_add(docs, &m, sizeof m, r->err);
+}
+
+/* Documents that lack KV, in the order in which to make it. */
+static qu_status list_missing(make_run *r, qu_buf *docs)
 {
     qu_txn *t;
     qu_doc d;
@@ -301,14 +388,12 @@ static qu_status list_missing(make_run *r, qu_buf *ids)
         st = qu_catalogue_next_doc(t, after, &d, r->err);
         if (st != QU_OK || d.doc_id == 0) break;
         after = d.doc_id;
-        if (d.kv_pages < d.n_pages) {
-            st = qu_buf_add(ids, &after, sizeof after, r->err);
-            r->total_tokens += d.n_tokens;
-        }
+        if (d.kv_pages < d.n_pages) st = add_missing(r, &d, docs);
         qu_doc_free(&d);
         if (st != QU_OK) break;
     }
     qu_txn_abort(t);
+    if (docs->len) qsort(docs->data, docs->len / sizeof(missing_doc), sizeof(missing_doc), by_use);
     return st;
 }
 
@@ -316,16 +401,18 @@ qu_status qu_make_kv(qu_session *s, const qu_make_kv_options *options, qu_make_k
                      qu_err *err)
 {
     make_run r = {.s = s, .options = options, .report = report, .err = err};
-    qu_buf ids = {0};
+    qu_buf docs = {0};
     qu_status st = QU_OK;
     r.start_ms = qu_os_now_ms();
-    QU_TRY_OUT(list_missing(&r, &ids));
     QU_TRY_OUT(resume(&r)); /* also where nothing is left to do: then it only takes up space */
-    if (ids.len > 0) QU_TRY_OUT(qu_encoder_create(&r.encoder, s, err));
-    for (size_t i = 0; i < ids.len / sizeof(uint64_t) && !should_stop(&r); i++) {
-        uint64_t id;
-        memcpy(&id, ids.data + i * sizeof id, sizeof id);
-        st = one_document(&r, id);
+    QU_TRY_OUT(qu_make_kv_quota(&r.quota, s, err));
+    r.pack_bytes = qu_make_kv_pack(r.quota);
+    QU_TRY_OUT(list_missing(&r, &docs));
+    if (docs.len > 0) QU_TRY_OUT(qu_encoder_create(&r.encoder, s, err));
+    for (size_t i = 0; i < docs.len / sizeof(missing_doc) && !should_stop(&r); i++) {
+        missing_doc d;
+        memcpy(&d, docs.data + i * sizeof d, sizeof d);
+        st = one_document(&r, d.doc_id);
         if (st == QU_ERR_CANCELLED && report->stopped) {
             st = QU_OK;
             break;
@@ -341,9 +428,11 @@ qu_status qu_make_kv(qu_session *s, const qu_make_kv_options *options, qu_make_k
     if (!report->stopped) QU_TRY_OUT(qu_encode_speed_put(s, report->flops, report->seconds, err));
 out:
     qu_out_progress_end();
+    if (r.quota) report->evicted += qu_quota_evicted(r.quota);
     qu_kv_writer_free(r.w);
+    qu_quota_free(r.quota);
     qu_encoder_free(r.encoder);
     free(r.members);
-    qu_buf_free(&ids);
+    qu_buf_free(&docs);
     return st;
 }

@@ -6,12 +6,15 @@
  *
  * Documents go into one KV file until it holds PACK_BYTES, larger ones into a file of their own. A
  * file is published by one catalogue transaction when it is sealed; an interrupted one is taken up
- * again by the next run. Documents with the same text share KV.
+ * again by the next run. Documents with the same text share KV. What questions read most is made
+ * first; what finds no room under the quota (store/quota.h) is left out, and made by the question that
+ * needs it.
  */
 #ifndef QU_PIPELINES_MAKE_KV_H
 #define QU_PIPELINES_MAKE_KV_H
 
 #include "pipelines/session.h"
+#include "store/quota.h"
 
 typedef struct qu_make_kv_options {
     bool (*stop)(void); /* asked between chunks of pages; NULL = never */
@@ -22,6 +25,8 @@ typedef struct qu_make_kv_report {
     int64_t docs, pages, tokens; /* made in this run */
     int64_t shared;              /* documents that took another's KV */
     int64_t failed;              /* documents the model cannot hold */
+    int64_t over_quota;          /* documents there was no room for */
+    int64_t evicted;             /* documents that lost their KV to the quota */
     double seconds, flops;
     bool stopped;
 } qu_make_kv_report;
@@ -32,6 +37,16 @@ typedef struct qu_make_kv_work {
     double flops;
 } qu_make_kv_work;
 qu_status qu_make_kv_missing(qu_session *s, qu_make_kv_work *work, qu_err *err);
+
+/* The quota of the session's store, by this model's cost. */
+qu_status qu_make_kv_quota(qu_quota **q, qu_session *s, qu_err *err);
+
+/* Evict down to the quota; *evicted documents. */
+qu_status qu_make_kv_trim(qu_session *s, int64_t *evicted, qu_err *err);
+
+/* Bytes that a document's KV takes on the disk, rather too many; and what a pack may grow to. */
+int64_t qu_make_kv_bytes(const qu_session *s, int64_t n_tokens, int32_t n_pages);
+int64_t qu_make_kv_pack(const qu_quota *q);
 
 /* Make KV for all documents. Errors: those of store and context; a stop is no error. */
 qu_status qu_make_kv(qu_session *s, const qu_make_kv_options *options, qu_make_kv_report *report,

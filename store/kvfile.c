@@ -106,6 +106,17 @@ bool qu_kv_is_writing(qu_store *s, uint64_t file_id)
     return found;
 }
 
+int64_t qu_kv_writing_bytes(qu_store *s)
+{
+    int64_t n = 0;
+    struct stat sb;
+    pthread_mutex_lock(&s->mu);
+    for (qu_kv_writer *w = s->writers; w; w = w->next)
+        if (stat(w->path, &sb) == 0) n += (int64_t)sb.st_blocks * 512;
+    pthread_mutex_unlock(&s->mu);
+    return n;
+}
+
 static void unlist(qu_kv_writer *w)
 {
     pthread_mutex_lock(&w->s->mu);

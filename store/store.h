@@ -14,6 +14,7 @@
  *     DIR/CURRENT       name of the live catalogue file
  *     DIR/catalogue.N   LMDB; catalogue.N-lock is LMDB's own
  *     DIR/kv/N.kv       one KV file each
+ *     DIR/use           which documents' KV questions read, may go at any moment (store/use.h)
  *     anything else     belongs to others: left alone
  *
  * Directories are made 0700, files 0600. One writer at a time over all processes, any number of

@@ -183,6 +183,8 @@ qu_status qu_kv_verify(const qu_slice_key *k, uint64_t file_id, const MDB_val *v
 qu_status qu_kv_writer_start(qu_kv_writer **w, qu_store *store, uint64_t file_id, uint32_t purpose,
                              qu_err *err);
 bool qu_kv_is_writing(qu_store *s, uint64_t file_id);
+/* Disk space of the files that this process is writing. */
+int64_t qu_kv_writing_bytes(qu_store *s);
 
 /* Open a KV file for reading: env and its one read transaction. */
 qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MDB_txn **txn,

@@ -21,7 +21,7 @@ cat want
 stages=
 for k in 4 8 24 40 56 72 96 120 200 1000 2000; do
     mount -t tmpfs -o size=${k}k none t
-    "$QUIRE" index docs --store t/s --model m.gguf --kv eager >out 2>err
+    "$QUIRE" index docs --store t/s --model m.gguf --kv eager --max-bytes 1T >out 2>err
     code=$?
     [ $code = 4 ] || { echo "${k}k: exit $code"; cat out err; }
     grep -iq 'no space left' err || { echo "${k}k:"; cat err; }
@@ -34,7 +34,7 @@ for k in 4 8 24 40 56 72 96 120 200 1000 2000; do
         [ $code = 1 ] || [ "$(grep hux got | grep -v '^ ')" = "$(cat want)" ] || { echo "${k}k: lost"; cat got; }
     fi
     mount -o remount,size=20m t
-    "$QUIRE" index docs --store t/s --model m.gguf --kv eager >out 2>&1 || { echo "${k}k: next run"; cat out; }
+    "$QUIRE" index docs --store t/s --model m.gguf --kv eager --max-bytes 1T >out 2>&1 || { echo "${k}k: next run"; cat out; }
     "$QUIRE" check --store t/s >out 2>&1 || { echo "${k}k: next check"; cat out; }
     answers t/s | grep -v '^ ' | cmp - want || echo "${k}k: other answers"
     umount t
