@@ -57,7 +57,8 @@ CU_ROOT  := $(if $(HAVE_CUDA),$(patsubst %/bin/nvcc,%,$(realpath $(HAVE_CUDA))))
 CU_LIBS  := $(addprefix -L$(CU_ROOT)/,lib64 lib targets/x86_64-linux/lib) -lcudart_static -ldl -lrt -lstdc++
 EMU_OBJ  := $(CU_SRC:kernels/cuda/%.cu=$(B)/emulate/%.o) $(B)/emulate/emulate.o
 
-LIB_SRC  := $(filter-out %_simd.c,$(foreach r,$(filter-out pipelines,$(RANKS)),$(wildcard $(r)/*.c)))
+DEV_SRC  := $(wildcard decode/cuda_*.c)
+LIB_SRC  := $(filter-out %_simd.c $(if $(HAVE_CUDA),decode/device_none.c,$(DEV_SRC)),$(foreach r,$(filter-out pipelines,$(RANKS)),$(wildcard $(r)/*.c)))
 SIMD_SRC := $(wildcard kernels/*_simd.c)
 APP_SRC  := $(wildcard pipelines/*.c)
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o)
@@ -69,9 +70,11 @@ ISA_plain  := -Wno-psabi
 ISA_avx2   := -mavx2 -mfma -mf16c
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mprefer-vector-width=512
 LIB_OBJ  += $(foreach i,$(ISAS),$(SIMD_SRC:%.c=$(B)/%.$(i).o))
+LIB_OBJ  += $(if $(HAVE_CUDA),$(CU_OBJ))
+LDLIBS   += $(if $(HAVE_CUDA),$(CU_LIBS))
 APP_OBJ  := $(APP_SRC:%.c=$(B)/%.o)
 UNIT     := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit_*.c tests/prop_*.c tests/fault_*.c))
-UNIT     := $(filter-out $(if $(HAVE_CUDA),,%/unit_cuda_device) $(if $(filter tsan,$(FLAVOUR)),%/unit_cuda),$(UNIT))
+UNIT     := $(filter-out $(if $(HAVE_CUDA),,%_device) $(if $(filter tsan,$(FLAVOUR)),%/unit_cuda %/unit_cuda_context),$(UNIT))
 REF      := $(patsubst %.c,$(B)/%.o,$(wildcard tests/ref_forward.c))
 TOOLS    := $(patsubst bench/%.c,$(B)/%,$(wildcard bench/*.c))
 
@@ -151,10 +154,6 @@ $(CU)/%.o: kernels/cuda/%.cu $(CU)/flags
 	@awk '/ Used / { n++; if ($$5 > most) most = $$5 } /spill stores/ { spilled += $$5 + $$9 } \
 		END { printf "%s: %d kernels, at most %d registers, %d bytes spilled\n", "$<", n, most, spilled }' $(@:.o=.log)
 
-$(B)/tests/unit_cuda_device: tests/unit_cuda_device.c $(CU_OBJ) $(B)/libquire.a
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -o $@ $< $(CU_OBJ) $(B)/libquire.a -lcmocka $(CU_LIBS) $(LDLIBS)
-
 # ... and as plain C++ under tests/emulate.
 EMU_FLAGS := -std=c++17 -O2 -g -I. -Itests/emulate -Wall -Wextra -Wno-unknown-pragmas -ffp-contract=off -fno-strict-aliasing
 $(B)/emulate/%.o: kernels/cuda/%.cu $(B)/flags
@@ -165,9 +164,10 @@ $(B)/emulate/emulate.o: tests/emulate/emulate.cc $(B)/flags
 	@mkdir -p $(@D)
 	$(CXX) $(EMU_FLAGS) $(SAN) -MMD -MP -c $< -o $@
 
-$(B)/tests/unit_cuda: tests/unit_cuda.c $(EMU_OBJ) $(B)/libquire.a
+$(B)/tests/unit_cuda $(B)/tests/unit_cuda_context: $(B)/tests/%: tests/%.c $(EMU_OBJ) $(DEV_SRC:%.c=$(B)/%.o) $(B)/libquire.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -o $@ $< $(EMU_OBJ) $(B)/libquire.a -lcmocka $(LDLIBS) -lstdc++
+	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -o $@ $< $(EMU_OBJ) $(DEV_SRC:%.c=$(B)/%.o) $(B)/libquire.a -lcmocka \
+		$(LDLIBS) -lstdc++
 
 $(B)/tests/ref_forward.o: tests/ref_forward.c $(B)/flags
 	@mkdir -p $(@D)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "decode/context_int.h"
+#include "decode/device.h"
 #include "kernels/codec.h"
 #include "kernels/isa.h"
 #include "kernels/summary.h"
@@ -37,8 +38,9 @@ static qu_status make_angles(const qu_model *m, qu_segment *s, qu_err *err)
     return QU_OK;
 }
 
-static void free_segment(qu_segment *s)
+static void free_segment(qu_context *c, qu_segment *s)
 {
+    if (s->device) c->backend->forget(c, s);
     free(s->kv);
     free(s->ready);
     free(s->cos);
@@ -58,6 +60,7 @@ qu_status qu_context_create(qu_context **out, const qu_model *m, qu_pool *pool, 
     c->codec = codec;
     c->page.n_pad = QU_PAGE_TOKENS;
     qu_status st = make_angles(m, &c->page, err);
+    if (st == QU_OK && m->device) st = qu_device_begin(c, err);
     if (st == QU_OK)
         *out = c;
     else
@@ -74,8 +77,8 @@ static size_t segment_bytes(const qu_model *m, const qu_segment *s)
 void qu_context_free(qu_context *c)
 {
     if (!c) return;
-    for (int32_t i = 0; i < c->n_seg; i++) free_segment(&c->seg[i]);
-    free_segment(&c->page);
+    for (int32_t i = 0; i < c->n_seg; i++) free_segment(c, &c->seg[i]);
+    free_segment(c, &c->page);
     qu_scratch *s = &c->s;
     float *rows[] = {s->x, s->h, s->q, s->k, s->v, s->att, s->gate, s->up, s->worker, s->partial,
                      s->lora};
@@ -86,6 +89,7 @@ void qu_context_free(qu_context *c)
     qu_selection_clear(&c->sel);
     qu_linear_scratch_free(c->linear);
     free(c->seg);
+    if (c->backend) c->backend->free(c);
     free(c);
 }
 
@@ -109,7 +113,7 @@ static qu_status add_segment(qu_context *c, int32_t n, int32_t n_pad, int64_t po
     qu_status st = make_angles(m, s, err);
     if (st == QU_OK && !s->ready) st = qu_fail_nomem(err, (long long)m->n_layers * m->n_kv_heads);
     if (st != QU_OK) {
-        free_segment(s);
+        free_segment(c, s);
         return st;
     }
     c->n_seg++;
@@ -158,6 +162,16 @@ void qu_segment_fill(qu_context *c, qu_segment *s, int32_t layer, int32_t g, con
     }
     s->ready[layer * m->n_kv_heads + g] = 1;
     if (summary) summarise(c, s, k, v, row, summary);
+}
+
+void qu_segment_summarise(qu_context *c, int32_t n, int32_t layer, int32_t g, const void *slice,
+                          void *summary, int worker)
+{
+    int32_t d = c->m->head_size;
+    qu_segment s = {.n = n, .n_pad = (n + 15) / 16 * 16};
+    float *k = c->s.worker + worker * qu_attention_worker_floats(c), *v = k + 2ll * QU_PAGE_TOKENS * d;
+    qu_codec_decode(k, v, qu_attend_pad(d), c->codec, slice, n, d);
+    summarise(c, &s, k, v, qu_model_rope(c->m, layer, g), summary);
 }
 
 static int32_t pad16(int32_t n)
@@ -310,7 +324,7 @@ void qu_context_rewind(qu_context *c, int64_t n)
         s->n -= take;
         c->n_live -= take;
         if (s->n == 0) {
-            free_segment(s);
+            free_segment(c, s);
             c->n_seg--;
         }
     }
@@ -320,7 +334,7 @@ void qu_context_cut(qu_context *c, int32_t first)
 {
     qu_context_rewind(c, 0);
     qu_selection_clear(&c->sel);
-    while (c->n_seg > first && c->n_seg > 0) free_segment(&c->seg[--c->n_seg]);
+    while (c->n_seg > first && c->n_seg > 0) free_segment(c, &c->seg[--c->n_seg]);
     c->first_live = c->n_seg;
 }
 
@@ -328,7 +342,7 @@ void qu_context_drop(qu_context *c, int32_t first, int32_t n)
 {
     if (first < 0 || n <= 0 || first + n > c->first_live) return;
     qu_selection_clear(&c->sel);
-    for (int32_t i = first; i < first + n; i++) free_segment(&c->seg[i]);
+    for (int32_t i = first; i < first + n; i++) free_segment(c, &c->seg[i]);
     memmove(c->seg + first, c->seg + first + n, (size_t)(c->n_seg - first - n) * sizeof *c->seg);
     c->n_seg -= n;
     c->first_live -= n;

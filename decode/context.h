@@ -76,6 +76,16 @@ typedef struct qu_sense {
     const qu_attend_kv *slices; /* [n_pages] whole slices; NULL without reads_keys */
 } qu_sense;
 
+/* The default policy in a form that a device can follow by itself: per KV head the pages with the most
+ * softmax mass of their clusters a token, spreads counted, that fit budget tokens. heads [L,G]: those at
+ * .5 or more read everything; NULL: none. told is called after each choice. */
+typedef struct qu_select_plan {
+    int64_t budget;
+    const float *heads;
+    void (*told)(void *ctx, int32_t layer, const int32_t *tokens, int32_t n_pages, int32_t n_heads,
+                 const uint8_t *use);
+} qu_select_plan;
+
 /* Chooses which candidates each KV head of a layer reads in full. Called in the calling thread. */
 typedef struct qu_select_hook {
     /* heads [G]; use [n_pages, G] comes in zero, 1 = read. */
@@ -89,6 +99,7 @@ typedef struct qu_select_hook {
     bool reads_keys; /* select looks at whole slices; their keys count as bytes read */
     bool far_field;  /* clusters of pages that were not chosen take part in attention */
     int32_t refresh; /* choose anew at every refresh-th generated token; 0 = never */
+    const qu_select_plan *plan; /* on a device instead of select; NULL: the hook is refused there */
 } qu_select_hook;
 
 /* codec: how prefilled pages are rounded and attached ones are stored. model and pool are borrowed

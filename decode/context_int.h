@@ -24,6 +24,7 @@ typedef struct qu_segment {
     char *kv;         /* NULL until the first slice */
     uint8_t *ready;   /* [L * G] is that slice resident? */
     float *cos, *sin; /* [n_ropes][D/2 + 1, n_pad] of its positions: qu_segment_angles */
+    void *device;     /* the backend's: what of it lies there */
 } qu_segment;
 
 /* The rows of one forward pass. own[t]: their segment; at[t]: their place in it. Rows of a segment
@@ -73,7 +74,18 @@ typedef struct qu_pass_hook {
     void *ctx;
 } qu_pass_hook;
 
+/* Another place to run a context: it shares all bookkeeping of segments and positions and replaces the pass.
+ * forward: qu_forward. forget: drop what a segment has there. free: everything. */
+typedef struct qu_backend {
+    qu_status (*forward)(qu_context *c, bool document, const qu_page_sink *sink, int32_t page_zero,
+                         int32_t n_logits, float *logits, qu_err *err);
+    void (*forget)(qu_context *c, qu_segment *s);
+    void (*free)(qu_context *c);
+} qu_backend;
+
 struct qu_context {
+    const qu_backend *backend; /* NULL: this processor */
+    void *device;              /* the backend's */
     const qu_model *m;
     qu_pool *pool;
     int codec;
@@ -108,6 +120,10 @@ static inline int64_t qu_segment_head_floats(const qu_model *m, int32_t n_pad)
 
 /* context.c: make the segment's memory if it is not there. */
 qu_status qu_segment_need(qu_context *c, qu_segment *s, qu_err *err);
+
+/* context.c: the summary of an encoded slice of n tokens alone. */
+void qu_segment_summarise(qu_context *c, int32_t n, int32_t layer, int32_t g, const void *slice,
+                          void *summary, int worker);
 
 /* Where the keys and the values of one slice lie. */
 static inline void *qu_segment_kt(const qu_model *m, const qu_segment *s, int32_t layer, int32_t g)
@@ -154,6 +170,11 @@ qu_status qu_attention_fetch(qu_context *c, int32_t layer, const uint8_t *use, i
 
 /* select.c: take from c->s.use what the hook does not choose in this layer, and set c->sel.far. */
 qu_status qu_selection_apply(qu_context *c, int32_t layer, qu_err *err);
+/* select.c, for a backend: find the candidates (segment, tokens, first, n_pages) unless that is done;
+ * what an epoch chose in a layer, [n_pages, G]. */
+qu_status qu_selection_find(qu_context *c, qu_err *err);
+qu_status qu_selection_chosen(qu_context *c, int32_t epoch, int32_t layer, uint8_t **chosen,
+                              qu_err *err);
 /* The clusters of what was not chosen, as one block of keys. */
 qu_attend_kv qu_selection_far(const qu_context *c, int32_t layer, int32_t g);
 /* Free everything: candidates are found anew at the next step. */

@@ -305,6 +305,7 @@ qu_status qu_forward(qu_context *c, bool document, const qu_page_sink *sink, int
                      int32_t n_logits, float *logits, qu_err *err)
 {
     const qu_model *m = c->m;
+    if (c->backend) return c->backend->forward(c, document, sink, page_zero, n_logits, logits, err);
     QU_TRY(prepare(c, document, err));
     c->batch_at = 0;
     int64_t row_bytes = qu_type_bytes(m->embedding.type, m->width);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/dims.h"
+#include "decode/device.h"
 #include "decode/model_int.h"
 
 static qu_status misshapen(qu_model_reader *r, const char *name, const qu_gguf_tensor *t)
@@ -149,6 +150,7 @@ out:
 void qu_model_close(qu_model *m)
 {
     if (!m) return;
+    qu_device_close(m->device);
     for (int32_t i = 0; m->layers && i < m->n_layers; i++) {
         qu_layer *l = &m->layers[i];
         free(l->attn_norm);

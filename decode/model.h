@@ -55,6 +55,7 @@ typedef struct qu_model {
     float *output_norm;   /* [E] */
     qu_layer *layers;     /* [L] */
     qu_lora *lora;        /* NULL: no adapter */
+    struct qu_device *device;    /* decode/device.h; NULL: contexts run on this processor */
     char warning[200];    /* what the user should know, after the model's name; mostly empty */
     qu_hash fingerprint;  /* weights, adapter and every parameter that the forward pass uses */
 } qu_model;

@@ -186,14 +186,21 @@ static qu_status find_candidates(qu_context *c, qu_err *err)
     return QU_OK;
 }
 
+qu_status qu_selection_find(qu_context *c, qu_err *err)
+{
+    if (c->sel.loaded) return QU_OK;
+    QU_TRY(find_candidates(c, err));
+    c->sel.loaded = true;
+    return QU_OK;
+}
+
 /* Once a question: find the candidates and make their clusters ready. */
 static qu_status load(qu_context *c, qu_err *err)
 {
     const qu_model *m = c->m;
     qu_selection *s = &c->sel;
     if (s->loaded) return QU_OK;
-    QU_TRY(find_candidates(c, err));
-    s->loaded = true;
+    QU_TRY(qu_selection_find(c, err));
     if (s->n_pages == 0) return QU_OK;
     int64_t heads = (int64_t)m->n_layers * m->n_kv_heads, bias = heads * s->n_pad;
     s->kv = calloc((size_t)(heads * head_elements(c)), s->half ? 2 : 4);
@@ -228,6 +235,14 @@ static qu_status need_epoch(qu_context *c, int32_t epoch, qu_err *err)
     if (!p) return qu_fail_nomem(err, each * n);
     c->sel.chosen = p;
     c->sel.n_epochs = n;
+    return QU_OK;
+}
+
+qu_status qu_selection_chosen(qu_context *c, int32_t epoch, int32_t layer, uint8_t **chosen,
+                              qu_err *err)
+{
+    QU_TRY(need_epoch(c, epoch, err));
+    *chosen = chosen_at(c, epoch, layer);
     return QU_OK;
 }
 

@@ -44,6 +44,12 @@ const qu_option qu_common_options[] = {
      .max = 1000,
      .help = "divide positions by X, which makes the window X times the trained one (default: the "
              "file's)"},
+    {.name = "device",
+     .kind = QU_OPT_STR,
+     .arg = "auto|cpu|cuda[:N]",
+     .dflt = "cpu",
+     .min = 1,
+     .help = "where the model runs: on the processor, on a CUDA device, or on the first device that can"},
     {.name = "threads",
      .letter = 't',
      .kind = QU_OPT_INT,

@@ -11,7 +11,7 @@
 
 #include "base/dims.h"
 #include "base/os.h"
-#include "decode/context.h"
+#include "decode/device.h"
 #include "kernels/codec.h"
 #include "pipelines/guard.h"
 #include "pipelines/output.h"
@@ -97,7 +97,12 @@ qu_status qu_session_model(qu_model **m, const qu_args *args, const char *path, 
     qu_model_options o = {.rope_base = qu_args_float(args, "rope-base"),
                           .rope_scale = qu_args_float(args, "rope-scale"),
                           .lora = qu_args_str(args, "lora")};
-    return qu_model_open_with(m, path, &o, err);
+    QU_TRY(qu_model_open_with(m, path, &o, err));
+    qu_status st = qu_device_attach(*m, qu_args_str(args, "device"), err);
+    if (st == QU_OK) return QU_OK;
+    qu_model_close(*m);
+    *m = NULL;
+    return st;
 }
 
 static qu_status open_model(qu_session *s, qu_err *err)
@@ -113,7 +118,7 @@ static qu_status open_model(qu_session *s, qu_err *err)
     QU_TRY(qu_pool_create(&s->pool, qu_args_threads(s->args), err));
     s->template = qu_template_detect(s->tok, s->model->gguf, &unknown);
     if (unknown) qu_out_warn("unknown chat template in '%s': using the plain one", s->model_path);
-    qu_context_numerics(s->numerics);
+    qu_device_numerics(s->model, s->numerics);
     return QU_OK;
 }
 

@@ -48,8 +48,8 @@ typedef struct qu_session {
  * closed. Errors: those of store and model; QU_ERR_MISMATCH naming both models. */
 qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, int codec, qu_err *err);
 
-/* Open the model at path as --lora, --rope-base and --rope-scale ask. Errors: those of
- * qu_model_open_with. */
+/* Open the model at path as --lora, --rope-base, --rope-scale and --device ask. Errors: those of
+ * qu_model_open_with and qu_device_attach. */
 qu_status qu_session_model(qu_model **m, const qu_args *args, const char *path, qu_err *err);
 
 /* Close all; fine on a zeroed or failed session. */

@@ -23,6 +23,7 @@ struct qu_policy {
     int32_t n_layers, n_heads;
     float *heads; /* [L,G] or NULL */
     qu_select_hook hook;
+    qu_select_plan plan;
     qu_policy_layer *layers;
     float *caught; /* [L,G] sums of caught / best, divided when asked for */
     int64_t *n_caught;
@@ -262,6 +263,18 @@ static qu_status cut_heads(qu_policy *p, const qu_sense *heads, int32_t n_heads,
     return QU_OK;
 }
 
+static void count_choice(void *ctx, int32_t layer, const int32_t *tokens, int32_t n_pages,
+                         int32_t n_heads, const uint8_t *use)
+{
+    qu_policy *p = ctx;
+    qu_policy_layer *l = &p->layers[layer];
+    for (int32_t i = 0; i < n_pages * n_heads; i++) {
+        l->slices += use[i];
+        l->tokens += use[i] ? tokens[i / n_heads] : 0;
+    }
+    l->candidate_slices += (int64_t)n_pages * n_heads;
+}
+
 static qu_status choose(void *ctx, const qu_sense *heads, int32_t n_heads, uint8_t *use,
                         qu_err *err)
 {
@@ -284,13 +297,8 @@ static qu_status choose(void *ctx, const qu_sense *heads, int32_t n_heads, uint8
             goto out;
         }
     QU_TRY_OUT(cut_heads(p, heads, n_heads, r.score, use, err));
-    qu_policy_layer *l = &p->layers[heads[0].layer];
     p->tokens = heads[0].tokens;
-    for (int32_t i = 0; i < n_pages * n_heads; i++) {
-        l->slices += use[i];
-        l->tokens += use[i] ? heads[0].tokens[i / n_heads] : 0;
-    }
-    l->candidate_slices += (int64_t)n_pages * n_heads;
+    count_choice(p, heads[0].layer, heads[0].tokens, n_pages, n_heads, use);
 out:
     free(r.score);
     free(r.st);
@@ -352,7 +360,7 @@ qu_status qu_policy_create(qu_policy **out, const qu_policy_options *o, int32_t 
     p->n_layers = n_layers;
     p->n_heads = n_kv_heads;
     p->hook = (qu_select_hook){
-        choose, o->measure ? measured : NULL, p, k->reads_keys, o->far_field, o->refresh};
+        choose, o->measure ? measured : NULL, p, k->reads_keys, o->far_field, o->refresh, NULL};
     p->layers = calloc((size_t)n_layers, sizeof *p->layers);
     p->caught = calloc(n, sizeof *p->caught);
     p->n_caught = calloc(n, sizeof *p->n_caught);
@@ -363,6 +371,8 @@ qu_status qu_policy_create(qu_policy **out, const qu_policy_options *o, int32_t 
         return qu_fail_nomem(err, (long long)(n * sizeof *p->caught));
     }
     if (p->heads) memcpy(p->heads, o->heads, n * sizeof *p->heads);
+    p->plan = (qu_select_plan){o->budget, p->heads, count_choice};
+    if (k->score == multipole) p->hook.plan = &p->plan;
     *out = p;
     return QU_OK;
 }

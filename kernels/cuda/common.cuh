@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdint.h>
 
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/cuda.h"
 
 #ifdef __CUDACC__
 #define QU_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
@@ -16,7 +16,7 @@
 #define QU_SHARED(name) extern __shared__ float4 name[]
 #endif
 
-/* device.cu: the raw stream, and what became of a launch. */
+/* cuda.cu: the raw stream, and what became of a launch. */
 cudaStream_t qu_cuda_raw_stream(qu_cuda *cu, qu_cuda_stream s);
 qu_status qu_cuda_launched(qu_cuda *cu, const char *kernel, qu_err *err);
 /* Let a kernel have bytes of shared memory. */

@@ -9,7 +9,7 @@
 #ifndef QU_KERNELS_CUDA_OPS_H
 #define QU_KERNELS_CUDA_OPS_H
 
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/cuda.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,4 +1,4 @@
-/* Stand-in: the one product that kernels/cuda/device.cu asks for, column-major, A transposed. */
+/* Stand-in: the one product that kernels/cuda/cuda.cu asks for, column-major, A transposed. */
 #ifndef QU_TESTS_EMULATE_CUBLAS_V2_H
 #define QU_TESTS_EMULATE_CUBLAS_V2_H
 

@@ -62,6 +62,7 @@ struct fibre {
     state s;
     char *stack;
     unsigned turn; /* warp operations so far */
+    dim3 index;
     void *fake;    /* asan's */
 };
 
@@ -123,7 +124,7 @@ static void enter(fibre *f)
 static void resume(int t)
 {
     current = t;
-    threadIdx = dim3(t % blockDim.x, t / blockDim.x % blockDim.y, t / blockDim.x / blockDim.y);
+    threadIdx = fibres[t].index;
     enter(&fibres[t]);
 }
 
@@ -174,6 +175,21 @@ static bool release(int from, int to, state s)
     return waiting > 0;
 }
 
+/* Run a warp until all of it waits at the block's barrier or is done; returns how many ended. */
+static int run_warp(int from, int to)
+{
+    int ended = 0;
+    do {
+        for (int i = 0; i < to - from; i++) {
+            int t = emulate_reverse ? to - 1 - i : from + i;
+            if (fibres[t].s != READY) continue;
+            resume(t);
+            ended += fibres[t].s == DONE;
+        }
+    } while (release(from, to, AT_WARP));
+    return ended;
+}
+
 static void run_block()
 {
     for (int t = 0; t < n_threads; t++) {
@@ -184,19 +200,12 @@ static void run_block()
         f->s = READY;
         f->turn = 0;
     }
-    for (int live = n_threads; live > 0;) {
-        bool moved = false;
-        for (int i = 0; i < n_threads; i++) {
-            int t = emulate_reverse ? n_threads - 1 - i : i;
-            if (fibres[t].s != READY) continue;
-            resume(t);
-            live -= fibres[t].s == DONE;
-            moved = true;
+    for (int live = n_threads, n_warps = n_threads / WARP; live > 0;) {
+        for (int i = 0; i < n_warps; i++) {
+            int w = emulate_reverse ? n_warps - 1 - i : i;
+            live -= run_warp(w * WARP, (w + 1) * WARP);
         }
-        for (int w = 0; w < n_threads; w += WARP)
-            moved |= release(w, w + WARP < n_threads ? w + WARP : n_threads, AT_WARP);
-        moved |= release(0, n_threads, AT_BARRIER);
-        if (live > 0 && !moved) stop("a barrier that not every thread reaches");
+        if (!release(0, n_threads, AT_BARRIER) && live > 0) stop("a barrier that not every thread reaches");
     }
 }
 
@@ -216,6 +225,8 @@ void emulate_launch(const char *name, dim3 grid, dim3 block, size_t bytes,
     emulate_launches++;
     if (n_threads < 1 || n_threads > MAX_THREADS || n_threads % WARP) stop("odd number of threads");
     if (bytes > 163 << 10) stop("more shared memory than an sm_80 has");
+    for (int t = 0; t < n_threads; t++)
+        fibres[t].index = dim3(t % block.x, t / block.x % block.y, t / block.x / block.y);
     if (grid.x < 1 || grid.y < 1 || grid.z < 1 || grid.y > 65535 || grid.z > 65535) stop("odd grid");
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)

@@ -12,8 +12,8 @@
  * error of the device is kept: every later call returns it at once (QU_ERR_GPU), so a lost device
  * is an error and not a hang. One thread at a time.
  */
-#ifndef QU_KERNELS_CUDA_DEVICE_H
-#define QU_KERNELS_CUDA_DEVICE_H
+#ifndef QU_KERNELS_CUDA_CUDA_H
+#define QU_KERNELS_CUDA_CUDA_H
 
 #include <stdint.h>
 

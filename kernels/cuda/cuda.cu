@@ -1,4 +1,4 @@
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/cuda.h"
 
 #include <cublas_v2.h>
 #include <stdio.h>

@@ -1,0 +1,238 @@
+/* The forward pass on a CUDA device: the layers of decode/forward.c with the kernels of kernels/cuda. Host code
+ * runs ahead of the device; it waits only for a choice (cuda_select.c), for slices to hand out, and for logits.
+ *
+ *   document   cuBLAS on matrices dequantised to bf16, always QU_CUDA_ROWS rows; direct attention
+ *   question   own kernels on the stored blocks; split attention: a token's bits depend on its place alone
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "decode/cuda_int.h"
+#include "decode/device.h"
+#include "kernels/codec.h"
+
+/* Tokens of one split attention: bounds the partial states. */
+enum { SPLIT_TOKENS = 16 };
+
+/* --- products --- */
+
+typedef struct product {
+    const qu_cuda_matrix *to;
+    const qu_weight *w;
+    qu_cuda_buffer *y;
+} product;
+
+static qu_status product_document(qu_context *c, const product *p, qu_err *err)
+{
+    qu_cuda_context *x = qu_cuda_of(c);
+    const void *w = p->to->w;
+    if (p->w->type != QU_TYPE_BF16) {
+        w = x->wb.p;
+        QU_TRY(qu_cuda_dequant_bf16(x->cu, x->wb.p, p->to->w, p->w->type, p->w->n, p->w->k, err));
+    }
+    QU_TRY(qu_cuda_gemm(x->cu, p->y->p, x->xb.p, w, QU_CUDA_ROWS, p->w->n, p->w->k, err));
+    return p->to->bias ? qu_cuda_add_bias(x->cu, p->y->p, p->to->bias, c->rows.n, p->w->n, err) : QU_OK;
+}
+
+/* in [T,k of all products] */
+static qu_status linear(qu_context *c, bool document, const product *p, int n, const void *in,
+                        qu_err *err)
+{
+    qu_cuda_context *x = qu_cuda_of(c);
+    if (document) QU_TRY(qu_cuda_to_bf16(x->cu, x->xb.p, in, c->rows.n, QU_CUDA_ROWS, p->w->k, err));
+    for (int i = 0; i < n; i++)
+        if (document)
+            QU_TRY(product_document(c, &p[i], err));
+        else
+            QU_TRY(qu_cuda_matvec(x->cu, p[i].y->p, p[i].w->n, p[i].to->w, p[i].w->type, p[i].to->bias,
+                                  in, c->rows.n, p[i].w->n, p[i].w->k, err));
+    return QU_OK;
+}
+
+/* --- memory --- */
+
+static qu_status prepare(qu_context *c, bool document, qu_err *err)
+{
+    qu_cuda_context *x = qu_cuda_of(c);
+    const qu_model *m = c->m;
+    int64_t rows = document || c->rows.n > 64 ? QU_CUDA_ROWS : 64;
+    int64_t q = (int64_t)m->n_heads * m->head_size, kv = (int64_t)m->n_kv_heads * m->head_size;
+    int64_t e = m->width, f = m->ffn, most = q > f ? q : f;
+    QU_TRY(qu_cuda_need(x, &x->x, rows * e * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->h, rows * e * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->q, rows * q * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->k, rows * kv * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->v, rows * kv * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->att, rows * q * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->gate, rows * f * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->up, rows * f * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->ids, QU_CUDA_ROWS * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->own, QU_CUDA_ROWS * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->at, QU_CUDA_ROWS * 4, err));
+    if (!document) return QU_OK;
+    QU_TRY(qu_cuda_need(x, &x->xb, rows * (most > e ? most : e) * 2, err));
+    return qu_cuda_need(x, &x->wb, e * most * 2, err);
+}
+
+/* --- the layers --- */
+
+static qu_status attention(qu_context *c, int32_t layer, bool document, qu_err *err)
+{
+    qu_cuda_context *x = qu_cuda_of(c);
+    const qu_model *m = c->m;
+    qu_cuda_attend a = {.out = x->att.p, .q = x->q.p, .rows = x->rows, .layer = layer,
+                        .n_pages = c->rows.own[c->rows.n - 1] + 1};
+    if (!document && c->hook.select)
+        QU_TRY(qu_cuda_select(c, layer, &a, err));
+    else
+        QU_TRY(qu_cuda_fetch(c, layer, NULL, err));
+    if (document) return qu_cuda_attend_direct(x->cu, &a, err);
+    QU_TRY(qu_cuda_need(x, &x->partial, qu_cuda_attend_floats(&a, SPLIT_TOKENS) * 4, err));
+    a.partial = x->partial.p;
+    int64_t row = (int64_t)m->n_heads * m->head_size;
+    for (int32_t t = 0; t < c->rows.n; t += SPLIT_TOKENS) {
+        qu_cuda_attend part = a;
+        part.rows.n = c->rows.n - t < SPLIT_TOKENS ? c->rows.n - t : SPLIT_TOKENS;
+        part.rows.own += t;
+        part.rows.at += t;
+        part.q += t * row;
+        part.out += t * row;
+        QU_TRY(qu_cuda_attend_split(x->cu, &part, err));
+    }
+    return QU_OK;
+}
+
+static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_page_sink *sink,
+                            int32_t page_zero, qu_err *err)
+{
+    qu_cuda_context *x = qu_cuda_of(c);
+    qu_cuda *cu = x->cu;
+    const qu_model *m = c->m;
+    const qu_layer *l = &m->layers[i];
+    const qu_cuda_layer *w = &x->d->layers[i];
+    int32_t n = c->rows.n, e = m->width, d = m->head_size;
+    QU_TRY(qu_cuda_rmsnorm(cu, x->h.p, x->x.p, w->attn_norm, n, e, m->eps, err));
+    product qkv[] = {{&w->q, &l->q.w, &x->q}, {&w->k, &l->k.w, &x->k}, {&w->v, &l->v.w, &x->v}};
+    QU_TRY(linear(c, document, qkv, 3, x->h.p, err));
+    if (w->q_norm) QU_TRY(qu_cuda_rmsnorm(cu, x->q.p, x->q.p, w->q_norm, n * m->n_heads, d, m->eps, err));
+    if (w->k_norm) QU_TRY(qu_cuda_rmsnorm(cu, x->k.p, x->k.p, w->k_norm, n * m->n_kv_heads, d, m->eps, err));
+    if (document)
+        QU_TRY(qu_cuda_place_pages(c, i, sink != NULL, err));
+    else
+        QU_TRY(qu_cuda_place_live(cu, x->k.p, x->v.p, &x->rows, i, err));
+    if (sink && i > 0) QU_TRY(qu_cuda_deliver(c, i - 1, sink, page_zero, err));
+    if (document && i == m->n_layers - 1) /* nobody reads a page's last hidden state */
+        return sink ? qu_cuda_deliver(c, i, sink, page_zero, err) : QU_OK;
+    QU_TRY(qu_cuda_rope_queries(cu, x->q.p, &x->rows, i, 1 / sqrtf((float)d), m->rope_gain, err));
+    QU_TRY(attention(c, i, document, err));
+    product out = {&w->o, &l->o.w, &x->h};
+    QU_TRY(linear(c, document, &out, 1, x->att.p, err));
+    QU_TRY(qu_cuda_add(cu, x->x.p, x->h.p, (int64_t)n * e, err));
+    QU_TRY(qu_cuda_rmsnorm(cu, x->h.p, x->x.p, w->ffn_norm, n, e, m->eps, err));
+    product up[] = {{&w->gate, &l->gate.w, &x->gate}, {&w->up, &l->up.w, &x->up}};
+    QU_TRY(linear(c, document, up, 2, x->h.p, err));
+    QU_TRY(qu_cuda_swiglu(cu, x->gate.p, x->up.p, (int64_t)n * m->ffn, err));
+    product down = {&w->down, &l->down.w, &x->h};
+    QU_TRY(linear(c, document, &down, 1, x->gate.p, err));
+    return qu_cuda_add(cu, x->x.p, x->h.p, (int64_t)n * e, err);
+}
+
+static qu_status finish(qu_context *c, int32_t n, float *logits, qu_err *err)
+{
+    qu_cuda_context *x = qu_cuda_of(c);
+    const qu_model *m = c->m;
+    int64_t all = (int64_t)n * m->vocab;
+    const float *last = (float *)x->x.p + (int64_t)(c->rows.n - n) * m->width;
+    QU_TRY(qu_cuda_need(x, &x->logits, all * 4, err));
+    QU_TRY(qu_cuda_rmsnorm(x->cu, x->h.p, last, x->d->output_norm, n, m->width, m->eps, err));
+    QU_TRY(qu_cuda_matvec(x->cu, x->logits.p, m->vocab, x->d->output.w, m->output.w.type,
+                          x->d->output.bias, x->h.p, n, m->vocab, m->width, err));
+    QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, logits, x->logits.p, all * 4, err));
+    QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, err));
+    for (int64_t i = 0; i < all; i++)
+        if (!isfinite(logits[i]))
+            return qu_fail(err, QU_ERR_CORRUPT, "model '%s' computed a logit that is not a number",
+                           qu_gguf_path(m->gguf));
+    return QU_OK;
+}
+
+static qu_status can_do(const qu_context *c, bool document, qu_err *err)
+{
+    const char *what = c->pass                                            ? "repair"
+                       : document || !c->hook.select                      ? NULL
+                       : c->hook.measured                                 ? "measuring a policy"
+                       : !c->hook.plan                                    ? "this policy"
+                                                                          : NULL;
+    if (!what) return QU_OK;
+    return qu_fail(err, QU_ERR_UNSUPPORTED, "%s runs on the processor only: use --device cpu", what);
+}
+
+static qu_status forward(qu_context *c, bool document, const qu_page_sink *sink, int32_t page_zero,
+                         int32_t n_logits, float *logits, qu_err *err)
+{
+    qu_cuda_context *x = qu_cuda_of(c);
+    const qu_model *m = c->m;
+    int32_t n = c->rows.n;
+    QU_TRY(can_do(c, document, err));
+    QU_TRY(qu_cuda_mark(x->cu, QU_CUDA_COMPUTE, MARK_PASS, err));
+    QU_TRY(qu_cuda_follow(x->cu, QU_CUDA_COPY, MARK_PASS, err));
+    QU_TRY(prepare(c, document, err));
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->ids.p, c->rows.ids, n * 4, err));
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->own.p, c->rows.own, n * 4, err));
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->at.p, c->rows.at, n * 4, err));
+    QU_TRY(qu_cuda_segments(c, err));
+    x->rows = (qu_cuda_rows){x->pages.p,     x->own.p,        x->at.p,       n, m->n_heads, m->n_kv_heads,
+                             m->head_size, x->d->rope_rows, x->d->rope};
+    QU_TRY(qu_cuda_embed(x->cu, x->x.p, x->d->embedding, m->embedding.type, x->ids.p, n, m->width, err));
+    for (int32_t i = 0; i < m->n_layers; i++)
+        QU_TRY(layer_pass(c, i, document, sink, page_zero, err));
+    return n_logits > 0 ? finish(c, n_logits, logits, err) : QU_OK;
+}
+
+/* --- a context's life --- */
+
+static void free_context(qu_context *c)
+{
+    qu_cuda_context *x = qu_cuda_of(c);
+    if (!x) return;
+    qu_cuda_sync(x->cu, QU_CUDA_COPY, NULL);
+    qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, NULL);
+    qu_cuda_pool_free(x, &x->slices);
+    qu_cuda_pool_free(x, &x->heads);
+    qu_cuda_buffer *there[] = {&x->x,      &x->h,        &x->q,       &x->k,         &x->v,    &x->att,
+                               &x->gate,   &x->up,       &x->logits,  &x->xb,        &x->wb,   &x->ids,
+                               &x->own,    &x->at,       &x->pages,   &x->partial,   &x->summary, &x->score,
+                               &x->sense,  &x->chosen,   &x->all,     &x->candidate, &x->list, &x->count,
+                               &x->fresh_items, x->stage, x->stage + 1, x->items, x->items + 1, x->fresh,
+                               x->fresh + 1};
+    for (size_t i = 0; i < sizeof there / sizeof *there; i++) qu_cuda_free(x->cu, there[i]->p);
+    for (int i = 0; i < 7; i++) qu_cuda_free(x->cu, x->cells[i].p);
+    for (int i = 0; i < 2; i++) {
+        qu_cuda_free_host(x->cu, x->stage_host[i].p);
+        qu_cuda_free_host(x->cu, x->items_host[i].p);
+        qu_cuda_free_host(x->cu, x->fresh_host[i].p);
+    }
+    free(x->pages_host);
+    free(x);
+    c->device = NULL;
+}
+
+static const qu_backend backend = {forward, qu_cuda_forget, free_context};
+
+qu_status qu_device_begin(qu_context *c, qu_err *err)
+{
+    const qu_model *m = c->m;
+    qu_cuda_context *x = calloc(1, sizeof *x);
+    if (!x) return qu_fail_nomem(err, sizeof *x);
+    int64_t slices = (int64_t)m->n_layers * m->n_kv_heads;
+    x->d = m->device;
+    x->cu = m->device->cu;
+    x->slices.bytes = 2ll * QU_PAGE_TOKENS * m->head_size * 2;
+    x->heads.bytes = slices * (int64_t)sizeof(void *) +
+                     2ll * m->n_ropes * (m->head_size / 2 + 1) * QU_PAGE_TOKENS * 4;
+    x->heads.bytes = (x->heads.bytes + 255) / 256 * 256;
+    c->device = x;
+    c->backend = &backend;
+    return QU_OK;
+}

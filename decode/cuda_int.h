@@ -1,0 +1,107 @@
+/* A model and a context on a CUDA device: shared by cuda_model.c (weights), cuda_pages.c (segments, page
+ * copies) and cuda_forward.c (the pass). Order of work: the compute stream runs the layers, the copy stream
+ * brings slices and takes fresh ones away; marks order the two. Memory is given back only between passes,
+ * and the copy stream begins a pass behind the last one's end, so what is reused is no longer read. */
+#ifndef QU_DECODE_CUDA_INT_H
+#define QU_DECODE_CUDA_INT_H
+
+#include "decode/context_int.h"
+#include "kernels/cuda/ops.h"
+
+typedef struct qu_cuda_matrix {
+    void *w;
+    float *bias;
+} qu_cuda_matrix;
+
+typedef struct qu_cuda_layer {
+    float *attn_norm, *ffn_norm, *q_norm, *k_norm;
+    qu_cuda_matrix q, k, v, o, gate, up, down;
+} qu_cuda_layer;
+
+struct qu_device {
+    qu_cuda *cu;
+    qu_cuda_layer *layers; /* [L] */
+    qu_cuda_matrix output;
+    void *embedding;
+    float *output_norm;
+    int32_t *rope_rows; /* [L * G], NULL: all 0 */
+    qu_cuda_rope rope;
+    void **owned; /* every allocation */
+    int64_t n_owned, owned_cap;
+};
+
+/* Rows of a document product: fewer are padded, so that cuBLAS always sees one shape. A chunk of
+ * decode/context.c. */
+enum { QU_CUDA_ROWS = QU_PAGE_TOKENS * 4 };
+
+/* Grow-only memory, of the device or pinned. Contents are lost when it grows. */
+typedef struct qu_cuda_buffer {
+    void *p;
+    int64_t cap;
+} qu_cuda_buffer;
+
+/* Pieces of one size from chunks that are kept until the end. */
+typedef struct qu_cuda_pool {
+    int64_t bytes; /* of a piece */
+    void **chunks, **spare;
+    int64_t n_chunks, n_spare, n_pieces;
+} qu_cuda_pool;
+
+/* A segment there: one piece with its table of slices [L * G], cosines and sines. */
+typedef struct qu_cuda_segment {
+    void *piece;
+    int64_t pos;    /* that the angles are of */
+    void *slices[]; /* [L * G] pieces, NULL: not resident */
+} qu_cuda_segment;
+
+enum { MARK_PASS, MARK_COPIED, MARK_STAGE, MARK_STAGE2, MARK_FRESH, MARK_TAKEN, MARK_TAKEN2 };
+
+typedef struct qu_cuda_context {
+    const struct qu_device *d;
+    qu_cuda *cu;
+    qu_cuda_pool slices, heads; /* of slices, of segments */
+    qu_cuda_buffer x, h, q, k, v, att, gate, up, logits; /* rows */
+    qu_cuda_buffer xb, wb;                               /* bf16: rows padded, a matrix */
+    qu_cuda_buffer ids, own, at, pages, partial;
+    qu_cuda_buffer stage[2], stage_host[2], items[2], items_host[2]; /* slices on their way in */
+    qu_cuda_buffer fresh[2], fresh_host[2], fresh_items;             /* and out */
+    qu_cuda_page *pages_host;                                        /* [pages_cap] */
+    int32_t pages_cap;
+    qu_cuda_rows rows;
+    /* choosing; valid while c->sel.loaded */
+    qu_cuda_clusters clusters;
+    qu_cuda_buffer cells[7], summary, score, sense, chosen, all, candidate, list, count;
+    int32_t epoch, list_segments;
+} qu_cuda_context;
+
+static inline qu_cuda_context *qu_cuda_of(const qu_context *c)
+{
+    return c->device;
+}
+static inline qu_cuda_segment *qu_cuda_segment_of(const qu_segment *s)
+{
+    return s->device;
+}
+
+/* cuda_pages.c */
+qu_status qu_cuda_need(qu_cuda_context *x, qu_cuda_buffer *b, int64_t bytes, qu_err *err);
+qu_status qu_cuda_need_host(qu_cuda_context *x, qu_cuda_buffer *b, int64_t bytes, qu_err *err);
+void qu_cuda_pool_free(qu_cuda_context *x, qu_cuda_pool *p);
+/* Every segment has its table and angles there; those of the pass's rows have all slices. Then the array of
+ * pages as kernels see it. */
+qu_status qu_cuda_segments(qu_context *c, qu_err *err);
+void qu_cuda_forget(qu_context *c, qu_segment *s);
+/* Bring what use [segments, G] asks for (NULL: everything) in that layer; the compute stream waits. */
+qu_status qu_cuda_fetch(qu_context *c, int32_t layer, const uint8_t *use, qu_err *err);
+/* Document phase: encode the pass's pages in that layer, make them resident, start their way to the host;
+ * deliver gives the sink what an earlier layer started. */
+qu_status qu_cuda_place_pages(qu_context *c, int32_t layer, bool out, qu_err *err);
+qu_status qu_cuda_deliver(qu_context *c, int32_t layer, const qu_page_sink *sink, int32_t page_zero,
+                          qu_err *err);
+
+/* cuda_select.c: what each head of a layer reads: choose if this pass does, fill lists and far field
+ * of a, fetch. */
+qu_status qu_cuda_select(qu_context *c, int32_t layer, qu_cuda_attend *a, qu_err *err);
+
+
+#endif

@@ -1,0 +1,138 @@
+/* A model's weights on a CUDA device. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "decode/cuda_int.h"
+#include "decode/device.h"
+
+static qu_status take(struct qu_device *d, void **p, int64_t bytes, qu_err *err)
+{
+    if (d->n_owned == d->owned_cap) {
+        int64_t cap = d->owned_cap ? d->owned_cap * 2 : 64;
+        void **more = realloc(d->owned, (size_t)cap * sizeof *more);
+        if (!more) return qu_fail_nomem(err, cap * (long long)sizeof *more);
+        d->owned = more;
+        d->owned_cap = cap;
+    }
+    QU_TRY(qu_cuda_alloc(d->cu, p, bytes, err));
+    d->owned[d->n_owned++] = *p;
+    return QU_OK;
+}
+
+static qu_status copy(struct qu_device *d, void **p, const void *host, int64_t bytes, qu_err *err)
+{
+    QU_TRY(take(d, p, bytes, err));
+    return qu_cuda_upload(d->cu, QU_CUDA_COMPUTE, *p, host, bytes, err);
+}
+
+static qu_status vector(struct qu_device *d, float **p, const float *v, int32_t n, qu_err *err)
+{
+    return v ? copy(d, (void **)p, v, n * 4ll, err) : QU_OK;
+}
+
+static qu_status matrix(struct qu_device *d, qu_cuda_matrix *to, const qu_projection *p, qu_err *err)
+{
+    QU_TRY(copy(d, &to->w, p->w.data, qu_type_bytes(p->w.type, (int64_t)p->w.n * p->w.k), err));
+    return vector(d, &to->bias, p->bias, p->w.n, err);
+}
+
+static qu_status upload(struct qu_device *d, const qu_model *m, qu_err *err)
+{
+    d->layers = calloc((size_t)m->n_layers, sizeof *d->layers);
+    if (!d->layers) return qu_fail_nomem(err, m->n_layers * (long long)sizeof *d->layers);
+    const qu_weight *e = &m->embedding;
+    QU_TRY(copy(d, &d->embedding, e->data, qu_type_bytes(e->type, (int64_t)e->n * e->k), err));
+    d->output.w = d->embedding;
+    if (m->output.w.data != e->data) QU_TRY(matrix(d, &d->output, &m->output, err));
+    QU_TRY(vector(d, &d->output_norm, m->output_norm, m->width, err));
+    for (int32_t i = 0; i < m->n_layers; i++) {
+        const qu_layer *l = &m->layers[i];
+        qu_cuda_layer *to = &d->layers[i];
+        QU_TRY(vector(d, &to->attn_norm, l->attn_norm, m->width, err));
+        QU_TRY(vector(d, &to->ffn_norm, l->ffn_norm, m->width, err));
+        QU_TRY(vector(d, &to->q_norm, l->q_norm, m->head_size, err));
+        QU_TRY(vector(d, &to->k_norm, l->k_norm, m->head_size, err));
+        QU_TRY(matrix(d, &to->q, &l->q, err));
+        QU_TRY(matrix(d, &to->k, &l->k, err));
+        QU_TRY(matrix(d, &to->v, &l->v, err));
+        QU_TRY(matrix(d, &to->o, &l->o, err));
+        QU_TRY(matrix(d, &to->gate, &l->gate, err));
+        QU_TRY(matrix(d, &to->up, &l->up, err));
+        QU_TRY(matrix(d, &to->down, &l->down, err));
+    }
+    if (m->rope_row) {
+        int32_t n = m->n_layers * m->n_kv_heads, *rows = malloc((size_t)n * sizeof *rows);
+        if (!rows) return qu_fail_nomem(err, n * 4ll);
+        for (int32_t i = 0; i < n; i++) rows[i] = m->rope_row[i];
+        qu_status st = copy(d, (void **)&d->rope_rows, rows, n * 4ll, err);
+        free(rows);
+        QU_TRY(st);
+    }
+    int32_t a = 0, b = 1;
+    if (m->rope_dims > 0) qu_rope_pair(m->ropes[0], 0, &a, &b);
+    d->rope = (qu_cuda_rope){m->rope_dims, b != 1};
+    return qu_cuda_sync(d->cu, QU_CUDA_COMPUTE, err);
+}
+
+static qu_status can_run(const qu_model *m, qu_err *err)
+{
+    if (m->lora)
+        return qu_fail(err, QU_ERR_UNSUPPORTED, "a LoRA adapter runs on the processor only: use --device cpu");
+    if (m->head_size % 8 != 0 || m->head_size > 256 || m->width % 8 != 0 || m->ffn % 8 != 0)
+        return qu_fail(err, QU_ERR_UNSUPPORTED,
+                       "model '%s' has heads of %d in a width of %d: the device's kernels take multiples of "
+                       "8, heads up to 256; use --device cpu",
+                       m->name, m->head_size, m->width);
+    return QU_OK;
+}
+
+static qu_status attach(qu_model *m, int number, qu_err *err)
+{
+    QU_TRY(can_run(m, err));
+    struct qu_device *d = calloc(1, sizeof *d);
+    if (!d) return qu_fail_nomem(err, sizeof *d);
+    qu_status st = qu_cuda_open(&d->cu, number, err);
+    if (st == QU_OK) st = upload(d, m, err);
+    if (st == QU_OK)
+        m->device = d;
+    else
+        qu_device_close(d);
+    return st;
+}
+
+qu_status qu_device_attach(qu_model *m, const char *which, qu_err *err)
+{
+    if (!strcmp(which, "cpu")) return QU_OK;
+    if (!strcmp(which, "auto")) {
+        if (qu_cuda_count() > 0) attach(m, 0, NULL); /* else this processor does it */
+        return QU_OK;
+    }
+    int number = 0, end = 0;
+    if (strcmp(which, "cuda") && (sscanf(which, "cuda:%3d%n", &number, &end) != 1 || which[end]))
+        return qu_fail(err, QU_ERR_ARG, "unknown device '%s': auto, cpu, cuda or cuda:N", which);
+    return attach(m, number, err);
+}
+
+const char *qu_device_name(const qu_model *m)
+{
+    return m->device ? qu_cuda_name(m->device->cu) : NULL;
+}
+
+void qu_device_numerics(const qu_model *m, char out[48])
+{
+    char host[48];
+    qu_context_numerics(host);
+    if (!m->device) snprintf(out, 48, "%s", host);
+    else snprintf(out, 48, "%.*s/cuda-sm%d/cublas-bf16", (int)strcspn(host, "/"), host, qu_cuda_arch(m->device->cu));
+}
+
+void qu_device_close(struct qu_device *d)
+{
+    if (!d) return;
+    for (int64_t i = 0; i < d->n_owned; i++) qu_cuda_free(d->cu, d->owned[i]);
+    qu_cuda_close(d->cu);
+    free(d->owned);
+    free(d->layers);
+    free(d);
+}
