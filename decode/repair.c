@@ -185,7 +185,7 @@ static void place_row(qu_context *c, int32_t layer, int32_t t, int32_t g)
     int32_t d = m->head_size, dp = qu_attend_pad(d), at = c->rows.at[t];
     int64_t row = ((int64_t)t * m->n_kv_heads + g) * d, angles;
     float *slice = c->s.worker, *k = slice + 5 * d,
-          *v = k + d; /* q8 of one token: 10 d + 4 bytes */
+          *v = k + d; /* q8 of one token: 10 d + 4 bytes, q4 less */
     qu_codec_encode(slice, c->codec, c->s.k + row, d, c->s.v + row, d, 1, d);
     memset(v, 0, (size_t)dp * sizeof *v);
     qu_codec_decode(k, v, dp, c->codec, slice, 1, d);

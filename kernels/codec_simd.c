@@ -35,6 +35,61 @@ static void q8_value_row(float *x, const int8_t *q, float scale, int32_t d)
     for (; c < d; c++) x[c] = scale * (float)q[c];
 }
 
+/* Nibbles of channels [from, to), all in low or all in high halves of consecutive bytes, to floats;
+ * then base + scale * q, rounded after each. */
+static void nibbles(float *x, const uint8_t *row, int32_t h, int32_t from, int32_t to)
+{
+    int32_t mid = to < h ? to : h > from ? h : from;
+    for (int32_t c = from; c < mid; c++) x[c] = (float)(row[c] & 15);
+    for (int32_t c = mid; c < to; c++) x[c] = (float)(row[c - h] >> 4);
+}
+
+static void q4_key_row(float *x, const uint8_t *row, const uint8_t *base, const uint8_t *scale, int32_t d)
+{
+    nibbles(x, row, (d + 1) / 2, 0, d);
+    int32_t c = 0;
+    for (; c + QU_LANES <= d; c += QU_LANES) {
+        float b[QU_LANES], s[QU_LANES]; /* in need not be aligned */
+        memcpy(b, base + 4 * c, sizeof b);
+        memcpy(s, scale + 4 * c, sizeof s);
+        vf_store(x + c, vf_add(vf_load(b), vf_mul(vf_load(s), vf_load(x + c))));
+    }
+    for (; c < d; c++) {
+        float b, s;
+        memcpy(&b, base + 4 * c, 4);
+        memcpy(&s, scale + 4 * c, 4);
+        float product = s * x[c];
+        x[c] = b + product;
+    }
+}
+
+static void q4_value_row(float *x, const uint8_t *row, const uint8_t *heads, int32_t d)
+{
+    for (int32_t from = 0; from < d; from += QU_CODEC_GROUP, heads += 4) {
+        uint16_t head[2];
+        memcpy(head, heads, 4);
+        float b = vf_from_f16(head[0]), s = vf_from_f16(head[1]);
+        int32_t to = from + QU_CODEC_GROUP < d ? from + QU_CODEC_GROUP : d, c = from;
+        nibbles(x, row, (d + 1) / 2, from, to);
+        for (; c + QU_LANES <= to; c += QU_LANES)
+            vf_store(x + c, vf_add(vf_set1(b), vf_mul(vf_set1(s), vf_load(x + c))));
+        for (; c < to; c++) {
+            float product = s * x[c];
+            x[c] = b + product;
+        }
+    }
+}
+
+static void decode_q4(float *k, float *v, int64_t ldv, const uint8_t *p, int32_t n, int32_t d)
+{
+    int32_t groups = (d + QU_CODEC_GROUP - 1) / QU_CODEC_GROUP, h = (d + 1) / 2;
+    const uint8_t *heads = p + 8 * (int64_t)d, *q = heads + 4ll * n * groups;
+    for (int32_t i = 0; i < n; i++) {
+        q4_key_row(k + (int64_t)i * d, q + (int64_t)i * h, p, p + 4 * d, d);
+        q4_value_row(v + i * ldv, q + ((int64_t)n + i) * h, heads + 4ll * i * groups, d);
+    }
+}
+
 static void decode(float *k, float *v, int64_t ldv, int codec, const void *in, int32_t n, int32_t d)
 {
     const uint8_t *p = in;
@@ -57,6 +112,8 @@ static void decode(float *k, float *v, int64_t ldv, int codec, const void *in, i
             q8_key_row(k + (int64_t)i * d, q + (int64_t)i * d, p, p + 4 * d, d);
             q8_value_row(v + i * ldv, q + each + (int64_t)i * d, scale, d);
         }
+    } else if (codec == QU_CODEC_Q4) {
+        decode_q4(k, v, ldv, p, n, d);
     }
 }
 

@@ -334,7 +334,7 @@ static const qu_option options[] = {
      .help = "lengths of loaded context, rounded up to whole pages of 128"},
     {.name = "repeat", .kind = QU_OPT_INT, .arg = "N", .dflt = "5", .min = 1, .max = MAX_REPEAT,
      .help = "runs of each test, whose median is shown"},
-    {.name = "codec", .kind = QU_OPT_ENUM, .arg = "CODEC", .dflt = "f16", .choices = "f32|f16|q8",
+    {.name = "codec", .kind = QU_OPT_ENUM, .arg = "CODEC", .dflt = "f16", .choices = "f32|f16|q8|q4",
      .help = "how the loaded pages are stored"},
 };
 

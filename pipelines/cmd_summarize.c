@@ -480,7 +480,7 @@ static const qu_option options[] = {
      .help = "stop cleanly after this long; the next run goes on there"},
     {.name = "wait", .kind = QU_OPT_FLAG,
      .help = "wait for another run or writer of the store to end"},
-    {.name = "codec", .kind = QU_OPT_ENUM, .arg = "CODEC", .dflt = "f16", .choices = "f32|f16|q8",
+    {.name = "codec", .kind = QU_OPT_ENUM, .arg = "CODEC", .dflt = "f16", .choices = "f32|f16|q8|q4",
      .help = "how a new store keeps KV; see quire index"},
 };
 

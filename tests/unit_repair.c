@@ -339,8 +339,8 @@ static void all_is_exact_and_none_is_kv(void **state)
         double e = test_spread_error(got, exact, s.m->vocab);
         print_message("%s: all recomputed, %.2g of the spread from a fresh prefill\n",
                       qu_codec_name(s.codec), e);
-        if (s.codec != QU_CODEC_Q8) assert_memory_equal(got, exact, bytes);
-        assert_true(e < 1e-2);
+        if (s.codec < QU_CODEC_Q8) assert_memory_equal(got, exact, bytes);
+        assert_true(e < (s.codec == QU_CODEC_Q4 ? .3 : 1e-2));
         qu_context_free(c);
         free_sequence(&s);
     }

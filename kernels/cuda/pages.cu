@@ -158,6 +158,7 @@ qu_status qu_cuda_encode(qu_cuda *cu, void *out, int64_t stride, int codec, cons
                          const float *v, const int32_t *first, const int32_t *n, int32_t n_pages,
                          int32_t n_kv_heads, int32_t d, qu_err *err)
 {
+    if (codec > QU_CODEC_Q8) return qu_fail(err, QU_ERR_ARG, "no kernel for KV codec %d on a GPU", codec);
     if (n_pages <= 0) return QU_OK;
     QU_LAUNCH(encode, dim3((unsigned)n_pages, (unsigned)n_kv_heads), dim3(THREADS), 0,
               qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), (char *)out, stride, codec, k, v, first, n,
@@ -214,6 +215,7 @@ static __global__ void __launch_bounds__(THREADS)
 qu_status qu_cuda_expand(qu_cuda *cu, qu_cuda_stream s, const qu_cuda_slice *slices,
                          int32_t n_slices, int codec, int32_t d, qu_cuda_rope rope, qu_err *err)
 {
+    if (codec > QU_CODEC_Q8) return qu_fail(err, QU_ERR_ARG, "no kernel for KV codec %d on a GPU", codec);
     if (n_slices <= 0) return QU_OK;
     QU_LAUNCH(expand, dim3((unsigned)n_slices), dim3(THREADS), 0, qu_cuda_raw_stream(cu, s), slices,
               codec, d, rope);
