@@ -3,6 +3,7 @@
 #
 #   scripts/deps.sh         install what is missing; quick and silent when nothing is
 #   scripts/deps.sh check   only say what is missing; exit 1 if a required package is
+#   scripts/deps.sh cuda    find nvcc, else bring one into build/deps/cuda (Python wheels, 570 MB)
 #   scripts/deps.sh faiss   build the FAISS C API into build/deps (Debian ships its headers, not its code)
 #
 # Needs root, or sudo without a password; else it prints the command to run and exits 1.
@@ -135,9 +136,26 @@ faiss() {
     return $st
 }
 
+# nvcc 13 comes as wheels of the Python index (nvidia-cuda-nvcc, -crt, -nvvm, -runtime, nvidia-cublas, all in one
+# folder nvidia/cu13). The cu12 wheels have ptxas but no nvcc; Debian 12 has 11.8 as nvidia-cuda-toolkit in
+# non-free, 1.6 GB.
+cuda() {
+    for n in "$(command -v nvcc)" /usr/local/cuda/bin/nvcc build/deps/cuda/bin/nvcc; do
+        [ -x "$n" ] && { say "nvcc is there: $n"; return 0; }
+    done
+    missing python3-venv | grep -q . && { may_install && install python3-venv || return 1; }
+    python3 -m venv build/deps/cuda-venv &&
+        build/deps/cuda-venv/bin/pip install -q --no-deps nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt \
+            nvidia-cuda-runtime nvidia-cuda-cccl nvidia-cublas || { say "no wheels of nvcc here"; return 1; }
+    root=$(cd build/deps/cuda-venv && echo "$PWD"/lib/python3*/site-packages/nvidia/cu13)
+    [ -x "$root/bin/nvcc" ] || { say "the wheels have no nvcc"; return 1; }
+    ln -sfn "$root" build/deps/cuda && say "nvcc is there: build/deps/cuda/bin/nvcc"
+}
+
 case ${1:-} in
 '') packages ;;
+cuda) cuda ;;
 check) packages check ;;
 faiss) packages && faiss ;;
-*) say "unknown argument '$1': give nothing, check or faiss"; exit 2 ;;
+*) say "unknown argument '$1': give nothing, check, cuda or faiss"; exit 2 ;;
 esac

@@ -293,7 +293,7 @@ static void choosing_all_is_reading_all(void **state)
     for (int codec = 0; codec < QU_CODEC_COUNT; codec++) {
         setup s;
         chooser all = {.what = ALL};
-        qu_select_hook hook = {choose, NULL, &all, false, true, EVERY};
+        qu_select_hook hook = {choose, NULL, &all, false, true, EVERY, NULL};
         float *dense = room(), *chosen = room();
         set_up(&s, codec, 0);
         qu_context *a = attach(&s, NULL, NULL), *b = attach(&s, &hook, NULL);
@@ -316,7 +316,7 @@ static void a_choice_depends_on_place_alone(void **state)
     (void)state;
     setup s;
     chooser by = {.what = BY_QUERY};
-    qu_select_hook hook = {choose, NULL, &by, false, true, EVERY};
+    qu_select_hook hook = {choose, NULL, &by, false, true, EVERY, NULL};
     float *want = room(), *got = room(), *none = room();
     size_t bytes = sizeof(float) * (1 + ANSWER) * (size_t)model->vocab;
     qu_pool *pool;
@@ -339,7 +339,7 @@ static void a_choice_depends_on_place_alone(void **state)
                             (size_t)left * (size_t)model->vocab * sizeof *got);
     }
     chooser nothing = {.what = NONE};
-    qu_select_hook blind = {choose, NULL, &nothing, false, false, 0};
+    qu_select_hook blind = {choose, NULL, &nothing, false, false, 0, NULL};
     qu_context *c = attach(&s, &blind, NULL);
     run(c, &s, grouped, none);
     assert_memory_not_equal(want, none, bytes); /* the choice is felt */
@@ -361,9 +361,9 @@ static void far_field_of_single_tokens_is_dense(void **state)
     (void)state;
     setup s;
     chooser nothing = {.what = NONE}, some = {.what = BY_QUERY};
-    qu_select_hook far = {choose, NULL, &nothing, false, true, 0};
-    qu_select_hook half = {choose, NULL, &some, false, true, EVERY};
-    qu_select_hook blind = {choose, NULL, &nothing, false, false, 0};
+    qu_select_hook far = {choose, NULL, &nothing, false, true, 0, NULL};
+    qu_select_hook half = {choose, NULL, &some, false, true, EVERY, NULL};
+    qu_select_hook blind = {choose, NULL, &nothing, false, false, 0, NULL};
     float *dense = room(), *with = room(), *mixed = room(), *without = room();
     int64_t n = (1 + ANSWER) * (int64_t)model->vocab;
     set_up(&s, QU_CODEC_F32, 1);
@@ -413,7 +413,7 @@ static void missing_and_damaged_summaries(void **state)
     for (int damaged = 0; damaged < 2; damaged++) {
         setup s;
         chooser nothing = {.what = NONE};
-        qu_select_hook hook = {choose, NULL, &nothing, false, true, 0};
+        qu_select_hook hook = {choose, NULL, &nothing, false, true, 0, NULL};
         qu_err e = {0};
         qu_context *c;
         set_up(&s, QU_CODEC_Q8, 0);
