@@ -216,7 +216,8 @@ int32_t qu_quote_allowed(qu_quote *q, const int32_t **ids)
 {
     int32_t n = 0;
     bool may_end = q->at != SPAN;
-    if (!q->sorted) qsort_r(q->starts, (size_t)q->n_starts, sizeof *q->starts, by_id, q->places);
+    if (!q->sorted && q->n_starts > 0)
+        qsort_r(q->starts, (size_t)q->n_starts, sizeof *q->starts, by_id, q->places);
     q->sorted = true;
     for (int32_t i = 0; q->at != SPAN && i < q->n_starts; i++) {
         int32_t id = q->places[q->starts[i]].id;
