@@ -7,6 +7,9 @@
 /* Lloyd's iterations. BENCHMARKS.md, "Selection", has the mass caught against this number. */
 enum { ITERATIONS = 2 };
 
+/* Centres of eight that start as the keys farthest from the others. */
+enum { OUTLIERS = 6 };
+
 int64_t qu_summary_scratch(int32_t n_pad, int32_t d)
 {
     int64_t clusters = qu_summary_clusters(n_pad);
@@ -41,6 +44,43 @@ static void key_means(work *w)
             norm += m[i] * m[i];
         }
         w->half_norm[c] = norm / 2;
+    }
+}
+
+/* away [n] = squared distance of each key to centre c, or what it was if that is less. */
+static void come_nearer(const work *w, int32_t c, float *away)
+{
+    const float *mean = w->mean + (int64_t)c * w->d;
+    for (int32_t t = 0; t < w->n_pad; t++) w->dot[t] = 0;
+    for (int32_t i = 0; i < w->d; i++) {
+        const float *row = w->kt + (int64_t)i * w->n_pad;
+        for (int32_t t = 0; t < w->n_pad; t++) w->dot[t] += (row[t] - mean[i]) * (row[t] - mean[i]);
+    }
+    for (int32_t t = 0; t < w->n; t++) away[t] = w->dot[t] < away[t] ? w->dot[t] : away[t];
+}
+
+/* Some centres start as means of runs of consecutive tokens, the others as the keys farthest from
+ * every centre before them: a rare key, which may be what is asked for, is not lost among common
+ * ones. */
+static void start(work *w)
+{
+    int32_t outliers = w->clusters * OUTLIERS / 8, runs = w->clusters - outliers;
+    float *away = w->dot + w->n_pad; /* there are two clusters at least when it is used */
+    for (int32_t t = 0; t < w->n; t++) w->of[t] = t * runs / w->n;
+    count_members(w);
+    key_means(w);
+    for (int32_t t = 0; outliers > 0 && t < w->n; t++) away[t] = 3e38f;
+    for (int32_t c = 0; outliers > 0 && c < w->clusters; c++) {
+        int32_t far = 0;
+        for (int32_t t = 1; t < w->n; t++) far = away[t] > away[far] ? t : far;
+        for (int32_t i = 0; c >= runs && i < w->d; i++)
+            w->mean[(int64_t)c * w->d + i] = w->kt[(int64_t)i * w->n_pad + far];
+        come_nearer(w, c, away);
+    }
+    for (int32_t c = runs; c < w->clusters; c++) {
+        const float *mean = w->mean + (int64_t)c * w->d;
+        w->half_norm[c] = 0;
+        for (int32_t i = 0; i < w->d; i++) w->half_norm[c] += mean[i] * mean[i] / 2;
     }
 }
 
@@ -99,9 +139,7 @@ void qu_summary_make(void *out, const float *kt, int32_t n_pad, const float *v, 
     w.half_norm = w.dot + (int64_t)clusters * n_pad;
     w.count = (int32_t *)(void *)(w.half_norm + clusters);
     w.of = w.count + clusters;
-    for (int32_t t = 0; t < n; t++) w.of[t] = t * clusters / n;
-    count_members(&w);
-    key_means(&w);
+    start(&w);
     for (int i = 0; i < ITERATIONS && assign(&w); i++) key_means(&w);
     memset(mean_v, 0, (size_t)clusters * (size_t)d * sizeof *mean_v);
     for (int32_t t = 0; t < n; t++) {

@@ -7,11 +7,14 @@
  * Keys are rotated at their place inside the page (its first token stands at 0) before they are
  * averaged: turning the mean by the page's start is then exact wherever the page stands. The logit
  * of a mean is the mean of its members' logits, so with ln(count) it is a lower bound of the
- * cluster's log-mass (Jensen). Each pair of dims
- * that RoPE turns together also keeps the mean of its two variances, which turning does not change:
- * sensing estimates from it how far a cluster's log-mass lies above that bound. Clusters: Lloyd's iterations from runs of consecutive tokens, at most
- * QU_SUMMARY_CAP members each, so that no cluster swallows a page. Sources: Squeezed Attention,
- * arXiv:2411.09688; Multipole Attention, arXiv:2506.13059.
+ * cluster's log-mass (Jensen). Each pair of dims that RoPE turns together also keeps the mean of its
+ * two variances, which turning does not change: sensing estimates from it how far the log-mass lies
+ * above that bound.
+ *
+ * Clusters: Lloyd's iterations. A quarter of the centres begins as means of runs of consecutive
+ * tokens, the others as the keys farthest from those before them, so that a rare key keeps a cluster
+ * to itself; at most QU_SUMMARY_CAP members each, so that none swallows a page. Sources: Squeezed
+ * Attention, arXiv:2411.09688; Multipole Attention, arXiv:2506.13059.
  */
 #ifndef QU_KERNELS_SUMMARY_H
 #define QU_KERNELS_SUMMARY_H
@@ -21,9 +24,9 @@
 #include "kernels/rope.h"
 
 enum {
-    QU_SUMMARY_TOKENS = 16,  /* tokens a cluster stands for on average */
-    QU_SUMMARY_CAP = 48,     /* members of a cluster at most */
-    QU_SUMMARY_CLUSTERS = 8, /* of a full page */
+    QU_SUMMARY_TOKENS = 11,   /* tokens a cluster stands for on average */
+    QU_SUMMARY_CAP = 48,      /* members of a cluster at most */
+    QU_SUMMARY_CLUSTERS = 12, /* of a full page */
 };
 
 /* Clusters of a slice of n tokens; bytes of its summary, a multiple of 16. */

@@ -11,7 +11,7 @@
 
 /* --- a summary --- */
 
-enum { D = 64, N = 117, PAD = 128 };
+enum { D = 64, N = 117, PAD = 128, ONE = QU_SUMMARY_TOKENS }; /* ONE: tokens of one cluster */
 
 typedef struct summarised {
     float k[N * D], kt[D * PAD], v[N * D], q[D];
@@ -90,17 +90,17 @@ static void values_and_spread_are_means(void **state)
 {
     (void)state;
     summarised x;
-    make_summary(&x, 16, 0, 1, 7); /* one cluster */
+    make_summary(&x, ONE, 0, 1, 7);
     for (int32_t i = 0; i < D; i++) {
         double v = 0;
-        for (int32_t t = 0; t < 16; t++) v += (double)x.v[t * D + i] / 16;
+        for (int32_t t = 0; t < ONE; t++) v += (double)x.v[t * D + i] / ONE;
         assert_true(fabs(v - (double)qu_f16_to_f32(x.s.value[i])) < 1e-3);
     }
     double var = 0, spread = 0; /* the trace does not change by turning */
     for (int32_t i = 0; i < D; i++) {
         double mean = 0;
-        for (int32_t t = 0; t < 16; t++) mean += (double)x.kt[i * PAD + t] / 16;
-        for (int32_t t = 0; t < 16; t++) var += pow((double)x.kt[i * PAD + t] - mean, 2) / 16;
+        for (int32_t t = 0; t < ONE; t++) mean += (double)x.kt[i * PAD + t] / ONE;
+        for (int32_t t = 0; t < ONE; t++) var += pow((double)x.kt[i * PAD + t] - mean, 2) / ONE;
     }
     for (int32_t j = 0; j < D / 2; j++) spread += 2 * (double)qu_f16_to_f32(x.s.spread[j]);
     assert_true(fabs(var - spread) < 1e-3 * var);
