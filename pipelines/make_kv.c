@@ -245,6 +245,43 @@ static qu_status share(make_run *r, const qu_doc *d, uint64_t kv_id, uint64_t fi
     return st;
 }
 
+/* One value of an older version's page into the open pack. */
+static qu_status copy_part(make_run *r, const qu_doc *d, int32_t page, int32_t l, int32_t g, uint8_t kind)
+{
+    qu_slice_key k = {d->kv_id, (uint32_t)page, (uint16_t)l, (uint16_t)g, kind};
+    qu_hash binding = qu_kv_binding(r->s->store, &r->pages[page]);
+    const void *data;
+    size_t bytes;
+    QU_TRY(qu_store_slice(r->s->store, d->kv_file, &k, binding, &data, &bytes, r->err));
+    k.kv_id = r->kv_id;
+    return qu_kv_writer_put(r->w, &k, binding, data, bytes, r->err);
+}
+
+static qu_status copy_page(make_run *r, const qu_doc *d, int32_t page)
+{
+    const qu_model *m = r->s->model;
+    for (int32_t l = 0; l < m->n_layers; l++)
+        for (int32_t g = 0; g < m->n_kv_heads; g++) QU_TRY(copy_part(r, d, page, l, g, QU_KV_SLICE));
+    QU_TRY(copy_part(r, d, page, 0, 0, QU_KV_SUMMARY));
+    return qu_kv_writer_page_done(r->w, r->kv_id, (uint32_t)page, r->err);
+}
+
+/* What an edit left of the pages' KV (sync.c) into the open pack, from *done on; what is damaged or
+ * gone is made again. */
+static qu_status copy_kept(make_run *r, const qu_doc *d, int32_t *done)
+{
+    qu_status st = QU_OK;
+    qu_err why = {0}, *err = r->err;
+    r->err = &why;
+    while (d->kv_file && *done < d->kv_pages && (st = copy_page(r, d, *done)) == QU_OK) ++*done;
+    qu_store_release_readers(r->s->store);
+    r->err = err;
+    if (st == QU_OK || st == QU_ERR_NOTFOUND || st == QU_ERR_CORRUPT || st == QU_ERR_MISMATCH)
+        return QU_OK;
+    if (err) *err = why;
+    return st;
+}
+
 static qu_status encode(make_run *r, const qu_doc *d, const qu_page *pages, int32_t n_pages,
                         const int32_t *ids)
 {
@@ -256,6 +293,7 @@ static qu_status encode(make_run *r, const qu_doc *d, const qu_page *pages, int3
     r->pages = pages;
     qu_encode_output out = {0, get_part, put_part, page_done, should_stop, r};
     QU_TRY(qu_kv_writer_n_pages_done(r->w, d->doc_id, &out.done, r->err));
+    QU_TRY(copy_kept(r, d, &out.done));
     int64_t done_tokens = 0;
     for (int32_t p = 0; p < out.done; p++) done_tokens += pages[p].n_tokens;
     r->done_tokens += done_tokens;

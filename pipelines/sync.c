@@ -174,18 +174,40 @@ static void fill(qu_doc *d, const qu_document *doc, const qu_walk_entry *e)
     memcpy(d->charset, doc->charset, sizeof d->charset);
 }
 
-static qu_status put(sync_run *r, const qu_document *doc, const qu_walk_entry *e)
+/* An edited document keeps the KV of the pages before the first changed one, in the old version's file
+ * until the rest is made: equal context hashes mean equal tokens to the left. Not one beyond the window,
+ * whose pages also depend on how its later ones were cut. */
+static qu_status keep_kv(sync_run *r, uint64_t doc_id, const qu_doc *old, const qu_page *old_pages,
+                         int32_t n_old, const paged *p)
 {
+    const qu_session *s = r->s;
+    int32_t n = 0, most = old->kv_pages < n_old ? old->kv_pages : n_old;
+    if (s->prefix.n + p->tokens.n > s->model->context) return QU_OK;
+    while (n < most && n < p->n_pages && old_pages[n].n_tokens == p->pages[n].n_tokens &&
+           qu_hash_equal(old_pages[n].context, p->pages[n].context))
+        n++;
+    if (n == 0) return QU_OK;
+    return qu_catalogue_set_kv(r->txn, doc_id, old->kv_id, old->kv_file, n, r->err);
+}
+
+/* old: the version that this one replaces, or NULL. */
+static qu_status put(sync_run *r, const qu_document *doc, const qu_walk_entry *e, const qu_doc *old)
+{
+    qu_page *old_pages = NULL;
+    int32_t n_old = 0;
     paged p = {0};
     qu_buf map = {0};
     qu_doc d = {0};
     qu_status st = make_pages(r, doc, &p);
     if (st != QU_OK) goto out;
     QU_TRY_OUT(pack_map(doc, &map, r->err));
+    if (old && old->kv_file)
+        QU_TRY_OUT(qu_catalogue_pages(r->txn, old->doc_id, &old_pages, &n_old, r->err));
     QU_TRY_OUT(qu_catalogue_next_doc_id(r->txn, &d.doc_id, r->err));
     fill(&d, doc, e);
     QU_TRY_OUT(qu_catalogue_put_doc(r->txn, &d, doc->text, (size_t)doc->text_bytes, map.data,
                                     map.len, p.pages, p.n_pages, p.tokens.ids, p.tokens.n, r->err));
+    if (n_old > 0) QU_TRY_OUT(keep_kv(r, d.doc_id, old, old_pages, n_old, &p));
     for (int32_t i = 0; i < p.n_pages && !r->options->dry_run; i++) {
         const char *text = i ? doc->text + p.pages[i].text_start : doc->title;
         size_t n = i ? (size_t)(p.pages[i].text_end - p.pages[i].text_start) : strlen(doc->title);
@@ -200,6 +222,7 @@ static qu_status put(sync_run *r, const qu_document *doc, const qu_walk_entry *e
 out:
     free_paged(&p);
     qu_buf_free(&map);
+    free(old_pages);
     return st;
 }
 
@@ -292,7 +315,7 @@ static qu_status on_file(void *ctx, const qu_walk_entry *e)
         QU_TRY_OUT(add_seen(r, moved));
     } else {
         if (known && !r->options->dry_run) QU_TRY_OUT(qu_lexical_remove(r->lx, old.doc_id, r->err));
-        QU_TRY_OUT(put(r, &doc, e));
+        QU_TRY_OUT(put(r, &doc, e, known ? &old : NULL));
         *(known ? &r->report->changed : &r->report->added) += 1;
     }
     st = end_batch(r, false);

@@ -4,7 +4,8 @@
  *     QU_TRY(qu_sync(&session, roots, n_roots, &options, &r, err));
  *
  * A file whose size, times and inode are known costs a stat. A changed one is read, cut into pages
- * of the store's model's tokens and replaces its old version; one that moved within the roots keeps
+ * of the store's model's tokens and replaces its old version, of whose KV it keeps the pages before the
+ * first change (if it fits the window); one that moved within the roots keeps
  * its KV; what vanished under a root is removed, but never what lies under a folder that could not
  * be read. A root that is gone is reported and nothing under it is touched: it may be an unmounted
  * disk.
