@@ -117,14 +117,14 @@ static void only_remains_are_removed(void **state)
     qu_manifest *m, *other;
     static const char *const stay[] = {"a-0123456789abcdef.md", "notes.tmp.12", "x.md.tmp.1",
                                        "a-0123456789abcdeX.md.tmp.1", "a-0123456789abcdef.md.tmp.x",
-                                       "0123456789abcdef.md.tmp.1"};
+                                       "0123456789abcdef.md.tmp.1", "X0123456789abcdef.md.tmp.1"};
     static const char *const go[] = {"a-0123456789abcdef.md.tmp.12", "manifest.tsv.tmp.3",
                                      "-0123456789abcdef.json.tmp.1"};
     px_shell("mkdir -p %s", px_path("m3"));
-    for (size_t i = 0; i < 6; i++) put_file(px_path("m3/%s", stay[i]), "x");
+    for (size_t i = 0; i < 7; i++) put_file(px_path("m3/%s", stay[i]), "x");
     for (size_t i = 0; i < 3; i++) put_file(px_path("m3/%s", go[i]), "x");
     TEST_OK(open_dir(&m, px_path("m3"), err));
-    for (size_t i = 0; i < 6; i++) assert_int_equal(access(px_path("m3/%s", stay[i]), F_OK), 0);
+    for (size_t i = 0; i < 7; i++) assert_int_equal(access(px_path("m3/%s", stay[i]), F_OK), 0);
     for (size_t i = 0; i < 3; i++) assert_int_equal(access(px_path("m3/%s", go[i]), F_OK), -1);
     assert_int_equal(open_dir(&other, px_path("m3"), NULL), QU_ERR_LOCKED);
     qu_manifest_free(m);
