@@ -49,7 +49,7 @@ void qu_attend_reset(qu_attend_state *s, int32_t rows, int32_t dp);
 
 /* Partial state of rows queries q [rows,ldq] (already scaled by 1/sqrt(D) and rotated) over one
  * page. visible [rows]: keys 0..visible-1 are seen (0 gives the empty state), NULL: all n. scratch:
- * rows * n_pad floats. A NaN score weighs nothing; NaN values give NaN. Writes all of part. */
+ * rows * n_pad floats, left holding the weights exp(score - m) [rows,n_pad]. A NaN score weighs nothing; NaN values give NaN. Writes all of part. */
 void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
                     const qu_attend_kv *kv, const int32_t *visible, float *scratch);
 

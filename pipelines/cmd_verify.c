@@ -351,7 +351,7 @@ static const qu_option options[] = {
 
 const qu_command qu_cmd_verify = {
     .name = "verify",
-    .summary = "measure stored pages against fresh prompts, on this store and model",
+    .summary = "compare stored pages with fresh prompts, on this store",
     .description =
         "Asks questions about the documents, each answered from a fresh prefill of its pages "
         "(exact), from stored pages (kv) and from repaired ones, and compares the choices of every "
