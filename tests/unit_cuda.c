@@ -348,7 +348,7 @@ static double check_expand(void)
 {
     double bad = 0;
     for (int i = 0; i < N_SHAPES; i++)
-        for (int codec = 0; codec <= QU_CODEC_Q8; codec++)
+        for (int codec = 0; codec < QU_CODEC_COUNT; codec++)
             for (int32_t n = 1; n <= P; n += 42) {
                 page p;
                 bad += make_page(&p, &shapes[i], codec, n, 1000 * i + n);
@@ -362,7 +362,7 @@ static double check_encode(void)
 {
     double bad = 0;
     for (int i = 0; i < N_SHAPES; i++)
-        for (int codec = 0; codec <= QU_CODEC_Q8; codec++) {
+        for (int codec = 0; codec < QU_CODEC_COUNT; codec++) {
             enum { PAGES = 3, ROWS = 150 };
             static const int32_t first[PAGES] = {0, 1, 129}, n[PAGES] = {1, 128, 21};
             int32_t g_n = shapes[i].g, d = shapes[i].d, ld = g_n * d;

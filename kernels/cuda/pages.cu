@@ -129,6 +129,66 @@ static __device__ void encode_q8(char *out, const float *k, const float *v, int6
     }
 }
 
+static __device__ __forceinline__ unsigned to_nibble(float x, float base, float inverse)
+{
+    float q = rintf(__fmul_rn(__fsub_rn(x, base), inverse));
+    return (unsigned)(q > 15 ? 15 : q > 0 ? q : 0);
+}
+
+/* Base and inverse scale of channel c, written to where they belong. */
+static __device__ float2 q4_channel(float *base, float *scale, const float *k, int64_t ld, int32_t n,
+                                    int32_t c)
+{
+    float least = INFINITY, most = -INFINITY;
+    for (int32_t i = 0; i < n; i++) {
+        float x = or_zero(k[i * ld + c]);
+        least = fminf(least, x);
+        most = fmaxf(most, x);
+    }
+    base[c] = least;
+    scale[c] = __fsub_rn(most / 15, least / 15);
+    return make_float2(least, inverse_of(scale[c]));
+}
+
+/* A thread a byte of the keys' rows, two channels; then a thread a value. d is even. */
+static __device__ void encode_q4(char *out, const float *k, const float *v, int64_t ld, int32_t n,
+                                 int32_t d)
+{
+    const int32_t groups = (d + QU_CODEC_GROUP - 1) / QU_CODEC_GROUP, h = d / 2;
+    float *base = (float *)(void *)out, *scale = base + d;
+    uint16_t *heads = (uint16_t *)(void *)(scale + d);
+    uint8_t *q = (uint8_t *)(heads + 2 * n * groups);
+    for (int32_t c = (int32_t)threadIdx.x; c < h; c += THREADS) {
+        float2 low = q4_channel(base, scale, k, ld, n, c), high = q4_channel(base, scale, k, ld, n, c + h);
+        for (int32_t i = 0; i < n; i++)
+            q[i * h + c] = (uint8_t)(to_nibble(or_zero(k[i * ld + c]), low.x, low.y) |
+                                     to_nibble(or_zero(k[i * ld + c + h]), high.x, high.y) << 4);
+    }
+    q += n * h;
+    for (int32_t i = (int32_t)threadIdx.x; i < n; i += THREADS) {
+        for (int32_t g = 0; g < groups; g++) {
+            float least = INFINITY, most = -INFINITY;
+            for (int32_t c = g * QU_CODEC_GROUP; c < d && c < (g + 1) * QU_CODEC_GROUP; c++) {
+                float x = fminf(fmaxf(or_zero(v[i * ld + c]), -65504.0f), 65504.0f);
+                least = fminf(least, x);
+                most = fmaxf(most, x);
+            }
+            uint16_t *head = heads + 2 * (i * groups + g);
+            head[0] = to_half(least);
+            head[1] = to_half(__fsub_rn(most, from_half(head[0])) / 15);
+        }
+        for (int32_t c = 0; c < h; c++) {
+            unsigned byte = 0;
+            for (int32_t j = 0; j < 2; j++) {
+                const uint16_t *head = heads + 2 * (i * groups + (c + j * h) / QU_CODEC_GROUP);
+                float x = fminf(fmaxf(or_zero(v[i * ld + c + j * h]), -65504.0f), 65504.0f);
+                byte |= to_nibble(x, from_half(head[0]), inverse_of(from_half(head[1]))) << 4 * j;
+            }
+            q[i * h + c] = (uint8_t)byte;
+        }
+    }
+}
+
 static __global__ void __launch_bounds__(THREADS)
     encode(char *out, int64_t stride, int codec, const float *k, const float *v,
            const int32_t *first, const int32_t *counts, int32_t g_n, int32_t d)
@@ -140,6 +200,10 @@ static __global__ void __launch_bounds__(THREADS)
     v += from;
     if (codec == QU_CODEC_Q8) {
         encode_q8(out, k, v, ld, n, d);
+        return;
+    }
+    if (codec == QU_CODEC_Q4) {
+        encode_q4(out, k, v, ld, n, d);
         return;
     }
     for (int32_t i = (int32_t)threadIdx.x; i < n * d; i += THREADS) {
@@ -158,7 +222,6 @@ qu_status qu_cuda_encode(qu_cuda *cu, void *out, int64_t stride, int codec, cons
                          const float *v, const int32_t *first, const int32_t *n, int32_t n_pages,
                          int32_t n_kv_heads, int32_t d, qu_err *err)
 {
-    if (codec > QU_CODEC_Q8) return qu_fail(err, QU_ERR_ARG, "no kernel for KV codec %d on a GPU", codec);
     if (n_pages <= 0) return QU_OK;
     QU_LAUNCH(encode, dim3((unsigned)n_pages, (unsigned)n_kv_heads), dim3(THREADS), 0,
               qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), (char *)out, stride, codec, k, v, first, n,
@@ -168,12 +231,21 @@ qu_status qu_cuda_encode(qu_cuda *cu, void *out, int64_t stride, int codec, cons
 
 /* --- a stored slice into place: a block a slice --- */
 
+/* The number of channel c of row i; values' rows follow the keys'. */
+static __device__ __forceinline__ float q4_at(const char *p, int32_t n, int32_t d, int32_t i, int32_t c)
+{
+    int32_t h = d / 2, groups = (d + QU_CODEC_GROUP - 1) / QU_CODEC_GROUP;
+    const uint8_t *row = (const uint8_t *)p + 8 * d + 4 * n * groups + i * h;
+    return (float)(c < h ? row[c] & 15 : row[c - h] >> 4);
+}
+
 static __device__ __forceinline__ float key_at(const char *p, int codec, int32_t n, int32_t d,
                                                int32_t i, int32_t c)
 {
     const float *f = (const float *)(const void *)p;
     if (codec == QU_CODEC_F32) return f[i * d + c];
     if (codec == QU_CODEC_F16) return from_half(((const uint16_t *)(const void *)p)[i * d + c]);
+    if (codec == QU_CODEC_Q4) return __fadd_rn(f[c], __fmul_rn(f[d + c], q4_at(p, n, d, i, c)));
     const int8_t *q = (const int8_t *)(f + 2 * d + n);
     return __fadd_rn(f[c], __fmul_rn(f[d + c], (float)q[i * d + c]));
 }
@@ -184,6 +256,11 @@ static __device__ __forceinline__ float value_at(const char *p, int codec, int32
     const float *f = (const float *)(const void *)p;
     if (codec == QU_CODEC_F32) return f[(n + i) * d + c];
     if (codec == QU_CODEC_F16) return from_half(((const uint16_t *)(const void *)p)[(n + i) * d + c]);
+    if (codec == QU_CODEC_Q4) {
+        int32_t groups = (d + QU_CODEC_GROUP - 1) / QU_CODEC_GROUP;
+        const uint16_t *head = (const uint16_t *)(const void *)(f + 2 * d) + 2 * (i * groups + c / QU_CODEC_GROUP);
+        return __fadd_rn(from_half(head[0]), __fmul_rn(from_half(head[1]), q4_at(p, n, d, n + i, c)));
+    }
     const int8_t *q = (const int8_t *)(f + 2 * d + n);
     return __fmul_rn(f[2 * d + i], (float)q[(n + i) * d + c]);
 }
@@ -215,7 +292,6 @@ static __global__ void __launch_bounds__(THREADS)
 qu_status qu_cuda_expand(qu_cuda *cu, qu_cuda_stream s, const qu_cuda_slice *slices,
                          int32_t n_slices, int codec, int32_t d, qu_cuda_rope rope, qu_err *err)
 {
-    if (codec > QU_CODEC_Q8) return qu_fail(err, QU_ERR_ARG, "no kernel for KV codec %d on a GPU", codec);
     if (n_slices <= 0) return QU_OK;
     QU_LAUNCH(expand, dim3((unsigned)n_slices), dim3(THREADS), 0, qu_cuda_raw_stream(cu, s), slices,
               codec, d, rope);
