@@ -475,9 +475,44 @@ static void a_question_saves_what_it_made(void **state)
     free(second);
 }
 
+/* The bundled reader's own keys: its logits for a question over stored pages, against codec f32. */
+static void codecs_move_the_logits_little(void **state)
+{
+    (void)state;
+    static const double most[] = {0, .002, .03, .3};
+    float *first = NULL, *logits;
+    px_shell("cp models/quire-reader.gguf %s; mkdir -p %s; head -c 4000 README.md >%s", px_path("reader.gguf"),
+             px_path("codecs"), px_path("codecs/a.md"));
+    for (int codec = 0; codec < 4; codec++) {
+        px_session q;
+        char text[200], store[32];
+        int64_t loaded;
+        snprintf(store, sizeof store, "codec%d", codec);
+        px_open(&q, store, "reader.gguf", QU_SESSION_WRITE | QU_SESSION_CREATE, codec);
+        px_sync(&q, px_path("codecs"));
+        px_make_kv(&q, -1);
+        px_ask(&q, QU_FIDELITY_KV, 1, "Which models can be used?", text, &loaded, &logits);
+        assert_true(loaded > 0);
+        if (!first) first = logits;
+        double sum = 0, size = 0, mean = 0;
+        for (int i = 0; i < q.s.model->vocab; i++) mean += (double)first[i] / q.s.model->vocab;
+        for (int i = 0; i < q.s.model->vocab; i++) {
+            sum += pow((double)logits[i] - (double)first[i], 2);
+            size += pow((double)first[i] - mean, 2);
+        }
+        print_message("codec %d: %lld tokens loaded, logits differ by %.5f of their deviation\n", codec,
+                      (long long)loaded, sqrt(sum / size));
+        assert_true(sqrt(sum / size) <= most[codec]);
+        if (logits != first) free(logits);
+        px_close(&q);
+    }
+    free(first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(codecs_move_the_logits_little),
         cmocka_unit_test(long_documents_are_streamed),
         cmocka_unit_test(whole_documents_give_the_same_bits_in_any_chunks),
         cmocka_unit_test(a_window_too_small_is_refused),
