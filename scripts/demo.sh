@@ -49,5 +49,5 @@ cat <<TEXT
 ./quire ask --store $dir/store "..."           one question
 ./quire search --store $dir/store "..."        the pages it would read
 ./quire index --model YOUR.gguf DOCUMENTS        a larger model, in a store of its own (.quire)
-The bundled model has 6.8 million parameters: it shows how Quire works, not what a real model answers.
+The bundled model has 7 million parameters: it shows how Quire works, not what a real model answers.
 TEXT

@@ -523,9 +523,9 @@ MIXTURE = dict(
 def page_count(r, progress):
     """Pages of one example; long ones come later, when the short ones are understood."""
     k = r.random()
-    if progress < 0.35:
+    if progress < 0.6:
         return r.randint(1, 2) if k < 0.8 else r.randint(3, 4)
-    if progress < 0.55:
+    if progress < 0.75:
         return r.randint(1, 4) if k < 0.7 else r.randint(5, 8) if k < 0.96 else r.randint(9, 16)
     if k < 0.42:
         return r.randint(1, 3)

@@ -251,7 +251,9 @@ def arguments():
     ap.add_argument("--device", default="cpu", help="cuda: with plain.py")
     ap.add_argument("--shape", default="{}", help='JSON, e.g. {"layers": 10, "hidden": 1024}')
     ap.add_argument("--save", type=float, default=4.0)
-    ap.add_argument("--test", type=float, default=15.0, help="minutes between dev lines")
+    ap.add_argument(
+        "--test", type=float, default=15.0, help="minutes between dev lines, 0: none but the last"
+    )
     ap.add_argument("--show", type=float, default=30.0, help="seconds between log lines")
     ap.add_argument("--pause", default="/tmp/pause-training")
     return ap.parse_args()
@@ -296,7 +298,8 @@ def main():
     else:
         team = Team(a, tok, net, opt, step)
     sets = dev_sets(tok, a.device)
-    say("DEV", evaluate(net, sets))
+    if a.test:
+        say("DEV", evaluate(net, sets))
     start, seconds, part = time.time(), 0, 1 - done
     if a.until:
         seconds = seconds_until(a.until)
@@ -326,7 +329,7 @@ def main():
         if now - saved > 60 * a.save:
             saved = now
             save(check, net, opt, step, progress, a)
-        if now - tested > 60 * a.test:
+        if a.test and now - tested > 60 * a.test:
             say("DEV", evaluate(net, sets))
             tested = shown = time.time()
     save(check, net, opt, step, min(progress, 1.0), a)
