@@ -14,7 +14,7 @@
 
 extern long emulate_fail __attribute__((weak)), emulate_leaks __attribute__((weak));
 
-enum { PAGES = 5, QUESTION = 11, ANSWER = 5, LIVE = 115 };
+enum { PAGES = 5, QUESTION = 37, ANSWER = 5, LIVE = 115 };
 
 static const char *const shapes[] = {
     "--shape tiny --type Q8_0",
