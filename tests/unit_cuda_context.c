@@ -186,7 +186,7 @@ static void fresh_pages_answer_as_stored_ones(void **state)
             assert_memory_equal(x, y, (size_t)answer_bytes(s.device));
             double e = test_spread_error(x, z, answer_bytes(s.device) / 4);
             print_message("%-70s %s: %.2g of the logits' spread\n", shapes[i], qu_codec_name(codec), e);
-            assert_true(e < (codec == QU_CODEC_Q4 ? .2 : 3e-2)); /* bf16 moves keys over steps of 1/15 */
+            assert_true(e < (codec == QU_CODEC_Q4 ? .2 : 5e-2)); /* bf16 moves keys over steps of 1/15 */
             free(x), free(y), free(z);
             qu_context_free(fresh), qu_context_free(stored), qu_context_free(host);
             burn(&b), burn(&h);
@@ -283,7 +283,9 @@ static void segments_move(void **state)
         assert_int_equal(qu_context_segments(c[k]), PAGES - 2);
         out[k] = ask(c[k], &b, m, 2);
     }
-    assert_true(test_spread_error(out[1], out[0], answer_bytes(s.host) / 4) < 2e-4);
+    double e = test_spread_error(out[1], out[0], answer_bytes(s.host) / 4);
+    print_message("moved: %.2g of the logits' spread\n", e);
+    assert_true(e < 1e-3); /* fewer pages: live keys, which are halves, weigh more */
     free(out[0]), free(out[1]);
     qu_context_free(c[0]), qu_context_free(c[1]);
     burn(&b);
