@@ -11,7 +11,7 @@ echo '{"layers":[{"mediaType":"application/vnd.ollama.image.model","digest":"sha
     >.ollama/models/manifests/registry.ollama.ai/library/reader/latest
 ln -s "$M" .cache/huggingface/hub/models--a--b/snapshots/1/reader.gguf
 echo nothing >.lmstudio/models/p/q/broken.gguf
-show() { sed "s|$PWD|HOME|g; s/ [0-9]*\.[0-9] MiB/ N MiB/; s/\"bytes\":[0-9]*/\"bytes\":N/" | grep -v "$ROOT"; }
+show() { sed "s|$PWD|HOME|g; s/ [0-9]*\.[0-9] MiB/ N MiB/; s/\"bytes\":[0-9]*/\"bytes\":N/; s/ [0-9.]* KiB/ N KiB/; s/_token\":[0-9][0-9]*/_token\":N/" | grep -v "$ROOT"; }
 "$QUIRE" models | show | sed 's/  */ /g'
 "$QUIRE" models --json | show
 complete() { "$QUIRE" complete -p 'The ferry is' -n 4 --print-ids --model "$1"; }
