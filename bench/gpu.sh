@@ -37,6 +37,7 @@ parity() {
         part $t $B/tests/$t
         grep -E ' of [0-9]|spread|SKIPPED' $LOG/$t.log
     done
+    part unit_draft env QUIRE_DEVICE=cuda $B/tests/unit_draft # drafts change nothing there either
 }
 
 sanitize() {

@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "decode/context_int.h"
+#include "decode/device.h"
 #include "decode/draft.h"
 #include "retrieve/policy.h"
 
@@ -227,12 +228,27 @@ static void drafts_change_nothing(const char *name)
 
 /* --- models --- */
 
+/* QUIRE_DEVICE=cuda: the same tests on a device (bench/gpu.sh). */
+static void to_device(void)
+{
+    const char *device = getenv("QUIRE_DEVICE");
+    TEST_OK(qu_device_attach(model, device ? device : "cpu", err));
+}
+
+static int open_copy(void **state)
+{
+    if (open_model(state) != 0) return -1;
+    to_device();
+    return 0;
+}
+
 static void use(const char *path)
 {
     close_model(NULL);
     model = NULL;
     tok = NULL;
     TEST_OK(qu_model_open(&model, path, err));
+    to_device();
     TEST_OK(qu_tokenizer_create(&tok, model->gguf, err));
 }
 
@@ -415,5 +431,5 @@ int main(void)
     n_prompts = 3; /* a sixteenth of the speed */
     n_draws = 1000;
 #endif
-    return cmocka_run_group_tests(tests, open_model, close_model);
+    return cmocka_run_group_tests(tests, open_copy, close_model);
 }
