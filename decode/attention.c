@@ -290,9 +290,7 @@ static qu_status choose(qu_context *c, int32_t layer, bool hooked, qu_err *err)
     memset(c->s.use, 1, (size_t)need);
     c->sel.far = false;
     if (!hooked || !c->hook.select) return QU_OK;
-    QU_TRY(qu_selection_apply(c, layer, err));
-    int64_t each = qu_attention_worker_floats(c) * qu_pool_threads(c->pool);
-    return qu_scratch_floats(&c->s.worker, &c->s.worker_cap, each, err);
+    return qu_selection_apply(c, layer, err);
 }
 
 qu_status qu_attention(qu_context *c, int32_t layer, bool hooked, qu_err *err)

@@ -411,6 +411,8 @@ qu_status qu_selection_apply(qu_context *c, int32_t layer, qu_err *err)
     qu_selection *s = &c->sel;
     QU_TRY(load(c, err));
     if (s->n_pages == 0) return QU_OK;
+    int64_t each = qu_attention_worker_floats(c); /* grew with the clusters; fetching needs it too */
+    QU_TRY(qu_scratch_floats(&c->s.worker, &c->s.worker_cap, each * qu_pool_threads(c->pool), err));
     QU_TRY(need_epoch(c, s->epoch, err));
     uint8_t *chosen = chosen_at(c, s->epoch, layer);
     if (s->senses) QU_TRY(sense(c, layer, chosen, err));
