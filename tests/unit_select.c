@@ -181,7 +181,7 @@ static void masses_match_reference(void **state)
 
 static qu_model *model;
 
-enum { PAGES = 9, QUESTION = 11, ANSWER = 10, EVERY = 3 };
+enum { PAGES = 20, QUESTION = 11, ANSWER = 10, EVERY = 3 };
 
 typedef struct setup {
     int32_t ids[PAGES * QU_PAGE_TOKENS];
@@ -316,7 +316,8 @@ static void a_choice_depends_on_place_alone(void **state)
     (void)state;
     setup s;
     chooser by = {.what = BY_QUERY};
-    qu_select_hook hook = {choose, NULL, &by, false, true, EVERY, NULL};
+    /* reads whole slices before it chooses, on three threads, with more clusters than a page has tokens */
+    qu_select_hook hook = {choose, NULL, &by, true, true, EVERY, NULL};
     float *want = room(), *got = room(), *none = room();
     size_t bytes = sizeof(float) * (1 + ANSWER) * (size_t)model->vocab;
     qu_pool *pool;
