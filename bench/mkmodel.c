@@ -27,18 +27,18 @@
  */
 #include <getopt.h>
 #include <math.h>
+#include <stddef.h>
 
 #include "bench/mkmodel_copy.h"
 
 enum { MAX_SET = 16 };
 
 typedef struct options {
-    bool copy, tied, tied_given, rope_freqs, biases;
-    const char *shape, *arch, *vocab_from, *out, *table, *set[MAX_SET];
+    bool random, copy, tied, untied, rope_freqs, biases;
+    const char *shape, *arch, *type_name, *vocab_from, *out, *table, *set[MAX_SET];
     int layers, width, heads, kv_heads, head_size, ffn, vocab, context, type;
     int rope_dims, lora, parts, n_set;
-    double rope_base, rope_linear;
-    uint64_t seed;
+    double rope_base, rope_linear, seed;
 } options;
 
 typedef struct shape {
@@ -77,43 +77,41 @@ static const char usage[] =
     "  --seed N             seed of random weights (default 1)\n"
     "A copy model answers what follows a needle word. Needle words are one part of each row:\n ";
 
-enum {
-    O_RANDOM = 256, O_COPY, O_SHAPE, O_LAYERS, O_WIDTH, O_HEADS, O_KV_HEADS, O_HEAD_SIZE, O_FFN,
-    O_VOCAB, O_CONTEXT, O_ROPE_BASE, O_ROPE_LINEAR, O_ROPE_FREQS, O_TIED, O_UNTIED, O_ARCH, O_TYPE,
-    O_SEED, O_VOCAB_FROM, O_BIASES, O_SET, O_LORA, O_SPLIT, O_ROPE_DIMS, O_ROPE_TABLE,
-    O_HELP,
+/* An option and the field that it sets; numbers lie from least to most. */
+static const struct rule {
+    const char *name;
+    enum { FLAG, TEXT, WHOLE, NUMBER, SET } kind;
+    size_t at;
+    double least, most;
+} rules[] = {
+    {"random", FLAG, offsetof(options, random), 0, 0},
+    {"copy", FLAG, offsetof(options, copy), 0, 0},
+    {"shape", TEXT, offsetof(options, shape), 0, 0},
+    {"layers", WHOLE, offsetof(options, layers), 1, 512},
+    {"width", WHOLE, offsetof(options, width), 1, 1 << 17},
+    {"heads", WHOLE, offsetof(options, heads), 1, 512},
+    {"kv-heads", WHOLE, offsetof(options, kv_heads), 1, 512},
+    {"head-size", WHOLE, offsetof(options, head_size), 1, 512},
+    {"ffn", WHOLE, offsetof(options, ffn), 1, 1 << 17},
+    {"vocab", WHOLE, offsetof(options, vocab), 1, 1 << 21},
+    {"context", WHOLE, offsetof(options, context), 1, 1 << 30},
+    {"rope-base", NUMBER, offsetof(options, rope_base), 1, 1e30},
+    {"rope-linear", NUMBER, offsetof(options, rope_linear), 1e-3, 1e6},
+    {"rope-freqs", FLAG, offsetof(options, rope_freqs), 0, 0},
+    {"rope-dims", WHOLE, offsetof(options, rope_dims), 1, 512},
+    {"rope-table", TEXT, offsetof(options, table), 0, 0},
+    {"tied", FLAG, offsetof(options, tied), 0, 0},
+    {"untied", FLAG, offsetof(options, untied), 0, 0},
+    {"arch", TEXT, offsetof(options, arch), 0, 0},
+    {"type", TEXT, offsetof(options, type_name), 0, 0},
+    {"seed", NUMBER, offsetof(options, seed), 0, 1e15},
+    {"vocab-from", TEXT, offsetof(options, vocab_from), 0, 0},
+    {"biases", FLAG, offsetof(options, biases), 0, 0},
+    {"lora", WHOLE, offsetof(options, lora), 1, 4096},
+    {"split", WHOLE, offsetof(options, parts), 1, 99},
+    {"set", SET, 0, 0, 0},
 };
-
-static const struct option long_options[] = {
-    {"random", 0, NULL, O_RANDOM},
-    {"copy", 0, NULL, O_COPY},
-    {"shape", 1, NULL, O_SHAPE},
-    {"layers", 1, NULL, O_LAYERS},
-    {"width", 1, NULL, O_WIDTH},
-    {"heads", 1, NULL, O_HEADS},
-    {"kv-heads", 1, NULL, O_KV_HEADS},
-    {"head-size", 1, NULL, O_HEAD_SIZE},
-    {"ffn", 1, NULL, O_FFN},
-    {"vocab", 1, NULL, O_VOCAB},
-    {"context", 1, NULL, O_CONTEXT},
-    {"rope-base", 1, NULL, O_ROPE_BASE},
-    {"rope-linear", 1, NULL, O_ROPE_LINEAR},
-    {"rope-freqs", 0, NULL, O_ROPE_FREQS},
-    {"tied", 0, NULL, O_TIED},
-    {"untied", 0, NULL, O_UNTIED},
-    {"arch", 1, NULL, O_ARCH},
-    {"type", 1, NULL, O_TYPE},
-    {"seed", 1, NULL, O_SEED},
-    {"vocab-from", 1, NULL, O_VOCAB_FROM},
-    {"biases", 0, NULL, O_BIASES},
-    {"set", 1, NULL, O_SET},
-    {"lora", 1, NULL, O_LORA},
-    {"split", 1, NULL, O_SPLIT},
-    {"rope-dims", 1, NULL, O_ROPE_DIMS},
-    {"rope-table", 1, NULL, O_ROPE_TABLE},
-    {"help", 0, NULL, O_HELP},
-    {NULL, 0, NULL, 0},
-};
+enum { N_RULES = sizeof rules / sizeof *rules, FIRST_RULE = 256 };
 
 static void print_help(void) {
     fputs(usage, stdout);
@@ -126,19 +124,26 @@ static void print_help(void) {
     printf("\n");
 }
 
-static double number(const char *text, const char *name, double low, double high) {
+static void take(options *o, const struct rule *r, const char *text) {
+    void *field = (char *)o + r->at;
     char *end;
+    if (r->kind == FLAG) *(bool *)field = true;
+    if (r->kind == TEXT) *(const char **)field = text;
+    if (r->kind == SET) {
+        if (o->n_set == MAX_SET || !strchr(text, '=')) mk_die(2, "bad --set '%s'", text);
+        o->set[o->n_set++] = text;
+    }
+    if (r->kind != WHOLE && r->kind != NUMBER) return;
     errno = 0;
     double v = strtod(text, &end);
-    if (!*text || *end || errno || !(v >= low && v <= high))
-        mk_die(2, "bad --%s '%s': a number from %g to %g is needed", name, text, low, high);
-    return v;
-}
-
-static int count(const char *text, const char *name, int high) {
-    double v = number(text, name, 1, high);
-    if (v != (int)v) mk_die(2, "bad --%s '%s': a whole number is needed", name, text);
-    return (int)v;
+    if (!*text || *end || errno || !(v >= r->least && v <= r->most))
+        mk_die(2, "bad --%s '%s': a number from %g to %g is needed", r->name, text, r->least, r->most);
+    if (r->kind == NUMBER) {
+        *(double *)field = v;
+    } else {
+        if (v != (int)v) mk_die(2, "bad --%s '%s': a whole number is needed", r->name, text);
+        *(int *)field = (int)v;
+    }
 }
 
 static int type_of(const char *text) {
@@ -166,7 +171,9 @@ static void complete(options *o) {
     if (!o->context) o->context = 32768;
     if (!o->rope_dims) o->rope_dims = o->head_size;
     if (!o->parts) o->parts = 1;
-    if (!o->tied_given) o->tied = s->tied;
+    if (!o->tied && !o->untied) o->tied = s->tied;
+    if (o->type_name) o->type = type_of(o->type_name);
+    if (o->table) o->rope_freqs = true;
     if (!o->rope_base) o->rope_base = o->copy ? COPY_ROPE_BASE : 10000;
     if (o->heads % o->kv_heads) mk_die(2, "--heads must be a multiple of --kv-heads");
     if (o->head_size < 2 || o->head_size % 2) mk_die(2, "the head size must be even");
@@ -181,47 +188,21 @@ static void complete(options *o) {
 
 static options parse(int argc, char **argv) {
     options o = {.arch = "llama", .rope_linear = 1, .seed = 1};
-    bool random = false;
+    struct option names[N_RULES + 2] = {{"help", 0, NULL, 'h'}};
+    for (int i = 0; i < N_RULES; i++)
+        names[i + 1] = (struct option){rules[i].name, rules[i].kind != FLAG, NULL, FIRST_RULE + i};
     int c;
-    while ((c = getopt_long(argc, argv, "o:h", long_options, NULL)) != -1) {
-        switch (c) {
-        case O_RANDOM: random = true; break;
-        case O_COPY: o.copy = true; break;
-        case O_SHAPE: o.shape = optarg; break;
-        case O_LAYERS: o.layers = count(optarg, "layers", 512); break;
-        case O_WIDTH: o.width = count(optarg, "width", 1 << 17); break;
-        case O_HEADS: o.heads = count(optarg, "heads", 512); break;
-        case O_KV_HEADS: o.kv_heads = count(optarg, "kv-heads", 512); break;
-        case O_HEAD_SIZE: o.head_size = count(optarg, "head-size", 512); break;
-        case O_FFN: o.ffn = count(optarg, "ffn", 1 << 17); break;
-        case O_VOCAB: o.vocab = count(optarg, "vocab", 1 << 21); break;
-        case O_CONTEXT: o.context = count(optarg, "context", 1 << 30); break;
-        case O_ROPE_BASE: o.rope_base = number(optarg, "rope-base", 1, 1e30); break;
-        case O_ROPE_LINEAR: o.rope_linear = number(optarg, "rope-linear", 1e-3, 1e6); break;
-        case O_ROPE_FREQS: o.rope_freqs = true; break;
-        case O_TIED: o.tied = o.tied_given = true; break;
-        case O_UNTIED: o.tied = false; o.tied_given = true; break;
-        case O_ARCH: o.arch = optarg; break;
-        case O_TYPE: o.type = type_of(optarg); break;
-        case O_SEED: o.seed = (uint64_t)number(optarg, "seed", 0, 1e15); break;
-        case O_VOCAB_FROM: o.vocab_from = optarg; break;
-        case O_BIASES: o.biases = true; break;
-        case O_LORA: o.lora = count(optarg, "lora", 4096); break;
-        case O_SPLIT: o.parts = count(optarg, "split", 99); break;
-        case O_ROPE_DIMS: o.rope_dims = count(optarg, "rope-dims", 512); break;
-        case O_ROPE_TABLE: o.table = optarg; o.rope_freqs = true; break;
-        case O_SET:
-            if (o.n_set == MAX_SET || !strchr(optarg, '=')) mk_die(2, "bad --set '%s'", optarg);
-            o.set[o.n_set++] = optarg;
-            break;
-        case 'o': o.out = optarg; break;
-        case 'h':
-        case O_HELP: print_help(); exit(0);
-        default: mk_die(2, "see mkmodel --help");
+    while ((c = getopt_long(argc, argv, "o:h", names, NULL)) != -1) {
+        if (c == 'h') {
+            print_help();
+            exit(0);
         }
+        if (c == 'o') o.out = optarg;
+        else if (c >= FIRST_RULE) take(&o, &rules[c - FIRST_RULE], optarg);
+        else mk_die(2, "see mkmodel --help");
     }
     if (optind < argc) mk_die(2, "unexpected argument '%s'", argv[optind]);
-    if (random == o.copy) mk_die(2, "give either --random or --copy");
+    if (o.random == o.copy) mk_die(2, "give either --random or --copy");
     complete(&o);
     return o;
 }
@@ -361,7 +342,7 @@ static uint64_t next(uint64_t *state) {
 }
 
 static uint64_t seed_of(const mk_tensor *t, const options *o) {
-    uint64_t state = o->seed * 0x9e3779b97f4a7c15ull + 0x632be59bd9b4e019ull;
+    uint64_t state = (uint64_t)o->seed * 0x9e3779b97f4a7c15ull + 0x632be59bd9b4e019ull;
     for (const char *p = t->name; *p; p++) state = (state ^ (unsigned char)*p) * 0x100000001b3ull;
     state |= !state;
     for (int i = 0; i < 8; i++) next(&state);
