@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/attend_simd.h"
+#include "kernels/ops_simd.h"
 
 void qu_attend_reset(qu_attend_state *s, int32_t rows, int32_t dp)
 {

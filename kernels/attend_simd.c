@@ -1,4 +1,4 @@
-#include "kernels/attend_simd.h"
+#include "kernels/ops_simd.h"
 
 #include "kernels/quant.h"
 #include "kernels/simd.h"
@@ -147,21 +147,6 @@ static void plain_product(float *c, const float *a, const float *b, int32_t rows
     product(c, cols, a, depth, b, cols, rows, depth, cols, false);
 }
 
-VF vf load_rows(const float *p, int32_t n, float fill)
-{
-    float x[QU_LANES];
-    if (n >= QU_LANES) return vf_load(p);
-    for (int i = 0; i < QU_LANES; i++) x[i] = i < n ? p[i] : fill;
-    return vf_load(x);
-}
-
-VF void store_rows(float *p, vf a, int32_t n)
-{
-    float x[QU_LANES];
-    vf_store(x, a);
-    memcpy(p, x, (size_t)(n < QU_LANES ? n : QU_LANES) * sizeof *x);
-}
-
 /* Sixteen rows' scales at a time, then each row's output. An empty side has m = -INF and scale 0; the
  * floor under the common maximum keeps two empty sides from being -INF - -INF. */
 static void merge(qu_attend_state *acc, const qu_attend_state *part, int32_t rows, int32_t dp)
@@ -169,13 +154,13 @@ static void merge(qu_attend_state *acc, const qu_attend_state *part, int32_t row
     for (int32_t r = 0; r < rows; r += QU_LANES) {
         int32_t n = rows - r < QU_LANES ? rows - r : QU_LANES;
         float sa[QU_LANES], sp[QU_LANES];
-        vf ma = load_rows(acc->m + r, n, -INFINITY), mp = load_rows(part->m + r, n, -INFINITY);
+        vf ma = vf_load_n(acc->m + r, n, -INFINITY), mp = vf_load_n(part->m + r, n, -INFINITY);
         vf m = vf_max(ma, mp), least = vf_max(m, vf_set1(-3e38f));
         vf a = vf_exp(vf_sub(ma, least)), p = vf_exp(vf_sub(mp, least));
         vf l =
-            vf_add(vf_mul(load_rows(acc->l + r, n, 0), a), vf_mul(load_rows(part->l + r, n, 0), p));
-        store_rows(acc->m + r, m, n);
-        store_rows(acc->l + r, l, n);
+            vf_add(vf_mul(vf_load_n(acc->l + r, n, 0), a), vf_mul(vf_load_n(part->l + r, n, 0), p));
+        vf_store_n(acc->m + r, m, n);
+        vf_store_n(acc->l + r, l, n);
         vf_store(sa, a);
         vf_store(sp, p);
         for (int32_t i = 0; i < n; i++) {

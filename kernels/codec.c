@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "kernels/codec_simd.h"
+#include "kernels/ops_simd.h"
 #include "kernels/quant.h"
 
 static const char *const names[QU_CODEC_COUNT] = {"f32", "f16", "q8", "q4"};
@@ -39,41 +39,45 @@ static float or_zero(float x)
     return isfinite(x) ? x : 0;
 }
 
-static int8_t to_int8(float x, float inverse)
+static float within_half(float x)
 {
-    float q = nearbyintf(x * inverse);
-    return (int8_t)(q > 127 ? 127 : q < -127 ? -127 : q);
+    return x > 65504 ? 65504 : x < -65504 ? -65504 : x;
 }
 
-/* Keys: per channel, mean removed. */
-static void encode_q8_keys(float *mean, float *scale, int8_t *q, const float *k, int64_t ldk,
-                           int32_t n, int32_t d)
+static float inverse_of(float scale)
 {
+    return scale > 0 && isfinite(1 / scale) ? 1 / scale : 0;
+}
+
+/* x less middle as whole numbers of -127 to 127, elements x_step and q_step apart; returns the scale. */
+static float encode_int8(int8_t *q, int64_t q_step, const float *x, int64_t x_step, int32_t n,
+                         float middle)
+{
+    float most = 0;
+    for (int32_t i = 0; i < n; i++) most = fmaxf(most, fabsf(or_zero(x[i * x_step]) - middle));
+    float scale = most / 127, inverse = inverse_of(scale);
+    for (int32_t i = 0; i < n; i++) {
+        float rounded = nearbyintf((or_zero(x[i * x_step]) - middle) * inverse);
+        q[i * q_step] = (int8_t)(rounded > 127 ? 127 : rounded < -127 ? -127 : rounded);
+    }
+    return scale;
+}
+
+/* Keys per channel, mean removed; values per token. */
+static void encode_q8(float *mean, const float *k, int64_t ldk, const float *v, int64_t ldv, int32_t n,
+                      int32_t d)
+{
+    float *key_scale = mean + d, *value_scale = key_scale + d;
+    int8_t *q = (int8_t *)(value_scale + n);
     for (int32_t c = 0; c < d; c++) {
         double sum = 0;
-        float most = 0;
         for (int32_t i = 0; i < n; i++) sum += or_zero(k[i * ldk + c]);
         mean[c] = (float)(sum / n);
-        for (int32_t i = 0; i < n; i++)
-            most = fmaxf(most, fabsf(or_zero(k[i * ldk + c]) - mean[c]));
-        scale[c] = most / 127;
-        float inverse = scale[c] > 0 && isfinite(1 / scale[c]) ? 1 / scale[c] : 0;
-        for (int32_t i = 0; i < n; i++)
-            q[i * d + c] = to_int8(or_zero(k[i * ldk + c]) - mean[c], inverse);
+        key_scale[c] = encode_int8(q + c, d, k + c, ldk, n, mean[c]);
     }
-}
-
-/* Values: per token. */
-static void encode_q8_values(float *scale, int8_t *q, const float *v, int64_t ldv, int32_t n,
-                             int32_t d)
-{
-    for (int32_t i = 0; i < n; i++) {
-        float most = 0;
-        for (int32_t c = 0; c < d; c++) most = fmaxf(most, fabsf(or_zero(v[i * ldv + c])));
-        scale[i] = most / 127;
-        float inverse = scale[i] > 0 && isfinite(1 / scale[i]) ? 1 / scale[i] : 0;
-        for (int32_t c = 0; c < d; c++) q[i * d + c] = to_int8(or_zero(v[i * ldv + c]), inverse);
-    }
+    q += (int64_t)n * d;
+    for (int32_t i = 0; i < n; i++)
+        value_scale[i] = encode_int8(q + (int64_t)i * d, 1, v + i * ldv, 1, d, 0);
 }
 
 /* 0 to 15 on the scale that begins at base. */
@@ -81,11 +85,6 @@ static uint8_t to_nibble(float x, float base, float inverse)
 {
     float q = nearbyintf((x - base) * inverse);
     return (uint8_t)(q > 15 ? 15 : q > 0 ? q : 0);
-}
-
-static float inverse_of(float scale)
-{
-    return scale > 0 && isfinite(1 / scale) ? 1 / scale : 0;
 }
 
 static void put_nibble(uint8_t *row, int32_t c, int32_t d, uint8_t q)
@@ -119,8 +118,7 @@ static void encode_q4_group(uint16_t head[2], uint8_t *row, const float *v, int3
 {
     float least = INFINITY, most = -INFINITY, x[QU_CODEC_GROUP];
     for (int32_t c = from; c < to; c++) {
-        float f = or_zero(v[c]);
-        x[c - from] = f = f > 65504 ? 65504 : f < -65504 ? -65504 : f;
+        float f = x[c - from] = within_half(or_zero(v[c]));
         least = f < least ? f : least;
         most = f > most ? f : most;
     }
@@ -150,10 +148,7 @@ static void encode_q4(uint8_t *out, const float *k, int64_t ldk, const float *v,
 static void encode_f16(uint16_t *out, const float *x, int64_t ldx, int32_t n, int32_t d)
 {
     for (int32_t i = 0; i < n; i++)
-        for (int32_t c = 0; c < d; c++) {
-            float f = x[i * ldx + c];
-            out[i * d + c] = qu_f32_to_f16(f > 65504 ? 65504 : f < -65504 ? -65504 : f);
-        }
+        for (int32_t c = 0; c < d; c++) out[i * d + c] = qu_f32_to_f16(within_half(x[i * ldx + c]));
 }
 
 void qu_codec_encode(void *out, int codec, const float *k, int64_t ldk, const float *v, int64_t ldv,
@@ -170,9 +165,7 @@ void qu_codec_encode(void *out, int codec, const float *k, int64_t ldk, const fl
         encode_f16(out, k, ldk, n, d);
         encode_f16((uint16_t *)out + each, v, ldv, n, d);
     } else if (codec == QU_CODEC_Q8) {
-        int8_t *q = (int8_t *)(f + 2 * d + n);
-        encode_q8_keys(f, f + d, q, k, ldk, n, d);
-        encode_q8_values(f + 2 * d, q + each, v, ldv, n, d);
+        encode_q8(f, k, ldk, v, ldv, n, d);
     } else if (codec == QU_CODEC_Q4) {
         encode_q4(out, k, ldk, v, ldv, n, d);
     }

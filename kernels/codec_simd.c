@@ -1,6 +1,6 @@
-#include "kernels/codec_simd.h"
+#include "kernels/ops_simd.h"
 
-#include "kernels/quant.h"
+#include "kernels/codec.h"
 #include "kernels/simd.h"
 
 static void f16_row(float *x, const uint8_t *h, int32_t d)
@@ -14,29 +14,31 @@ static void f16_row(float *x, const uint8_t *h, int32_t d)
     }
 }
 
-/* Product, then sum, each rounded: the same bits in every instruction set. */
+/* Loops of one product and one sum, each rounded: the same bits in every instruction set. Vectorising
+ * them is left to the compiler; what in points at need not be aligned. */
+static float float_at(const uint8_t *p, int32_t i)
+{
+    float f;
+    memcpy(&f, p + 4 * (int64_t)i, sizeof f);
+    return f;
+}
+
 static void q8_key_row(float *x, const int8_t *q, const uint8_t *mean, const uint8_t *scale,
                        int32_t d)
 {
     for (int32_t c = 0; c < d; c++) {
-        float m, s;
-        memcpy(&m, mean + 4 * c, 4);
-        memcpy(&s, scale + 4 * c, 4);
-        float product = s * (float)q[c];
-        x[c] = m + product;
+        float product = float_at(scale, c) * (float)q[c];
+        x[c] = float_at(mean, c) + product;
     }
 }
 
 static void q8_value_row(float *x, const int8_t *q, float scale, int32_t d)
 {
-    int32_t c = 0;
-    for (; c + QU_LANES <= d; c += QU_LANES)
-        vf_store(x + c, vf_mul(vf_set1(scale), vf_load_i8(q + c)));
-    for (; c < d; c++) x[c] = scale * (float)q[c];
+    for (int32_t c = 0; c < d; c++) x[c] = scale * (float)q[c];
 }
 
 /* Nibbles of channels [from, to), all in low or all in high halves of consecutive bytes, to floats;
- * then base + scale * q, rounded after each. */
+ * then base + scale * q. */
 static void nibbles(float *x, const uint8_t *row, int32_t h, int32_t from, int32_t to)
 {
     int32_t mid = to < h ? to : h > from ? h : from;
@@ -47,19 +49,9 @@ static void nibbles(float *x, const uint8_t *row, int32_t h, int32_t from, int32
 static void q4_key_row(float *x, const uint8_t *row, const uint8_t *base, const uint8_t *scale, int32_t d)
 {
     nibbles(x, row, (d + 1) / 2, 0, d);
-    int32_t c = 0;
-    for (; c + QU_LANES <= d; c += QU_LANES) {
-        float b[QU_LANES], s[QU_LANES]; /* in need not be aligned */
-        memcpy(b, base + 4 * c, sizeof b);
-        memcpy(s, scale + 4 * c, sizeof s);
-        vf_store(x + c, vf_add(vf_load(b), vf_mul(vf_load(s), vf_load(x + c))));
-    }
-    for (; c < d; c++) {
-        float b, s;
-        memcpy(&b, base + 4 * c, 4);
-        memcpy(&s, scale + 4 * c, 4);
-        float product = s * x[c];
-        x[c] = b + product;
+    for (int32_t c = 0; c < d; c++) {
+        float product = float_at(scale, c) * x[c];
+        x[c] = float_at(base, c) + product;
     }
 }
 
@@ -68,14 +60,12 @@ static void q4_value_row(float *x, const uint8_t *row, const uint8_t *heads, int
     for (int32_t from = 0; from < d; from += QU_CODEC_GROUP, heads += 4) {
         uint16_t head[2];
         memcpy(head, heads, 4);
-        float b = vf_from_f16(head[0]), s = vf_from_f16(head[1]);
-        int32_t to = from + QU_CODEC_GROUP < d ? from + QU_CODEC_GROUP : d, c = from;
+        float base = vf_from_f16(head[0]), scale = vf_from_f16(head[1]);
+        int32_t to = from + QU_CODEC_GROUP < d ? from + QU_CODEC_GROUP : d;
         nibbles(x, row, (d + 1) / 2, from, to);
-        for (; c + QU_LANES <= to; c += QU_LANES)
-            vf_store(x + c, vf_add(vf_set1(b), vf_mul(vf_set1(s), vf_load(x + c))));
-        for (; c < to; c++) {
-            float product = s * x[c];
-            x[c] = b + product;
+        for (int32_t c = from; c < to; c++) {
+            float product = scale * x[c];
+            x[c] = base + product;
         }
     }
 }
@@ -107,10 +97,8 @@ static void decode(float *k, float *v, int64_t ldv, int codec, const void *in, i
         const uint8_t *value_scale = p + 8 * (int64_t)d;
         const int8_t *q = (const int8_t *)(value_scale + 4 * (int64_t)n);
         for (int32_t i = 0; i < n; i++) {
-            float scale;
-            memcpy(&scale, value_scale + 4 * i, 4);
             q8_key_row(k + (int64_t)i * d, q + (int64_t)i * d, p, p + 4 * d, d);
-            q8_value_row(v + i * ldv, q + each + (int64_t)i * d, scale, d);
+            q8_value_row(v + i * ldv, q + each + (int64_t)i * d, float_at(value_scale, i), d);
         }
     } else if (codec == QU_CODEC_Q4) {
         decode_q4(k, v, ldv, p, n, d);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/dims.h"
-#include "kernels/linear_simd.h"
+#include "kernels/ops_simd.h"
 
 #ifdef QU_WITH_DNNL
 #include "kernels/dnnl_tile.h"
@@ -83,7 +83,7 @@ static void question_item(void *ctx, int64_t item, int worker)
     if (w->type == QU_TYPE_F32) {
         r->ops->dots(y, job->ldy, (const float *)(const void *)rows, n, r->x, r->ldx, r->n_rows,
                      w->k);
-    } else if (r->n_rows > STORED_MAX_ROWS ||
+    } else if (r->n_rows > STORED_MAX_ROWS || !r->ops->dots_stored ||
                !r->ops->dots_stored(y, job->ldy, rows, row_bytes, w->type, n, r->x, r->ldx,
                                     r->n_rows, w->k)) {
         static _Thread_local float buffer[BUFFER_FLOATS];

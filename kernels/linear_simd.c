@@ -1,4 +1,4 @@
-#include "kernels/linear_simd.h"
+#include "kernels/ops_simd.h"
 
 #include "kernels/quant_simd.h"
 
@@ -28,23 +28,9 @@ static void dequant(float *x, const void *blocks, int type, int64_t n)
 {
     int64_t whole = n / QU_LANES * QU_LANES;
     switch (type) { /* one loop a type, so that the branch is outside */
-#define CASE(t)                                                                                    \
-    case QU_TYPE_##t: dequant_steps(x, blocks, QU_TYPE_##t, whole); break
-        CASE(F32);
-        CASE(F16);
-        CASE(BF16);
-        CASE(Q4_0);
-        CASE(Q4_1);
-        CASE(Q5_0);
-        CASE(Q5_1);
-        CASE(Q8_0);
-        CASE(Q2_K);
-        CASE(Q3_K);
-        CASE(Q4_K);
-        CASE(Q5_K);
-        CASE(Q6_K);
-        CASE(IQ4_NL);
-        CASE(IQ4_XS);
+#define CASE(name, block, bytes)                                                                   \
+    case QU_TYPE_##name: dequant_steps(x, blocks, QU_TYPE_##name, whole); break;
+        QU_TYPES(CASE)
 #undef CASE
     default: break;
     }
@@ -53,15 +39,6 @@ static void dequant(float *x, const void *blocks, int type, int64_t n)
                        n - whole);
 }
 #endif
-
-/* The last k_dim % 16 elements, padded with zeros: they join the same lanes as every other group.
- * */
-VF vf load_tail(const float *p, int32_t n)
-{
-    float x[QU_LANES] = {0};
-    memcpy(x, p, (size_t)n * sizeof *x);
-    return vf_load(x);
-}
 
 VF void dots_tile(float *y, int64_t ldy, const float *w, const float *x, int64_t ldx, int32_t k_dim,
                   const int nw, const int nx)
@@ -77,10 +54,10 @@ VF void dots_tile(float *y, int64_t ldy, const float *w, const float *x, int64_t
             for (int i = 0; i < nw; i++) acc[j][i] = vf_fma(a[i], b, acc[j][i]);
         }
     }
-    if (k < k_dim) {
-        for (int i = 0; i < nw; i++) a[i] = load_tail(w + (int64_t)i * k_dim + k, k_dim - k);
+    if (k < k_dim) { /* padded with zeros, the last elements join the same lanes as every other group */
+        for (int i = 0; i < nw; i++) a[i] = vf_load_n(w + (int64_t)i * k_dim + k, k_dim - k, 0);
         for (int j = 0; j < nx; j++) {
-            vf b = load_tail(x + j * ldx + k, k_dim - k);
+            vf b = vf_load_n(x + j * ldx + k, k_dim - k, 0);
             for (int i = 0; i < nw; i++) acc[j][i] = vf_fma(a[i], b, acc[j][i]);
         }
     }
@@ -135,9 +112,9 @@ VF void stored_tile(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, 
         float tail[QU_LANES];
         for (int i = 0; i < nw; i++) {
             qu_dequant_ref(tail, w + i * row_bytes + qu_type_bytes(type, k), type, k_dim - k);
-            vf a = load_tail(tail, k_dim - k);
+            vf a = vf_load_n(tail, k_dim - k, 0);
             for (int j = 0; j < nx; j++)
-                acc[j][i] = vf_fma(a, load_tail(x + j * ldx + k, k_dim - k), acc[j][i]);
+                acc[j][i] = vf_fma(a, vf_load_n(x + j * ldx + k, k_dim - k, 0), acc[j][i]);
         }
     }
     for (int j = 0; j < nx; j++)
@@ -187,16 +164,6 @@ static bool dots_stored(float *y, int64_t ldy, const void *w, int64_t row_bytes,
 }
 
 const qu_linear_ops QU_ISA_NAME(qu_linear_ops) = {dequant, dots, dots_stored};
-
-#else /* plain C gains nothing from registers */
-
-static bool not_stored(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type,
-                       int32_t n_w, const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim)
-{
-    (void)y, (void)ldy, (void)w, (void)row_bytes, (void)type;
-    (void)n_w, (void)x, (void)ldx, (void)n_rows, (void)k_dim;
-    return false;
-}
-
-const qu_linear_ops QU_ISA_NAME(qu_linear_ops) = {qu_dequant_ref, dots, not_stored};
+#else
+const qu_linear_ops QU_ISA_NAME(qu_linear_ops) = {qu_dequant_ref, dots, NULL};
 #endif

@@ -4,71 +4,28 @@
 #include <stddef.h>
 #include <string.h>
 
-static void q4_0(float *x, const uint8_t *b);
-static void q4_1(float *x, const uint8_t *b);
-static void q5_0(float *x, const uint8_t *b);
-static void q5_1(float *x, const uint8_t *b);
-static void q8_0(float *x, const uint8_t *b);
-static void q2_k(float *x, const uint8_t *b);
-static void q3_k(float *x, const uint8_t *b);
-static void q4_k(float *x, const uint8_t *b);
-static void q5_k(float *x, const uint8_t *b);
-static void q6_k(float *x, const uint8_t *b);
-static void iq4_nl(float *x, const uint8_t *b);
-static void iq4_xs(float *x, const uint8_t *b);
-
-/* Block sizes of the types that run; the others have a name only, so that a refusal can say it. */
+#define ROW(type, block, bytes) [QU_TYPE_##type] = {#type, block, bytes},
 static const struct {
     const char *name;
     int16_t block, bytes;
-    void (*dequant)(float *x, const uint8_t *b); /* one block; NULL for single elements */
-} TYPES[] = {
-    {"F32", 1, 4, NULL},
-    {"F16", 1, 2, NULL},
-    {"Q4_0", 32, 18, q4_0},
-    {"Q4_1", 32, 20, q4_1},
-    {"Q4_2", 0, 0, NULL},
-    {"Q4_3", 0, 0, NULL},
-    {"Q5_0", 32, 22, q5_0},
-    {"Q5_1", 32, 24, q5_1},
-    {"Q8_0", 32, 34, q8_0},
-    {"Q8_1", 0, 0, NULL},
-    {"Q2_K", 256, 84, q2_k},
-    {"Q3_K", 256, 110, q3_k},
-    {"Q4_K", 256, 144, q4_k},
-    {"Q5_K", 256, 176, q5_k},
-    {"Q6_K", 256, 210, q6_k},
-    {"Q8_K", 0, 0, NULL},
-    {"IQ2_XXS", 0, 0, NULL},
-    {"IQ2_XS", 0, 0, NULL},
-    {"IQ3_XXS", 0, 0, NULL},
-    {"IQ1_S", 0, 0, NULL},
-    {"IQ4_NL", 32, 18, iq4_nl},
-    {"IQ3_S", 0, 0, NULL},
-    {"IQ2_S", 0, 0, NULL},
-    {"IQ4_XS", 256, 136, iq4_xs},
-    {"I8", 0, 0, NULL},
-    {"I16", 0, 0, NULL},
-    {"I32", 0, 0, NULL},
-    {"I64", 0, 0, NULL},
-    {"F64", 0, 0, NULL},
-    {"IQ1_M", 0, 0, NULL},
-    {"BF16", 1, 2, NULL},
-    {"Q4_0_4_4", 0, 0, NULL},
-    {"Q4_0_4_8", 0, 0, NULL},
-    {"Q4_0_8_8", 0, 0, NULL},
-    {"TQ1_0", 0, 0, NULL},
-    {"TQ2_0", 0, 0, NULL},
-    {"IQ4_NL_4_4", 0, 0, NULL},
-    {"IQ4_NL_4_8", 0, 0, NULL},
-    {"IQ4_NL_8_8", 0, 0, NULL},
-    {"MXFP4", 0, 0, NULL},
+} TYPES[] = {QU_TYPES(ROW)};
+
+/* Types that do not run have a name only, so that a refusal can say it. */
+static const char *const NAMES[] = {
+    [4] = "Q4_2",      [5] = "Q4_3",      [9] = "Q8_1",      [15] = "Q8_K",    [16] = "IQ2_XXS",
+    [17] = "IQ2_XS",   [18] = "IQ3_XXS",  [19] = "IQ1_S",    [21] = "IQ3_S",   [22] = "IQ2_S",
+    [24] = "I8",       [25] = "I16",      [26] = "I32",      [27] = "I64",     [28] = "F64",
+    [29] = "IQ1_M",    [31] = "Q4_0_4_4", [32] = "Q4_0_4_8", [33] = "Q4_0_8_8", [34] = "TQ1_0",
+    [35] = "TQ2_0",    [36] = "IQ4_NL_4_4", [37] = "IQ4_NL_4_8", [38] = "IQ4_NL_8_8",
+    [39] = "MXFP4",
 };
-enum { N_TYPES = sizeof TYPES / sizeof TYPES[0], BLOCK = 32, SUPER = 256 };
+enum { N_TYPES = sizeof TYPES / sizeof *TYPES, N_NAMES = sizeof NAMES / sizeof *NAMES };
+enum { BLOCK = 32, SUPER = 256 };
 
 const char *qu_type_known_name(int type)
 {
-    return type >= 0 && type < N_TYPES ? TYPES[type].name : NULL;
+    const char *name = qu_type_name(type);
+    return name || type < 0 || type >= N_NAMES ? name : NAMES[type];
 }
 
 int32_t qu_type_block(int type)
@@ -83,7 +40,7 @@ int32_t qu_type_block_bytes(int type)
 
 const char *qu_type_name(int type)
 {
-    return qu_type_block(type) ? TYPES[type].name : NULL;
+    return type >= 0 && type < N_TYPES ? TYPES[type].name : NULL;
 }
 
 int64_t qu_type_bytes(int type, int64_t n)
@@ -159,56 +116,29 @@ static inline float half_at(const uint8_t *p)
     return qu_f16_to_f32(load_u16(p));
 }
 
-/* Low nibbles are elements 0..15 of a block of 32, high ones 16..31. */
-static inline int nibble(const uint8_t *q, int i)
-{
-    return q[i % 16] >> i / 16 * 4 & 15;
-}
-
-/* The fifth bit of element i, in its place. */
-static inline int fifth(const uint8_t *h, int i)
-{
-    return (h[i / 8] >> i % 8 & 1) << 4;
-}
-
-static void q4_0(float *x, const uint8_t *b)
-{
-    float d = half_at(b);
-    for (int i = 0; i < BLOCK; i++) x[i] = d * (float)(nibble(b + 2, i) - 8);
-}
-
-static void q4_1(float *x, const uint8_t *b)
-{
-    float d = half_at(b), m = half_at(b + 2);
-    for (int i = 0; i < BLOCK; i++) x[i] = d * (float)nibble(b + 4, i) + m;
-}
-
-static void q5_0(float *x, const uint8_t *b)
-{
-    float d = half_at(b);
-    for (int i = 0; i < BLOCK; i++)
-        x[i] = d * (float)((nibble(b + 6, i) | fifth(b + 2, i)) - 16);
-}
-
-static void q5_1(float *x, const uint8_t *b)
-{
-    float d = half_at(b), m = half_at(b + 2);
-    for (int i = 0; i < BLOCK; i++) x[i] = d * (float)(nibble(b + 8, i) | fifth(b + 4, i)) + m;
-}
-
-static void q8_0(float *x, const uint8_t *b)
-{
-    float d = half_at(b);
-    for (int i = 0; i < BLOCK; i++) x[i] = d * (float)(int8_t)b[2 + i];
-}
-
 const int8_t qu_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                   1,    13,   25,  38,  53,  69,  89,  113};
 
-static void iq4_nl(float *x, const uint8_t *b)
+/* The type is a constant wherever these are used: no branch is left inside the loops. */
+#define INLINE static inline __attribute__((always_inline))
+
+/* Blocks of 32: low nibbles are elements 0..15, high ones 16..31; fifth bits are a number of 32. */
+INLINE void block_32(float *x, const uint8_t *b, const int type)
 {
-    float d = half_at(b);
-    for (int i = 0; i < BLOCK; i++) x[i] = d * (float)qu_iq4_values[nibble(b + 2, i)];
+    const bool with_min = type == QU_TYPE_Q4_1 || type == QU_TYPE_Q5_1;
+    const bool five = type == QU_TYPE_Q5_0 || type == QU_TYPE_Q5_1;
+    const uint8_t *h = b + (with_min ? 4 : 2), *q = h + (five ? 4 : 0);
+    float d = half_at(b), m = with_min ? half_at(b + 2) : 0;
+    for (int i = 0; i < BLOCK; i++) {
+        int v = q[i % 16] >> i / 16 * 4 & 15;
+        if (five) v |= (h[i / 8] >> i % 8 & 1) << 4;
+        if (type == QU_TYPE_Q4_0) v -= 8;
+        if (type == QU_TYPE_Q5_0) v -= 16;
+        if (type == QU_TYPE_Q8_0) v = (int8_t)b[2 + i];
+        if (type == QU_TYPE_IQ4_NL) v = qu_iq4_values[v];
+        x[i] = d * (float)v;
+        if (with_min) x[i] += m;
+    }
 }
 
 /* Scale and min of 32 elements, six bits each: the first four of both lie in the low bits of bytes 0
@@ -221,78 +151,74 @@ static void scale_min(const uint8_t *s, int i, float *scale, float *min)
     *min = (float)high;
 }
 
-static void q4_k(float *x, const uint8_t *b)
+/* Blocks of 256: elements in runs of 16 or 32 with a scale, the numbers' bits in layers of 32 bytes. */
+INLINE void block_256(float *x, const uint8_t *b, const int type)
 {
-    float d = half_at(b), dmin = half_at(b + 2), scale, min;
+    const bool five = type == QU_TYPE_Q5_K, two = type == QU_TYPE_Q2_K;
+    const bool with_min = five || two || type == QU_TYPE_Q4_K;
+    const int at = two ? 80 : type == QU_TYPE_Q3_K ? 108 : type == QU_TYPE_Q6_K ? 208 : 0;
+    const float d = half_at(b + at), dmin = with_min ? half_at(b + at + 2) : 0;
     for (int i = 0; i < SUPER; i++) {
-        scale_min(b + 4, i / 32, &scale, &min);
-        int q = b[16 + i / 64 * 32 + i % 32] >> i / 32 % 2 * 4 & 15;
-        x[i] = d * scale * (float)q - dmin * min;
+        int g = i / 16, low = i / 128 * 32 + i % 32, pair = i / 32 % 4 * 2, q, scale;
+        float factor, min;
+        switch (type) {
+        case QU_TYPE_Q2_K:
+            q = b[16 + low] >> pair & 3;
+            x[i] = d * (float)(b[g] & 15) * (float)q - dmin * (float)(b[g] >> 4);
+            break;
+        case QU_TYPE_Q3_K:
+            q = (b[32 + low] >> pair & 3) | (b[i % 32] >> i / 32 & 1) << 2;
+            scale = (b[96 + g % 8] >> g / 8 * 4 & 15) | (b[104 + g % 4] >> g / 4 * 2 & 3) << 4;
+            x[i] = d * (float)(scale - 32) * (float)(q - 4);
+            break;
+        case QU_TYPE_Q6_K:
+            q = b[i / 128 * 64 + i % 64] >> i / 64 % 2 * 4 & 15;
+            q |= (b[128 + low] >> pair & 3) << 4;
+            x[i] = d * (float)(int8_t)b[192 + g] * (float)(q - 32);
+            break;
+        case QU_TYPE_IQ4_XS:
+            q = b[8 + i / 32 * 16 + i % 16] >> i / 16 % 2 * 4 & 15;
+            scale = (b[4 + g / 4] >> g / 2 % 2 * 4 & 15) | (load_u16(b + 2) >> i / 32 * 2 & 3) << 4;
+            x[i] = d * (float)(scale - 32) * (float)qu_iq4_values[q];
+            break;
+        default: /* Q4_K, Q5_K */
+            scale_min(b + 4, i / 32, &factor, &min);
+            q = b[(five ? 48 : 16) + i / 64 * 32 + i % 32] >> i / 32 % 2 * 4 & 15;
+            if (five) q |= (b[16 + i % 32] >> i / 32 & 1) << 4;
+            x[i] = d * factor * (float)q - dmin * min;
+        }
     }
 }
 
-static void q5_k(float *x, const uint8_t *b)
+INLINE void block_of(float *x, const uint8_t *b, const int type)
 {
-    float d = half_at(b), dmin = half_at(b + 2), scale, min;
-    for (int i = 0; i < SUPER; i++) {
-        scale_min(b + 4, i / 32, &scale, &min);
-        int q = b[48 + i / 64 * 32 + i % 32] >> i / 32 % 2 * 4 & 15;
-        q |= (b[16 + i % 32] >> i / 32 & 1) << 4;
-        x[i] = d * scale * (float)q - dmin * min;
-    }
-}
-
-static void q2_k(float *x, const uint8_t *b)
-{
-    float d = half_at(b + 80), dmin = half_at(b + 82);
-    for (int i = 0; i < SUPER; i++) {
-        int s = b[i / 16], q = b[16 + i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3;
-        x[i] = d * (float)(s & 15) * (float)q - dmin * (float)(s >> 4);
-    }
-}
-
-static void q3_k(float *x, const uint8_t *b)
-{
-    float d = half_at(b + 108);
-    const uint8_t *s = b + 96;
-    for (int i = 0; i < SUPER; i++) {
-        int g = i / 16, q = b[32 + i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3;
-        int scale = (s[g % 8] >> g / 8 * 4 & 15) | (s[8 + g % 4] >> g / 4 * 2 & 3) << 4;
-        q |= (b[i % 32] >> i / 32 & 1) << 2;
-        x[i] = d * (float)(scale - 32) * (float)(q - 4);
-    }
-}
-
-static void q6_k(float *x, const uint8_t *b)
-{
-    float d = half_at(b + 208);
-    for (int i = 0; i < SUPER; i++) {
-        int q = b[i / 128 * 64 + i % 64] >> i / 64 % 2 * 4 & 15;
-        q |= (b[128 + i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3) << 4;
-        x[i] = d * (float)(int8_t)b[192 + i / 16] * (float)(q - 32);
-    }
-}
-
-static void iq4_xs(float *x, const uint8_t *b)
-{
-    float d = half_at(b);
-    for (int i = 0; i < SUPER; i++) {
-        int g = i / 32, q = b[8 + g * 16 + i % 16] >> i / 16 % 2 * 4 & 15;
-        int scale = (b[4 + g / 2] >> g % 2 * 4 & 15) | (load_u16(b + 2) >> 2 * g & 3) << 4;
-        x[i] = d * (float)(scale - 32) * (float)qu_iq4_values[q];
+    switch (type) {
+    case QU_TYPE_F32: memcpy(x, b, sizeof *x); break;
+    case QU_TYPE_F16: *x = half_at(b); break;
+    case QU_TYPE_BF16: *x = qu_bf16_to_f32(load_u16(b)); break;
+    case QU_TYPE_Q2_K:
+    case QU_TYPE_Q3_K:
+    case QU_TYPE_Q4_K:
+    case QU_TYPE_Q5_K:
+    case QU_TYPE_Q6_K:
+    case QU_TYPE_IQ4_XS: block_256(x, b, type); break;
+    default: block_32(x, b, type);
     }
 }
 
 void qu_dequant_ref(float *x, const void *blocks, int type, int64_t n)
 {
     const uint8_t *b = blocks;
-    int32_t block = qu_type_block(type);
-    if (type == QU_TYPE_F32) memcpy(x, b, (size_t)n * sizeof *x);
-    for (int64_t i = 0; type == QU_TYPE_F16 && i < n; i++) x[i] = half_at(b + 2 * i);
-    for (int64_t i = 0; type == QU_TYPE_BF16 && i < n; i++)
-        x[i] = qu_bf16_to_f32(load_u16(b + 2 * i));
-    for (int64_t i = 0; block > 1 && i + block <= n; i += block, b += TYPES[type].bytes)
-        TYPES[type].dequant(x + i, b);
+    switch (type) { /* one loop a type, so that the branch is outside */
+#define CASE(name, block, bytes)                                                                   \
+    case QU_TYPE_##name:                                                                           \
+        for (int64_t i = 0; i + block <= n; i += block, b += bytes)                                \
+            block_of(x + i, b, QU_TYPE_##name);                                                    \
+        break;
+        QU_TYPES(CASE)
+#undef CASE
+    default: break;
+    }
 }
 
 /* Truncate v into [lo, hi]; NaN gives lo, since a cast of it would be undefined. */
@@ -338,29 +264,17 @@ static void quant_bits(uint8_t *b, const float *x, int bits, bool with_min)
 void qu_quant_ref(void *blocks, const float *x, int type, int64_t n)
 {
     uint8_t *b = blocks;
-    switch (type) {
-    case QU_TYPE_F32: memcpy(b, x, (size_t)n * sizeof *x); break;
-    case QU_TYPE_F16:
-        for (int64_t i = 0; i < n; i++) store_u16(b + 2 * i, qu_f32_to_f16(x[i]));
-        break;
-    case QU_TYPE_BF16:
-        for (int64_t i = 0; i < n; i++) store_u16(b + 2 * i, qu_f32_to_bf16(x[i]));
-        break;
-    case QU_TYPE_Q8_0:
-        for (; n >= BLOCK; n -= BLOCK, x += BLOCK, b += 34) quant_q8_0(b, x);
-        break;
-    case QU_TYPE_Q4_0:
-        for (; n >= BLOCK; n -= BLOCK, x += BLOCK, b += 18) quant_bits(b, x, 4, false);
-        break;
-    case QU_TYPE_Q4_1:
-        for (; n >= BLOCK; n -= BLOCK, x += BLOCK, b += 20) quant_bits(b, x, 4, true);
-        break;
-    case QU_TYPE_Q5_0:
-        for (; n >= BLOCK; n -= BLOCK, x += BLOCK, b += 22) quant_bits(b, x, 5, false);
-        break;
-    case QU_TYPE_Q5_1:
-        for (; n >= BLOCK; n -= BLOCK, x += BLOCK, b += 24) quant_bits(b, x, 5, true);
-        break;
-    default: break;
-    }
+    int32_t block = qu_type_block(type), bytes = qu_type_block_bytes(type);
+    for (; block > 0 && n >= block; n -= block, x += block, b += bytes)
+        switch (type) {
+        case QU_TYPE_F32: memcpy(b, x, sizeof *x); break;
+        case QU_TYPE_F16: store_u16(b, qu_f32_to_f16(*x)); break;
+        case QU_TYPE_BF16: store_u16(b, qu_f32_to_bf16(*x)); break;
+        case QU_TYPE_Q8_0: quant_q8_0(b, x); break;
+        case QU_TYPE_Q4_0: quant_bits(b, x, 4, false); break;
+        case QU_TYPE_Q4_1: quant_bits(b, x, 4, true); break;
+        case QU_TYPE_Q5_0: quant_bits(b, x, 5, false); break;
+        case QU_TYPE_Q5_1: quant_bits(b, x, 5, true); break;
+        default: break;
+        }
 }

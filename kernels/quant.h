@@ -53,6 +53,12 @@ typedef enum qu_type {
     QU_TYPE_BF16 = 30,
 } qu_type;
 
+/* f(NAME, block, bytes) of every type. */
+#define QU_TYPES(f)                                                                                \
+    f(F32, 1, 4) f(F16, 1, 2) f(BF16, 1, 2) f(Q4_0, 32, 18) f(Q4_1, 32, 20) f(Q5_0, 32, 22)        \
+    f(Q5_1, 32, 24) f(Q8_0, 32, 34) f(Q2_K, 256, 84) f(Q3_K, 256, 110) f(Q4_K, 256, 144)           \
+    f(Q5_K, 256, 176) f(Q6_K, 256, 210) f(IQ4_NL, 32, 18) f(IQ4_XS, 256, 136)
+
 /* "Q8_0"; NULL for values that Quire cannot run. */
 const char *qu_type_name(int type);
 

@@ -23,37 +23,22 @@ typedef uint8_t b16 __attribute__((vector_size(16)));
 VF int quant_step(const int type)
 {
     switch (type) {
-    case QU_TYPE_F32:
-    case QU_TYPE_F16:
-    case QU_TYPE_BF16: return 16;
-    case QU_TYPE_Q4_0:
-    case QU_TYPE_Q4_1:
-    case QU_TYPE_Q5_0:
-    case QU_TYPE_Q5_1:
-    case QU_TYPE_Q8_0:
-    case QU_TYPE_IQ4_NL: return 32;
-    default: return 256;
+#define CASE(name, block, bytes)                                                                   \
+    case QU_TYPE_##name: return block == 1 ? QU_LANES : block;
+        QU_TYPES(CASE)
+#undef CASE
+    default: return 0;
     }
 }
 
 VF int quant_step_bytes(const int type)
 {
     switch (type) {
-    case QU_TYPE_F32: return 64;
-    case QU_TYPE_F16:
-    case QU_TYPE_BF16: return 32;
-    case QU_TYPE_Q4_0:
-    case QU_TYPE_IQ4_NL: return 18;
-    case QU_TYPE_Q4_1: return 20;
-    case QU_TYPE_Q5_0: return 22;
-    case QU_TYPE_Q5_1: return 24;
-    case QU_TYPE_Q8_0: return 34;
-    case QU_TYPE_Q2_K: return 84;
-    case QU_TYPE_Q3_K: return 110;
-    case QU_TYPE_Q4_K: return 144;
-    case QU_TYPE_Q5_K: return 176;
-    case QU_TYPE_Q6_K: return 210;
-    default: return 136; /* IQ4_XS */
+#define CASE(name, block, bytes)                                                                   \
+    case QU_TYPE_##name: return block == 1 ? QU_LANES * bytes : bytes;
+        QU_TYPES(CASE)
+#undef CASE
+    default: return 0;
     }
 }
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/dims.h"
-#include "kernels/rope_simd.h"
+#include "kernels/ops_simd.h"
 
 enum { STEP = 128 };
 

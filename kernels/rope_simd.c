@@ -1,4 +1,4 @@
-#include "kernels/rope_simd.h"
+#include "kernels/ops_simd.h"
 
 #include "kernels/simd.h"
 

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "kernels/rows_simd.h"
+#include "kernels/ops_simd.h"
 
 void qu_rows_rmsnorm(float *y, const float *x, const float *w, int32_t n, float eps)
 {

@@ -4,7 +4,7 @@
 
 #include "kernels/isa.h"
 #include "kernels/linear.h"
-#include "kernels/linear_simd.h"
+#include "kernels/ops_simd.h"
 
 static const qu_type types[] = {QU_TYPE_F32,  QU_TYPE_F16,  QU_TYPE_BF16, QU_TYPE_Q4_0,
                                 QU_TYPE_Q4_1, QU_TYPE_Q5_0, QU_TYPE_Q5_1, QU_TYPE_Q8_0,

@@ -1,0 +1,61 @@
+/* The inner kernels of this folder, a table for each stem and instruction set: what x_simd.c makes and
+ * x.c picks from with QU_ISA_PICK. Private to kernels/ and its tests. */
+#ifndef QU_KERNELS_OPS_SIMD_H
+#define QU_KERNELS_OPS_SIMD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/attend.h"
+#include "kernels/isa.h"
+
+/* attend.h; c = a b for product, mass with its two halves of scratch apart. */
+typedef struct qu_attend_ops {
+    void (*page)(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
+                 const qu_attend_kv *kv, const int32_t *visible, float *scratch);
+    void (*mass)(float *w, float *m, float *l, const float *q, int64_t ldq, int32_t rows, int32_t d,
+                 const qu_attend_kv *kv, const float *q2, const void *spread);
+    void (*product)(float *c, const float *a, const float *b, int32_t rows, int32_t depth,
+                    int32_t cols);
+    void (*halve)(uint16_t *out, const float *x, int64_t n);
+    void (*merge)(qu_attend_state *acc, const qu_attend_state *part, int32_t rows, int32_t dp);
+} qu_attend_ops;
+
+typedef struct qu_codec_ops {
+    void (*decode)(float *k, float *v, int64_t ldv, int codec, const void *in, int32_t n, int32_t d);
+} qu_codec_ops;
+
+typedef struct qu_linear_ops {
+    /* x[i] = value of element i, n a multiple of the type's block; equals qu_dequant_ref bit for
+     * bit. */
+    void (*dequant)(float *x, const void *blocks, int type, int64_t n);
+    /* y[t * ldy + i] = sum_k w[i * k_dim + k] x[t * ldx + k] for i < n_w, t < n_rows. */
+    void (*dots)(float *y, int64_t ldy, const float *w, int32_t n_w, const float *x, int64_t ldx,
+                 int32_t n_rows, int32_t k_dim);
+    /* The same from stored blocks for n_rows <= 4, without a buffer: bit for bit what dequant then
+     * dots gives. row_bytes between rows of w. False, with nothing done, for types that have no such
+     * kernel: the rare ones. NULL in plain C, which gains nothing from registers. */
+    bool (*dots_stored)(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type,
+                        int32_t n_w, const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim);
+} qu_linear_ops;
+
+typedef struct qu_rope_ops {
+    /* kt [d,n_pad] = transpose of k [n,d], padding zero */
+    void (*transpose)(float *kt, int32_t n_pad, const float *k, int32_t n, int32_t d);
+    /* rotate rows a and b [n_pad] by c and s [n_pad]: a' = a c - b s, b' = a s + b c */
+    void (*rotate)(float *a, float *b, const float *c, const float *s, int32_t n_pad);
+} qu_rope_ops;
+
+/* rows.h */
+typedef struct qu_rows_ops {
+    void (*rmsnorm)(float *y, const float *x, const float *w, int32_t n, float eps);
+    void (*swiglu)(float *gate, const float *up, int32_t n);
+} qu_rows_ops;
+
+QU_ISA_DECLARE(qu_attend_ops, qu_attend_ops);
+QU_ISA_DECLARE(qu_codec_ops, qu_codec_ops);
+QU_ISA_DECLARE(qu_linear_ops, qu_linear_ops);
+QU_ISA_DECLARE(qu_rope_ops, qu_rope_ops);
+QU_ISA_DECLARE(qu_rows_ops, qu_rows_ops);
+
+#endif
