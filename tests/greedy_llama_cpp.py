@@ -30,6 +30,11 @@ CASES += ["--biases --untied", "--rope-freqs --rope-base 500000 --head-size 64",
           "--head-size 64 --set rope.scale_linear=2.0", "--head-size 64 --set rope.scaling.factor=3.0",
           "--head-size 64 --set rope.scaling.type=none --set rope.scaling.factor=3.0", "--split 3 --arch qwen2",
           "--head-size 64 --lora 8", "--arch qwen3 --type Q8_0 --width 128 --ffn 128 --lora 4"]
+# Types that mkmodel does not write: llama.cpp's own quantiser makes the file. Rows are multiples of 256.
+TYPES = {"Q4_1": 3, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_M": 12, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18,
+         "IQ4_NL": 25, "IQ4_XS": 30}
+CASES += [f"--arch {a} --width 256 --ffn 512 --heads 4 --kv-heads 2 --head-size 64 --quantize {t}"
+          for a in ("llama", "qwen2", "qwen3") for t in TYPES]
 FIXED = {"n_ctx": 256, "logits_all": True, "verbose": False, "type_k": 0, "type_v": 0, "flash_attn": False, "n_threads": 1}
 
 
@@ -42,7 +47,14 @@ def prompt_of(case):
 
 
 def make(tool, options, out, seed):
+    options, _, kind = options.partition(" --quantize ")
     subprocess.run([tool, "--random", "--seed", str(seed), *options.split(), "-o", out], check=True)
+    if kind:
+        wanted = llama_cpp.llama_model_quantize_default_params()
+        wanted.ftype, wanted.nthread = TYPES[kind], 1
+        os.rename(out, out + ".f32")
+        if llama_cpp.llama_model_quantize((out + ".f32").encode(), out.encode(), wanted):
+            sys.exit(f"llama.cpp did not quantise to {kind}")
 
 
 def ask(quire, model, ids, n, more, logits=None):
