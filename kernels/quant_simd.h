@@ -129,16 +129,23 @@ VF b16 nibbles_of(const uint8_t *p, const int high)
 VF b16 fifths_of(const uint8_t *p)
 {
     const b16 bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
-    const b16 second = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1};
-    b16 v = {p[0], p[1]};
-    return (b16)((__builtin_shuffle(v, second) & bit) == bit) & 16;
+    const uint64_t each = 0x0101010101010101;
+    b16 v;
+    memcpy(&v, (uint64_t[2]){p[0] * each, p[1] * each}, sizeof v);
+    return (b16)((v & bit) == bit) & 16;
 }
 
 VF b16 iq4_of(b16 index)
 {
     b16 table;
     memcpy(&table, qu_iq4_values, sizeof table);
+#ifdef __clang__
+    b16 v;
+    for (int i = 0; i < 16; i++) v[i] = table[index[i]];
+    return v;
+#else
     return __builtin_shuffle(table, index);
+#endif
 }
 
 /* The numbers q of elements [16 g, 16 g + 16) of the block at b, as int8. */
