@@ -325,17 +325,14 @@ static int run(const qu_args *args)
 }
 
 static const qu_option options[] = {
-    {.name = "test", .kind = QU_OPT_ENUM, .arg = "TEST", .dflt = "all",
-     .choices = "all|prefill|decode|draft_right|draft_wrong|first_token|page_load",
-     .help = "run one test only"},
-    {.name = "tokens", .kind = QU_OPT_STR, .arg = "LIST", .dflt = "128,512", .min = 1,
-     .help = "lengths of documents to prefill"},
-    {.name = "context", .kind = QU_OPT_STR, .arg = "LIST", .dflt = "0,384,2048", .min = 1,
-     .help = "lengths of loaded context, rounded up to whole pages of 128"},
-    {.name = "repeat", .kind = QU_OPT_INT, .arg = "N", .dflt = "5", .min = 1, .max = MAX_REPEAT,
-     .help = "runs of each test, whose median is shown"},
-    {.name = "codec", .kind = QU_OPT_ENUM, .arg = "CODEC", .dflt = "f16", .choices = "f32|f16|q8|q4",
-     .help = "how the loaded pages are stored"},
+    QU_ENUM("test", "TEST", "all",
+            "all|prefill|decode|draft_right|draft_wrong|first_token|page_load",
+            "run one test only"),
+    QU_STR("tokens", "LIST", "128,512", "lengths of documents to prefill"),
+    QU_STR("context", "LIST", "0,384,2048",
+           "lengths of loaded context, rounded up to whole pages of 128"),
+    QU_INT("repeat", "N", "5", 1, MAX_REPEAT, "runs of each test, whose median is shown"),
+    QU_ENUM("codec", "CODEC", "f16", "f32|f16|q8|q4", "how the loaded pages are stored"),
 };
 
 const qu_command qu_cmd_bench = {
@@ -352,7 +349,6 @@ const qu_command qu_cmd_bench = {
         "each is not counted. Lengths that the model's window does not hold are left out of "
         "the default lists and refused in given ones.",
     .examples = "quire bench\nquire bench --json --test decode --context 0,1024,4096",
-    .options = options,
-    .n_options = sizeof options / sizeof *options,
+    QU_OPTIONS(options),
     .run = run,
 };

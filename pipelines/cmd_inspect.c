@@ -166,7 +166,7 @@ static int run(const qu_args *args)
 }
 
 static const qu_option options[] = {
-    {.name = "slices", .kind = QU_OPT_FLAG, .help = "one line for each layer and KV head"},
+    QU_FLAG("slices", "one line for each layer and KV head"),
 };
 
 const qu_command qu_cmd_inspect = {
@@ -179,8 +179,7 @@ const qu_command qu_cmd_inspect = {
         "'12.3' is page 3 of document 12, and page 0 is a document's header line. Exit 5 says "
         "that a slice is damaged.",
     .examples = "quire inspect 12.3\nquire inspect 12.3 --slices",
-    .options = options,
-    .n_options = sizeof options / sizeof *options,
+    QU_OPTIONS(options),
     .min_args = 1,
     .max_args = 1,
     .run = run,

@@ -188,13 +188,12 @@ static int run(const qu_args *args)
 }
 
 static const qu_option options[] = {
-    {.name = "top", .letter = 'k', .kind = QU_OPT_INT, .arg = "N", .dflt = "10", .min = 1,
-     .max = MAX_TOP, .help = "most pages to show"},
-    {.name = "files", .kind = QU_OPT_FLAG, .help = "the best page of each file only"},
-    {.name = "in", .kind = QU_OPT_STR, .arg = "GLOB", .min = 1,
-     .help = "only files whose path, or its end, matches: '*.md', 'reports/2024*'"},
-    {.name = "weight", .kind = QU_OPT_FLOAT, .arg = "W", .min = 0, .max = 1000,
-     .help = "weight of vectors beside words (default: the store's, 0 until it is tuned)"},
+    QU_INT("top", "N", "10", 1, MAX_TOP, "most pages to show", .letter = 'k'),
+    QU_FLAG("files", "the best page of each file only"),
+    QU_STR("in", "GLOB", NULL,
+           "only files whose path, or its end, matches: '*.md', 'reports/2024*'"),
+    QU_FLOAT("weight", "W", NULL, 0, 1000,
+             "weight of vectors beside words (default: the store's, 0 until it is tuned)"),
 };
 
 const qu_command qu_cmd_search = {
@@ -211,8 +210,7 @@ const qu_command qu_cmd_search = {
     .examples = "quire search 'lighthouse of Alexandria'\n"
                 "quire search --files --in 'reports/*' --top 3 revenue\n"
                 "quire search --json - <queries.txt | jq -r '.hits[0].path'",
-    .options = options,
-    .n_options = sizeof options / sizeof *options,
+    QU_OPTIONS(options),
     .min_args = 1,
     .max_args = 1,
     .run = run,

@@ -141,13 +141,11 @@ static int run(const qu_args *args)
 }
 
 static const qu_option options[] = {
-    {.name = "whole", .kind = QU_OPT_FLAG,
-     .help = "all of standard input as one text, line ends included"},
-    {.name = "no-bos", .kind = QU_OPT_FLAG,
-     .help = "no begin token, also where the model asks for one"},
-    {.name = "special", .kind = QU_OPT_FLAG,
-     .help = "control tokens written in the text become tokens, and are shown by --detokenize"},
-    {.name = "detokenize", .kind = QU_OPT_FLAG, .help = "ids on standard input, text out"},
+    QU_FLAG("whole", "all of standard input as one text, line ends included"),
+    QU_FLAG("no-bos", "no begin token, also where the model asks for one"),
+    QU_FLAG("special",
+            "control tokens written in the text become tokens, and are shown by --detokenize"),
+    QU_FLAG("detokenize", "ids on standard input, text out"),
 };
 
 const qu_command qu_cmd_tokenize = {
@@ -163,7 +161,6 @@ const qu_command qu_cmd_tokenize = {
     .examples = "echo 'Hello there' | quire tokenize\n"
                 "quire tokenize --whole --no-bos <chapter.txt | wc -w  # tokens of a file\n"
                 "echo '1 403 407' | quire tokenize --detokenize",
-    .options = options,
-    .n_options = sizeof options / sizeof *options,
+    QU_OPTIONS(options),
     .run = run,
 };

@@ -12,7 +12,7 @@ static int run_help(const qu_args *args);
 static int run_completion(const qu_args *args);
 
 static const qu_option help_options[] = {
-    {.name = "man", .kind = QU_OPT_FLAG, .help = "print the whole manual as a man page (roff)"},
+    QU_FLAG("man", "print the whole manual as a man page (roff)"),
 };
 
 static const qu_command cmd_help = {

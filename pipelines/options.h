@@ -2,14 +2,11 @@
  * completions (pipelines/manual.h), so that none of them can disagree with another.
  *
  *     static const qu_option options[] = {
- *         {.name = "pages", .kind = QU_OPT_INT, .arg = "N", .dflt = "32", .min = 1, .max = 4096,
- *          .help = "candidate pages a question may use"},
- *         {.name = "budget", .kind = QU_OPT_INT, .arg = "N|all", .dflt = "2048", .min = 1,
- *          .max = 1e9, .choices = "all", .help = "tokens each KV head may read"},
+ *         QU_INT("pages", "N", "32", 1, 4096, "candidate pages a question may use"),
+ *         QU_INT("budget", "N|all", "2048", 1, 1e9, "tokens each KV head may read", .choices = "all"),
  *     };
  *     const qu_command qu_cmd_ask = {.name = "ask", .args = "QUESTION|-", .min_args = 1,
- *         .max_args = 1, .summary = "answer a question", .options = options, .n_options = 2,
- *         .run = run_ask};
+ *         .max_args = 1, .summary = "answer a question", QU_OPTIONS(options), .run = run_ask};
  *
  *     static int run_ask(const qu_args *a) {
  *         int64_t pages = qu_args_int(a, "pages");         // 32 unless given
@@ -19,8 +16,7 @@
  * Syntax: --name VALUE, --name=VALUE, -nVALUE, -n VALUE, flags bundled as in -qt4; options and
  * positional arguments in any order; `--` ends the options; a lone `-` is positional. The last of a
  * repeated option wins, unless it collects (repeat). Numbers are read strictly: no blanks, no '+',
- * no hex, no trailing text. Use designated initialisers: fields may be added. Everything is
- * read-only and thread-safe after parsing.
+ * no hex, no trailing text. Everything is read-only and thread-safe after parsing.
  */
 #ifndef QU_PIPELINES_OPTIONS_H
 #define QU_PIPELINES_OPTIONS_H
@@ -53,6 +49,25 @@ typedef struct qu_option {
                             first reads as -1, the second as -2, ... */
     bool repeat;         /* STR only: every occurrence is kept, see qu_args_list */
 } qu_option;
+
+/* Rows of such a table, a macro a kind; further fields may follow: QU_FLAG("quiet", "...", .letter = 'q').
+ * QU_STR refuses the empty text, QU_TEXT takes it. */
+#define QU_FLAG(n, text, ...) {.name = n, .kind = QU_OPT_FLAG, .help = text, __VA_ARGS__}
+#define QU_INT(n, a, d, lo, hi, text, ...)                                                         \
+    {.name = n, .kind = QU_OPT_INT, .arg = a, .dflt = d, .min = lo, .max = hi, .help = text, __VA_ARGS__}
+#define QU_FLOAT(n, a, d, lo, hi, text, ...)                                                       \
+    {.name = n, .kind = QU_OPT_FLOAT, .arg = a, .dflt = d, .min = lo, .max = hi, .help = text, __VA_ARGS__}
+#define QU_STR(n, a, d, text, ...)                                                                 \
+    {.name = n, .kind = QU_OPT_STR, .arg = a, .dflt = d, .min = 1, .help = text, __VA_ARGS__}
+#define QU_TEXT(n, a, d, text, ...)                                                                \
+    {.name = n, .kind = QU_OPT_STR, .arg = a, .dflt = d, .help = text, __VA_ARGS__}
+#define QU_ENUM(n, a, d, words, text, ...)                                                         \
+    {.name = n, .kind = QU_OPT_ENUM, .arg = a, .dflt = d, .choices = words, .help = text, __VA_ARGS__}
+#define QU_TIME(n, a, d, text, ...)                                                                \
+    {.name = n, .kind = QU_OPT_DURATION, .arg = a, .dflt = d, .help = text, __VA_ARGS__}
+#define QU_SIZE(n, a, d, text, ...)                                                                \
+    {.name = n, .kind = QU_OPT_BYTES, .arg = a, .dflt = d, .help = text, __VA_ARGS__}
+#define QU_OPTIONS(table) .options = table, .n_options = sizeof table / sizeof *table
 
 typedef struct qu_args qu_args;
 
