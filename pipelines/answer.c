@@ -86,19 +86,18 @@ static bool path_matches(void *ctx, uint64_t doc_id)
     return yes;
 }
 
-/* Text of each planned page, and with exact fidelity or missing KV its ids. */
+/* Text and ids of each planned page. */
 static qu_status read_pages(ask_run *r, qu_txn *t, qu_err *err)
 {
     const qu_plan *p = &r->plan;
-    r->texts = calloc((size_t)p->n_pages + 1, sizeof *r->texts);
-    r->ids = calloc((size_t)p->n_pages + 1, sizeof *r->ids);
-    if (!r->texts || !r->ids) return qu_fail_nomem(err, p->n_pages * (long long)sizeof *r->texts);
+    r->pages = calloc((size_t)p->n_pages + 1, sizeof *r->pages);
+    if (!r->pages) return qu_fail_nomem(err, p->n_pages * (long long)sizeof *r->pages);
     for (int32_t i = 0; i < p->n_pages; i++) {
         const qu_plan_page *page = &p->pages[i];
         uint64_t id = p->docs[page->doc].doc.doc_id;
         QU_TRY(qu_catalogue_text(t, id, page->record.text_start, page->record.text_end,
-                                 &r->texts[i], err));
-        if (!r->a->o.extract) QU_TRY(qu_catalogue_ids(t, id, page->page, 1, &r->ids[i], err));
+                                 &r->pages[i].text, err));
+        if (!r->a->o.extract) QU_TRY(qu_catalogue_ids(t, id, page->page, 1, &r->pages[i].ids, err));
     }
     return QU_OK;
 }
@@ -126,32 +125,6 @@ out:
     return st;
 }
 
-/* The whole model path: context, question, answer. */
-static qu_status run_model(ask_run *r, qu_err *err)
-{
-    qu_asker *a = r->a;
-    qu_answer *ans = r->ans;
-    double start = qu_os_now_ms();
-    QU_TRY(qu_answer_context(r, err));
-    QU_TRY(qu_answer_select(r, err));
-    QU_TRY(
-        qu_context_step(r->c, r->tail.ids, (int32_t)r->tail.n, r->plan.end_pos, 1, a->logits, err));
-    qu_context_stats stats = qu_context_stats_get(r->c);
-    ans->load_ms = stats.load_ms;
-    double now = qu_os_now_ms();
-    ans->prefill_ms = now - start - stats.load_ms;
-    QU_TRY(qu_answer_write(r, err));
-    ans->decode_ms = qu_os_now_ms() - now;
-    stats = qu_context_stats_get(r->c);
-    ans->slices_read = stats.slices_read;
-    ans->bytes_read = stats.bytes_read;
-    QU_TRY(qu_answer_selected(r, err));
-    ans->prompt_tokens += a->s->prefix.n + r->tail.n;
-    return QU_OK;
-}
-
-/* --- the question --- */
-
 static void trim(qu_buf *b)
 {
     size_t lead = 0;
@@ -162,6 +135,44 @@ static void trim(qu_buf *b)
     b->len -= lead;
     b->data[b->len] = 0;
 }
+
+static qu_status step_and_write(ask_run *r, double start_ms, qu_err *err)
+{
+    qu_answer *ans = r->ans;
+    QU_TRY(qu_context_step(r->c, r->tail.ids, (int32_t)r->tail.n, r->plan.end_pos, 1, r->a->logits,
+                           err));
+    double now = qu_os_now_ms();
+    ans->load_ms = qu_context_stats_get(r->c).load_ms;
+    ans->prefill_ms = now - start_ms - ans->load_ms;
+    QU_TRY(qu_answer_write(r, err));
+    ans->decode_ms = qu_os_now_ms() - now;
+    return QU_OK;
+}
+
+qu_status qu_answer_model(ask_run *r, qu_err *err)
+{
+    qu_asker *a = r->a;
+    qu_answer *ans = r->ans;
+    double start = qu_os_now_ms();
+    if (!r->c) QU_TRY(qu_answer_context(r, err));
+    QU_TRY(qu_answer_select(r, err));
+    qu_context_batch(r->c, a->batch);
+    if (a->batch) qu_batch_enter(a->batch);
+    qu_status st = step_and_write(r, start, err);
+    if (a->batch) qu_batch_leave(a->batch);
+    if (st != QU_OK) return st;
+    qu_context_stats stats = qu_context_stats_get(r->c);
+    ans->slices_read = stats.slices_read;
+    ans->bytes_read = stats.bytes_read;
+    QU_TRY(qu_answer_selected(r, err));
+    ans->prompt_tokens += a->s->prefix.n + r->tail.n;
+    trim(&ans->text);
+    ans->found = ans->text.len > 0 &&
+                 (a->o.quote || !qu_template_is_refusal(ans->text.data, ans->text.len));
+    return QU_OK;
+}
+
+/* --- the question --- */
 
 static void explain(const ask_run *r)
 {
@@ -211,18 +222,28 @@ static qu_status ask(ask_run *r, qu_err *err)
     explain(r);
     if (r->plan.n_pages == 0) return QU_OK;
     if (a->o.extract) return qu_answer_extract(r, true, err);
-    QU_TRY(run_model(r, err));
-    trim(&ans->text);
+    QU_TRY(qu_answer_model(r, err));
     ans->withheld = ans->confidence < a->o.min_confidence;
-    bool refused =
-        ans->text.len == 0 ||
-        (!a->o.quote && qu_template_is_refusal(ans->text.data, ans->text.len));
-    ans->found = !refused && !ans->withheld;
+    ans->found = ans->found && !ans->withheld;
     if (!ans->found)
         return qu_answer_extract(r, false, err); /* what the question itself points at */
     QU_TRY(qu_answer_cite(r, err));
     if (!ans->supported) QU_TRY(warn_unsupported(ans, err));
     return QU_OK;
+}
+
+void qu_answer_end(ask_run *r)
+{
+    qu_context_free(r->c);
+    qu_policy_free(r->policy);
+    for (int32_t i = 0; r->pages && i < r->plan.n_pages; i++) {
+        if (r->pages[i].own) qu_page_memory_free(r->pages[i].memory);
+        qu_buf_free(&r->pages[i].text);
+        qu_buf_free(&r->pages[i].ids);
+    }
+    free(r->pages);
+    qu_tokens_free(&r->tail);
+    qu_plan_free(&r->plan);
 }
 
 qu_status qu_asker_ask(qu_asker *a, const char *question, qu_answer *ans, qu_err *err)
@@ -232,19 +253,7 @@ qu_status qu_asker_ask(qu_asker *a, const char *question, qu_answer *ans, qu_err
     ans->start_ms = a->asked++ == 0 ? qu_os_since_exec_ms() : 0;
     qu_status st = ask(&r, err);
     ans->total_ms = qu_os_now_ms() - r.started_ms + ans->start_ms;
-    qu_context_free(r.c);
-    qu_policy_free(r.policy);
-    for (int32_t i = 0; r.windows && i < r.plan.n_pages; i++) qu_page_memory_free(r.windows[i]);
-    for (int32_t i = 0; r.texts && i < r.plan.n_pages; i++) qu_buf_free(&r.texts[i]);
-    for (int32_t i = 0; r.ids && i < r.plan.n_pages; i++) qu_buf_free(&r.ids[i]);
-    free(r.windows);
-    free(r.segment_ids);
-    free(r.attached);
-    free(r.sources);
-    free(r.texts);
-    free(r.ids);
-    qu_tokens_free(&r.tail);
-    qu_plan_free(&r.plan);
+    qu_answer_end(&r);
     if (a->s->store) qu_store_release_readers(a->s->store);
     return st;
 }

@@ -36,7 +36,7 @@ qu_status qu_answer_check(const qu_ask_options *o, qu_err *err)
 
 static bool is_loaded(const ask_run *r, int32_t i)
 {
-    return r->a->o.fidelity == QU_FIDELITY_EXACT || r->attached[i].get;
+    return r->a->o.fidelity == QU_FIDELITY_EXACT || r->pages[i].source.get;
 }
 
 static qu_status make_suffix(writer *w, qu_err *err)
@@ -47,7 +47,7 @@ static qu_status make_suffix(writer *w, qu_err *err)
     for (int32_t i = 0; i < r->plan.n_pages; i++) {
         bool joined = i > 0 && p[i].doc == p[i - 1].doc && p[i].page == p[i - 1].page + 1;
         if (is_loaded(r, i))
-            QU_TRY(qu_suffix_add(w->suffix, (const int32_t *)(const void *)r->ids[i].data,
+            QU_TRY(qu_suffix_add(w->suffix, qu_answer_ids(r, i),
                                  p[i].record.n_tokens, joined, err));
     }
     for (int64_t i = 0; i < r->tail.n; i++) QU_TRY(qu_suffix_next(w->suffix, r->tail.ids[i], err));
@@ -61,10 +61,10 @@ static qu_status make_quote(writer *w, qu_err *err)
     QU_TRY(qu_quote_create(&w->quote, r->a->s->tok, err));
     for (int32_t i = 0; i < r->plan.n_pages; i++) {
         const qu_plan_page *p = &r->plan.pages[i];
-        bool use = p->page > 0 && is_loaded(r, i) && r->texts[i].len > 0;
-        QU_TRY(qu_quote_add(w->quote, (const int32_t *)(const void *)r->ids[i].data,
-                            use ? p->record.n_tokens : 0, use ? r->texts[i].data : "",
-                            use ? r->texts[i].len : 0, err));
+        bool use = p->page > 0 && is_loaded(r, i) && r->pages[i].text.len > 0;
+        QU_TRY(qu_quote_add(w->quote, qu_answer_ids(r, i),
+                            use ? p->record.n_tokens : 0, use ? r->pages[i].text.data : "",
+                            use ? r->pages[i].text.len : 0, err));
     }
     return QU_OK;
 }
@@ -79,7 +79,7 @@ static qu_status make_small(writer *w, qu_err *err)
     for (int32_t i = 0; i < r->plan.n_pages; i++)
         if (is_loaded(r, i))
             QU_TRY(qu_context_attach(w->small, r->plan.pages[i].record.n_tokens,
-                                     r->plan.pages[i].pos, &r->attached[i], err));
+                                     r->plan.pages[i].pos, &r->pages[i].source, err));
     qu_policy_options p = {.name = QU_POLICY_DEFAULT,
                            .budget = r->a->o.draft_budget,
                            .far_field = true,
@@ -129,7 +129,7 @@ static qu_status take_quotes(writer *w, qu_err *err)
     for (int32_t i = 0; i < r->n_quotes; i++) {
         const qu_quote_span *s = &r->quotes[i];
         if (i > 0) QU_TRY(qu_buf_puts(&r->ans->text, QU_QUOTE_SEPARATOR, err));
-        QU_TRY(qu_buf_add(&r->ans->text, r->texts[s->page].data + s->start,
+        QU_TRY(qu_buf_add(&r->ans->text, r->pages[s->page].text.data + s->start,
                           (size_t)(s->end - s->start), err));
     }
     return QU_OK;

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "decode/batch.h"
 #include "decode/context.h"
 #include "decode/quote.h"
 #include "pipelines/answer.h"
@@ -18,7 +19,8 @@ struct qu_asker {
     qu_hybrid *hybrid;
     qu_encoder *encoder;
     qu_fresh fresh;
-    float *logits; /* [V] */
+    float *logits;   /* [V] */
+    qu_batch *batch; /* tokens go side by side with those of other askers; NULL: alone */
     int64_t asked;
 };
 
@@ -30,6 +32,15 @@ typedef struct stored_page {
     qu_hash binding;
 } stored_page;
 
+/* What belongs to a page of the plan. */
+typedef struct answer_page {
+    qu_buf text, ids;       /* ids: int32 */
+    stored_page stored;
+    qu_page_memory *memory; /* its KV where that is not stored; given ones may be set beforehand */
+    bool own;               /* memory was made for this question alone */
+    qu_page_source source;  /* where it is attached from; get NULL: not attached */
+} answer_page;
+
 /* One question on its way. */
 typedef struct ask_run {
     qu_asker *a;
@@ -37,18 +48,26 @@ typedef struct ask_run {
     qu_answer *ans;
     double started_ms;
     qu_plan plan;
-    qu_buf *texts, *ids;      /* [plan.n_pages] text and int32 ids of each page */
-    stored_page *sources;     /* [plan.n_pages] */
-    qu_page_memory **windows; /* [plan.n_pages] of documents encoded in part; NULL elsewhere */
-    qu_tokens tail;           /* the question */
-    int32_t n_windowed;       /* documents read in part for want of KV */
+    answer_page *pages; /* [plan.n_pages] */
+    qu_tokens tail;     /* the question */
     qu_context *c;
-    qu_page_source *attached; /* [plan.n_pages] where each page comes from; get NULL: not attached */
-    const int32_t **segment_ids; /* [plan.n_pages + 1] token ids of each of c's segments */
-    qu_policy *policy; /* NULL: every candidate is read */
+    qu_policy *policy;  /* NULL: every candidate is read */
     qu_quote_span quotes[QU_QUOTE_SPANS]; /* pages by their number in the plan */
     int32_t n_quotes;
 } ask_run;
+
+/* answer.c: the model's answer, without citations: context (if r->c is not there yet), selection, the
+ * tokens of r->tail, the text, trimmed; found unless it is empty or the agreed refusal. */
+qu_status qu_answer_model(ask_run *r, qu_err *err);
+
+/* answer.c: free all that belongs to the question but ans. */
+void qu_answer_end(ask_run *r);
+
+/* Token ids of page i of the plan. */
+static inline const int32_t *qu_answer_ids(const ask_run *r, int32_t i)
+{
+    return (const int32_t *)(const void *)r->pages[i].ids.data;
+}
 
 /* context_from_store.c: make r->c and put prefix and plan into it as the fidelity says. */
 qu_status qu_answer_context(ask_run *r, qu_err *err);

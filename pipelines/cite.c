@@ -12,19 +12,18 @@
 /* Citations of one answer that has no sentences, or no proof. */
 enum { ALTERNATIVES = 3 };
 
-/* Pages of the plan that have text, with their scores as priors: texts[i] is page index[i]. */
-static int32_t page_texts(const ask_run *r, qu_support_text *texts, int32_t *index)
+/* The plan's pages as texts, headers empty, with their scores as priors; malloc'ed. */
+static qu_status list_pages(const ask_run *r, qu_support_text **texts, qu_err *err)
 {
-    int32_t n = 0;
     float best = r->plan.n_docs > 0 ? r->plan.docs[0].score : 1;
+    qu_support_text *t = *texts = calloc((size_t)r->plan.n_pages + 1, sizeof *t);
+    if (!t) return qu_fail_nomem(err, r->plan.n_pages * (long long)sizeof *t);
     for (int32_t i = 0; i < r->plan.n_pages; i++) {
-        if (r->plan.pages[i].page == 0) continue;
-        float prior = best > 0 ? r->plan.pages[i].score / best : 0;
-        texts[n] = (qu_support_text){r->texts[i].data ? r->texts[i].data : "",
-                                     (int64_t)r->texts[i].len, prior};
-        index[n++] = i;
+        const qu_buf *b = &r->pages[i].text;
+        t[i] = (qu_support_text){b->data ? b->data : "", r->plan.pages[i].page > 0 ? (int64_t)b->len : 0,
+                                 best > 0 ? r->plan.pages[i].score / best : 0};
     }
-    return n;
+    return QU_OK;
 }
 
 /* The last heading that begins at or before the place. */
@@ -80,7 +79,7 @@ static qu_status add_citation(ask_run *r, qu_txn *t, int32_t i, int64_t start, i
     const qu_doc *d = &r->plan.docs[p->doc].doc;
     qu_citation *c = &r->ans->citations[r->ans->n_citations++];
     c->path = strdup(d->path);
-    c->text = strndup(r->texts[i].data + start, (size_t)(end - start));
+    c->text = strndup(r->pages[i].text.data + start, (size_t)(end - start));
     if (!c->path || !c->text) return qu_fail_nomem(err, end - start);
     c->doc_id = d->doc_id;
     c->page = p->page;
@@ -92,28 +91,6 @@ static qu_status add_citation(ask_run *r, qu_txn *t, int32_t i, int64_t start, i
     if (c->stale)
         QU_TRY(qu_answer_warn(r->ans, err, "'%.400s' has changed since it was indexed", d->path));
     return qu_answer_locate(t, d, c, err);
-}
-
-/* Page texts of the plan for one call. */
-typedef struct page_list {
-    qu_support_text *texts;
-    int32_t *index, n;
-} page_list;
-
-static qu_status list_pages(const ask_run *r, page_list *l, qu_err *err)
-{
-    size_t n = (size_t)r->plan.n_pages + 1;
-    l->texts = calloc(n, sizeof *l->texts);
-    l->index = calloc(n, sizeof *l->index);
-    if (!l->texts || !l->index) return qu_fail_nomem(err, (long long)(n * sizeof *l->texts));
-    l->n = page_texts(r, l->texts, l->index);
-    return QU_OK;
-}
-
-static void free_pages(page_list *l)
-{
-    free(l->texts);
-    free(l->index);
 }
 
 /* What was quoted, exactly, in the answer's order. */
@@ -162,16 +139,17 @@ static int32_t cited_already(const qu_answer *ans, uint64_t doc_id, int64_t text
 
 /* The best places for sentence k. More than one only where it is the whole answer: they are
  * alternatives then, unless the first is a proof. */
-static qu_status cite_sentence(ask_run *r, qu_txn *t, const page_list *l, int32_t k, qu_err *err)
+static qu_status cite_sentence(ask_run *r, qu_txn *t, const qu_support_text *texts,
+                               int32_t k, qu_err *err)
 {
     qu_answer *ans = r->ans;
     qu_answer_sentence *s = &ans->sentences[k];
     qu_support_span spans[ALTERNATIVES];
     int32_t n = 0, most = ans->n_sentences == 1 ? ALTERNATIVES : 1;
     QU_TRY(qu_support_find(spans, most, &n, r->question, ans->text.data + s->start,
-                           (size_t)(s->end - s->start), l->texts, l->n, err));
+                           (size_t)(s->end - s->start), texts, r->plan.n_pages, err));
     for (int32_t i = 0; i < n; i++) {
-        int32_t page = l->index[spans[i].text];
+        int32_t page = spans[i].text;
         const qu_plan_page *p = &r->plan.pages[page];
         int32_t at = cited_already(ans, r->plan.docs[p->doc].doc.doc_id,
                                    p->record.text_start + spans[i].start);
@@ -190,21 +168,21 @@ static qu_status cite_sentence(ask_run *r, qu_txn *t, const page_list *l, int32_
 qu_status qu_answer_cite(ask_run *r, qu_err *err)
 {
     qu_answer *ans = r->ans;
-    page_list l = {0};
+    qu_support_text *texts = NULL;
     qu_txn *t = NULL;
     qu_status st = QU_OK;
     if (r->n_quotes > 0) return cite_quotes(r, err);
-    QU_TRY_OUT(list_pages(r, &l, err));
+    QU_TRY_OUT(list_pages(r, &texts, err));
     QU_TRY_OUT(split_answer(ans, err));
     QU_TRY_OUT(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
     ans->supported = true;
     for (int32_t k = 0; k < ans->n_sentences; k++) {
-        QU_TRY_OUT(cite_sentence(r, t, &l, k, err));
+        QU_TRY_OUT(cite_sentence(r, t, texts, k, err));
         ans->supported = ans->supported && ans->sentences[k].citation >= 0;
     }
 out:
     qu_txn_abort(t);
-    free_pages(&l);
+    free(texts);
     return st;
 }
 
@@ -212,23 +190,15 @@ qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err)
 {
     qu_answer *ans = r->ans;
     qu_extract_answer found[ALTERNATIVES];
-    page_list l = {0};
-    qu_extract_text *from = NULL;
+    qu_support_text *texts = NULL;
     int32_t n = 0;
     qu_txn *t = NULL;
     qu_status st = QU_OK;
-    QU_TRY_OUT(list_pages(r, &l, err));
-    from = calloc((size_t)l.n + 1, sizeof *from);
-    if (!from) {
-        st = qu_fail_nomem(err, l.n * (long long)sizeof *from);
-        goto out;
-    }
-    for (int32_t i = 0; i < l.n; i++)
-        from[i] = (qu_extract_text){l.texts[i].text, l.texts[i].n, l.texts[i].prior};
-    QU_TRY_OUT(qu_extract(r->question, from, l.n, found, ALTERNATIVES, &n, err));
+    QU_TRY_OUT(list_pages(r, &texts, err));
+    QU_TRY_OUT(qu_extract(r->question, texts, r->plan.n_pages, found, ALTERNATIVES, &n, err));
     if (n == 0) goto out;
     if (answer) {
-        const char *p = l.texts[found[0].text].text + found[0].span_start;
+        const char *p = texts[found[0].text].text + found[0].span_start;
         QU_TRY_OUT(
             qu_buf_add(&ans->text, p, (size_t)(found[0].span_end - found[0].span_start), err));
         ans->found = ans->supported = true;
@@ -237,11 +207,10 @@ qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err)
     }
     QU_TRY_OUT(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
     for (int32_t i = 0; i < n; i++)
-        QU_TRY_OUT(add_citation(r, t, l.index[found[i].text], found[i].sent_start,
-                                found[i].sent_end, found[i].score, answer && i == 0, err));
+        QU_TRY_OUT(add_citation(r, t, found[i].text, found[i].sent_start, found[i].sent_end,
+                                found[i].score, answer && i == 0, err));
 out:
     qu_txn_abort(t);
-    free_pages(&l);
-    free(from);
+    free(texts);
     return st;
 }

@@ -14,74 +14,74 @@
 #include "pipelines/answer_int.h"
 #include "store/use.h"
 
+static qu_status get_part(const stored_page *p, int32_t layer, int32_t g, uint8_t kind,
+                          const void **data, size_t *bytes, qu_err *err)
+{
+    qu_slice_key k = {p->kv_id, p->page, (uint16_t)layer, (uint16_t)g, kind};
+    return qu_store_slice(p->store, p->file, &k, p->binding, data, bytes, err);
+}
+
 static qu_status get_stored(void *ctx, int32_t layer, int32_t g, const void **data, size_t *bytes,
                             qu_err *err)
 {
-    const stored_page *p = ctx;
-    qu_slice_key k = {p->kv_id, p->page, (uint16_t)layer, (uint16_t)g, QU_KV_SLICE};
-    return qu_store_slice(p->store, p->file, &k, p->binding, data, bytes, err);
+    return get_part(ctx, layer, g, QU_KV_SLICE, data, bytes, err);
 }
 
 static qu_status get_summary(void *ctx, const void **data, size_t *bytes, qu_err *err)
 {
-    const stored_page *p = ctx;
-    qu_slice_key k = {p->kv_id, p->page, 0, 0, QU_KV_SUMMARY};
-    return qu_store_slice(p->store, p->file, &k, p->binding, data, bytes, err);
+    return get_part(ctx, 0, 0, QU_KV_SUMMARY, data, bytes, err);
 }
 
-/* A header and the last page are always read: they are no candidates (DESIGN.md 7). */
-static void always_read(const ask_run *r, int32_t i, qu_page_source *source)
-{
-    if (r->plan.pages[i].page == 0 || i == r->plan.n_pages - 1) source->summary = NULL;
-}
-
-static qu_status attach(ask_run *r, int32_t i, const qu_page_source *source, qu_err *err)
+/* Put page i where the plan has it. A header and the last page are always read: they are no
+ * candidates (DESIGN.md 7). */
+static qu_status attach(ask_run *r, int32_t i, qu_page_source source, qu_err *err)
 {
     const qu_plan_page *p = &r->plan.pages[i];
-    r->segment_ids[qu_context_segments(r->c)] = (const int32_t *)(const void *)r->ids[i].data;
+    if (p->page == 0 || i == r->plan.n_pages - 1) source.summary = NULL;
     r->ans->prompt_tokens += p->record.n_tokens;
-    r->attached[i] = *source;
-    return qu_context_attach(r->c, p->record.n_tokens, p->pos, source, err);
+    r->pages[i].source = source;
+    return qu_context_attach(r->c, p->record.n_tokens, p->pos, &source, err);
 }
 
 static qu_status attach_stored(ask_run *r, const qu_plan_doc *d, qu_err *err)
 {
     for (int32_t i = d->first; i < d->first + d->n; i++) {
         const qu_plan_page *p = &r->plan.pages[i];
-        r->sources[i] = (stored_page){r->a->s->store, d->doc.kv_file, d->doc.kv_id,
-                                      (uint32_t)p->page, qu_kv_binding(r->a->s->store, &p->record)};
-        qu_page_source source = {get_stored, &r->sources[i], get_summary};
-        always_read(r, i, &source);
-        QU_TRY(attach(r, i, &source, err));
+        stored_page *stored = &r->pages[i].stored;
+        *stored = (stored_page){r->a->s->store, d->doc.kv_file, d->doc.kv_id, (uint32_t)p->page,
+                                qu_kv_binding(r->a->s->store, &p->record)};
+        QU_TRY(attach(r, i, (qu_page_source){get_stored, stored, get_summary}, err));
         r->ans->loaded_tokens += p->record.n_tokens;
     }
     return QU_OK;
 }
 
-static qu_status attach_memory(ask_run *r, int32_t i, qu_page_memory *memory, qu_err *err)
+static qu_status attach_memory(ask_run *r, const qu_plan_doc *d, qu_err *err)
 {
-    qu_page_source source = qu_page_memory_source(memory);
-    always_read(r, i, &source);
-    return attach(r, i, &source, err);
+    for (int32_t i = d->first; i < d->first + d->n; i++)
+        QU_TRY(attach(r, i, qu_page_memory_source(r->pages[i].memory), err));
+    return QU_OK;
 }
 
-static qu_status attach_window(ask_run *r, const qu_plan_doc *d, qu_err *err)
+/* Make the KV of pages [first, first + n) as if they were a document. */
+static qu_status make_pages(ask_run *r, int32_t first, int32_t n, qu_err *err)
 {
-    qu_buf ids = {0};
-    qu_status st = QU_OK;
-    qu_page *records = calloc((size_t)d->n, sizeof *records);
-    if (!records) return qu_fail_nomem(err, d->n * (long long)sizeof *records);
-    for (int32_t i = 0; i < d->n; i++) {
-        records[i] = r->plan.pages[d->first + i].record;
-        QU_TRY_OUT(qu_buf_add(&ids, r->ids[d->first + i].data, r->ids[d->first + i].len, err));
+    qu_buf ids = {0}, records = {0};
+    qu_page_memory **made = calloc((size_t)n, sizeof *made);
+    qu_status st = made ? QU_OK : qu_fail_nomem(err, n * 8ll);
+    for (int32_t i = first; i < first + n && st == QU_OK; i++) {
+        st = qu_buf_add(&records, &r->plan.pages[i].record, sizeof(qu_page), err);
+        if (st == QU_OK) st = qu_buf_add(&ids, r->pages[i].ids.data, r->pages[i].ids.len, err);
     }
-    QU_TRY_OUT(qu_fresh_window(r->windows + d->first, r->a->encoder, r->a->s, records, d->n,
-                               (const int32_t *)(const void *)ids.data, err));
-    for (int32_t i = 0; i < d->n; i++)
-        QU_TRY_OUT(attach_memory(r, d->first + i, r->windows[d->first + i], err));
-    if (!d->whole) r->n_windowed++;
-out:
-    free(records);
+    if (st == QU_OK)
+        st = qu_fresh_window(made, r->a->encoder, r->a->s, (const qu_page *)(void *)records.data, n,
+                             (const int32_t *)(void *)ids.data, err);
+    for (int32_t i = 0; i < n && st == QU_OK; i++) {
+        r->pages[first + i].memory = made[i];
+        r->pages[first + i].own = true;
+    }
+    free(made);
+    qu_buf_free(&records);
     qu_buf_free(&ids);
     return st;
 }
@@ -95,9 +95,9 @@ static qu_status attach_fresh(ask_run *r, const qu_plan_doc *d, qu_err *err)
         if (page >= f->n_pages || f->records[page].n_tokens != r->plan.pages[i].record.n_tokens)
             return qu_fail(err, QU_ERR_NOTFOUND,
                            "'%s' changed while the question was answered: ask again", d->doc.path);
-        QU_TRY(attach_memory(r, i, f->pages[page], err));
+        r->pages[i].memory = f->pages[page];
     }
-    return QU_OK;
+    return attach_memory(r, d, err);
 }
 
 static bool is_fresh(const qu_fresh *f, uint64_t doc_id)
@@ -107,20 +107,18 @@ static bool is_fresh(const qu_fresh *f, uint64_t doc_id)
     return false;
 }
 
-static qu_status say_what_lacks(ask_run *r, int32_t left_out, qu_err *err)
+static qu_status say_what_lacks(ask_run *r, int32_t in_part, int32_t left_out, qu_err *err)
 {
-    if (r->n_windowed > 0)
-        QU_TRY(
-            qu_answer_warn(r->ans, err,
-                           "%d of %d documents have no stored KV yet: only the pages found in them "
-                           "were read, without the rest as context (quire index --kv eager)",
-                           r->n_windowed, r->plan.n_docs));
+    if (in_part > 0)
+        QU_TRY(qu_answer_warn(r->ans, err,
+                              "%d of %d documents have no stored KV yet: only the pages found in "
+                              "them were read, without the rest as context (quire index --kv eager)",
+                              in_part, r->plan.n_docs));
     if (left_out > 0)
-        QU_TRY(
-            qu_answer_warn(r->ans, err,
-                           "%d of %d documents were left out: reading them would take longer than "
-                           "--max-wait",
-                           left_out, r->plan.n_docs));
+        QU_TRY(qu_answer_warn(r->ans, err,
+                              "%d of %d documents were left out: reading them would take longer "
+                              "than --max-wait",
+                              left_out, r->plan.n_docs));
     return QU_OK;
 }
 
@@ -137,12 +135,14 @@ static qu_status from_store(ask_run *r, qu_err *err)
 {
     const qu_model *m = r->a->s->model;
     double wait = 0, most = r->a->o.max_wait_s, speed = qu_encode_speed(r->a->s);
-    int32_t left_out = 0;
+    int32_t left_out = 0, in_part = 0;
     for (int32_t i = 0; i < r->plan.n_docs; i++) {
         const qu_plan_doc *d = &r->plan.docs[i];
         double whole = qu_model_prefill_flops(m, d->doc.n_tokens) / speed;
         double window = qu_model_prefill_flops(m, plan_tokens(r, d)) / speed;
-        if (d->doc.kv_pages >= d->doc.n_pages && d->doc.kv_file) {
+        if (r->pages[d->first].memory) {
+            QU_TRY(attach_memory(r, d, err));
+        } else if (d->doc.kv_pages >= d->doc.n_pages && d->doc.kv_file) {
             QU_TRY(attach_stored(r, d, err));
         } else if (is_fresh(&r->a->fresh, d->doc.doc_id)) {
             QU_TRY(attach_fresh(r, d, err));
@@ -151,12 +151,14 @@ static qu_status from_store(ask_run *r, qu_err *err)
             QU_TRY(attach_fresh(r, d, err));
         } else if (i == 0 || wait + window <= most) {
             wait += window;
-            QU_TRY(attach_window(r, d, err));
+            QU_TRY(make_pages(r, d->first, d->n, err));
+            QU_TRY(attach_memory(r, d, err));
+            in_part += !d->whole;
         } else {
             left_out++;
         }
     }
-    return say_what_lacks(r, left_out, err);
+    return say_what_lacks(r, in_part, left_out, err);
 }
 
 /* For the quota: whose KV this question read or had to make. */
@@ -164,7 +166,7 @@ static void note_use(const ask_run *r)
 {
     uint64_t *ids = calloc((size_t)r->plan.n_docs + 1, sizeof *ids);
     for (int32_t i = 0; ids && i < r->plan.n_docs; i++) ids[i] = r->plan.docs[i].doc.kv_id;
-    if (ids) qu_use_add(r->a->s->store, ids, (size_t)r->plan.n_docs);
+    if (ids && r->a->s->store) qu_use_add(r->a->s->store, ids, (size_t)r->plan.n_docs);
     free(ids);
 }
 
@@ -172,10 +174,8 @@ static void note_use(const ask_run *r)
 static qu_status isolated(ask_run *r, qu_err *err)
 {
     for (int32_t i = 0; i < r->plan.n_pages; i++) {
-        const int32_t *ids = (const int32_t *)(const void *)r->ids[i].data;
-        QU_TRY(qu_fresh_window(&r->windows[i], r->a->encoder, r->a->s, &r->plan.pages[i].record, 1,
-                               ids, err));
-        QU_TRY(attach_memory(r, i, r->windows[i], err));
+        QU_TRY(make_pages(r, i, 1, err));
+        QU_TRY(attach(r, i, qu_page_memory_source(r->pages[i].memory), err));
         r->ans->context_flops +=
             qu_model_prefill_flops(r->a->s->model, r->plan.pages[i].record.n_tokens);
     }
@@ -198,12 +198,17 @@ static int32_t right_already(const ask_run *r)
 
 static qu_status repair(ask_run *r, qu_err *err)
 {
-    qu_repair_report report;
-    QU_TRY(qu_repair(r->c, r->segment_ids, right_already(r), r->a->o.repair_share, r->tail.ids,
-                     (int32_t)r->tail.n, r->plan.end_pos, &report, err));
+    qu_repair_report report = {0};
+    const int32_t **ids = calloc((size_t)r->plan.n_pages + 1, sizeof *ids); /* of each segment */
+    if (!ids) return qu_fail_nomem(err, r->plan.n_pages * 8ll);
+    for (int32_t i = 0, at = r->a->s->prefix.n > 0 ? 1 : 0; i < r->plan.n_pages; i++)
+        if (r->pages[i].source.get) ids[at++] = qu_answer_ids(r, i);
+    qu_status st = qu_repair(r->c, ids, right_already(r), r->a->o.repair_share, r->tail.ids,
+                             (int32_t)r->tail.n, r->plan.end_pos, &report, err);
+    free(ids);
     r->ans->repaired_tokens = report.recomputed;
     r->ans->context_flops = report.flops;
-    return QU_OK;
+    return st;
 }
 
 static qu_status exact(ask_run *r, qu_err *err)
@@ -215,8 +220,7 @@ static qu_status exact(ask_run *r, qu_err *err)
     if (s->prefix.n > 0) pages[at++] = (qu_page_tokens){s->prefix.ids, (int32_t)s->prefix.n, 0};
     for (int32_t i = 0; i < r->plan.n_pages; i++) {
         const qu_plan_page *p = &r->plan.pages[i];
-        pages[at++] = (qu_page_tokens){(const int32_t *)(const void *)r->ids[i].data,
-                                       p->record.n_tokens, p->pos};
+        pages[at++] = (qu_page_tokens){qu_answer_ids(r, i), p->record.n_tokens, p->pos};
     }
     qu_status st = qu_context_prefill(r->c, pages, at, NULL, err);
     free(pages);
@@ -228,12 +232,6 @@ static qu_status exact(ask_run *r, qu_err *err)
 qu_status qu_answer_context(ask_run *r, qu_err *err)
 {
     qu_session *s = r->a->s;
-    r->sources = calloc((size_t)r->plan.n_pages, sizeof *r->sources);
-    r->windows = calloc((size_t)r->plan.n_pages, sizeof *r->windows);
-    r->segment_ids = calloc((size_t)r->plan.n_pages + 1, sizeof *r->segment_ids);
-    r->attached = calloc((size_t)r->plan.n_pages, sizeof *r->attached);
-    if (!r->sources || !r->windows || !r->segment_ids || !r->attached)
-        return qu_fail_nomem(err, r->plan.n_pages * 96ll);
     QU_TRY(qu_context_create(&r->c, s->model, s->pool, s->codec, err));
     r->ans->full_flops = qu_model_prefill_flops(s->model, s->prefix.n + r->plan.n_tokens);
     qu_fidelity how = r->a->o.fidelity;

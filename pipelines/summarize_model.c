@@ -14,7 +14,6 @@
 
 #include "base/dims.h"
 #include "base/os.h"
-#include "decode/batch.h"
 #include "pipelines/answer_int.h"
 #include "pipelines/stop.h"
 #include "pipelines/summarize.h"
@@ -24,7 +23,6 @@ enum { PART_CITATIONS = 1, MIN_ROOM = 64 };
 struct qu_summarizer {
     qu_asker a;
     qu_session own; /* of a seat among several: the session without its threads */
-    qu_batch *batch; /* NULL: alone */
     bool is_first;   /* owns the encoder and the batch */
     const char *prompt;
     int32_t max_pages;
@@ -54,7 +52,7 @@ qu_status qu_summarizer_create(qu_summarizer **out, qu_session *s, const char *p
     z->a.logits = malloc((size_t)s->model->vocab * sizeof *z->a.logits);
     if (!z->a.logits) st = qu_fail_nomem(err, s->model->vocab * 4ll);
     if (st == QU_OK) st = qu_encoder_create(&z->a.encoder, s, err);
-    if (st == QU_OK && side_by_side) st = qu_batch_create(&z->batch, s->pool, err);
+    if (st == QU_OK && side_by_side) st = qu_batch_create(&z->a.batch, s->pool, err);
     if (st != QU_OK) {
         qu_summarizer_free(z);
         *out = NULL;
@@ -82,7 +80,7 @@ void qu_summarizer_free(qu_summarizer *z)
     if (!z) return;
     if (z->is_first) {
         qu_encoder_free(z->a.encoder);
-        qu_batch_free(z->batch);
+        qu_batch_free(z->a.batch);
     }
     qu_fresh_free(&z->a.fresh);
     free(z->a.logits);
@@ -154,23 +152,6 @@ static qu_status select_pages(selection *sel, qu_txn *t, const qu_doc *d, int32_
 
 /* --- one pass of the model --- */
 
-static void free_pass(ask_run *r)
-{
-    qu_context_free(r->c);
-    for (int32_t i = 0; r->windows && i < r->plan.n_pages; i++) qu_page_memory_free(r->windows[i]);
-    for (int32_t i = 0; r->texts && i < r->plan.n_pages; i++) qu_buf_free(&r->texts[i]);
-    for (int32_t i = 0; r->ids && i < r->plan.n_pages; i++) qu_buf_free(&r->ids[i]);
-    free(r->windows);
-    free(r->segment_ids);
-    free(r->attached);
-    free(r->sources);
-    free(r->texts);
-    free(r->ids);
-    qu_tokens_free(&r->tail);
-    qu_plan_free(&r->plan);
-    qu_answer_free(r->ans);
-}
-
 static qu_status make_tail(const qu_summarizer *z, qu_tokens *tail, qu_err *err)
 {
     return qu_template_instruct(z->a.s->template, z->a.s->tok, "", z->prompt, tail, err);
@@ -200,9 +181,8 @@ static qu_status plan_section(ask_run *r, qu_txn *t, uint64_t doc_id, const sele
     qu_plan *p = &r->plan;
     p->docs = calloc(1, sizeof *p->docs);
     p->pages = calloc((size_t)n, sizeof *p->pages);
-    r->texts = calloc((size_t)n, sizeof *r->texts);
-    r->ids = calloc((size_t)n, sizeof *r->ids);
-    if (!p->docs || !p->pages || !r->texts || !r->ids) return qu_fail_nomem(err, n * 200ll);
+    r->pages = calloc((size_t)n, sizeof *r->pages);
+    if (!p->docs || !p->pages || !r->pages) return qu_fail_nomem(err, n * 200ll);
     QU_TRY(qu_catalogue_get_doc(t, doc_id, &p->docs[0].doc, err));
     p->n_docs = 1;
     p->docs[0].n = p->n_pages = n;
@@ -215,38 +195,23 @@ static qu_status plan_section(ask_run *r, qu_txn *t, uint64_t doc_id, const sele
             (qu_plan_page){.page = page, .pos = p->end_pos, .score = 1, .record = *record};
         p->end_pos += record->n_tokens;
         p->n_tokens += record->n_tokens;
-        QU_TRY(qu_catalogue_text(t, doc_id, record->text_start, record->text_end, &r->texts[i], err));
-        QU_TRY(qu_catalogue_ids(t, doc_id, page, 1, &r->ids[i], err));
+        QU_TRY(qu_catalogue_text(t, doc_id, record->text_start, record->text_end, &r->pages[i].text,
+                                 err));
+        QU_TRY(qu_catalogue_ids(t, doc_id, page, 1, &r->pages[i].ids, err));
     }
     p->docs[0].whole = n == sel->n_pages;
     return QU_OK;
 }
 
-/* The prompt's step and the tokens that follow, side by side with the others'. */
-static qu_status generate(const qu_summarizer *z, ask_run *r, qu_err *err)
-{
-    qu_context_batch(r->c, z->batch);
-    if (z->batch) qu_batch_enter(z->batch);
-    qu_status st = qu_context_step(r->c, r->tail.ids, (int32_t)r->tail.n, r->plan.end_pos, 1,
-                                   r->a->logits, err);
-    if (st == QU_OK) st = qu_answer_write(r, err);
-    if (z->batch) qu_batch_leave(z->batch);
-    return st;
-}
-
-/* The model's words after what stands in r->c: appended to out, trimmed. */
+/* The model's words after what stands in r->c, or what its plan says: appended to out with a NUL.
+ * QU_ERR_UNSUPPORTED: none. */
 static qu_status write_part(const qu_summarizer *z, ask_run *r, qu_buf *out, qu_err *err)
 {
-    qu_session *s = r->a->s;
     QU_TRY(make_tail(z, &r->tail, err));
-    QU_TRY(generate(z, r, err));
-    const char *p = r->ans->text.data;
-    size_t n = r->ans->text.len;
-    while (n > 0 && strchr(" \n\t", p[n - 1])) n--;
-    while (n > 0 && strchr(" \n\t", *p)) p++, n--;
-    if (n == 0 || qu_template_is_refusal(p, n))
-        return qu_fail(err, QU_ERR_UNSUPPORTED, "model '%s' wrote no summary", s->model->name);
-    return qu_buf_add(out, p, n, err);
+    QU_TRY(qu_answer_model(r, err));
+    if (!r->ans->found)
+        return qu_fail(err, QU_ERR_UNSUPPORTED, "model '%s' wrote no summary", r->a->s->model->name);
+    return qu_buf_add(out, r->ans->text.data, r->ans->text.len + 1, err);
 }
 
 static qu_status take_citations(qu_synopsis *s, ask_run *r, int32_t most, qu_err *err)
@@ -275,20 +240,18 @@ static qu_status map_section(qu_summarizer *z, qu_synopsis *s, const qu_doc *d, 
     qu_status st = plan_section(&r, t, d->doc_id, sel, from, to, err);
     qu_txn_abort(t); /* none is held while generating */
     if (st != QU_OK) goto out;
-    QU_TRY_OUT(qu_answer_context(&r, err));
-    st = write_part(z, &r, parts, &why);
     s->pages_read += to - from;
-    if (st == QU_ERR_UNSUPPORTED) { /* other sections may have more to say */
-        st = QU_OK;
+    st = write_part(z, &r, parts, &why);
+    if (st != QU_OK) { /* other sections may have more to say */
+        if (st == QU_ERR_UNSUPPORTED) st = QU_OK;
+        else if (err) *err = why;
         goto out;
     }
-    if (st != QU_OK && err) *err = why;
-    if (st != QU_OK) goto out;
-    QU_TRY_OUT(qu_buf_add(parts, "", 1, err));
     QU_TRY_OUT(qu_answer_cite(&r, err));
     st = take_citations(s, &r, most, err);
 out:
-    free_pass(&r);
+    qu_answer_end(&r);
+    qu_answer_free(&ans);
     return st;
 }
 
@@ -342,11 +305,11 @@ static qu_status reduce_some(qu_summarizer *z, const qu_doc *d, const char *part
     }
     if (ids.n > room) ids.n = room;
     QU_TRY_OUT(prefill(&r, &ids, err));
-    QU_TRY_OUT(write_part(z, &r, out, err));
-    st = qu_buf_add(out, "", 1, err);
+    st = write_part(z, &r, out, err);
 out:
     qu_tokens_free(&ids);
-    free_pass(&r);
+    qu_answer_end(&r);
+    qu_answer_free(&ans);
     return st;
 }
 
@@ -430,7 +393,7 @@ qu_status qu_summarizer_write(qu_summarizer *z, qu_synopsis *s, const qu_doc *d,
     QU_TRY_OUT(map_reduce(z, s, d, &sel, &parts, err));
     QU_TRY_OUT(qu_buf_puts(&s->text, parts.data, err));
     s->words = count_words(s->text.data);
-    if (z->a.fresh.n > 0 && !z->batch) QU_TRY_OUT(qu_fresh_save(&z->a.fresh, z->a.s, err));
+    if (z->a.fresh.n > 0 && !z->a.batch) QU_TRY_OUT(qu_fresh_save(&z->a.fresh, z->a.s, err));
     qu_fresh_free(&z->a.fresh);
 out:
     free(sel.pages);

@@ -97,7 +97,7 @@ static int best_first(const void *a, const void *b)
     return (x->sent_start > y->sent_start) - (x->sent_start < y->sent_start);
 }
 
-static void answer(const finder *f, size_t i, const qu_extract_text *texts, qu_extract_answer *out)
+static void answer(const finder *f, size_t i, const qu_support_text *texts, qu_extract_answer *out)
 {
     const sentence *s = &f->sentences[i];
     const char *p = texts[s->text].text + s->start;
@@ -116,7 +116,7 @@ static void answer(const finder *f, size_t i, const qu_extract_text *texts, qu_e
     if (out->score > 1) out->score = 1;
 }
 
-qu_status qu_extract(const char *question, const qu_extract_text *texts, int32_t n_texts,
+qu_status qu_extract(const char *question, const qu_support_text *texts, int32_t n_texts,
                      qu_extract_answer *answers, int32_t k, int32_t *n, qu_err *err)
 {
     finder f = {0};

@@ -1,7 +1,7 @@
 /* Answers without a model: the best sentences of the retrieved texts and, in each, the likeliest
  * span.
  *
- *     qu_extract_text t = {page_text, page_bytes, 1.0f};
+ *     qu_support_text t = {page_text, page_bytes, 1.0f};
  *     qu_extract_answer a[3];
  *     int32_t n;
  *     QU_TRY(qu_extract("Who runs the ferry?", &t, 1, a, 3, &n, err));
@@ -17,18 +17,7 @@
 #ifndef QU_RETRIEVE_EXTRACT_H
 #define QU_RETRIEVE_EXTRACT_H
 
-#include <stdint.h>
-
-#include "base/status.h"
-
-/* A candidate text, borrowed: n bytes of UTF-8 (other bytes are harmless). prior > 0 weighs its
- * sentences against those of other texts, for example its retrieval score over the best one's; 0
- * counts as 1. */
-typedef struct qu_extract_text {
-    const char *text;
-    int64_t n;
-    float prior;
-} qu_extract_text;
+#include "retrieve/support.h"
 
 /* Half-open byte ranges in texts[text].text; the span lies in the sentence; neither is empty. */
 typedef struct qu_extract_answer {
@@ -42,10 +31,11 @@ typedef struct qu_extract_answer {
 /* Find up to k answers (distinct sentences) in n_texts texts, best first, ties by (text,
  * sent_start).
  *   answers [k] out; *n out, 0 when no text holds a word of the question
+ * A text's prior > 0 weighs its sentences against those of other texts; 0 counts as 1.
  * Bounded: the first 64 KiB of the question, 4 MiB of text in all (what lies beyond is not
  * searched).
  * Errors: QU_ERR_ARG, QU_ERR_NOMEM. */
-qu_status qu_extract(const char *question, const qu_extract_text *texts, int32_t n_texts,
+qu_status qu_extract(const char *question, const qu_support_text *texts, int32_t n_texts,
                      qu_extract_answer *answers, int32_t k, int32_t *n, qu_err *err);
 
 #endif

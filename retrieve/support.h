@@ -19,8 +19,8 @@
 
 #define QU_SUPPORT_SHARE 0.6f
 
-/* A candidate text, borrowed, valid UTF-8. prior in 0..1: its retrieval score over the best one's.
- * */
+/* A candidate text, borrowed: n bytes of UTF-8 (other bytes are harmless). prior in 0..1: its
+ * retrieval score over the best one's. */
 typedef struct qu_support_text {
     const char *text;
     int64_t n;

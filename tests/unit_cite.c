@@ -23,11 +23,11 @@ static void answer_is(const char *text)
     qu_plan_options o = {32, 0, 4000, QU_PLAN_FLOOR};
     TEST_OK(qu_txn_begin(&t, p.s.store, QU_TXN_READ, err));
     TEST_OK(qu_plan_make(&run.plan, t, hits, n, &o, err));
-    run.texts = calloc((size_t)run.plan.n_pages, sizeof *run.texts);
+    run.pages = calloc((size_t)run.plan.n_pages, sizeof *run.pages);
     for (int32_t i = 0; i < run.plan.n_pages; i++)
         TEST_OK(qu_catalogue_text(t, run.plan.docs[0].doc.doc_id,
                                   run.plan.pages[i].record.text_start,
-                                  run.plan.pages[i].record.text_end, &run.texts[i], err));
+                                  run.plan.pages[i].record.text_end, &run.pages[i].text, err));
     qu_txn_abort(t);
     TEST_OK(qu_buf_add(&ans.text, text, strlen(text), err));
     TEST_OK(qu_answer_cite(&run, err));
@@ -35,9 +35,7 @@ static void answer_is(const char *text)
 
 static void done(void)
 {
-    for (int32_t i = 0; i < run.plan.n_pages; i++) qu_buf_free(&run.texts[i]);
-    free(run.texts);
-    qu_plan_free(&run.plan);
+    qu_answer_end(&run);
     qu_answer_free(&ans);
 }
 

@@ -15,16 +15,16 @@
 #include "retrieve/extract.h"
 #include "retrieve/extract_int.h"
 
-static qu_extract_text whole(const char *s)
+static qu_support_text whole(const char *s)
 {
-    return (qu_extract_text){s, (int64_t)strlen(s), 0};
+    return (qu_support_text){s, (int64_t)strlen(s), 0};
 }
 
 /* The best span in one text, "" if there is no answer. */
 static const char *ask(const char *question, const char *text)
 {
     static char out[4096];
-    qu_extract_text t = whole(text);
+    qu_support_text t = whole(text);
     qu_extract_answer a;
     int32_t n;
     qu_err err = {0};
@@ -123,7 +123,7 @@ static void test_any_kind(void **state)
 static void test_order_and_priors(void **state)
 {
     (void)state;
-    qu_extract_text t[3] = {whole("The red boat is in Varna. The boat sank."),
+    qu_support_text t[3] = {whole("The red boat is in Varna. The boat sank."),
                             whole("Nothing here."), whole("The red boat is in Odessa.")};
     qu_extract_answer a[8];
     int32_t n;
@@ -182,7 +182,7 @@ static void test_any_bytes(void **state)
         }
         memcpy(question, "who a B ", 8);
         question[sizeof question - 1] = 0;
-        qu_extract_text t = {text, (int64_t)n, 1};
+        qu_support_text t = {text, (int64_t)n, 1};
         qu_extract_answer a[64];
         int32_t k;
         assert_int_equal(qu_extract(question, &t, 1, a, 64, &k, NULL), QU_OK);
@@ -204,7 +204,7 @@ static void test_bounds(void **state)
     assert_non_null(text);
     for (size_t i = 0; i < n; i++) text[i] = "boat Ab 12 "[i % 11];
     text[n] = 0;
-    qu_extract_text t = {text, (int64_t)n, 1};
+    qu_support_text t = {text, (int64_t)n, 1};
     qu_extract_answer a;
     int32_t k;
     assert_int_equal(qu_extract("who has the boat", &t, 1, &a, 1, &k, NULL), QU_OK);
@@ -215,7 +215,7 @@ static void test_bounds(void **state)
     memcpy(text + n - 20, ". The zebra is here.", 20); /* past what is searched */
     assert_int_equal(qu_extract("zebra", &t, 1, &a, 1, &k, NULL), QU_OK);
     assert_int_equal(k, 0);
-    qu_extract_text both[2] = {t, whole("The zebra is here.")};
+    qu_support_text both[2] = {t, whole("The zebra is here.")};
     assert_int_equal(qu_extract("zebra", both, 2, &a, 1, &k, NULL), QU_OK);
     assert_int_equal(k, 0);
     int at = 0;
