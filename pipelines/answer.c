@@ -26,22 +26,22 @@ qu_status qu_asker_create(qu_asker **out, qu_session *s, const qu_ask_options *o
         if (!a->logits) st = qu_fail_nomem(err, s->model->vocab * 4ll);
     }
     if (st != QU_OK) {
-        qu_asker_free(a, NULL);
+        qu_asker_free(a, st, NULL);
         *out = NULL;
     }
     return st;
 }
 
-qu_status qu_asker_free(qu_asker *a, qu_err *err)
+qu_status qu_asker_free(qu_asker *a, qu_status st, qu_err *err)
 {
-    if (!a) return QU_OK;
+    if (!a) return st;
     qu_hybrid_close(a->hybrid);
     qu_encoder_free(a->encoder);
-    qu_status st = qu_fresh_save(&a->fresh, a->s, err);
+    qu_status saved = qu_fresh_save(&a->fresh, a->s, st == QU_OK ? err : NULL);
     qu_fresh_free(&a->fresh);
     free(a->logits);
     free(a);
-    return st;
+    return st == QU_OK ? saved : st;
 }
 
 void qu_answer_free(qu_answer *ans)

@@ -6,7 +6,7 @@
  *     QU_TRY(qu_asker_ask(a, "When does the ferry leave?", &ans, err));
  *     ... print ...
  *     qu_answer_free(&ans);
- *     QU_TRY(qu_asker_free(a, err));        // saves KV that had to be made
+ *     QU_TRY(qu_asker_free(a, st, err));    // saves KV that had to be made
  *
  * Single-threaded at this level: one asker a session.
  */
@@ -113,8 +113,9 @@ typedef struct qu_asker qu_asker;
  */
 qu_status qu_asker_create(qu_asker **a, qu_session *s, const qu_ask_options *options, qu_err *err);
 
-/* Save KV that was made for questions, then free. NULL is fine. */
-qu_status qu_asker_free(qu_asker *a, qu_err *err);
+/* Save KV that was made for questions, then free. NULL is fine. Returns st, how things went so far,
+ * unless that is QU_OK and saving fails: err is only filled then. */
+qu_status qu_asker_free(qu_asker *a, qu_status st, qu_err *err);
 
 /* Answer one question. *ans is overwritten; free it with qu_answer_free, also on error. "Nothing
  * found" is no error. Errors: QU_ERR_LIMIT (question longer than the window), those of store and

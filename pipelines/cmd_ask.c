@@ -340,10 +340,7 @@ static int run_ask(const qu_args *args)
         code = found ? QU_EXIT_OK : QU_EXIT_NOTHING;
     }
 out:
-    if (st == QU_OK)
-        st = qu_asker_free(a.asker, &err);
-    else
-        qu_asker_free(a.asker, NULL);
+    st = qu_asker_free(a.asker, st, &err);
     free(heads);
     qu_session_close(&a.s);
     return st == QU_OK ? code : qu_out_error(&err, NULL);

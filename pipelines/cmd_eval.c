@@ -2,9 +2,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/codec.h"
 #include "pipelines/answer.h"
 #include "pipelines/commands.h"
 #include "pipelines/eval.h"
+#include "pipelines/input.h"
 #include "pipelines/output.h"
 #include "retrieve/rouge.h"
 
@@ -63,13 +65,11 @@ enum { N_OPTIONS = sizeof options / sizeof *options };
 static const qu_eval_kind *find_kind(const char *name, qu_err *err)
 {
     const char *names[N_EVERY];
-    int n = 0;
     for (int i = 0; i < N_EVERY; i++) {
-        if (!every[i]) continue;
-        if (strcmp(every[i]->name, name) == 0) return every[i];
-        names[n++] = every[i]->name;
+        names[i] = every[i]->name;
+        if (strcmp(names[i], name) == 0) return every[i];
     }
-    const char *near = qu_options_nearest(name, names, n);
+    const char *near = qu_options_nearest(name, names, N_EVERY);
     qu_fail(err, QU_ERR_ARG, "unknown kind '%.60s'%s%s%s; see quire eval --help", name,
             near ? ", did you mean '" : "", near ? near : "", near ? "'" : "");
     return NULL;
@@ -97,12 +97,73 @@ static qu_status check(const qu_eval_kind *k, const qu_args *args, qu_err *err)
     return QU_OK;
 }
 
+static json_t *option_json(const qu_args *args, const qu_option *o)
+{
+    if (o->kind == QU_OPT_FLAG) return json_boolean(qu_args_flag(args, o->name));
+    if (o->kind == QU_OPT_INT) return json_integer(qu_args_int(args, o->name));
+    if (o->kind == QU_OPT_FLOAT) return json_real(qu_args_float(args, o->name));
+    return json_string(qu_args_str(args, o->name));
+}
+
+static json_t *settings_of(const qu_eval_kind *k, const qu_args *args)
+{
+    json_t *o = json_object();
+    for (int i = 0; i < N_OPTIONS; i++) {
+        char name[32];
+        bool absent = options[i].kind != QU_OPT_FLAG && !options[i].dflt &&
+                      !qu_args_given(args, options[i].name);
+        if (absent || !holds(k->options, options[i].name)) continue;
+        snprintf(name, sizeof name, "%s", options[i].name);
+        for (char *p = strchr(name, '-'); p; p = strchr(p, '-')) *p = '_';
+        json_object_set_new(o, name, option_json(args, &options[i]));
+    }
+    return o;
+}
+
+qu_status qu_eval_open(qu_eval *e, unsigned flags, qu_err *err)
+{
+    qu_session *s = &e->s;
+    QU_TRY(qu_session_open(s, e->args, flags, QU_CODEC_F16, err));
+    if (!s->model) return QU_OK;
+    json_object_set_new(e->settings, "model", json_string(s->model->name));
+    json_object_set_new(e->settings, "codec", json_string(qu_codec_name(s->codec)));
+    json_object_set_new(e->settings, "numerics", json_string(s->numerics));
+    return QU_OK;
+}
+
+qu_status qu_eval_print(qu_eval *e, json_t *result, qu_err *err)
+{
+    json_t *o = json_pack("{s:s}", "eval", e->args->argv[0]);
+    json_object_update(o, result);
+    json_object_set(o, "settings", e->settings);
+    json_decref(result);
+    return qu_out_result(o, err);
+}
+
+qu_status qu_eval_lines(const qu_eval *e, size_t max, bool with_answers, json_t **list, qu_err *err)
+{
+    const json_t *line;
+    size_t i;
+    QU_TRY(qu_input_objects(list, e->args->argv[1], max, err));
+    json_array_foreach(*list, i, line)
+        if (with_answers && (!json_is_array(json_object_get(line, "answers")) ||
+                             (!*qu_input_text(line, "question") && !json_object_get(line, "id"))))
+            return qu_fail(err, QU_ERR_ARG, "question %zu without 'question' and 'answers'", i + 1);
+    return QU_OK;
+}
+
 static int run(const qu_args *args)
 {
     qu_err err = {0};
+    qu_eval e = {.args = args};
     const qu_eval_kind *k = find_kind(args->argv[0], &err);
     if (!k || check(k, args, &err) != QU_OK) return qu_out_error(&err, NULL);
-    return k->run(args);
+    e.settings = settings_of(k, args);
+    qu_status st = k->run(&e, &err);
+    qu_out_progress_end();
+    qu_session_close(&e.s);
+    json_decref(e.settings);
+    return st == QU_OK ? QU_EXIT_OK : qu_out_error(&err, NULL);
 }
 
 const qu_command qu_cmd_eval = {

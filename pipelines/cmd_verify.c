@@ -1,7 +1,5 @@
 /* quire verify: do stored pages answer as a fresh prompt does? On this store and model. */
 #include <ctype.h>
-#include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,29 +18,13 @@ enum { MIN_WORDS = 6, SIDE_WORDS = 12, MAX_WORDS = 200, DRAWS_EACH = 20, MAX_QUE
 typedef struct verify {
     const qu_args *args;
     qu_session s;
-    char **questions;
-    int32_t n, cap;
-    int64_t asked; /* those that found pages */
+    json_t *questions; /* objects with "question" */
+    int64_t asked;     /* those that found pages */
     qu_difference kv, repair;
     double same_kv, same_repair;
 } verify;
 
 /* --- questions: sentences of the documents with one word left out --- */
-
-static qu_status add_question(verify *v, const char *text, size_t n, qu_err *err)
-{
-    if (v->n == v->cap) {
-        int32_t cap = v->cap ? 2 * v->cap : 64;
-        char **p = realloc(v->questions, (size_t)cap * sizeof *p);
-        if (!p) return qu_fail_nomem(err, cap * (long long)sizeof *p);
-        v->questions = p;
-        v->cap = cap;
-    }
-    char *copy = strndup(text, n);
-    if (!copy) return qu_fail_nomem(err, (long long)n);
-    v->questions[v->n++] = copy;
-    return QU_OK;
-}
 
 /* "... SIDE_WORDS words ___ SIDE_WORDS words ...", the gap among words of four bytes and more;
  * nothing for a sentence too short or without such a word. */
@@ -69,7 +51,8 @@ static qu_status add_gap(verify *v, const char *s, size_t n, uint64_t *seed, qu_
         if (i > from) QU_TRY_OUT(qu_buf_add(&q, " ", 1, err));
         QU_TRY_OUT(qu_buf_add(&q, i == gap ? "___" : s + start[i], i == gap ? 3 : len[i], err));
     }
-    st = add_question(v, q.data, q.len, err);
+    if (json_array_append_new(v->questions, json_pack("{s:s%}", "question", q.data, q.len)) != 0)
+        st = qu_fail_nomem(err, (long long)q.len);
 out:
     qu_buf_free(&q);
     return st;
@@ -96,82 +79,50 @@ out:
     return st;
 }
 
-/* Documents by running number of pages: page r of the store is found by bisection. */
+/* A document and the running number of pages up to and with it, headers not counted. */
 typedef struct census {
-    uint64_t *doc;
-    int64_t *pages; /* up to and with this document, headers not counted */
-    int64_t n, cap;
+    uint64_t doc_id;
+    int64_t pages;
 } census;
 
-static qu_status take_census(census *c, qu_txn *t, qu_err *err)
+static qu_status take_census(qu_buf *list, qu_txn *t, qu_err *err)
 {
-    for (uint64_t after = 0;;) {
+    for (census c = {0};;) {
         qu_doc d;
-        QU_TRY(qu_catalogue_next_doc(t, after, &d, err));
+        QU_TRY(qu_catalogue_next_doc(t, c.doc_id, &d, err));
         if (d.doc_id == 0) return QU_OK;
-        after = d.doc_id;
-        int64_t pages = (c->n ? c->pages[c->n - 1] : 0) + (d.n_pages > 1 ? d.n_pages - 1 : 0);
+        c = (census){d.doc_id, c.pages + (d.n_pages > 1 ? d.n_pages - 1 : 0)};
         qu_doc_free(&d);
-        if (c->n == c->cap) {
-            c->cap = c->cap ? 2 * c->cap : 256;
-            uint64_t *doc = realloc(c->doc, (size_t)c->cap * sizeof *doc);
-            if (doc) c->doc = doc;
-            int64_t *sum = realloc(c->pages, (size_t)c->cap * sizeof *sum);
-            if (sum) c->pages = sum;
-            if (!doc || !sum) return qu_fail_nomem(err, c->cap * 16);
-        }
-        c->doc[c->n] = after;
-        c->pages[c->n++] = pages;
+        QU_TRY(qu_buf_add(list, &c, sizeof c, err));
     }
 }
 
-/* Pages are drawn evenly over the whole store. */
+/* Pages are drawn evenly over the whole store: page r is found by bisection. */
 static qu_status draw(verify *v, int32_t wanted, qu_err *err)
 {
     uint64_t seed = (uint64_t)qu_args_int(v->args, "seed");
-    census c = {0};
+    qu_buf list = {0};
     qu_txn *t = NULL;
     qu_status st = QU_OK;
+    v->questions = json_array();
     QU_TRY_OUT(qu_txn_begin(&t, v->s.store, QU_TXN_READ, err));
-    QU_TRY_OUT(take_census(&c, t, err));
-    int64_t pages = c.n ? c.pages[c.n - 1] : 0;
-    for (int32_t k = 0; pages > 0 && v->n < wanted && k < wanted * DRAWS_EACH; k++) {
-        int64_t r = (int64_t)(qu_score_random(&seed) % (uint64_t)pages), lo = 0, hi = c.n - 1;
+    QU_TRY_OUT(take_census(&list, t, err));
+    const census *c = (const census *)(void *)list.data;
+    int64_t n = (int64_t)(list.len / sizeof *c), pages = n ? c[n - 1].pages : 0;
+    for (int32_t k = 0; pages > 0 && k < wanted * DRAWS_EACH; k++) {
+        int64_t r = (int64_t)(qu_score_random(&seed) % (uint64_t)pages), lo = 0, hi = n - 1;
         while (lo < hi) {
             int64_t mid = (lo + hi) / 2;
-            if (c.pages[mid] <= r)
-                lo = mid + 1;
-            else
-                hi = mid;
+            if (c[mid].pages <= r) lo = mid + 1;
+            else hi = mid;
         }
-        int32_t page = 1 + (int32_t)(r - (lo ? c.pages[lo - 1] : 0));
-        QU_TRY_OUT(draw_one(v, t, c.doc[lo], page, &seed, err));
+        int32_t page = 1 + (int32_t)(r - (lo ? c[lo - 1].pages : 0));
+        QU_TRY_OUT(draw_one(v, t, c[lo].doc_id, page, &seed, err));
+        if (json_array_size(v->questions) == (size_t)wanted) break;
     }
 out:
     qu_txn_abort(t);
-    free(c.doc);
-    free(c.pages);
-    return st;
-}
-
-static qu_status read_questions(verify *v, const char *path, int32_t most, qu_err *err)
-{
-    FILE *f = fopen(path, "re");
-    qu_buf line = {0};
-    qu_status st = QU_OK;
-    if (!f) return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, strerror(errno));
-    for (bool more = true; v->n < most;) {
-        qu_question q;
-        QU_TRY_OUT(qu_input_line(f, &line, QU_INPUT_MAX_QUESTION, &more, err));
-        if (!more) break;
-        st = qu_question_parse(&q, line.data, line.len, err);
-        if (st == QU_OK && q.n > 0) st = add_question(v, q.text, q.n, err);
-        qu_question_free(&q);
-        if (st != QU_OK) goto out;
-    }
-out:
-    fclose(f);
-    qu_buf_free(&line);
+    qu_buf_free(&list);
     return st;
 }
 
@@ -195,25 +146,25 @@ static qu_status one(verify *v, qu_compare *c, const char *question, qu_err *err
     return QU_OK;
 }
 
-static qu_status compare_all(verify *v, qu_err *err)
+static qu_status compare_all(verify *v, size_t most, qu_err *err)
 {
     qu_compare *c;
+    const json_t *q;
+    size_t i;
     qu_ask_options o = {.pages = (int32_t)qu_args_int(v->args, "pages"),
                         .max_tokens = (int32_t)qu_args_int(v->args, "max-tokens"),
                         .max_wait_s = 1e9,
                         .repair_share = qu_args_float(v->args, "repair")};
     QU_TRY(qu_compare_create(&c, &v->s, &o, err));
     qu_status st = QU_OK;
-    for (int32_t i = 0; i < v->n && st == QU_OK; i++) {
-        qu_out_progress("verify", i, v->n, "questions");
-        st = one(v, c, v->questions[i], err);
+    json_array_foreach(v->questions, i, q)
+    {
+        if (st != QU_OK || i >= most) break;
+        qu_out_progress("verify", (int64_t)i, (int64_t)json_array_size(v->questions), "questions");
+        st = one(v, c, qu_input_text(q, "question"), err);
     }
     qu_out_progress_end();
-    if (st != QU_OK) {
-        qu_compare_free(c, NULL);
-        return st;
-    }
-    return qu_compare_free(c, err);
+    return qu_compare_free(c, st, err);
 }
 
 static qu_verdict_mode judge(const verify *v, const qu_difference *d, double same)
@@ -233,30 +184,16 @@ static json_t *mode_json(const qu_verdict_mode *m)
 {
     double n = (double)m->positions,
            half = qu_score_half_width(m->agreement * n, m->agreement * n, n);
-    return json_pack("{s:b,s:I,s:f,s:f,s:f,s:f}", "passed", m->passed, "positions",
-                     (json_int_t)m->positions, "agreement", m->agreement, "half_width_95", half,
-                     "kl", m->kl, "same_answers", m->same);
-}
-
-static qu_status print_mode(const char *name, const qu_verdict_mode *m, qu_err *err)
-{
-    return qu_out_printf(err,
-                         "%-7s %s: first choice agrees at %.1f%% of %lld tokens, KL %.2g nats, "
-                         "%.1f%% of answers equal\n",
-                         name, m->passed ? "passed" : "failed", 100 * m->agreement,
-                         (long long)m->positions, m->kl, 100 * m->same);
+    json_t *o = json_pack("{s:b}", "passed", m->passed);
+    qu_out_ints(o, "positions", &m->positions);
+    return qu_out_reals(o, "agreement half_width_95 kl same_answers",
+                        (double[]){m->agreement, half, m->kl, m->same});
 }
 
 static qu_status print(const verify *v, const qu_verdict *r, qu_err *err)
 {
     const qu_args *a = v->args;
-    if (!qu_out_is_json()) {
-        QU_TRY(qu_out_printf(err, "%lld questions, against exact (%s)\n", (long long)r->questions,
-                             v->s.numerics));
-        QU_TRY(print_mode("kv", &r->kv, err));
-        return print_mode("repair", &r->repair, err);
-    }
-    return qu_out_json(
+    return qu_out_result(
         json_pack("{s:b,s:I,s:o,s:o,s:s,s:s,s:{s:I,s:I,s:I,s:f,s:f,s:s?}}", "passed", r->kv.passed,
                   "questions", (json_int_t)r->questions, "kv", mode_json(&r->kv), "repair",
                   mode_json(&r->repair), "numerics", v->s.numerics, "codec",
@@ -278,8 +215,9 @@ static int run(const qu_args *args)
     const char *path = qu_args_str(args, "questions");
     QU_TRY_OUT(
         qu_session_open(&v.s, args, QU_SESSION_STORE | QU_SESSION_MODEL, QU_CODEC_F16, &err));
-    QU_TRY_OUT(path ? read_questions(&v, path, n, &err) : draw(&v, n, &err));
-    QU_TRY_OUT(compare_all(&v, &err));
+    QU_TRY_OUT(path ? qu_input_objects(&v.questions, path, QU_INPUT_MAX_QUESTION, &err)
+                    : draw(&v, n, &err));
+    QU_TRY_OUT(compare_all(&v, (size_t)n, &err));
     if (v.asked == 0) {
         st = qu_fail(&err, QU_ERR_NOTFOUND, "no question about the documents of '%s'%s",
                      v.s.store_dir, path ? "" : ": there is no sentence of some length in them");
@@ -291,8 +229,7 @@ static int run(const qu_args *args)
     QU_TRY_OUT(qu_session_reopen(&v.s, true, &err));
     st = qu_verdict_save(&r, &v.s, &err);
 out:
-    for (int32_t i = 0; i < v.n; i++) free(v.questions[i]);
-    free(v.questions);
+    json_decref(v.questions);
     qu_session_close(&v.s);
     if (st != QU_OK) return qu_out_error(&err, NULL);
     return r.kv.passed ? QU_EXIT_OK : QU_EXIT_NOTHING;

@@ -71,16 +71,16 @@ qu_status qu_compare_create(qu_compare **out, qu_session *s, const qu_ask_option
     qu_status st = c->ids && c->logits ? qu_asker_create(&c->asker, s, &o, err)
                                        : qu_fail_nomem(err, c->vocab * 32ll);
     if (st != QU_OK) {
-        qu_compare_free(c, NULL);
+        qu_compare_free(c, st, NULL);
         *out = NULL;
     }
     return st;
 }
 
-qu_status qu_compare_free(qu_compare *c, qu_err *err)
+qu_status qu_compare_free(qu_compare *c, qu_status st, qu_err *err)
 {
-    if (!c) return QU_OK;
-    qu_status st = qu_asker_free(c->asker, err);
+    if (!c) return st;
+    st = qu_asker_free(c->asker, st, err);
     free(c->ids);
     free(c->logits);
     free(c->question);

@@ -5,7 +5,7 @@
  *     QU_TRY(qu_compare_create(&c, &session, &options, err));
  *     QU_TRY(qu_compare_exact(c, question, &exact, err));                  // the reference
  *     QU_TRY(qu_compare_with(c, QU_FIDELITY_KV, &difference, &answer, err)); // any number
- *     QU_TRY(qu_compare_free(c, err));
+ *     QU_TRY(qu_compare_free(c, QU_OK, err));
  *
  * Both also give the fidelity's own greedy answer, to be freed by the caller. One thread.
  */
@@ -31,8 +31,8 @@ typedef struct qu_difference {
 qu_status qu_compare_create(qu_compare **c, qu_session *s, const qu_ask_options *options,
                             qu_err *err);
 
-/* Free, saving KV that was made (qu_asker_free). NULL is fine. */
-qu_status qu_compare_free(qu_compare *c, qu_err *err);
+/* Free, saving KV that was made: st and err as for qu_asker_free. NULL is fine. */
+qu_status qu_compare_free(qu_compare *c, qu_status st, qu_err *err);
 
 /* The exact answer to a question becomes the reference. *answer as from qu_asker_ask. */
 qu_status qu_compare_exact(qu_compare *c, const char *question, qu_answer *answer, qu_err *err);

@@ -1,6 +1,5 @@
 /* quire eval needle: facts hidden in a long text, at every depth and length, read through a policy
  * that leaves out most of it. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +10,6 @@
 #include "pipelines/png.h"
 #include "pipelines/score.h"
 #include "pipelines/testbed.h"
-#include "retrieve/policy.h"
 
 enum { MAX_LIST = 32, MAX_KEYS = 16, VALUES = 3, ANSWER_TOKENS = 24 };
 
@@ -25,7 +23,6 @@ static const char filler[] =
     "the old house is near the river and the road goes over the hill to the town\n";
 
 typedef struct needle {
-    const qu_args *args;
     qu_bed b;
     int64_t *lengths, *prunes, n_lengths, n_prunes;
     int32_t depths, keys, trials;
@@ -64,7 +61,7 @@ static qu_status write_text(needle *x, qu_buf *out, int64_t length, int32_t dept
                             qu_err *err)
 {
     qu_tokens one = {0};
-    QU_TRY(qu_tokenize(x->b.s.tok, &one, filler, strlen(filler), QU_TOK_CONTINUE, err));
+    QU_TRY(qu_tokenize(x->b.a.s->tok, &one, filler, strlen(filler), QU_TOK_CONTINUE, err));
     int64_t lines = length / (one.n > 0 ? one.n : 1) + 1, last = lines - 1;
     qu_tokens_free(&one);
     int64_t at[MAX_KEYS] = {x->depths > 1 ? last * depth / (x->depths - 1) : last / 2};
@@ -86,34 +83,12 @@ static qu_status ask(needle *x, qu_bed_doc *doc, const pin *p, int64_t prune, bo
                      qu_err *err)
 {
     char question[64];
-    qu_tokens q = {0};
-    qu_context *c = NULL;
-    qu_policy *policy = NULL;
-    qu_buf answer = {0};
-    int64_t pos, budget = qu_bed_candidate_tokens(&doc, 1) * (100 - prune) / 100;
-    qu_bed_how how = {(qu_fidelity)qu_args_choice(x->args, "fidelity"),
-                      qu_args_float(x->args, "repair")};
-    qu_status st = QU_OK;
+    qu_answer ans;
     snprintf(question, sizeof question, "what follows %s?", p->key);
-    QU_TRY_OUT(qu_template_question(x->b.s.template, x->b.s.tok, question, &q, err));
-    QU_TRY_OUT(qu_bed_place(&x->b, &doc, 1, &how, &q, &c, &pos, err));
-    if (prune > 0) {
-        qu_policy_options o = {.name = qu_args_str(x->args, "policy"),
-                               .budget = budget > 0 ? budget : 1,
-                               .far_field = !qu_args_flag(x->args, "no-far-field"),
-                               .refresh = QU_POLICY_REFRESH,
-                               .pool = x->b.s.pool};
-        QU_TRY_OUT(
-            qu_policy_create(&policy, &o, x->b.s.model->n_layers, x->b.s.model->n_kv_heads, err));
-        qu_context_select(c, qu_policy_hook(policy));
-    }
-    QU_TRY_OUT(qu_bed_answer(&x->b, c, pos, &q, ANSWER_TOKENS, &answer, err));
-    *right = strncmp(answer.data, p->value, strlen(p->value)) == 0;
-out:
-    qu_context_free(c);
-    qu_policy_free(policy);
-    qu_tokens_free(&q);
-    qu_buf_free(&answer);
+    x->b.a.o.keep = (double)(100 - prune) / 100;
+    qu_status st = qu_bed_ask(&x->b, &doc, 1, question, &ans, err);
+    *right = st == QU_OK && strncmp(ans.text.data, p->value, strlen(p->value)) == 0;
+    qu_answer_free(&ans);
     return st;
 }
 
@@ -142,9 +117,8 @@ out:
     return st;
 }
 
-static qu_status measure(needle *x, qu_err *err)
+static qu_status measure(needle *x, uint64_t seed, qu_err *err)
 {
-    uint64_t seed = (uint64_t)qu_args_int(x->args, "seed");
     int64_t all = x->depths * x->n_lengths * x->trials, done = 0;
     x->share = calloc((size_t)(x->depths * x->n_lengths * x->n_prunes), sizeof *x->share);
     if (!x->share) return qu_fail_nomem(err, all * 8);
@@ -160,48 +134,21 @@ static qu_status measure(needle *x, qu_err *err)
 
 /* --- results --- */
 
-static json_t *settings(const needle *x)
-{
-    const qu_args *a = x->args;
-    return json_pack("{s:s,s:s,s:s,s:s,s:b,s:f,s:i,s:i,s:i,s:I}", "model", x->b.s.model->name,
-                     "numerics", x->b.s.numerics, "policy", qu_args_str(a, "policy"), "fidelity",
-                     qu_args_str(a, "fidelity"), "far_field", !qu_args_flag(a, "no-far-field"),
-                     "repair", qu_args_float(a, "repair"), "depths", x->depths, "keys", x->keys,
-                     "trials", x->trials, "seed", (json_int_t)qu_args_int(a, "seed"));
-}
-
-static qu_status print(needle *x, qu_err *err)
+static json_t *rows(needle *x)
 {
     json_t *list = json_array();
-    qu_status st = QU_OK;
     double n = (double)x->depths * x->trials;
-    if (!qu_out_is_json()) {
-        json_t *made_with = settings(x);
-        char *text = json_dumps(made_with, JSON_COMPACT);
-        json_decref(made_with);
-        st = qu_out_printf(err, "%s\n", text ? text : "");
-        free(text);
-    }
     for (int64_t l = 0; l < x->n_lengths; l++)
         for (int64_t p = 0; p < x->n_prunes; p++) {
             double sum = 0;
             for (int32_t d = 0; d < x->depths; d++) sum += *cell(x, d, l, p);
             double mean = sum / x->depths, half = qu_score_half_width(mean * n, mean * n, n);
-            json_array_append_new(list, json_pack("{s:I,s:I,s:f,s:f,s:f}", "tokens",
-                                                  (json_int_t)x->lengths[l], "pruned_percent",
-                                                  (json_int_t)x->prunes[p], "n", n, "right", mean,
-                                                  "half_width_95", half));
-            if (st == QU_OK && !qu_out_is_json())
-                st = qu_out_printf(
-                    err, "%6lld tokens, %2lld%% left out: %.3f +- %.3f right of %.0f\n",
-                    (long long)x->lengths[l], (long long)x->prunes[p], mean, half, n);
+            json_t *o = qu_out_ints(NULL, "tokens pruned_percent",
+                                    (int64_t[]){x->lengths[l], x->prunes[p]});
+            json_array_append_new(
+                list, qu_out_reals(o, "n right half_width_95", (double[]){n, mean, half}));
         }
-    if (st == QU_OK && qu_out_is_json())
-        return qu_out_json(
-            json_pack("{s:s,s:o,s:o}", "eval", "needle", "needle", list, "settings", settings(x)),
-            err);
-    json_decref(list);
-    return st;
+    return list;
 }
 
 /* PREFIX.tsv, a line a cell; PREFIX.png, depth downwards, for each length its prunings. */
@@ -238,27 +185,32 @@ static qu_status read_list(const qu_args *args, const char *name, const char *wh
     return QU_OK;
 }
 
-static int run(const qu_args *args)
+static qu_status run(qu_eval *e, qu_err *err)
 {
-    qu_err err = {0};
+    const qu_args *args = e->args;
     qu_status st = QU_OK;
-    needle x = {.args = args,
-                .depths = (int32_t)qu_args_int(args, "depths"),
+    needle x = {.depths = (int32_t)qu_args_int(args, "depths"),
                 .keys = (int32_t)qu_args_int(args, "keys"),
                 .trials = (int32_t)qu_args_int(args, "trials")};
+    qu_ask_options o = {.max_tokens = ANSWER_TOKENS,
+                        .fidelity = (qu_fidelity)qu_args_choice(args, "fidelity"),
+                        .repair_share = qu_args_float(args, "repair"),
+                        .policy = qu_args_str(args, "policy"),
+                        .far_field = !qu_args_flag(args, "no-far-field")};
     QU_TRY_OUT(read_list(args, "lengths", "length in tokens", &x.lengths, &x.n_lengths, 64, 1 << 20,
-                         &err));
-    QU_TRY_OUT(read_list(args, "prune", "percentage", &x.prunes, &x.n_prunes, 0, 99, &err));
-    QU_TRY_OUT(qu_bed_open(&x.b, args, &err));
-    QU_TRY_OUT(measure(&x, &err));
-    QU_TRY_OUT(print(&x, &err));
-    if (qu_args_str(args, "out")) st = save(&x, qu_args_str(args, "out"), &err);
+                         err));
+    QU_TRY_OUT(read_list(args, "prune", "percentage", &x.prunes, &x.n_prunes, 0, 99, err));
+    QU_TRY_OUT(qu_eval_open(e, QU_SESSION_MODEL, err));
+    QU_TRY_OUT(qu_bed_open(&x.b, &e->s, &o, err));
+    QU_TRY_OUT(measure(&x, (uint64_t)qu_args_int(args, "seed"), err));
+    QU_TRY_OUT(qu_eval_print(e, json_pack("{s:o}", "needle", rows(&x)), err));
+    if (qu_args_str(args, "out")) st = save(&x, qu_args_str(args, "out"), err);
 out:
     free(x.lengths);
     free(x.prunes);
     free(x.share);
     qu_bed_close(&x.b);
-    return st == QU_OK ? QU_EXIT_OK : qu_out_error(&err, NULL);
+    return st;
 }
 
 const qu_eval_kind qu_eval_needle = {

@@ -28,6 +28,7 @@ static const char *const arm_names[N_ARMS] = {"dense", "policy", "short"};
 
 typedef struct perplexity {
     const qu_args *args;
+    qu_session *s;
     qu_bed b;
     int64_t tokens, keys, pages, documents;
     double nll[N_ARMS], squares[N_ARMS], key_nll[N_ARMS];
@@ -48,14 +49,14 @@ static double log_share(const float *logits, int32_t n, int32_t id)
 static qu_status predict(perplexity *x, qu_bed_doc *d, int32_t first, int32_t page,
                          const qu_select_hook *hook, double *logp, qu_err *err)
 {
-    const qu_model *m = x->b.s.model;
+    const qu_model *m = x->s->model;
     int32_t n = d->records[page].n_tokens, rest = n - WARM_TOKENS;
     const int32_t *ids = d->ids + d->first[page];
-    int64_t pos = x->b.s.prefix.n;
+    int64_t pos = x->s->prefix.n;
     qu_context *c = NULL;
     qu_status st = QU_OK;
-    QU_TRY_OUT(qu_context_create(&c, m, x->b.s.pool, x->b.s.codec, err));
-    QU_TRY_OUT(qu_encoder_attach_prefix(x->b.e, c, err));
+    QU_TRY_OUT(qu_context_create(&c, m, x->s->pool, x->s->codec, err));
+    QU_TRY_OUT(qu_encoder_attach_prefix(x->b.a.encoder, c, err));
     for (int32_t p = 0; p < page; p = p == 0 ? first : p + 1) {
         qu_page_source source = qu_page_memory_source(d->pages[p]);
         if (p == 0 || p == page - 1) source.summary = NULL;
@@ -90,14 +91,14 @@ static void count(perplexity *x, int32_t n)
 
 static qu_status one_page(perplexity *x, qu_bed_doc *d, int32_t page, qu_err *err)
 {
-    const qu_model *m = x->b.s.model;
+    const qu_model *m = x->s->model;
     const char *name = qu_args_str(x->args, "policy");
     qu_policy *policy;
     qu_policy_options o = {.name = name,
                            .budget = qu_args_int(x->args, "budget"),
                            .far_field = !qu_args_flag(x->args, "no-far-field"),
                            .refresh = QU_POLICY_REFRESH,
-                           .pool = x->b.s.pool};
+                           .pool = x->s->pool};
     int32_t last = page - SHORT_PAGES;
     if (d->records[page].n_tokens <= WARM_TOKENS) return QU_OK;
     QU_TRY(predict(x, d, 1, page, NULL, x->logp[DENSE], err));
@@ -117,7 +118,7 @@ static qu_status one_file(perplexity *x, const char *path, qu_err *err)
     qu_buf text = {0};
     qu_bed_doc d = {0};
     qu_status st = QU_OK;
-    int64_t window = x->b.s.model->context - x->b.s.prefix.n;
+    int64_t window = x->s->model->context - x->s->prefix.n;
     QU_TRY_OUT(qu_os_read(&text, path, MAX_FILE, err));
     const char *name = strrchr(path, '/');
     QU_TRY_OUT(qu_bed_document(&x->b, &d, name ? name + 1 : path, text.data ? text.data : "",
@@ -136,75 +137,45 @@ out:
     return st;
 }
 
-static json_t *ratio(double a, double b)
+static qu_status print(qu_eval *e, const perplexity *x, qu_err *err)
 {
-    return b > 0 ? json_real(exp(a / b)) : json_null();
+    double n = (double)x->tokens, keys = (double)x->keys;
+    json_t *arms = json_object(), *o;
+    for (int i = 0; i < N_ARMS; i++)
+        json_object_set_new(
+            arms, arm_names[i],
+            qu_out_reals(NULL, "perplexity nll nll_half_width_95 long_perplexity",
+                         (double[]){exp(x->nll[i] / n), x->nll[i] / n,
+                                    qu_score_half_width(x->nll[i], x->squares[i], n),
+                                    keys > 0 ? exp(x->key_nll[i] / keys) : NAN}));
+    o = json_pack("{s:o}", "perplexity", arms);
+    qu_out_ints(o, "tokens key_tokens pages documents",
+                (int64_t[]){x->tokens, x->keys, x->pages, x->documents});
+    qu_out_reals(e->settings, "short_pages key_gain key_floor",
+                 (double[]){SHORT_PAGES, KEY_GAIN, KEY_FLOOR});
+    return qu_eval_print(e, o, err);
 }
 
-static qu_status print(const perplexity *x, qu_err *err)
+static qu_status measure(perplexity *x, qu_err *err)
 {
-    const qu_args *a = x->args;
-    double n = (double)x->tokens, keys = (double)x->keys;
-    if (qu_out_is_json()) {
-        json_t *arms = json_object();
-        for (int i = 0; i < N_ARMS; i++)
-            json_object_set_new(arms, arm_names[i],
-                                json_pack("{s:f,s:f,s:f,s:o}", "perplexity", exp(x->nll[i] / n),
-                                          "nll", x->nll[i] / n, "nll_half_width_95",
-                                          qu_score_half_width(x->nll[i], x->squares[i], n),
-                                          "long_perplexity", ratio(x->key_nll[i], keys)));
-        return qu_out_json(
-            json_pack("{s:s,s:o,s:I,s:I,s:I,s:I,s:{s:s,s:s,s:s,s:I,s:b,s:i,s:f,s:f}}", "eval",
-                      "perplexity", "perplexity", arms, "tokens", (json_int_t)x->tokens,
-                      "key_tokens", (json_int_t)x->keys, "pages", (json_int_t)x->pages, "documents",
-                      (json_int_t)x->documents, "settings", "model", x->b.s.model->name, "numerics",
-                      x->b.s.numerics, "policy", qu_args_str(a, "policy"), "budget",
-                      (json_int_t)qu_args_int(a, "budget"), "far_field",
-                      !qu_args_flag(a, "no-far-field"), "short_pages", SHORT_PAGES, "key_gain",
-                      KEY_GAIN, "key_floor", KEY_FLOOR),
-            err);
-    }
-    QU_TRY(qu_out_printf(err,
-                         "%lld tokens of %lld pages, %lld of them key tokens (gain > %g, "
-                         "log-probability > %g); model %s, %s, budget %lld\n",
-                         (long long)x->tokens, (long long)x->pages, (long long)x->keys, KEY_GAIN,
-                         KEY_FLOOR, x->b.s.model->name, qu_args_str(a, "policy"),
-                         (long long)qu_args_int(a, "budget")));
-    for (int i = 0; i < N_ARMS; i++)
-        QU_TRY(qu_out_printf(err, "%-7s perplexity %9.3f   NLL %.4f +- %.4f   LongPPL %9.3f\n",
-                             arm_names[i], exp(x->nll[i] / n), x->nll[i] / n,
-                             qu_score_half_width(x->nll[i], x->squares[i], n),
-                             x->keys ? exp(x->key_nll[i] / keys) : NAN));
+    size_t row = (size_t)x->s->model->vocab * sizeof *x->logits;
+    QU_TRY(qu_bed_open(&x->b, x->s, &(qu_ask_options){0}, err));
+    x->logits = malloc(row * (QU_PAGE_TOKENS + 1));
+    if (!x->logits) return qu_fail_nomem(err, (long long)row * QU_PAGE_TOKENS);
+    for (int i = 1; i < x->args->argc; i++) QU_TRY(one_file(x, x->args->argv[i], err));
+    if (x->tokens == 0)
+        return qu_fail(err, QU_ERR_ARG, "no document of at least three pages of text");
     return QU_OK;
 }
 
-static int run(const qu_args *args)
+static qu_status run(qu_eval *e, qu_err *err)
 {
-    qu_err err = {0};
-    qu_status st = QU_OK;
-    perplexity *x = calloc(1, sizeof *x);
-    if (!x) {
-        qu_fail_nomem(&err, sizeof *x);
-        return qu_out_error(&err, NULL);
-    }
-    x->args = args;
-    QU_TRY_OUT(qu_bed_open(&x->b, args, &err));
-    size_t row = (size_t)x->b.s.model->vocab * sizeof *x->logits;
-    x->logits = malloc(row * (QU_PAGE_TOKENS + 1));
-    if (!x->logits) {
-        st = qu_fail_nomem(&err, (long long)row * QU_PAGE_TOKENS);
-        goto out;
-    }
-    for (int i = 1; i < args->argc; i++) QU_TRY_OUT(one_file(x, args->argv[i], &err));
-    if (x->tokens == 0)
-        st = qu_fail(&err, QU_ERR_ARG, "no document of at least three pages of text");
-    else
-        st = print(x, &err);
-out:
-    free(x->logits);
-    qu_bed_close(&x->b);
-    free(x);
-    return st == QU_OK ? QU_EXIT_OK : qu_out_error(&err, NULL);
+    perplexity x = {.args = e->args, .s = &e->s};
+    QU_TRY(qu_eval_open(e, QU_SESSION_MODEL, err));
+    qu_status st = measure(&x, err);
+    free(x.logits);
+    qu_bed_close(&x.b);
+    return st == QU_OK ? print(e, &x, err) : st;
 }
 
 const qu_eval_kind qu_eval_perplexity = {

@@ -1,10 +1,8 @@
 /* quire eval rouge: summaries against references; or, of documents with references, every method of
  * `quire summarize --extractive` at one length. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/os.h"
 #include "index/words.h"
 #include "pipelines/eval.h"
 #include "pipelines/input.h"
@@ -20,29 +18,12 @@ static const char *const methods[N_SETS] = {"graph", "lexrank", "textrank", "lea
 
 /* F1 of each line, of the summaries given (set 0) or of each method's. */
 typedef struct rouge_run {
-    const qu_args *args;
+    qu_eval *e;
     qu_rouge_flavour flavour;
     bool extracts;
-    double *f1[N_SETS][N_MEASURES];
-    double *ones;
-    int64_t n, cap;
-    uint64_t seed;
+    double *f1[N_SETS][N_MEASURES], *ones;
+    int64_t n;
 } rouge_run;
-
-static qu_status grow(rouge_run *x, qu_err *err)
-{
-    if (x->n < x->cap) return QU_OK;
-    int64_t cap = x->cap ? x->cap * 2 : 64;
-    for (int i = 0; i <= N_SETS * N_MEASURES; i++) {
-        double **p = i < N_SETS * N_MEASURES ? &x->f1[i / N_MEASURES][i % N_MEASURES] : &x->ones;
-        double *q = realloc(*p, (size_t)cap * sizeof *q);
-        if (!q) return qu_fail_nomem(err, cap * 8);
-        *p = q;
-    }
-    for (int64_t i = x->cap; i < cap; i++) x->ones[i] = 1;
-    x->cap = cap;
-    return QU_OK;
-}
 
 static int64_t count_words(const char *text)
 {
@@ -61,13 +42,9 @@ static json_t *value_json(const qu_rouge_value *v)
 
 static qu_status print_each(const rouge_run *x, int set, const qu_rouge *r, qu_err *err)
 {
-    if (!qu_args_flag(x->args, "each")) return QU_OK;
-    if (!qu_out_is_json())
-        return qu_out_printf(err, "%lld %s %.4f %.4f %.4f %.4f\n", (long long)x->n + 1,
-                             x->extracts ? methods[set] : "-", r->one.f1, r->two.f1, r->l.f1,
-                             r->lsum.f1);
+    if (!qu_args_flag(x->e->args, "each")) return QU_OK;
     json_t *method = x->extracts ? json_string(methods[set]) : json_null();
-    return qu_out_json(json_pack("{s:s,s:I,s:o,s:o,s:o,s:o,s:o}", "eval", "rouge", "line",
+    return qu_out_result(json_pack("{s:s,s:I,s:o,s:o,s:o,s:o,s:o}", "eval", "rouge", "line",
                                  (json_int_t)x->n + 1, "method", method, "rouge1",
                                  value_json(&r->one), "rouge2", value_json(&r->two), "rougeL",
                                  value_json(&r->l), "rougeLsum", value_json(&r->lsum)),
@@ -143,8 +120,7 @@ static qu_status do_line(rouge_run *x, const json_t *o, qu_err *err)
         goto out;
     }
     x->extracts = !summary;
-    QU_TRY_OUT(grow(x, err));
-    int64_t words = qu_args_int(x->args, "words");
+    int64_t words = qu_args_int(x->e->args, "words");
     if (words == 0) words = count_words(json_string_value(json_array_get(refs, 0)));
     if (words < 1) words = 1;
     for (int k = 0; k < (x->extracts ? N_SETS : 1); k++) {
@@ -158,103 +134,62 @@ out:
     return st;
 }
 
-static qu_status do_all(rouge_run *x, const char *path, qu_err *err)
+static qu_status do_all(rouge_run *x, const json_t *lines, qu_err *err)
 {
-    bool is_stdin = strcmp(path, "-") == 0;
-    int64_t most = qu_args_int(x->args, "n");
-    FILE *f = is_stdin ? stdin : fopen(path, "re");
-    qu_buf line = {0};
-    qu_status st = QU_OK;
-    if (!f) return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, strerror(errno));
-    while (most == 0 || x->n < most) {
-        bool more;
-        QU_TRY_OUT(qu_input_line(f, &line, MAX_LINE, &more, err));
-        if (!more) break;
-        if (strspn(line.data, " \t\r") == line.len) continue;
-        json_t *o = json_loadb(line.data, line.len, 0, NULL);
-        st = json_is_object(o) ? do_line(x, o, err)
-                               : qu_fail(err, QU_ERR_ARG, "line %lld of '%s' is no JSON object",
-                                         (long long)x->n + 1, path);
-        json_decref(o);
-        if (st != QU_OK) goto out;
+    int64_t most = qu_args_int(x->e->args, "n");
+    size_t n = json_array_size(lines), i;
+    const json_t *line;
+    x->ones = malloc((n + 1) * sizeof *x->ones);
+    for (i = 0; x->ones && i < n; i++) x->ones[i] = 1;
+    for (int k = 0; k < N_SETS * N_MEASURES; k++) {
+        double *f1 = x->f1[k / N_MEASURES][k % N_MEASURES] = calloc(n + 1, sizeof *f1);
+        if (!f1 || !x->ones) return qu_fail_nomem(err, (long long)n * 8);
     }
-    if (x->n == 0) st = qu_fail(err, QU_ERR_ARG, "'%s' has no lines", path);
-out:
-    if (!is_stdin) fclose(f);
-    qu_buf_free(&line);
-    return st;
+    json_array_foreach(lines, i, line)
+        if (most == 0 || x->n < most) QU_TRY(do_line(x, line, err));
+    return n ? QU_OK : qu_fail(err, QU_ERR_ARG, "'%s' has no lines", x->e->args->argv[1]);
 }
 
 /* --- results --- */
 
-typedef struct interval {
-    double mean, low, high;
-} interval;
-
-static interval ratio(const rouge_run *x, const double *a, const double *b)
+/* Mean and interval of a, or of its ratio to b. */
+static json_t *interval(const rouge_run *x, const double *a, const double *b)
 {
-    interval i;
-    qu_score_ratio(a, b, x->n, x->seed, &i.mean, &i.low, &i.high);
-    return i;
+    double v[3];
+    qu_score_ratio(a, b, x->n, (uint64_t)qu_args_int(x->e->args, "seed"), &v[0], &v[1], &v[2]);
+    return json_pack("[f,f,f]", v[0], v[1], v[2]);
 }
 
-static json_t *interval_json(interval i)
+static json_t *row(const rouge_run *x, int set)
 {
-    return json_pack("[f,f,f]", i.mean, i.low, i.high);
-}
-
-static qu_status print_set(const rouge_run *x, int set, json_t *list, qu_err *err)
-{
-    const char *name = x->extracts ? methods[set] : "summaries";
-    json_t *o = json_pack("{s:s}", "method", name);
+    json_t *o = json_pack("{s:s}", "method", x->extracts ? methods[set] : "summaries");
     int n = x->flavour == QU_ROUGE_SETS ? N_MEASURES - 1 : N_MEASURES;
-    json_array_append_new(list, o);
     for (int k = 0; k < n; k++) {
-        interval mean = ratio(x, x->f1[set][k], x->ones);
-        json_object_set_new(o, measures[k], interval_json(mean));
-        if (!qu_out_is_json())
-            QU_TRY(qu_out_printf(err, "%-9s %-9s %.4f [%.4f, %.4f]", name, measures[k], mean.mean,
-                                 mean.low, mean.high));
+        json_object_set_new(o, measures[k], interval(x, x->f1[set][k], x->ones));
         for (int base = 1; x->extracts && base < N_SETS; base += 2) { /* lexrank, lead */
-            interval r = ratio(x, x->f1[set][k], x->f1[base][k]);
             char key[64];
             snprintf(key, sizeof key, "%s_of_%s", measures[k], methods[base]);
-            json_object_set_new(o, key, interval_json(r));
-            if (!qu_out_is_json() && base != set)
-                QU_TRY(qu_out_printf(err, "  of %s's %.3f [%.3f, %.3f]", methods[base], r.mean, r.low,
-                                     r.high));
+            json_object_set_new(o, key, interval(x, x->f1[set][k], x->f1[base][k]));
         }
-        if (!qu_out_is_json()) QU_TRY(qu_out_printf(err, "\n"));
     }
-    return QU_OK;
+    return o;
 }
 
-static qu_status print(const rouge_run *x, qu_err *err)
+static qu_status run(qu_eval *e, qu_err *err)
 {
-    json_t *list = json_array();
-    qu_status st = QU_OK;
-    for (int k = 0; st == QU_OK && k < (x->extracts ? N_SETS : 1); k++)
-        st = print_set(x, k, list, err);
-    if (st == QU_OK && qu_out_is_json())
-        return qu_out_json(json_pack("{s:s,s:s,s:I,s:I,s:I,s:o}", "eval", "rouge", "flavour",
-                                     qu_args_str(x->args, "flavour"), "n", (json_int_t)x->n, "words",
-                                     (json_int_t)qu_args_int(x->args, "words"), "seed",
-                                     (json_int_t)x->seed, "rouge", list),
-                           err);
-    json_decref(list);
-    return st;
-}
-
-static int run(const qu_args *args)
-{
-    qu_err err = {0};
-    rouge_run x = {.args = args, .flavour = (qu_rouge_flavour)qu_args_choice(args, "flavour"),
-                   .seed = (uint64_t)qu_args_int(args, "seed")};
-    qu_status st = do_all(&x, args->argv[1], &err);
-    if (st == QU_OK) st = print(&x, &err);
+    rouge_run x = {.e = e, .flavour = (qu_rouge_flavour)qu_args_choice(e->args, "flavour")};
+    json_t *lines = NULL, *list = json_array();
+    qu_status st = qu_eval_lines(e, MAX_LINE, false, &lines, err);
+    if (st == QU_OK) st = do_all(&x, lines, err);
+    for (int k = 0; st == QU_OK && k < (x.extracts ? N_SETS : 1); k++)
+        json_array_append_new(list, row(&x, k));
+    if (st == QU_OK)
+        st = qu_eval_print(e, json_pack("{s:I,s:O}", "n", (json_int_t)x.n, "rouge", list), err);
     for (int i = 0; i < N_SETS * N_MEASURES; i++) free(x.f1[i / N_MEASURES][i % N_MEASURES]);
     free(x.ones);
-    return st == QU_OK ? QU_EXIT_OK : qu_out_error(&err, NULL);
+    json_decref(lines);
+    json_decref(list);
+    return st;
 }
 
 const qu_eval_kind qu_eval_rouge = {

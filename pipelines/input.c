@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
+
 qu_status qu_input_line(FILE *f, qu_buf *line, size_t max, bool *more, qu_err *err)
 {
     char part[4096];
@@ -91,6 +93,41 @@ void qu_question_free(qu_question *q)
     json_decref(q->id);
     free(q->text);
     memset(q, 0, sizeof *q);
+}
+
+qu_status qu_input_objects(json_t **list, const char *path, size_t max, qu_err *err)
+{
+    bool is_stdin = strcmp(path, "-") == 0, more = true;
+    FILE *f = is_stdin ? stdin : fopen(path, "re");
+    qu_buf line = {0};
+    qu_status st = QU_OK;
+    *list = json_array();
+    if (!f) return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, strerror(errno));
+    for (long long number = 1;; number++) {
+        QU_TRY_OUT(qu_input_line(f, &line, max, &more, err));
+        if (!more) break;
+        size_t from = strspn(line.data, " \t\r"), n = line.len;
+        while (n > from && is_blank(line.data[n - 1])) n--;
+        if (n == from) continue;
+        json_t *o = line.data[from] == '{'
+                        ? json_loadb(line.data, line.len, JSON_REJECT_DUPLICATES, NULL)
+                        : json_pack("{s:s%}", "question", line.data + from, n - from);
+        if (json_array_append_new(*list, o) != 0) {
+            st = qu_fail(err, QU_ERR_ARG, "line %lld of '%s' is neither text nor a JSON object", number,
+                         path);
+            goto out;
+        }
+    }
+out:
+    if (!is_stdin) fclose(f);
+    qu_buf_free(&line);
+    return st;
+}
+
+const char *qu_input_text(const json_t *o, const char *name)
+{
+    const char *s = json_string_value(json_object_get(o, name));
+    return s ? s : "";
 }
 
 /* --- numbers --- */

@@ -42,6 +42,14 @@ typedef struct qu_question {
 qu_status qu_question_parse(qu_question *q, const char *line, size_t n, qu_err *err);
 void qu_question_free(qu_question *q);
 
+/* Every line of the file at path ("-": standard input) but the blank ones as a list of JSON objects: an
+ * object as it stands, plain text as {"question":TEXT}. *list is the caller's, also on error. Errors:
+ * QU_ERR_ARG naming the line (no JSON object after '{', no UTF-8), those of qu_input_line. */
+qu_status qu_input_objects(json_t **list, const char *path, size_t max, qu_err *err);
+
+/* A member that is a text; "" where it is not. Borrowed. */
+const char *qu_input_text(const json_t *o, const char *name);
+
 /* Read whole numbers in [min, max], parted by commas or blanks, from n bytes of text; what names
  * them in messages ("token id"). *list is malloc'ed [*n_list], freed by the caller; NULL and 0 for
  * none. Errors: QU_ERR_ARG naming the word, QU_ERR_NOMEM. */

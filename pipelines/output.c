@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -123,6 +124,137 @@ out:
     json_decref(line);
     json_decref(object);
     return st;
+}
+
+/* Member number i of names, of the object or NULL; sets v there. */
+static const char *set_next(json_t *o, const char *names, json_t *v)
+{
+    size_t n = strcspn(names, " ");
+    json_object_setn_new(o, names, n, v);
+    return names + n + (names[n] == ' ');
+}
+
+json_t *qu_out_ints(json_t *o, const char *names, const int64_t *values)
+{
+    if (!o) o = json_object();
+    while (*names) names = set_next(o, names, json_integer(*values++));
+    return o;
+}
+
+json_t *qu_out_reals(json_t *o, const char *names, const double *values)
+{
+    if (!o) o = json_object();
+    for (; *names; values++)
+        names = set_next(o, names, isfinite(*values) ? json_real(*values) : json_null());
+    return o;
+}
+
+/* --- results for people --- */
+
+/* In one line: "a 1, b 2" for an object, "[1, 2]" for a list. */
+static qu_status add_value(qu_buf *b, const json_t *v, qu_err *err)
+{
+    double x = json_number_value(v);
+    const char *key, *joint = "";
+    const json_t *one;
+    size_t i;
+    if (json_is_string(v))
+        return qu_out_safe(b, json_string_value(v), json_string_length(v), false, err);
+    if (json_is_number(v))
+        return qu_buf_printf(b, err, json_is_integer(v) || fabs(x) >= 1000 ? "%.0f" : "%.4g", x);
+    if (json_is_boolean(v)) return qu_buf_puts(b, json_is_true(v) ? "yes" : "no", err);
+    json_array_foreach(v, i, one)
+    {
+        QU_TRY(qu_buf_puts(b, i ? ", " : "[", err));
+        QU_TRY(add_value(b, one, err));
+    }
+    if (json_is_array(v)) return qu_buf_puts(b, i ? "]" : "[]", err);
+    json_object_foreach((json_t *)v, key, one)
+    {
+        QU_TRY(qu_buf_printf(b, err, "%s%s ", joint, key));
+        QU_TRY(add_value(b, one, err));
+        joint = ", ";
+    }
+    return json_is_null(v) ? qu_buf_puts(b, "-", err) : QU_OK;
+}
+
+/* Row i of an object or list of objects, and its name. */
+static json_t *row_at(json_t *table, size_t i, const char **name)
+{
+    *name = "";
+    if (json_is_array(table)) return json_array_get(table, i);
+    void *it = json_object_iter(table);
+    while (it && i-- > 0) it = json_object_iter_next(table, it);
+    if (it) *name = json_object_iter_key(it);
+    return json_object_iter_value(it);
+}
+
+/* One column: its cells as wide as the widest; row 0 is the head. */
+static qu_status add_column(qu_buf *lines, size_t n, const char *title, json_t *table, qu_err *err)
+{
+    qu_buf cell = {0};
+    const char *name;
+    size_t width = 0;
+    qu_status st = QU_OK;
+    bool first = lines[0].len == 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < n; i++) {
+            const json_t *row = i ? row_at(table, i - 1, &name) : NULL, *v = json_object_get(row, title);
+            cell.len = 0;
+            QU_TRY_OUT(qu_buf_puts(&cell, !i ? title : first ? name : "", err));
+            if (v && !first) QU_TRY_OUT(add_value(&cell, v, err));
+            if (cell.len > width) width = cell.len;
+            if (pass)
+                QU_TRY_OUT(qu_buf_printf(&lines[i], err, first ? "%-*s" : "  %*s", (int)width,
+                                         cell.data));
+        }
+out:
+    qu_buf_free(&cell);
+    return st;
+}
+
+static qu_status print_table(const char *title, json_t *table, qu_err *err)
+{
+    const char *column;
+    size_t n = 1 + (json_is_array(table) ? json_array_size(table) : json_object_size(table));
+    qu_buf *lines = calloc(n, sizeof *lines);
+    if (!lines) return qu_fail_nomem(err, (long long)(n * sizeof *lines));
+    qu_status st = add_column(lines, n, title, table, err);
+    for (void *it = json_object_iter(row_at(table, 0, &column)); it && st == QU_OK;
+         it = json_object_iter_next(row_at(table, 0, &column), it))
+        st = add_column(lines, n, json_object_iter_key(it), table, err);
+    for (size_t i = 0; i < n; i++) {
+        if (st == QU_OK) st = qu_out_printf(err, "%s\n", lines[i].data);
+        qu_buf_free(&lines[i]);
+    }
+    free(lines);
+    return st;
+}
+
+static qu_status print_member(const char *name, json_t *v, qu_err *err)
+{
+    const char *row;
+    if (json_is_object(row_at(v, 0, &row))) return print_table(name, v, err);
+    qu_buf b = {0};
+    qu_status st = add_value(&b, v, err);
+    if (st == QU_OK) st = qu_out_printf(err, "%-16s %s\n", name, b.data ? b.data : "");
+    qu_buf_free(&b);
+    return st;
+}
+
+qu_status qu_out_result(json_t *object, qu_err *err)
+{
+    qu_status st = QU_OK;
+    const char *name;
+    json_t *v;
+    if (out.json || !object) return qu_out_json(object, err);
+    json_object_foreach(object, name, v)
+    {
+        st = print_member(name, v, err);
+        if (st != QU_OK) break;
+    }
+    json_decref(object);
+    return st == QU_OK ? qu_out_flush(err) : st;
 }
 
 static qu_status base64(qu_buf *b, const unsigned char *p, size_t n, qu_err *err)

@@ -62,6 +62,16 @@ bool qu_out_gone(void);
  * Errors: those of qu_out_write; QU_ERR_NOMEM (object NULL counts: a failed json_pack). */
 qu_status qu_out_json(json_t *object, qu_err *err);
 
+/* Print object: as qu_out_json does, or without --json its members for people, a line each, an object
+ * of objects and a list of objects as a table. Takes the reference, also on error. Errors: as
+ * qu_out_json. */
+qu_status qu_out_result(json_t *object, qu_err *err);
+
+/* Set members of object (NULL: of a new one) to numbers; names are parted by single blanks. A number
+ * that is not finite becomes null. Returns the object: the first error shows when it is printed. */
+json_t *qu_out_ints(json_t *object, const char *names, const int64_t *values);
+json_t *qu_out_reals(json_t *object, const char *names, const double *values);
+
 /* Set object[key] to a path, or object[key_b64] to its base64 where it is not valid UTF-8 (or has a
  * NUL, which cannot be). Errors: QU_ERR_NOMEM. */
 qu_status qu_out_path(json_t *object, const char *key, const char *path, qu_err *err);

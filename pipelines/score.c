@@ -124,10 +124,18 @@ double qu_score_half_width(double sum, double squares, double n)
     return variance > 0 ? 1.96 * sqrt(variance / n) : 0;
 }
 
-static int by_value(const void *a, const void *b)
+int qu_score_ascending(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
+    return (x > y) - (x < y);
+}
+
+json_t *qu_score_range(const double range[2])
+{
+    json_t *list = json_array();
+    for (int i = 0; i < 2; i++)
+        json_array_append_new(list, isfinite(range[i]) ? json_real(range[i]) : json_null());
+    return list;
 }
 
 void qu_score_ratio(const double *a, const double *b, int64_t n, uint64_t seed, double *ratio,
@@ -149,7 +157,7 @@ void qu_score_ratio(const double *a, const double *b, int64_t n, uint64_t seed, 
         if (sb > 0) at[used++] = sa / sb;
     }
     if (used == 0) return;
-    qsort(at, (size_t)used, sizeof *at, by_value);
+    qsort(at, (size_t)used, sizeof *at, qu_score_ascending);
     *low = at[used / 40];
     *high = at[used - 1 - used / 40];
 }

@@ -36,6 +36,12 @@ double qu_score_half_width(double sum, double squares, double n);
 void qu_score_ratio(const double *a, const double *b, int64_t n, uint64_t seed, double *ratio,
                     double *low, double *high);
 
+/* For qsort of doubles. */
+int qu_score_ascending(const void *a, const void *b);
+
+/* [low, high] for a result, each null unless finite. */
+json_t *qu_score_range(const double range[2]);
+
 /* The next number of a seeded sequence. */
 uint64_t qu_score_random(uint64_t *state);
 

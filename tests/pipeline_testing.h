@@ -224,7 +224,7 @@ static inline void px_ask(px_session *p, qu_fidelity fidelity, int32_t max_token
         memcpy(*logits, a->logits, n);
     }
     qu_answer_free(&ans);
-    TEST_OK(qu_asker_free(a, err));
+    TEST_OK(qu_asker_free(a, QU_OK, err));
 }
 
 /* How many pages the word index finds for a query. */

@@ -41,7 +41,7 @@ static void differences(void **state)
     assert_string_equal(ans.text.data, exact.text.data);
     qu_answer_free(&exact);
     qu_answer_free(&ans);
-    TEST_OK(qu_compare_free(c, err));
+    TEST_OK(qu_compare_free(c, QU_OK, err));
     px_close(&p);
     fill(&p, "two", "w1024.gguf", 2);
     TEST_OK(qu_compare_create(&c, &p.s, &options, err));
@@ -58,7 +58,7 @@ static void differences(void **state)
     }
     assert_int_equal(sum.positions, 2 * exact.generated_tokens);
     qu_answer_free(&exact);
-    TEST_OK(qu_compare_free(c, err));
+    TEST_OK(qu_compare_free(c, QU_OK, err));
     px_close(&p);
 }
 
@@ -108,7 +108,7 @@ static void forced_tokens_are_the_exact_ones(void **state)
             TEST_OK(qu_asker_ask(a, questions[i], &ans, err));
             snprintf(text, sizeof text, "%s", ans.text.data);
             qu_answer_free(&ans);
-            TEST_OK(qu_asker_free(a, err));
+            TEST_OK(qu_asker_free(a, QU_OK, err));
         }
         TEST_OK(qu_compare_exact(c, questions[i], &exact, err));
         TEST_OK(qu_compare_with(c, QU_FIDELITY_KV, &d, &ans, err));
@@ -122,7 +122,7 @@ static void forced_tokens_are_the_exact_ones(void **state)
     }
     print_message("%d of %d tokens agree\n", (int)sum.agree, (int)sum.positions);
     assert_true(sum.agree < sum.positions && !sum.same);
-    TEST_OK(qu_compare_free(c, err));
+    TEST_OK(qu_compare_free(c, QU_OK, err));
     px_close(&p);
 }
 

@@ -229,7 +229,7 @@ static void answers_are_bytes_of_files(void **state)
             TEST_OK(qu_asker_ask(a, question, &ans, err));
             found += check_answer(&ans);
             qu_answer_free(&ans);
-            TEST_OK(qu_asker_free(a, err));
+            TEST_OK(qu_asker_free(a, QU_OK, err));
         }
         print_message("%s: %d of %d questions answered\n", models[m], found, n_questions);
         assert_true(found > n_questions / 4);

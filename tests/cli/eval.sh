@@ -2,7 +2,7 @@
 . "$ROOT/tests/cli/lib"
 "$B/mkmodel" --copy --context 4096 -o copy.gguf
 export QUIRE_MODEL="$PWD/copy.gguf"
-settings() { sed -E 's/^\{"model.*"depths"/{"depths"/'; }
+settings() { sed -E 's/(, model .*), codec .*/\1/'; }
 x eval needle --lengths 300,600 --depths 4 --keys 3 --prune 0,50 --policy quest --out grid | settings
 cat grid.tsv
 head -c 8 grid.png | od -An -c
@@ -14,10 +14,10 @@ for k in badar cefen gugol hahux jejin lokev; do
     printf '{"id":"%s","question":"what follows %s?","answers":["di%s fogol"],"ctxs":[{"title":"%s","text":"%s %s di%s fogol\\n","isgold":true}]}\n' \
         $k $k ${k#??} $k "$ask" $k ${k#??}
 done >qa.jsonl
-x eval qa qa.jsonl --documents 5 --gold-at 1,3,5
-x eval qa qa.jsonl --documents 5 --gold-at 3 --fidelity exact --n 2
-x eval qa qa.jsonl --documents 5 --gold-at 3 --fidelity repair --n 2
-x eval qa qa.jsonl --documents 5 --gold-at 3 --fidelity isolated --n 2
+x eval qa qa.jsonl --documents 5 --gold-at 1,3,5 | settings
+x eval qa qa.jsonl --documents 5 --gold-at 3 --fidelity exact --n 2 | settings
+x eval qa qa.jsonl --documents 5 --gold-at 3 --fidelity repair --n 2 | settings
+x eval qa qa.jsonl --documents 5 --gold-at 3 --fidelity isolated --n 2 | settings
 x eval qa qa.jsonl --documents 9
 printf '{"id":"badar","answer":"the didar, fogol!"}\n{"id":"cefen","prediction":"fogol"}\n{"id":"x","answer":"y"}\n' >predictions
 x eval qa qa.jsonl --score-only predictions
@@ -27,7 +27,7 @@ for k in badar cefen gugol hahux jejin lokev; do
 done
 "$QUIRE" index -q --store s --kv eager docs >/dev/null
 printf '{"question":"what follows nothing?","answers":[]}\n' | cat qa.jsonl - >all.jsonl
-x eval fidelity all.jsonl --store s --pages 4 | sed -E 's/^([a-z]+ .*) [0-9.]+ +[0-9.]+$/\1/; s/  +/ /g'
+x eval fidelity all.jsonl --store s --pages 4 | sed -E 's/^([a-z]+ .*) +[0-9.]+ +[0-9.]+$/\1/; s/  +/ /g' | settings
 "$QUIRE" eval fidelity - --store s --n 2 --json <qa.jsonl | grep -o '"unanswered":0\|"em_of_exact_95":\[1.0,1.0\]'
 for i in 1 2 3 4 5 6; do cat docs/badar.txt; done >long.txt
 "$QUIRE" eval perplexity long.txt --policy dense --json >got
