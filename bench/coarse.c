@@ -14,48 +14,15 @@
  * reading the hits' vectors again.
  */
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/os.h"
+#include "bench/bench.h"
 #include "index/top.h"
 #include "index/vector_int.h"
 
 enum { PAGE_BYTES = 500, PER_DOC = 100, THEMES = 200, PER_TOPIC = 10, K = 32 };
-
-static qu_err err;
-static uint64_t seed = 1;
-
-static void must(qu_status st)
-{
-    if (st == QU_OK) return;
-    fprintf(stderr, "coarse: %s\n", err.msg);
-    exit(2);
-}
-
-static void *need(void *p)
-{
-    if (p) return p;
-    fprintf(stderr, "coarse: out of memory\n");
-    exit(2);
-}
-
-static uint64_t draw(void)
-{
-    uint64_t z = seed += 0x9E3779B97F4A7C15u; /* SplitMix64 */
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
-static int by_double(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static void print_times(const char *what, double *ms, int n)
 {
@@ -71,10 +38,7 @@ static int words(const char *file, int n_pages)
     char idx[64];
     double ms[ASK], start = qu_os_now_ms();
     must(qu_os_read(&text, file, 1 << 26, &err));
-    if (text.len <= PAGE_BYTES) {
-        fprintf(stderr, "coarse: '%s' is too short\n", file);
-        return 2;
-    }
+    if (text.len <= PAGE_BYTES) must(qu_fail(&err, QU_ERR_ARG, "'%s' is too short", file));
     snprintf(idx, sizeof idx, "/tmp/coarse-%ld.idx", (long)getpid());
     must(qu_lexical_open(&lx, idx, QU_LEXICAL_WRITE, &err));
     for (int p = 0; p < n_pages; p++)
@@ -103,14 +67,6 @@ static int words(const char *file, int n_pages)
 }
 
 /* --- vectors --- */
-
-/* Processor time of this thread: what a question costs whatever else the machine does. */
-static double cpu_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
 
 /* A line of /proc/self/status in MB: "VmRSS", or "RssAnon" for what is not a file's. */
 static long long status_mb(const char *name)

@@ -10,12 +10,10 @@
  * of both, and the drafted speed over the plain one of the worst, the median and the best prompt.
  */
 #include <getopt.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/dims.h"
+#include "bench/bench.h"
 #include "decode/draft.h"
 #include "decode/token.h"
 #include "kernels/codec.h"
@@ -32,33 +30,7 @@ typedef struct bench {
     qu_draft_kind kind;
     float *logits;
     qu_draft_stats stats;
-    uint64_t random;
 } bench;
-
-static void die(const qu_err *err)
-{
-    fprintf(stderr, "draft: %s\n", err->msg);
-    exit(1);
-}
-
-#define MUST(call)                                                                                 \
-    do {                                                                                           \
-        qu_err e_ = {0}, *err = &e_;                                                               \
-        if ((call) != QU_OK) die(err);                                                             \
-    } while (0)
-
-static double cpu_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
-static uint64_t draw(bench *b)
-{
-    b->random = b->random * 6364136223846793005u + 1442695040888963407u;
-    return b->random >> 33;
-}
 
 /* Decode after the prompt; the time of it all, index and drafter included. */
 static double decode(bench *b, const int32_t *prompt, qu_draft_kind kind, int32_t *out)
@@ -67,13 +39,13 @@ static double decode(bench *b, const int32_t *prompt, qu_draft_kind kind, int32_
     qu_suffix *suffix = NULL;
     qu_draft *d;
     qu_context_rewind(b->c, 0);
-    MUST(qu_context_step(b->c, prompt, PROMPT, pos, 1, b->logits, err));
+    must(qu_context_step(b->c, prompt, PROMPT, pos, 1, b->logits, &err));
     double start = cpu_ms();
     if (kind != QU_DRAFT_NONE) {
-        MUST(qu_suffix_create(&suffix, b->m->vocab, err));
+        must(qu_suffix_create(&suffix, b->m->vocab, &err));
         for (int i = 0; i < b->n_pages; i++)
-            MUST(qu_suffix_add(suffix, b->pages[i].ids, b->pages[i].n, i > 0, err));
-        for (int i = 0; i < PROMPT; i++) MUST(qu_suffix_next(suffix, prompt[i], err));
+            must(qu_suffix_add(suffix, b->pages[i].ids, b->pages[i].n, i > 0, &err));
+        for (int i = 0; i < PROMPT; i++) must(qu_suffix_next(suffix, prompt[i], &err));
     }
     qu_draft_options o = {.kind = kind,
                           .model = b->m,
@@ -82,8 +54,8 @@ static double decode(bench *b, const int32_t *prompt, qu_draft_kind kind, int32_
                           .pos = pos + PROMPT,
                           .most = b->tokens,
                           .suffix = suffix};
-    MUST(qu_draft_create(&d, &o, err));
-    for (int i = 0; i < b->tokens; i++) MUST(qu_draft_next(d, &out[i], NULL, err));
+    must(qu_draft_create(&d, &o, &err));
+    for (int i = 0; i < b->tokens; i++) must(qu_draft_next(d, &out[i], NULL, &err));
     double ms = cpu_ms() - start;
     qu_draft_stats s = qu_draft_stats_get(d);
     if (kind != QU_DRAFT_NONE) {
@@ -99,37 +71,31 @@ static double decode(bench *b, const int32_t *prompt, qu_draft_kind kind, int32_
 static void load(bench *b, const char *model, char **files, int n_files, int n_pages)
 {
     static char buffer[1 << 20];
-    MUST(qu_model_open(&b->m, model, err));
-    MUST(qu_tokenizer_create(&b->tok, b->m->gguf, err));
+    must(qu_model_open(&b->m, model, &err));
+    must(qu_tokenizer_create(&b->tok, b->m->gguf, &err));
     for (int i = 0; i < n_files; i++) {
         FILE *f = fopen(files[i], "r");
         size_t n = f ? fread(buffer, 1, sizeof buffer, f) : 0;
         if (f) fclose(f);
-        MUST(qu_tokenize(b->tok, &b->text, buffer, n, QU_TOK_CONTINUE, err));
+        must(qu_tokenize(b->tok, &b->text, buffer, n, QU_TOK_CONTINUE, &err));
     }
     b->n_pages = (int)(b->text.n / QU_PAGE_TOKENS < n_pages ? b->text.n / QU_PAGE_TOKENS : n_pages);
-    if (b->n_pages < 1) MUST(qu_fail(err, QU_ERR_ARG, "the files hold less than a page"));
+    if (b->n_pages < 1) must(qu_fail(&err, QU_ERR_ARG, "the files hold less than a page"));
     for (int i = 0; i < b->n_pages; i++)
         b->pages[i] = (qu_page_tokens){b->text.ids + i * QU_PAGE_TOKENS, QU_PAGE_TOKENS,
                                        (int64_t)i * QU_PAGE_TOKENS};
-    MUST(qu_context_create(&b->c, b->m, NULL, QU_CODEC_F16, err));
-    MUST(qu_context_prefill(b->c, b->pages, b->n_pages, NULL, err));
-    b->logits = malloc((size_t)b->m->vocab * sizeof *b->logits);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    must(qu_context_create(&b->c, b->m, NULL, QU_CODEC_F16, &err));
+    must(qu_context_prefill(b->c, b->pages, b->n_pages, NULL, &err));
+    b->logits = need(malloc((size_t)b->m->vocab * sizeof *b->logits));
 }
 
 static void run(bench *b, int prompts, int repeat)
 {
-    double *ratio = calloc((size_t)prompts, sizeof *ratio), plain_ms = 0, draft_ms = 0;
+    double *ratio = need(calloc((size_t)prompts, sizeof *ratio)), plain_ms = 0, draft_ms = 0;
     int32_t plain[MAX_TOKENS], drafted[MAX_TOKENS], prompt[PROMPT];
     for (int i = 0; i < prompts; i++) {
         double best[2] = {1e30, 1e30};
-        int64_t at = (int64_t)(draw(b) % (uint64_t)(b->n_pages * QU_PAGE_TOKENS - PROMPT));
+        int64_t at = (int64_t)(draw() % (uint64_t)(b->n_pages * QU_PAGE_TOKENS - PROMPT));
         for (int k = 0; k < PROMPT; k++)
             prompt[k] =
                 b->text.ids[i % 3 ? at + k : (at + 7 * k * k) % (b->n_pages * QU_PAGE_TOKENS)];
@@ -141,13 +107,13 @@ static void run(bench *b, int prompts, int repeat)
             ms = decode(b, prompt, b->kind, drafted);
             best[1] = ms < best[1] ? ms : best[1];
             if (memcmp(plain, drafted, (size_t)b->tokens * sizeof *plain))
-                MUST(qu_fail(err, QU_ERR_CORRUPT, "prompt %d: drafts changed the tokens", i));
+                must(qu_fail(&err, QU_ERR_CORRUPT, "prompt %d: drafts changed the tokens", i));
         }
         ratio[i] = best[0] / best[1];
         plain_ms += best[0];
         draft_ms += best[1];
     }
-    qsort(ratio, (size_t)prompts, sizeof *ratio, by_value);
+    qsort(ratio, (size_t)prompts, sizeof *ratio, by_double);
     double tokens = (double)prompts * b->tokens * 1e3;
     printf("{\"model\":\"%s\",\"prompts\":%d,\"tokens\":%d,\"context\":%d,\"plain\":%.1f,"
            "\"drafted\":%.1f,"
@@ -175,28 +141,15 @@ int main(int argc, char **argv)
     const char *model = "models/quire-reader.gguf";
     int prompts = 500, repeat = 5, pages = 8, c;
     b.tokens = 48;
+    int *numbers[128] = {['p'] = &prompts, ['t'] = &b.tokens, ['r'] = &repeat, ['g'] = &pages};
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        int n = optarg ? atoi(optarg) : 0;
-        if (c == 'm')
-            model = optarg;
-        else if (c == 'd')
-            b.kind = strcmp(optarg, "ngram") ? QU_DRAFT_AUTO : QU_DRAFT_NGRAM;
-        else if (c == 'p')
-            prompts = n;
-        else if (c == 't')
-            b.tokens = n;
-        else if (c == 'r')
-            repeat = n;
-        else if (c == 'g')
-            pages = n;
-        else
-            return 2;
+        if (c == '?') return 2;
+        if (c == 'm') model = optarg;
+        if (c == 'd') b.kind = strcmp(optarg, "ngram") ? QU_DRAFT_AUTO : QU_DRAFT_NGRAM;
+        if (numbers[c]) *numbers[c] = atoi(optarg);
     }
-    if (prompts < 1 || repeat < 1 || b.tokens < 1 || b.tokens > MAX_TOKENS || pages < 1 ||
-        pages > MAX_PAGES) {
-        fprintf(stderr, "draft: a number is out of range\n");
-        return 2;
-    }
+    if (prompts < 1 || repeat < 1 || b.tokens < 1 || b.tokens > MAX_TOKENS || pages < 1 || pages > MAX_PAGES)
+        must(qu_fail(&err, QU_ERR_ARG, "a number is out of range"));
     load(&b, model, argv + optind, argc - optind, pages);
     run(&b, prompts, repeat);
     return 0;

@@ -6,23 +6,13 @@
  * so that other programs disturb little. The weights are any bytes, and larger than the caches
  * unless told otherwise.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-
 #include "base/os.h"
 #include "base/pool.h"
+#include "bench/bench.h"
 #include "kernels/isa.h"
 #include "kernels/linear.h"
 
 enum { ROWS = 4, LEAST_MS = 1000 };
-
-static double cpu_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
 
 static double run_ms(qu_pool *pool, const qu_linear_job *job, const float *x, int32_t rows)
 {
@@ -48,9 +38,8 @@ int main(int argc, char **argv)
         return 2;
     }
     int64_t bytes = mib << 20;
-    uint8_t *data = malloc((size_t)bytes);
-    float *x = calloc((size_t)k * ROWS, sizeof *x), *y = malloc((size_t)bytes / 64 * ROWS);
-    if (!data || !x || !y) return 4;
+    uint8_t *data = need(malloc((size_t)bytes));
+    float *x = need(calloc((size_t)k * ROWS, sizeof *x)), *y = need(malloc((size_t)bytes / 64 * ROWS));
     for (int64_t i = 0; i < bytes; i++) data[i] = (uint8_t)(i * 2654435761u >> 16);
     printf("%s, %d threads, %lld MiB, width %d\n", qu_isa_name(qu_isa_current()), threads,
            (long long)mib, k);

@@ -129,7 +129,7 @@ static qu_status sense(qu_context *c, int32_t layer, uint8_t *chosen, qu_err *er
     qu_cuda_context *x = qu_cuda_of(c);
     const qu_model *m = c->m;
     int32_t g_n = m->n_kv_heads;
-    int64_t scratch = qu_cuda_sense_floats(x->clusters.n, c->rows.n, m->n_heads, g_n, m->head_size);
+    int64_t scratch = qu_cuda_sense_floats(x->clusters.n, c->rows.n, m->n_heads, g_n);
     uint8_t *there = (uint8_t *)x->chosen.p + layer * layer_flags(c);
     QU_TRY(qu_cuda_need(x, &x->sense, scratch * 4, err));
     QU_TRY(qu_cuda_sense(x->cu, x->score.p, &x->clusters, x->q.p, &x->rows, layer, x->sense.p, err));

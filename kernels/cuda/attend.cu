@@ -9,7 +9,6 @@
  *
  * What a row gets from a page depends on that row and that page alone. */
 #include "kernels/cuda/common.cuh"
-#include "kernels/cuda/ops.h"
 
 enum { THREADS = 128, PAGE = 128, PAD = 8, MAX_ROWS = 8 };
 
@@ -71,16 +70,9 @@ static __device__ __forceinline__ void attend_block(float *shared, const layout 
             halves8(k, keys[tid * ld + c]);
 #pragma unroll
             for (int r = 0; r < R; r++) {
-                const float4 *p = (const float4 *)(const void *)(q + r * d + c * 8);
-                float4 x = p[0], y = p[1];
-                s[r] = fmaf(x.x, k[0], s[r]);
-                s[r] = fmaf(x.y, k[1], s[r]);
-                s[r] = fmaf(x.z, k[2], s[r]);
-                s[r] = fmaf(x.w, k[3], s[r]);
-                s[r] = fmaf(y.x, k[4], s[r]);
-                s[r] = fmaf(y.y, k[5], s[r]);
-                s[r] = fmaf(y.z, k[6], s[r]);
-                s[r] = fmaf(y.w, k[7], s[r]);
+                float x[8];
+                floats8(x, q + r * d + c * 8);
+                s[r] = dot8(x, k, s[r]);
             }
         }
     }
@@ -260,11 +252,7 @@ static __global__ void __launch_bounds__(THREADS) merge(qu_cuda_attend a)
         weight[i] = seen ? partial_at(a, g, i, row)[d] : -INFINITY;
         top = fmaxf(top, weight[i]);
     }
-    top = warp_max(top);
-    if (tid % QU_WARP == 0) fold[tid / QU_WARP] = top;
-    __syncthreads();
-    for (int i = 0; i < THREADS / QU_WARP; i++) top = fmaxf(top, fold[i]);
-    top = fmaxf(top, QU_SCORE_FLOOR);
+    top = fmaxf(block_max<THREADS>(top, fold), QU_SCORE_FLOOR);
     for (int32_t i = tid; i < parts; i += THREADS) weight[i] = expf(weight[i] - top);
     __syncthreads();
     float l = 0;
@@ -330,37 +318,25 @@ int64_t qu_cuda_attend_floats(const qu_cuda_attend *a, int32_t n_rows)
     return (int64_t)n_rows * a->rows.n_heads * (page_parts(*a) + far_parts(*a)) * (a->rows.d + 2);
 }
 
-template <int D, int R> static void launch_split(cudaStream_t stream, const qu_cuda_attend &a)
+/* f(a constant): head sizes that have kernels of their own, 0 for the others. */
+template <class F> static void with_head_size(int32_t d, F f)
 {
-    int32_t rows = a.rows.n * (a.rows.n_heads / a.rows.n_kv_heads);
+    switch (d) {
+    case 64: f(std::integral_constant<int, 64>()); break;
+    case 80: f(std::integral_constant<int, 80>()); break;
+    case 96: f(std::integral_constant<int, 96>()); break;
+    case 128: f(std::integral_constant<int, 128>()); break;
+    default: f(std::integral_constant<int, 0>());
+    }
+}
+
+template <int D, int R> static void launch_split(cudaStream_t stream, const qu_cuda_attend &a, int32_t rows)
+{
     size_t bytes = (size_t)layout_of(a.rows.d, R, false).floats * sizeof(float);
+    dim3 grid((unsigned)(page_parts(a) + far_parts(a)), (unsigned)a.rows.n_kv_heads, blocks_of(rows, R));
     auto *kernel = attend_split<D, R>;
     qu_cuda_want_shared(kernel, bytes);
-    QU_LAUNCH(kernel,
-              dim3((unsigned)(page_parts(a) + far_parts(a)), (unsigned)a.rows.n_kv_heads,
-                   blocks_of(rows, R)),
-              dim3(THREADS), bytes, stream, a);
-}
-
-template <int D> static void launch_split_rows(cudaStream_t stream, const qu_cuda_attend &a)
-{
-    int32_t rows = a.rows.n * (a.rows.n_heads / a.rows.n_kv_heads);
-    if (rows == 1)
-        launch_split<D, 1>(stream, a);
-    else if (rows <= 4)
-        launch_split<D, 4>(stream, a);
-    else
-        launch_split<D, 8>(stream, a);
-}
-
-template <int D> static void launch_direct(cudaStream_t stream, const qu_cuda_attend &a)
-{
-    int32_t rows = a.rows.n * (a.rows.n_heads / a.rows.n_kv_heads);
-    size_t bytes = (size_t)layout_of(a.rows.d, 8, true).floats * sizeof(float);
-    auto *kernel = attend_direct<D, 8>;
-    qu_cuda_want_shared(kernel, bytes);
-    QU_LAUNCH(kernel, dim3(blocks_of(rows, 8), (unsigned)a.rows.n_kv_heads), dim3(THREADS), bytes,
-              stream, a);
+    QU_LAUNCH(kernel, grid, THREADS, bytes, stream, a);
 }
 
 static qu_status check(const qu_cuda_attend *a, qu_err *err)
@@ -377,20 +353,21 @@ qu_status qu_cuda_attend_split(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err
     if (a->rows.n <= 0) return QU_OK;
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
     int32_t rows = a->rows.n * (a->rows.n_heads / a->rows.n_kv_heads);
-    size_t bytes = (size_t)(page_parts(*a) + far_parts(*a) + THREADS / QU_WARP) * sizeof(float);
-    switch (a->rows.d) {
-    case 64: launch_split_rows<64>(stream, *a); break;
-    case 80: launch_split_rows<80>(stream, *a); break;
-    case 96: launch_split_rows<96>(stream, *a); break;
-    case 128: launch_split_rows<128>(stream, *a); break;
-    default: launch_split_rows<0>(stream, *a); break;
-    }
+    with_head_size(a->rows.d, [&](auto t) {
+        const int D = decltype(t)::value;
+        if (rows == 1)
+            launch_split<D, 1>(stream, *a, rows);
+        else if (rows <= 4)
+            launch_split<D, 4>(stream, *a, rows);
+        else
+            launch_split<D, 8>(stream, *a, rows);
+    });
     QU_TRY(qu_cuda_launched(cu, "attend_split", err));
-    auto *kernel = merge;
-    qu_cuda_want_shared(kernel, bytes);
-    QU_LAUNCH(kernel, dim3((unsigned)rows, (unsigned)a->rows.n_kv_heads), dim3(THREADS), bytes,
-              stream, *a);
-    return qu_cuda_launched(cu, "merge", err);
+    size_t bytes = (size_t)(page_parts(*a) + far_parts(*a) + THREADS / QU_WARP) * sizeof(float);
+    qu_cuda_want_shared(merge, bytes);
+    dim3 grid((unsigned)rows, (unsigned)a->rows.n_kv_heads);
+    QU_TRY_LAUNCH(merge, grid, THREADS, bytes, *a);
+    return QU_OK;
 }
 
 qu_status qu_cuda_attend_direct(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err)
@@ -398,12 +375,13 @@ qu_status qu_cuda_attend_direct(qu_cuda *cu, const qu_cuda_attend *a, qu_err *er
     QU_TRY(check(a, err));
     if (a->rows.n <= 0) return QU_OK;
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
-    switch (a->rows.d) {
-    case 64: launch_direct<64>(stream, *a); break;
-    case 80: launch_direct<80>(stream, *a); break;
-    case 96: launch_direct<96>(stream, *a); break;
-    case 128: launch_direct<128>(stream, *a); break;
-    default: launch_direct<0>(stream, *a); break;
-    }
+    int32_t rows = a->rows.n * (a->rows.n_heads / a->rows.n_kv_heads);
+    size_t bytes = (size_t)layout_of(a->rows.d, 8, true).floats * sizeof(float);
+    dim3 grid(blocks_of(rows, 8), (unsigned)a->rows.n_kv_heads);
+    with_head_size(a->rows.d, [&](auto t) {
+        auto *kernel = attend_direct<decltype(t)::value, 8>;
+        qu_cuda_want_shared(kernel, bytes);
+        QU_LAUNCH(kernel, grid, THREADS, bytes, stream, *a);
+    });
     return qu_cuda_launched(cu, "attend_direct", err);
 }

@@ -8,7 +8,9 @@
 #include <math.h>
 #include <stdint.h>
 
-#include "kernels/cuda/cuda.h"
+#include <type_traits>
+
+#include "kernels/cuda/ops.h"
 
 #ifdef __CUDACC__
 #define QU_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
@@ -19,6 +21,16 @@
 /* cuda.cu: the raw stream, and what became of a launch. */
 cudaStream_t qu_cuda_raw_stream(qu_cuda *cu, qu_cuda_stream s);
 qu_status qu_cuda_launched(qu_cuda *cu, const char *kernel, qu_err *err);
+/* Launch on a stream of cu and go on if that was possible; cu and err are the caller's. */
+#define QU_TRY_LAUNCH_ON(s, kernel, grid, block, shared, ...)                                      \
+    do {                                                                                           \
+        cudaStream_t stream_ = qu_cuda_raw_stream(cu, s);                                          \
+        QU_LAUNCH(kernel, grid, block, shared, stream_, __VA_ARGS__);                              \
+        QU_TRY(qu_cuda_launched(cu, #kernel, err));                                                \
+    } while (0)
+#define QU_TRY_LAUNCH(kernel, grid, block, shared, ...)                                            \
+    QU_TRY_LAUNCH_ON(QU_CUDA_COMPUTE, kernel, grid, block, shared, __VA_ARGS__)
+
 /* Let a kernel have bytes of shared memory. */
 template <class T> static inline void qu_cuda_want_shared(T *kernel, size_t bytes)
 {
@@ -45,6 +57,42 @@ static __device__ __forceinline__ float warp_max(float v)
     return v;
 }
 
+/* The same over a block of N threads; fold: a float a warp in shared memory. */
+template <int N> static __device__ __forceinline__ float block_sum(float v, float *fold)
+{
+    v = warp_sum(v);
+    __syncthreads(); /* fold may still be read */
+    if (threadIdx.x % QU_WARP == 0) fold[threadIdx.x / QU_WARP] = v;
+    __syncthreads();
+    v = 0;
+    for (int i = 0; i < N / QU_WARP; i++) v += fold[i];
+    return v;
+}
+template <int N> static __device__ __forceinline__ float block_max(float v, float *fold)
+{
+    v = warp_max(v);
+    __syncthreads();
+    if (threadIdx.x % QU_WARP == 0) fold[threadIdx.x / QU_WARP] = v;
+    __syncthreads();
+    for (int i = 0; i < N / QU_WARP; i++) v = fmaxf(v, fold[i]);
+    return v;
+}
+
+/* Eight floats, 16-byte aligned. */
+static __device__ __forceinline__ void floats8(float x[8], const float *p)
+{
+    float4 a = ((const float4 *)(const void *)p)[0], b = ((const float4 *)(const void *)p)[1];
+    x[0] = a.x, x[1] = a.y, x[2] = a.z, x[3] = a.w;
+    x[4] = b.x, x[5] = b.y, x[6] = b.z, x[7] = b.w;
+}
+/* sum + x . y: one chain of fused operations, in order. */
+static __device__ __forceinline__ float dot8(const float x[8], const float y[8], float sum)
+{
+#pragma unroll
+    for (int i = 0; i < 8; i++) sum = fmaf(x[i], y[i], sum);
+    return sum;
+}
+
 static __device__ __forceinline__ float from_half(uint16_t h)
 {
     return __half2float(__ushort_as_half(h));
@@ -69,6 +117,21 @@ static __device__ __forceinline__ uint16_t to_bf16(float f)
     uint32_t u = __float_as_uint(f);
     if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 0x40);
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+/* The dims of pair j: those that turn together, and what passes through by twos (qu_rope_pair). */
+static __device__ __forceinline__ void pair_dims(qu_cuda_rope r, int32_t j, int32_t *a, int32_t *b)
+{
+    bool apart = r.halves && j < r.n_dims / 2;
+    *a = apart ? j : 2 * j;
+    *b = apart ? j + r.n_dims / 2 : 2 * j + 1;
+}
+/* Each operation rounded by itself: qu_rope_vector's bits. */
+static __device__ __forceinline__ void turn(float *x, float *y, float c, float s)
+{
+    float u = *x, v = *y;
+    *x = __fsub_rn(__fmul_rn(u, c), __fmul_rn(v, s));
+    *y = __fadd_rn(__fmul_rn(u, s), __fmul_rn(v, c));
 }
 
 /* The weights' sum has a floor under its maximum so that a set without visible keys is not -INF - -INF. */

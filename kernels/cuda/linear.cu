@@ -1,5 +1,4 @@
 #include "kernels/cuda/common.cuh"
-#include "kernels/cuda/ops.h"
 #include "kernels/quant.h"
 
 /* --- eight weights of a row at a time, from stored blocks --- */
@@ -48,10 +47,7 @@ template <int TYPE> static __device__ __forceinline__ void weights8(float w[8], 
 {
     uint8_t x[8], h[8];
     if (TYPE == QU_TYPE_F32) {
-        const float4 *p = (const float4 *)(const void *)row + i / 4;
-        float4 a = p[0], b = p[1];
-        w[0] = a.x, w[1] = a.y, w[2] = a.z, w[3] = a.w;
-        w[4] = b.x, w[5] = b.y, w[6] = b.z, w[7] = b.w;
+        floats8(w, (const float *)(const void *)row + i);
     } else if (TYPE == QU_TYPE_F16) {
         halves8(w, ((const uint4 *)(const void *)row)[i / 8]);
     } else if (TYPE == QU_TYPE_BF16) {
@@ -59,35 +55,23 @@ template <int TYPE> static __device__ __forceinline__ void weights8(float w[8], 
         const unsigned v[4] = {u.x, u.y, u.z, u.w};
         for (int j = 0; j < 8; j++)
             w[j] = __uint_as_float(j % 2 ? v[j / 2] & 0xffff0000u : v[j / 2] << 16);
-    } else if (TYPE == QU_TYPE_Q8_0) {
-        const uint8_t *b = row + i / 32 * 34;
-        float d = half_at(b);
-        bytes8<2>(x, b + 2 + i % 32);
-        for (int j = 0; j < 8; j++) w[j] = __fmul_rn(d, (float)(int8_t)x[j]);
-    } else if (TYPE == QU_TYPE_Q4_0 || TYPE == QU_TYPE_IQ4_NL) {
-        const uint8_t *b = row + i / 32 * 18;
-        float d = half_at(b);
-        bytes8<2>(x, b + 2 + i % 16);
+    } else if (TYPE == QU_TYPE_Q8_0 || TYPE == QU_TYPE_Q4_0 || TYPE == QU_TYPE_Q4_1 ||
+               TYPE == QU_TYPE_Q5_0 || TYPE == QU_TYPE_Q5_1 || TYPE == QU_TYPE_IQ4_NL) {
+        const bool five = TYPE == QU_TYPE_Q5_0 || TYPE == QU_TYPE_Q5_1, eight = TYPE == QU_TYPE_Q8_0;
+        const bool with_min = TYPE == QU_TYPE_Q4_1 || TYPE == QU_TYPE_Q5_1;
+        const int head = with_min ? 4 : 2, bytes = head + (eight ? 32 : five ? 20 : 16);
+        const uint8_t *b = row + i / 32 * bytes;
+        float d = half_at(b), m = with_min ? half_at(b + 2) : 0;
+        int bits = five ? b[head + i % 32 / 8] : 0;
+        bytes8<2>(x, b + head + (five ? 4 : 0) + (eight ? i % 32 : i % 16));
         for (int j = 0; j < 8; j++) {
-            int q = x[j] >> i / 16 % 2 * 4 & 15;
-            w[j] = __fmul_rn(d, (float)(TYPE == QU_TYPE_Q4_0 ? q - 8 : iq4_value(q)));
-        }
-    } else if (TYPE == QU_TYPE_Q4_1) {
-        const uint8_t *b = row + i / 32 * 20;
-        float d = half_at(b), m = half_at(b + 2);
-        bytes8<2>(x, b + 4 + i % 16);
-        for (int j = 0; j < 8; j++)
-            w[j] = __fadd_rn(__fmul_rn(d, (float)(x[j] >> i / 16 % 2 * 4 & 15)), m);
-    } else if (TYPE == QU_TYPE_Q5_0 || TYPE == QU_TYPE_Q5_1) {
-        const int head = TYPE == QU_TYPE_Q5_0 ? 2 : 4;
-        const uint8_t *b = row + i / 32 * (head + 20);
-        float d = half_at(b), m = TYPE == QU_TYPE_Q5_1 ? half_at(b + 2) : 0;
-        int bits = b[head + i % 32 / 8];
-        bytes8<2>(x, b + head + 4 + i % 16);
-        for (int j = 0; j < 8; j++) {
-            int q = (x[j] >> i / 16 % 2 * 4 & 15) | (bits >> j & 1) << 4;
-            w[j] = TYPE == QU_TYPE_Q5_0 ? __fmul_rn(d, (float)(q - 16))
-                                        : __fadd_rn(__fmul_rn(d, (float)q), m);
+            int q = eight ? (int8_t)x[j] : x[j] >> i / 16 % 2 * 4 & 15;
+            if (five) q |= (bits >> j & 1) << 4;
+            if (TYPE == QU_TYPE_Q4_0) q -= 8;
+            if (TYPE == QU_TYPE_Q5_0) q -= 16;
+            if (TYPE == QU_TYPE_IQ4_NL) q = iq4_value(q);
+            w[j] = __fmul_rn(d, (float)q);
+            if (with_min) w[j] = __fadd_rn(w[j], m);
         }
     } else if (TYPE == QU_TYPE_Q2_K) {
         int e = i % 256;
@@ -144,11 +128,17 @@ template <int TYPE> static __device__ __forceinline__ void weights8(float w[8], 
     }
 }
 
-/* Call f<TYPE> for a type known at run time. */
-#define QU_EACH_TYPE(f)                                                                            \
-    f(QU_TYPE_F32) f(QU_TYPE_F16) f(QU_TYPE_BF16) f(QU_TYPE_Q4_0) f(QU_TYPE_Q4_1) f(QU_TYPE_Q5_0)  \
-        f(QU_TYPE_Q5_1) f(QU_TYPE_Q8_0) f(QU_TYPE_Q2_K) f(QU_TYPE_Q3_K) f(QU_TYPE_Q4_K)            \
-            f(QU_TYPE_Q5_K) f(QU_TYPE_Q6_K) f(QU_TYPE_IQ4_NL) f(QU_TYPE_IQ4_XS)
+/* f(a constant) for a type known at run time. */
+template <class F> static void with_type(int type, F f)
+{
+    switch (type) {
+#define CASE(name, block, bytes)                                                                   \
+    case QU_TYPE_##name: f(std::integral_constant<int, QU_TYPE_##name>()); break;
+        QU_TYPES(CASE)
+#undef CASE
+    default: break;
+    }
+}
 
 /* --- kernels --- */
 
@@ -175,16 +165,9 @@ static __global__ void __launch_bounds__(MATVEC_WARPS * QU_WARP)
 #pragma unroll
         for (int t = 0; t < T; t++) {
             if (t >= rows) break;
-            const float4 *p = (const float4 *)(const void *)(x + (int64_t)(t0 + t) * k + c);
-            float4 a = p[0], b = p[1];
-            acc[t] = fmaf(v[0], a.x, acc[t]);
-            acc[t] = fmaf(v[1], a.y, acc[t]);
-            acc[t] = fmaf(v[2], a.z, acc[t]);
-            acc[t] = fmaf(v[3], a.w, acc[t]);
-            acc[t] = fmaf(v[4], b.x, acc[t]);
-            acc[t] = fmaf(v[5], b.y, acc[t]);
-            acc[t] = fmaf(v[6], b.z, acc[t]);
-            acc[t] = fmaf(v[7], b.w, acc[t]);
+            float u[8];
+            floats8(u, x + (int64_t)(t0 + t) * k + c);
+            acc[t] = dot8(v, u, acc[t]);
         }
     }
 #pragma unroll
@@ -242,28 +225,16 @@ qu_status qu_cuda_matvec(qu_cuda *cu, float *y, int64_t ldy, const void *w, int 
 {
     QU_TRY(check(type, k, err));
     if (n_rows <= 0 || n <= 0) return QU_OK;
-    dim3 block(MATVEC_WARPS * QU_WARP), one(blocks_of(n, MATVEC_WARPS));
-    dim3 many(blocks_of(n, MATVEC_WARPS), blocks_of(n_rows, MATVEC_ROWS));
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
+    dim3 grid(blocks_of(n, MATVEC_WARPS), n_rows == 1 ? 1 : blocks_of(n_rows, MATVEC_ROWS));
     const uint8_t *blocks = (const uint8_t *)w;
     int64_t row_bytes = qu_type_bytes(type, k);
-    switch (type) {
-#define CASE(TYPE)                                                                                 \
-    case TYPE: {                                                                                   \
-        auto *single = matvec<TYPE, 1>;                                                            \
-        auto *several = matvec<TYPE, MATVEC_ROWS>;                                                 \
-        if (n_rows == 1)                                                                           \
-            QU_LAUNCH(single, one, block, 0, stream, y, ldy, blocks, row_bytes, bias, x, n_rows,   \
-                      n, k);                                                                       \
-        else                                                                                       \
-            QU_LAUNCH(several, many, block, 0, stream, y, ldy, blocks, row_bytes, bias, x, n_rows, \
-                      n, k);                                                                       \
-        break;                                                                                     \
-    }
-        QU_EACH_TYPE(CASE)
-#undef CASE
-    default: break;
-    }
+    with_type(type, [&](auto t) {
+        const int TYPE = decltype(t)::value;
+        auto *kernel = n_rows == 1 ? matvec<TYPE, 1> : matvec<TYPE, MATVEC_ROWS>;
+        QU_LAUNCH(kernel, grid, MATVEC_WARPS * QU_WARP, 0, stream, y, ldy, blocks, row_bytes, bias, x,
+                  n_rows, n, k);
+    });
     return qu_cuda_launched(cu, "matvec", err);
 }
 
@@ -271,20 +242,12 @@ qu_status qu_cuda_dequant_bf16(qu_cuda *cu, void *out, const void *w, int type, 
                                int32_t k, qu_err *err)
 {
     QU_TRY(check(type, k, err));
-    dim3 grid(blocks_of((int64_t)n * k / 8, THREADS));
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
-    switch (type) {
-#define CASE(TYPE)                                                                                 \
-    case TYPE: {                                                                                   \
-        auto *kernel = dequant_bf16<TYPE>;                                                         \
-        QU_LAUNCH(kernel, grid, dim3(THREADS), 0, stream, (uint16_t *)out, (const uint8_t *)w,     \
-                  qu_type_bytes(type, k), n, k);                                                   \
-        break;                                                                                     \
-    }
-        QU_EACH_TYPE(CASE)
-#undef CASE
-    default: break;
-    }
+    with_type(type, [&](auto t) {
+        auto *kernel = dequant_bf16<decltype(t)::value>;
+        QU_LAUNCH(kernel, blocks_of((int64_t)n * k / 8, THREADS), THREADS, 0, stream,
+                  (uint16_t *)out, (const uint8_t *)w, qu_type_bytes(type, k), n, k);
+    });
     return qu_cuda_launched(cu, "dequant_bf16", err);
 }
 
@@ -295,18 +258,11 @@ qu_status qu_cuda_embed(qu_cuda *cu, float *x, const void *table, int type, cons
     if (n_rows <= 0) return QU_OK;
     dim3 grid(blocks_of(k / 8, THREADS), (unsigned)n_rows);
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
-    switch (type) {
-#define CASE(TYPE)                                                                                 \
-    case TYPE: {                                                                                   \
-        auto *kernel = embed<TYPE>;                                                                \
-        QU_LAUNCH(kernel, grid, dim3(THREADS), 0, stream, x, (const uint8_t *)table,               \
-                  qu_type_bytes(type, k), ids, k);                                                 \
-        break;                                                                                     \
-    }
-        QU_EACH_TYPE(CASE)
-#undef CASE
-    default: break;
-    }
+    with_type(type, [&](auto t) {
+        auto *kernel = embed<decltype(t)::value>;
+        QU_LAUNCH(kernel, grid, THREADS, 0, stream, x, (const uint8_t *)table,
+                  qu_type_bytes(type, k), ids, k);
+    });
     return qu_cuda_launched(cu, "embed", err);
 }
 
@@ -314,7 +270,6 @@ qu_status qu_cuda_to_bf16(qu_cuda *cu, void *out, const float *x, int32_t rows, 
                           int32_t k, qu_err *err)
 {
     int64_t n = (int64_t)rows * k, n_out = (int64_t)rows_out * k;
-    QU_LAUNCH(cast_bf16, dim3(blocks_of(n_out, THREADS)), dim3(THREADS), 0,
-              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), (uint16_t *)out, x, n, n_out);
-    return qu_cuda_launched(cu, "to_bf16", err);
+    QU_TRY_LAUNCH(cast_bf16, blocks_of(n_out, THREADS), THREADS, 0, (uint16_t *)out, x, n, n_out);
+    return QU_OK;
 }

@@ -1,22 +1,7 @@
 #include "kernels/codec.h"
 #include "kernels/cuda/common.cuh"
-#include "kernels/cuda/ops.h"
 
 enum { THREADS = 128, PAGE = 128 };
-
-static __device__ __forceinline__ void rope_dims(qu_cuda_rope r, int32_t i, int32_t *a, int32_t *b)
-{
-    *a = r.halves ? i : 2 * i;
-    *b = r.halves ? i + r.n_dims / 2 : 2 * i + 1;
-}
-
-/* Each operation rounded by itself: qu_rope_vector's bits. */
-static __device__ __forceinline__ void turn(float *x, float *y, float c, float s)
-{
-    float u = *x, v = *y;
-    *x = __fsub_rn(__fmul_rn(u, c), __fmul_rn(v, s));
-    *y = __fadd_rn(__fmul_rn(u, s), __fmul_rn(v, c));
-}
 
 static __device__ __forceinline__ int64_t angles_at(const qu_cuda_rows &r, const qu_cuda_page &page,
                                                     int32_t layer, int32_t g)
@@ -36,7 +21,7 @@ static __global__ void __launch_bounds__(THREADS)
     float *x = q + ((int64_t)t * r.n_heads + h) * r.d;
     for (int32_t i = (int32_t)threadIdx.x; i < r.rope.n_dims / 2; i += THREADS) {
         int32_t a, b;
-        rope_dims(r.rope, i, &a, &b);
+        pair_dims(r.rope, i, &a, &b);
         float u = x[a], v = x[b];
         turn(&u, &v, page.cos[at + (int64_t)i * page.n_pad], page.sin[at + (int64_t)i * page.n_pad]);
         x[a] = u * (scale * gain);
@@ -57,7 +42,7 @@ static __global__ void __launch_bounds__(THREADS)
     const float *y = v + ((int64_t)t * r.n_kv_heads + g) * r.d;
     for (int32_t i = (int32_t)threadIdx.x; i < n_dims / 2; i += THREADS) {
         int32_t a, b;
-        rope_dims(r.rope, i, &a, &b);
+        pair_dims(r.rope, i, &a, &b);
         float u = x[a], w = x[b];
         turn(&u, &w, page.cos[at + (int64_t)i * page.n_pad], page.sin[at + (int64_t)i * page.n_pad]);
         keys[a] = to_half(u);
@@ -70,17 +55,17 @@ static __global__ void __launch_bounds__(THREADS)
 qu_status qu_cuda_rope_queries(qu_cuda *cu, float *q, const qu_cuda_rows *rows, int32_t layer,
                                float scale, float gain, qu_err *err)
 {
-    QU_LAUNCH(rope_queries, dim3((unsigned)rows->n, (unsigned)rows->n_heads), dim3(THREADS), 0,
-              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), q, *rows, layer, scale, gain);
-    return qu_cuda_launched(cu, "rope_queries", err);
+    dim3 grid((unsigned)rows->n, (unsigned)rows->n_heads);
+    QU_TRY_LAUNCH(rope_queries, grid, THREADS, 0, q, *rows, layer, scale, gain);
+    return QU_OK;
 }
 
 qu_status qu_cuda_place_live(qu_cuda *cu, const float *k, const float *v, const qu_cuda_rows *rows,
                              int32_t layer, qu_err *err)
 {
-    QU_LAUNCH(place_live, dim3((unsigned)rows->n, (unsigned)rows->n_kv_heads), dim3(THREADS), 0,
-              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), k, v, *rows, layer);
-    return qu_cuda_launched(cu, "place_live", err);
+    dim3 grid((unsigned)rows->n, (unsigned)rows->n_kv_heads);
+    QU_TRY_LAUNCH(place_live, grid, THREADS, 0, k, v, *rows, layer);
+    return QU_OK;
 }
 
 /* --- encoding: a block a (page, KV head) --- */
@@ -223,46 +208,31 @@ qu_status qu_cuda_encode(qu_cuda *cu, void *out, int64_t stride, int codec, cons
                          int32_t n_kv_heads, int32_t d, qu_err *err)
 {
     if (n_pages <= 0) return QU_OK;
-    QU_LAUNCH(encode, dim3((unsigned)n_pages, (unsigned)n_kv_heads), dim3(THREADS), 0,
-              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), (char *)out, stride, codec, k, v, first, n,
-              n_kv_heads, d);
-    return qu_cuda_launched(cu, "encode", err);
+    dim3 grid((unsigned)n_pages, (unsigned)n_kv_heads);
+    QU_TRY_LAUNCH(encode, grid, THREADS, 0, (char *)out, stride, codec, k, v, first, n, n_kv_heads, d);
+    return QU_OK;
 }
 
 /* --- a stored slice into place: a block a slice --- */
 
-/* The number of channel c of row i; values' rows follow the keys'. */
-static __device__ __forceinline__ float q4_at(const char *p, int32_t n, int32_t d, int32_t i, int32_t c)
-{
-    int32_t h = d / 2, groups = (d + QU_CODEC_GROUP - 1) / QU_CODEC_GROUP;
-    const uint8_t *row = (const uint8_t *)p + 8 * d + 4 * n * groups + i * h;
-    return (float)(c < h ? row[c] & 15 : row[c - h] >> 4);
-}
-
-static __device__ __forceinline__ float key_at(const char *p, int codec, int32_t n, int32_t d,
-                                               int32_t i, int32_t c)
+/* Channel c of a row: the n keys, then the n values. */
+static __device__ __forceinline__ float stored_at(const char *p, int codec, int32_t n, int32_t d,
+                                                  int32_t row, int32_t c)
 {
     const float *f = (const float *)(const void *)p;
-    if (codec == QU_CODEC_F32) return f[i * d + c];
-    if (codec == QU_CODEC_F16) return from_half(((const uint16_t *)(const void *)p)[i * d + c]);
-    if (codec == QU_CODEC_Q4) return __fadd_rn(f[c], __fmul_rn(f[d + c], q4_at(p, n, d, i, c)));
-    const int8_t *q = (const int8_t *)(f + 2 * d + n);
-    return __fadd_rn(f[c], __fmul_rn(f[d + c], (float)q[i * d + c]));
-}
-
-static __device__ __forceinline__ float value_at(const char *p, int codec, int32_t n, int32_t d,
-                                                 int32_t i, int32_t c)
-{
-    const float *f = (const float *)(const void *)p;
-    if (codec == QU_CODEC_F32) return f[(n + i) * d + c];
-    if (codec == QU_CODEC_F16) return from_half(((const uint16_t *)(const void *)p)[(n + i) * d + c]);
-    if (codec == QU_CODEC_Q4) {
-        int32_t groups = (d + QU_CODEC_GROUP - 1) / QU_CODEC_GROUP;
-        const uint16_t *head = (const uint16_t *)(const void *)(f + 2 * d) + 2 * (i * groups + c / QU_CODEC_GROUP);
-        return __fadd_rn(from_half(head[0]), __fmul_rn(from_half(head[1]), q4_at(p, n, d, n + i, c)));
+    if (codec == QU_CODEC_F32) return f[row * d + c];
+    if (codec == QU_CODEC_F16) return from_half(((const uint16_t *)(const void *)p)[row * d + c]);
+    if (codec == QU_CODEC_Q8) {
+        float q = (float)((const int8_t *)(f + 2 * d + n))[row * d + c];
+        return row < n ? __fadd_rn(f[c], __fmul_rn(f[d + c], q)) : __fmul_rn(f[2 * d + row - n], q);
     }
-    const int8_t *q = (const int8_t *)(f + 2 * d + n);
-    return __fmul_rn(f[2 * d + i], (float)q[(n + i) * d + c]);
+    int32_t h = d / 2, groups = (d + QU_CODEC_GROUP - 1) / QU_CODEC_GROUP;
+    const uint16_t *heads = (const uint16_t *)(const void *)(f + 2 * d);
+    const uint8_t *nibbles = (const uint8_t *)(heads + 2 * n * groups) + row * h;
+    float q = (float)(c < h ? nibbles[c] & 15 : nibbles[c - h] >> 4);
+    if (row < n) return __fadd_rn(f[c], __fmul_rn(f[d + c], q));
+    heads += 2 * ((row - n) * groups + c / QU_CODEC_GROUP);
+    return __fadd_rn(from_half(heads[0]), __fmul_rn(from_half(heads[1]), q));
 }
 
 static __global__ void __launch_bounds__(THREADS)
@@ -275,25 +245,23 @@ static __global__ void __launch_bounds__(THREADS)
     if (threadIdx.x == 0) *s.entry = s.to;
     for (int32_t j = (int32_t)threadIdx.x; j < s.n * turned; j += THREADS) {
         int32_t i = j / turned, p = j % turned, a, b;
-        rope_dims(r, p, &a, &b);
-        float u = key_at(from, codec, s.n, d, i, a), v = key_at(from, codec, s.n, d, i, b);
+        pair_dims(r, p, &a, &b);
+        float u = stored_at(from, codec, s.n, d, i, a), v = stored_at(from, codec, s.n, d, i, b);
         turn(&u, &v, s.cos[(int64_t)p * s.n_pad + i], s.sin[(int64_t)p * s.n_pad + i]);
         keys[i * d + a] = to_half(u);
         keys[i * d + b] = to_half(v);
     }
     for (int32_t j = (int32_t)threadIdx.x; j < s.n * rest; j += THREADS) {
         int32_t i = j / rest, c = r.n_dims + j % rest;
-        keys[i * d + c] = to_half(key_at(from, codec, s.n, d, i, c));
+        keys[i * d + c] = to_half(stored_at(from, codec, s.n, d, i, c));
     }
     for (int32_t j = (int32_t)threadIdx.x; j < s.n * d; j += THREADS)
-        values[j] = to_half(value_at(from, codec, s.n, d, j / d, j % d));
+        values[j] = to_half(stored_at(from, codec, s.n, d, s.n + j / d, j % d));
 }
 
 qu_status qu_cuda_expand(qu_cuda *cu, qu_cuda_stream s, const qu_cuda_slice *slices,
                          int32_t n_slices, int codec, int32_t d, qu_cuda_rope rope, qu_err *err)
 {
-    if (n_slices <= 0) return QU_OK;
-    QU_LAUNCH(expand, dim3((unsigned)n_slices), dim3(THREADS), 0, qu_cuda_raw_stream(cu, s), slices,
-              codec, d, rope);
-    return qu_cuda_launched(cu, "expand", err);
+    if (n_slices > 0) QU_TRY_LAUNCH_ON(s, expand, (unsigned)n_slices, THREADS, 0, slices, codec, d, rope);
+    return QU_OK;
 }

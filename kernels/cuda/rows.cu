@@ -1,5 +1,4 @@
 #include "kernels/cuda/common.cuh"
-#include "kernels/cuda/ops.h"
 
 enum { THREADS = 256 };
 
@@ -7,15 +6,11 @@ enum { THREADS = 256 };
 static __global__ void __launch_bounds__(THREADS) rmsnorm(float *y, const float *x, const float *w, int32_t n, float eps)
 {
     QU_SHARED(shared);
-    float *part = (float *)shared, sum = 0;
+    float sum = 0;
     const float *row = x + (int64_t)blockIdx.x * n;
     float *out = y + (int64_t)blockIdx.x * n;
     for (int32_t i = (int32_t)threadIdx.x; i < n; i += THREADS) sum = fmaf(row[i], row[i], sum);
-    sum = warp_sum(sum);
-    if (threadIdx.x % QU_WARP == 0) part[threadIdx.x / QU_WARP] = sum;
-    __syncthreads();
-    sum = 0;
-    for (int i = 0; i < THREADS / QU_WARP; i++) sum += part[i];
+    sum = block_sum<THREADS>(sum, (float *)shared);
     float scale = 1.0f / sqrtf(sum / (float)n + eps);
     for (int32_t i = (int32_t)threadIdx.x; i < n; i += THREADS) out[i] = row[i] * scale * w[i];
 }
@@ -41,34 +36,27 @@ static __global__ void add_bias(float *y, const float *bias, int32_t n, int64_t 
 qu_status qu_cuda_rmsnorm(qu_cuda *cu, float *y, const float *x, const float *w, int32_t n_rows,
                           int32_t n, float eps, qu_err *err)
 {
-    if (n_rows <= 0) return QU_OK;
-    QU_LAUNCH(rmsnorm, dim3((unsigned)n_rows), dim3(THREADS), THREADS / QU_WARP * sizeof(float),
-              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), y, x, w, n, eps);
-    return qu_cuda_launched(cu, "rmsnorm", err);
+    size_t fold = THREADS / QU_WARP * sizeof(float);
+    if (n_rows > 0) QU_TRY_LAUNCH(rmsnorm, (unsigned)n_rows, THREADS, fold, y, x, w, n, eps);
+    return QU_OK;
 }
 
 qu_status qu_cuda_swiglu(qu_cuda *cu, float *gate, const float *up, int64_t n, qu_err *err)
 {
-    if (n <= 0) return QU_OK;
-    QU_LAUNCH(swiglu, dim3(blocks_of(n, THREADS)), dim3(THREADS), 0,
-              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), gate, up, n);
-    return qu_cuda_launched(cu, "swiglu", err);
+    if (n > 0) QU_TRY_LAUNCH(swiglu, blocks_of(n, THREADS), THREADS, 0, gate, up, n);
+    return QU_OK;
 }
 
 qu_status qu_cuda_add(qu_cuda *cu, float *x, const float *y, int64_t n, qu_err *err)
 {
-    if (n <= 0) return QU_OK;
-    QU_LAUNCH(add, dim3(blocks_of(n, THREADS)), dim3(THREADS), 0,
-              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), x, y, n);
-    return qu_cuda_launched(cu, "add", err);
+    if (n > 0) QU_TRY_LAUNCH(add, blocks_of(n, THREADS), THREADS, 0, x, y, n);
+    return QU_OK;
 }
 
 qu_status qu_cuda_add_bias(qu_cuda *cu, float *y, const float *bias, int32_t n_rows, int32_t n,
                            qu_err *err)
 {
     int64_t all = (int64_t)n_rows * n;
-    if (all <= 0) return QU_OK;
-    QU_LAUNCH(add_bias, dim3(blocks_of(all, THREADS)), dim3(THREADS), 0,
-              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), y, bias, n, all);
-    return qu_cuda_launched(cu, "add_bias", err);
+    if (all > 0) QU_TRY_LAUNCH(add_bias, blocks_of(all, THREADS), THREADS, 0, y, bias, n, all);
+    return QU_OK;
 }

@@ -1,18 +1,9 @@
 /* Choosing pages on the device: the multipole policy of retrieve/policy.c, from the summaries to each head's
  * list of segments. */
 #include "kernels/cuda/common.cuh"
-#include "kernels/cuda/ops.h"
 #include "kernels/summary.h"
 
 enum { THREADS = 128, ROWS = 8, SENSE_TOKENS = 64, CUT_THREADS = 256 };
-
-/* The dims of pair j: those that turn together, and what passes through by twos (qu_rope_pair). */
-static __device__ __forceinline__ void pair_dims(qu_cuda_rope r, int32_t j, int32_t *a, int32_t *b)
-{
-    bool apart = r.halves && j < r.n_dims / 2;
-    *a = apart ? j : 2 * j;
-    *b = apart ? j + r.n_dims / 2 : 2 * j + 1;
-}
 
 /* --- a page's summaries into their columns: a block a (layer, KV head) --- */
 
@@ -31,12 +22,9 @@ static __global__ void __launch_bounds__(THREADS)
     for (int32_t i = (int32_t)threadIdx.x; i < clusters * half; i += THREADS) {
         int32_t k = i / half, j = i % half, a, b;
         pair_dims(r, j, &a, &b);
-        float u = from_half(key[k * d + a]), v = from_half(key[k * d + b]), x = u, y = v;
-        if (j < r.n_dims / 2) {
-            float cc = page.cos[at + (int64_t)j * page.n_pad], s = page.sin[at + (int64_t)j * page.n_pad];
-            x = __fsub_rn(__fmul_rn(u, cc), __fmul_rn(v, s));
-            y = __fadd_rn(__fmul_rn(u, s), __fmul_rn(v, cc));
-        }
+        float x = from_half(key[k * d + a]), y = from_half(key[k * d + b]);
+        int64_t angle = at + (int64_t)j * page.n_pad;
+        if (j < r.n_dims / 2) turn(&x, &y, page.cos[angle], page.sin[angle]);
         c.key[(to + k) * d + a] = to_half(x);
         c.key[(to + k) * d + b] = to_half(y);
         c.spread[(to + k) * half + j] = spread[i];
@@ -55,11 +43,10 @@ qu_status qu_cuda_place_summary(qu_cuda *cu, const qu_cuda_clusters *c, const vo
                                 int32_t col, int32_t n_layers, int32_t n_kv_heads, int32_t d,
                                 qu_err *err)
 {
-    QU_LAUNCH(place_summary, dim3((unsigned)(n_layers * n_kv_heads)), dim3(THREADS), 0,
-              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), *c, (const char *)summary, page, rope_rows,
-              rope, qu_summary_clusters(page_tokens), qu_summary_bytes(page_tokens, d), candidate,
-              col, d);
-    return qu_cuda_launched(cu, "place_summary", err);
+    QU_TRY_LAUNCH(place_summary, (unsigned)(n_layers * n_kv_heads), THREADS, 0, *c,
+                  (const char *)summary, page, rope_rows, rope, qu_summary_clusters(page_tokens),
+                  qu_summary_bytes(page_tokens, d), candidate, col, d);
+    return QU_OK;
 }
 
 /* --- sensing --- */
@@ -106,8 +93,7 @@ static __global__ void __launch_bounds__(THREADS) sense_logits(sense_args a)
         float k[8];
         halves8(k, key[i]);
 #pragma unroll
-        for (int r = 0; r < ROWS; r++)
-            for (int j = 0; j < 8; j++) s[r] = fmaf(q[r * d + i * 8 + j], k[j], s[r]);
+        for (int r = 0; r < ROWS; r++) s[r] = dot8(q + r * d + i * 8, k, s[r]);
     }
     for (int32_t i = 0; i < half / 4; i++) {
         uint2 u = spread[i];
@@ -139,19 +125,10 @@ static __global__ void __launch_bounds__(THREADS) sense_stats(sense_args a)
     const float *x = a.logits + row * a.c.n;
     const int32_t tid = (int32_t)threadIdx.x;
     for (int32_t i = tid; i < a.c.n; i += THREADS) top = fmaxf(top, x[i]);
-    top = warp_max(top);
-    if (tid % QU_WARP == 0) fold[tid / QU_WARP] = top;
-    __syncthreads();
-    for (int i = 0; i < THREADS / QU_WARP; i++) top = fmaxf(top, fold[i]);
-    top = fmaxf(top, QU_SCORE_FLOOR);
-    __syncthreads();
+    top = fmaxf(block_max<THREADS>(top, fold), QU_SCORE_FLOOR);
     for (int32_t i = tid; i < a.c.n; i += THREADS) sum += weight_of(x[i], top);
-    sum = warp_sum(sum);
-    if (tid % QU_WARP == 0) fold[tid / QU_WARP] = sum;
-    __syncthreads();
+    sum = block_sum<THREADS>(sum, fold);
     if (tid > 0) return;
-    sum = 0;
-    for (int i = 0; i < THREADS / QU_WARP; i++) sum += fold[i];
     a.m[row] = top;
     a.l[row] = sum > 0 ? 1 / sum : 0;
 }
@@ -180,9 +157,8 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 int64_t qu_cuda_sense_floats(int32_t n_clusters, int32_t n_rows, int32_t n_heads,
-                             int32_t n_kv_heads, int32_t d)
+                             int32_t n_kv_heads)
 {
-    (void)d;
     int64_t tokens = n_rows < SENSE_TOKENS ? n_rows : SENSE_TOKENS;
     return (int64_t)n_kv_heads * n_clusters + tokens * n_heads * (n_clusters + 2ll);
 }
@@ -190,7 +166,6 @@ int64_t qu_cuda_sense_floats(int32_t n_clusters, int32_t n_rows, int32_t n_heads
 qu_status qu_cuda_sense(qu_cuda *cu, float *score, const qu_cuda_clusters *c, const float *q,
                         const qu_cuda_rows *rows, int32_t layer, float *scratch, qu_err *err)
 {
-    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
     int32_t g_n = rows->n_kv_heads, d = rows->d, group = rows->n_heads / g_n;
     int64_t before = (int64_t)layer * g_n * c->n;
     sense_args a = {*c,     q,       rows->n_heads, g_n,     d,
@@ -210,17 +185,14 @@ qu_status qu_cuda_sense(qu_cuda *cu, float *score, const qu_cuda_clusters *c, co
         a.logits = a.l + (int64_t)g_n * a.rows;
         dim3 tiles(columns.x, (unsigned)g_n, blocks_of(a.rows, ROWS));
         size_t queries = (size_t)ROWS * (size_t)(d + d / 2) * sizeof(float);
-        QU_LAUNCH(sense_logits, tiles, dim3(THREADS), queries, stream, a);
-        QU_TRY(qu_cuda_launched(cu, "sense_logits", err));
-        QU_LAUNCH(sense_stats, dim3((unsigned)a.rows, (unsigned)g_n), dim3(THREADS),
-                  THREADS / QU_WARP * sizeof(float), stream, a);
-        QU_TRY(qu_cuda_launched(cu, "sense_stats", err));
-        QU_LAUNCH(sense_mass, columns, dim3(THREADS), 0, stream, a);
-        QU_TRY(qu_cuda_launched(cu, "sense_mass", err));
+        QU_TRY_LAUNCH(sense_logits, tiles, THREADS, queries, a);
+        dim3 per_row((unsigned)a.rows, (unsigned)g_n);
+        QU_TRY_LAUNCH(sense_stats, per_row, THREADS, THREADS / QU_WARP * sizeof(float), a);
+        QU_TRY_LAUNCH(sense_mass, columns, THREADS, 0, a);
     }
-    QU_LAUNCH(sense_score, dim3(blocks_of(c->n_pages, THREADS), (unsigned)g_n), dim3(THREADS), 0,
-              stream, score, a.mass, *c, (float)rows->n * (float)group);
-    return qu_cuda_launched(cu, "sense_score", err);
+    dim3 pages(blocks_of(c->n_pages, THREADS), (unsigned)g_n);
+    QU_TRY_LAUNCH(sense_score, pages, THREADS, 0, score, a.mass, *c, (float)rows->n * (float)group);
+    return QU_OK;
 }
 
 /* --- the cut: a block a KV head --- */
@@ -278,10 +250,9 @@ qu_status qu_cuda_cut(qu_cuda *cu, uint8_t *chosen, const float *score, const in
                        n_pages, (int)QU_CUDA_CUT_PAGES);
     int32_t n_pow2 = 2;
     while (n_pow2 < n_pages) n_pow2 *= 2;
-    QU_LAUNCH(cut, dim3((unsigned)n_kv_heads), dim3(CUT_THREADS), (size_t)n_pow2 * sizeof(uint64_t),
-              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), chosen, score, tokens, all, n_pages, n_pow2,
-              budget);
-    return qu_cuda_launched(cu, "cut", err);
+    QU_TRY_LAUNCH(cut, (unsigned)n_kv_heads, CUT_THREADS, (size_t)n_pow2 * sizeof(uint64_t), chosen,
+                  score, tokens, all, n_pages, n_pow2, budget);
+    return QU_OK;
 }
 
 /* --- each head's list: a warp a KV head --- */
@@ -304,7 +275,6 @@ static __global__ void __launch_bounds__(QU_WARP)
 qu_status qu_cuda_lists(qu_cuda *cu, int32_t *list, int32_t *count, const int32_t *candidate,
                         const uint8_t *chosen, int32_t n_segments, int32_t n_kv_heads, qu_err *err)
 {
-    QU_LAUNCH(lists, dim3((unsigned)n_kv_heads), dim3(QU_WARP), 0,
-              qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE), list, count, candidate, chosen, n_segments);
-    return qu_cuda_launched(cu, "lists", err);
+    QU_TRY_LAUNCH(lists, (unsigned)n_kv_heads, QU_WARP, 0, list, count, candidate, chosen, n_segments);
+    return QU_OK;
 }
