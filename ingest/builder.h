@@ -76,10 +76,9 @@ qu_status qu_builder_end(qu_builder *b, qu_err *err);
 void qu_builder_free(qu_builder *b);
 
 /* The format parsers. b->text holds the decoded file when they start for the first two;
- * qu_html_parse reads it from s and fills b->text and b->runs (text to s). keep = true keeps
- * navigation and the like. */
+ * qu_html_parse reads it from s and fills b->text and b->runs (text to s). */
 qu_status qu_plain_parse(qu_builder *b, qu_err *err);
 qu_status qu_markdown_parse(qu_builder *b, qu_err *err);
-qu_status qu_html_parse(qu_builder *b, const char *s, int64_t n, bool keep, qu_err *err);
+qu_status qu_html_parse(qu_builder *b, const char *s, int64_t n, qu_err *err);
 
 #endif

@@ -105,8 +105,7 @@ static qu_status find_title(qu_document *doc, const qu_builder *b, qu_err *err)
     return set_title(doc, t + i, len <= MAX_TITLE_LINE ? len : 0, err);
 }
 
-/* HTML out of the decoded text, which b->text and b->runs hold. A page that has text only in what
- * is usually left out is read again with all of it. */
+/* HTML out of the decoded text, which b->text and b->runs hold. */
 static qu_status parse_html(qu_builder *b, qu_err *err)
 {
     qu_status st = QU_OK;
@@ -114,12 +113,7 @@ static qu_status parse_html(qu_builder *b, qu_err *err)
     qu_runs outer = b->runs, composed = {.max = outer.max};
     memset(&b->text, 0, sizeof b->text);
     b->runs = (qu_runs){.max = outer.max};
-    QU_TRY_OUT(qu_html_parse(b, middle.data, (int64_t)middle.len, false, err));
-    if (is_blank(b->text.data, (int64_t)b->text.len)) {
-        qu_builder_free(b);
-        b->runs.max = outer.max;
-        QU_TRY_OUT(qu_html_parse(b, middle.data, (int64_t)middle.len, true, err));
-    }
+    QU_TRY_OUT(qu_html_parse(b, middle.data, (int64_t)middle.len, err));
     qu_buf_free(&middle);
     QU_TRY_OUT(qu_runs_compose(&composed, &b->runs, &outer, err));
     free(b->runs.v);

@@ -61,7 +61,7 @@ static void test_dropped(void **state)
                 "<textarea><b>x</textarea><button>x</button><svg><title>t</title></svg>b",
                 "ab");
     assert_html("<header><h1>Headline</h1></header>text<footer>f</footer><aside>s</aside>",
-                "Headline\n\ntext");
+                "Headline\n\ntext\n\ns");
     assert_html("a<script src=/x/>b</script>c<script />d",
                 "acd"); /* closed only by "/>" of its own */
     assert_html("<nav>only <b>this</b></nav><script>x</script>",
@@ -166,6 +166,48 @@ static void test_ranks(void **state)
     qu_document_free(&d);
 }
 
+#define PROSE                                                                                      \
+    "The harbour of the town was closed for two days because of the storm, and both ferries "      \
+    "stayed where they were until the wind had turned and the pilots could leave again."
+#define MENU "<ul><li><a href=/a>News of the town</a><li><a href=/b>Sport and weather</a></ul>"
+#define PAGE(meta, around)                                                                         \
+    "<head><title>T</title>" meta "</head><body><div id=top>" MENU                                 \
+    "</div><div id=in><h1>Storm</h1>"                                                              \
+    "<div class=page-column><p>" PROSE "<p>" PROSE                                                 \
+    "<div class='social-links'>Tell <a href=/t>your "                                              \
+    "friends</a></div><p>Short.</div></div>" around
+
+static void test_clutter(void **state)
+{
+    (void)state;
+    qu_document d;
+    const char *text = "Storm\n\n" PROSE "\n\n" PROSE "\n\nShort.";
+    PARSE(&d, /* an article: nothing from outside, nothing named like clutter inside */
+          PAGE("<meta property=og:type content=Article><meta name=author content='Ann &amp; Bo'>"
+               "<meta property=article:author content=https://a.b>"
+               "<meta property=article:published_time content=2019-01-03T07:00>",
+               "<div class=more><p>Another text of no interest here.</div>"),
+          "a.html");
+    assert_string_equal(d.text, text);
+    assert_string_equal(d.title, "T (Ann & Bo, 2019-01-03)");
+    qu_document_free(&d);
+    PARSE(&d, /* else what stands beside the body stays, unless it is a menu */
+          PAGE("", "<div class=facts>The port number is 6600.</div><div class=sidebar>See "
+                   "<a href=/x>the other one</a></div>"),
+          "a.html");
+    assert_string_equal(d.text, "Storm\n\n" PROSE "\n\n" PROSE "\n\nTell your friends\n\nShort."
+                                "\n\nThe port number is 6600.");
+    qu_document_free(&d);
+    PARSE(&d, /* a page of links and little text loses none */
+          "<div class=sidebar>" MENU "</div><div><p>The pages of the town.</div><footer>F</footer>",
+          "a.html");
+    assert_string_equal(d.text,
+                        "- News of the town\n- Sport and weather\n\nThe pages of the town.");
+    qu_document_free(&d);
+    assert_html("<meta name=author content=Ann>x<script type='application/ld+json'>{}</script>y",
+                "xy");
+}
+
 /* Inputs that make careless readers quadratic: half a megabyte each must not take noticeable time.
  */
 static void test_hostile(void **state)
@@ -255,6 +297,7 @@ int main(void)
         cmocka_unit_test(test_not_markup),
         cmocka_unit_test(test_title_and_headings),
         cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_clutter),
         cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_bounds),
     };

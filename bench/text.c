@@ -1,0 +1,37 @@
+/* The text of a file as Quire's readers make it: what is indexed, cut and shown to a model.
+ *
+ *     text FILE [n]      its text to standard output; with n: read n times, MB/s to standard error
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/os.h"
+#include "ingest/document.h"
+
+int main(int argc, char **argv)
+{
+    qu_document doc;
+    qu_buf raw = {0};
+    qu_err err = {0};
+    int turns = argc > 2 ? atoi(argv[2]) : 0;
+    if (argc < 2 || qu_os_read(&raw, argv[1], 1u << 30, &err) != QU_OK) {
+        fprintf(stderr, "text: %s\n", argc < 2 ? "usage: text FILE [n]" : err.msg);
+        return 2;
+    }
+    double start = qu_os_now_ms();
+    for (int i = 0;; i++) {
+        if (qu_document_parse(&doc, raw.data, (int64_t)raw.len, argv[1], NULL, &err) != QU_OK) {
+            fprintf(stderr, "text: %s\n", err.msg);
+            return 3;
+        }
+        if (i + 1 >= turns) break;
+        qu_document_free(&doc);
+    }
+    double s = (qu_os_now_ms() - start) / 1e3;
+    if (argc > 3) printf("%s\n", doc.title);
+    if (turns) fprintf(stderr, "%.1f MB/s\n", (double)raw.len * turns / 1e6 / s);
+    fwrite(doc.text, 1, (size_t)doc.text_bytes, stdout);
+    qu_document_free(&doc);
+    qu_buf_free(&raw);
+    return fflush(stdout) ? 4 : 0;
+}
