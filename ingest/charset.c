@@ -1,39 +1,43 @@
 #include "ingest/charset.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <iconv.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <uchardet.h>
 #include <utf8proc.h>
 
 enum {
-    SNIFF_BYTES = 1 << 16,  /* what is looked at to tell binary from text */
-    DECLARED_WITHIN = 4096, /* where a declaration may stand */
+    SNIFF_BYTES = 1 << 16,   /* what is looked at to tell binary from text */
+    DECLARED_WITHIN = 16384, /* where a declaration may stand */
+    DETECT_BYTES = 8,        /* beyond ASCII; fewer tell nothing */
     WINDOW = 64, /* bytes converted at a time: how exact positions are in converted text */
 };
 
-/* Declared names (lower case, letters and digits only) and the converter each stands for, as
- * browsers read them. A fixed list, because some of iconv's own converters are unsafe on hostile
- * input. */
+/* Converters, and the names each is read for, as browsers do it; in lower case, letters and digits
+ * only. A fixed list, because some of iconv's own converters are unsafe on hostile input. */
 /* clang-format off */
 static const char *const known[][2] = {
-    {"ascii", "windows-1252"}, {"usascii", "windows-1252"}, {"iso88591", "windows-1252"},
-    {"latin1", "windows-1252"}, {"cp1252", "windows-1252"}, {"windows1252", "windows-1252"},
-    {"iso88599", "windows-1254"}, {"windows1254", "windows-1254"}, {"windows1250", "windows-1250"},
-    {"windows1251", "windows-1251"}, {"cp1251", "windows-1251"}, {"windows1253", "windows-1253"},
-    {"windows1255", "windows-1255"}, {"windows1256", "windows-1256"},
-    {"windows1257", "windows-1257"}, {"windows1258", "windows-1258"}, {"windows874", "windows-874"},
-    {"tis620", "windows-874"}, {"iso88592", "iso-8859-2"}, {"latin2", "iso-8859-2"},
-    {"iso88593", "iso-8859-3"}, {"iso88594", "iso-8859-4"}, {"iso88595", "iso-8859-5"},
-    {"iso88596", "iso-8859-6"}, {"iso88597", "iso-8859-7"}, {"iso88598", "iso-8859-8"},
-    {"iso885910", "iso-8859-10"}, {"iso885913", "iso-8859-13"}, {"iso885914", "iso-8859-14"},
-    {"iso885915", "iso-8859-15"}, {"latin9", "iso-8859-15"}, {"iso885916", "iso-8859-16"},
-    {"koi8r", "koi8-r"}, {"koi8u", "koi8-u"}, {"ibm866", "cp866"}, {"cp866", "cp866"},
-    {"macintosh", "macintosh"}, {"gbk", "gb18030"}, {"gb2312", "gb18030"}, {"gb18030", "gb18030"},
-    {"big5", "big5"}, {"shiftjis", "cp932"}, {"sjis", "cp932"}, {"xsjis", "cp932"},
-    {"windows31j", "cp932"}, {"eucjp", "euc-jp"}, {"euckr", "cp949"}, {"ksc56011987", "cp949"},
-    {"windows949", "cp949"}, {"iso2022jp", "iso-2022-jp"},
+    {"windows-1252", "windows1252 cp1252 ansix341968 ascii usascii iso88591 iso885911987 latin1 l1 cp819 ibm819"},
+    {"windows-1250", "windows1250 cp1250"}, {"windows-1251", "windows1251 cp1251"},
+    {"windows-1253", "windows1253 cp1253"}, {"windows-1255", "windows1255 cp1255"},
+    {"windows-1254", "windows1254 cp1254 iso88599 iso885991989 latin5 l5"},
+    {"windows-1256", "windows1256 cp1256"}, {"windows-1257", "windows1257 cp1257"},
+    {"windows-1258", "windows1258 cp1258"}, {"windows-874", "windows874 dos874 tis620 iso885911"},
+    {"iso-8859-2", "iso88592 iso885921987 latin2 l2"}, {"iso-8859-3", "iso88593 latin3 l3"},
+    {"iso-8859-4", "iso88594 latin4 l4"}, {"iso-8859-5", "iso88595 cyrillic"},
+    {"iso-8859-6", "iso88596 arabic asmo708"}, {"iso-8859-7", "iso88597 greek greek8 ecma118"},
+    {"iso-8859-8", "iso88598 hebrew visual iso88598i logical"}, {"iso-8859-10", "iso885910 latin6 l6"},
+    {"iso-8859-13", "iso885913"}, {"iso-8859-14", "iso885914"},
+    {"iso-8859-15", "iso885915 latin9 l9"}, {"iso-8859-16", "iso885916"},
+    {"koi8-r", "koi8r koi8 koi"}, {"koi8-u", "koi8u koi8ru"}, {"cp866", "cp866 ibm866 866"},
+    {"macintosh", "macintosh mac xmacroman"}, {"mac-cyrillic", "maccyrillic xmaccyrillic"},
+    {"gb18030", "gb18030 gbk gb2312 gb231280 chinese"}, {"big5", "big5 big5hkscs cnbig5 xxbig5"},
+    {"cp932", "shiftjis sjis xsjis mskanji ms932 ms31j windows31j"}, {"euc-jp", "eucjp xeucjp"},
+    {"cp949", "euckr korean ksc5601 ksc56011987 ksc56011989 windows949 uhc"},
+    {"iso-2022-jp", "iso2022jp"},
 };
 /* clang-format on */
 
@@ -209,49 +213,131 @@ static bool mostly_utf8(const uint8_t *s, int64_t n)
     return bad <= good;
 }
 
-/* The value after key= in s[0, n), as letters and digits in lower case. */
-static bool declared_value(char out[32], const char *s, int64_t n, const char *key)
+#define BLANKS " \t\n\f\r"
+
+/* The converter for a declared or detected name s[0, n), NULL if it is not known. */
+static const char *find_known(const char *s, size_t n)
 {
-    int64_t len = (int64_t)strlen(key), m = 0;
-    for (int64_t i = 0; i + len < n; i++) {
-        if (strncasecmp(s + i, key, (size_t)len) != 0) continue;
-        int64_t j = i + len;
-        while (j < n && (s[j] == ' ' || s[j] == '\t')) j++;
-        if (j == n || s[j++] != '=') continue;
-        while (j < n && (s[j] == ' ' || s[j] == '"' || s[j] == '\'')) j++;
-        for (; j < n && m < 31; j++) {
-            char c = s[j] >= 'A' && s[j] <= 'Z' ? (char)(s[j] + 32) : s[j];
-            bool kept = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-            if (kept)
-                out[m++] = c;
-            else if (c != '-' && c != '_' && c != ':' && c != '.')
-                break;
-        }
-        out[m] = 0;
-        return m > 0;
+    char key[40] = " ", names[160];
+    size_t m = 1;
+    for (size_t i = 0; i < n; i++) {
+        if (!isalnum((uint8_t)s[i]) && !strchr("-_:." BLANKS, s[i])) return NULL;
+        if (isalnum((uint8_t)s[i]) && m < sizeof key - 2) key[m++] = (char)tolower((uint8_t)s[i]);
     }
-    return false;
+    key[m] = ' ';
+    for (size_t k = 0; m > 1 && k < sizeof known / sizeof *known; k++) {
+        snprintf(names, sizeof names, " %s ", known[k][1]);
+        if (strstr(names, key)) return known[k][0];
+    }
+    return NULL;
+}
+
+typedef struct span {
+    const char *s;
+    size_t n;
+} span;
+
+/* What follows '=' at p, without its quotes. *p moves behind it; false if a quote is not closed. */
+static bool take_value(const char **p, span *value, const char *end)
+{
+    *p += strspn(*p, BLANKS);
+    char quote[2] = {**p == '"' || **p == '\'' ? **p : 0, 0};
+    value->s = *p + (*quote != 0);
+    value->n = strcspn(value->s, *quote ? quote : end);
+    *p = value->s + value->n + (*quote && value->s[value->n]);
+    return !*quote || value->s[value->n];
+}
+
+/* One attribute of a tag at *p, read as browsers look for a declaration before they parse. False at
+ * the end of the tag; **p is 0 where the text ends inside of it. */
+static bool take_attribute(const char **p, span *name, span *value)
+{
+    *p += strspn(*p, BLANKS "/");
+    *name = (span){*p, (**p == '=') + strcspn(*p + (**p == '='), BLANKS "/>=")};
+    *value = (span){*p, 0};
+    if (**p == '>' || !**p) return false;
+    *p += name->n;
+    const char *equals = *p + strspn(*p, BLANKS);
+    if (*equals != '=') return **p != 0;
+    *p = equals + 1;
+    return take_value(p, value, BLANKS ">") && **p;
+}
+
+static bool is_word(span a, const char *word)
+{
+    return a.n == strlen(word) && strncasecmp(a.s, word, a.n) == 0;
+}
+
+/* The converter that a <meta> tells: charset=, or content= with http-equiv=content-type. *p stands
+ * behind its name and moves to its end. */
+static const char *meta_charset(const char **p)
+{
+    span name, value, found = {"", 0};
+    bool pragma = false, needs_pragma = false;
+    while (take_attribute(p, &name, &value)) {
+        const char *c = is_word(name, "content") && !found.n ? value.s : NULL;
+        pragma |= is_word(name, "http-equiv") && is_word(value, "content-type");
+        if (is_word(name, "charset")) found = value;
+        if (is_word(name, "charset")) needs_pragma = false;
+        while (c && (c = strcasestr(c, "charset")) && c < value.s + value.n) {
+            c += strlen("charset");
+            c += strspn(c, BLANKS);
+            if (*c++ != '=') continue;
+            needs_pragma = take_value(&c, &found, BLANKS ";\"'") && c <= value.s + value.n;
+            if (!needs_pragma) found.n = 0;
+            break;
+        }
+    }
+    return **p && (pragma || !needs_pragma) ? find_known(found.s, found.n) : NULL;
 }
 
 /* The converter that the markup declares, NULL if none that is known (UTF-8 declares nothing that
  * looking does not tell better). */
 static const char *declared(const uint8_t *bytes, int64_t n)
 {
-    char value[32];
-    const char *s = (const char *)bytes;
-    if (n > DECLARED_WITHIN) n = DECLARED_WITHIN;
-    for (int64_t i = 0; i + 5 < n; i++) {
-        if (s[i] != '<') continue;
-        const char *close = memchr(s + i, '>', (size_t)(n - i));
-        const char *key = strncasecmp(s + i, "<meta", 5) == 0   ? "charset"
-                          : strncasecmp(s + i, "<?xml", 5) == 0 ? "encoding"
-                                                                : NULL;
-        if (!key || !close || !declared_value(value, s + i, close - (s + i), key)) continue;
-        for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-            if (strcmp(known[k][0], value) == 0) return known[k][1];
-        return NULL;
+    char head[DECLARED_WITHIN + 1];
+    span name, value;
+    size_t len = n < DECLARED_WITHIN ? (size_t)n : DECLARED_WITHIN;
+    for (size_t i = 0; i < len; i++) head[i] = bytes[i] ? (char)bytes[i] : ' ';
+    head[len] = 0;
+    for (const char *p = head, *found; (p = strchr(p, '<')); p += *p != 0) {
+        if (strncmp(p, "<!--", 4) == 0) {
+            if (!(p = strstr(p + 2, "-->"))) break;
+        } else if (strncasecmp(p, "<meta", 5) == 0 && strchr(BLANKS "/", p[5])) {
+            p += 5;
+            if ((found = meta_charset(&p))) return found;
+        } else if (isalpha((uint8_t)p[1]) || strncasecmp(p, "<?xml", 5) == 0 ||
+                   (p[1] == '/' && isalpha((uint8_t)p[2]))) {
+            bool xml = p[1] == '?';
+            p += strcspn(p, BLANKS ">");
+            while (take_attribute(&p, &name, &value))
+                if (xml && is_word(name, "encoding")) return find_known(value.s, value.n);
+        } else if (p[1] && strchr("!/?", p[1])) {
+            p += strcspn(p, ">");
+        }
     }
     return NULL;
+}
+
+/* What the bytes look like by the statistics of languages, where there are enough of them. */
+static const char *detect(const uint8_t *s, int64_t n)
+{
+    int64_t first = 0, high = 0;
+    const char *found = NULL;
+    while (first < n && s[first] < 0x80) first++;
+    s += first;
+    n = n - first < SNIFF_BYTES ? n - first : SNIFF_BYTES;
+    for (int64_t i = 0; i < n; i++) high += s[i] >= 0x80;
+    if (high >= DETECT_BYTES) {
+        uchardet_t u = uchardet_new();
+        if (u && uchardet_handle_data(u, (const char *)s, (size_t)n) == 0) {
+            uchardet_data_end(u);
+            const char *name = uchardet_get_charset(u);
+            found = find_known(name, strlen(name));
+        }
+        if (u) uchardet_delete(u);
+    }
+    return found ? found : "windows-1252";
 }
 
 /* The encoding that a byte order mark tells, NULL without one. *skip gets the mark's length. */
@@ -300,7 +386,7 @@ qu_status qu_charset_decode(qu_buf *out, qu_runs *runs, char charset[32], const 
     if (!wide) binary |= looks_binary((const char *)bytes, n);
     if (!binary) {
         if (!from && markup) from = declared(bytes, n);
-        if (!from) from = mostly_utf8(bytes, n) ? "utf-8" : "windows-1252";
+        if (!from) from = mostly_utf8(bytes, n) ? "utf-8" : detect(bytes, n);
         snprintf(charset, 32, "%s", from);
         QU_TRY(sink_anchor(&k, skip, err));
         if (strcmp(from, "utf-8") == 0)

@@ -11,7 +11,7 @@
  * Formats: plain text (logs and source code too), Markdown, HTML, and gzip of each. The format
  * comes from the name's ending or, for HTML, from how the content begins; gzip from its magic.
  * Encodings: byte order marks, then the declaration in HTML or XML, then UTF-8 if it is (nearly)
- * valid, else windows-1252.
+ * valid, else what uchardet takes the bytes for, else windows-1252.
  *
  *   raw bytes --gunzip--> bytes --decode--> UTF-8 --format--> text, cuts, headings, title
  *                                  '-------- source runs ------'

@@ -11,7 +11,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 
 required="gcc g++ make pkg-config libc6-dev liblmdb-dev libxml2-dev zlib1g-dev libpcre2-dev
-    libutf8proc-dev libarchive-dev libjansson-dev libxxhash-dev libcmocka-dev"
+    libutf8proc-dev libuchardet-dev libarchive-dev libjansson-dev libxxhash-dev libcmocka-dev"
 # The program is built without these where they cannot be had: our own matrix product instead of
 # oneDNN's, no vector index, no PDF text.
 optional="libdnnl-dev libopenblas-dev libfaiss-dev poppler-utils"
@@ -58,7 +58,7 @@ install() {
 packages() {
     if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then
         # Not Debian: the libraries may be there under other names.
-        for m in libxml-2.0 zlib libpcre2-8 libutf8proc jansson cmocka libarchive; do
+        for m in libxml-2.0 zlib libpcre2-8 libutf8proc uchardet jansson cmocka libarchive; do
             pkg-config --exists $m 2>/dev/null && continue
             say "no apt-get here and no library '$m'; the Debian names are:" $required $optional
             return 1

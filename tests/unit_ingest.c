@@ -193,8 +193,8 @@ static void test_charsets(void **state)
          NULL, "utf-16le", /* half a unit at the end */
          "\xE6\xBD\xAC\xE6\x9D\xAE\xE6\x94\xA0\xE6\xBD\xAE\xE6\x9D\xB5\xEF\xBF\xBD");
     TEXT("<meta charset=\"ISO-8859-15\"><p>10 \xA4", "a.html", "iso-8859-15", "10 \xE2\x82\xAC");
-    TEXT("<meta http-equiv=x content='text/html; charset=Shift_JIS'>\x93\xFA\x96{", "a.html",
-         "cp932", "\xE6\x97\xA5\xE6\x9C\xAC");
+    TEXT("<meta http-equiv=content-type content='text/html; charset=Shift_JIS'>\x93\xFA\x96{",
+         "a.html", "cp932", "\xE6\x97\xA5\xE6\x9C\xAC");
     TEXT("<?xml version='1.0' encoding='koi8-r'?><html>\xD1", "a.xhtml", "koi8-r", "\xD1\x8F");
     TEXT("<meta charset=gbk>\xC4\xE3\xBA\xC3\x81", "a.html", "gb18030",
          "\xE4\xBD\xA0\xE5\xA5\xBD\xEF\xBF\xBD");
@@ -204,6 +204,10 @@ static void test_charsets(void **state)
     TEXT("<meta charset=no-such-thing>caf\xC3\xA9", "a.html", "utf-8", "caf\xC3\xA9");
     TEXT("<meta charset=utf-7>+ADw-", "a.html", "utf-8", "+ADw-"); /* not on the list */
     TEXT("<meta charset=utf-8>caf\xE9", "a.html", "windows-1252", "caf\xC3\xA9");
+    TEXT("\xCF\xF0\xE8\xE2\xE5\xF2, \xEA\xE0\xEA \xE4\xE5\xEB\xE0 \xF3 \xF2\xE5\xE1\xFF", "a.txt",
+         "windows-1251", /* by what Russian looks like */
+         "\xD0\x9F\xD1\x80\xD0\xB8\xD0\xB2\xD0\xB5\xD1\x82, \xD0\xBA\xD0\xB0\xD0\xBA "
+         "\xD0\xB4\xD0\xB5\xD0\xBB\xD0\xB0 \xD1\x83 \xD1\x82\xD0\xB5\xD0\xB1\xD1\x8F");
 }
 
 static void test_line_ends_and_controls(void **state)

@@ -2,6 +2,7 @@
  */
 #include "base/buf.h"
 #include "base/os.h"
+#include "ingest/charset.h"
 #include "ingest/walk.h"
 #include "tests/ingest_check.h"
 
@@ -38,6 +39,49 @@ static void test_html5lib(void **state)
     (void)state;
     TEST_NEEDS(path, "html5lib-tests");
     read_all(path, 10);
+}
+
+/* Cases "#data\n...#encoding\nNAME\n". A byte that is no UTF-8 in front, so that no declaration and
+ * windows-1252 are the same; where UTF-8 is wanted the bytes tell it and nothing is in front. */
+static void test_encodings(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"html5lib-tests/encoding/tests1.dat",
+                                        "html5lib-tests/encoding/tests2.dat",
+                                        "html5lib-tests/encoding/test-yahoo-jp.dat"};
+    int cases = 0, right = 0;
+    for (int i = 0; i < 3; i++) {
+        TEST_NEEDS(path, files[i]);
+        qu_buf raw = {0};
+        TEST_OK(qu_os_read(&raw, path, 1 << 20, err));
+        for (char *p = strstr(raw.data, "#data\n"), *name, *end; p; p = strstr(name, "#data\n")) {
+            qu_buf text = {0}, out = {0};
+            qu_runs runs = {.max = 1 << 16};
+            char charset[32];
+            p += strlen("#data\n");
+            name = strstr(p, "\n#encoding\n");
+            assert_non_null(name);
+            if (strncasecmp(name + 11, "utf-8", 5) != 0) TEST_OK(qu_buf_puts(&text, "\xE9\n", err));
+            TEST_OK(qu_buf_add(&text, p, (size_t)(name - p), err));
+            name += strlen("\n#encoding\n");
+            end = name + strcspn(name, "\n");
+            TEST_OK(qu_charset_decode(&out, &runs, charset, (uint8_t *)text.data, (int64_t)text.len,
+                                      true, "a", err));
+            bool same = strncasecmp(charset, name, (size_t)(end - name)) == 0;
+            cases++;
+            right += same;
+            if (!same)
+                print_message("wanted %.*s, got %s: %.60s\n", (int)(end - name), name, charset,
+                              text.data);
+            free(runs.v);
+            qu_buf_free(&text);
+            qu_buf_free(&out);
+        }
+        qu_buf_free(&raw);
+    }
+    print_message("%d of %d declarations right\n", right, cases);
+    assert_int_equal(cases, 82);
+    assert_int_equal(right, cases);
 }
 
 static void test_libxml2(void **state)
@@ -168,8 +212,8 @@ static void test_web_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_html5lib), cmocka_unit_test(test_libxml2),
-        cmocka_unit_test(test_office), cmocka_unit_test(test_naughty_strings),
-        cmocka_unit_test(test_web_pages)};
+        cmocka_unit_test(test_html5lib),        cmocka_unit_test(test_encodings),
+        cmocka_unit_test(test_libxml2),         cmocka_unit_test(test_office),
+        cmocka_unit_test(test_naughty_strings), cmocka_unit_test(test_web_pages)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
