@@ -9,9 +9,10 @@
 
 enum { QU_EXTRACT_WORDS = 64 }; /* distinct question words that count; the first ones */
 
-/* What kind of span answers. English only; any other question wants QU_WANT_ANY. */
+/* What kind of span answers. English only; a question in another language wants a sentence. */
 typedef enum qu_want {
-    QU_WANT_ANY,
+    QU_WANT_SENTENCE, /* how, why, what does it do, or words alone */
+    QU_WANT_ANY,      /* what, which */
     QU_WANT_NAME,   /* who, what company */
     QU_WANT_PLACE,  /* where, which city */
     QU_WANT_DATE,   /* when, what year */
@@ -32,8 +33,8 @@ void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n
 int32_t qu_extract_question_word(const qu_extract_question *q, uint64_t hash);
 
 /* The likeliest answer in a sentence of n > 0 bytes: [*start, *end), not empty. true when it is of
- * the wanted kind (always for QU_WANT_ANY if any span was found); false with the whole sentence
- * when nothing fits. */
+ * the wanted kind (always for QU_WANT_ANY if any span was found; for QU_WANT_SENTENCE if the
+ * sentence says more than the question); false with the whole sentence when nothing fits. */
 bool qu_extract_span(const qu_extract_question *q, const char *sentence, int64_t n, int64_t *start,
                      int64_t *end);
 

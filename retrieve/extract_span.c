@@ -38,20 +38,17 @@ typedef struct token {
 /* ---- word lists, sorted ---- */
 
 static const char *const function_words[] = {
-    "a",       "about", "after",   "all",    "along",   "also",    "although", "among",   "an",
-    "and",     "any",   "are",     "around", "as",      "at",      "be",       "because", "been",
-    "before",  "being", "between", "both",   "but",     "by",      "can",      "could",   "did",
-    "do",      "does",  "during",  "each",   "either",  "every",   "for",      "from",    "had",
-    "has",     "have",  "having",  "he",     "her",     "here",    "him",      "his",     "how",
-    "however", "if",    "in",      "into",   "is",      "it",      "its",      "like",    "many",
-    "may",     "might", "more",    "most",   "much",    "must",    "near",     "no",      "nor",
-    "not",     "of",    "on",      "once",   "one's",   "only",    "onto",     "or",      "other",
-    "our",     "out",   "over",    "per",    "s",       "she",     "should",   "since",   "so",
-    "some",    "such",  "than",    "that",   "the",     "their",   "them",     "then",    "there",
-    "these",   "they",  "this",    "those",  "through", "to",      "too",      "toward",  "towards",
-    "under",   "until", "up",      "upon",   "us",      "very",    "via",      "was",     "we",
-    "were",    "what",  "when",    "where",  "whether", "which",   "while",    "who",     "whom",
-    "whose",   "why",   "will",    "with",   "within",  "without", "would",    "you",     "your",
+    "a", "about", "after", "all", "along", "also", "although", "am", "among", "an", "and", "any",
+    "are", "around", "as", "at", "be", "because", "been", "before", "being", "between", "both",
+    "but", "by", "can", "could", "did", "do", "does", "during", "each", "either", "every", "for",
+    "from", "had", "has", "have", "having", "he", "her", "here", "him", "his", "how", "however",
+    "i", "if", "in", "into", "is", "it", "its", "like", "many", "may", "me", "might", "more",
+    "most", "much", "must", "my", "near", "no", "nor", "not", "of", "on", "once", "one's", "only",
+    "onto", "or", "other", "our", "out", "over", "per", "s", "she", "should", "since", "so", "some",
+    "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this",
+    "those", "through", "to", "too", "toward", "towards", "under", "until", "up", "upon", "us",
+    "very", "via", "was", "we", "were", "what", "when", "where", "whether", "which", "while", "who",
+    "whom", "whose", "why", "will", "with", "within", "without", "would", "you", "your",
 };
 static const char *const number_words[] = {
     "billion",  "dozen",  "eight",    "eighteen", "eighty",    "eleven",  "fifteen",  "fifty",
@@ -72,9 +69,10 @@ static const char *const date_nouns[] = {
     "century", "date", "day", "decade", "hour", "month", "time", "weekday", "year",
 };
 static const char *const amount_nouns[] = {
-    "age",        "amount", "cost",    "depth",      "distance",    "fee",     "fraction", "height",
-    "length",     "number", "percent", "percentage", "population",  "portion", "pressure", "price",
-    "proportion", "rate",   "size",    "speed",      "temperature", "weight",  "width",
+    "age", "amount", "capacity", "cost", "count", "depth", "distance", "duration", "fee",
+    "fraction", "height", "length", "limit", "number", "percent", "percentage", "population",
+    "port", "portion", "pressure", "price", "proportion", "rate", "size", "speed", "temperature",
+    "timeout", "weight", "width",
 };
 static const char *const place_nouns[] = {
     "area",   "building", "city",   "continent", "country",  "county", "harbour",
@@ -126,7 +124,7 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The kind that words[0] and the words after it ask for; QU_WANT_ANY if they tell nothing. */
+/* The kind that words[0] and the words after it ask for; QU_WANT_SENTENCE if they tell nothing. */
 static qu_want want_of(char words[][16])
 {
     const char *word = words[0], *next = words[1];
@@ -136,13 +134,18 @@ static qu_want want_of(char words[][16])
     if (!strcmp(word, "when")) return QU_WANT_DATE;
     if (!strcmp(word, "how") && !strcmp(next, "many")) return QU_WANT_COUNT;
     if (!strcmp(word, "how") && LISTED(next, amount_adverbs)) return QU_WANT_AMOUNT;
-    if (strcmp(word, "what") != 0 && strcmp(word, "which") != 0) return QU_WANT_ANY;
-    for (int i = 2; i <= NOUN_AHEAD && LISTED(next, function_words); i++)
-        next = words[i]; /* what is the price */
-    if (LISTED(next, date_nouns)) return QU_WANT_DATE;
-    if (LISTED(next, amount_nouns)) return QU_WANT_AMOUNT;
-    if (LISTED(next, place_nouns)) return QU_WANT_PLACE;
-    return LISTED(next, name_nouns) ? QU_WANT_NAME : QU_WANT_ANY;
+    if (strcmp(word, "what") != 0 && strcmp(word, "which") != 0) return QU_WANT_SENTENCE;
+    if (!strcmp(next, "happens") || !strcmp(next, "happened")) return QU_WANT_SENTENCE;
+    for (int i = 1, tried = 0; i <= NOUN_AHEAD && tried < 2; i++) { /* what is the usual price */
+        next = words[i];
+        if (LISTED(next, function_words)) continue;
+        tried++;
+        if (LISTED(next, date_nouns)) return QU_WANT_DATE;
+        if (LISTED(next, amount_nouns)) return QU_WANT_AMOUNT;
+        if (LISTED(next, place_nouns)) return QU_WANT_PLACE;
+        if (LISTED(next, name_nouns)) return QU_WANT_NAME;
+    }
+    return QU_WANT_ANY;
 }
 
 static void add_question_word(qu_extract_question *q, uint64_t hash)
@@ -158,7 +161,7 @@ void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n
     int n_first = 0;
     qu_words it;
     qu_word w;
-    *q = (qu_extract_question){.want = QU_WANT_ANY};
+    *q = (qu_extract_question){.want = QU_WANT_SENTENCE};
     qu_words_init(&it, text, n);
     while (qu_words_next(&it, &w)) {
         char word[16];
@@ -166,7 +169,10 @@ void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n
         if (!LISTED(word, function_words)) add_question_word(q, w.hash);
         if (n_first < QU_EXTRACT_WORDS) memcpy(first[n_first++], word, sizeof word);
     }
-    for (int i = 0; i < n_first && q->want == QU_WANT_ANY; i++) q->want = want_of(&first[i]);
+    for (int i = 0; i < n_first && q->want == QU_WANT_SENTENCE; i++) q->want = want_of(&first[i]);
+    const char *last = n_first ? first[n_first - 1] : "";
+    if (q->want == QU_WANT_ANY && (!strcmp(last, "do") || !strcmp(last, "mean")))
+        q->want = QU_WANT_SENTENCE; /* what does it do */
     if (q->n_words == 0) {
         qu_words_init(&it, text, n);
         while (qu_words_next(&it, &w)) add_question_word(q, w.hash);
@@ -396,7 +402,7 @@ bool qu_extract_span(const qu_extract_question *q, const char *sentence, int64_t
         best = score;
         chosen = p;
     }
-    if (chosen.to == 0) return false;
+    if (chosen.to == 0 || q->want == QU_WANT_SENTENCE) return chosen.to > 0;
     *start = t[chosen.from].start;
     *end = t[chosen.to - 1].end;
     if (t[chosen.from].flags & DIGITS || t[chosen.to - 1].flags & DIGITS)

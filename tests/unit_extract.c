@@ -96,10 +96,16 @@ static void test_wants(void **state)
     assert_int_equal(want("Which city?"), QU_WANT_PLACE);
     assert_int_equal(want("on what date"), QU_WANT_DATE);
     assert_int_equal(want("which company makes it"), QU_WANT_NAME);
-    assert_int_equal(want("How does it work"), QU_WANT_ANY);
-    assert_int_equal(want("name the boat"), QU_WANT_ANY);
-    assert_int_equal(want(""), QU_WANT_ANY);
-    assert_int_equal(want("was wann wo"), QU_WANT_ANY);
+    assert_int_equal(want("What is the default port of it?"), QU_WANT_AMOUNT);
+    assert_int_equal(want("What is it called"), QU_WANT_ANY);
+    assert_int_equal(want("It was built for what"), QU_WANT_ANY);
+    assert_int_equal(want("How does it work"), QU_WANT_SENTENCE);
+    assert_int_equal(want("Why is that so?"), QU_WANT_SENTENCE);
+    assert_int_equal(want("What does VACUUM FULL do?"), QU_WANT_SENTENCE);
+    assert_int_equal(want("What happens then"), QU_WANT_SENTENCE);
+    assert_int_equal(want("name the boat"), QU_WANT_SENTENCE);
+    assert_int_equal(want(""), QU_WANT_SENTENCE);
+    assert_int_equal(want("was wann wo"), QU_WANT_SENTENCE);
 }
 
 /* A noun run or the sentence where the question names no kind; no word of the question in the span.
