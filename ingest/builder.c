@@ -159,6 +159,29 @@ qu_status qu_builder_end(qu_builder *b, qu_err *err)
     return fill_gap(b, (int64_t)b->text.len, err);
 }
 
+qu_status qu_builder_rewrite(qu_builder *b, qu_rewrite_fn *fn, bool *done, qu_err *err)
+{
+    qu_status st = QU_OK;
+    qu_builder old = *b;
+    *b = (qu_builder){.runs.max = old.runs.max};
+    qu_runs composed = b->runs;
+    QU_TRY_OUT(fn(b, old.text.data, (int64_t)old.text.len, err));
+    *done = b->text.len > 0;
+    if (*done) QU_TRY_OUT(qu_runs_compose(&composed, &b->runs, &old.runs, err));
+    qu_builder swap = *done ? old : *b; /* what goes */
+    if (!*done) *b = old;
+    old = swap;
+    if (*done) {
+        free(b->runs.v);
+        b->runs = composed;
+        composed.v = NULL;
+    }
+out:
+    qu_builder_free(&old);
+    free(composed.v);
+    return st;
+}
+
 void qu_builder_free(qu_builder *b)
 {
     qu_buf_free(&b->text);

@@ -25,8 +25,7 @@ qu_document_limits qu_document_default_limits(void)
                                 .free_inflated_bytes = 16 << 20};
 }
 
-/* Does name (".gz" at its end not counted) end in one of the endings? */
-static bool has_ending(const char *name, const char *const *endings)
+bool qu_name_ends(const char *name, const char *const *endings)
 {
     size_t n = name ? strlen(name) : 0;
     if (n > 3 && strcasecmp(name + n - 3, ".gz") == 0) n -= 3;
@@ -105,34 +104,13 @@ static qu_status find_title(qu_document *doc, const qu_builder *b, qu_err *err)
     return set_title(doc, t + i, len <= MAX_TITLE_LINE ? len : 0, err);
 }
 
-/* HTML out of the decoded text, which b->text and b->runs hold. */
-static qu_status parse_html(qu_builder *b, qu_err *err)
-{
-    qu_status st = QU_OK;
-    qu_buf middle = b->text;
-    qu_runs outer = b->runs, composed = {.max = outer.max};
-    memset(&b->text, 0, sizeof b->text);
-    b->runs = (qu_runs){.max = outer.max};
-    QU_TRY_OUT(qu_html_parse(b, middle.data, (int64_t)middle.len, err));
-    qu_buf_free(&middle);
-    QU_TRY_OUT(qu_runs_compose(&composed, &b->runs, &outer, err));
-    free(b->runs.v);
-    b->runs = composed;
-    memset(&composed, 0, sizeof composed);
-out:
-    qu_buf_free(&middle);
-    free(outer.v);
-    free(composed.v);
-    return st;
-}
-
 /* Decode and parse bytes that are no gzip any more. */
 static qu_status build(qu_builder *b, qu_document *doc, const uint8_t *bytes, int64_t n,
                        const char *name, qu_err *err)
 {
     static const char *const html_ending[] = {".html", ".htm", ".xhtml", ".shtml", NULL};
     static const char *const markdown_ending[] = {".md", ".markdown", ".mdown", ".mkd", NULL};
-    bool html = has_ending(name, html_ending), markdown = has_ending(name, markdown_ending);
+    bool html = qu_name_ends(name, html_ending), markdown = qu_name_ends(name, markdown_ending);
     const char *shown = name ? name : "input";
     html |= !markdown && sniff_html((const char *)bytes, n);
     b->runs.max = MIN_RUNS + n / 8;
@@ -140,14 +118,13 @@ static qu_status build(qu_builder *b, qu_document *doc, const uint8_t *bytes, in
     bool markup = html || (n > 5 && memcmp(bytes, "<?xml", 5) == 0);
     QU_TRY(qu_charset_decode(&b->text, &b->runs, doc->charset, bytes, n, markup, shown, err));
     html |= !markdown && sniff_html(b->text.data, (int64_t)b->text.len);
+    bool done = true;
+    snprintf(doc->format, sizeof doc->format, "html");
     if (html)
-        QU_TRY(parse_html(b, err));
-    else if (markdown)
-        QU_TRY(qu_markdown_parse(b, err));
+        QU_TRY(qu_builder_rewrite(b, qu_html_parse, &done, err));
     else
-        QU_TRY(qu_plain_parse(b, err));
-    snprintf(doc->format, sizeof doc->format, "%s", html ? "html" : markdown ? "markdown" : "text");
-    if (is_blank(b->text.data, (int64_t)b->text.len))
+        QU_TRY(qu_text_parse(b, name, doc->format, err));
+    if (!done || is_blank(b->text.data, (int64_t)b->text.len))
         return qu_fail(err, QU_ERR_FORMAT, "file '%s' is empty: nothing to index", shown);
     return qu_builder_end(b, err);
 }

@@ -8,7 +8,8 @@
  *     if (doc.has_source) qu_document_source_range(doc.runs, doc.n_runs, 100, 180, &from, &to);
  *     qu_document_free(&doc);
  *
- * Formats: plain text (logs and source code too), Markdown, HTML, and gzip of each. The format
+ * Formats: plain text, Markdown, source code (definitions are headings and where it is cut), CSV, TSV
+ * and JSON Lines (a paragraph of "name: value" lines each record), HTML, and gzip of each. The format
  * comes from the name's ending or, for HTML, from how the content begins; gzip from its magic.
  * Encodings: byte order marks, then the declaration in HTML or XML, then UTF-8 if it is (nearly)
  * valid, else what uchardet takes the bytes for, else windows-1252.
@@ -66,7 +67,7 @@ typedef struct qu_document {
     int64_t n_runs;
     bool has_source;      /* false: gzip, or more runs than are worth keeping */
     char charset[32];     /* as decoded: "utf-8", "utf-16le", "windows-1252", ... */
-    char format[16];      /* "text", "markdown", "html" */
+    char format[16];      /* "text", "markdown", "code", "csv", "jsonl", "html" */
     qu_hash content_hash; /* of the raw bytes, seed 0 */
 } qu_document;
 

@@ -1,9 +1,14 @@
-/* Plain text and Markdown. The text is the file's own; only cuts and headings are found here. */
+/* Text files. Plain text, Markdown and source code stay as they are; only cuts and headings are found
+ * here. */
+#include <stdio.h>
 #include <string.h>
 
 #include "ingest/builder.h"
 
-enum { WRAPPED_MIN_BYTES = 40 }; /* a shorter line was not ended by a right margin */
+enum {
+    WRAPPED_MIN_BYTES = 40, /* a shorter line was not ended by a right margin */
+    MAX_DEFINITION_BYTES = 200,
+};
 
 /* One line: text[at, end), then '\n' or the end of the text. */
 typedef struct line {
@@ -76,7 +81,7 @@ static qu_status plain_block(qu_builder *b, const line *first, int64_t *next, qu
     return QU_OK;
 }
 
-qu_status qu_plain_parse(qu_builder *b, qu_err *err)
+static qu_status plain_parse(qu_builder *b, qu_err *err)
 {
     line l;
     for (int64_t at = 0; line_at(&l, &b->text, at);) {
@@ -137,6 +142,15 @@ static bool own_line(const char *t, const line *l)
     return i > 0 && i + 1 < n && strchr(".)", p[i]) && p[i + 1] == ' ';
 }
 
+/* The row of dashes below the head of a table. */
+static bool is_rule(const char *t, const line *l)
+{
+    int64_t i = l->at + l->indent;
+    bool dash = false;
+    for (; i < l->end && strchr("|-: \t", t[i]); i++) dash |= t[i] == '-';
+    return i == l->end && dash && t[l->at + l->indent] == '|';
+}
+
 /* A fenced block that opens at l; *next is the offset behind it. */
 static qu_status fenced(qu_builder *b, const line *open, int64_t n_open, char mark, int64_t *next,
                         qu_err *err)
@@ -173,7 +187,7 @@ static qu_status heading(qu_builder *b, const line *l, bool paragraph_goes_on, i
     return qu_builder_heading(b, (qu_heading){l->at, level, from, to}, err);
 }
 
-qu_status qu_markdown_parse(qu_builder *b, qu_err *err)
+static qu_status markdown_parse(qu_builder *b, qu_err *err)
 {
     line l, before = {.blank = true};
     const char *t = b->text.data;
@@ -194,6 +208,9 @@ qu_status qu_markdown_parse(qu_builder *b, qu_err *err)
             QU_TRY(fenced(b, &l, n_fence, c, &at, err));
             goes_on = false;
             l.blank = true;
+        } else if (!before.blank && t[l.at + l.indent] == '|' &&
+                   (is_rule(t, &l) || is_rule(t, &before))) {
+            goes_on = false; /* the first row of a table stays with its head */
         } else if (own_line(t, &l) || (!goes_on && l.indent >= 4)) {
             bool first = before.blank && !l.indent;
             QU_TRY(qu_builder_mark(b, l.at, first ? QU_CUT_PARAGRAPH : QU_CUT_LINE, false, err));
@@ -207,4 +224,99 @@ qu_status qu_markdown_parse(qu_builder *b, qu_err *err)
         }
     }
     return QU_OK;
+}
+
+/* Does a definition begin in the line: a word of those that begin one in any language, or a name with
+ * a bracket at the left margin? */
+static bool is_definition(const char *t, const line *l)
+{
+    static const char *const words[] = {
+        "def ",       "class ",   "func ",     "fn ",      "function ",  "sub ",    "struct ",
+        "enum ",      "trait ",   "impl ",     "impl<",    "module ",    "type ",   "interface ",
+        "namespace ", "package ", "public ",   "private ", "protected ", "pub ",    "static ",
+        "async ",     "export ",  "abstract ", "final ",   "CREATE ",    "create ", NULL};
+    static const char *const others[] = {"if",   "for",  "while",  "switch", "return", "else", "do",
+                                         "case", "with", "assert", "print",  "import", NULL};
+    const char *p = t + l->at + l->indent;
+    int64_t n = l->end - l->at - l->indent, word = 0;
+    if (n == 0 || strchr(";,", t[l->end - 1])) return false;
+    for (int i = 0; words[i]; i++)
+        if ((int64_t)strlen(words[i]) < n && strncmp(p, words[i], strlen(words[i])) == 0)
+            return true;
+    while (word < n && ((p[word] | 32) >= 'a') && ((p[word] | 32) <= 'z')) word++;
+    if (l->indent || word == 0 || !memchr(p, '(', (size_t)n)) return false;
+    for (int i = 0; others[i]; i++)
+        if ((int64_t)strlen(others[i]) == word && strncmp(p, others[i], (size_t)word) == 0)
+            return false;
+    return true;
+}
+
+/* The first words of the comment that a file opens with, as its title. */
+static qu_status code_title(qu_builder *b, const line *l, qu_err *err)
+{
+    static const char marks[] = "/*#;%!-\"' \t";
+    const char *p = b->text.data + l->at, *end = b->text.data + l->end;
+    if (!strchr("/#;%-\"'", *p) || strncmp(p, "#!", 2) == 0 || strncmp(p, "#inc", 4) == 0)
+        return QU_OK;
+    while (p < end && strchr(marks, *p)) p++;
+    while (end > p && strchr(marks, end[-1])) end--;
+    return qu_buf_add(&b->title, p, (size_t)(end - p), err);
+}
+
+/* Source code: a definition with the comment above it begins a block, and its line is a heading, so
+ * that whatever is cited from it is cited with its name. */
+static qu_status code_parse(qu_builder *b, qu_err *err)
+{
+    line l, before = {.blank = true};
+    const char *t = b->text.data;
+    for (int64_t at = 0; line_at(&l, &b->text, at); before = l) {
+        at = l.next;
+        if (l.blank) continue;
+        if (!b->marked) QU_TRY(code_title(b, &l, err));
+        bool closes = strchr("})]", t[l.at]) != NULL;
+        bool begins = before.blank || (t[before.at] == '}' && before.indent == 0);
+        bool top = !l.indent && !closes && begins;
+        QU_TRY(qu_builder_mark(b, l.at,
+                               top                       ? QU_CUT_PARAGRAPH
+                               : before.blank && !closes ? QU_CUT_LINE
+                                                         : QU_CUT_SENTENCE,
+                               true, err));
+        if (!is_definition(t, &l)) continue;
+        int64_t end = l.end;
+        while (end > l.at && strchr(" \t{:", t[end - 1])) end--;
+        if (end - l.at <= MAX_DEFINITION_BYTES)
+            QU_TRY(qu_builder_heading(b, (qu_heading){l.at, l.indent ? 2 : 1, l.at + l.indent, end},
+                                      err));
+    }
+    return QU_OK;
+}
+
+qu_status qu_text_parse(qu_builder *b, const char *name, char format[16], qu_err *err)
+{
+    static const struct {
+        const char *name;
+        qu_status (*parse)(qu_builder *b, qu_err *err);
+        qu_rewrite_fn *rewrite;
+        const char *endings[48];
+    } formats[] = {
+        {"markdown", markdown_parse, NULL, {".md", ".markdown", ".mdown", ".mkd"}},
+        {"csv", NULL, qu_csv_parse, {".csv", ".tsv"}},
+        {"jsonl", NULL, qu_jsonl_parse, {".jsonl", ".ndjson"}},
+        {"code", code_parse, NULL, {".c",   ".h",    ".cc",   ".cpp",   ".hpp",  ".cxx", ".cu",
+                                    ".cs",  ".java", ".kt",   ".scala", ".go",   ".rs",  ".swift",
+                                    ".m",   ".py",   ".rb",   ".pl",    ".pm",   ".php", ".js",
+                                    ".mjs", ".jsx",  ".ts",   ".tsx",   ".lua",  ".r",   ".jl",
+                                    ".sh",  ".bash", ".sql",  ".zig",   ".dart", ".ex",  ".hs",
+                                    ".ml",  ".el",   ".lisp", ".f90",   ".pas"}},
+    };
+    bool done = false;
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        if (!qu_name_ends(name, formats[i].endings)) continue;
+        snprintf(format, 16, "%s", formats[i].name);
+        if (formats[i].parse) return formats[i].parse(b, err);
+        QU_TRY(qu_builder_rewrite(b, formats[i].rewrite, &done, err));
+        if (done) return QU_OK;
+    }
+    snprintf(format, 16, "text");
+    return plain_parse(b, err);
 }

@@ -9,13 +9,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
-static const char *const names[] = {"a.html", "a.md", "a.txt", NULL};
+static const char *const names[] = {"a.html", "a.md", "a.txt", "a.csv", "a.jsonl", "a.c", NULL};
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     qu_document_limits limits = qu_document_default_limits();
     limits.max_inflated_bytes = 8 << 20;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 7; i++) {
         qu_document d;
         if (qu_document_parse(&d, p, (int64_t)n, names[i], &limits, NULL) != QU_OK) continue;
         check_document(&d, p, (int64_t)n);

@@ -127,7 +127,7 @@ static void test_markdown(void **state)
     assert_int_equal(d.headings[1].at, 185);
     assert_int_equal(d.headings[1].level, 2);
     assert_int_equal(d.headings[1].text_end, 206);
-    assert_cuts(&d, "17:0 36:3 66:4 101:1 130:4 154:2 185:0 211:3 246:2 273:1 305:2 337:2");
+    assert_cuts(&d, "17:0 36:3 66:4 101:1 130:4 154:2 185:0 211:3 246:2 273:1 337:2");
     qu_document_free(&d);
 }
 
