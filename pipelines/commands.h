@@ -5,23 +5,8 @@
 
 #include "pipelines/options.h"
 
-/* A verb whose file is not built in (weak, so its address is NULL) is left out of the list. */
-#define QU_COMMAND(verb) extern const qu_command qu_cmd_##verb __attribute__((weak))
-
-QU_COMMAND(index);
-QU_COMMAND(ask);
-QU_COMMAND(search);
-QU_COMMAND(summarize);
-QU_COMMAND(status);
-QU_COMMAND(inspect);
-QU_COMMAND(rm);
-QU_COMMAND(gc);
-QU_COMMAND(check);
-QU_COMMAND(verify);
-QU_COMMAND(models);
-QU_COMMAND(complete);
-QU_COMMAND(tokenize);
-QU_COMMAND(bench);
-QU_COMMAND(eval);
+extern const qu_command qu_cmd_index, qu_cmd_ask, qu_cmd_search, qu_cmd_summarize, qu_cmd_status,
+    qu_cmd_inspect, qu_cmd_rm, qu_cmd_gc, qu_cmd_check, qu_cmd_verify, qu_cmd_models, qu_cmd_complete,
+    qu_cmd_tokenize, qu_cmd_bench, qu_cmd_eval;
 
 #endif

@@ -28,12 +28,12 @@ static const qu_command cmd_help = {
 
 static const qu_command cmd_completion = {
     .name = "completion",
-    .args = "bash|zsh|fish",
+    .args = "bash|zsh|fish | words [VERB [OPTION]]",
     .summary = "print a completion script for a shell",
     .examples =
         ". <(quire completion bash)\nquire completion fish >~/.config/fish/completions/quire.fish",
     .min_args = 1,
-    .max_args = 1,
+    .max_args = 3,
     .run = run_completion,
 };
 
@@ -46,22 +46,11 @@ static const qu_command *const every[] = {
     &cmd_completion,
 };
 
-enum { N_EVERY = sizeof every / sizeof *every };
-
-/* Those of the table that are built in. */
-static qu_commands built_in(void)
-{
-    static const qu_command *present[N_EVERY];
-    int n = 0;
-    for (int i = 0; i < N_EVERY; i++)
-        if (every[i]) present[n++] = every[i];
-    return (qu_commands){present, n};
-}
+static const qu_commands all = {every, sizeof every / sizeof *every};
 
 static const qu_command *find_command(const char *name, qu_err *err)
 {
-    qu_commands all = built_in();
-    const char *names[N_EVERY];
+    const char *names[sizeof every / sizeof *every];
     for (int i = 0; i < all.n; i++) {
         names[i] = all.list[i]->name;
         if (strcmp(names[i], name) == 0) return all.list[i];
@@ -96,8 +85,8 @@ static int run_help(const qu_args *args)
     qu_err err = {0};
     qu_buf text = {0};
     if (qu_args_flag(args, "man"))
-        return print(qu_manual_man(&text, built_in(), &err), &text, &err);
-    if (args->argc == 0) return print(qu_manual_overview(&text, built_in(), &err), &text, &err);
+        return print(qu_manual_man(&text, all, &err), &text, &err);
+    if (args->argc == 0) return print(qu_manual_overview(&text, all, &err), &text, &err);
     const qu_command *c = find_command(args->argv[0], &err);
     if (!c) return usage_error(&err, "help");
     return print(qu_manual_help(&text, c, true, &err), &text, &err);
@@ -107,7 +96,10 @@ static int run_completion(const qu_args *args)
 {
     qu_err err = {0};
     qu_buf text = {0};
-    qu_status st = qu_manual_completion(&text, built_in(), args->argv[0], &err);
+    bool words = strcmp(args->argv[0], "words") == 0;
+    qu_status st = words ? qu_manual_words(&text, all, args->argc > 1 ? args->argv[1] : NULL,
+                                           args->argc > 2 ? args->argv[2] : NULL, &err)
+                         : qu_manual_completion(&text, args->argv[0], &err);
     if (st == QU_ERR_ARG) return usage_error(&err, "completion");
     return print(st, &text, &err);
 }
@@ -156,7 +148,7 @@ int main(int argc, char **argv)
         return qu_out_finish(QU_EXIT_OK);
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-        return qu_out_finish(print(qu_manual_overview(&text, built_in(), &err), &text, &err));
+        return qu_out_finish(print(qu_manual_overview(&text, all, &err), &text, &err));
     const qu_command *c = find_command(argv[1], &err);
     if (!c) {
         qu_out_mode(asks_for_json(argc - 1, argv + 1), false);

@@ -65,7 +65,6 @@ static qu_status option_head(qu_buf *out, const qu_option *o, qu_err *err)
 static qu_status option_text(qu_buf *out, const qu_option *o, qu_err *err)
 {
     QU_TRY(qu_buf_puts(out, o->help, err));
-    if (o->repeat) QU_TRY(qu_buf_puts(out, "; may be given more than once", err));
     if (o->env) QU_TRY(qu_buf_printf(out, err, " (default: $%s, else %s)", o->env, o->dflt));
     else if (o->dflt) QU_TRY(qu_buf_printf(out, err, " (default: %s)", o->dflt));
     return QU_OK;
@@ -109,18 +108,23 @@ qu_status qu_manual_overview(qu_buf *out, qu_commands commands, qu_err *err)
         err);
 }
 
-/* Every paragraph of text, wrapped. */
-static qu_status paragraphs(qu_buf *out, const char *text, qu_err *err)
+static qu_status help_paragraph(qu_buf *out, const char *text, qu_err *err)
+{
+    QU_TRY(qu_buf_puts(out, "\n", err));
+    return wrap(out, text, 0, 0, err);
+}
+
+/* Each paragraph of text by itself; an empty line parts them. */
+static qu_status paragraphs(qu_buf *out, const char *text,
+                            qu_status (*put)(qu_buf *, const char *, qu_err *), qu_err *err)
 {
     qu_status st = QU_OK;
     qu_buf one = {0};
     while (text && *text) {
         const char *end = strstr(text, "\n\n");
-        size_t n = end ? (size_t)(end - text) : strlen(text);
         one.len = 0;
-        QU_TRY_OUT(qu_buf_add(&one, text, n, err));
-        QU_TRY_OUT(qu_buf_puts(out, "\n", err));
-        QU_TRY_OUT(wrap(out, one.data, 0, 0, err));
+        QU_TRY_OUT(qu_buf_add(&one, text, end ? (size_t)(end - text) : strlen(text), err));
+        QU_TRY_OUT(put(out, one.data, err));
         text = end ? end + 2 : NULL;
     }
 out:
@@ -145,7 +149,7 @@ qu_status qu_manual_help(qu_buf *out, const qu_command *c, bool full, qu_err *er
     QU_TRY(wrap(out, c->summary, (int)strlen(c->name) + 9, 0, err));
     QU_TRY(qu_buf_printf(out, err, "\nusage: quire %s [options]%s%s\n", c->name, c->args ? " " : "",
                          c->args ? c->args : ""));
-    if (full) QU_TRY(paragraphs(out, c->description, err));
+    if (full) QU_TRY(paragraphs(out, c->description, help_paragraph, err));
     if (c->n_options) QU_TRY(qu_buf_puts(out, "\noptions:\n", err));
     QU_TRY(option_lines(out, c->options, c->n_options, err));
     QU_TRY(qu_buf_puts(out, "\ncommon options:\n", err));
@@ -189,23 +193,11 @@ out:
     return st;
 }
 
-/* Paragraphs: an empty line becomes a paragraph request. */
-static qu_status roff_text(qu_buf *out, const char *text, qu_err *err)
+static qu_status roff_paragraph(qu_buf *out, const char *text, qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_buf one = {0};
-    while (text && *text) {
-        const char *end = strstr(text, "\n\n");
-        one.len = 0;
-        QU_TRY_OUT(qu_buf_add(&one, text, end ? (size_t)(end - text) : strlen(text), err));
-        QU_TRY_OUT(qu_buf_puts(out, ".PP\n", err));
-        QU_TRY_OUT(roff(out, one.data, err));
-        QU_TRY_OUT(qu_buf_puts(out, "\n", err));
-        text = end ? end + 2 : NULL;
-    }
-out:
-    qu_buf_free(&one);
-    return st;
+    QU_TRY(qu_buf_puts(out, ".PP\n", err));
+    QU_TRY(roff(out, text, err));
+    return qu_buf_puts(out, "\n", err);
 }
 
 static qu_status roff_command(qu_buf *out, const qu_command *c, qu_err *err)
@@ -214,7 +206,7 @@ static qu_status roff_command(qu_buf *out, const qu_command *c, qu_err *err)
                          c->args ? c->args : ""));
     QU_TRY(roff(out, c->summary, err));
     QU_TRY(qu_buf_puts(out, ".\n", err));
-    QU_TRY(roff_text(out, c->description, err));
+    QU_TRY(paragraphs(out, c->description, roff_paragraph, err));
     QU_TRY(roff_options(out, c->options, c->n_options, err));
     if (!c->examples) return QU_OK;
     QU_TRY(qu_buf_puts(out, ".PP\nExamples:\n.PP\n.nf\n", err));
@@ -251,161 +243,79 @@ qu_status qu_manual_man(qu_buf *out, qu_commands commands, qu_err *err)
     return roff_table(out, variables, N(variables), err);
 }
 
-/* " --json --quiet ..." of one command, the common ones included. */
-static qu_status option_words(qu_buf *out, const qu_command *c, qu_err *err)
-{
-    for (int i = 0; i < c->n_options; i++)
-        QU_TRY(qu_buf_printf(out, err, " --%s", c->options[i].name));
-    for (int i = 0; i < qu_n_common_options; i++)
-        QU_TRY(qu_buf_printf(out, err, " --%s", qu_common_options[i].name));
-    return QU_OK;
-}
+/* --- completion: scripts that ask `quire completion words` --- */
 
-/* A shell's word list from "a|b|c". */
-static qu_status choice_words(qu_buf *out, const char *choices, qu_err *err)
-{
-    for (; *choices; choices++)
-        QU_TRY(qu_buf_add(out, *choices == '|' ? " " : choices, 1, err));
-    return QU_OK;
-}
+static const char *const scripts[][2] = {
+    {"bash",
+     "_quire() {\n"
+     "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words\n"
+     "    local ask=(\"${COMP_WORDS[0]}\" completion words)\n"
+     "    case $COMP_CWORD,$cur in\n"
+     "    1,*) ;;\n"
+     "    *,-*) ask+=(\"${COMP_WORDS[1]}\") ;;\n"
+     "    *) ask+=(\"${COMP_WORDS[1]}\" \"${prev#--}\") ;;\n"
+     "    esac\n"
+     "    words=$(\"${ask[@]}\" 2>/dev/null | cut -f 1)\n"
+     "    COMPREPLY=()\n"
+     "    [ -n \"$words\" ] && COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+     "}\n"
+     "complete -o default -F _quire quire\n"},
+    {"zsh",
+     "#compdef quire\n"
+     "_quire() {\n"
+     "    local -a ask lines\n"
+     "    ask=($words[1] completion words)\n"
+     "    if (( CURRENT > 2 )); then ask+=($words[2]); fi\n"
+     "    if (( CURRENT > 2 )) && [[ $words[CURRENT] != -* ]]; then ask+=(${words[CURRENT-1]#--}); fi\n"
+     "    lines=(${(f)\"$($ask 2>/dev/null)\"})\n"
+     "    lines=(${${lines//:/\\\\:}/$'\\t'/:})\n"
+     "    if (( $#lines )); then _describe quire lines; else _files; fi\n"
+     "}\n"
+     "if [ \"$funcstack[1]\" = _quire ]; then _quire; else compdef _quire quire; fi\n"},
+    {"fish",
+     "function __quire_words\n"
+     "    set -l t (commandline -opc)\n"
+     "    set -l now (commandline -ct)\n"
+     "    switch \"$now\"\n"
+     "        case '-*'\n"
+     "            $t[1] completion words $t[2] 2>/dev/null\n"
+     "        case '*'\n"
+     "            $t[1] completion words $t[2] (string replace -r '^--' '' -- $t[-1]) 2>/dev/null\n"
+     "    end\n"
+     "end\n"
+     "complete -c quire -n __fish_use_subcommand -x -a '(quire completion words)'\n"
+     "complete -c quire -n 'not __fish_use_subcommand' -a '(__quire_words)'\n"},
+};
 
-static qu_status verb_words(qu_buf *out, qu_commands commands, qu_err *err)
+qu_status qu_manual_completion(qu_buf *out, const char *shell, qu_err *err)
 {
-    for (int i = 0; i < commands.n; i++)
-        QU_TRY(qu_buf_printf(out, err, "%s%s", i ? " " : "", commands.list[i]->name));
-    return QU_OK;
-}
-
-static qu_status bash_completion(qu_buf *out, qu_commands commands, qu_err *err)
-{
-    QU_TRY(qu_buf_puts(out,
-                       "_quire() {\n    local cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]}\n"
-                       "    local prev=${COMP_WORDS[COMP_CWORD-1]} words=\n    COMPREPLY=()\n"
-                       "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words='",
-                       err));
-    QU_TRY(verb_words(out, commands, err));
-    QU_TRY(qu_buf_puts(out, " --help --version'\n    else\n        case $verb,$prev in\n", err));
-    for (int i = 0; i < commands.n; i++) {
-        const qu_command *c = commands.list[i];
-        for (int k = 0; k < c->n_options; k++) {
-            if (c->options[k].kind != QU_OPT_ENUM) continue;
-            QU_TRY(
-                qu_buf_printf(out, err, "        %s,--%s) words='", c->name, c->options[k].name));
-            QU_TRY(choice_words(out, c->options[k].choices, err));
-            QU_TRY(qu_buf_puts(out, "' ;;\n", err));
-        }
-    }
-    for (int i = 0; i < commands.n; i++) {
-        QU_TRY(qu_buf_printf(out, err, "        %s,*) words='", commands.list[i]->name));
-        QU_TRY(option_words(out, commands.list[i], err));
-        QU_TRY(qu_buf_puts(out, "' ;;\n", err));
-    }
-    return qu_buf_puts(
-        out,
-        "        esac\n        case $cur,$words in\n        -*) ;;\n        *,*--*) words= ;;\n"
-        "        esac\n    fi\n"
-        "    [ -n \"$words\" ] && COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
-        "}\ncomplete -o default -F _quire quire\n",
-        err);
-}
-
-/* Text inside single quotes of a shell; escaped where zsh gives brackets and colons a meaning. */
-static qu_status quoted(qu_buf *out, const char *text, bool zsh, qu_err *err)
-{
-    for (; *text; text++) {
-        if (*text == '\'') QU_TRY(qu_buf_puts(out, zsh ? "'\\''" : "\\'", err));
-        else if (zsh && strchr("[]:\\", *text)) QU_TRY(qu_buf_printf(out, err, "\\%c", *text));
-        else if (!zsh && *text == '\\') QU_TRY(qu_buf_puts(out, "\\\\", err));
-        else QU_TRY(qu_buf_add(out, text, 1, err));
-    }
-    return QU_OK;
-}
-
-static qu_status zsh_option(qu_buf *out, const qu_option *o, qu_err *err)
-{
-    QU_TRY(qu_buf_printf(out, err, " \\\n            '%s--%s[", o->repeat ? "*" : "", o->name));
-    QU_TRY(quoted(out, o->help, true, err));
-    QU_TRY(qu_buf_puts(out, "]", err));
-    if (o->kind != QU_OPT_FLAG) {
-        QU_TRY(qu_buf_puts(out, ":", err));
-        QU_TRY(quoted(out, o->arg ? o->arg : "VALUE", true, err));
-        QU_TRY(qu_buf_puts(out, ":", err));
-        if (o->kind == QU_OPT_ENUM) {
-            QU_TRY(qu_buf_puts(out, "(", err));
-            QU_TRY(choice_words(out, o->choices, err));
-            QU_TRY(qu_buf_puts(out, ")", err));
-        } else if (o->kind == QU_OPT_STR) {
-            QU_TRY(qu_buf_puts(out, "_files", err));
-        }
-    }
-    return qu_buf_puts(out, "'", err);
-}
-
-static qu_status zsh_completion(qu_buf *out, qu_commands commands, qu_err *err)
-{
-    QU_TRY(qu_buf_puts(out, "#compdef quire\n_quire() {\n    local -a verbs\n    verbs=(\n", err));
-    for (int i = 0; i < commands.n; i++) {
-        QU_TRY(qu_buf_printf(out, err, "        '%s:", commands.list[i]->name));
-        QU_TRY(quoted(out, commands.list[i]->summary, true, err));
-        QU_TRY(qu_buf_puts(out, "'\n", err));
-    }
-    QU_TRY(qu_buf_puts(out,
-                       "    )\n    if (( CURRENT == 2 )); then\n        _describe command verbs\n"
-                       "        return\n    fi\n    local verb=$words[2]\n    shift words\n"
-                       "    (( CURRENT-- ))\n    case $verb in\n",
-                       err));
-    for (int i = 0; i < commands.n; i++) {
-        const qu_command *c = commands.list[i];
-        QU_TRY(qu_buf_printf(out, err, "    %s) _arguments", c->name));
-        for (int k = 0; k < c->n_options; k++) QU_TRY(zsh_option(out, &c->options[k], err));
-        for (int k = 0; k < qu_n_common_options; k++)
-            QU_TRY(zsh_option(out, &qu_common_options[k], err));
-        QU_TRY(qu_buf_puts(out, " \\\n            '*:file:_files' ;;\n", err));
-    }
-    return qu_buf_puts(out,
-                       "    esac\n}\nif [ \"$funcstack[1]\" = _quire ]; then _quire; else compdef "
-                       "_quire quire; fi\n",
-                       err);
-}
-
-static qu_status fish_option(qu_buf *out, const qu_option *o, const char *verb, qu_err *err)
-{
-    QU_TRY(qu_buf_printf(out, err, "complete -c quire -n '__fish_seen_subcommand_from %s' -l %s",
-                         verb, o->name));
-    if (o->letter) QU_TRY(qu_buf_printf(out, err, " -s %c", o->letter));
-    if (o->kind == QU_OPT_ENUM) {
-        QU_TRY(qu_buf_puts(out, " -x -a '", err));
-        QU_TRY(choice_words(out, o->choices, err));
-        QU_TRY(qu_buf_puts(out, "'", err));
-    } else if (o->kind != QU_OPT_FLAG) {
-        QU_TRY(qu_buf_puts(out, " -r", err));
-    }
-    QU_TRY(qu_buf_puts(out, " -d '", err));
-    QU_TRY(quoted(out, o->help, false, err));
-    return qu_buf_puts(out, "'\n", err);
-}
-
-static qu_status fish_completion(qu_buf *out, qu_commands commands, qu_err *err)
-{
-    for (int i = 0; i < commands.n; i++) {
-        const qu_command *c = commands.list[i];
-        QU_TRY(qu_buf_printf(out, err, "complete -c quire -n __fish_use_subcommand -a %s -d '",
-                             c->name));
-        QU_TRY(quoted(out, c->summary, false, err));
-        QU_TRY(qu_buf_puts(out, "'\n", err));
-        for (int k = 0; k < c->n_options; k++)
-            QU_TRY(fish_option(out, &c->options[k], c->name, err));
-        for (int k = 0; k < qu_n_common_options; k++)
-            QU_TRY(fish_option(out, &qu_common_options[k], c->name, err));
-    }
-    return QU_OK;
-}
-
-qu_status qu_manual_completion(qu_buf *out, qu_commands commands, const char *shell, qu_err *err)
-{
-    if (strcmp(shell, "bash") == 0) return bash_completion(out, commands, err);
-    if (strcmp(shell, "zsh") == 0) return zsh_completion(out, commands, err);
-    if (strcmp(shell, "fish") == 0) return fish_completion(out, commands, err);
+    for (int i = 0; i < N(scripts); i++)
+        if (strcmp(shell, scripts[i][0]) == 0) return qu_buf_puts(out, scripts[i][1], err);
     return qu_fail(err, QU_ERR_ARG, "no completion for shell '%.60s': give bash, zsh or fish",
                    shell);
+}
+
+/* An option's choices, a line each, if it is the one asked for; else, if none is, its name and help. */
+static qu_status option_words(qu_buf *out, const qu_option *o, const char *asked, qu_err *err)
+{
+    if (!asked) return qu_buf_printf(out, err, "--%s\t%s\n", o->name, o->help);
+    const char *word = o->kind == QU_OPT_ENUM && strcmp(asked, o->name) == 0 ? o->choices : "";
+    for (size_t n; (n = strcspn(word, "|")) > 0; word += n + (word[n] == '|'))
+        QU_TRY(qu_buf_printf(out, err, "%.*s\n", (int)n, word));
+    return QU_OK;
+}
+
+qu_status qu_manual_words(qu_buf *out, qu_commands commands, const char *verb, const char *option,
+                          qu_err *err)
+{
+    for (int i = 0; i < commands.n; i++) {
+        const qu_command *c = commands.list[i];
+        if (!verb) QU_TRY(qu_buf_printf(out, err, "%s\t%s\n", c->name, c->summary));
+        if (!verb || strcmp(verb, c->name) != 0) continue;
+        for (int k = 0; k < c->n_options; k++)
+            QU_TRY(option_words(out, &c->options[k], option, err));
+        for (int k = 0; k < qu_n_common_options; k++)
+            QU_TRY(option_words(out, &qu_common_options[k], option, err));
+    }
+    return QU_OK;
 }

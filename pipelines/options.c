@@ -36,8 +36,6 @@ typedef struct qu_value {
     int64_t i;         /* INT, BYTES, DURATION, FLAG; the choice's place for ENUM */
     double f;          /* FLOAT, DURATION */
     const char *s;     /* STR, ENUM */
-    const char **list; /* repeat */
-    int n_list;
 } value;
 
 enum { SHOWN = 60 }; /* most bytes of a faulty word that a message repeats */
@@ -187,11 +185,6 @@ static qu_status set_value(value *v, const qu_option *o, const char *where, cons
         v->f = number;
         v->i = (int64_t)llround(number);
     }
-    if (!o->repeat) return QU_OK;
-    const char **list = realloc(v->list, ((size_t)v->n_list + 1) * sizeof *list);
-    if (!list) return qu_fail_nomem(err, (long long)sizeof *list);
-    list[v->n_list++] = s;
-    v->list = list;
     return QU_OK;
 }
 
@@ -355,7 +348,6 @@ out:
 
 void qu_args_free(qu_args *args)
 {
-    for (int i = 0; args->values && i < n_all(args->command); i++) free(args->values[i].list);
     free(args->values);
     free(args->argv);
     memset(args, 0, sizeof *args);
@@ -395,13 +387,6 @@ const char *qu_args_str(const qu_args *args, const char *name)
 int qu_args_choice(const qu_args *args, const char *name)
 {
     return (int)get(args, name, KIND(ENUM))->i;
-}
-
-const char *const *qu_args_list(const qu_args *args, const char *name, int *n)
-{
-    const value *v = get(args, name, KIND(STR));
-    *n = v->n_list;
-    return (const char *const *)v->list;
 }
 
 bool qu_args_given(const qu_args *args, const char *name) { return get(args, name, ~0u)->given; }

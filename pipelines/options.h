@@ -15,7 +15,7 @@
  *
  * Syntax: --name VALUE, --name=VALUE, -nVALUE, -n VALUE, flags bundled as in -qt4; options and
  * positional arguments in any order; `--` ends the options; a lone `-` is positional. The last of a
- * repeated option wins, unless it collects (repeat). Numbers are read strictly: no blanks, no '+',
+ * repeated option wins. Numbers are read strictly: no blanks, no '+',
  * no hex, no trailing text. Everything is read-only and thread-safe after parsing.
  */
 #ifndef QU_PIPELINES_OPTIONS_H
@@ -47,7 +47,6 @@ typedef struct qu_option {
     double min, max;     /* inclusive range of numbers; both 0: any (sizes, times: not negative) */
     const char *choices; /* ENUM: "kv|repair|exact". Numbers: words taken instead of a number, the
                             first reads as -1, the second as -2, ... */
-    bool repeat;         /* STR only: every occurrence is kept, see qu_args_list */
 } qu_option;
 
 /* Rows of such a table, a macro a kind; further fields may follow: QU_FLAG("quiet", "...", .letter = 'q').
@@ -113,9 +112,6 @@ const char *qu_args_str(const qu_args *args, const char *name); /* STR, ENUM: bo
 
 /* Position of an ENUM's value in its choices, from 0; -1 when absent. */
 int qu_args_choice(const qu_args *args, const char *name);
-
-/* Every value of a repeatable STR in order; *n of them. Borrowed. NULL when there are none. */
-const char *const *qu_args_list(const qu_args *args, const char *name, int *n);
 
 /* True if the option stood on the command line (not the environment, not the default). */
 bool qu_args_given(const qu_args *args, const char *name);

@@ -13,51 +13,16 @@
 #include "pipelines/options.c"
 
 static const qu_option options[] = {
-    {.name = "pages",
-     .letter = 'p',
-     .kind = QU_OPT_INT,
-     .arg = "N",
-     .dflt = "32",
-     .min = 1,
-     .max = 4096,
-     .help = "candidate pages"},
-    {.name = "budget",
-     .kind = QU_OPT_INT,
-     .arg = "N|all",
-     .dflt = "2048",
-     .min = 1,
-     .max = 1e9,
-     .choices = "all|none",
-     .help = "tokens a head may read"},
-    {.name = "temperature",
-     .kind = QU_OPT_FLOAT,
-     .arg = "X",
-     .dflt = "0",
-     .min = 0,
-     .max = 10,
-     .help = "sampling temperature"},
-    {.name = "fidelity",
-     .kind = QU_OPT_ENUM,
-     .arg = "MODE",
-     .choices = "kv|repair|exact",
-     .help = "how pages are used: [see] 'the manual'"},
-    {.name = "in",
-     .kind = QU_OPT_STR,
-     .arg = "GLOB",
-     .repeat = true,
-     .min = 1,
-     .help = "only these files"},
-    {.name = "max-bytes", .kind = QU_OPT_BYTES, .arg = "SIZE", .help = "quota"},
-    {.name = "max-time",
-     .kind = QU_OPT_DURATION,
-     .arg = "TIME",
-     .dflt = "10m",
-     .min = 1,
-     .max = 1e6,
-     .help = "stop after"},
-    {.name = "prompt", .kind = QU_OPT_STR, .arg = "TEXT", .help = "may be empty"},
-    {.name = "quote", .letter = 'Q', .kind = QU_OPT_FLAG, .help = "only spans"},
-    {.name = "offset", .kind = QU_OPT_INT, .arg = "N", .help = "any number"},
+    QU_INT("pages", "N", "32", 1, 4096, "candidate pages", .letter = 'p'),
+    QU_INT("budget", "N|all", "2048", 1, 1e9, "tokens a head may read", .choices = "all|none"),
+    QU_FLOAT("temperature", "X", "0", 0, 10, "sampling temperature"),
+    QU_ENUM("fidelity", "MODE", NULL, "kv|repair|exact", "how pages are used: [see] 'the manual'"),
+    QU_STR("in", "GLOB", NULL, "only these files"),
+    QU_SIZE("max-bytes", "SIZE", NULL, "quota"),
+    QU_TIME("max-time", "TIME", "10m", "stop after", .min = 1, .max = 1e6),
+    QU_TEXT("prompt", "TEXT", NULL, "may be empty"),
+    QU_FLAG("quote", "only spans", .letter = 'Q'),
+    QU_INT("offset", "N", NULL, 0, 0, "any number"),
 };
 
 static const qu_command ask = {
@@ -101,15 +66,12 @@ static int clear(void **state)
 static void test_defaults(void **state)
 {
     (void)state;
-    int n = 7;
     assert_int_equal(parse("q", NULL), QU_OK);
     assert_int_equal(qu_args_int(&a, "pages"), 32);
     assert_int_equal(qu_args_int(&a, "budget"), 2048);
     assert_true(qu_args_float(&a, "temperature") == 0);
     assert_null(qu_args_str(&a, "fidelity"));
     assert_int_equal(qu_args_choice(&a, "fidelity"), -1);
-    assert_null(qu_args_list(&a, "in", &n));
-    assert_int_equal(n, 0);
     assert_int_equal(qu_args_int(&a, "max-time"), 600);
     assert_int_equal(qu_args_int(&a, "max-bytes"), 0);
     assert_false(qu_args_flag(&a, "quote"));
@@ -157,15 +119,10 @@ static void test_positional(void **state)
     assert_null(a.argv);
 }
 
-static void test_repeat(void **state)
+static void test_last_wins(void **state)
 {
     (void)state;
-    int n = 0;
     assert_int_equal(parse("--in", "*.md", "q", "--in=*.txt", NULL), QU_OK);
-    const char *const *list = qu_args_list(&a, "in", &n);
-    assert_int_equal(n, 2);
-    assert_string_equal(list[0], "*.md");
-    assert_string_equal(list[1], "*.txt");
     assert_string_equal(qu_args_str(&a, "in"), "*.txt");
 }
 
@@ -448,20 +405,28 @@ static void test_man_page(void **state)
 static void test_completions(void **state)
 {
     (void)state;
+    static const char *const shells[] = {"bash", "zsh", "fish"};
     qu_buf out = {0};
-    assert_int_equal(qu_manual_completion(&out, all, "bash", NULL), QU_OK);
-    assert_non_null(strstr(out.data, "ask,--fidelity) words='kv repair exact'"));
-    assert_non_null(strstr(out.data, " --max-bytes"));
+    for (int i = 0; i < 3; i++) {
+        out.len = 0;
+        assert_int_equal(qu_manual_completion(&out, shells[i], NULL), QU_OK);
+        assert_non_null(strstr(out.data, "completion words"));
+    }
+    assert_int_equal(qu_manual_completion(&out, "csh", &err), QU_ERR_ARG);
     out.len = 0;
-    assert_int_equal(qu_manual_completion(&out, all, "zsh", NULL), QU_OK);
-    assert_non_null(strstr(out.data, "'--fidelity[how pages are used\\: \\[see\\] '\\''the "
-                                     "manual'\\'']:MODE:(kv repair exact)'"));
-    assert_non_null(strstr(out.data, "'*--in["));
+    assert_int_equal(qu_manual_words(&out, all, NULL, NULL, NULL), QU_OK);
+    assert_memory_equal(out.data, "ask\t", 4);
     out.len = 0;
-    assert_int_equal(qu_manual_completion(&out, all, "fish", NULL), QU_OK);
-    assert_non_null(strstr(out.data, "-l pages -s p -r -d 'candidate pages'"));
-    assert_non_null(strstr(out.data, "\\'the manual\\'"));
-    assert_int_equal(qu_manual_completion(&out, all, "csh", &err), QU_ERR_ARG);
+    assert_int_equal(qu_manual_words(&out, all, "ask", NULL, NULL), QU_OK);
+    assert_memory_equal(out.data, "--pages\tcandidate pages\n", 24);
+    assert_non_null(strstr(out.data, "\n--json\t"));
+    out.len = 0;
+    assert_int_equal(qu_manual_words(&out, all, "ask", "fidelity", NULL), QU_OK);
+    assert_string_equal(out.data, "kv\nrepair\nexact\n");
+    out.len = 0;
+    assert_int_equal(qu_manual_words(&out, all, "ask", "pages", NULL), QU_OK);
+    assert_int_equal(qu_manual_words(&out, all, "nonsense", NULL, NULL), QU_OK);
+    assert_int_equal(out.len, 0);
     qu_buf_free(&out);
 }
 
@@ -480,7 +445,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_defaults),      TEST(test_every_form),
-        TEST(test_positional),    TEST(test_repeat),
+        TEST(test_positional),    TEST(test_last_wins),
         TEST(test_words_beside_numbers), TEST(test_strict_numbers),
         TEST(test_floats),        TEST(test_sizes_and_times),
         TEST(test_enum),          TEST(test_unknown_options),

@@ -19,14 +19,14 @@ done <verbs
 for shell in bash zsh fish; do "$QUIRE" completion $shell >completion.$shell; done
 while read -r verb; do
     grep -qF "\"quire $verb [options]" man || echo "$verb: not in the manual"
-    grep -qw -- "$verb" completion.bash || echo "$verb: not in bash"
-    grep -qF "    $verb) _arguments" completion.zsh || echo "$verb: not in zsh"
-    grep -qF -- "-a $verb -d" completion.fish || echo "$verb: not in fish"
+    "$QUIRE" completion words | grep -q "^$verb	" || echo "$verb: not completed"
+    "$QUIRE" completion words "$verb" | grep -q '^--json	' || echo "$verb: options are not completed"
 done <verbs
 if command -v bash >/dev/null; then
-    bash -c '. ./completion.bash; COMP_WORDS=(quire comp) COMP_CWORD=1; _quire; echo "${COMPREPLY[@]}" | tr " " "\n" | grep -x completion
-        COMP_WORDS=(quire help --ma) COMP_CWORD=2; _quire; echo "${COMPREPLY[@]}"
-        COMP_WORDS=(quire help REA) COMP_CWORD=2; _quire; echo "${#COMPREPLY[@]}"'
+    bash -c '. ./completion.bash; COMP_WORDS=("$QUIRE" comp) COMP_CWORD=1; _quire; echo "${COMPREPLY[@]}" | tr " " "\n" | grep -x completion
+        COMP_WORDS=("$QUIRE" help --ma) COMP_CWORD=2; _quire; echo "${COMPREPLY[@]}"
+        COMP_WORDS=("$QUIRE" ask --draft n) COMP_CWORD=3; _quire; echo "${COMPREPLY[@]}"
+        COMP_WORDS=("$QUIRE" help REA) COMP_CWORD=2; _quire; echo "${#COMPREPLY[@]}"'
 fi
 if command -v zsh >/dev/null; then zsh -n completion.zsh; fi
 if command -v fish >/dev/null; then fish -n completion.fish; fi
