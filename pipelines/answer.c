@@ -46,11 +46,7 @@ qu_status qu_asker_free(qu_asker *a, qu_status st, qu_err *err)
 
 void qu_answer_free(qu_answer *ans)
 {
-    for (int32_t i = 0; i < ans->n_citations; i++) {
-        free(ans->citations[i].path);
-        free(ans->citations[i].heading);
-        free(ans->citations[i].text);
-    }
+    for (int32_t i = 0; i < ans->n_citations; i++) qu_citation_free(&ans->citations[i]);
     free(ans->layers);
     free(ans->caught);
     free(ans->sentences);

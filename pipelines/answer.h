@@ -13,6 +13,8 @@
 #ifndef QU_PIPELINES_ANSWER_H
 #define QU_PIPELINES_ANSWER_H
 
+#include <jansson.h>
+
 #include "decode/draft.h"
 #include "pipelines/session.h"
 #include "retrieve/policy.h"
@@ -72,6 +74,11 @@ typedef struct qu_citation {
     float score;
     bool supported, stale;
 } qu_citation;
+
+void qu_citation_free(qu_citation *c);
+
+/* As docs/json.md has it; NULL when memory ran out. */
+json_t *qu_citation_json(const qu_citation *c);
 
 enum { QU_MAX_CITATIONS = 8 };
 

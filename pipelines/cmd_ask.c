@@ -22,27 +22,6 @@ typedef struct ask_state {
 
 /* --- JSON --- */
 
-static json_t *citation_json(const qu_citation *c, qu_err *err)
-{
-    char page_id[48];
-    snprintf(page_id, sizeof page_id, "%llu.%d", (unsigned long long)c->doc_id, c->page);
-    json_t *o = json_object();
-    if (!o || qu_out_path(o, "path", c->path, err) != QU_OK) return o;
-    json_object_set_new(o, "member", json_null());
-    json_object_set_new(o, "page_id", json_string(page_id));
-    json_object_set_new(o, "page_number", json_null());
-    json_object_set_new(o, "heading", c->heading ? json_string(c->heading) : json_null());
-    json_object_set_new(o, "byte_start", c->has_bytes ? json_integer(c->byte_start) : json_null());
-    json_object_set_new(o, "byte_end", c->has_bytes ? json_integer(c->byte_end) : json_null());
-    json_object_set_new(o, "text_start", json_integer(c->text_start));
-    json_object_set_new(o, "text_end", json_integer(c->text_end));
-    json_object_set_new(o, "text", json_string(c->text));
-    json_object_set_new(o, "score", json_real((double)c->score));
-    json_object_set_new(o, "supported", json_boolean(c->supported));
-    json_object_set_new(o, "stale", json_boolean(c->stale));
-    return o;
-}
-
 /* Bytes of the answer, and which citation each sentence rests on: null is unsupported. */
 static json_t *sentences_json(const qu_answer *ans)
 {
@@ -80,10 +59,10 @@ static void add_selection(json_t *pages, const qu_args *args, const qu_answer *a
     for (int32_t i = 0; i < ans->n_layers; i++) {
         const qu_policy_layer *l = &ans->layers[i];
         double n = l->n > 0 ? (double)l->n : 1;
-        json_array_append_new(layers,
-                              json_pack("{s:I,s:I,s:f,s:f}", "slices", (json_int_t)l->slices,
-                                        "candidate_slices", (json_int_t)l->candidate_slices,
-                                        "caught", l->caught / n, "best", l->best / n));
+        json_t *layer = qu_out_ints(NULL, "slices candidate_slices",
+                                    (int64_t[]){l->slices, l->candidate_slices});
+        json_array_append_new(
+            layers, qu_out_reals(layer, "caught best", (double[]){l->caught / n, l->best / n}));
     }
 }
 
@@ -98,7 +77,7 @@ static bool is_verified(const ask_state *a)
 static qu_status print_json(ask_state *a, json_t *id, const char *question, const qu_answer *ans,
                             qu_err *err)
 {
-    static const char *const names[] = {"kv", "exact", "repair", "isolated"};
+    const char *fidelity = a->fidelity == QU_FIDELITY_REPAIR ? "repair" : qu_args_str(a->args, "fidelity");
     bool extract = qu_args_flag(a->args, "extract");
     json_t *o = json_object(), *citations = json_array(), *warnings = json_array();
     if (id) json_object_set(o, "id", id);
@@ -109,23 +88,22 @@ static qu_status print_json(ask_state *a, json_t *id, const char *question, cons
     json_object_set_new(o, "found", json_boolean(ans->found));
     json_object_set_new(o, "confidence", json_real(ans->confidence));
     for (int32_t i = 0; i < ans->n_citations; i++)
-        json_array_append_new(citations, citation_json(&ans->citations[i], err));
+        json_array_append_new(citations, qu_citation_json(&ans->citations[i]));
     for (size_t i = 0; i < ans->warnings.len; i += strlen(ans->warnings.data + i) + 1)
         json_array_append_new(warnings, json_string(ans->warnings.data + i));
     json_object_set_new(o, "sentences", sentences_json(ans));
     json_object_set_new(o, "citations", citations);
-    json_object_set_new(o, "fidelity", json_string(extract ? "extract" : names[a->fidelity]));
+    json_object_set_new(o, "fidelity", json_string(extract ? "extract" : fidelity));
     json_object_set_new(o, "fidelity_verified", json_boolean(!extract && is_verified(a)));
     json_object_set_new(o, "model", model_json(&a->s));
-    json_object_set_new(o, "pages",
-                        json_pack("{s:i,s:I,s:I}", "candidates", ans->candidates, "slices_read",
-                                  (json_int_t)ans->slices_read, "bytes_read",
-                                  (json_int_t)ans->bytes_read));
-    add_selection(json_object_get(o, "pages"), a->args, ans);
+    json_t *pages = json_pack("{s:i}", "candidates", ans->candidates);
+    qu_out_ints(pages, "slices_read bytes_read", (int64_t[]){ans->slices_read, ans->bytes_read});
+    add_selection(pages, a->args, ans);
+    json_object_set_new(o, "pages", pages);
     json_object_set_new(o, "tokens",
-                        json_pack("{s:I,s:I,s:I}", "prompt", (json_int_t)ans->prompt_tokens,
-                                  "loaded", (json_int_t)ans->loaded_tokens, "generated",
-                                  (json_int_t)ans->generated_tokens));
+                        qu_out_ints(NULL, "prompt loaded generated",
+                                    (int64_t[]){ans->prompt_tokens, ans->loaded_tokens,
+                                                ans->generated_tokens}));
     if (a->fidelity == QU_FIDELITY_REPAIR && ans->full_flops > 0)
         json_object_set_new(o, "repair",
                             json_pack("{s:I,s:f}", "tokens", (json_int_t)ans->repaired_tokens,
@@ -135,10 +113,10 @@ static qu_status print_json(ask_state *a, json_t *id, const char *question, cons
     json_object_set_new(draft, "lossy", json_boolean(qu_args_float(a->args, "transfer") > 0));
     json_object_set_new(o, "draft", draft);
     json_object_set_new(o, "timing_ms",
-                        json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "start", ans->start_ms,
-                                  "retrieve", ans->retrieve_ms, "load", ans->load_ms, "prefill",
-                                  ans->prefill_ms, "first_token", ans->first_token_ms, "decode",
-                                  ans->decode_ms, "total", ans->total_ms));
+                        qu_out_reals(NULL, "start retrieve load prefill first_token decode total",
+                                     (double[]){ans->start_ms, ans->retrieve_ms, ans->load_ms,
+                                                ans->prefill_ms, ans->first_token_ms,
+                                                ans->decode_ms, ans->total_ms}));
     json_object_set_new(o, "warnings", warnings);
     return qu_out_json(o, err);
 }

@@ -182,18 +182,16 @@ static qu_status still_wanted(qu_session *s, qu_quota *q, const qu_fresh_doc *d,
 static qu_status publish(qu_fresh *f, int32_t from, int32_t to, qu_kv_writer *w, qu_session *s,
                          qu_err *err)
 {
-    qu_txn *t = NULL;
+    qu_txn *t;
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_kv_writer_seal(w, err));
     QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
-    for (int32_t i = from; i < to; i++)
+    for (int32_t i = from; st == QU_OK && i < to; i++)
         if (f->docs[i].doc_id)
-            QU_TRY_OUT(qu_catalogue_set_kv(t, f->docs[i].doc_id, f->docs[i].doc_id,
-                                           qu_kv_writer_file(w), f->docs[i].n_pages, err));
-    st = qu_txn_commit(t, err);
-    t = NULL;
+            st = qu_catalogue_set_kv(t, f->docs[i].doc_id, f->docs[i].doc_id, qu_kv_writer_file(w),
+                                     f->docs[i].n_pages, err);
+    st = qu_session_commit(t, st, err);
 out:
-    qu_txn_abort(t);
     qu_kv_writer_free(w);
     return st;
 }

@@ -46,12 +46,7 @@ static qu_status stored_weight(qu_txn *t, double *weight, qu_err *err)
 
 qu_status qu_hybrid_set_weight(qu_session *s, double weight, qu_err *err)
 {
-    qu_txn *t;
-    QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
-    qu_status st = qu_catalogue_put_meta(t, META_WEIGHT, &weight, sizeof weight, err);
-    if (st == QU_OK) return qu_txn_commit(t, err);
-    qu_txn_abort(t);
-    return st;
+    return qu_session_put_meta(s, META_WEIGHT, &weight, sizeof weight, err);
 }
 
 /* The model that made the store's vectors, and the vectors. */
@@ -195,9 +190,7 @@ static qu_status begin(make *m, const char *path)
     QU_TRY(qu_txn_begin(&t, m->s->store, QU_TXN_WRITE, m->err));
     qu_status st = qu_vector_begin(t, qu_embed_hash(m->model), qu_embed_dims(m->model), m->err);
     if (st == QU_OK) st = qu_catalogue_put_meta(t, META_PATH, path, strlen(path), m->err);
-    if (st == QU_OK) return qu_txn_commit(t, m->err);
-    qu_txn_abort(t);
-    return st;
+    return qu_session_commit(t, st, m->err);
 }
 
 /* Vectors of every page of a document into *x, malloc'ed [*n,E]; a page is read with its title. */
@@ -272,28 +265,20 @@ static qu_status make_some(make *m, uint64_t *after)
         if (st != QU_OK) goto out;
         qu_out_progress("vectors", m->made->pages, 0, "pages");
     }
-    qu_txn *commit = t;
-    t = NULL;
-    st = qu_txn_commit(commit, m->err);
 out:
-    qu_txn_abort(t);
-    return st;
+    return qu_session_commit(t, st, m->err);
 }
 
 static qu_status build_file(make *m)
 {
     qu_buf path = {0};
     qu_vector_build_options options = {.pool = m->s->pool};
-    qu_txn *t = NULL;
+    qu_txn *t;
     qu_status st = QU_OK;
     QU_TRY_OUT(vectors_path(m->s, &path, m->err));
     QU_TRY_OUT(qu_txn_begin(&t, m->s->store, QU_TXN_WRITE, m->err));
-    QU_TRY_OUT(qu_vector_build(t, path.data, &options, m->err));
-    qu_txn *commit = t;
-    t = NULL;
-    st = qu_txn_commit(commit, m->err);
+    st = qu_session_commit(t, qu_vector_build(t, path.data, &options, m->err), m->err);
 out:
-    qu_txn_abort(t);
     qu_buf_free(&path);
     return st;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <utf8proc.h>
 
 #include "base/os.h"
 
@@ -291,26 +292,8 @@ out:
     return st;
 }
 
-/* Length of the UTF-8 sequence at p (n bytes left) and its code point; 0 if it is none. */
-static size_t utf8_at(const unsigned char *p, size_t n, uint32_t *cp)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = p[0] < 0x80       ? 1
-                 : p[0] >> 5 == 6  ? 2
-                 : p[0] >> 4 == 14 ? 3
-                 : p[0] >> 3 == 30 ? 4
-                                   : 0;
-    if (len == 0 || len > n) return 0;
-    *cp = len == 1 ? p[0] : p[0] & (0x7Fu >> len);
-    for (size_t i = 1; i < len; i++) {
-        if (p[i] >> 6 != 2) return 0;
-        *cp = *cp << 6 | (p[i] & 63u);
-    }
-    return *cp < least[len] || *cp > 0x10FFFF || (*cp >= 0xD800 && *cp < 0xE000) ? 0 : len;
-}
-
 /* Marks, embeddings, overrides and isolates that reorder what a terminal shows. */
-static bool turns_direction(uint32_t cp)
+static bool turns_direction(int32_t cp)
 {
     return (cp >= 0x202A && cp <= 0x202E) || (cp >= 0x2066 && cp <= 0x2069) || cp == 0x200E ||
            cp == 0x200F;
@@ -320,8 +303,9 @@ qu_status qu_out_safe(qu_buf *b, const char *text, size_t n, bool keep_lines, qu
 {
     const unsigned char *p = (const unsigned char *)text;
     for (size_t i = 0; i < n;) {
-        uint32_t cp = 0;
-        size_t len = utf8_at(p + i, n - i, &cp);
+        int32_t cp = 0;
+        utf8proc_ssize_t got = utf8proc_iterate(p + i, (utf8proc_ssize_t)(n - i), &cp);
+        size_t len = got > 0 ? (size_t)got : 0;
         bool kept = keep_lines && (cp == '\n' || cp == '\t');
         if (len == 0 || (len == 1 && (cp < 0x20 || cp == 0x7F) && !kept)) {
             QU_TRY(qu_buf_printf(b, err, "\\x%02x", p[i]));
@@ -364,21 +348,16 @@ static void message(const char *kind, const char *text)
 /* {"error":{...}} on stdout; failing to print it changes nothing, the exit code says the same. */
 static void error_object(const qu_err *err, const char *path)
 {
-    json_t *e = json_object(), *top = json_object();
-    json_t *msg = json_string(err->msg);
     qu_buf safe = {0};
-    if (!msg && qu_out_safe(&safe, err->msg, strlen(err->msg), false, NULL) == QU_OK && safe.data)
+    json_t *msg = json_string(err->msg);
+    if (!msg && qu_out_safe(&safe, err->msg, strlen(err->msg), false, NULL) == QU_OK)
         msg = json_string(safe.data);
-    if (!e || !top || json_object_set_new(e, "code", json_integer(qu_out_exit(err->status))) != 0 ||
-        json_object_set_new(e, "message", msg) != 0 ||
-        (path ? qu_out_path(e, "path", path, NULL) != QU_OK
-              : json_object_set_new(e, "path", json_null()) != 0) ||
-        json_object_set(top, "error", e) != 0) {
-        json_decref(top);
-    } else {
-        qu_out_json(top, NULL);
+    json_t *e = json_pack("{s:i,s:o,s:n}", "code", qu_out_exit(err->status), "message", msg, "path");
+    if (e && path) {
+        json_object_del(e, "path");
+        qu_out_path(e, "path", path, NULL);
     }
-    json_decref(e);
+    qu_out_json(json_pack("{s:o}", "error", e), NULL);
     qu_buf_free(&safe);
 }
 
@@ -398,32 +377,28 @@ int qu_out_error(const qu_err *err, const char *path)
     return qu_out_exit(err->status);
 }
 
-void qu_out_warn(const char *fmt, ...)
+static void say(const char *kind, const char *fmt, va_list ap)
 {
     char text[MESSAGE_CAP];
     if (out.quiet) return;
+    vsnprintf(text, sizeof text, fmt, ap);
+    message(kind, text);
+}
+
+void qu_out_warn(const char *fmt, ...)
+{
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    say("warning: ", fmt, ap);
     va_end(ap);
-    message("warning: ", text);
 }
 
 void qu_out_note(const char *fmt, ...)
 {
-    char text[MESSAGE_CAP];
-    if (out.quiet) return;
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    say("", fmt, ap);
     va_end(ap);
-    message("", text);
-}
-
-static void format_count(char *b, size_t cap, double count, bool bytes)
-{
-    if (bytes) snprintf(b, cap, "%.1f", count / 1e6);
-    else snprintf(b, cap, "%.0f", count);
 }
 
 static void format_time(char *b, size_t cap, double seconds)
@@ -447,15 +422,15 @@ void qu_out_progress(const char *what, int64_t done, int64_t total, const char *
     if (now - out.drawn_ms < REDRAW_MS) return;
     double seconds = (now - out.started_ms) / 1e3, rate = seconds > 0 ? (double)done / seconds : 0;
     bool bytes = strcmp(unit, "bytes") == 0;
-    char a[32], b[32] = "", left[32] = "", r[32];
-    format_count(a, sizeof a, (double)done, bytes);
-    if (total > 0) format_count(b, sizeof b, (double)total, bytes);
+    double scale = bytes ? 1e-6 : 1;
+    int digits = bytes, rate_digits = bytes || rate < 10;
+    char of[32] = "", left[32] = "";
+    if (total > 0) snprintf(of, sizeof of, "/%.*f", digits, (double)total * scale);
     if (total > 0 && rate > 0 && done <= total)
         format_time(left, sizeof left, (double)(total - done) / rate);
-    if (bytes) snprintf(r, sizeof r, "%.1f", rate / 1e6);
-    else snprintf(r, sizeof r, rate < 10 ? "%.1f" : "%.0f", rate);
-    fprintf(stderr, "\r\033[K%.30s %s%s%s %s, %s %s/s%s%s", what, a, *b ? "/" : "", b,
-            bytes ? "MB" : unit, r, bytes ? "MB" : unit, *left ? ", left " : "", left);
+    fprintf(stderr, "\r\033[K%.30s %.*f%s %s, %.*f %s/s%s%s", what, digits, (double)done * scale, of,
+            bytes ? "MB" : unit, rate_digits, rate * scale, bytes ? "MB" : unit,
+            *left ? ", left " : "", left);
     fflush(stderr);
     out.drawn = true;
     out.drawn_ms = now;

@@ -41,53 +41,52 @@ static qu_status is_covered(qu_txn *t, const char *path, bool *yes, qu_err *err)
     return st == QU_ERR_NOTFOUND ? QU_OK : st;
 }
 
+/* The real path of an argument, which must be a file or a folder, and remember it if asked to. */
+static qu_status take_path(qu_roots *roots, qu_txn *t, const char *path, bool remember, qu_err *err)
+{
+    struct stat sb;
+    bool covered = false;
+    char *real = realpath(path, NULL);
+    qu_status st;
+    if (!real || stat(real, &sb) != 0 || !(S_ISREG(sb.st_mode) || S_ISDIR(sb.st_mode))) {
+        const char *why = real              ? "it is neither a file nor a folder"
+                          : errno == ENOENT ? "no such file or folder"
+                                            : strerror(errno);
+        st = qu_fail(err, QU_ERR_NOTFOUND, "cannot index '%s': %s", path, why);
+    } else {
+        st = add_root(roots, real, err);
+    }
+    if (st == QU_OK && remember) st = is_covered(t, real, &covered, err);
+    if (st == QU_OK && remember && !covered) st = qu_catalogue_put_root(t, real, strlen(real), err);
+    free(real);
+    return st;
+}
+
+static qu_status take_remembered(qu_roots *roots, qu_txn *t, qu_err *err)
+{
+    qu_buf b = {0};
+    qu_status st = QU_OK;
+    for (int64_t i = 0; st == QU_OK; i++) {
+        b.len = 0;
+        st = qu_catalogue_root_at(t, i, &b, err);
+        if (st == QU_OK) st = add_root(roots, b.data, err);
+    }
+    qu_buf_free(&b);
+    return st == QU_ERR_NOTFOUND ? QU_OK : st;
+}
+
 qu_status qu_roots_collect(qu_roots *roots, qu_session *s, const qu_args *args, bool remember,
                            qu_err *err)
 {
     qu_txn *t;
-    qu_buf b = {0};
     qu_status st = QU_OK;
     QU_TRY(qu_txn_begin(&t, s->store, remember ? QU_TXN_WRITE : QU_TXN_READ, err));
-    for (int i = 0; i < args->argc; i++) {
-        struct stat sb;
-        char *real = realpath(args->argv[i], NULL);
-        if (!real || stat(real, &sb) != 0 || !(S_ISREG(sb.st_mode) || S_ISDIR(sb.st_mode))) {
-            const char *why = real              ? "it is neither a file nor a folder"
-                              : errno == ENOENT ? "no such file or folder"
-                                                : strerror(errno);
-            st = qu_fail(err, QU_ERR_NOTFOUND, "cannot index '%s': %s", args->argv[i], why);
-            free(real);
-            goto out;
-        }
-        st = add_root(roots, real, err);
-        bool covered = false;
-        if (st == QU_OK && remember) st = is_covered(t, real, &covered, err);
-        if (st == QU_OK && remember && !covered)
-            st = qu_catalogue_put_root(t, real, strlen(real), err);
-        free(real);
-        if (st != QU_OK) goto out;
-    }
-    for (int64_t i = 0; args->argc == 0; i++) {
-        b.len = 0;
-        st = qu_catalogue_root_at(t, i, &b, err);
-        if (st == QU_ERR_NOTFOUND) {
-            st = QU_OK;
-            break;
-        }
-        if (st == QU_OK) st = add_root(roots, b.data, err);
-        if (st != QU_OK) goto out;
-    }
-    if (roots->n == 0) {
+    for (int i = 0; st == QU_OK && i < args->argc; i++)
+        st = take_path(roots, t, args->argv[i], remember, err);
+    if (args->argc == 0) st = take_remembered(roots, t, err);
+    if (st == QU_OK && roots->n == 0)
         st = qu_fail(err, QU_ERR_ARG, "nothing to index: give a path");
-        goto out;
-    }
-    if (remember) {
-        qu_txn *commit = t;
-        t = NULL;
-        st = qu_txn_commit(commit, err);
-    }
-out:
+    if (remember) return qu_session_commit(t, st, err);
     qu_txn_abort(t);
-    qu_buf_free(&b);
     return st;
 }

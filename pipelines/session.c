@@ -214,6 +214,20 @@ qu_status qu_session_reopen(qu_session *s, bool write, qu_err *err)
     return s->model ? check_binding(s, err) : QU_OK;
 }
 
+qu_status qu_session_commit(qu_txn *t, qu_status st, qu_err *err)
+{
+    if (st == QU_OK) return qu_txn_commit(t, err);
+    qu_txn_abort(t);
+    return st;
+}
+
+qu_status qu_session_put_meta(qu_session *s, const char *name, const void *p, size_t n, qu_err *err)
+{
+    qu_txn *t;
+    QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
+    return qu_session_commit(t, qu_catalogue_put_meta(t, name, p, n, err), err);
+}
+
 /* --- the lexical index is derived: make it again whenever it does not fit --- */
 
 qu_status qu_session_lexical_path(const qu_session *s, qu_buf *out, qu_err *err)
@@ -221,7 +235,8 @@ qu_status qu_session_lexical_path(const qu_session *s, qu_buf *out, qu_err *err)
     return qu_buf_printf(out, err, "%s/" LEXICAL_NAME, s->store_dir);
 }
 
-qu_status qu_session_add_lexical(qu_txn *t, qu_lexical *lx, const qu_doc *doc, qu_err *err)
+/* Every page of a document, texts from the catalogue. */
+static qu_status add_document(qu_txn *t, qu_lexical *lx, const qu_doc *doc, qu_err *err)
 {
     qu_page *pages = NULL;
     int32_t n = 0;
@@ -247,7 +262,7 @@ qu_status qu_session_fill_lexical(qu_txn *t, qu_lexical *lx, qu_err *err)
         QU_TRY(qu_catalogue_next_doc(t, after, &doc, err));
         if (doc.doc_id == 0) return QU_OK;
         after = doc.doc_id;
-        qu_status st = qu_session_add_lexical(t, lx, &doc, err);
+        qu_status st = add_document(t, lx, &doc, err);
         qu_doc_free(&doc);
         if (st != QU_OK) return st;
     }

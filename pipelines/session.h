@@ -59,14 +59,18 @@ void qu_session_close(qu_session *s);
  * computed. On error the store is closed (NULL). */
 qu_status qu_session_reopen(qu_session *s, bool write, qu_err *err);
 
+/* End a write transaction: commit it if st, how things went so far, is QU_OK, else abort it. Returns st
+ * or what the commit said. */
+qu_status qu_session_commit(qu_txn *t, qu_status st, qu_err *err);
+
+/* Put one named blob into the catalogue, in a transaction of its own. */
+qu_status qu_session_put_meta(qu_session *s, const char *name, const void *p, size_t n, qu_err *err);
+
 /* Open the lexical index for reading, rebuilding it from the catalogue first where it is missing,
  * damaged or of another generation; rebuilt is written beside the store if it can be, else to a
  * temporary file. While another process indexes, the index it began with serves: its newest
  * documents are missing. */
 qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err);
-
-/* Add every page of a document to the writer lx, texts from the catalogue. */
-qu_status qu_session_add_lexical(qu_txn *t, qu_lexical *lx, const qu_doc *doc, qu_err *err);
 
 /* Add every document of the catalogue. */
 qu_status qu_session_fill_lexical(qu_txn *t, qu_lexical *lx, qu_err *err);

@@ -10,11 +10,7 @@
 
 void qu_synopsis_free(qu_synopsis *s)
 {
-    for (int32_t i = 0; i < s->n; i++) {
-        free(s->citations[i].path);
-        free(s->citations[i].heading);
-        free(s->citations[i].text);
-    }
+    for (int32_t i = 0; i < s->n; i++) qu_citation_free(&s->citations[i]);
     free(s->citations);
     qu_buf_free(&s->text);
     memset(s, 0, sizeof *s);
@@ -127,24 +123,6 @@ static qu_status render_text(qu_buf *out, const qu_synopsis *s, const qu_doc *d,
     return qu_buf_puts(out, "\n", err);
 }
 
-static json_t *citation_json(const qu_citation *c, qu_err *err)
-{
-    char page_id[48];
-    snprintf(page_id, sizeof page_id, "%" PRIu64 ".%d", c->doc_id, c->page);
-    json_t *o = json_object();
-    if (!o || qu_out_path(o, "path", c->path, err) != QU_OK) return o;
-    json_object_set_new(o, "page_id", json_string(page_id));
-    json_object_set_new(o, "heading",
-                        c->heading ? qu_pages_json_text(c->heading, strlen(c->heading)) : json_null());
-    json_object_set_new(o, "byte_start", c->has_bytes ? json_integer(c->byte_start) : json_null());
-    json_object_set_new(o, "byte_end", c->has_bytes ? json_integer(c->byte_end) : json_null());
-    json_object_set_new(o, "text_start", json_integer(c->text_start));
-    json_object_set_new(o, "text_end", json_integer(c->text_end));
-    json_object_set_new(o, "text", qu_pages_json_text(c->text, strlen(c->text)));
-    json_object_set_new(o, "score", json_real((double)c->score));
-    return o;
-}
-
 static qu_status render_json(qu_buf *out, const qu_synopsis *s, const qu_doc *d, const char *method,
                              qu_err *err)
 {
@@ -163,7 +141,7 @@ static qu_status render_json(qu_buf *out, const qu_synopsis *s, const qu_doc *d,
         json_object_set_new(o, "pages", json_pack("{s:I,s:I}", "read", (json_int_t)s->pages_read,
                                                   "of", (json_int_t)s->pages));
     for (int32_t i = 0; i < s->n; i++)
-        json_array_append_new(list, citation_json(&s->citations[i], err));
+        json_array_append_new(list, qu_citation_json(&s->citations[i]));
     json_object_set(o, s->text.len ? "citations" : "sentences", list);
     char *text = json_dumps(o, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
     st = text ? qu_buf_puts(out, text, err) : qu_fail_nomem(err, 4096);

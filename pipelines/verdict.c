@@ -55,26 +55,16 @@ out:
     return st == QU_ERR_NOTFOUND ? QU_OK : st;
 }
 
-qu_status qu_verdict_save(const qu_verdict *v, const qu_session *s, qu_err *err)
+qu_status qu_verdict_save(const qu_verdict *v, qu_session *s, qu_err *err)
 {
-    char name[QU_STORE_MAX_NAME], *text = NULL;
-    qu_txn *t = NULL;
-    qu_status st = QU_OK;
+    char name[QU_STORE_MAX_NAME];
     name_of(name, s);
     json_t *o =
         json_pack("{s:I,s:I,s:o,s:o}", "questions", (json_int_t)v->questions, "at_ms",
                   (json_int_t)v->at_ms, "kv", mode_json(&v->kv), "repair", mode_json(&v->repair));
-    if (o) text = json_dumps(o, JSON_COMPACT);
-    if (!text) {
-        st = qu_fail_nomem(err, 256);
-        goto out;
-    }
-    QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
-    QU_TRY_OUT(qu_catalogue_put_meta(t, name, text, strlen(text), err));
-    st = qu_txn_commit(t, err);
-    t = NULL;
-out:
-    qu_txn_abort(t);
+    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+    qu_status st = text ? qu_session_put_meta(s, name, text, strlen(text), err)
+                        : qu_fail_nomem(err, 256);
     free(text);
     json_decref(o);
     return st;

@@ -28,6 +28,6 @@ typedef struct qu_verdict {
 qu_status qu_verdict_load(qu_verdict *v, const qu_session *s, qu_err *err);
 
 /* s: store open for writing. Errors: those of the catalogue. */
-qu_status qu_verdict_save(const qu_verdict *v, const qu_session *s, qu_err *err);
+qu_status qu_verdict_save(const qu_verdict *v, qu_session *s, qu_err *err);
 
 #endif
