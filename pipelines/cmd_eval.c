@@ -8,7 +8,6 @@
 #include "pipelines/eval.h"
 #include "pipelines/input.h"
 #include "pipelines/output.h"
-#include "retrieve/rouge.h"
 
 static const qu_eval_kind *const every[] = {
     &qu_eval_recall,   &qu_eval_needle,     &qu_eval_qa,
@@ -53,11 +52,8 @@ static const qu_option options[] = {
            "needle, mass: percent of the candidates' tokens to leave out"),
     QU_INT("trials", "N", "1", 1, 1000, "needle: texts with other words for each cell"),
     QU_STR("out", "PREFIX", NULL, "needle: write the grid to PREFIX.tsv and PREFIX.png"),
-    QU_ENUM("flavour", "NAME", "rouge-score", QU_ROUGE_NAMES,
-            "rouge: whose numbers, by the program's name"),
     QU_INT("words", "N", "0", 0, 100000,
            "rouge: words of an extract; 0 = as many as the reference has"),
-    QU_FLAG("each", "rouge: print every line's scores, too"),
 };
 
 enum { N_OPTIONS = sizeof options / sizeof *options };

@@ -1,5 +1,6 @@
 /* quire eval rouge: summaries against references; or, of documents with references, every method of
  * `quire summarize --extractive` at one length. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,15 +12,14 @@
 #include "retrieve/digest.h"
 #include "retrieve/rouge.h"
 
-enum { MAX_LINE = 64 << 20, N_MEASURES = 4, N_SETS = QU_N_DIGESTS };
+enum { MAX_LINE = 64 << 20, N_MEASURES = 3, N_SETS = QU_N_DIGESTS };
 
-static const char *const measures[N_MEASURES] = {"rouge1", "rouge2", "rougeL", "rougeLsum"};
+static const char *const measures[N_MEASURES] = {"rouge1", "rouge2", "rougeL"};
 static const char *const methods[N_SETS] = {"graph", "lexrank", "textrank", "lead"};
 
 /* F1 of each line, of the summaries given (set 0) or of each method's. */
 typedef struct rouge_run {
     qu_eval *e;
-    qu_rouge_flavour flavour;
     bool extracts;
     double *f1[N_SETS][N_MEASURES], *ones;
     int64_t n;
@@ -35,43 +35,21 @@ static int64_t count_words(const char *text)
     return n;
 }
 
-static json_t *value_json(const qu_rouge_value *v)
-{
-    return json_pack("[f,f,f]", v->precision, v->recall, v->f1);
-}
-
-static qu_status print_each(const rouge_run *x, int set, const qu_rouge *r, qu_err *err)
-{
-    if (!qu_args_flag(x->e->args, "each")) return QU_OK;
-    json_t *method = x->extracts ? json_string(methods[set]) : json_null();
-    return qu_out_result(json_pack("{s:s,s:I,s:o,s:o,s:o,s:o,s:o}", "eval", "rouge", "line",
-                                 (json_int_t)x->n + 1, "method", method, "rouge1",
-                                 value_json(&r->one), "rouge2", value_json(&r->two), "rougeL",
-                                 value_json(&r->l), "rougeLsum", value_json(&r->lsum)),
-                       err);
-}
-
 /* The best of the references, each measure for itself. */
 static qu_status score(rouge_run *x, int set, const char *text, const json_t *references, qu_err *err)
 {
-    qu_rouge best = {0};
     const json_t *ref;
     size_t i;
     json_array_foreach(references, i, ref)
     {
         qu_rouge r;
-        qu_rouge_value *b[N_MEASURES] = {&best.one, &best.two, &best.l, &best.lsum};
-        const qu_rouge_value *v[N_MEASURES] = {&r.one, &r.two, &r.l, &r.lsum};
-        QU_TRY(qu_rouge_score(&r, x->flavour, text, strlen(text), json_string_value(ref),
+        QU_TRY(qu_rouge_score(&r, text, strlen(text), json_string_value(ref),
                               json_string_length(ref), err));
+        const double f1[N_MEASURES] = {r.one.f1, r.two.f1, r.l.f1};
         for (int k = 0; k < N_MEASURES; k++)
-            if (i == 0 || v[k]->f1 > b[k]->f1) *b[k] = *v[k];
+            x->f1[set][k][x->n] = fmax(x->f1[set][k][x->n], f1[k]);
     }
-    x->f1[set][0][x->n] = best.one.f1;
-    x->f1[set][1][x->n] = best.two.f1;
-    x->f1[set][2][x->n] = best.l.f1;
-    x->f1[set][3][x->n] = best.lsum.f1;
-    return print_each(x, set, &best, err);
+    return QU_OK;
 }
 
 /* A method's sentences, a line each. */
@@ -163,8 +141,7 @@ static json_t *interval(const rouge_run *x, const double *a, const double *b)
 static json_t *row(const rouge_run *x, int set)
 {
     json_t *o = json_pack("{s:s}", "method", x->extracts ? methods[set] : "summaries");
-    int n = x->flavour == QU_ROUGE_SETS ? N_MEASURES - 1 : N_MEASURES;
-    for (int k = 0; k < n; k++) {
+    for (int k = 0; k < N_MEASURES; k++) {
         json_object_set_new(o, measures[k], interval(x, x->f1[set][k], x->ones));
         for (int base = 1; x->extracts && base < N_SETS; base += 2) { /* lexrank, lead */
             char key[64];
@@ -177,7 +154,7 @@ static json_t *row(const rouge_run *x, int set)
 
 static qu_status run(qu_eval *e, qu_err *err)
 {
-    rouge_run x = {.e = e, .flavour = (qu_rouge_flavour)qu_args_choice(e->args, "flavour")};
+    rouge_run x = {.e = e};
     json_t *lines = NULL, *list = json_array();
     qu_status st = qu_eval_lines(e, MAX_LINE, false, &lines, err);
     if (st == QU_OK) st = do_all(&x, lines, err);
@@ -195,7 +172,7 @@ static qu_status run(qu_eval *e, qu_err *err)
 const qu_eval_kind qu_eval_rouge = {
     .name = "rouge",
     .args = "FILE|-",
-    .options = "flavour words each n seed",
+    .options = "words n seed",
     .min_args = 1,
     .max_args = 1,
     .run = run,
