@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "index/words.h"
 #include "ingest/sentence.h"
 
@@ -26,38 +27,37 @@ typedef struct entry {
     float weight; /* times it stands there; then tf-idf, of length 1 over the sentence */
 } entry;
 
+typedef struct word {
+    uint64_t hash, grams[GRAMS];              /* the first grams, sorted */
+    int32_t n_grams, n_like, df;
+    int32_t like[SIMILAR_WORDS];              /* similar words */
+} word;
+
 /* Words of the sentences of one block. */
 typedef struct graph {
     qu_digest_method method;
     int32_t n, n_words;
-    entry *entries;
-    int64_t n_entries, cap;
-    int64_t *first;     /* [n + 1] each sentence's entries, by word */
-    int32_t *words;     /* [n] words of each sentence, repeated ones counted */
-    uint64_t *hash;     /* [words_cap] of each word */
-    int32_t *table;     /* [slots] open addressing: word + 1 */
-    int64_t slots, words_cap;
-    int32_t *df;        /* [n_words] */
-    float *sim;         /* [n, n] likeness of sentences, 0 on the diagonal */
-    int32_t *like;      /* [n_words, SIMILAR_WORDS] similar words, -1 ends a row; NULL: none */
-    double *score;      /* [n] */
-    uint64_t *grams;    /* [n_words, GRAMS] the first ones, sorted; n_grams of each */
-    uint8_t *n_grams;
+    qu_buf words, entries; /* word [n_words], entry */
+    int64_t *first;        /* [n + 1] each sentence's entries, by word */
+    int32_t *length;       /* [n] words of each sentence, repeated ones counted */
+    int32_t *table;        /* [slots] open addressing: word + 1 */
+    int64_t slots;
+    float *sim;            /* [n, n] likeness of sentences, 0 on the diagonal */
+    double *score;         /* [n] */
 } graph;
+
+static word *word_at(const graph *g, int32_t w) { return (word *)(void *)g->words.data + w; }
+static entry *entry_at(const graph *g, int64_t k) { return (entry *)(void *)g->entries.data + k; }
 
 static void free_graph(graph *g)
 {
-    free(g->entries);
+    qu_buf_free(&g->words);
+    qu_buf_free(&g->entries);
     free(g->first);
-    free(g->words);
-    free(g->hash);
+    free(g->length);
     free(g->table);
-    free(g->df);
     free(g->sim);
-    free(g->like);
     free(g->score);
-    free(g->grams);
-    free(g->n_grams);
 }
 
 /* --- words --- */
@@ -68,7 +68,7 @@ static qu_status rehash(graph *g, qu_err *err)
     int32_t *t = calloc((size_t)slots, sizeof *t);
     if (!t) return qu_fail_nomem(err, slots * 4);
     for (int32_t w = 0; w < g->n_words; w++) {
-        int64_t i = (int64_t)(g->hash[w] & (uint64_t)(slots - 1));
+        int64_t i = (int64_t)(word_at(g, w)->hash & (uint64_t)(slots - 1));
         while (t[i]) i = (i + 1) & (slots - 1);
         t[i] = w + 1;
     }
@@ -84,38 +84,22 @@ static int by_hash(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static qu_status grow_words(graph *g, qu_err *err)
-{
-    int64_t cap = g->words_cap ? g->words_cap * 2 : 1024;
-    uint64_t *h = realloc(g->hash, (size_t)cap * sizeof *h);
-    if (h) g->hash = h;
-    uint64_t *grams = h ? realloc(g->grams, (size_t)cap * GRAMS * sizeof *grams) : NULL;
-    if (grams) g->grams = grams;
-    uint8_t *n = grams ? realloc(g->n_grams, (size_t)cap) : NULL;
-    if (n) g->n_grams = n;
-    if (!n) return qu_fail_nomem(err, cap * (8 + GRAMS * 8ll));
-    g->words_cap = cap;
-    return QU_OK;
-}
-
 /* The number of a word of the iterator, new or known. */
-static qu_status find_word(graph *g, const qu_words *it, uint64_t hash, int32_t *word, qu_err *err)
+static qu_status find_word(graph *g, const qu_words *it, uint64_t hash, int32_t *number, qu_err *err)
 {
     if (g->n_words * 2ll >= g->slots) QU_TRY(rehash(g, err));
     int64_t i = (int64_t)(hash & (uint64_t)(g->slots - 1));
-    while (g->table[i] && g->hash[g->table[i] - 1] != hash) i = (i + 1) & (g->slots - 1);
+    while (g->table[i] && word_at(g, g->table[i] - 1)->hash != hash) i = (i + 1) & (g->slots - 1);
     if (!g->table[i]) {
-        if (g->n_words == g->words_cap) QU_TRY(grow_words(g, err));
-        uint64_t every[QU_WORD_GRAMS], *grams = g->grams + (int64_t)g->n_words * GRAMS;
-        int n = qu_words_grams(it, every);
-        if (n > GRAMS) n = GRAMS;
-        memcpy(grams, every, (size_t)n * sizeof *grams);
-        qsort(grams, (size_t)n, sizeof *grams, by_hash);
-        g->n_grams[g->n_words] = (uint8_t)n;
-        g->hash[g->n_words++] = hash;
-        g->table[i] = g->n_words;
+        uint64_t every[QU_WORD_GRAMS];
+        word w = {.hash = hash, .n_grams = qu_words_grams(it, every)};
+        if (w.n_grams > GRAMS) w.n_grams = GRAMS;
+        memcpy(w.grams, every, (size_t)w.n_grams * sizeof *every);
+        qsort(w.grams, (size_t)w.n_grams, sizeof *w.grams, by_hash);
+        QU_TRY(qu_buf_add(&g->words, &w, sizeof w, err));
+        g->table[i] = ++g->n_words;
     }
-    *word = g->table[i] - 1;
+    *number = g->table[i] - 1;
     return QU_OK;
 }
 
@@ -124,43 +108,29 @@ static int by_word(const void *a, const void *b)
     return ((const entry *)a)->word - ((const entry *)b)->word;
 }
 
-static qu_status add_entry(graph *g, int32_t word, qu_err *err)
-{
-    if (g->n_entries == g->cap) {
-        int64_t cap = g->cap ? g->cap * 2 : 4096;
-        entry *p = realloc(g->entries, (size_t)cap * sizeof *p);
-        if (!p) return qu_fail_nomem(err, cap * (long long)sizeof *p);
-        g->entries = p;
-        g->cap = cap;
-    }
-    g->entries[g->n_entries++] = (entry){word, 1};
-    return QU_OK;
-}
-
 /* The entries of sentence i, sorted, each word once. */
 static qu_status read_sentence(graph *g, int32_t i, const char *text, size_t n, qu_err *err)
 {
     qu_words it;
     qu_word w;
-    g->first[i] = g->n_entries;
     qu_words_init(&it, text, n);
     while (qu_words_next(&it, &w)) {
-        int32_t word = 0;
-        QU_TRY(find_word(g, &it, w.hash, &word, err));
-        QU_TRY(add_entry(g, word, err));
-        g->words[i]++;
+        entry e = {.weight = 1};
+        QU_TRY(find_word(g, &it, w.hash, &e.word, err));
+        QU_TRY(qu_buf_add(&g->entries, &e, sizeof e, err));
+        g->length[i]++;
     }
-    entry *e = g->entries + g->first[i];
-    int64_t count = g->n_entries - g->first[i], kept = 0;
-    if (count) qsort(e, (size_t)count, sizeof *e, by_word);
-    for (int64_t k = 0; k < count; k++) {
+    entry *e = entry_at(g, g->first[i]);
+    int32_t kept = 0;
+    if (g->length[i]) qsort(e, (size_t)g->length[i], sizeof *e, by_word);
+    for (int32_t k = 0; k < g->length[i]; k++) {
         if (kept && e[kept - 1].word == e[k].word)
             e[kept - 1].weight++;
         else
             e[kept++] = e[k];
     }
-    g->n_entries = g->first[i] + kept;
-    g->first[i + 1] = g->n_entries;
+    g->first[i + 1] = g->first[i] + kept;
+    g->entries.len = (size_t)g->first[i + 1] * sizeof *e;
     return QU_OK;
 }
 
@@ -170,14 +140,14 @@ static void weigh(graph *g)
     for (int32_t i = 0; i < g->n; i++) {
         double sum = 0;
         for (int64_t k = g->first[i]; k < g->first[i + 1]; k++) {
-            entry *e = &g->entries[k];
-            double df = g->df[e->word];
+            entry *e = entry_at(g, k);
+            double df = word_at(g, e->word)->df;
             bool common = g->n >= 20 && df > COMMON * g->n && g->method == QU_DIGEST_GRAPH;
             e->weight = common ? 0 : (float)(e->weight * log(1 + g->n / df));
             sum += (double)e->weight * (double)e->weight;
         }
         for (int64_t k = g->first[i]; k < g->first[i + 1] && sum > 0; k++)
-            g->entries[k].weight = (float)(g->entries[k].weight / sqrt(sum));
+            entry_at(g, k)->weight = (float)(entry_at(g, k)->weight / sqrt(sum));
     }
 }
 
@@ -190,29 +160,29 @@ static qu_status compare_sentences(graph *g, qu_err *err)
     int64_t n = g->n;
     bool shared = g->method == QU_DIGEST_TEXTRANK; /* counts words, whatever they weigh */
     int64_t *at = calloc((size_t)g->n_words + 1, sizeof *at);
-    entry *in = calloc((size_t)g->n_entries + 1, sizeof *in); /* (sentence, weight), word by word */
+    entry *in = calloc((size_t)g->first[n] + 1, sizeof *in); /* (sentence, weight), word by word */
     g->sim = calloc((size_t)(n * n), sizeof *g->sim);
     if (!at || !in || !g->sim) {
         free(at);
         free(in);
         return qu_fail_nomem(err, n * n * 4);
     }
-    for (int32_t w = 1; w < g->n_words; w++) at[w] = at[w - 1] + g->df[w - 1];
+    for (int32_t w = 1; w < g->n_words; w++) at[w] = at[w - 1] + word_at(g, w - 1)->df;
     for (int64_t i = 0; i < n; i++)
         for (int64_t k = g->first[i]; k < g->first[i + 1]; k++) {
-            entry e = g->entries[k];
+            entry e = *entry_at(g, k);
             float weight = shared ? 1 : e.weight;
             if (weight <= 0) continue;
             int64_t p = at[e.word];
-            for (; in[p].weight > 0 && p < at[e.word] + g->df[e.word]; p++)
+            for (; in[p].weight > 0 && p < at[e.word] + word_at(g, e.word)->df; p++)
                 g->sim[i * n + in[p].word] += weight * in[p].weight;
             in[p] = (entry){(int32_t)i, weight};
         }
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < i; j++) {
             float v = g->sim[i * n + j];
-            if (shared) v = g->words[i] > 1 && g->words[j] > 1
-                                ? v / logf((float)g->words[i] * (float)g->words[j])
+            if (shared) v = g->length[i] > 1 && g->length[j] > 1
+                                ? v / logf((float)g->length[i] * (float)g->length[j])
                                 : 0;
             else if (v < LEAST_COSINE) v = 0;
             g->sim[i * n + j] = g->sim[j * n + i] = v;
@@ -237,43 +207,35 @@ static int by_gram(const void *a, const void *b)
 
 /* Of the words that share grams with w (count[u] of them, touched lists the u) the first
  * SIMILAR_WORDS that share enough. */
-static void keep_similar(graph *g, int32_t w, const int32_t *touched, int32_t n, int32_t *count)
+static void keep_similar(graph *g, word *w, const int32_t *touched, int32_t n, int32_t *count)
 {
-    int32_t *to = g->like + (int64_t)w * SIMILAR_WORDS, kept = 0;
     for (int32_t i = 0; i < n; i++) {
         int32_t u = touched[i];
-        if (kept < SIMILAR_WORDS &&
-            2 * count[u] >= LEAST_LIKENESS * (g->n_grams[w] + g->n_grams[u]))
-            to[kept++] = u;
+        if (w->n_like < SIMILAR_WORDS &&
+            2 * count[u] >= LEAST_LIKENESS * (w->n_grams + word_at(g, u)->n_grams))
+            w->like[w->n_like++] = u;
         count[u] = 0;
     }
-    if (kept < SIMILAR_WORDS) to[kept] = -1;
 }
 
 /* Words that share at least half their grams: inflections and compounds. Grams of very many words
  * are endings and are passed over. */
 static qu_status compare_words(graph *g, qu_err *err)
 {
-    int64_t n = 0;
-    for (int32_t w = 0; w < g->n_words; w++) n += g->n_grams[w];
-    gram_entry *all = malloc(((size_t)n + 1) * sizeof *all);
-    int32_t *count = calloc((size_t)g->n_words + 1, sizeof *count);
-    int32_t *touched = malloc(((size_t)g->n_words + 1) * sizeof *touched);
-    g->like = malloc(((size_t)g->n_words + 1) * SIMILAR_WORDS * sizeof *g->like);
-    qu_status st = QU_OK;
-    if (!all || !count || !touched || !g->like) {
-        st = qu_fail_nomem(err, n * (long long)sizeof *all);
-        goto out;
-    }
-    n = 0;
+    qu_buf list = {0};
+    int32_t *count = calloc(2 * (size_t)g->n_words + 1, sizeof *count);
+    int32_t *touched = count ? count + g->n_words : NULL;
+    qu_status st = count ? QU_OK : qu_fail_nomem(err, g->n_words * 8ll);
     for (int32_t w = 0; w < g->n_words; w++)
-        for (int k = 0; k < g->n_grams[w]; k++)
-            all[n++] = (gram_entry){g->grams[(int64_t)w * GRAMS + k], w};
+        for (int k = 0; k < word_at(g, w)->n_grams && st == QU_OK; k++)
+            st = qu_buf_add(&list, &(gram_entry){word_at(g, w)->grams[k], w}, sizeof(gram_entry), err);
+    gram_entry *all = (gram_entry *)(void *)list.data;
+    int64_t n = (int64_t)(list.len / sizeof *all);
     if (n) qsort(all, (size_t)n, sizeof *all, by_gram);
-    for (int32_t w = 0; w < g->n_words; w++) {
+    for (int32_t w = 0; w < g->n_words && st == QU_OK; w++) {
         int32_t n_touched = 0;
-        for (int k = 0; k < g->n_grams[w]; k++) {
-            uint64_t gram = g->grams[(int64_t)w * GRAMS + k];
+        for (int k = 0; k < word_at(g, w)->n_grams; k++) {
+            uint64_t gram = word_at(g, w)->grams[k];
             int64_t lo = 0, hi = n;
             while (lo < hi) {
                 int64_t mid = (lo + hi) / 2;
@@ -283,16 +245,13 @@ static qu_status compare_words(graph *g, qu_err *err)
             if (lo + GRAM_WORDS < n && all[lo + GRAM_WORDS].gram == gram) continue;
             for (; lo < n && all[lo].gram == gram; lo++) {
                 int32_t u = all[lo].word;
-                if (u == w) continue;
-                if (count[u]++ == 0) touched[n_touched++] = u;
+                if (u != w && count[u]++ == 0) touched[n_touched++] = u;
             }
         }
-        keep_similar(g, w, touched, n_touched, count);
+        keep_similar(g, word_at(g, w), touched, n_touched, count);
     }
-out:
-    free(all);
+    qu_buf_free(&list);
     free(count);
-    free(touched);
     return st;
 }
 
@@ -301,16 +260,14 @@ static qu_status build(graph *g, const char *text, const qu_digest_sentence *s, 
 {
     size_t n = (size_t)g->n;
     g->first = calloc(n + 1, sizeof *g->first);
-    g->words = calloc(n, sizeof *g->words);
+    g->length = calloc(n, sizeof *g->length);
     g->score = calloc(n, sizeof *g->score);
-    if (!g->first || !g->words || !g->score) return qu_fail_nomem(err, (long long)n * 24);
+    if (!g->first || !g->length || !g->score) return qu_fail_nomem(err, (long long)n * 24);
     for (int32_t i = 0; i < g->n; i++) {
         const qu_digest_sentence *x = &s[index[i]];
         QU_TRY(read_sentence(g, i, text + x->start, (size_t)(x->end - x->start), err));
     }
-    g->df = calloc((size_t)g->n_words + 1, sizeof *g->df);
-    if (!g->df) return qu_fail_nomem(err, g->n_words * 4ll);
-    for (int64_t k = 0; k < g->n_entries; k++) g->df[g->entries[k].word]++;
+    for (int64_t k = 0; k < g->first[n]; k++) word_at(g, entry_at(g, k)->word)->df++;
     if (g->method == QU_DIGEST_LEAD) return QU_OK;
     weigh(g);
     QU_TRY(compare_sentences(g, err));
@@ -344,7 +301,7 @@ static double leave_sentence(const graph *g, int32_t i, double x, const double *
     if (ends) left -= x * TO_NEIGHBOUR;
     if (heavy[i] > 0) {
         for (int64_t k = g->first[i]; k < g->first[i + 1]; k++)
-            to_words[g->entries[k].word] += x * TO_WORD * (double)g->entries[k].weight / heavy[i];
+            to_words[entry_at(g, k)->word] += x * TO_WORD * (double)entry_at(g, k)->weight / heavy[i];
         left -= x * TO_WORD;
     }
     return left;
@@ -355,16 +312,14 @@ static void leave_words(const graph *g, const double *mass, const double *spread
                         double *to)
 {
     for (int32_t w = 0; w < g->n_words; w++) {
-        const int32_t *like = g->like + (int64_t)w * SIMILAR_WORDS;
-        int n = 0;
-        while (n < SIMILAR_WORDS && like[n] >= 0) n++;
-        double over = n ? mass[w] * WORD_TO_WORD : 0;
+        const word *x = word_at(g, w);
+        double over = x->n_like ? mass[w] * WORD_TO_WORD : 0;
         spread[w] += mass[w] - over;
-        for (int k = 0; k < n; k++) spread[like[k]] += over / n;
+        for (int k = 0; k < x->n_like; k++) spread[x->like[k]] += over / x->n_like;
     }
     for (int32_t i = 0; i < g->n; i++)
         for (int64_t k = g->first[i]; k < g->first[i + 1]; k++) {
-            const entry *e = &g->entries[k];
+            const entry *e = entry_at(g, k);
             if (spread_of[e->word] > 0)
                 to[i] += spread[e->word] * (double)e->weight / spread_of[e->word];
         }
@@ -383,8 +338,9 @@ static qu_status walk(graph *g, qu_err *err)
         start[i] = g->method == QU_DIGEST_GRAPH ? 1 + FRONT / (1 + (double)i) : 1;
         sum += start[i];
         for (int64_t k = g->first[i]; k < g->first[i + 1]; k++) {
-            heavy[i] += (double)g->entries[k].weight;
-            spread_of[g->entries[k].word] += (double)g->entries[k].weight;
+            const entry *e = entry_at(g, k);
+            heavy[i] += (double)e->weight;
+            spread_of[e->word] += (double)e->weight;
         }
     }
     for (size_t i = 0; i < n; i++) g->score[i] = start[i] /= sum;
@@ -394,7 +350,7 @@ static qu_status walk(graph *g, qu_err *err)
         memset(mass, 0, n_words * 2 * sizeof *mass);
         for (int32_t i = 0; i < g->n; i++)
             left += leave_sentence(g, i, g->score[i], similar, heavy, to, mass);
-        if (g->like) leave_words(g, mass, spread_of, spread, to);
+        if (g->method == QU_DIGEST_GRAPH) leave_words(g, mass, spread_of, spread, to);
         for (size_t i = 0; i < n; i++)
             g->score[i] = (1 - RESTART) * (to[i] + left * start[i]) + RESTART * start[i];
     }
@@ -413,7 +369,7 @@ static qu_status rank(graph *g, const char *text, qu_digest_sentence *s, const i
         g->score[i] = 2.0 * (g->n - i) / (g->n + 1.0);
     if (g->method != QU_DIGEST_LEAD) QU_TRY(walk(g, err));
     for (int32_t i = 0; i < g->n; i++) {
-        s[index[i]].words = g->words[i];
+        s[index[i]].words = g->length[i];
         s[index[i]].score = (float)g->score[i];
     }
     return QU_OK;
@@ -427,16 +383,16 @@ static void choose(qu_digest *d, const graph *g, const int32_t *index, int32_t m
     for (;;) {
         int32_t best = -1;
         for (int32_t i = 0; i < g->n; i++) {
-            bool fits = g->words[i] >= QU_DIGEST_LEAST && g->words[i] <= max_words - d->words;
+            bool fits = g->length[i] >= QU_DIGEST_LEAST && g->length[i] <= max_words - d->words;
             /* where nothing fits, something is better than nothing */
-            if (d->words == 0 && !fits && best < 0 && g->words[i] > 0) best = i;
-            bool better = best < 0 || score[i] > score[best] || g->words[best] < QU_DIGEST_LEAST ||
-                          g->words[best] > max_words - d->words;
+            if (d->words == 0 && !fits && best < 0 && g->length[i] > 0) best = i;
+            bool better = best < 0 || score[i] > score[best] || g->length[best] < QU_DIGEST_LEAST ||
+                          g->length[best] > max_words - d->words;
             if (fits && better && !d->sentences[index[i]].chosen) best = i;
         }
         if (best < 0) return;
         d->sentences[index[best]].chosen = true;
-        d->words += g->words[best];
+        d->words += g->length[best];
         for (int32_t i = 0; g->sim && i < g->n; i++) {
             double alike = (double)g->sim[(int64_t)best * g->n + i];
             score[i] *= alike < 1 ? 1 - alike : 0;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "index/words.h"
 #include "ingest/sentence.h"
 #include "retrieve/extract_int.h"
@@ -30,33 +31,31 @@ typedef struct finder {
     qu_extract_question question;
     float weights[QU_EXTRACT_WORDS];
     float total;
-    sentence *sentences;
-    size_t n, cap;
+    qu_buf sentences; /* sentence */
+    size_t n;
     qu_extract_answer *all;
 } finder;
+
+static sentence *sentence_at(const finder *f, size_t i)
+{
+    return (sentence *)(void *)f->sentences.data + i;
+}
 
 static qu_status add_sentence(finder *f, int32_t text, const char *s, int64_t start, int64_t end,
                               qu_err *err)
 {
     while (end > start && strchr(" \t\r\n", s[end - 1])) end--;
     if (end == start) return QU_OK;
-    if (f->n == f->cap) {
-        size_t cap = f->cap ? 2 * f->cap : 256;
-        sentence *p = realloc(f->sentences, cap * sizeof *p);
-        if (!p) return qu_fail_nomem(err, (long long)(cap * sizeof *p));
-        f->sentences = p;
-        f->cap = cap;
-    }
-    sentence *out = &f->sentences[f->n++];
-    *out = (sentence){.text = text, .start = start, .end = end};
+    sentence out = {.text = text, .start = start, .end = end};
     qu_words it;
     qu_word w;
     qu_words_init(&it, s + start, (size_t)(end - start));
     while (qu_words_next(&it, &w)) {
         int32_t i = qu_extract_question_word(&f->question, w.hash);
-        if (i >= 0) out->held |= 1ull << i;
+        if (i >= 0) out.held |= 1ull << i;
     }
-    return QU_OK;
+    f->n++;
+    return qu_buf_add(&f->sentences, &out, sizeof out, err);
 }
 
 static qu_status add_text(finder *f, int32_t text, const char *s, int64_t n, qu_err *err)
@@ -75,7 +74,7 @@ static void weigh(finder *f)
 {
     for (int32_t i = 0; i < f->question.n_words; i++) {
         size_t df = 0;
-        for (size_t s = 0; s < f->n; s++) df += f->sentences[s].held >> i & 1;
+        for (size_t s = 0; s < f->n; s++) df += sentence_at(f, s)->held >> i & 1;
         f->weights[i] = 0.5f + 1.0f / (float)(df ? df : 1);
         f->total += f->weights[i];
     }
@@ -99,7 +98,7 @@ static int best_first(const void *a, const void *b)
 
 static void answer(const finder *f, size_t i, const qu_support_text *texts, qu_extract_answer *out)
 {
-    const sentence *s = &f->sentences[i];
+    const sentence *s = sentence_at(f, i);
     const char *p = texts[s->text].text + s->start;
     int64_t start, end;
     float prior = texts[s->text].prior > 0 ? texts[s->text].prior : 1;
@@ -140,11 +139,11 @@ qu_status qu_extract(const char *question, const qu_support_text *texts, int32_t
         goto out;
     }
     for (size_t i = 0; i < f.n; i++)
-        if (f.sentences[i].held) answer(&f, i, texts, &f.all[found++]);
+        if (sentence_at(&f, i)->held) answer(&f, i, texts, &f.all[found++]);
     if (found > 0) qsort(f.all, found, sizeof *f.all, best_first);
     for (; *n < k && (size_t)*n < found; ++*n) answers[*n] = f.all[*n];
 out:
-    free(f.sentences);
+    qu_buf_free(&f.sentences);
     free(f.all);
     return st;
 }

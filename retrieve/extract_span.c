@@ -2,6 +2,7 @@
  * they stand. The constants below were chosen on XQuAD-en with bench/extract: EM 28.7, F1 39.4 on
  * gold paragraphs. */
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,74 +36,49 @@ typedef struct token {
     unsigned flags;
 } token;
 
-/* ---- word lists, sorted ---- */
+/* ---- word lists ---- */
 
-static const char *const function_words[] = {
-    "a", "about", "after", "all", "along", "also", "although", "am", "among", "an", "and", "any",
-    "are", "around", "as", "at", "be", "because", "been", "before", "being", "between", "both",
-    "but", "by", "can", "could", "did", "do", "does", "during", "each", "either", "every", "for",
-    "from", "had", "has", "have", "having", "he", "her", "here", "him", "his", "how", "however",
-    "i", "if", "in", "into", "is", "it", "its", "like", "many", "may", "me", "might", "more",
-    "most", "much", "must", "my", "near", "no", "nor", "not", "of", "on", "once", "one's", "only",
-    "onto", "or", "other", "our", "out", "over", "per", "s", "she", "should", "since", "so", "some",
-    "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this",
-    "those", "through", "to", "too", "toward", "towards", "under", "until", "up", "upon", "us",
-    "very", "via", "was", "we", "were", "what", "when", "where", "whether", "which", "while", "who",
-    "whom", "whose", "why", "will", "with", "within", "without", "would", "you", "your",
-};
-static const char *const number_words[] = {
-    "billion",  "dozen",  "eight",    "eighteen", "eighty",    "eleven",  "fifteen",  "fifty",
-    "five",     "forty",  "four",     "fourteen", "half",      "hundred", "million",  "nine",
-    "nineteen", "ninety", "one",      "seven",    "seventeen", "seventy", "six",      "sixteen",
-    "sixty",    "ten",    "thirteen", "thirty",   "thousand",  "three",   "trillion", "twelve",
-    "twenty",   "twice",  "two",      "zero",
-};
-static const char *const date_words[] = {
-    "ad",       "am",        "april",   "august",    "autumn",    "bc",      "bce",
-    "ce",       "centuries", "century", "december",  "february",  "friday",  "january",
-    "july",     "june",      "march",   "midnight",  "monday",    "morning", "noon",
-    "november", "october",   "pm",      "saturday",  "september", "spring",  "summer",
-    "sunday",   "thursday",  "tuesday", "wednesday", "winter",
-};
+static const char function_words[] =
+    " a about after all along also although am among an and any are around as at be because "
+    "been before being between both but by can could did do does during each either every for "
+    "from had has have having he her here him his how however i if in into is it its like many "
+    "may me might more most much must my near no nor not of on once one's only onto or other "
+    "our out over per s she should since so some such than that the their them then there "
+    "these they this those through to too toward towards under until up upon us very via was "
+    "we were what when where whether which while who whom whose why will with within without "
+    "would you your ";
+static const char number_words[] =
+    " billion dozen eight eighteen eighty eleven fifteen fifty five forty four fourteen half "
+    "hundred million nine nineteen ninety one seven seventeen seventy six sixteen sixty ten "
+    "thirteen thirty thousand three trillion twelve twenty twice two zero ";
+static const char date_words[] =
+    " ad am april august autumn bc bce ce centuries century december february friday january "
+    "july june march midnight monday morning noon november october pm saturday september "
+    "spring summer sunday thursday tuesday wednesday winter ";
 /* Nouns after what or which that tell the kind. */
-static const char *const date_nouns[] = {
-    "century", "date", "day", "decade", "hour", "month", "time", "weekday", "year",
-};
-static const char *const amount_nouns[] = {
-    "age", "amount", "capacity", "cost", "count", "depth", "distance", "duration", "fee",
-    "fraction", "height", "length", "limit", "number", "percent", "percentage", "population",
-    "port", "portion", "pressure", "price", "proportion", "rate", "size", "speed", "temperature",
-    "timeout", "weight", "width",
-};
-static const char *const place_nouns[] = {
-    "area",   "building", "city",   "continent", "country",  "county", "harbour",
-    "island", "lake",     "nation", "place",     "province", "region", "river",
-    "room",   "state",    "street", "town",      "village",
-};
-static const char *const name_nouns[] = {
-    "actor",      "architect", "artist",  "author",   "band",         "character", "company",
-    "composer",   "director",  "emperor", "engineer", "family",       "group",     "king",
-    "league",     "man",       "name",    "network",  "organization", "person",    "philosopher",
-    "player",     "president", "queen",   "school",   "scientist",    "singer",    "team",
-    "university", "woman",     "writer",
-};
-static const char *const place_words[] = {"at", "in", "inside", "near", "on"};
+static const char date_nouns[] = " century date day decade hour month time weekday year ";
+static const char amount_nouns[] =
+    " age amount capacity cost count depth distance duration fee fraction height length limit "
+    "number percent percentage population port portion pressure price proportion rate size "
+    "speed temperature timeout weight width ";
+static const char place_nouns[] =
+    " area building city continent country county harbour island lake nation place province "
+    "region river room state street town village ";
+static const char name_nouns[] =
+    " actor architect artist author band character company composer director emperor engineer "
+    "family group king league man name network organization person philosopher player "
+    "president queen school scientist singer team university woman writer ";
+static const char place_words[] = " at in inside near on ";
 /* Words after how that ask for a number with a unit. */
-static const char *const amount_adverbs[] = {
-    "big",  "deep", "far",   "fast", "heavy", "high",  "hot",  "large", "late",
-    "long", "much", "often", "old",  "tall",  "thick", "warm", "wide",
-};
+static const char amount_adverbs[] =
+    " big deep far fast heavy high hot large late long much often old tall thick warm wide ";
 
-static int compare_word(const void *key, const void *item)
+/* Is word (shorter than 16 bytes) one of the list's? */
+static bool listed(const char *word, const char *list)
 {
-    return strcmp(key, *(const char *const *)item);
-}
-
-#define LISTED(word, list) listed(word, list, sizeof(list) / sizeof *(list))
-
-static bool listed(const char *word, const char *const *list, size_t n)
-{
-    return bsearch(word, list, n, sizeof *list, compare_word) != NULL;
+    char key[20];
+    snprintf(key, sizeof key, " %s ", word);
+    return strstr(list, key) != NULL;
 }
 
 /* Lower-case ASCII copy of [start, end) of text, "" when it is too long for any list. */
@@ -133,17 +109,17 @@ static qu_want want_of(char words[][16])
     if (!strcmp(word, "where")) return QU_WANT_PLACE;
     if (!strcmp(word, "when")) return QU_WANT_DATE;
     if (!strcmp(word, "how") && !strcmp(next, "many")) return QU_WANT_COUNT;
-    if (!strcmp(word, "how") && LISTED(next, amount_adverbs)) return QU_WANT_AMOUNT;
+    if (!strcmp(word, "how") && listed(next, amount_adverbs)) return QU_WANT_AMOUNT;
     if (strcmp(word, "what") != 0 && strcmp(word, "which") != 0) return QU_WANT_SENTENCE;
     if (!strcmp(next, "happens") || !strcmp(next, "happened")) return QU_WANT_SENTENCE;
     for (int i = 1, tried = 0; i <= NOUN_AHEAD && tried < 2; i++) { /* what is the usual price */
         next = words[i];
-        if (LISTED(next, function_words)) continue;
+        if (listed(next, function_words)) continue;
         tried++;
-        if (LISTED(next, date_nouns)) return QU_WANT_DATE;
-        if (LISTED(next, amount_nouns)) return QU_WANT_AMOUNT;
-        if (LISTED(next, place_nouns)) return QU_WANT_PLACE;
-        if (LISTED(next, name_nouns)) return QU_WANT_NAME;
+        if (listed(next, date_nouns)) return QU_WANT_DATE;
+        if (listed(next, amount_nouns)) return QU_WANT_AMOUNT;
+        if (listed(next, place_nouns)) return QU_WANT_PLACE;
+        if (listed(next, name_nouns)) return QU_WANT_NAME;
     }
     return QU_WANT_ANY;
 }
@@ -166,7 +142,7 @@ void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n
     while (qu_words_next(&it, &w)) {
         char word[16];
         lower(word, text, (int64_t)w.start, (int64_t)w.end);
-        if (!LISTED(word, function_words)) add_question_word(q, w.hash);
+        if (!listed(word, function_words)) add_question_word(q, w.hash);
         if (n_first < QU_EXTRACT_WORDS) memcpy(first[n_first++], word, sizeof word);
     }
     for (int i = 0; i < n_first && q->want == QU_WANT_SENTENCE; i++) q->want = want_of(&first[i]);
@@ -194,9 +170,9 @@ static unsigned word_flags(const char *s, int64_t start, int64_t end)
     unsigned flags = 0;
     unsigned char c = (unsigned char)s[start];
     lower(word, s, start, end);
-    if (LISTED(word, function_words)) flags |= FUNCTION;
-    if (LISTED(word, number_words)) flags |= NUMBER_WORD;
-    if (LISTED(word, date_words)) flags |= DATE_WORD;
+    if (listed(word, function_words)) flags |= FUNCTION;
+    if (listed(word, number_words)) flags |= NUMBER_WORD;
+    if (listed(word, date_words)) flags |= DATE_WORD;
     if (c >= 'A' && c <= 'Z') flags |= CAPITAL;
     if ((flags & CAPITAL) && !strcmp(word, "may")) flags = CAPITAL | DATE_WORD;
     if (c == 0xc3 && end - start > 1 && (unsigned char)s[start + 1] < 0x9f)
@@ -370,7 +346,7 @@ static float score_span(qu_want want, const char *s, const token *t, int32_t n, 
         int32_t b = p->from - 1;
         lower(before, s, t[b].start, t[b].end);
         if (!strcmp(before, "the") && b > 0) lower(before, s, t[b - 1].start, t[b - 1].end);
-        if (want == QU_WANT_NAME ? !strcmp(before, "by") : LISTED(before, place_words))
+        if (want == QU_WANT_NAME ? !strcmp(before, "by") : listed(before, place_words))
             score += TELLING;
     }
     return score;

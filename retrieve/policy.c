@@ -166,13 +166,6 @@ static const kind KINDS[] = {
 };
 enum { N_KINDS = sizeof KINDS / sizeof *KINDS };
 
-const char *const *qu_policy_names(void)
-{
-    static const char *const names[] = {"dense",    "streaming", "page-mean", "quest",
-                                        "squeezed", "multipole", "duo",       NULL};
-    return names;
-}
-
 /* --- the cut --- */
 
 typedef struct entry {
@@ -403,12 +396,4 @@ const float *qu_policy_heads(qu_policy *p)
     for (int32_t i = 0; i < p->n_layers * p->n_heads; i++)
         p->ratio[i] = p->n_caught[i] ? p->caught[i] / (float)p->n_caught[i] : 1;
     return p->ratio;
-}
-
-void qu_policy_reset(qu_policy *p)
-{
-    size_t n = (size_t)p->n_layers * (size_t)p->n_heads;
-    memset(p->layers, 0, (size_t)p->n_layers * sizeof *p->layers);
-    memset(p->caught, 0, n * sizeof *p->caught);
-    memset(p->n_caught, 0, n * sizeof *p->n_caught);
 }

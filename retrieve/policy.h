@@ -32,7 +32,7 @@ enum { QU_POLICY_BUDGET = 2048, QU_POLICY_REFRESH = 64 };
 #define QU_POLICY_DEFAULT "multipole"
 
 typedef struct qu_policy_options {
-    const char *name; /* one of qu_policy_names */
+    const char *name; /* of the table above */
     int64_t budget;   /* tokens of candidates that a KV head reads in a layer */
     bool far_field;   /* clusters of the other pages take part in attention */
     int32_t refresh;  /* choose anew every so many generated tokens, 0 = never */
@@ -51,9 +51,6 @@ typedef struct qu_policy_layer {
 
 typedef struct qu_policy qu_policy;
 
-/* Names of all policies, NULL-ended. */
-const char *const *qu_policy_names(void);
-
 /* Errors: QU_ERR_ARG (unknown name, budget below 1, duo without a table), QU_ERR_NOMEM. */
 qu_status qu_policy_create(qu_policy **p, const qu_policy_options *options, int32_t n_layers,
                            int32_t n_kv_heads, qu_err *err);
@@ -68,9 +65,6 @@ qu_policy_layer qu_policy_report(const qu_policy *p, int32_t layer);
 /* With measure: caught / best of each head, means over its choices, [L,G]; 1 where nothing was left
  * out. Borrowed. */
 const float *qu_policy_heads(qu_policy *p);
-
-/* Forget what was reported. */
-void qu_policy_reset(qu_policy *p);
 
 /* Mark in use [n_pages] (stride apart) the pages with the most score a token whose tokens fit the
  * budget, at least one, ties to the earlier page. Errors: QU_ERR_NOMEM. */
