@@ -29,7 +29,7 @@ XCFLAGS += -Werror
 endif
 
 have     = $(shell pkg-config --exists $(1) 2>/dev/null && echo yes)
-PKGS     := libxml-2.0 zlib libpcre2-8 libutf8proc jansson uchardet
+PKGS     := libxml-2.0 zlib libpcre2-8 libutf8proc jansson uchardet libarchive
 MISSING  := $(strip $(foreach p,$(PKGS),$(if $(call have,$(p)),,$(p))))
 HAVE_LMDB := $(wildcard /usr/include/lmdb.h /usr/local/include/lmdb.h)
 HAVE_DNNL := $(if $(filter 0,$(DNNL)),,$(wildcard /usr/include/dnnl.h /usr/local/include/dnnl.h))

@@ -5,10 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/os.h"
 #include "ingest/builder.h"
 #include "ingest/charset.h"
-#include "ingest/gunzip.h"
 
 enum {
     MAX_TITLE_BYTES = 200,
@@ -27,8 +25,12 @@ qu_document_limits qu_document_default_limits(void)
 
 bool qu_name_ends(const char *name, const char *const *endings)
 {
+    static const char *const packed[] = {".gz", ".bz2", ".xz", ".zst", NULL};
     size_t n = name ? strlen(name) : 0;
-    if (n > 3 && strcasecmp(name + n - 3, ".gz") == 0) n -= 3;
+    for (int i = 0; packed[i]; i++) {
+        size_t m = strlen(packed[i]);
+        if (n > m && strcasecmp(name + n - m, packed[i]) == 0) n -= m;
+    }
     for (; *endings; endings++) {
         size_t m = strlen(*endings);
         if (n > m && strncasecmp(name + n - m, *endings, m) == 0) return true;
@@ -53,6 +55,23 @@ static bool sniff_html(const char *s, int64_t n)
     }
     return (n - i > 14 && strncasecmp(s + i, "<!doctype html", 14) == 0) ||
            (n - i > 6 && strncasecmp(s + i, "<html", 5) == 0 && strchr("> \t\r\n", s[i + 5]));
+}
+
+static bool is_html_name(const char *name)
+{
+    static const char *const html[] = {".html", ".htm", ".xhtml", ".shtml", NULL};
+    return qu_name_ends(name, html);
+}
+
+static bool is_markdown_name(const char *name)
+{
+    static const char *const markdown[] = {".md", ".markdown", ".mdown", ".mkd", NULL};
+    return qu_name_ends(name, markdown);
+}
+
+bool qu_document_is_html(const void *bytes, int64_t n, const char *name)
+{
+    return !is_markdown_name(name) && (is_html_name(name) || sniff_html(bytes, n));
 }
 
 static bool is_blank(const char *s, int64_t n)
@@ -104,15 +123,11 @@ static qu_status find_title(qu_document *doc, const qu_builder *b, qu_err *err)
     return set_title(doc, t + i, len <= MAX_TITLE_LINE ? len : 0, err);
 }
 
-/* Decode and parse bytes that are no gzip any more. */
+/* Decode and parse. */
 static qu_status build(qu_builder *b, qu_document *doc, const uint8_t *bytes, int64_t n,
-                       const char *name, qu_err *err)
+                       const char *name, bool html, qu_err *err)
 {
-    static const char *const html_ending[] = {".html", ".htm", ".xhtml", ".shtml", NULL};
-    static const char *const markdown_ending[] = {".md", ".markdown", ".mdown", ".mkd", NULL};
-    bool html = qu_name_ends(name, html_ending), markdown = qu_name_ends(name, markdown_ending);
     const char *shown = name ? name : "input";
-    html |= !markdown && sniff_html((const char *)bytes, n);
     b->runs.max = MIN_RUNS + n / 8;
     QU_TRY(qu_buf_reserve(&b->text, (size_t)n, err));
     bool markup = html || (n > 5 && memcmp(bytes, "<?xml", 5) == 0);
@@ -130,7 +145,7 @@ static qu_status build(qu_builder *b, qu_document *doc, const uint8_t *bytes, in
 }
 
 /* Hand the builder's arrays over to the document. */
-static void take(qu_document *doc, qu_builder *b, bool has_source)
+static void take(qu_document *doc, qu_builder *b)
 {
     char *fit = realloc(b->text.data, b->text.len + 1);
     doc->text = fit ? fit : b->text.data;
@@ -139,7 +154,7 @@ static void take(qu_document *doc, qu_builder *b, bool has_source)
     doc->n_cuts = b->n_cuts;
     doc->headings = b->headings;
     doc->n_headings = b->n_headings;
-    doc->has_source = has_source && !b->runs.full;
+    doc->has_source = !b->runs.full;
     if (doc->has_source) {
         doc->runs = b->runs.v;
         doc->n_runs = b->runs.n;
@@ -150,12 +165,24 @@ static void take(qu_document *doc, qu_builder *b, bool has_source)
     b->headings = NULL;
 }
 
-qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, const char *name,
-                            const qu_document_limits *limits, qu_err *err)
+static qu_status parse(qu_document *doc, const void *bytes, int64_t n, const char *name, bool html,
+                       qu_err *err)
 {
     qu_status st = QU_OK;
     qu_builder b = {0};
-    qu_buf plain = {0};
+    memset(doc, 0, sizeof *doc);
+    QU_TRY_OUT(build(&b, doc, n ? bytes : "", n, name, html, err));
+    QU_TRY_OUT(find_title(doc, &b, err));
+    take(doc, &b);
+out:
+    qu_builder_free(&b);
+    if (st != QU_OK) qu_document_free(doc);
+    return st;
+}
+
+qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, const char *name,
+                            const qu_document_limits *limits, qu_err *err)
+{
     qu_document_limits defaults = qu_document_default_limits();
     const char *shown = name ? name : "input";
     memset(doc, 0, sizeof *doc);
@@ -168,35 +195,25 @@ qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, cons
     if (n > limits->max_raw_bytes)
         return qu_fail(err, QU_ERR_LIMIT, "file '%s' is too large: %lld bytes, the limit is %lld",
                        shown, (long long)n, (long long)limits->max_raw_bytes);
-    const uint8_t *p = bytes;
-    bool gzip = qu_gunzip_is(p, n);
+    QU_TRY(parse(doc, bytes, n, name, qu_document_is_html(bytes, n, name), err));
     doc->content_hash = qu_hash_bytes(n ? bytes : "", (size_t)n, 0);
-    if (gzip) {
-        QU_TRY_OUT(qu_gunzip(&plain, p, n, shown, limits, err));
-        p = (const uint8_t *)plain.data;
-        n = (int64_t)plain.len;
-    }
-    QU_TRY_OUT(build(&b, doc, n ? p : (const uint8_t *)"", n, name, err));
-    QU_TRY_OUT(find_title(doc, &b, err));
-    take(doc, &b, !gzip);
-out:
-    qu_buf_free(&plain);
-    qu_builder_free(&b);
-    if (st != QU_OK) qu_document_free(doc);
-    return st;
+    return QU_OK;
 }
 
-qu_status qu_document_read(qu_document *doc, const char *path, const qu_document_limits *limits,
-                           qu_err *err)
+qu_status qu_document_derive(qu_document *doc, const qu_buf *text, bool html, const char *format,
+                             const char *title, qu_err *err)
 {
-    qu_buf raw = {0};
-    qu_document_limits defaults = qu_document_default_limits();
-    memset(doc, 0, sizeof *doc);
-    if (!limits) limits = &defaults;
-    size_t max = limits->max_raw_bytes > 0 ? (size_t)limits->max_raw_bytes : 0;
-    qu_status st = qu_os_read(&raw, path, max, err);
-    if (st == QU_OK) st = qu_document_parse(doc, raw.data, (int64_t)raw.len, path, limits, err);
-    qu_buf_free(&raw);
+    QU_TRY(parse(doc, text->data, (int64_t)text->len, NULL, html, err));
+    free(doc->runs);
+    doc->runs = NULL;
+    doc->n_runs = 0;
+    doc->has_source = false;
+    snprintf(doc->format, sizeof doc->format, "%s", format);
+    if (!title || !*title) return QU_OK;
+    free(doc->title);
+    doc->title = NULL;
+    qu_status st = set_title(doc, title, (int64_t)strlen(title), err);
+    if (st != QU_OK) qu_document_free(doc);
     return st;
 }
 

@@ -2,20 +2,20 @@
  * bytes.
  *
  *     qu_document doc;
- *     QU_TRY(qu_document_read(&doc, "/docs/a.html", NULL, err));
+ *     QU_TRY(qu_document_parse(&doc, bytes, n, "/docs/a.html", NULL, err));
  *     for (int64_t i = 0; i < doc.n_cuts; i++) use(doc.cuts[i].at, doc.cuts[i].rank);
  *     int64_t from, to;
  *     if (doc.has_source) qu_document_source_range(doc.runs, doc.n_runs, 100, 180, &from, &to);
  *     qu_document_free(&doc);
  *
- * Formats: plain text, Markdown, source code (definitions are headings and where it is cut), CSV, TSV
- * and JSON Lines (a paragraph of "name: value" lines each record), HTML, and gzip of each. The format
- * comes from the name's ending or, for HTML, from how the content begins; gzip from its magic.
- * Encodings: byte order marks, then the declaration in HTML or XML, then UTF-8 if it is (nearly)
+ * Formats: here plain text, Markdown, source code (definitions are headings and where it is cut), CSV,
+ * TSV and JSON Lines (a paragraph of "name: value" lines each record) and HTML; ingest/expand.h reads
+ * all others into the same struct. The format comes from how the content begins, else from the name's
+ * ending. Encodings: byte order marks, then the declaration in HTML or XML, then UTF-8 if it is (nearly)
  * valid, else what uchardet takes the bytes for, else windows-1252.
  *
- *   raw bytes --gunzip--> bytes --decode--> UTF-8 --format--> text, cuts, headings, title
- *                                  '-------- source runs ------'
+ *   raw bytes --decode--> UTF-8 --format--> text, cuts, headings, title
+ *       '---------- source runs -------------'
  *
  * Input is hostile: time is linear in the input, and memory is a small multiple of it, within the
  * limits. All functions may run in several threads at once, each on its own document.
@@ -27,12 +27,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/cut.h"
 #include "base/hash.h"
 #include "base/status.h"
 
 /* A heading's own characters are text[text_start, text_end), markers excluded; at is where its line
- * begins (a cut, unless the text begins there). level is 1..6. */
+ * begins (a cut, unless the text begins there). level is 1..6; level 0 says that a page of a PDF begins
+ * at at (every page has one, so that the n-th is page n), and has no characters. */
 typedef struct qu_heading {
     int64_t at;
     int32_t level;
@@ -50,7 +52,7 @@ typedef struct qu_source_run {
 /* What a file may cost; every field must be positive. */
 typedef struct qu_document_limits {
     int64_t max_raw_bytes;       /* default 256 MiB */
-    int64_t max_inflated_bytes;  /* default 512 MiB; applies to gzip */
+    int64_t max_inflated_bytes;  /* default 512 MiB; of all that is unpacked from one file */
     int64_t max_inflate_ratio;   /* default 200; checked once free_inflated_bytes came out */
     int64_t free_inflated_bytes; /* default 16 MiB */
 } qu_document_limits;
@@ -61,32 +63,34 @@ typedef struct qu_document {
     char *title;        /* one trimmed line of at most 200 bytes; "" if none was found */
     qu_cut *cuts;       /* strictly increasing, 0 < at < text_bytes, at least 16 bytes apart */
     int64_t n_cuts;
-    qu_heading *headings; /* Markdown and HTML, in order; at most 2^20 */
+    qu_heading *headings; /* in order; at most 2^20 */
     int64_t n_headings;
     qu_source_run *runs; /* n_runs is 0 when has_source is false */
     int64_t n_runs;
-    bool has_source;      /* false: gzip, or more runs than are worth keeping */
+    bool has_source;      /* false: not the file's own bytes, or more runs than are worth keeping */
     char charset[32];     /* as decoded: "utf-8", "utf-16le", "windows-1252", ... */
-    char format[16];      /* "text", "markdown", "code", "csv", "jsonl", "html" */
+    char format[16]; /* "text", "markdown", "code", "csv", "jsonl", "html", "pdf", "docx", "archive", ... */
     qu_hash content_hash; /* of the raw bytes, seed 0 */
 } qu_document;
 
 /* The defaults named above. */
 qu_document_limits qu_document_default_limits(void);
 
-/* Read and parse the file at path. The bytes are read into memory first, so a file that changes
- * meanwhile cannot do harm. limits NULL = defaults. *doc needs no initialisation; on error it is
- * empty and need not be freed. Errors name path and tell why a file was skipped: QU_ERR_NOTFOUND
- * and QU_ERR_IO, it cannot be read or is no regular file; QU_ERR_UNSUPPORTED, binary content;
- * QU_ERR_LIMIT, too large, or inflates too far; QU_ERR_FORMAT, no text in it, or damaged gzip; also
+/* Parse n bytes of text, Markdown or HTML in memory (borrowed during the call). name is used for
+ * its ending and in messages; NULL = unnamed. limits NULL = defaults. *doc needs no initialisation; on
+ * error it is empty and need not be freed. Errors name it and tell why a file was skipped:
+ * QU_ERR_UNSUPPORTED, binary content; QU_ERR_LIMIT, too large; QU_ERR_FORMAT, no text in it; also
  * QU_ERR_NOMEM and, for limits that are not positive, QU_ERR_ARG. */
-qu_status qu_document_read(qu_document *doc, const char *path, const qu_document_limits *limits,
-                           qu_err *err);
-
-/* The same for n bytes in memory (borrowed during the call). name is used for its ending and in
- * messages; NULL = unnamed plain text or HTML. */
 qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, const char *name,
                             const qu_document_limits *limits, qu_err *err);
+
+/* Is it a page of HTML, by its name's ending or by how it begins? */
+bool qu_document_is_html(const void *bytes, int64_t n, const char *name);
+
+/* The same for UTF-8 that was made from a file of another format (html: a page; else plain text): the
+ * document has no way back to bytes, and no content hash. title NULL or empty: found in the text. */
+qu_status qu_document_derive(qu_document *doc, const qu_buf *text, bool html, const char *format,
+                             const char *title, qu_err *err);
 
 /* Release everything and zero the struct. A zeroed struct is fine. */
 void qu_document_free(qu_document *doc);

@@ -138,7 +138,8 @@ static int run_index(const qu_args *args)
     if (s.other_numerics)
         qu_out_warn("the store's pages were made in numerics class %s, this process is %s",
                     qu_store_config_get(s.store)->numerics, s.numerics);
-    qu_sync_options options = {.dry_run = dry_run, .stop = qu_stop_asked};
+    qu_sync_options options = {
+        .program = "/proc/self/exe", .dry_run = dry_run, .stop = qu_stop_asked};
     if (!dry_run) QU_TRY_OUT(set_quota(&s, args, &err));
     QU_TRY_OUT(qu_roots_collect(&roots, &s, args, !dry_run, &err));
     QU_TRY_OUT(qu_sync(&s, (const char *const *)roots.paths, roots.n, &options, &report, &err));

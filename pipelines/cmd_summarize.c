@@ -168,7 +168,9 @@ static qu_status take_scope(run *r, qu_err *err)
 
 static qu_status sync_store(run *r, qu_err *err)
 {
-    qu_sync_options o = {.quiet_skips = !isatty(STDERR_FILENO), .stop = qu_stop_asked};
+    qu_sync_options o = {.program = "/proc/self/exe",
+                         .quiet_skips = !isatty(STDERR_FILENO),
+                         .stop = qu_stop_asked};
     QU_TRY(qu_roots_collect(&r->roots, &r->s, r->args, true, err));
     QU_TRY(open_out(r, err));
     QU_TRY(check_out(r, err));

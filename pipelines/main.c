@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "ingest/child.h"
 #include "pipelines/commands.h"
 #include "pipelines/manual.h"
 #include "pipelines/options.h"
@@ -138,6 +139,7 @@ int main(int argc, char **argv)
 {
     qu_err err = {0};
     qu_buf text = {0};
+    if (qu_child_asked(argc, argv)) return qu_child_main(argv[2]);
     qu_out_init();
     if (argc < 2) {
         qu_fail(&err, QU_ERR_ARG, "no command given; see quire help");

@@ -7,6 +7,7 @@
 
 #include "base/os.h"
 #include "decode/paging.h"
+#include "ingest/reader.h"
 #include "ingest/walk.h"
 #include "pipelines/encode.h"
 #include "pipelines/output.h"
@@ -32,6 +33,8 @@ typedef struct sync_run {
     id_set seen;    /* documents that are still there */
     qu_buf unknown; /* folders that could not be read: NUL-ended paths */
     int64_t met;    /* files and skipped things that the walk came upon */
+    qu_reader *reader;
+    bool ended; /* the store failed */
     qu_err *err;
 } sync_run;
 
@@ -158,7 +161,19 @@ qu_status qu_sync_unpack_map(const void *blob, size_t n, const qu_source_run **r
     return QU_OK;
 }
 
-static void fill(qu_doc *d, const qu_document *doc, const qu_walk_entry *e)
+size_t qu_sync_file_len(const qu_doc *d)
+{
+    size_t n = d->flags >> QU_DOC_FILE_SHIFT;
+    return n > 0 && n < d->path_len ? n : d->path_len;
+}
+
+qu_status qu_sync_file(char **path, const qu_doc *d, qu_err *err)
+{
+    *path = strndup(d->path, qu_sync_file_len(d));
+    return *path ? QU_OK : qu_fail_nomem(err, (long long)d->path_len);
+}
+
+static void fill(qu_doc *d, const qu_document *doc, const qu_walk_entry *e, uint32_t flags)
 {
     d->path = (char *)e->path;
     d->path_len = strlen(e->path);
@@ -169,7 +184,7 @@ static void fill(qu_doc *d, const qu_document *doc, const qu_walk_entry *e)
     d->dev = e->dev;
     d->content_hash = doc->content_hash;
     d->indexed_ms = qu_os_wall_ms();
-    d->flags = doc->has_source ? QU_DOC_HAS_SOURCE : 0;
+    d->flags = flags;
     memcpy(d->format, doc->format, sizeof d->format);
     memcpy(d->charset, doc->charset, sizeof d->charset);
 }
@@ -190,8 +205,9 @@ static qu_status keep_kv(sync_run *r, uint64_t doc_id, const qu_doc *old, const 
     return qu_catalogue_set_kv(r->txn, doc_id, old->kv_id, old->kv_file, n, r->err);
 }
 
-/* old: the version that this one replaces, or NULL. */
-static qu_status put(sync_run *r, const qu_document *doc, const qu_walk_entry *e, const qu_doc *old)
+/* e: its file, with the document's path. old: the version that this one replaces, or NULL. */
+static qu_status put(sync_run *r, const qu_document *doc, const qu_walk_entry *e, uint32_t flags,
+                     const qu_doc *old)
 {
     qu_page *old_pages = NULL;
     int32_t n_old = 0;
@@ -204,7 +220,7 @@ static qu_status put(sync_run *r, const qu_document *doc, const qu_walk_entry *e
     if (old && old->kv_file)
         QU_TRY_OUT(qu_catalogue_pages(r->txn, old->doc_id, &old_pages, &n_old, r->err));
     QU_TRY_OUT(qu_catalogue_next_doc_id(r->txn, &d.doc_id, r->err));
-    fill(&d, doc, e);
+    fill(&d, doc, e, flags);
     QU_TRY_OUT(qu_catalogue_put_doc(r->txn, &d, doc->text, (size_t)doc->text_bytes, map.data,
                                     map.len, p.pages, p.n_pages, p.tokens.ids, p.tokens.n, r->err));
     if (n_old > 0) QU_TRY_OUT(keep_kv(r, d.doc_id, old, old_pages, n_old, &p));
@@ -226,8 +242,9 @@ out:
     return st;
 }
 
-/* A document with the same bytes whose file is gone: this path is where it went. */
-static qu_status find_moved(sync_run *r, qu_hash content, uint64_t *moved)
+/* A document with the same bytes whose file is gone: this path is where it went. Flags stay with a
+ * document, so those that place it in its file must be the same. */
+static qu_status find_moved(sync_run *r, qu_hash content, uint32_t flags, uint64_t *moved)
 {
     *moved = 0;
     for (uint64_t id = 0;;) {
@@ -236,10 +253,12 @@ static qu_status find_moved(sync_run *r, qu_hash content, uint64_t *moved)
         qu_doc d;
         struct stat sb;
         QU_TRY(qu_catalogue_get_doc(r->txn, id, &d, r->err));
+        bool same = d.flags >> QU_DOC_FILE_SHIFT == flags >> QU_DOC_FILE_SHIFT;
+        d.path[qu_sync_file_len(&d)] = 0;
         bool gone =
             is_ours(r, d.path) && lstat(d.path, &sb) != 0 && (errno == ENOENT || errno == ENOTDIR);
         qu_doc_free(&d);
-        if (gone) {
+        if (gone && same) {
             *moved = id;
             return QU_OK;
         }
@@ -257,18 +276,98 @@ static bool has_changed(const qu_walk_entry *e)
 
 /* --- the walk --- */
 
+static bool same_file(const qu_doc *d, const qu_doc *file)
+{
+    return d->size == file->size && d->mtime_ns == file->mtime_ns && d->inode == file->inode &&
+           d->dev == file->dev;
+}
+
+static qu_doc identity_of(const qu_walk_entry *e)
+{
+    return (qu_doc){.path = (char *)e->path, .path_len = strlen(e->path), .size = e->size_bytes,
+                    .mtime_ns = e->mtime_ns, .inode = e->inode, .dev = e->dev};
+}
+
+/* A file that is read. */
+typedef struct file_run {
+    sync_run *r;
+    const qu_walk_entry *e;
+} file_run;
+
+/* A document of a file, e being the file with the document's path: unchanged, moved here, or put. */
+static qu_status on_version(sync_run *r, const qu_walk_entry *e, uint32_t flags,
+                            const qu_document *doc)
+{
+    qu_doc old = {0}, identity = identity_of(e);
+    uint64_t moved = 0;
+    qu_status st = qu_catalogue_find_path(r->txn, identity.path, identity.path_len, &old, r->err);
+    bool known = st == QU_OK;
+    if (!known && st != QU_ERR_NOTFOUND) return st;
+    st = QU_OK;
+    if (known && qu_hash_equal(old.content_hash, doc->content_hash)) {
+        QU_TRY_OUT(qu_catalogue_touch(r->txn, old.doc_id, &identity, r->err));
+        r->report->unchanged++;
+        st = add_seen(r, old.doc_id);
+        goto out;
+    }
+    if (!known) QU_TRY_OUT(find_moved(r, doc->content_hash, flags, &moved));
+    if (moved) {
+        QU_TRY_OUT(qu_catalogue_rename(r->txn, moved, &identity, r->err));
+        r->report->renamed++;
+        r->batch_docs++;
+        QU_TRY_OUT(add_seen(r, moved));
+    } else {
+        if (known && !r->options->dry_run) QU_TRY_OUT(qu_lexical_remove(r->lx, old.doc_id, r->err));
+        QU_TRY_OUT(put(r, doc, e, flags, known ? &old : NULL));
+        *(known ? &r->report->changed : &r->report->added) += 1;
+    }
+    st = end_batch(r, false);
+    qu_out_progress("reading", r->report->added + r->report->changed + r->report->unchanged, 0,
+                    "files");
+out:
+    qu_doc_free(&old);
+    return st;
+}
+
+static qu_status on_document(void *ctx, const char *member, qu_document *doc)
+{
+    const file_run *f = ctx;
+    qu_walk_entry e = *f->e;
+    uint32_t flags = doc->has_source ? QU_DOC_HAS_SOURCE : 0;
+    qu_buf path = {0};
+    qu_status st = QU_OK;
+    if (member) {
+        st = qu_buf_printf(&path, f->r->err, "%s!%s", e.path, member);
+        e.path = path.data;
+        flags |= (uint32_t)strlen(f->e->path) << QU_DOC_FILE_SHIFT;
+    }
+    if (st == QU_OK) st = on_version(f->r, &e, flags, doc);
+    f->r->ended = st != QU_OK; /* the store's fault, not the file's */
+    qu_buf_free(&path);
+    return st;
+}
+
+/* Pictures in an archive are not worth a line each. */
+static qu_status on_fault(void *ctx, const char *member, const qu_err *why)
+{
+    const file_run *f = ctx;
+    (void)member;
+    if (why->status == QU_ERR_UNSUPPORTED) {
+        f->r->report->skipped++;
+        return QU_OK;
+    }
+    f->r->report->failed++;
+    qu_out_note("failed in '%.100s': %s", f->e->path, why->msg);
+    return QU_OK;
+}
+
 static qu_status on_file(void *ctx, const qu_walk_entry *e)
 {
     sync_run *r = ctx;
-    qu_doc old = {0}, identity = {.path = (char *)e->path,
-                                  .path_len = strlen(e->path),
-                                  .size = e->size_bytes,
-                                  .mtime_ns = e->mtime_ns,
-                                  .inode = e->inode,
-                                  .dev = e->dev};
-    qu_document doc = {0};
+    qu_doc old = {0}, identity = identity_of(e);
+    file_run f = {r, e};
+    const qu_reader_sink sink = {on_document, on_fault, &f};
     qu_err why = {0};
-    uint64_t moved = 0;
     r->met++;
     if (r->options->stop && r->options->stop()) {
         r->report->stopped = true;
@@ -278,52 +377,32 @@ static qu_status on_file(void *ctx, const qu_walk_entry *e)
     bool known = st == QU_OK;
     if (!known && st != QU_ERR_NOTFOUND) return st;
     st = QU_OK;
-    if (known && old.size == e->size_bytes && old.mtime_ns == e->mtime_ns &&
-        old.inode == e->inode && old.dev == e->dev) {
+    if (known && same_file(&old, &identity)) {
         r->report->unchanged++;
         st = add_seen(r, old.doc_id);
         goto out;
     }
-    qu_status read = qu_document_read(&doc, e->path, NULL, &why);
-    if (read == QU_ERR_NOMEM) {
+    qu_status read = qu_reader_read(r->reader, e->path, &sink, &why);
+    if (read == QU_OK) {
+        if (has_changed(e))
+            qu_out_warn("'%s' changed while it was read: run quire index again when it is complete",
+                        e->path);
+        goto out;
+    }
+    if (r->ended || read == QU_ERR_NOMEM || read == QU_ERR_CANCELLED) {
         st = read;
-        if (r->err) *r->err = why;
+        r->report->stopped |= read == QU_ERR_CANCELLED;
+        if (r->err && why.status != QU_OK) *r->err = why;
         goto out;
     }
-    if (read != QU_OK) { /* an old version of a file that can no longer be read must not answer */
-        bool nothing = read == QU_ERR_UNSUPPORTED || (read == QU_ERR_FORMAT && e->size_bytes == 0);
-        *(nothing ? &r->report->skipped : &r->report->failed) += 1;
-        if (!nothing || !r->options->quiet_skips)
-            qu_out_note("%s: %s", nothing ? "skipped" : "failed", why.msg);
-        if (known && !nothing && read == QU_ERR_IO) st = add_seen(r, old.doc_id);
-        goto out;
-    }
-    if (has_changed(e))
-        qu_out_warn("'%s' changed while it was read: run quire index again when it is complete",
-                    e->path);
-    if (known && qu_hash_equal(old.content_hash, doc.content_hash)) {
-        QU_TRY_OUT(qu_catalogue_touch(r->txn, old.doc_id, &identity, r->err));
-        r->report->unchanged++;
-        st = add_seen(r, old.doc_id);
-        goto out;
-    }
-    if (!known) QU_TRY_OUT(find_moved(r, doc.content_hash, &moved));
-    if (moved) {
-        QU_TRY_OUT(qu_catalogue_rename(r->txn, moved, &identity, r->err));
-        r->report->renamed++;
-        r->batch_docs++;
-        QU_TRY_OUT(add_seen(r, moved));
-    } else {
-        if (known && !r->options->dry_run) QU_TRY_OUT(qu_lexical_remove(r->lx, old.doc_id, r->err));
-        QU_TRY_OUT(put(r, &doc, e, known ? &old : NULL));
-        *(known ? &r->report->changed : &r->report->added) += 1;
-    }
-    st = end_batch(r, false);
-    qu_out_progress("reading", r->report->added + r->report->changed + r->report->unchanged, 0,
-                    "files");
+    /* An old version of a file that can no longer be read must not answer. */
+    bool nothing = read == QU_ERR_UNSUPPORTED || (read == QU_ERR_FORMAT && e->size_bytes == 0);
+    *(nothing ? &r->report->skipped : &r->report->failed) += 1;
+    if (!nothing || !r->options->quiet_skips)
+        qu_out_note("%s: %s", nothing ? "skipped" : "failed", why.msg);
+    if (known && !nothing && read == QU_ERR_IO) st = add_seen(r, old.doc_id);
 out:
     qu_doc_free(&old);
-    qu_document_free(&doc);
     return st;
 }
 
@@ -352,6 +431,26 @@ static bool is_unknown(const sync_run *r, const char *path)
     return false;
 }
 
+static bool is_seen(const sync_run *r, uint64_t id)
+{
+    return r->seen.n && bsearch(&id, r->seen.ids, r->seen.n, sizeof id, by_id);
+}
+
+/* What is inside a file that was met and not read again is still there; so is what was read from it
+ * this time, of which the rest then has another identity. */
+static qu_status stays_inside(sync_run *r, const qu_doc *d, bool *stays)
+{
+    qu_doc file;
+    size_t n = qu_sync_file_len(d);
+    *stays = false;
+    if (n == d->path_len) return QU_OK;
+    qu_status st = qu_catalogue_find_path(r->txn, d->path, n, &file, r->err);
+    if (st == QU_ERR_NOTFOUND) return QU_OK;
+    *stays = st == QU_OK && is_seen(r, file.doc_id) && same_file(d, &file);
+    qu_doc_free(&file);
+    return st;
+}
+
 /* Documents under the walked roots that were not met are gone. */
 static qu_status remove_vanished(sync_run *r)
 {
@@ -361,9 +460,12 @@ static qu_status remove_vanished(sync_run *r)
         QU_TRY(qu_catalogue_next_doc(r->txn, after, &d, r->err));
         if (d.doc_id == 0) return QU_OK;
         after = d.doc_id;
-        bool there = r->seen.n && bsearch(&after, r->seen.ids, r->seen.n, sizeof after, by_id);
+        bool there = is_seen(r, after);
+        qu_status st = there ? QU_OK : stays_inside(r, &d, &there);
+        d.path[qu_sync_file_len(&d)] = 0;
         bool vanished = !there && is_ours(r, d.path) && !is_unknown(r, d.path);
         qu_doc_free(&d);
+        QU_TRY(st);
         if (!vanished) continue;
         QU_TRY(qu_catalogue_del_doc(r->txn, after, r->err));
         if (!r->options->dry_run) QU_TRY(qu_lexical_remove(r->lx, after, r->err));
@@ -462,7 +564,9 @@ qu_status qu_sync(qu_session *s, const char *const *roots, size_t n_roots,
                   const qu_sync_options *options, qu_sync_report *report, qu_err *err)
 {
     sync_run r = {.s = s, .options = options, .report = report, .err = err};
-    qu_status st = QU_OK;
+    qu_reader_options how = {.program = options->program ? options->program : "", .stop = options->stop};
+    qu_status st = qu_reader_create(&r.reader, &how, err);
+    if (st != QU_OK) return st;
     QU_TRY_OUT(find_roots(&r, roots, n_roots));
     QU_TRY_OUT(qu_txn_begin(&r.txn, s->store, QU_TXN_WRITE, err));
     uint64_t before = qu_catalogue_generation(r.txn);
@@ -475,6 +579,7 @@ out:
     qu_out_progress_end();
     qu_txn_abort(r.txn);
     qu_lexical_close(r.lx);
+    qu_reader_free(r.reader);
     for (size_t i = 0; i < r.n_roots; i++) free(r.roots[i]);
     free(r.roots);
     free(r.seen.ids);

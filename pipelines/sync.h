@@ -6,7 +6,8 @@
  * A file whose size, times and inode are known costs a stat. A changed one is read, cut into pages
  * of the store's model's tokens and replaces its old version, of whose KV it keeps the pages before the
  * first change (if it fits the window); one that moved within the roots keeps
- * its KV; what vanished under a root is removed, but never what lies under a folder that could not
+ * its KV. Each member of an archive or mail is a document of its own, whose identity is its file's;
+ * the file is read anew as a whole. What vanished under a root is removed, but never what lies under a folder that could not
  * be read. A root that is gone is reported and nothing under it is touched: it may be an unmounted
  * disk.
  */
@@ -16,9 +17,21 @@
 #include "ingest/document.h"
 #include "pipelines/session.h"
 
-enum { QU_DOC_HAS_SOURCE = 1 }; /* qu_doc.flags: byte ranges of the raw file can be given */
+/* qu_doc.flags. A document inside a file (a member of an archive, an attachment) has the path
+ * "FILE!MEMBER" and in the flags, from bit QU_DOC_FILE_SHIFT on, the length of FILE; others have 0 there. */
+enum {
+    QU_DOC_HAS_SOURCE = 1, /* byte ranges of the raw file can be given */
+    QU_DOC_FILE_SHIFT = 8,
+};
+
+/* Bytes of path that name the file; a document inside it has a '!' behind them. */
+size_t qu_sync_file_len(const qu_doc *d);
+
+/* That file's path, malloc'ed. Errors: QU_ERR_NOMEM. */
+qu_status qu_sync_file(char **path, const qu_doc *d, qu_err *err);
 
 typedef struct qu_sync_options {
+    const char *program; /* of the children that parse (ingest/child.h); NULL: plain text only */
     bool dry_run;       /* report only */
     bool quiet_skips;   /* do not name what holds nothing to index */
     bool (*stop)(void); /* asked between files; NULL = never */

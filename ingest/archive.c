@@ -1,0 +1,114 @@
+#include "ingest/archive.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <string.h>
+
+#include "base/buf.h"
+
+enum { CHUNK = 1 << 16 };
+
+typedef struct unpacking {
+    struct archive *a;
+    const char *shown;
+    const qu_document_limits *limits;
+    int64_t packed, unpacked, members; /* so far */
+} unpacking;
+
+static qu_status check_limits(const unpacking *u, qu_err *err)
+{
+    if (u->unpacked > u->limits->max_inflated_bytes)
+        return qu_fail(err, QU_ERR_LIMIT, "'%s' unpacks to more than %lld bytes", u->shown,
+                       (long long)u->limits->max_inflated_bytes);
+    if (u->unpacked > u->limits->free_inflated_bytes &&
+        u->unpacked / u->limits->max_inflate_ratio > u->packed)
+        return qu_fail(err, QU_ERR_LIMIT, "'%s' unpacks to more than %lld times its size", u->shown,
+                       (long long)u->limits->max_inflate_ratio);
+    if (u->members > QU_ARCHIVE_MAX_MEMBERS)
+        return qu_fail(err, QU_ERR_LIMIT, "'%s' has more than %d members", u->shown,
+                       QU_ARCHIVE_MAX_MEMBERS);
+    return QU_OK;
+}
+
+static const char *fault(struct archive *a)
+{
+    const char *why = archive_error_string(a);
+    return why ? why : "damaged";
+}
+
+/* The open member's bytes. *bad: libarchive's reason why they cannot be had. */
+static qu_status read_member(unpacking *u, qu_buf *out, const char **bad, qu_err *err)
+{
+    out->len = 0;
+    *bad = NULL;
+    for (;;) {
+        QU_TRY(qu_buf_reserve(out, CHUNK, err));
+        la_ssize_t n = archive_read_data(u->a, out->data + out->len, CHUNK);
+        if (n < 0) *bad = fault(u->a);
+        if (n <= 0) return QU_OK;
+        out->len += (size_t)n;
+        u->unpacked += n;
+        QU_TRY(check_limits(u, err));
+    }
+}
+
+static qu_status read_all(unpacking *u, bool (*want)(void *ctx, const char *name), qu_member_fn *fn,
+                          void *ctx, qu_buf *data, qu_err *err)
+{
+    struct archive_entry *e;
+    const char *bad;
+    for (;;) {
+        int rc = archive_read_next_header(u->a, &e);
+        if (rc == ARCHIVE_EOF) return QU_OK;
+        if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
+            return qu_fail(err, QU_ERR_FORMAT, "'%s' is damaged or cut short: %s", u->shown,
+                           fault(u->a));
+        bool raw = archive_format(u->a) == ARCHIVE_FORMAT_RAW;
+        if (raw && archive_filter_count(u->a) < 2) /* nothing was recognised */
+            return qu_fail(err, QU_ERR_FORMAT, "'%s' is damaged: no archive", u->shown);
+        const char *name = raw ? "" : archive_entry_pathname(e);
+        if (!raw && (archive_entry_filetype(e) != AE_IFREG || archive_entry_hardlink(e))) continue;
+        if (!name) name = "unnamed";
+        u->members++;
+        QU_TRY(check_limits(u, err));
+        if (want && !want(ctx, name)) continue;
+        if (archive_entry_is_encrypted(e)) {
+            QU_TRY(fn(ctx, name, NULL, 0, "it is encrypted", err));
+            continue;
+        }
+        QU_TRY(read_member(u, data, &bad, err));
+        if (bad && raw)
+            return qu_fail(err, QU_ERR_FORMAT, "'%s' is damaged or cut short: %s", u->shown, bad);
+        QU_TRY(fn(ctx, name, bad ? NULL : data->data, bad ? 0 : (int64_t)data->len, bad, err));
+    }
+}
+
+qu_status qu_archive_read(const void *bytes, int64_t n, const char *shown,
+                          const qu_document_limits *limits,
+                          bool (*want)(void *ctx, const char *name), qu_member_fn *fn, void *ctx,
+                          qu_err *err)
+{
+    qu_status st = QU_OK;
+    qu_buf data = {0};
+    unpacking u = {archive_read_new(), shown, limits, n, 0, 0};
+    if (!u.a) return qu_fail_nomem(err, CHUNK);
+    archive_read_support_filter_gzip(u.a);
+    archive_read_support_filter_bzip2(u.a);
+    archive_read_support_filter_xz(u.a);
+    archive_read_support_filter_zstd(u.a);
+    archive_read_support_format_zip(u.a);
+    archive_read_support_format_tar(u.a);
+    archive_read_support_format_7zip(u.a);
+    archive_read_support_format_rar(u.a);
+    archive_read_support_format_rar5(u.a);
+    archive_read_support_format_cpio(u.a);
+    archive_read_support_format_raw(u.a);
+    archive_read_support_format_empty(u.a);
+    if (archive_read_open_memory(u.a, bytes, (size_t)n) != ARCHIVE_OK)
+        st = qu_fail(err, QU_ERR_FORMAT, "'%s' is damaged or cut short: %s", shown, fault(u.a));
+    else
+        st = read_all(&u, want, fn, ctx, &data, err);
+    archive_read_free(u.a);
+    qu_buf_free(&data);
+    return st;
+}

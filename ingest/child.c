@@ -1,0 +1,106 @@
+#include "ingest/child.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "ingest/expand.h"
+#include "ingest/pdf.h"
+#include "ingest/sandbox.h"
+
+bool qu_child_asked(int argc, char **argv)
+{
+    return argc == 3 && strcmp(argv[1], QU_CHILD_ASKED) == 0;
+}
+
+/* Exactly n bytes; false at the end of the input. */
+static bool get(void *p, int64_t n)
+{
+    char *at = p;
+    while (n > 0) {
+        ssize_t k = read(STDIN_FILENO, at, (size_t)n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) return false;
+        at += k;
+        n -= k;
+    }
+    return true;
+}
+
+static qu_status put(const void *p, int64_t n, qu_err *err)
+{
+    const char *at = p;
+    while (n > 0) {
+        ssize_t k = write(STDOUT_FILENO, at, (size_t)n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) return qu_fail(err, QU_ERR_IO, "the parent is gone");
+        at += k;
+        n -= k;
+    }
+    return QU_OK;
+}
+
+static qu_status put_frame(int type, qu_status status, const char *name, const void *p, int64_t n,
+                           qu_err *err)
+{
+    qu_child_frame f = {type, status, (int64_t)strlen(name), n};
+    QU_TRY(put(&f, sizeof f, err));
+    QU_TRY(put(name, f.name_bytes, err));
+    return put(p, n, err);
+}
+
+static qu_status put_member(void *ctx, const char *name, const void *p, int64_t n, const char *why,
+                            qu_err *err)
+{
+    (void)ctx;
+    if (!p) return put_frame(QU_CHILD_MEMBER, QU_ERR_FORMAT, name, why, (int64_t)strlen(why), err);
+    return put_frame(QU_CHILD_MEMBER, QU_OK, name, p, n, err);
+}
+
+static qu_status put_document(const qu_document *d, qu_err *err)
+{
+    qu_child_document h = {d->text_bytes, d->n_cuts, d->n_headings, d->n_runs, d->has_source, "", ""};
+    memcpy(h.charset, d->charset, sizeof h.charset);
+    memcpy(h.format, d->format, sizeof h.format);
+    QU_TRY(put_frame(QU_CHILD_DOCUMENT, QU_OK, d->title, &h, sizeof h, err));
+    QU_TRY(put(d->text, d->text_bytes, err));
+    QU_TRY(put(d->cuts, d->n_cuts * (int64_t)sizeof *d->cuts, err));
+    QU_TRY(put(d->headings, d->n_headings * (int64_t)sizeof *d->headings, err));
+    return put(d->runs, d->n_runs * (int64_t)sizeof *d->runs, err);
+}
+
+/* One request; false when there is none. */
+static bool serve(void)
+{
+    qu_child_request r;
+    qu_document d = {0};
+    qu_err err = {0}, broken = {0};
+    if (!get(&r, sizeof r) || r.name_bytes < 0 || r.bytes < 0) return false;
+    char *name = malloc((size_t)r.name_bytes + 1), *bytes = malloc((size_t)r.bytes + 1);
+    if (!name || !bytes || !get(name, r.name_bytes) || !get(bytes, r.bytes)) return false;
+    name[r.name_bytes] = bytes[r.bytes] = 0;
+    qu_status st = qu_expand(&d, bytes, r.bytes, name, &r.limits, put_member, NULL, &err);
+    if (st == QU_OK && d.text) st = put_document(&d, &broken);
+    if (broken.status == QU_OK)
+        put_frame(QU_CHILD_END, st, "", err.msg, st == QU_OK ? 0 : (int64_t)strlen(err.msg), &broken);
+    qu_document_free(&d);
+    free(name);
+    free(bytes);
+    return broken.status == QU_OK;
+}
+
+int qu_child_main(const char *kind)
+{
+    const char *program = strcmp(kind, "pdf") == 0 ? qu_pdf_program() : NULL;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGPIPE, SIG_IGN);
+    syscall(SYS_close_range, 3, ~0u, 0);
+    if (qu_sandbox_enter(program, NULL) != QU_OK) return 4;
+    while (serve()) {
+    }
+    return 0;
+}

@@ -1,0 +1,154 @@
+#include "ingest/expand.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "ingest/mail.h"
+#include "ingest/office.h"
+#include "ingest/pdf.h"
+
+enum { MAX_LISTED = 1000 };
+
+static bool ends_with(const char *name, const char *ending)
+{
+    size_t n = name ? strlen(name) : 0, m = strlen(ending);
+    return n >= m && strcasecmp(name + n - m, ending) == 0;
+}
+
+qu_kind qu_expand_kind(const void *bytes, int64_t n, const char *name)
+{
+    static const struct {
+        int64_t at, n;
+        const char *magic;
+        qu_kind kind;
+    } known[] = {
+        {0, 5, "%PDF-", QU_KIND_PDF},
+        {0, 4, "PK\3\4", QU_KIND_ZIP},
+        {0, 4, "PK\5\6", QU_KIND_ZIP},
+        {0, 2, "\x1F\x8B", QU_KIND_ARCHIVE},
+        {0, 3, "BZh", QU_KIND_ARCHIVE},
+        {0, 6, "\xFD" "7zXZ", QU_KIND_ARCHIVE},
+        {0, 4, "\x28\xB5\x2F\xFD", QU_KIND_ARCHIVE},
+        {0, 6, "7z\xBC\xAF\x27\x1C", QU_KIND_ARCHIVE},
+        {0, 6, "Rar!\x1A\7", QU_KIND_ARCHIVE},
+        {257, 5, "ustar", QU_KIND_ARCHIVE},
+        {0, 8, "\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", QU_KIND_OLD_OFFICE},
+    };
+    const char *s = bytes;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (n >= known[i].at + known[i].n &&
+            memcmp(s + known[i].at, known[i].magic, (size_t)known[i].n) == 0)
+            return known[i].kind;
+    if (qu_document_is_html(s, n, name)) return QU_KIND_HTML;
+    if ((n > 5 && memcmp(s, "<?xml", 5) == 0) || ends_with(name, ".xml")) return QU_KIND_XML;
+    if (qu_mail_is_box(s, n)) return QU_KIND_MAILBOX;
+    return ends_with(name, ".eml") || qu_mail_is(s, n) ? QU_KIND_MAIL : QU_KIND_TEXT;
+}
+
+/* An archive's members on their way, and the list of their names. */
+typedef struct listing {
+    qu_member_fn *fn;
+    void *ctx;
+    qu_buf names;
+    int64_t n;
+    bool compressed; /* no archive: one nameless member */
+} listing;
+
+static qu_status list_member(void *ctx, const char *name, const void *p, int64_t n, const char *why,
+                             qu_err *err)
+{
+    listing *l = ctx;
+    l->compressed = !*name;
+    if (l->n++ < MAX_LISTED && *name) {
+        QU_TRY(qu_buf_puts(&l->names, name, err));
+        QU_TRY(qu_buf_puts(&l->names, "\n", err));
+    }
+    return l->fn(l->ctx, name, p, n, why, err);
+}
+
+static qu_status read_archive(qu_document *doc, const void *bytes, int64_t n, const char *shown,
+                              const qu_document_limits *limits, qu_member_fn *fn, void *ctx,
+                              qu_err *err)
+{
+    listing l = {.fn = fn, .ctx = ctx};
+    qu_buf text = {0};
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_archive_read(bytes, n, shown, limits, NULL, list_member, &l, err));
+    if (l.compressed) goto out;
+    QU_TRY_OUT(qu_buf_printf(&text, err, "Archive of %lld files:\n\n", (long long)l.n));
+    QU_TRY_OUT(qu_buf_add(&text, l.names.data, l.names.len, err));
+    st = qu_document_derive(doc, &text, false, "archive", NULL, err);
+out:
+    qu_buf_free(&l.names);
+    qu_buf_free(&text);
+    return st;
+}
+
+/* format NULL: XML by itself. */
+static qu_status read_office(qu_document *doc, const void *bytes, int64_t n, const char *format,
+                             const char *shown, const qu_document_limits *limits, qu_err *err)
+{
+    qu_buf html = {0};
+    qu_status st = format ? qu_office_html(&html, bytes, n, format, shown, limits, err)
+                          : qu_xml_html(&html, bytes, n, err);
+    if (st == QU_OK) st = qu_document_derive(doc, &html, true, format ? format : "xml", NULL, err);
+    qu_buf_free(&html);
+    return st;
+}
+
+static qu_status read_pdf(qu_document *doc, const void *bytes, int64_t n, const char *shown,
+                          qu_err *err)
+{
+    qu_pdf pdf = {0};
+    qu_status st = qu_pdf_read(&pdf, bytes, n, shown, qu_pdf_program(), err);
+    if (st == QU_OK) st = qu_document_derive(doc, &pdf.text, false, "pdf", pdf.title.data, err);
+    if (st == QU_OK && doc->text_bytes == (int64_t)pdf.text.len) { /* cleaning moved nothing */
+        free(doc->headings);
+        doc->headings = pdf.headings;
+        doc->n_headings = pdf.n_headings;
+        pdf.headings = NULL;
+    }
+    qu_pdf_free(&pdf);
+    return st;
+}
+
+static qu_status read_mail(qu_document *doc, const char *s, int64_t n, bool box, qu_member_fn *fn,
+                           void *ctx, qu_err *err)
+{
+    qu_buf text = {0}, title = {0};
+    qu_status st = box ? qu_mail_split(&text, s, n, fn, ctx, err)
+                       : qu_mail_read(&text, &title, s, n, fn, ctx, err);
+    if (st == QU_OK && box && text.len == 0) st = qu_buf_puts(&text, "Mailbox", err);
+    if (st == QU_OK)
+        st = qu_document_derive(doc, &text, false, box ? "mailbox" : "mail", title.data, err);
+    qu_buf_free(&text);
+    qu_buf_free(&title);
+    return st;
+}
+
+qu_status qu_expand(qu_document *doc, const void *bytes, int64_t n, const char *name,
+                    const qu_document_limits *limits, qu_member_fn *fn, void *ctx, qu_err *err)
+{
+    qu_document_limits defaults = qu_document_default_limits();
+    const char *shown = name ? name : "input", *format;
+    qu_kind kind = qu_expand_kind(bytes, n, name);
+    memset(doc, 0, sizeof *doc);
+    if (!limits) limits = &defaults;
+    switch (kind) {
+    case QU_KIND_PDF: return read_pdf(doc, bytes, n, shown, err);
+    case QU_KIND_ZIP:
+        format = qu_office_format(bytes, n);
+        if (format) return read_office(doc, bytes, n, format, shown, limits, err);
+        return read_archive(doc, bytes, n, shown, limits, fn, ctx, err);
+    case QU_KIND_XML: return read_office(doc, bytes, n, NULL, shown, limits, err);
+    case QU_KIND_ARCHIVE: return read_archive(doc, bytes, n, shown, limits, fn, ctx, err);
+    case QU_KIND_MAIL:
+    case QU_KIND_MAILBOX:
+        return read_mail(doc, bytes, n, kind == QU_KIND_MAILBOX, fn, ctx, err);
+    case QU_KIND_OLD_OFFICE:
+        return qu_fail(err, QU_ERR_UNSUPPORTED,
+                       "'%.100s' is an office file of before 2007: save it as DOCX, XLSX or PPTX", shown);
+    default: return qu_document_parse(doc, bytes, n, name, limits, err);
+    }
+}

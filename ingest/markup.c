@@ -1,0 +1,287 @@
+#include "ingest/markup.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { MAX_LEVEL = 6, MAX_STYLES = 4096 };
+
+typedef enum action {
+    PASS,   /* nothing of its own */
+    INLINE, /* any XML: on a line of its own, unless text stands beside it */
+    PARA,
+    HEAD,  /* ODF tells its level, DocBook's is its depth */
+    PRE,   /* keeps its lines */
+    RUN,   /* OOXML: text is in these alone */
+    BREAK,
+    SPACE,
+    TABLE,
+    ROW,
+    CELL,
+    ITEM,
+    STYLE, /* these three are of a Word paragraph */
+    OUTLINE,
+    LISTED,
+    SHAPE,  /* on a slide; and what it holds */
+    HOLDER,
+    NAMED,   /* its name is a heading */
+    SECTION, /* DocBook: one deeper */
+    SKIP,    /* nothing in it is text */
+} action;
+
+typedef struct rule {
+    const char *name;
+    action does;
+} rule;
+
+static const rule ooxml_rules[] = {
+    {"t", RUN},       {"p", PARA},          {"br", BREAK},    {"cr", BREAK},
+    {"tab", SPACE},   {"tbl", TABLE},       {"tr", ROW},      {"tc", CELL},
+    {"pStyle", STYLE}, {"outlineLvl", OUTLINE}, {"numPr", LISTED}, {"sp", SHAPE},
+    {"ph", HOLDER},   {"Fallback", SKIP},   {"moveFrom", SKIP}, {NULL, PASS}};
+
+static const rule odf_rules[] = {
+    {"p", PARA},          {"h", HEAD},          {"line-break", BREAK},      {"tab", SPACE},
+    {"s", SPACE},         {"table", TABLE},     {"table-row", ROW},         {"table-cell", CELL},
+    {"list-item", ITEM},  {"page", NAMED},      {"tracked-changes", SKIP},  {"annotation", SKIP},
+    {"styles", SKIP},     {"automatic-styles", SKIP}, {NULL, PASS}};
+
+/* DocBook's names; others are told by where they stand. */
+static const rule xml_rules[] = {
+    {"para", PARA},       {"simpara", PARA},     {"title", HEAD},      {"table", TABLE},
+    {"informaltable", TABLE}, {"row", ROW},      {"tr", ROW},          {"entry", CELL},
+    {"td", CELL},         {"th", CELL},          {"listitem", ITEM},   {"li", ITEM},
+    {"programlisting", PRE}, {"screen", PRE},    {"literallayout", PRE}, {"pre", PRE},
+    {"book", SECTION},    {"part", SECTION},     {"chapter", SECTION}, {"article", SECTION},
+    {"appendix", SECTION}, {"preface", SECTION}, {"section", SECTION}, {"sect1", SECTION},
+    {"sect2", SECTION},   {"sect3", SECTION},    {"script", SKIP},     {"style", SKIP},
+    {NULL, INLINE}};
+
+typedef struct writer {
+    const qu_markup *m;
+    const rule *rules;
+    qu_buf para; /* the open paragraph, escaped */
+    bool text;   /* it holds more than blanks */
+    bool ended;  /* an INLINE element ended, and nothing came since */
+    bool item, pre, titled, muted;
+    int level; /* of the open paragraph as a heading, 0 = none */
+    int run, skip, cell, section, blocks;
+    int64_t rows; /* of the open table so far */
+} writer;
+
+static action find_action(const rule *r, const char *name)
+{
+    while (r->name && strcmp(r->name, name) != 0) r++;
+    return r->does;
+}
+
+static qu_status end_para(writer *w, qu_err *err)
+{
+    qu_buf *out = w->titled ? w->m->title : w->m->out;
+    if (w->text && (w->cell > 0 || w->titled)) {
+        QU_TRY(qu_buf_add(out, w->para.data, w->para.len, err));
+        QU_TRY(qu_buf_puts(out, " ", err));
+    } else if (w->text) {
+        char tag[8] = "hN";
+        tag[1] = (char)('0' + w->level);
+        if (w->level == 0) strcpy(tag, w->item ? "li" : w->pre ? "pre" : "p");
+        QU_TRY(qu_buf_printf(out, err, "<%s>", tag));
+        QU_TRY(qu_buf_add(out, w->para.data, w->para.len, err));
+        QU_TRY(qu_buf_printf(out, err, "</%s>\n", tag));
+        w->item = false;
+    }
+    w->para.len = 0;
+    w->text = w->ended = false;
+    w->level = 0;
+    return QU_OK;
+}
+
+static qu_status put_name(writer *w, const qu_xml_attr *a, qu_err *err)
+{
+    char name[256];
+    if (!qu_xml_get(a, "name", name, sizeof name)) return QU_OK;
+    QU_TRY(qu_buf_puts(w->m->out, "<h2>", err));
+    QU_TRY(qu_xml_escape(w->m->out, name, (int64_t)strlen(name), err));
+    return qu_buf_puts(w->m->out, "</h2>\n", err);
+}
+
+static int number_of(const qu_xml_attr *a, const char *name, int otherwise)
+{
+    char value[16];
+    return qu_xml_get(a, name, value, sizeof value) ? atoi(value) : otherwise;
+}
+
+static int level_of(int n)
+{
+    return n < 1 ? 1 : n > MAX_LEVEL ? MAX_LEVEL : n;
+}
+
+/* Of the paragraph that is open. */
+static void set_property(writer *w, action act, const qu_xml_attr *a)
+{
+    char id[64];
+    int n = number_of(a, "val", 9);
+    if (act == LISTED) w->item = true;
+    if (act == OUTLINE && n >= 0 && n < 9) w->level = level_of(n + 1);
+    if (act != STYLE || !qu_xml_get(a, "val", id, sizeof id)) return;
+    for (int64_t i = 0; i < w->m->n_styles; i++)
+        if (strcmp(w->m->styles[i].id, id) == 0) w->level = w->m->styles[i].level;
+}
+
+/* A slide's title goes elsewhere; its number, date and footer nowhere. */
+static void set_holder(writer *w, const qu_xml_attr *a)
+{
+    char type[16];
+    if (!w->m->title || !qu_xml_get(a, "type", type, sizeof type)) return;
+    w->titled = strcmp(type, "title") == 0 || strcmp(type, "ctrTitle") == 0;
+    w->muted = strcmp(type, "sldNum") == 0 || strcmp(type, "dt") == 0 || strcmp(type, "ftr") == 0;
+}
+
+/* Elements of which a paragraph cannot hold any. */
+static qu_status start_block(writer *w, action act, const qu_xml_attr *a, qu_err *err)
+{
+    QU_TRY(end_para(w, err));
+    switch (act) {
+    case HEAD: w->level = level_of(number_of(a, "outline-level", w->section)); break;
+    case PRE: w->pre = true; break;
+    case ITEM: w->item = true; break;
+    case SECTION: w->section++; break;
+    case NAMED: return put_name(w, a, err);
+    case TABLE:
+        w->rows = 0;
+        if (w->m->kind == QU_MARKUP_ODS) QU_TRY(put_name(w, a, err));
+        return qu_buf_puts(w->m->out, "<table>\n", err);
+    case ROW: w->rows++; return qu_buf_puts(w->m->out, "<tr>", err);
+    case CELL: w->cell++; return qu_buf_puts(w->m->out, w->rows == 1 ? "<th>" : "<td>", err);
+    default: break;
+    }
+    w->blocks += act == PARA || act == HEAD || act == PRE;
+    return QU_OK;
+}
+
+static qu_status on_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
+{
+    writer *w = ctx;
+    action act = find_action(w->rules, name);
+    if (w->skip > 0 || act == SKIP) {
+        w->skip++;
+        return QU_OK;
+    }
+    switch (act) {
+    case PASS: return QU_OK;
+    case INLINE: return w->ended && w->blocks == 0 ? end_para(w, err) : QU_OK;
+    case RUN: w->run++; return QU_OK;
+    case BREAK: return qu_buf_puts(&w->para, w->cell > 0 || w->titled ? " " : "<br>", err);
+    case SPACE: return qu_buf_puts(&w->para, " ", err);
+    case STYLE:
+    case OUTLINE:
+    case LISTED: set_property(w, act, a); return QU_OK;
+    case SHAPE: w->titled = w->muted = false; return QU_OK;
+    case HOLDER: set_holder(w, a); return QU_OK;
+    default: return start_block(w, act, a, err);
+    }
+}
+
+static qu_status on_end(void *ctx, const char *name, qu_err *err)
+{
+    writer *w = ctx;
+    action act = find_action(w->rules, name);
+    if (w->skip > 0) {
+        w->skip--;
+        return QU_OK;
+    }
+    if (act == INLINE) w->ended = true;
+    if (act == RUN) w->run--;
+    if (act < PARA || (act >= RUN && act <= SPACE) || act == HOLDER ||
+        (act >= STYLE && act <= LISTED))
+        return QU_OK;
+    QU_TRY(end_para(w, err));
+    w->blocks -= act == PARA || act == HEAD || act == PRE;
+    w->section -= act == SECTION;
+    if (act == PARA || act == ITEM) w->item = false;
+    if (act == PRE) w->pre = false;
+    if (act == SHAPE) w->titled = w->muted = false;
+    if (act == TABLE) return qu_buf_puts(w->m->out, "</table>\n", err);
+    if (act == ROW) return qu_buf_puts(w->m->out, "</tr>\n", err);
+    if (act != CELL || w->cell == 0) return QU_OK;
+    w->cell--;
+    return qu_buf_puts(w->m->out, w->rows == 1 ? "</th>" : "</td>", err);
+}
+
+static qu_status on_text(void *ctx, const char *p, int64_t n, qu_err *err)
+{
+    writer *w = ctx;
+    bool blank = true;
+    if (w->skip > 0 || w->muted || (w->m->kind == QU_MARKUP_OOXML && w->run <= 0)) return QU_OK;
+    for (int64_t i = 0; i < n && blank; i++) blank = strchr(" \t\r\n", p[i]) && p[i];
+    if (!blank) w->text = true;
+    if (!blank) w->ended = false;
+    return qu_xml_escape(&w->para, p, n, err);
+}
+
+qu_status qu_markup_write(const qu_markup *m, const void *p, int64_t n, qu_err *err)
+{
+    writer w = {.m = m,
+                .rules = m->kind == QU_MARKUP_OOXML ? ooxml_rules
+                         : m->kind == QU_MARKUP_XML ? xml_rules
+                                                    : odf_rules};
+    qu_xml_events e = {on_start, on_end, on_text, &w};
+    qu_status st = qu_xml_parse(p, n, &e, err);
+    w.cell = 0; /* of XML that was cut short */
+    if (st == QU_OK) st = end_para(&w, err);
+    qu_buf_free(&w.para);
+    return st;
+}
+
+/* --- styles --- */
+
+typedef struct style_run {
+    qu_markup_style *styles, open;
+    int64_t n;
+} style_run;
+
+static qu_status style_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
+{
+    style_run *r = ctx;
+    char value[64];
+    (void)err;
+    if (strcmp(name, "style") == 0) {
+        r->open.level = 0;
+        qu_xml_get(a, "styleId", r->open.id, sizeof r->open.id);
+    } else if (strcmp(name, "name") == 0 && qu_xml_get(a, "val", value, sizeof value)) {
+        if (strncasecmp(value, "heading ", 8) == 0) r->open.level = level_of(atoi(value + 8));
+        if (strcasecmp(value, "title") == 0) r->open.level = 1;
+    } else if (strcmp(name, "outlineLvl") == 0 && number_of(a, "val", 9) < 9) {
+        r->open.level = level_of(number_of(a, "val", 9) + 1);
+    }
+    return QU_OK;
+}
+
+static qu_status style_end(void *ctx, const char *name, qu_err *err)
+{
+    style_run *r = ctx;
+    (void)err;
+    if (strcmp(name, "style") == 0 && r->open.level > 0 && *r->open.id && r->n < MAX_STYLES)
+        r->styles[r->n++] = r->open;
+    return QU_OK;
+}
+
+static qu_status style_text(void *ctx, const char *p, int64_t n, qu_err *err)
+{
+    (void)ctx, (void)p, (void)n, (void)err;
+    return QU_OK;
+}
+
+qu_status qu_markup_styles(qu_markup_style **styles, int64_t *n_styles, const void *p, int64_t n,
+                           qu_err *err)
+{
+    style_run r = {.styles = calloc(MAX_STYLES, sizeof *r.styles)};
+    if (!r.styles) return qu_fail_nomem(err, MAX_STYLES * sizeof *r.styles);
+    qu_xml_events e = {style_start, style_end, style_text, &r};
+    *styles = r.styles;
+    qu_status st = qu_xml_parse(p, n, &e, err);
+    *n_styles = r.n;
+    return st;
+}

@@ -1,0 +1,395 @@
+#include "ingest/pdf.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ingest/builder.h"
+#include "ingest/xml.h"
+
+enum {
+    MAX_LINES = 1 << 17, /* on a page */
+    MAX_TEXT = 1 << 29,
+    MAX_HEADING = 150,
+    CHUNK = 1 << 18,
+};
+
+static const double NARROW = .25;  /* a block of less than this share of the page may be a cell */
+static const double COLUMNS = .2;  /* this share of lines with another wide one beside it: columns */
+static const double LARGE = 1.2;   /* a heading's height as a multiple of the page's median */
+static const double LARGEST = 1.6; /* one of the first level */
+static const double MARGIN = .05;  /* a line that ends this close to the right edge is full */
+static const double SPACING = 2;   /* lines of a paragraph are at most so many heights apart */
+
+typedef struct box {
+    double x0, y0, x1, y1;
+} box;
+
+typedef struct line {
+    box at;
+    double width;          /* of its block */
+    int64_t text, n, block; /* words[text, text + n) */
+    int64_t row;           /* number of the row that it belongs to */
+} line;
+
+typedef struct layout {
+    qu_pdf *pdf;
+    qu_buf words; /* of this page, lines one after the other */
+    line *lines;
+    int64_t n_lines, cap, n_blocks, block_from;
+    double width; /* of the page */
+    box line_at, block_at;
+    bool in_word, in_title;
+    qu_buf scratch; /* of pointers to lines */
+} layout;
+
+/* --- rows --- */
+
+static int by_y(const void *a, const void *b)
+{
+    const line *x = *(line *const *)a, *y = *(line *const *)b;
+    double d = x->at.y0 + x->at.y1 - y->at.y0 - y->at.y1;
+    return d < 0 ? -1 : d > 0 ? 1 : (x->text > y->text) - (x->text < y->text);
+}
+
+static int by_row(const void *a, const void *b)
+{
+    const line *x = *(line *const *)a, *y = *(line *const *)b;
+    if (x->row != y->row) return x->row < y->row ? -1 : 1;
+    return x->at.x0 < y->at.x0 ? -1 : x->at.x0 > y->at.x0 ? 1 : (x->text > y->text) - (x->text < y->text);
+}
+
+static int by_height(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Of its letters: one that runs upwards has them across. */
+static double height(const line *l)
+{
+    double h = l->at.y1 - l->at.y0, w = l->at.x1 - l->at.x0;
+    return l->n > 4 && h > 2 * w ? w : h;
+}
+
+/* Number the rows from top to bottom; returns whether the page is set in columns. */
+static bool find_rows(const layout *p, line **v)
+{
+    int64_t row = 0, wide_pairs = 0, first = 0;
+    qsort(v, (size_t)p->n_lines, sizeof *v, by_y);
+    for (int64_t i = 0; i < p->n_lines; i++) {
+        double middle = (v[i]->at.y0 + v[i]->at.y1) / 2, above = (v[first]->at.y0 + v[first]->at.y1) / 2;
+        double lower = height(v[i]) < height(v[first]) ? height(v[i]) : height(v[first]);
+        if (i > 0 && middle - above > lower / 2) {
+            row++;
+            first = i;
+        }
+        v[i]->row = row;
+        bool wide = v[i]->width >= NARROW * p->width;
+        for (int64_t k = first; wide && k < i && k < first + 8; k++)
+            if (v[k]->width >= NARROW * p->width) {
+                wide_pairs++;
+                break;
+            }
+    }
+    return (double)wide_pairs > COLUMNS * (double)(row + 1);
+}
+
+static double median_height(const layout *p, double *heights)
+{
+    for (int64_t i = 0; i < p->n_lines; i++) heights[i] = height(&p->lines[i]);
+    qsort(heights, (size_t)p->n_lines, sizeof *heights, by_height);
+    return p->n_lines ? heights[p->n_lines / 2] : 0;
+}
+
+/* --- text --- */
+
+/* Does text end in a word that was divided, so that what begins with c goes on with it? */
+static bool is_divided(const qu_buf *t, char c)
+{
+    size_t n = t->len;
+    if (n > 2 && memcmp(t->data + n - 2, "\xC2\xAD", 2) == 0) return true;
+    if (n < 3 || t->data[n - 1] != '-' || !islower((unsigned char)c)) return false;
+    for (size_t i = n - 1; i > 0 && !qu_is_space(t->data[i - 1]); i--)
+        if (t->data[i - 1] == '-' || isdigit((unsigned char)t->data[i - 1])) return false;
+    return isalpha((unsigned char)t->data[n - 2]) || (t->data[n - 2] & 0x80);
+}
+
+/* One line's words behind what is there; with: what sets them apart. */
+static qu_status put_line(layout *p, const line *l, const char *with, qu_err *err)
+{
+    qu_buf *t = &p->pdf->text;
+    const char *words = p->words.data + l->text;
+    if (*with == ' ' && is_divided(t, *words)) {
+        t->len -= t->data[t->len - 1] == '-' ? 1 : 2;
+        with = "";
+    }
+    QU_TRY(qu_buf_puts(t, with, err));
+    if (t->len > MAX_TEXT) return qu_fail(err, QU_ERR_LIMIT, "more than %d bytes of text", MAX_TEXT);
+    return qu_buf_add(t, words, (size_t)l->n, err);
+}
+
+static qu_status add_heading(qu_pdf *pdf, int64_t at, int32_t level, int64_t n, qu_err *err)
+{
+    if (pdf->n_headings == QU_MAX_HEADINGS) return QU_OK;
+    QU_TRY(qu_builder_grow(&pdf->headings, pdf->n_headings, &pdf->cap, sizeof *pdf->headings, err));
+    pdf->headings[pdf->n_headings++] = (qu_heading){at, level, at, at + n};
+    return QU_OK;
+}
+
+/* Does l go on with the paragraph of the line before it? Poppler makes a block of each line of a text
+ * with wide spacing: there it does below a line that ran to the right margin. */
+static bool goes_on(const layout *p, const line *before, const line *l, double right)
+{
+    double h = height(before);
+    if (before->block == l->block) return true;
+    return before->at.x1 > right - MARGIN * p->width && l->at.x0 < before->at.x0 + h / 2 &&
+           l->at.y0 > before->at.y0 && l->at.y0 - before->at.y1 < SPACING * h &&
+           height(l) < LARGE * h && h < LARGE * height(l);
+}
+
+/* The first lines of the largest size on a page. */
+static qu_status find_title(layout *p, line *const *v, qu_err *err)
+{
+    qu_buf *t = &p->pdf->title;
+    double most = 0;
+    for (int64_t i = 0; i < p->n_lines; i++) most = height(v[i]) > most ? height(v[i]) : most;
+    for (int64_t i = 0; i < p->n_lines && t->len < MAX_HEADING; i++) {
+        bool large = height(v[i]) * LARGE > most * 1.1;
+        if (!large && t->len > 0) return QU_OK;
+        if (!large || v[i]->n > MAX_HEADING) continue;
+        if (t->len) QU_TRY(qu_buf_puts(t, " ", err));
+        QU_TRY(qu_buf_add(t, p->words.data + v[i]->text, (size_t)v[i]->n, err));
+    }
+    return QU_OK;
+}
+
+/* Lines v in the order of the text. rows: those of one row are cells beside each other. */
+static qu_status put_lines(layout *p, line *const *v, bool rows, double median, qu_err *err)
+{
+    qu_buf *t = &p->pdf->text;
+    bool was_row = false;
+    double right = 0;
+    for (int64_t i = 0; i < p->n_lines; i++)
+        if (p->lines[i].width >= NARROW * p->width && p->lines[i].at.x1 > right)
+            right = p->lines[i].at.x1;
+    for (int64_t i = 0; i < p->n_lines; i++) {
+        const line *l = v[i], *before = i ? v[i - 1] : NULL;
+        bool beside = rows && before && before->row == l->row;
+        bool is_row = rows && (beside || (i + 1 < p->n_lines && v[i + 1]->row == l->row));
+        bool same = before && !is_row && !was_row && goes_on(p, before, l, right);
+        bool near = before && l->at.y0 - before->at.y1 < median && is_row && was_row;
+        QU_TRY(put_line(p, l, t->len == 0 ? "" : beside ? "\t" : same ? " " : near ? "\n" : "\n\n", err));
+        bool alone = !is_row && !same && (i + 1 == p->n_lines || !goes_on(p, l, v[i + 1], right));
+        if (alone && height(l) > LARGE * median && l->n < MAX_HEADING)
+            QU_TRY(add_heading(p->pdf, (int64_t)t->len - l->n, height(l) > LARGEST * median ? 1 : 2,
+                               l->n, err));
+        was_row = is_row;
+    }
+    return QU_OK;
+}
+
+static qu_status end_page(layout *p, qu_err *err)
+{
+    qu_buf *t = &p->pdf->text;
+    qu_status st = QU_OK;
+    int64_t begin = (int64_t)t->len, first = p->pdf->n_headings;
+    QU_TRY(add_heading(p->pdf, begin, 0, 0, err));
+    p->scratch.len = 0;
+    QU_TRY(qu_buf_reserve(&p->scratch, (size_t)p->n_lines * sizeof(line *) + 1, err));
+    double median = median_height(p, (double *)(void *)p->scratch.data);
+    line **v = (line **)(void *)p->scratch.data;
+    for (int64_t i = 0; i < p->n_lines; i++) v[i] = &p->lines[i];
+    bool columns = find_rows(p, v);
+    if (columns)
+        for (int64_t i = 0; i < p->n_lines; i++) v[i] = &p->lines[i];
+    else
+        qsort(v, (size_t)p->n_lines, sizeof *v, by_row);
+    if (first == 0 && p->pdf->title.len == 0) QU_TRY(find_title(p, v, err));
+    st = put_lines(p, v, !columns, median, err);
+    while (begin < (int64_t)t->len && begin > 0 && t->data[begin] == '\n') begin++;
+    if (first < p->pdf->n_headings) { /* the page begins with its first word */
+        qu_heading *h = &p->pdf->headings[first];
+        h->at = h->text_start = h->text_end = begin;
+    }
+    p->n_lines = p->n_blocks = 0;
+    p->words.len = 0;
+    return st;
+}
+
+/* --- what pdftotext writes: page, block, line, word --- */
+
+static double number(const qu_xml_attr *a, const char *name)
+{
+    char s[32];
+    qu_xml_get(a, name, s, sizeof s);
+    double d = strtod(s, NULL);
+    return d > -1e6 && d < 1e6 ? d : 0;
+}
+
+static qu_status on_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
+{
+    layout *p = ctx;
+    (void)err;
+    box at = {number(a, "xMin"), number(a, "yMin"), number(a, "xMax"), number(a, "yMax")};
+    if (strcmp(name, "page") == 0) p->width = number(a, "width");
+    if (strcmp(name, "title") == 0) p->in_title = true;
+    if (strcmp(name, "block") == 0) {
+        p->block_at = at;
+        p->n_blocks++;
+    }
+    if (strcmp(name, "line") == 0 && p->n_lines < MAX_LINES) {
+        QU_TRY(qu_builder_grow(&p->lines, p->n_lines, &p->cap, sizeof *p->lines, err));
+        p->lines[p->n_lines] = (line){at, p->block_at.x1 - p->block_at.x0, (int64_t)p->words.len, 0,
+                                      p->n_blocks, 0};
+    }
+    if (strcmp(name, "word") == 0) {
+        p->in_word = true;
+        if (p->n_lines < p->cap && (int64_t)p->words.len > p->lines[p->n_lines].text)
+            return qu_buf_puts(&p->words, " ", err);
+    }
+    return QU_OK;
+}
+
+/* Titles that programs make up: file names, numbers. */
+static bool is_title(const char *s)
+{
+    int letters = 0;
+    for (const char *p = s; *p; p++) letters += isalpha((unsigned char)*p) || (*p & 0x80);
+    return letters > 3 && strncmp(s, "Microsoft ", 10) != 0 && !strcasestr(s, ".doc") &&
+           !strcasestr(s, ".indd") && !strcasestr(s, "untitled");
+}
+
+static qu_status on_end(void *ctx, const char *name, qu_err *err)
+{
+    layout *p = ctx;
+    if (strcmp(name, "word") == 0) p->in_word = false;
+    if (strcmp(name, "title") == 0) {
+        p->in_title = false;
+        if (p->pdf->title.len && !is_title(p->pdf->title.data)) p->pdf->title.len = 0;
+    }
+    if (strcmp(name, "line") == 0 && p->n_lines < p->cap) {
+        line *l = &p->lines[p->n_lines];
+        l->n = (int64_t)p->words.len - l->text;
+        p->n_lines += l->n > 0;
+    }
+    return strcmp(name, "page") == 0 ? end_page(p, err) : QU_OK;
+}
+
+/* Controls would move every offset when the text is cleaned. */
+static qu_status on_text(void *ctx, const char *s, int64_t n, qu_err *err)
+{
+    layout *p = ctx;
+    if (p->in_title) return qu_buf_add(&p->pdf->title, s, (size_t)n, err);
+    for (int64_t i = 0; i < n && p->in_word && p->n_lines < p->cap; i++) {
+        char c = (unsigned char)s[i] <= ' ' || s[i] == 0x7F ? ' ' : s[i];
+        QU_TRY(qu_buf_add(&p->words, &c, 1, err));
+    }
+    return QU_OK;
+}
+
+qu_status qu_pdf_read_boxes(qu_pdf *pdf, int fd, qu_err *err)
+{
+    layout p = {.pdf = pdf};
+    qu_xml_events e = {on_start, on_end, on_text, &p};
+    qu_xml *x = NULL;
+    qu_status st = QU_OK;
+    char *chunk = malloc(CHUNK);
+    ssize_t n;
+    if (!chunk) return qu_fail_nomem(err, CHUNK);
+    QU_TRY_OUT(qu_xml_open(&x, &e, err));
+    while ((n = read(fd, chunk, CHUNK)) != 0) {
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) QU_TRY_OUT(qu_fail(err, QU_ERR_IO, "cannot read from pdftotext: %s", strerror(errno)));
+        QU_TRY_OUT(qu_xml_feed(x, chunk, n, err));
+    }
+out:
+    qu_xml_close(x);
+    free(chunk);
+    free(p.lines);
+    qu_buf_free(&p.words);
+    qu_buf_free(&p.scratch);
+    return st;
+}
+
+/* --- the program --- */
+
+const char *qu_pdf_program(void)
+{
+    static const char *const places[] = {"/usr/bin/pdftotext", "/usr/local/bin/pdftotext",
+                                         "/bin/pdftotext"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (access(places[i], X_OK) == 0) return places[i];
+    return NULL;
+}
+
+static void write_all(int fd, const char *p, int64_t n)
+{
+    while (n > 0) {
+        ssize_t k = write(fd, p, (size_t)n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) return; /* it gave up, and will say so */
+        p += k;
+        n -= k;
+    }
+}
+
+/* Start it with in and out as its standard input and output. */
+static qu_status start(pid_t *pid, const char *program, int in, int out, const char *shown,
+                       qu_err *err)
+{
+    char *const argv[] = {"pdftotext", "-q", "-bbox-layout", "-", "-", NULL}, *const env[] = {NULL};
+    posix_spawn_file_actions_t actions;
+    if (posix_spawn_file_actions_init(&actions) != 0) return qu_fail_nomem(err, sizeof actions);
+    posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+    int rc = posix_spawn(pid, program, &actions, NULL, argv, env);
+    posix_spawn_file_actions_destroy(&actions);
+    if (rc == 0) return QU_OK;
+    return qu_fail(err, QU_ERR_IO, "cannot read '%.100s': pdftotext does not start: %s", shown,
+                   strerror(rc));
+}
+
+/* pdftotext reads all of its input before it writes, so one after the other will do. */
+qu_status qu_pdf_read(qu_pdf *pdf, const void *bytes, int64_t n, const char *shown,
+                      const char *program, qu_err *err)
+{
+    int in[2] = {-1, -1}, out[2] = {-1, -1}, code = 0;
+    pid_t pid = 0;
+    qu_status st = QU_OK;
+    if (!program)
+        return qu_fail(err, QU_ERR_UNSUPPORTED,
+                       "cannot read '%.100s': PDF needs pdftotext, install poppler-utils", shown);
+    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0)
+        st = qu_fail(err, QU_ERR_IO, "cannot make a pipe: %s", strerror(errno));
+    if (st == QU_OK) st = start(&pid, program, in[0], out[1], shown, err);
+    if (in[0] >= 0) close(in[0]);
+    if (out[1] >= 0) close(out[1]);
+    if (st == QU_OK) write_all(in[1], bytes, n);
+    if (in[1] >= 0) close(in[1]);
+    if (st == QU_OK) st = qu_pdf_read_boxes(pdf, out[0], err);
+    if (out[0] >= 0) close(out[0]);
+    while (pid > 0 && waitpid(pid, &code, 0) < 0 && errno == EINTR) {
+    }
+    if (st != QU_OK || pdf->text.len > 0) return st;
+    if (code != 0 && memmem(bytes, (size_t)n, "/Encrypt", 8))
+        return qu_fail(err, QU_ERR_UNSUPPORTED,
+                       "'%.100s' is encrypted: store it without a password, e.g. with qpdf --decrypt",
+                       shown);
+    if (code != 0) return qu_fail(err, QU_ERR_FORMAT, "'%.100s' is damaged: no PDF that can be read", shown);
+    return qu_fail(err, QU_ERR_UNSUPPORTED,
+                   "'%.100s' holds images only: recognise its text first, e.g. with ocrmypdf", shown);
+}
+
+void qu_pdf_free(qu_pdf *pdf)
+{
+    qu_buf_free(&pdf->text);
+    qu_buf_free(&pdf->title);
+    free(pdf->headings);
+    memset(pdf, 0, sizeof *pdf);
+}

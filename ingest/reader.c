@@ -1,0 +1,502 @@
+#include "ingest/reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <utf8proc.h>
+
+#include "base/os.h"
+#include "ingest/builder.h"
+#include "ingest/child.h"
+#include "ingest/expand.h"
+
+enum {
+    RETIRE_MS = 30000, /* a child that worked so long is replaced before the next file */
+    POLL_MS = 200,     /* between two looks at stop */
+    MAX_MESSAGE = 239,
+    MAX_NAME = 1 << 16,
+};
+
+typedef struct child {
+    pid_t pid; /* 0: not running */
+    int fd;
+    double busy_ms;
+} child;
+
+struct qu_reader {
+    qu_reader_options o;
+    child children[QU_READER_MAX_NESTING + 1], pdf;
+};
+
+/* One file on its way. */
+typedef struct job {
+    qu_reader *r;
+    const qu_reader_sink *sink;
+    const char *path;
+    int64_t members, unpacked, packed;
+    double left_ms; /* of waiting for children */
+    bool ended;     /* a stop, the machine, or the sink: no more of it */
+} job;
+
+/* --- children --- */
+
+static void stop_child(child *c)
+{
+    if (c->pid <= 0) return;
+    close(c->fd);
+    kill(-c->pid, SIGKILL); /* and pdftotext, if one runs */
+    kill(c->pid, SIGKILL);
+    while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    *c = (child){0};
+}
+
+static qu_status start_child(const qu_reader *r, child *c, bool pdf, qu_err *err)
+{
+    char *const argv[] = {"quire", QU_CHILD_ASKED, pdf ? "pdf" : "all", NULL}, *const env[] = {NULL};
+    int ends[2];
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    if (c->pid > 0 && c->busy_ms > RETIRE_MS) stop_child(c);
+    if (c->pid > 0) return QU_OK;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return qu_fail(err, QU_ERR_IO, "cannot make a socket: %s", strerror(errno));
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    posix_spawnattr_init(&attr); /* a group of its own: an interrupt at the terminal is for us */
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP);
+    int rc = posix_spawn(&c->pid, r->o.program, &actions, &attr, argv, env);
+    posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    c->fd = ends[0];
+    c->busy_ms = 0;
+    if (rc == 0) return QU_OK;
+    close(ends[0]);
+    c->pid = 0;
+    return qu_fail(err, QU_ERR_IO, "cannot start a parser from '%.100s': %s", r->o.program, strerror(rc));
+}
+
+/* It closed its socket early: say how it ended. */
+static qu_status say_death(child *c, const char *shown, qu_err *err)
+{
+    int code = 0;
+    kill(c->pid, SIGKILL); /* whatever it is doing, if anything */
+    while (waitpid(c->pid, &code, 0) < 0 && errno == EINTR) {
+    }
+    kill(-c->pid, SIGKILL);
+    close(c->fd);
+    *c = (child){0};
+    if (WIFEXITED(code) && WEXITSTATUS(code) == 4)
+        return qu_fail(err, QU_ERR_UNSUPPORTED,
+                       "'%.100s' is left out: this kernel cannot confine its parser (seccomp)", shown);
+    return qu_fail(err, QU_ERR_FORMAT,
+                   "the parser of '%.100s' died (signal %d): the file is damaged or hostile, leave it out",
+                   shown, WIFSIGNALED(code) ? WTERMSIG(code) : 0);
+}
+
+static qu_status say_lie(child *c, const char *shown, qu_err *err)
+{
+    stop_child(c);
+    return qu_fail(err, QU_ERR_FORMAT,
+                   "the parser of '%.100s' gave back what cannot be: the file is hostile, leave it out",
+                   shown);
+}
+
+/* Wait until the child can be read from or written to. */
+static qu_status wait_for(job *j, child *c, short what, const char *shown, qu_err *err)
+{
+    for (;;) {
+        struct pollfd p = {c->fd, what, 0};
+        double start = qu_os_now_ms();
+        int rc = poll(&p, 1, POLL_MS);
+        double ms = qu_os_now_ms() - start;
+        j->left_ms -= ms;
+        c->busy_ms += ms;
+        if (rc > 0) return QU_OK;
+        if (j->r->o.stop && j->r->o.stop()) {
+            j->ended = true;
+            stop_child(c);
+            return qu_fail(err, QU_ERR_CANCELLED, "stopped while '%.100s' was read", shown);
+        }
+        if (j->left_ms > 0) continue;
+        stop_child(c);
+        return qu_fail(err, QU_ERR_LIMIT, "'%.100s' takes too long to parse: leave it out", shown);
+    }
+}
+
+static qu_status send_all(job *j, child *c, const void *p, int64_t n, const char *shown, qu_err *err)
+{
+    const char *at = p;
+    while (n > 0) {
+        QU_TRY(wait_for(j, c, POLLOUT, shown, err));
+        ssize_t k = send(c->fd, at, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (k < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (k < 0) return say_death(c, shown, err);
+        at += k;
+        n -= k;
+    }
+    return QU_OK;
+}
+
+static qu_status receive(job *j, child *c, void *p, int64_t n, const char *shown, qu_err *err)
+{
+    char *at = p;
+    while (n > 0) {
+        QU_TRY(wait_for(j, c, POLLIN, shown, err));
+        ssize_t k = recv(c->fd, at, (size_t)n, MSG_DONTWAIT);
+        if (k < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (k <= 0) return say_death(c, shown, err);
+        at += k;
+        n -= k;
+    }
+    return QU_OK;
+}
+
+/* n elements and a zero behind them, malloc'ed. */
+static qu_status receive_array(job *j, child *c, void *out, int64_t n, size_t size, const char *shown,
+                               qu_err *err)
+{
+    char *p = malloc((size_t)n * size + 1);
+    if (!p) {
+        stop_child(c);
+        return qu_fail_nomem(err, n * (long long)size);
+    }
+    memcpy(out, &p, sizeof p); /* out points at a typed pointer */
+    p[(size_t)n * size] = 0;
+    return receive(j, c, p, n * (int64_t)size, shown, err);
+}
+
+/* --- what came back must be a document --- */
+
+static bool is_text(const char *s, int64_t n, bool title)
+{
+    for (int64_t i = 0; i < n;) {
+        unsigned char ch = (unsigned char)s[i];
+        if (ch >= 0x80) {
+            utf8proc_int32_t cp;
+            utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)s + i, n - i, &cp);
+            if (k <= 0) return false;
+            i += k;
+            continue;
+        }
+        if (ch == 0x7F || (ch < ' ' && (title || (ch != '\t' && ch != '\n')))) return false;
+        i++;
+    }
+    return true;
+}
+
+/* What ingest/document.h promises. raw: bytes of what was parsed. */
+static bool is_document(const qu_document *d, int64_t raw)
+{
+    int64_t text_end = 0, source_end = 0, before = 0;
+    if (!is_text(d->text, d->text_bytes, false)) return false;
+    for (int64_t i = 0; i < d->n_cuts; i++) {
+        int64_t at = d->cuts[i].at;
+        if (at <= before || at >= d->text_bytes || ((unsigned char)d->text[at] & 0xC0) == 0x80 ||
+            d->cuts[i].rank < QU_CUT_HEADING || d->cuts[i].rank > QU_CUT_WORD)
+            return false;
+        before = at;
+    }
+    before = 0;
+    for (int64_t i = 0; i < d->n_headings; i++) {
+        const qu_heading *h = &d->headings[i];
+        if (h->at < before || h->text_start < h->at || h->text_end < h->text_start ||
+            h->text_end > d->text_bytes || h->level < 0 || h->level > 6)
+            return false;
+        before = h->at;
+    }
+    for (int64_t i = 0; i < d->n_runs; i++) {
+        qu_source_run r = d->runs[i];
+        if (r.n < 0 || r.text_at < text_end || r.source_at < source_end ||
+            r.text_at > d->text_bytes - r.n || r.source_at > raw - r.n)
+            return false;
+        text_end = r.text_at + r.n;
+        source_end = r.source_at + r.n;
+    }
+    return d->has_source || d->n_runs == 0;
+}
+
+static bool is_name(const char *s, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (s[i] == 0) return i > 0;
+        else if (s[i] <= ' ' || s[i] > '~') return false;
+    return false;
+}
+
+static qu_status receive_document(job *j, child *c, const qu_child_frame *f, char *title, int64_t raw,
+                                  qu_document *d, const char *shown, qu_err *err)
+{
+    qu_child_document h;
+    memset(d, 0, sizeof *d);
+    d->title = title;
+    if (f->bytes != sizeof h || f->name_bytes > 200 || !is_text(title, f->name_bytes, true))
+        return say_lie(c, shown, err);
+    QU_TRY(receive(j, c, &h, sizeof h, shown, err));
+    int64_t most = h.text_bytes;
+    if (most <= 0 || most > j->r->o.limits.max_inflated_bytes || h.n_cuts < 0 || h.n_cuts > most / QU_CUT_MIN_GAP + 1 ||
+        h.n_headings < 0 || h.n_headings > QU_MAX_HEADINGS || h.n_runs < 0 ||
+        h.n_runs > (1 << 16) + raw || !is_name(h.charset, sizeof h.charset) ||
+        !is_name(h.format, sizeof h.format))
+        return say_lie(c, shown, err);
+    d->text_bytes = h.text_bytes;
+    d->n_cuts = h.n_cuts;
+    d->n_headings = h.n_headings;
+    d->n_runs = h.n_runs;
+    d->has_source = h.has_source != 0;
+    memcpy(d->charset, h.charset, sizeof d->charset);
+    memcpy(d->format, h.format, sizeof d->format);
+    QU_TRY(receive_array(j, c, &d->text, d->text_bytes, 1, shown, err));
+    QU_TRY(receive_array(j, c, &d->cuts, d->n_cuts, sizeof *d->cuts, shown, err));
+    QU_TRY(receive_array(j, c, &d->headings, d->n_headings, sizeof *d->headings, shown, err));
+    QU_TRY(receive_array(j, c, &d->runs, d->n_runs, sizeof *d->runs, shown, err));
+    return is_document(d, raw) ? QU_OK : say_lie(c, shown, err);
+}
+
+/* --- files and members --- */
+
+/* What one child was asked. */
+typedef struct question {
+    job *j;
+    child *c;
+    const char *member, *shown; /* member NULL: the file itself */
+    int64_t bytes;
+    qu_hash hash;
+    int depth;
+    bool got;       /* the document came */
+    qu_err inside;  /* why what a compressed file holds cannot be read */
+} question;
+
+static qu_status read_any(job *j, const void *bytes, int64_t n, const char *member, qu_hash hash,
+                          int depth, qu_err *err);
+
+/* "outer!name", where name is a path without "", "." and "..", its controls blanks. */
+static char *join_names(const char *outer, const char *name)
+{
+    size_t n = strlen(name), before = outer ? strlen(outer) + 1 : 0, len = before;
+    if (n > QU_READER_MAX_NAME) name += n - QU_READER_MAX_NAME;
+    char *out = malloc(before + strlen(name) + sizeof "unnamed");
+    if (!out) return NULL;
+    if (outer) {
+        memcpy(out, outer, before - 1);
+        out[before - 1] = '!';
+    }
+    while (*name) {
+        size_t k = strcspn(name, "/");
+        bool keep = k > 0 && !(k == 1 && *name == '.') && !(k == 2 && memcmp(name, "..", 2) == 0);
+        if (keep && len > before) out[len++] = '/';
+        for (size_t i = 0; i < k && keep; i++)
+            out[len++] = (unsigned char)name[i] < ' ' || name[i] == 0x7F ? ' ' : name[i];
+        name += k + (name[k] == '/');
+    }
+    if (len == before) {
+        memcpy(out + len, "unnamed", 7);
+        len += 7;
+    }
+    out[len] = 0;
+    return out;
+}
+
+static qu_status hand_out(job *j, const char *member, qu_document *d)
+{
+    qu_status st = j->sink->document(j->sink->ctx, member, d);
+    if (st != QU_OK) j->ended = true;
+    return st;
+}
+
+/* A member that cannot be read is said, and the others go on. */
+static qu_status report(job *j, const char *member, const qu_err *why, qu_err *err)
+{
+    if (why->status == QU_ERR_NOMEM) j->ended = true;
+    qu_status st = j->ended ? why->status : j->sink->fault(j->sink->ctx, member, why);
+    if (st == QU_OK) return QU_OK;
+    if (err && j->ended) *err = *why;
+    j->ended = true;
+    return st;
+}
+
+static void clean_message(char *s)
+{
+    for (; *s; s++)
+        if ((unsigned char)*s < ' ' || *s == 0x7F) *s = ' ';
+}
+
+static qu_status count_member(question *q, int64_t n, qu_err *err)
+{
+    job *j = q->j;
+    const qu_document_limits *l = &j->r->o.limits;
+    j->members++;
+    j->unpacked += n;
+    if (j->members <= QU_READER_MAX_MEMBERS && j->unpacked <= l->max_inflated_bytes &&
+        (j->unpacked <= l->free_inflated_bytes || j->unpacked / l->max_inflate_ratio <= j->packed))
+        return QU_OK;
+    return qu_fail(err, QU_ERR_LIMIT, "'%.100s' unpacks to too much: unpack it by hand", q->shown);
+}
+
+/* name "" is what a compressed file holds: it has the file's own name, and its faults. */
+static qu_status take_member(question *q, const qu_child_frame *f, char *name, char *bytes, qu_err *err)
+{
+    qu_err why = {0};
+    qu_status st = QU_OK;
+    if (f->status == QU_OK) QU_TRY(count_member(q, f->bytes, err));
+    if (!*name && f->status == QU_OK) {
+        st = read_any(q->j, bytes, f->bytes, q->member, q->hash, q->depth + 1, &q->inside);
+        return q->j->ended ? st : QU_OK;
+    }
+    char *member = join_names(q->member, name);
+    if (!member) return qu_fail_nomem(err, QU_READER_MAX_NAME);
+    if (f->status != QU_OK) {
+        clean_message(bytes);
+        st = qu_fail(&why, QU_ERR_FORMAT, "cannot unpack '%.100s': %.100s", member, bytes);
+    } else {
+        qu_hash hash = qu_hash_bytes(bytes, (size_t)f->bytes, 0);
+        st = read_any(q->j, bytes, f->bytes, member, hash, q->depth + 1, &why);
+    }
+    if (st != QU_OK) st = report(q->j, member, &why, err);
+    free(member);
+    return st;
+}
+
+static qu_status take_document(question *q, const qu_child_frame *f, char *title, qu_err *err)
+{
+    qu_document d;
+    qu_status st = receive_document(q->j, q->c, f, title, q->bytes, &d, q->shown, err);
+    d.content_hash = q->hash;
+    q->got = true;
+    if (st == QU_OK) st = hand_out(q->j, q->member, &d);
+    qu_document_free(&d);
+    return st;
+}
+
+static qu_status take_end(const question *q, const qu_child_frame *f, char *why, qu_err *err)
+{
+    if (f->status == QU_OK && q->inside.status == QU_OK) return QU_OK;
+    if (f->status == QU_OK) {
+        if (err) *err = q->inside;
+        return q->inside.status;
+    }
+    clean_message(why);
+    bool odd = f->status > 0 || f->status < QU_ERR_GPU || f->status == QU_ERR_CANCELLED;
+    qu_status st = f->status == QU_ERR_NOMEM ? QU_ERR_LIMIT : odd ? QU_ERR_FORMAT : (qu_status)f->status;
+    return qu_fail(err, st, "%s", why);
+}
+
+/* One frame. *ended: it was the last. */
+static qu_status take_frame(question *q, bool *ended, qu_err *err)
+{
+    qu_child_frame f;
+    char *name = NULL, *bytes = NULL;
+    qu_status st = QU_OK;
+    QU_TRY(receive(q->j, q->c, &f, sizeof f, q->shown, err));
+    if (f.name_bytes < 0 || f.name_bytes > MAX_NAME || f.bytes < 0 ||
+        f.bytes > q->j->r->o.limits.max_inflated_bytes || f.type < QU_CHILD_MEMBER ||
+        f.type > QU_CHILD_END || (f.status != QU_OK && f.bytes > MAX_MESSAGE) ||
+        (f.type == QU_CHILD_DOCUMENT && q->got))
+        return say_lie(q->c, q->shown, err);
+    QU_TRY_OUT(receive_array(q->j, q->c, &name, f.name_bytes, 1, q->shown, err));
+    if (f.type == QU_CHILD_DOCUMENT) {
+        st = take_document(q, &f, name, err);
+        name = NULL;
+        goto out;
+    }
+    QU_TRY_OUT(receive_array(q->j, q->c, &bytes, f.bytes, 1, q->shown, err));
+    *ended = f.type == QU_CHILD_END;
+    st = *ended ? take_end(q, &f, bytes, err) : take_member(q, &f, name, bytes, err);
+out:
+    free(name);
+    free(bytes);
+    return st;
+}
+
+static qu_status parse_here(job *j, const void *bytes, int64_t n, const char *member, qu_hash hash,
+                            bool inside, qu_err *err)
+{
+    qu_document d;
+    QU_TRY(qu_document_parse(&d, bytes, n, member ? member : j->path, &j->r->o.limits, err));
+    if (inside) { /* its bytes are not the file's */
+        free(d.runs);
+        d.runs = NULL;
+        d.n_runs = 0;
+        d.has_source = false;
+    }
+    d.content_hash = hash;
+    qu_status st = hand_out(j, member, &d);
+    qu_document_free(&d);
+    return st;
+}
+
+static qu_status read_any(job *j, const void *bytes, int64_t n, const char *member, qu_hash hash,
+                          int depth, qu_err *err)
+{
+    qu_reader *r = j->r;
+    const char *name = member ? member : j->path;
+    qu_kind kind = qu_expand_kind(bytes, n, name);
+    bool pdf = kind == QU_KIND_PDF, ended = false;
+    if (n == 0 && depth > 0) return qu_fail(err, QU_ERR_UNSUPPORTED, "'%.100s' is empty", name);
+    if (kind == QU_KIND_TEXT) return parse_here(j, bytes, n, member, hash, depth > 0, err);
+    if (depth > QU_READER_MAX_NESTING)
+        return qu_fail(err, QU_ERR_LIMIT, "'%.100s' is nested more than %d deep: unpack it by hand", name,
+                       QU_READER_MAX_NESTING);
+    question q = {.j = j, .c = pdf ? &r->pdf : &r->children[depth], .member = member, .shown = name,
+                  .bytes = n, .hash = hash, .depth = depth};
+    qu_child_request request = {(int64_t)strlen(name), n, r->o.limits};
+    QU_TRY(start_child(r, q.c, pdf, err));
+    QU_TRY(send_all(j, q.c, &request, sizeof request, name, err));
+    QU_TRY(send_all(j, q.c, name, request.name_bytes, name, err));
+    QU_TRY(send_all(j, q.c, bytes, n, name, err));
+    while (!ended) {
+        qu_status st = take_frame(&q, &ended, err);
+        if (st == QU_OK) continue;
+        if (!ended) stop_child(q.c); /* what it would still say is of no use */
+        return st;
+    }
+    return QU_OK;
+}
+
+qu_status qu_reader_create(qu_reader **out, const qu_reader_options *options, qu_err *err)
+{
+    qu_reader *r = *out = calloc(1, sizeof *r);
+    if (!r) return qu_fail_nomem(err, sizeof *r);
+    r->o = *options;
+    if (r->o.limits.max_raw_bytes == 0) r->o.limits = qu_document_default_limits();
+    if (r->o.seconds == 0) r->o.seconds = QU_READER_SECONDS;
+    return QU_OK;
+}
+
+void qu_reader_free(qu_reader *r)
+{
+    if (!r) return;
+    for (int i = 0; i <= QU_READER_MAX_NESTING; i++) stop_child(&r->children[i]);
+    stop_child(&r->pdf);
+    free(r);
+}
+
+qu_status qu_reader_parse(qu_reader *r, const void *bytes, int64_t n, const char *name,
+                          const qu_reader_sink *sink, qu_err *err)
+{
+    job j = {.r = r, .sink = sink, .path = name ? name : "input", .packed = n,
+             .left_ms = 1000.0 * ((double)r->o.seconds + (double)(n >> 20))};
+    if (n > r->o.limits.max_raw_bytes)
+        return qu_fail(err, QU_ERR_LIMIT, "file '%.100s' is too large: %lld bytes, the limit is %lld",
+                       j.path, (long long)n, (long long)r->o.limits.max_raw_bytes);
+    return read_any(&j, n ? bytes : "", n, NULL, qu_hash_bytes(n ? bytes : "", (size_t)n, 0), 0, err);
+}
+
+qu_status qu_reader_read(qu_reader *r, const char *path, const qu_reader_sink *sink, qu_err *err)
+{
+    qu_buf raw = {0};
+    qu_status st = qu_os_read(&raw, path, (size_t)r->o.limits.max_raw_bytes, err);
+    if (st == QU_OK) st = qu_reader_parse(r, raw.data, (int64_t)raw.len, path, sink, err);
+    qu_buf_free(&raw);
+    return st;
+}

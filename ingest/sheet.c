@@ -1,0 +1,228 @@
+#include "ingest/sheet.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "ingest/xml.h"
+
+enum {
+    MAX_GAP = 64,       /* empty cells made for columns that are left out */
+    MAX_FORMATS = 4096, /* cell formats that are known */
+    MAX_DATES = 256,    /* number formats of a file's own that are dates */
+};
+
+struct qu_sheet_book {
+    qu_buf strings; /* escaped, one after the other */
+    qu_buf ends;    /* int64_t: where each ends */
+    bool date[MAX_FORMATS];
+    int32_t n_formats;
+    int32_t dates[MAX_DATES], n_dates;
+    int in_text, in_formats; /* while it is read */
+};
+
+/* --- shared strings --- */
+
+
+static qu_status no_text(void *ctx, const char *p, int64_t n, qu_err *err)
+{
+    (void)ctx, (void)p, (void)n, (void)err;
+    return QU_OK;
+}
+
+static qu_status string_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
+{
+    qu_sheet_book *b = ctx;
+    (void)a, (void)err;
+    if (strcmp(name, "rPh") == 0) b->in_text -= 9; /* how it is pronounced */
+    if (strcmp(name, "t") == 0) b->in_text++;
+    return QU_OK;
+}
+
+static qu_status string_end(void *ctx, const char *name, qu_err *err)
+{
+    qu_sheet_book *b = ctx;
+    int64_t end = (int64_t)b->strings.len;
+    if (strcmp(name, "rPh") == 0) b->in_text += 9;
+    if (strcmp(name, "t") == 0) b->in_text--;
+    return strcmp(name, "si") == 0 ? qu_buf_add(&b->ends, &end, sizeof end, err) : QU_OK;
+}
+
+static qu_status string_text(void *ctx, const char *p, int64_t n, qu_err *err)
+{
+    qu_sheet_book *b = ctx;
+    return b->in_text > 0 ? qu_xml_escape(&b->strings, p, n, err) : QU_OK;
+}
+
+/* --- which formats are dates --- */
+
+/* A format code with a day, month, year, hour or second outside quotes, brackets and escapes. */
+static bool is_date_code(const char *s)
+{
+    for (; *s; s++) {
+        const char *skip = *s == '"' ? strchr(s + 1, '"') : *s == '[' ? strchr(s, ']') : NULL;
+        if (*s == '\\' && s[1]) skip = s + 1;
+        if (skip) s = skip;
+        else if (strchr("ymdhsYMDHS", *s)) return true;
+    }
+    return false;
+}
+
+static qu_status format_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
+{
+    qu_sheet_book *b = ctx;
+    char id[16], code[256];
+    (void)err;
+    qu_xml_get(a, "numFmtId", id, sizeof id);
+    int32_t n = atoi(id);
+    if (strcmp(name, "numFmt") == 0 && qu_xml_get(a, "formatCode", code, sizeof code) &&
+        is_date_code(code) && b->n_dates < MAX_DATES)
+        b->dates[b->n_dates++] = n;
+    if (strcmp(name, "cellXfs") == 0) b->in_formats = 1;
+    if (strcmp(name, "xf") != 0 || !b->in_formats || b->n_formats == MAX_FORMATS) return QU_OK;
+    bool date = (n >= 14 && n <= 22) || (n >= 45 && n <= 47);
+    for (int32_t i = 0; i < b->n_dates; i++) date |= b->dates[i] == n;
+    b->date[b->n_formats++] = date;
+    return QU_OK;
+}
+
+static qu_status format_end(void *ctx, const char *name, qu_err *err)
+{
+    (void)err;
+    if (strcmp(name, "cellXfs") == 0) ((qu_sheet_book *)ctx)->in_formats = 0;
+    return QU_OK;
+}
+
+qu_status qu_sheet_open(qu_sheet_book **out, const char *shared, size_t n_shared,
+                        const char *styles, size_t n_styles, qu_err *err)
+{
+    qu_sheet_book *b = *out = calloc(1, sizeof *b);
+    if (!b) return qu_fail_nomem(err, sizeof *b);
+    qu_xml_events strings = {string_start, string_end, string_text, b};
+    qu_xml_events formats = {format_start, format_end, no_text, b};
+    qu_status st = shared ? qu_xml_parse(shared, (int64_t)n_shared, &strings, err) : QU_OK;
+    if (st == QU_OK && styles) st = qu_xml_parse(styles, (int64_t)n_styles, &formats, err);
+    if (st == QU_OK) return QU_OK;
+    qu_sheet_close(b);
+    *out = NULL;
+    return st;
+}
+
+void qu_sheet_close(qu_sheet_book *b)
+{
+    if (!b) return;
+    qu_buf_free(&b->strings);
+    qu_buf_free(&b->ends);
+    free(b);
+}
+
+/* --- a sheet --- */
+
+typedef struct sheet_run {
+    const qu_sheet_book *b;
+    qu_buf *out, value; /* the open cell's, as stored */
+    int64_t rows;
+    int column, format, in_value;
+    char type[12];
+} sheet_run;
+
+/* "C7" is column 2; -1 where it is no such name. */
+static int column_of(const char *s)
+{
+    int n = 0;
+    if (!isupper((unsigned char)*s)) return -1;
+    for (; isupper((unsigned char)*s) && n < 1 << 20; s++) n = n * 26 + (*s - 'A' + 1);
+    return n - 1;
+}
+
+/* Days since 1899-12-30 as a date, what is left of them as a time. */
+static qu_status put_date(qu_buf *out, double serial, qu_err *err)
+{
+    int64_t minutes = llround(serial * 1440), days = minutes / 1440, m = minutes % 1440;
+    if (days > 0) { /* from the first of March of year 0, in cycles of 400 years */
+        int64_t z = days - 25569 + 719468, era = z / 146097, d = z % 146097;
+        int64_t y = (d - d / 1460 + d / 36524 - d / 146096) / 365;
+        int64_t of_year = d - (365 * y + y / 4 - y / 100), month = (5 * of_year + 2) / 153;
+        int64_t day = of_year - (153 * month + 2) / 5 + 1;
+        month = month < 10 ? month + 3 : month - 9;
+        QU_TRY(qu_buf_printf(out, err, "%04d-%02d-%02d", (int)(y + era * 400 + (month <= 2)),
+                             (int)month, (int)day));
+    }
+    if (m == 0 && days > 0) return QU_OK;
+    return qu_buf_printf(out, err, "%s%02d:%02d", days > 0 ? " " : "", (int)(m / 60), (int)(m % 60));
+}
+
+static qu_status put_cell(sheet_run *r, qu_err *err)
+{
+    const char *v = r->value.len ? r->value.data : "";
+    const int64_t *ends = (const int64_t *)r->b->ends.data;
+    int64_t n_strings = (int64_t)(r->b->ends.len / sizeof *ends);
+    char *end;
+    if (strcmp(r->type, "s") == 0) {
+        int64_t i = atoll(v), from;
+        if (i < 0 || i >= n_strings || !*v) return QU_OK;
+        from = i > 0 ? ends[i - 1] : 0;
+        return qu_buf_add(r->out, r->b->strings.data + from, (size_t)(ends[i] - from), err);
+    }
+    if (strcmp(r->type, "b") == 0) return qu_buf_puts(r->out, *v == '1' ? "TRUE" : "FALSE", err);
+    double number = strtod(v, &end);
+    bool plain = (!*r->type || strcmp(r->type, "n") == 0) && *v && !*end;
+    if (plain && r->format >= 0 && r->format < r->b->n_formats && r->b->date[r->format] &&
+        number >= 0 && number < 2958466)
+        return put_date(r->out, number, err);
+    if (plain && r->value.len > 15) /* 0.1 + 0.2 is stored with 17 digits and shown with 15 */
+        return qu_buf_printf(r->out, err, "%.15g", number);
+    return qu_xml_escape(r->out, v, (int64_t)r->value.len, err);
+}
+
+static qu_status sheet_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
+{
+    sheet_run *r = ctx;
+    char where[16], format[12];
+    if (strcmp(name, "row") == 0) {
+        r->column = 0;
+        r->rows++;
+        return qu_buf_puts(r->out, "<tr>", err);
+    }
+    if (strcmp(name, "v") == 0 || strcmp(name, "t") == 0) r->in_value++;
+    if (strcmp(name, "c") != 0) return QU_OK;
+    qu_xml_get(a, "r", where, sizeof where);
+    qu_xml_get(a, "t", r->type, sizeof r->type);
+    r->format = qu_xml_get(a, "s", format, sizeof format) ? atoi(format) : -1;
+    r->value.len = 0;
+    int column = column_of(where);
+    for (int i = 0; i < MAX_GAP && r->column < column; i++, r->column++)
+        QU_TRY(qu_buf_puts(r->out, "<td></td>", err));
+    r->column = (column >= 0 ? column : r->column) + 1;
+    return qu_buf_puts(r->out, r->rows == 1 ? "<th>" : "<td>", err);
+}
+
+static qu_status sheet_end(void *ctx, const char *name, qu_err *err)
+{
+    sheet_run *r = ctx;
+    if (strcmp(name, "v") == 0 || strcmp(name, "t") == 0) r->in_value--;
+    if (strcmp(name, "row") == 0) return qu_buf_puts(r->out, "</tr>\n", err);
+    if (strcmp(name, "c") != 0) return QU_OK;
+    if (r->value.len > 0) QU_TRY(put_cell(r, err));
+    return qu_buf_puts(r->out, r->rows == 1 ? "</th>" : "</td>", err);
+}
+
+static qu_status sheet_text(void *ctx, const char *p, int64_t n, qu_err *err)
+{
+    sheet_run *r = ctx;
+    return r->in_value > 0 ? qu_buf_add(&r->value, p, (size_t)n, err) : QU_OK;
+}
+
+qu_status qu_sheet_write(const qu_sheet_book *book, qu_buf *html, const char *sheet, size_t n,
+                         qu_err *err)
+{
+    sheet_run r = {.b = book, .out = html};
+    qu_xml_events e = {sheet_start, sheet_end, sheet_text, &r};
+    QU_TRY(qu_buf_puts(html, "<table>\n", err));
+    qu_status st = qu_xml_parse(sheet, (int64_t)n, &e, err);
+    qu_buf_free(&r.value);
+    return st == QU_OK ? qu_buf_puts(html, "</table>\n", err) : st;
+}

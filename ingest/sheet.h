@@ -1,0 +1,29 @@
+/* Worksheets of XLSX as HTML tables: values as stored, dates by their cells' formats (1900 system),
+ * the first row as the head.
+ *
+ *     QU_TRY(qu_sheet_open(&book, shared, n_shared, styles, n_styles, err));
+ *     QU_TRY(qu_sheet_write(book, &html, sheet, n_sheet, err));   // once a sheet
+ *     qu_sheet_close(book);
+ *
+ * Reentrant. Private to ingest/.
+ */
+#ifndef QU_INGEST_SHEET_H
+#define QU_INGEST_SHEET_H
+
+#include "base/buf.h"
+
+typedef struct qu_sheet_book qu_sheet_book;
+
+/* xl/sharedStrings.xml and xl/styles.xml, either of which may be NULL with 0; nothing is kept of
+ * them. On error *book is NULL. Errors: QU_ERR_NOMEM. */
+qu_status qu_sheet_open(qu_sheet_book **book, const char *shared, size_t n_shared,
+                        const char *styles, size_t n_styles, qu_err *err);
+
+/* Append a table. Errors: QU_ERR_NOMEM. */
+qu_status qu_sheet_write(const qu_sheet_book *book, qu_buf *html, const char *sheet, size_t n,
+                         qu_err *err);
+
+/* NULL is fine. */
+void qu_sheet_close(qu_sheet_book *book);
+
+#endif

@@ -1,0 +1,132 @@
+#include "ingest/xml.h"
+
+#include <libxml/parser.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FEED = 1 << 20, ATTR = 5 }; /* pointers an attribute: name, prefix, URI, value, its end */
+
+struct qu_xml {
+    xmlParserCtxtPtr parser;
+    qu_xml_events events;
+    qu_status st;
+    qu_err *err;
+};
+
+static void check(qu_xml *x, qu_status st)
+{
+    if (st == QU_OK) return;
+    x->st = st;
+    xmlStopParser(x->parser);
+}
+
+static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri,
+                     int n_ns, const xmlChar **ns, int n, int n_default, const xmlChar **attributes)
+{
+    qu_xml *x = ctx;
+    qu_xml_attr a = {attributes, n};
+    (void)prefix, (void)uri, (void)n_ns, (void)ns, (void)n_default;
+    if (x->st == QU_OK) check(x, x->events.start(x->events.ctx, (const char *)name, &a, x->err));
+}
+
+static void on_end(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri)
+{
+    qu_xml *x = ctx;
+    (void)prefix, (void)uri;
+    if (x->st == QU_OK) check(x, x->events.end(x->events.ctx, (const char *)name, x->err));
+}
+
+static void on_text(void *ctx, const xmlChar *p, int n)
+{
+    qu_xml *x = ctx;
+    if (x->st == QU_OK && n > 0) check(x, x->events.text(x->events.ctx, (const char *)p, n, x->err));
+}
+
+static void on_error(void *ctx, xmlErrorPtr e)
+{
+    (void)ctx, (void)e; /* else libxml2 prints it */
+}
+
+qu_status qu_xml_open(qu_xml **out, const qu_xml_events *events, qu_err *err)
+{
+    static pthread_once_t started = PTHREAD_ONCE_INIT; /* libxml2's own start is not safe */
+    xmlSAXHandler sax = {.initialized = XML_SAX2_MAGIC,
+                         .startElementNs = on_start,
+                         .endElementNs = on_end,
+                         .characters = on_text,
+                         .cdataBlock = on_text,
+                         .ignorableWhitespace = on_text,
+                         .serror = on_error};
+    pthread_once(&started, xmlInitParser);
+    qu_xml *x = *out = calloc(1, sizeof *x);
+    if (!x) return qu_fail_nomem(err, sizeof *x);
+    x->events = *events;
+    x->parser = xmlCreatePushParserCtxt(&sax, x, NULL, 0, NULL);
+    if (!x->parser) {
+        free(x);
+        *out = NULL;
+        return qu_fail_nomem(err, sizeof sax);
+    }
+    xmlCtxtUseOptions(x->parser, XML_PARSE_NONET | XML_PARSE_RECOVER);
+    return QU_OK;
+}
+
+qu_status qu_xml_feed(qu_xml *x, const void *p, int64_t n, qu_err *err)
+{
+    const char *s = p;
+    x->err = err;
+    for (int64_t at = 0; at < n && x->st == QU_OK && !x->parser->disableSAX; at += FEED)
+        xmlParseChunk(x->parser, s + at, (int)(n - at < FEED ? n - at : FEED), 0);
+    return x->st;
+}
+
+void qu_xml_close(qu_xml *x)
+{
+    if (!x) return;
+    if (x->parser->myDoc) xmlFreeDoc(x->parser->myDoc);
+    xmlFreeParserCtxt(x->parser);
+    free(x);
+}
+
+qu_status qu_xml_parse(const void *p, int64_t n, const qu_xml_events *events, qu_err *err)
+{
+    qu_xml *x;
+    QU_TRY(qu_xml_open(&x, events, err));
+    qu_status st = qu_xml_feed(x, p, n, err);
+    if (st == QU_OK && !x->parser->disableSAX) { /* what it still holds back */
+        xmlParseChunk(x->parser, NULL, 0, 1);
+        st = x->st;
+    }
+    qu_xml_close(x);
+    return st;
+}
+
+bool qu_xml_get(const qu_xml_attr *a, const char *name, char *out, size_t size)
+{
+    const char *const *v = a->list;
+    bool prefixed = *name == ':';
+    *out = 0;
+    for (int i = 0; i < a->n; i++, v += ATTR) {
+        if (strcmp(v[0], name + prefixed) != 0 || (prefixed && !v[1])) continue;
+        size_t n = (size_t)(v[4] - v[3]);
+        if (n >= size) n = size - 1;
+        memcpy(out, v[3], n);
+        out[n] = 0;
+        return true;
+    }
+    return false;
+}
+
+qu_status qu_xml_escape(qu_buf *out, const char *p, int64_t n, qu_err *err)
+{
+    for (int64_t i = 0, from = 0; i <= n; i++) {
+        const char *as = i == n ? "" : p[i] == '&' ? "&amp;" : p[i] == '<' ? "&lt;" : NULL;
+        if (!as && p[i] == '>') as = "&gt;";
+        if (!as) continue;
+        QU_TRY(qu_buf_add(out, p + from, (size_t)(i - from), err));
+        QU_TRY(qu_buf_puts(out, as, err));
+        from = i + 1;
+    }
+    return QU_OK;
+}

@@ -1,0 +1,55 @@
+/* One pass over XML by events, for ingest/office.c and ingest/pdf.c. libxml2 without network, files,
+ * DTDs and entities but the five; it stops at what is too deep or too long for it.
+ *
+ *     static void on_start(void *ctx, const char *name, const qu_xml_attr *a) { ... }
+ *     qu_xml_events e = {on_start, on_end, on_text, &run};
+ *     QU_TRY(qu_xml_open(&x, &e, err));
+ *     QU_TRY(qu_xml_feed(x, p, n, err));      // any number of times
+ *     qu_xml_close(x);
+ *
+ * Reentrant. Private to ingest/.
+ */
+#ifndef QU_INGEST_XML_H
+#define QU_INGEST_XML_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+typedef struct qu_xml qu_xml;
+
+/* The attributes of one element; valid during its call. */
+typedef struct qu_xml_attr {
+    const void *list;
+    int n;
+} qu_xml_attr;
+
+/* Names are local ones, without prefix. What is not QU_OK ends the pass. */
+typedef struct qu_xml_events {
+    qu_status (*start)(void *ctx, const char *name, const qu_xml_attr *attributes, qu_err *err);
+    qu_status (*end)(void *ctx, const char *name, qu_err *err);
+    qu_status (*text)(void *ctx, const char *p, int64_t n, qu_err *err);
+    void *ctx;
+} qu_xml_events;
+
+/* *events is copied. On error *x is NULL. Errors: QU_ERR_NOMEM. */
+qu_status qu_xml_open(qu_xml **x, const qu_xml_events *events, qu_err *err);
+
+/* The next n bytes. Malformed XML is no error: events end there. Errors: the callbacks'. */
+qu_status qu_xml_feed(qu_xml *x, const void *p, int64_t n, qu_err *err);
+
+/* NULL is fine. */
+void qu_xml_close(qu_xml *x);
+
+/* The whole of p[0, n) in one call. */
+qu_status qu_xml_parse(const void *p, int64_t n, const qu_xml_events *events, qu_err *err);
+
+/* Copy an attribute's value (by local name; ":name" must have a prefix), cut to size - 1 bytes; false,
+ * and "", if absent. */
+bool qu_xml_get(const qu_xml_attr *a, const char *name, char *out, size_t size);
+
+/* Append with '&', '<' and '>' written as references. */
+qu_status qu_xml_escape(qu_buf *out, const char *p, int64_t n, qu_err *err);
+
+#endif
