@@ -3,6 +3,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "base/buf.h"
 
@@ -11,6 +12,7 @@ enum { CHUNK = 1 << 16 };
 typedef struct unpacking {
     struct archive *a;
     const char *shown;
+    const uint8_t *bytes;
     const qu_document_limits *limits;
     int64_t packed, unpacked, members; /* so far */
 } unpacking;
@@ -34,6 +36,17 @@ static const char *fault(struct archive *a)
 {
     const char *why = archive_error_string(a);
     return why ? why : "damaged";
+}
+
+/* libarchive leaves gzip's checksum unread. The one at the end is that of all where all are one part. */
+static bool has_wrong_sum(const uint8_t *p, int64_t n, const qu_buf *out)
+{
+    if (n < 18 || p[0] != 0x1F || p[1] != 0x8B) return false;
+    const uint8_t *end = p + n - 8;
+    uint32_t sum = end[0] | end[1] << 8 | end[2] << 16 | (uint32_t)end[3] << 24;
+    uint32_t size = end[4] | end[5] << 8 | end[6] << 16 | (uint32_t)end[7] << 24;
+    if (size != (uint32_t)out->len) return false;
+    return crc32(0, (const Bytef *)(out->data ? out->data : ""), (uInt)out->len) != sum;
 }
 
 /* The open member's bytes. *bad: libarchive's reason why they cannot be had. */
@@ -77,6 +90,7 @@ static qu_status read_all(unpacking *u, bool (*want)(void *ctx, const char *name
             continue;
         }
         QU_TRY(read_member(u, data, &bad, err));
+        if (raw && !bad && has_wrong_sum(u->bytes, u->packed, data)) bad = "its checksum is wrong";
         if (bad && raw)
             return qu_fail(err, QU_ERR_FORMAT, "'%s' is damaged or cut short: %s", u->shown, bad);
         QU_TRY(fn(ctx, name, bad ? NULL : data->data, bad ? 0 : (int64_t)data->len, bad, err));
@@ -90,7 +104,7 @@ qu_status qu_archive_read(const void *bytes, int64_t n, const char *shown,
 {
     qu_status st = QU_OK;
     qu_buf data = {0};
-    unpacking u = {archive_read_new(), shown, limits, n, 0, 0};
+    unpacking u = {archive_read_new(), shown, bytes, limits, n, 0, 0};
     if (!u.a) return qu_fail_nomem(err, CHUNK);
     archive_read_support_filter_gzip(u.a);
     archive_read_support_filter_bzip2(u.a);
@@ -101,7 +115,6 @@ qu_status qu_archive_read(const void *bytes, int64_t n, const char *shown,
     archive_read_support_format_7zip(u.a);
     archive_read_support_format_rar(u.a);
     archive_read_support_format_rar5(u.a);
-    archive_read_support_format_cpio(u.a);
     archive_read_support_format_raw(u.a);
     archive_read_support_format_empty(u.a);
     if (archive_read_open_memory(u.a, bytes, (size_t)n) != ARCHIVE_OK)

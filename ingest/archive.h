@@ -1,4 +1,4 @@
-/* The members of archives (zip, tar, 7z, rar, cpio; each also compressed) and the one content of a
+/* The members of archives (zip, tar, 7z, rar; tar also compressed) and the one content of a
  * compressed file (gzip, bzip2, xz, zstd), through libarchive.
  *
  *     static qu_status on_member(void *ctx, const char *name, const void *p, int64_t n,

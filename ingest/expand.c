@@ -26,7 +26,7 @@ qu_kind qu_expand_kind(const void *bytes, int64_t n, const char *name)
         {0, 5, "%PDF-", QU_KIND_PDF},
         {0, 4, "PK\3\4", QU_KIND_ZIP},
         {0, 4, "PK\5\6", QU_KIND_ZIP},
-        {0, 2, "\x1F\x8B", QU_KIND_ARCHIVE},
+        {0, 3, "\x1F\x8B\x08", QU_KIND_ARCHIVE},
         {0, 3, "BZh", QU_KIND_ARCHIVE},
         {0, 6, "\xFD" "7zXZ", QU_KIND_ARCHIVE},
         {0, 4, "\x28\xB5\x2F\xFD", QU_KIND_ARCHIVE},

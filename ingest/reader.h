@@ -36,7 +36,7 @@ typedef struct qu_reader_options {
     int seconds;               /* 0 = QU_READER_SECONDS */
 } qu_reader_options;
 
-/* member: names below the file joined by '!' ("a.zip!b.txt" in "x.zip"), clean: no ".." and no
+/* member: names below the file joined by '!' ("b.zip!c.txt"), clean: no ".." and no
  * control characters; NULL is the file itself, which comes last. *doc may be moved away by emptying
  * it. A return other than QU_OK ends reading. */
 typedef struct qu_reader_sink {

@@ -67,6 +67,8 @@ typedef struct qu_ask_options {
 /* A place in a document that an answer rests on. Strings are owned. */
 typedef struct qu_citation {
     char *path, *heading, *text;
+    char *member;        /* inside the file of that path; NULL: the file itself */
+    int32_t page_number; /* printed page, from 1; 0 = none */
     uint64_t doc_id;
     int32_t page;
     bool has_bytes; /* byte range known */

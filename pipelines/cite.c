@@ -1,7 +1,6 @@
 /* From an answer to the places in files that support it. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "ingest/sentence.h"
 #include "pipelines/answer_int.h"
@@ -14,6 +13,7 @@
 void qu_citation_free(qu_citation *c)
 {
     free(c->path);
+    free(c->member);
     free(c->heading);
     free(c->text);
     *c = (qu_citation){0};
@@ -24,11 +24,12 @@ json_t *qu_citation_json(const qu_citation *c)
     char page_id[48];
     snprintf(page_id, sizeof page_id, "%llu.%d", (unsigned long long)c->doc_id, c->page);
     json_t *o = json_object(),
-           *heading = c->heading ? qu_pages_json_text(c->heading, strlen(c->heading)) : json_null();
+           *heading = c->heading ? qu_pages_json_text(c->heading, strlen(c->heading)) : json_null(),
+           *member = c->member ? qu_pages_json_text(c->member, strlen(c->member)) : json_null();
     if (!o || qu_out_path(o, "path", c->path, NULL) != QU_OK) return o;
     json_t *rest =
-        json_pack("{s:n,s:s,s:n,s:o,s:o,s:o,s:I,s:I,s:o,s:f,s:b,s:b}", "member", "page_id", page_id,
-                  "page_number", "heading", heading, "byte_start",
+        json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:f,s:b,s:b}", "member", member, "page_id", page_id,
+                  "page_number", c->page_number ? json_integer(c->page_number) : json_null(), "heading", heading, "byte_start",
                   c->has_bytes ? json_integer(c->byte_start) : json_null(), "byte_end",
                   c->has_bytes ? json_integer(c->byte_end) : json_null(), "text_start",
                   (json_int_t)c->text_start, "text_end", (json_int_t)c->text_end, "text",
@@ -56,11 +57,14 @@ static qu_status list_pages(const ask_run *r, qu_support_text **texts, qu_err *e
     return QU_OK;
 }
 
-/* The last heading that begins at or before the place. */
-static char *heading_of(const char *text, const qu_heading *h, int64_t n, int64_t at)
+/* The last heading that begins at or before the place, and the page that it is on: 0 = none. */
+static char *heading_of(const char *text, const qu_heading *h, int64_t n, int64_t at, int32_t *page)
 {
     const qu_heading *found = NULL;
-    for (int64_t i = 0; i < n && h[i].at <= at; i++) found = &h[i];
+    *page = 0;
+    for (int64_t i = 0; i < n && h[i].at <= at; i++)
+        if (h[i].level == 0) ++*page;
+        else found = &h[i];
     return found ? strndup(text + found->text_start, (size_t)(found->text_end - found->text_start))
                  : NULL;
 }
@@ -71,6 +75,10 @@ qu_status qu_answer_locate(qu_txn *t, const qu_doc *d, qu_citation *c, qu_err *e
     const qu_source_run *runs;
     const qu_heading *headings;
     int64_t n_runs, n_headings;
+    size_t file = qu_sync_file_len(d);
+    c->path = strndup(d->path, file);
+    if (file < d->path_len) c->member = strdup(d->path + file + 1);
+    if (!c->path || (file < d->path_len && !c->member)) return qu_fail_nomem(err, (long long)d->path_len);
     qu_status st = qu_catalogue_source_map(t, d->doc_id, &map, err);
     if (st == QU_ERR_NOTFOUND || (st == QU_OK && map.len == 0)) {
         qu_buf_free(&map);
@@ -85,20 +93,12 @@ qu_status qu_answer_locate(qu_txn *t, const qu_doc *d, qu_citation *c, qu_err *e
     }
     if (n_headings > 0) {
         QU_TRY_OUT(qu_catalogue_text(t, d->doc_id, 0, d->text_bytes, &text, err));
-        c->heading = heading_of(text.data, headings, n_headings, c->text_start);
+        c->heading = heading_of(text.data, headings, n_headings, c->text_start, &c->page_number);
     }
 out:
     qu_buf_free(&map);
     qu_buf_free(&text);
     return st;
-}
-
-static bool changed_since(const qu_doc *d)
-{
-    struct stat sb;
-    if (stat(d->path, &sb) != 0) return true;
-    int64_t mtime = (int64_t)sb.st_mtim.tv_sec * 1000000000 + sb.st_mtim.tv_nsec;
-    return sb.st_size != d->size || mtime != d->mtime_ns;
 }
 
 /* Add the citation of bytes [start, end) of the text of plan page i. */
@@ -108,16 +108,15 @@ static qu_status add_citation(ask_run *r, qu_txn *t, int32_t i, int64_t start, i
     const qu_plan_page *p = &r->plan.pages[i];
     const qu_doc *d = &r->plan.docs[p->doc].doc;
     qu_citation *c = &r->ans->citations[r->ans->n_citations++];
-    c->path = strdup(d->path);
     c->text = strndup(r->pages[i].text.data + start, (size_t)(end - start));
-    if (!c->path || !c->text) return qu_fail_nomem(err, end - start);
+    if (!c->text) return qu_fail_nomem(err, end - start);
     c->doc_id = d->doc_id;
     c->page = p->page;
     c->text_start = p->record.text_start + start;
     c->text_end = p->record.text_start + end;
     c->score = score;
     c->supported = supported;
-    c->stale = changed_since(d);
+    c->stale = strcmp(qu_sync_compare(d), "current") != 0;
     if (c->stale)
         QU_TRY(qu_answer_warn(r->ans, err, "'%.400s' has changed since it was indexed", d->path));
     return qu_answer_locate(t, d, c, err);

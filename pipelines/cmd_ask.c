@@ -9,6 +9,7 @@
 #include "pipelines/generate.h"
 #include "pipelines/input.h"
 #include "pipelines/output.h"
+#include "pipelines/pages.h"
 #include "pipelines/verdict.h"
 
 typedef struct ask_state {
@@ -140,6 +141,9 @@ static qu_status print_citation(const qu_citation *c, int32_t i, qu_err *err)
 {
     QU_TRY(qu_out_printf(err, "  [%d] ", i + 1));
     QU_TRY(qu_out_text(c->path, strlen(c->path), false, err));
+    if (c->member) QU_TRY(qu_out_printf(err, "!"));
+    if (c->member) QU_TRY(qu_out_text(c->member, strlen(c->member), false, err));
+    if (c->page_number > 0) QU_TRY(qu_out_printf(err, " page %d", c->page_number));
     if (c->has_bytes)
         QU_TRY(qu_out_printf(err, " bytes %lld-%lld", (long long)c->byte_start,
                              (long long)c->byte_end));

@@ -8,6 +8,7 @@
 #include "pipelines/output.h"
 #include "pipelines/paths.h"
 #include "pipelines/session.h"
+#include "pipelines/sync.h"
 
 /* Something that was removed: a document, or a root (id 0). */
 typedef struct removed {
@@ -45,7 +46,7 @@ static qu_status remove_docs(removal *r, const char *path, qu_err *err)
         after = d.doc_id;
         if (after == 0) return QU_OK;
         qu_status st = QU_OK;
-        if (qu_paths_under(d.path, path)) {
+        if (qu_sync_under(&d, path)) {
             st = qu_catalogue_del_doc(r->t, after, err);
             if (st == QU_OK) st = note(r, after, d.path, err);
         }

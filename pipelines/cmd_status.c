@@ -10,6 +10,7 @@
 #include "pipelines/pages.h"
 #include "pipelines/paths.h"
 #include "pipelines/session.h"
+#include "pipelines/sync.h"
 #include "store/quota.h"
 
 /* --- the whole store --- */
@@ -165,15 +166,6 @@ static void say_time(char out[32], int64_t seconds)
         snprintf(out, 32, "?");
 }
 
-/* The file as it is now against what was read: "current", "changed" or "gone". */
-static const char *compare_file(const qu_doc *d)
-{
-    struct stat sb;
-    if (stat(d->path, &sb) != 0) return "gone";
-    int64_t mtime_ns = (int64_t)sb.st_mtim.tv_sec * 1000000000 + sb.st_mtim.tv_nsec;
-    return sb.st_size == d->size && mtime_ns == d->mtime_ns ? "current" : "changed";
-}
-
 static qu_status show_doc(qu_txn *t, const char *typed, qu_err *err)
 {
     qu_doc d;
@@ -182,7 +174,7 @@ static qu_status show_doc(qu_txn *t, const char *typed, qu_err *err)
     if (st != QU_OK) return st;
     say_time(modified, d.mtime_ns / 1000000000);
     say_time(indexed, d.indexed_ms / 1000);
-    const char *file = compare_file(&d);
+    const char *file = qu_sync_compare(&d);
     if (qu_out_is_json()) {
         json_t *o = json_object();
         QU_TRY_OUT(qu_out_path(o, "path", d.path, err));

@@ -34,9 +34,8 @@ static qu_status cite(qu_synopsis *s, qu_txn *t, const qu_doc *d, const char *te
     qu_citation *c = &s->citations[s->n++];
     *c = (qu_citation){.doc_id = d->doc_id, .page = page, .text_start = x->start,
                        .text_end = x->end, .score = x->score, .supported = true};
-    c->path = strdup(d->path);
     c->text = strndup(text + x->start, (size_t)(x->end - x->start));
-    if (!c->path || !c->text) return qu_fail_nomem(err, x->end - x->start);
+    if (!c->text) return qu_fail_nomem(err, x->end - x->start);
     return qu_answer_locate(t, d, c, err);
 }
 

@@ -70,10 +70,10 @@ static qu_status end_batch(sync_run *r, bool force)
 }
 
 /* Below a root that is being walked: only such documents may lose their place. */
-static bool is_ours(const sync_run *r, const char *path)
+static bool is_ours(const sync_run *r, const qu_doc *d)
 {
     for (size_t i = 0; i < r->n_roots; i++)
-        if (qu_paths_under(path, r->roots[i])) return true;
+        if (qu_sync_under(d, r->roots[i])) return true;
     return false;
 }
 
@@ -167,10 +167,21 @@ size_t qu_sync_file_len(const qu_doc *d)
     return n > 0 && n < d->path_len ? n : d->path_len;
 }
 
-qu_status qu_sync_file(char **path, const qu_doc *d, qu_err *err)
+bool qu_sync_under(const qu_doc *d, const char *root)
 {
-    *path = strndup(d->path, qu_sync_file_len(d));
-    return *path ? QU_OK : qu_fail_nomem(err, (long long)d->path_len);
+    size_t n = qu_sync_file_len(d);
+    return qu_paths_under(d->path, root) || (strlen(root) == n && memcmp(root, d->path, n) == 0);
+}
+
+const char *qu_sync_compare(const qu_doc *d)
+{
+    struct stat sb;
+    char *path = strndup(d->path, qu_sync_file_len(d));
+    bool gone = !path || stat(path, &sb) != 0;
+    free(path);
+    if (gone) return "gone";
+    int64_t mtime_ns = (int64_t)sb.st_mtim.tv_sec * 1000000000 + sb.st_mtim.tv_nsec;
+    return sb.st_size == d->size && mtime_ns == d->mtime_ns ? "current" : "changed";
 }
 
 static void fill(qu_doc *d, const qu_document *doc, const qu_walk_entry *e, uint32_t flags)
@@ -254,9 +265,9 @@ static qu_status find_moved(sync_run *r, qu_hash content, uint32_t flags, uint64
         struct stat sb;
         QU_TRY(qu_catalogue_get_doc(r->txn, id, &d, r->err));
         bool same = d.flags >> QU_DOC_FILE_SHIFT == flags >> QU_DOC_FILE_SHIFT;
+        bool ours = is_ours(r, &d);
         d.path[qu_sync_file_len(&d)] = 0;
-        bool gone =
-            is_ours(r, d.path) && lstat(d.path, &sb) != 0 && (errno == ENOENT || errno == ENOTDIR);
+        bool gone = ours && lstat(d.path, &sb) != 0 && (errno == ENOENT || errno == ENOTDIR);
         qu_doc_free(&d);
         if (gone && same) {
             *moved = id;
@@ -424,10 +435,10 @@ static qu_status on_skip(void *ctx, const qu_walk_skip *s)
     return QU_OK;
 }
 
-static bool is_unknown(const sync_run *r, const char *path)
+static bool is_unknown(const sync_run *r, const qu_doc *d)
 {
     for (size_t i = 0; i < r->unknown.len; i += strlen(r->unknown.data + i) + 1)
-        if (qu_paths_under(path, r->unknown.data + i)) return true;
+        if (qu_sync_under(d, r->unknown.data + i)) return true;
     return false;
 }
 
@@ -462,8 +473,7 @@ static qu_status remove_vanished(sync_run *r)
         after = d.doc_id;
         bool there = is_seen(r, after);
         qu_status st = there ? QU_OK : stays_inside(r, &d, &there);
-        d.path[qu_sync_file_len(&d)] = 0;
-        bool vanished = !there && is_ours(r, d.path) && !is_unknown(r, d.path);
+        bool vanished = !there && is_ours(r, &d) && !is_unknown(r, &d);
         qu_doc_free(&d);
         QU_TRY(st);
         if (!vanished) continue;
@@ -531,7 +541,7 @@ static qu_status check_empty(sync_run *r, const char *root)
         QU_TRY(qu_catalogue_next_doc(r->txn, after, &d, r->err));
         if (d.doc_id == 0) return QU_OK;
         after = d.doc_id;
-        bool away = qu_paths_under(d.path, root) && d.dev != (uint64_t)sb.st_dev;
+        bool away = qu_sync_under(&d, root) && d.dev != (uint64_t)sb.st_dev;
         qu_doc_free(&d);
         if (!away) continue;
         r->report->failed++;

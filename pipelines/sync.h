@@ -27,8 +27,11 @@ enum {
 /* Bytes of path that name the file; a document inside it has a '!' behind them. */
 size_t qu_sync_file_len(const qu_doc *d);
 
-/* That file's path, malloc'ed. Errors: QU_ERR_NOMEM. */
-qu_status qu_sync_file(char **path, const qu_doc *d, qu_err *err);
+/* Is it, or its file, root or below it? root as for qu_paths_under. */
+bool qu_sync_under(const qu_doc *d, const char *root);
+
+/* Its file as it is now against what was read: "current", "changed" or "gone". */
+const char *qu_sync_compare(const qu_doc *d);
 
 typedef struct qu_sync_options {
     const char *program; /* of the children that parse (ingest/child.h); NULL: plain text only */

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "tests/ingest_check.h"
 
@@ -254,78 +253,6 @@ static void test_refusals(void **state)
     qu_document_free(&d);
 }
 
-/* n bytes as one gzip member appended to out; returns the new length. */
-static int64_t gzip(uint8_t *out, int64_t at, int64_t cap, const void *p, int64_t n)
-{
-    z_stream z = {.next_in = (Bytef *)p,
-                  .avail_in = (uInt)n,
-                  .next_out = out + at,
-                  .avail_out = (uInt)(cap - at)};
-    assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
-    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-    deflateEnd(&z);
-    return z.next_out - out;
-}
-
-static void test_gzip(void **state)
-{
-    (void)state;
-    static uint8_t gz[1 << 20];
-    qu_document d;
-    qu_err err = {0};
-    int64_t n = gzip(gz, 0, sizeof gz, "# one\n", 6);
-    n = gzip(gz, n, sizeof gz, "two\n", 4);
-    assert_int_equal(qu_document_parse(&d, gz, n, "x.md.gz", NULL, &err), QU_OK);
-    assert_string_equal(d.text, "# one\ntwo\n");
-    assert_string_equal(d.format, "markdown"); /* of the name without .gz */
-    assert_false(d.has_source);
-    qu_hash hash = qu_hash_bytes(gz, (size_t)n, 0);
-    assert_memory_equal(&d.content_hash, &hash, sizeof hash);
-    qu_document_free(&d);
-    for (int64_t cut = 3; cut < n; cut++) { /* every truncation but the one between members */
-        qu_status st = qu_document_parse(&d, gz, cut, "x.gz", NULL, &err);
-        if (st == QU_OK) {
-            assert_string_equal(d.text, "# one\n");
-            qu_document_free(&d);
-            continue;
-        }
-        assert_int_equal(st, QU_ERR_FORMAT);
-        assert_non_null(strstr(err.msg, "'x.gz'"));
-    }
-    gz[n] = gz[n + 1] = 0; /* padding is fine, other bytes are not */
-    assert_int_equal(qu_document_parse(&d, gz, n + 2, "x.gz", NULL, &err), QU_OK);
-    qu_document_free(&d);
-    gz[n] = 'x';
-    assert_refused((char *)gz, n + 2, "x.gz", QU_ERR_FORMAT,
-                   "gzip file 'x.gz' is damaged: foreign bytes after its end");
-    gz[n - 6] ^= 1; /* the second member's checksum */
-    assert_refused((char *)gz, n, "x.gz", QU_ERR_FORMAT,
-                   "gzip file 'x.gz' is damaged: incorrect data check");
-}
-
-static void test_gzip_limits(void **state)
-{
-    (void)state;
-    static uint8_t gz[1 << 20];
-    qu_document d;
-    qu_err err = {0};
-    int64_t big = 24 << 20;
-    char *zeros = calloc(1, (size_t)big);
-    memset(zeros, 'a', (size_t)big);
-    int64_t n = gzip(gz, 0, sizeof gz, zeros, big);
-    assert_refused((char *)gz, n, "x", QU_ERR_LIMIT,
-                   "file 'x' inflates more than 200 times: not a text file");
-    qu_document_limits limits = qu_document_default_limits();
-    limits.max_inflated_bytes = 1 << 20;
-    assert_int_equal(qu_document_parse(&d, gz, n, "x", &limits, &err), QU_ERR_LIMIT);
-    assert_string_equal(err.msg, "file 'x' inflates to more than the limit of 1048576 bytes");
-    n = gzip(gz, 0, sizeof gz, zeros, 1 << 20); /* 1000 to 1, but small */
-    assert_int_equal(qu_document_parse(&d, gz, n, "x", NULL, &err), QU_OK);
-    assert_int_equal(d.text_bytes, 1 << 20);
-    qu_document_free(&d);
-    free(zeros);
-}
-
 static void test_read(void **state)
 {
     (void)state;
@@ -368,8 +295,6 @@ int main(void)
         cmocka_unit_test(test_charsets),
         cmocka_unit_test(test_line_ends_and_controls),
         cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_gzip),
-        cmocka_unit_test(test_gzip_limits),
         cmocka_unit_test(test_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
