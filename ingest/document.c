@@ -133,7 +133,7 @@ static qu_status build(qu_builder *b, qu_document *doc, const uint8_t *bytes, in
     QU_TRY(qu_buf_reserve(&b->text, (size_t)n, err));
     bool markup = html || (n > 5 && memcmp(bytes, "<?xml", 5) == 0);
     QU_TRY(qu_charset_decode(&b->text, &b->runs, doc->charset, bytes, n, markup, shown, err));
-    html |= !markdown && sniff_html(b->text.data, (int64_t)b->text.len);
+    html |= !is_markdown_name(name) && sniff_html(b->text.data, (int64_t)b->text.len);
     bool done = true;
     snprintf(doc->format, sizeof doc->format, "html");
     if (html)

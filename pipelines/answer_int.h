@@ -91,8 +91,8 @@ qu_status qu_answer_cite(ask_run *r, qu_err *err);
  * too. */
 qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err);
 
-/* cite.c: fill in path, member, heading, page number and raw byte range of a citation whose text range is known, from the
- * document's stored source map. */
+/* cite.c: fill in path, member, heading, page number and raw byte range of a citation whose text range
+ * is known, from the document and its stored source map. */
 qu_status qu_answer_locate(qu_txn *t, const qu_doc *d, qu_citation *c, qu_err *err);
 
 qu_status qu_answer_warn(qu_answer *ans, qu_err *err, const char *fmt, ...)

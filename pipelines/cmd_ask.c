@@ -9,7 +9,6 @@
 #include "pipelines/generate.h"
 #include "pipelines/input.h"
 #include "pipelines/output.h"
-#include "pipelines/pages.h"
 #include "pipelines/verdict.h"
 
 typedef struct ask_state {
