@@ -7,12 +7,9 @@
  *   split   an item is (block, KV head, page), partials are kept and merged in page order;
  *           for the few rows of a question, where direct would leave threads idle
  */
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/os.h"
 #include "decode/context_int.h"
+#include "decode/memory.h"
 #include "kernels/codec.h"
 #include "kernels/summary.h"
 
@@ -54,75 +51,80 @@ static qu_attend_state state_at(const qu_model *m, float *p)
 
 /* --- fetching --- */
 
+bool qu_fetch_slice(qu_context *c, const qu_segment *s, int32_t layer, int32_t g, int worker,
+                    const void **data)
+{
+    qu_fetch_share *w = &c->s.share[worker];
+    int64_t expected = qu_codec_bytes(c->codec, s->n, c->m->head_size);
+    size_t bytes;
+    if (w->st != QU_OK) return false;
+    w->st = s->source.get(s->source.ctx, layer, g, data, &bytes, &w->err);
+    if (w->st == QU_OK && (int64_t)bytes != expected)
+        w->st = qu_fail(&w->err, QU_ERR_CORRUPT,
+                        "stored slice has %zu bytes, expected %lld for %d tokens", bytes,
+                        (long long)expected, s->n);
+    w->bytes += expected;
+    w->slices++;
+    return w->st == QU_OK;
+}
+
+qu_status qu_fetch_all(qu_context *c, int64_t n, void (*body)(void *ctx, int64_t item, int worker),
+                       void *ctx, int halves, qu_err *err)
+{
+    int workers = qu_pool_threads(c->pool);
+    qu_status st = QU_OK;
+    QU_TRY(qu_memory_need(&c->s.share, &c->s.share_cap, workers, sizeof *c->s.share, err));
+    memset(c->s.share, 0, (size_t)workers * sizeof *c->s.share);
+    qu_pool_run(c->pool, n, body, ctx);
+    for (int i = 0; i < workers; i++) {
+        const qu_fetch_share *w = &c->s.share[i];
+        c->stats.bytes_read += w->bytes * halves / 2;
+        c->stats.slices_read += halves > 0 ? w->slices : 0;
+        if (w->st == QU_OK || st != QU_OK) continue;
+        st = w->st;
+        if (err) *err = w->err;
+    }
+    return st;
+}
+
 typedef struct fetch_run {
     qu_context *c;
     int32_t layer;
     const uint8_t *use;
-    qu_status *st; /* [workers] first error of each */
-    qu_err *err;   /* [workers] */
-    int64_t *bytes, *slices;
 } fetch_run;
 
-static qu_status fetch_slice(qu_context *c, qu_segment *s, int32_t layer, int32_t g, int worker,
-                             size_t *bytes, qu_err *err)
+static bool is_missing(const fetch_run *r, int64_t item)
 {
-    const qu_model *m = c->m;
-    const void *data;
-    int32_t d = m->head_size;
-    QU_TRY(s->source.get(s->source.ctx, layer, g, &data, bytes, err));
-    if ((int64_t)*bytes != qu_codec_bytes(c->codec, s->n, d))
-        return qu_fail(err, QU_ERR_CORRUPT,
-                       "stored slice has %zu bytes, expected %lld for %d tokens", *bytes,
-                       (long long)qu_codec_bytes(c->codec, s->n, d), s->n);
-    qu_segment_fill(c, s, layer, g, data, NULL, worker);
-    return QU_OK;
+    int32_t g_n = r->c->m->n_kv_heads;
+    const qu_segment *s = &r->c->seg[item / g_n];
+    return s->source.get && r->use[item] && !s->ready[r->layer * g_n + item % g_n];
 }
 
 static void fetch_item(void *ctx, int64_t item, int worker)
 {
     fetch_run *r = ctx;
-    int32_t g_n = r->c->m->n_kv_heads, g = (int32_t)(item % g_n);
-    qu_segment *s = &r->c->seg[item / g_n];
-    size_t bytes = 0;
-    if (s->ready[r->layer * g_n + g] || !s->source.get || !r->use[item] || r->st[worker] != QU_OK)
-        return;
-    r->st[worker] = fetch_slice(r->c, s, r->layer, g, worker, &bytes, &r->err[worker]);
-    r->bytes[worker] += (int64_t)bytes;
-    r->slices[worker]++;
+    int32_t g = (int32_t)(item % r->c->m->n_kv_heads);
+    qu_segment *s = &r->c->seg[item / r->c->m->n_kv_heads];
+    const void *data;
+    if (is_missing(r, item) && qu_fetch_slice(r->c, s, r->layer, g, worker, &data))
+        qu_segment_fill(r->c, s, r->layer, g, data, NULL, worker);
 }
 
 qu_status qu_attention_fetch(qu_context *c, int32_t layer, const uint8_t *use, int halves,
                              qu_err *err)
 {
-    int32_t g_n = c->m->n_kv_heads, missing = 0;
-    for (int32_t i = 0; i < c->first_live; i++) {
-        int32_t before = missing;
-        for (int32_t g = 0; g < g_n; g++)
-            missing +=
-                c->seg[i].source.get && use[i * g_n + g] && !c->seg[i].ready[layer * g_n + g];
-        if (missing > before) QU_TRY(qu_segment_need(c, &c->seg[i], err));
+    fetch_run r = {c, layer, use};
+    int64_t n = (int64_t)c->first_live * c->m->n_kv_heads, missing = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (!is_missing(&r, i)) continue;
+        missing++;
+        QU_TRY(qu_segment_need(c, &c->seg[i / c->m->n_kv_heads], err));
     }
     if (missing == 0) return QU_OK;
-    enum { MAX = 1024 };
-    qu_status st[MAX] = {0}, first = QU_OK;
-    int64_t bytes[MAX] = {0}, slices[MAX] = {0};
-    int n = qu_pool_threads(c->pool);
-    qu_err *errs = calloc((size_t)n, sizeof *errs);
-    if (!errs) return qu_fail_nomem(err, n * (long long)sizeof *errs);
     double start = qu_os_now_ms();
-    fetch_run r = {c, layer, use, st, errs, bytes, slices};
-    qu_pool_run(c->pool, (int64_t)c->first_live * g_n, fetch_item, &r);
+    qu_status st = qu_fetch_all(c, n, fetch_item, &r, halves, err);
     c->stats.load_ms += qu_os_now_ms() - start;
-    for (int i = 0; i < n; i++) {
-        c->stats.bytes_read += bytes[i] * halves / 2;
-        c->stats.slices_read += halves > 0 ? slices[i] : 0;
-        if (st[i] != QU_OK && first == QU_OK) {
-            first = st[i];
-            if (err) *err = errs[i];
-        }
-    }
-    free(errs);
-    return first;
+    return st;
 }
 
 /* --- attending --- */
@@ -193,12 +195,7 @@ static void attend_one(const attend_run *r, const block *b, int32_t g, int32_t p
         return;
     }
     const qu_segment *seg = &r->c->seg[page];
-    qu_attend_kv kv = {qu_segment_kt(m, seg, r->layer, g),
-                       qu_segment_v(m, seg, r->layer, g),
-                       NULL,
-                       seg->half,
-                       seg->n,
-                       seg->n_pad};
+    qu_attend_kv kv = qu_segment_kv(m, seg, r->layer, g);
     qu_attend_page(part, s->q, m->head_size, rows, m->head_size, &kv,
                    page == b->own ? s->visible : NULL, s->scores);
 }
@@ -281,12 +278,7 @@ static void make_blocks(attend_run *r)
 static qu_status choose(qu_context *c, int32_t layer, bool hooked, qu_err *err)
 {
     int64_t need = (int64_t)c->n_seg * c->m->n_kv_heads;
-    if (c->s.use_cap < need) {
-        free(c->s.use);
-        c->s.use = malloc((size_t)need * 2);
-        c->s.use_cap = c->s.use ? need * 2 : 0;
-        if (!c->s.use) return qu_fail_nomem(err, need * 2);
-    }
+    if (c->s.use_cap < need) QU_TRY(qu_memory_need(&c->s.use, &c->s.use_cap, need * 2, 1, err));
     memset(c->s.use, 1, (size_t)need);
     c->sel.far = false;
     if (!hooked || !c->hook.select) return QU_OK;
@@ -305,7 +297,7 @@ qu_status qu_attention(qu_context *c, int32_t layer, bool hooked, qu_err *err)
         return QU_OK;
     }
     int64_t need = items * r.n_parts * state_floats(c->m);
-    QU_TRY(qu_scratch_floats(&c->s.partial, &c->s.partial_cap, need, err));
+    QU_TRY(qu_memory_need(&c->s.partial, &c->s.partial_cap, need, sizeof(float), err));
     r.partial = c->s.partial;
     qu_pool_run(c->pool, items * r.n_parts, split_item, &r);
     qu_pool_run(c->pool, items, fold_item, &r);

@@ -1,10 +1,9 @@
 #include "decode/batch.h"
 
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "decode/context_int.h"
+#include "decode/memory.h"
 
 enum { MOST_JOBS = 3 };
 
@@ -77,12 +76,8 @@ static bool run_together(qu_batch *b, waiter *group)
     int64_t n_rows = 0, k = group->jobs[0].w->k, each = k;
     for (const waiter *w = group; w; w = w->next) n_rows += w->n_rows;
     for (int i = 0; i < group->n_jobs; i++) each += group->jobs[i].w->n;
-    if (b->cap < n_rows * each) {
-        free(b->rows);
-        b->rows = aligned_alloc(64, (size_t)((n_rows * each * 4 + 63) / 64 * 64));
-        b->cap = b->rows ? n_rows * each : 0;
-        if (!b->rows) return false;
-    }
+    if (qu_memory_need(&b->rows, &b->cap, n_rows * each, sizeof *b->rows, NULL) != QU_OK)
+        return false;
     float *at = b->rows, *y = b->rows + n_rows * k;
     for (const waiter *w = group; w; w = w->next)
         for (int32_t t = 0; t < w->n_rows; t++, at += k)

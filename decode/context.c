@@ -1,11 +1,10 @@
 #include "decode/context.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "decode/context_int.h"
 #include "decode/device.h"
+#include "decode/memory.h"
 #include "kernels/codec.h"
 #include "kernels/isa.h"
 #include "kernels/summary.h"
@@ -30,10 +29,9 @@ static void set_angles(const qu_model *m, qu_segment *s)
 
 static qu_status make_angles(const qu_model *m, qu_segment *s, qu_err *err)
 {
-    size_t bytes = (size_t)qu_segment_angles(m, s, m->n_ropes) * sizeof *s->cos;
-    s->cos = malloc(bytes);
-    s->sin = malloc(bytes);
-    if (!s->cos || !s->sin) return qu_fail_nomem(err, (long long)bytes);
+    int64_t n = qu_segment_angles(m, s, m->n_ropes);
+    QU_TRY(qu_memory_take(&s->cos, n, sizeof *s->cos, err));
+    QU_TRY(qu_memory_take(&s->sin, n, sizeof *s->sin, err));
     set_angles(m, s);
     return QU_OK;
 }
@@ -68,12 +66,6 @@ qu_status qu_context_create(qu_context **out, const qu_model *m, qu_pool *pool, 
     return st;
 }
 
-static size_t segment_bytes(const qu_model *m, const qu_segment *s)
-{
-    int64_t slices = (int64_t)m->n_layers * m->n_kv_heads;
-    return (size_t)(slices * qu_segment_head_floats(m, s->n_pad)) * (s->half ? 2 : 4);
-}
-
 void qu_context_free(qu_context *c)
 {
     if (!c) return;
@@ -84,6 +76,7 @@ void qu_context_free(qu_context *c)
                      s->lora};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) free(rows[i]);
     free(s->use);
+    free(s->share);
     free(s->slices);
     free(s->summaries);
     qu_selection_clear(&c->sel);
@@ -97,21 +90,11 @@ void qu_context_free(qu_context *c)
 static qu_status add_segment(qu_context *c, int32_t n, int32_t n_pad, int64_t pos, qu_err *err)
 {
     const qu_model *m = c->m;
-    if (c->n_seg == c->seg_cap) {
-        int32_t cap = c->seg_cap ? c->seg_cap * 2 : 16;
-        qu_segment *p = realloc(c->seg, (size_t)cap * sizeof *p);
-        if (!p) return qu_fail_nomem(err, cap * (long long)sizeof *p);
-        c->seg = p;
-        c->seg_cap = cap;
-    }
+    QU_TRY(qu_memory_grow(&c->seg, &c->seg_cap, c->n_seg + 1ll, sizeof *c->seg, err));
     qu_segment *s = &c->seg[c->n_seg];
-    memset(s, 0, sizeof *s);
-    s->n = n;
-    s->n_pad = n_pad;
-    s->pos = pos;
-    s->ready = calloc((size_t)m->n_layers * (size_t)m->n_kv_heads, 1);
-    qu_status st = make_angles(m, s, err);
-    if (st == QU_OK && !s->ready) st = qu_fail_nomem(err, (long long)m->n_layers * m->n_kv_heads);
+    *s = (qu_segment){.n = n, .n_pad = n_pad, .pos = pos};
+    qu_status st = qu_memory_take(&s->ready, (int64_t)m->n_layers * m->n_kv_heads, 1, err);
+    if (st == QU_OK) st = make_angles(m, s, err);
     if (st != QU_OK) {
         free_segment(c, s);
         return st;
@@ -122,9 +105,9 @@ static qu_status add_segment(qu_context *c, int32_t n, int32_t n_pad, int64_t po
 
 qu_status qu_segment_need(qu_context *c, qu_segment *s, qu_err *err)
 {
-    size_t bytes = segment_bytes(c->m, s);
-    if (!s->kv) s->kv = calloc(1, bytes);
-    return s->kv ? QU_OK : qu_fail_nomem(err, (long long)bytes);
+    int64_t slices = (int64_t)c->m->n_layers * c->m->n_kv_heads;
+    int64_t elements = slices * qu_segment_head_floats(c->m, s->n_pad);
+    return s->kv ? QU_OK : qu_memory_take(&s->kv, elements, s->half ? 2 : 4, err);
 }
 
 /* k: the slice's keys before rotation, which begin the worker's scratch; what lies behind them but
@@ -338,16 +321,6 @@ void qu_context_cut(qu_context *c, int32_t first)
     c->first_live = c->n_seg;
 }
 
-void qu_context_drop(qu_context *c, int32_t first, int32_t n)
-{
-    if (first < 0 || n <= 0 || first + n > c->first_live) return;
-    qu_selection_clear(&c->sel);
-    for (int32_t i = first; i < first + n; i++) free_segment(c, &c->seg[i]);
-    memmove(c->seg + first, c->seg + first + n, (size_t)(c->n_seg - first - n) * sizeof *c->seg);
-    c->n_seg -= n;
-    c->first_live -= n;
-}
-
 void qu_context_move(qu_context *c, int32_t segment, int64_t pos)
 {
     qu_segment *s = &c->seg[segment];
@@ -371,26 +344,6 @@ void qu_context_select(qu_context *c, const qu_select_hook *hook)
     c->hook = hook ? *hook : (qu_select_hook){0};
 }
 
-int32_t qu_context_segments(const qu_context *c)
-{
-    return c->n_seg;
-}
-int64_t qu_context_live(const qu_context *c)
-{
-    return c->n_live;
-}
-qu_context_stats qu_context_stats_get(const qu_context *c)
-{
-    return c->stats;
-}
-
-qu_status qu_scratch_floats(float **p, int64_t *cap, int64_t need, qu_err *err)
-{
-    if (*cap >= need) return QU_OK;
-    free(*p);
-    *cap = 0;
-    *p = aligned_alloc(64, (size_t)((need * 4 + 63) / 64 * 64));
-    if (!*p) return qu_fail_nomem(err, need * 4);
-    *cap = need;
-    return QU_OK;
-}
+int32_t qu_context_segments(const qu_context *c) { return c->n_seg; }
+int64_t qu_context_live(const qu_context *c) { return c->n_live; }
+qu_context_stats qu_context_stats_get(const qu_context *c) { return c->stats; }

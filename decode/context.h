@@ -132,10 +132,6 @@ void qu_context_rewind(qu_context *c, int64_t n);
 /* Forget every segment from index first (and all live tokens). */
 void qu_context_cut(qu_context *c, int32_t first);
 
-/* Remove segments [first, first + n) from the middle: a streamed document drops its oldest pages.
- * */
-void qu_context_drop(qu_context *c, int32_t first, int32_t n);
-
 /* Put an attached segment at another position: its keys are fetched and rotated anew when next
  * read. */
 void qu_context_move(qu_context *c, int32_t segment, int64_t pos);

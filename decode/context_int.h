@@ -35,6 +35,13 @@ typedef struct qu_rows {
     int32_t own[QU_PAGE_TOKENS * 4], at[QU_PAGE_TOKENS * 4];
 } qu_rows;
 
+/* What one worker read of a fetch, or its first error. */
+typedef struct qu_fetch_share {
+    qu_status st;
+    qu_err err;
+    int64_t slices, bytes;
+} qu_fetch_share;
+
 /* Grow-only buffers, kept between passes. */
 typedef struct qu_scratch {
     int32_t rows;                               /* capacity of the next line */
@@ -43,7 +50,8 @@ typedef struct qu_scratch {
     float *worker;  /* attention and codec scratch, one block a worker */
     float *partial; /* per-page partial states of split attention */
     float *lora;    /* an adapter's low-rank and full products */
-    int64_t use_cap, worker_cap, partial_cap, lora_cap;
+    qu_fetch_share *share; /* [workers] */
+    int64_t use_cap, worker_cap, partial_cap, lora_cap, share_cap;
     void *slices;    /* encoded slices of a chunk, one layer */
     char *summaries; /* of a chunk's pages, each [L][G] */
     int64_t slices_cap, summaries_cap;
@@ -53,7 +61,7 @@ typedef struct qu_scratch {
 typedef struct qu_selection {
     bool loaded, half, far; /* far: this layer's far field has something to say */
     bool senses;            /* this pass chooses */
-    int32_t epoch, n_epochs;
+    int32_t epoch;
     int32_t n_pages, n_pad;
     int32_t *segment, *tokens; /* [n_pages] */
     int32_t *first;            /* [n_pages + 1] */
@@ -62,7 +70,7 @@ typedef struct qu_selection {
     uint8_t *chosen;           /* [n_epochs][L][n_pages, G] */
     float *cos, *sin;          /* [n_ropes][D/2 + 1, 16] of the page being loaded */
     float *q;
-    int64_t q_cap;
+    int64_t q_cap, chosen_cap;
 } qu_selection;
 
 /* What repair.c puts into a pass: placing rows anywhere in their pages, and looking on. */
@@ -91,8 +99,8 @@ struct qu_context {
     int codec;
     qu_segment page; /* no segment: the angles of a page that stands at 0 */
     qu_segment *seg;
-    int32_t n_seg, seg_cap, first_live; /* first_live = n_seg when there is no live token */
-    int64_t n_live, live_pos;
+    int32_t n_seg, first_live; /* first_live = n_seg when there is no live token */
+    int64_t seg_cap, n_live, live_pos;
     qu_select_hook hook;
     void (*watch)(void *ctx, int32_t layer, const float *q, int32_t n_rows);
     void *watch_ctx;
@@ -138,6 +146,14 @@ static inline void *qu_segment_v(const qu_model *m, const qu_segment *s, int32_t
     return (char *)qu_segment_kt(m, s, layer, g) + qu_segment_kt_floats(m, s->n_pad) * size;
 }
 
+/* One slice as attention reads it. */
+static inline qu_attend_kv qu_segment_kv(const qu_model *m, const qu_segment *s, int32_t layer,
+                                         int32_t g)
+{
+    void *kt = qu_segment_kt(m, s, layer, g), *v = qu_segment_v(m, s, layer, g);
+    return (qu_attend_kv){kt, v, NULL, s->half, s->n, s->n_pad};
+}
+
 /* Where the angles of one RoPE row (qu_model_rope) begin in a segment's cos and sin. */
 static inline int64_t qu_segment_angles(const qu_model *m, const qu_segment *s, int32_t row)
 {
@@ -168,20 +184,37 @@ qu_status qu_attention(qu_context *c, int32_t layer, bool hooked, qu_err *err);
 qu_status qu_attention_fetch(qu_context *c, int32_t layer, const uint8_t *use, int halves,
                              qu_err *err);
 
+/* attention.c: run body over n items, whose workers call qu_fetch_slice: the encoded bytes of a
+ * slice, false after an error. Counts what was read; returns the first error. */
+qu_status qu_fetch_all(qu_context *c, int64_t n, void (*body)(void *ctx, int64_t item, int worker),
+                       void *ctx, int halves, qu_err *err);
+bool qu_fetch_slice(qu_context *c, const qu_segment *s, int32_t layer, int32_t g, int worker,
+                    const void **data);
+
+/* forward.c: the pages of a document pass; room in c->s.summaries for theirs, page p's from at[p] on
+ * (at [pages + 1]); a layer's encoded slices, stride apart, to the sink, and after the last layer
+ * the summaries (at NULL: none). */
+int32_t qu_pass_pages(const qu_context *c);
+qu_status qu_pass_summaries(qu_context *c, int64_t *at, qu_err *err);
+qu_status qu_pass_deliver(qu_context *c, int32_t layer, const qu_page_sink *sink, int32_t page_zero,
+                          const char *slices, int64_t stride, const int64_t *at, qu_err *err);
+/* Bytes between encoded slices: a full page's, rounded up to 64. */
+int64_t qu_slice_stride(const qu_context *c);
+/* QU_ERR_CORRUPT where one of n logits is not a number. */
+qu_status qu_check_logits(const qu_context *c, const float *logits, int64_t n, qu_err *err);
+
 /* select.c: take from c->s.use what the hook does not choose in this layer, and set c->sel.far. */
 qu_status qu_selection_apply(qu_context *c, int32_t layer, qu_err *err);
 /* select.c, for a backend: find the candidates (segment, tokens, first, n_pages) unless that is done;
- * what an epoch chose in a layer, [n_pages, G]. */
+ * the summary of one, counted and of the right size; what an epoch chose in a layer, [n_pages, G]. */
 qu_status qu_selection_find(qu_context *c, qu_err *err);
+qu_status qu_selection_summary(qu_context *c, int32_t page, const void **data, qu_err *err);
 qu_status qu_selection_chosen(qu_context *c, int32_t epoch, int32_t layer, uint8_t **chosen,
                               qu_err *err);
 /* The clusters of what was not chosen, as one block of keys. */
 qu_attend_kv qu_selection_far(const qu_context *c, int32_t layer, int32_t g);
 /* Free everything: candidates are found anew at the next step. */
 void qu_selection_clear(qu_selection *s);
-
-/* Make room for *cap floats or bytes; contents are lost. */
-qu_status qu_scratch_floats(float **p, int64_t *cap, int64_t need, qu_err *err);
 
 /* Floats of scratch a worker needs for one attention item, one slice to decode or summarise. */
 int64_t qu_attention_worker_floats(const qu_context *c);

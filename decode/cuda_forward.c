@@ -150,11 +150,7 @@ static qu_status finish(qu_context *c, int32_t n, float *logits, qu_err *err)
                           x->d->output.bias, x->h.p, n, m->vocab, m->width, err));
     QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, logits, x->logits.p, all * 4, err));
     QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, err));
-    for (int64_t i = 0; i < all; i++)
-        if (!isfinite(logits[i]))
-            return qu_fail(err, QU_ERR_CORRUPT, "model '%s' computed a logit that is not a number",
-                           qu_gguf_path(m->gguf));
-    return QU_OK;
+    return qu_check_logits(c, logits, all, err);
 }
 
 static qu_status can_do(const qu_context *c, bool document, qu_err *err)

@@ -44,7 +44,7 @@ typedef struct qu_cuda_buffer {
 typedef struct qu_cuda_pool {
     int64_t bytes; /* of a piece */
     void **chunks, **spare;
-    int64_t n_chunks, n_spare, n_pieces;
+    int64_t n_chunks, chunks_cap, n_spare, spare_cap, n_pieces;
 } qu_cuda_pool;
 
 /* A segment there: one piece with its table of slices [L * G], cosines and sines. */
@@ -66,7 +66,7 @@ typedef struct qu_cuda_context {
     qu_cuda_buffer stage[2], stage_host[2], items[2], items_host[2]; /* slices on their way in */
     qu_cuda_buffer fresh[2], fresh_host[2], fresh_items;             /* and out */
     qu_cuda_page *pages_host;                                        /* [pages_cap] */
-    int32_t pages_cap;
+    int64_t pages_cap;
     qu_cuda_rows rows;
     /* choosing; valid while c->sel.loaded */
     qu_cuda_clusters clusters;

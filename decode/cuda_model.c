@@ -1,20 +1,13 @@
 /* A model's weights on a CUDA device. */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "decode/cuda_int.h"
 #include "decode/device.h"
+#include "decode/memory.h"
 
 static qu_status take(struct qu_device *d, void **p, int64_t bytes, qu_err *err)
 {
-    if (d->n_owned == d->owned_cap) {
-        int64_t cap = d->owned_cap ? d->owned_cap * 2 : 64;
-        void **more = realloc(d->owned, (size_t)cap * sizeof *more);
-        if (!more) return qu_fail_nomem(err, cap * (long long)sizeof *more);
-        d->owned = more;
-        d->owned_cap = cap;
-    }
+    QU_TRY(qu_memory_grow(&d->owned, &d->owned_cap, d->n_owned + 1, sizeof *d->owned, err));
     QU_TRY(qu_cuda_alloc(d->cu, p, bytes, err));
     d->owned[d->n_owned++] = *p;
     return QU_OK;
@@ -39,8 +32,7 @@ static qu_status matrix(struct qu_device *d, qu_cuda_matrix *to, const qu_projec
 
 static qu_status upload(struct qu_device *d, const qu_model *m, qu_err *err)
 {
-    d->layers = calloc((size_t)m->n_layers, sizeof *d->layers);
-    if (!d->layers) return qu_fail_nomem(err, m->n_layers * (long long)sizeof *d->layers);
+    QU_TRY(qu_memory_take(&d->layers, m->n_layers, sizeof *d->layers, err));
     const qu_weight *e = &m->embedding;
     QU_TRY(copy(d, &d->embedding, e->data, qu_type_bytes(e->type, (int64_t)e->n * e->k), err));
     d->output.w = d->embedding;
@@ -62,8 +54,8 @@ static qu_status upload(struct qu_device *d, const qu_model *m, qu_err *err)
         QU_TRY(matrix(d, &to->down, &l->down, err));
     }
     if (m->rope_row) {
-        int32_t n = m->n_layers * m->n_kv_heads, *rows = malloc((size_t)n * sizeof *rows);
-        if (!rows) return qu_fail_nomem(err, n * 4ll);
+        int32_t n = m->n_layers * m->n_kv_heads, *rows;
+        QU_TRY(qu_memory_take(&rows, n, sizeof *rows, err));
         for (int32_t i = 0; i < n; i++) rows[i] = m->rope_row[i];
         qu_status st = copy(d, (void **)&d->rope_rows, rows, n * 4ll, err);
         free(rows);

@@ -1,10 +1,8 @@
 /* Choosing on a CUDA device. Scores, cut and lists are made there; the choice comes back in the passes that
  * choose, since only the processor can read slices from the store, and what it chose is kept by epoch in
  * c->sel as on the processor, so that rewinding needs no undo. Passes that do not choose ask nothing. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "decode/cuda_int.h"
+#include "decode/memory.h"
 
 static int64_t layer_flags(const qu_context *c)
 {
@@ -40,17 +38,13 @@ static qu_status load_pages(qu_context *c, qu_err *err)
     for (int32_t p = 0; p < c->sel.n_pages; p++) {
         const qu_segment *seg = &c->seg[c->sel.segment[p]];
         const void *data;
-        size_t bytes;
-        QU_TRY(seg->source.summary(seg->source.ctx, &data, &bytes, err));
-        if ((int64_t)bytes != qu_page_summary_bytes(m, seg->n))
-            return qu_fail(err, QU_ERR_CORRUPT, "stored summary has %zu bytes, expected %lld", bytes,
-                           (long long)qu_page_summary_bytes(m, seg->n));
-        QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->summary.p, data, (int64_t)bytes, err));
+        QU_TRY(qu_selection_summary(c, p, &data, err));
+        QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->summary.p, data,
+                              qu_page_summary_bytes(m, seg->n), err));
         QU_TRY(qu_cuda_place_summary(x->cu, &x->clusters, x->summary.p,
                                      x->rows.pages + c->sel.segment[p], x->d->rope_rows, x->d->rope,
                                      seg->n, p, c->sel.first[p], m->n_layers, m->n_kv_heads,
                                      m->head_size, err));
-        c->stats.bytes_read += (int64_t)bytes;
     }
     return QU_OK;
 }
@@ -65,8 +59,8 @@ static qu_status load(qu_context *c, qu_err *err)
     QU_TRY(need_clusters(c, err));
     QU_TRY(load_pages(c, err));
     int32_t heads = m->n_layers * m->n_kv_heads;
-    uint8_t *all = calloc((size_t)heads, 1);
-    if (!all) return qu_fail_nomem(err, heads);
+    uint8_t *all;
+    QU_TRY(qu_memory_take(&all, heads, 1, err));
     for (int32_t i = 0; c->hook.plan->heads && i < heads; i++) all[i] = c->hook.plan->heads[i] >= .5f;
     qu_status st = qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->all.p, all, heads, err);
     free(all);
@@ -84,8 +78,8 @@ static qu_status need_lists(qu_context *c, qu_err *err)
     const qu_model *m = c->m;
     if (x->list_segments == c->n_seg) return QU_OK;
     int64_t heads = (int64_t)m->n_layers * m->n_kv_heads;
-    int32_t *candidate = malloc((size_t)c->n_seg * sizeof *candidate);
-    if (!candidate) return qu_fail_nomem(err, c->n_seg * 4ll);
+    int32_t *candidate;
+    QU_TRY(qu_memory_take(&candidate, c->n_seg, sizeof *candidate, err));
     for (int32_t i = 0; i < c->n_seg; i++) candidate[i] = -1;
     for (int32_t p = 0; p < c->sel.n_pages; p++) candidate[c->sel.segment[p]] = p;
     qu_status st = QU_OK;
@@ -145,8 +139,8 @@ static qu_status sense(qu_context *c, int32_t layer, uint8_t *chosen, qu_err *er
 static qu_status fetch_chosen(qu_context *c, int32_t layer, const uint8_t *chosen, qu_err *err)
 {
     int32_t g_n = c->m->n_kv_heads;
-    uint8_t *use = malloc((size_t)c->n_seg * (size_t)g_n);
-    if (!use) return qu_fail_nomem(err, c->n_seg * (long long)g_n);
+    uint8_t *use;
+    QU_TRY(qu_memory_take(&use, c->n_seg * (int64_t)g_n, 1, err));
     memset(use, 1, (size_t)c->n_seg * (size_t)g_n);
     for (int32_t p = 0; p < c->sel.n_pages; p++)
         memcpy(use + c->sel.segment[p] * g_n, chosen + p * g_n, (size_t)g_n);

@@ -1,10 +1,9 @@
 #include "decode/draft.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/os.h"
+#include "decode/memory.h"
 
 enum {
     ROWS = QU_DRAFT_MAX + 1,
@@ -73,34 +72,31 @@ qu_status qu_draft_create(qu_draft **out, const qu_draft_options *o, qu_err *err
 {
     *out = NULL;
     QU_TRY(check(o, err));
-    qu_draft *d = calloc(1, sizeof *d);
-    if (!d) return qu_fail_nomem(err, sizeof *d);
+    qu_draft *d;
+    QU_TRY(qu_memory_take(&d, 1, sizeof *d, err));
     d->o = *o;
     d->live0 = qu_context_live(o->context);
     d->small_n = -1;
     d->pace = first_pace;
-    size_t v = (size_t)o->model->vocab, n = o->kind == QU_DRAFT_NONE ? 1 : ROWS,
-           size = sizeof(float);
-    d->rows = malloc(n * v * size);
-    d->adjusted = malloc(v * size);
-    d->few = malloc(v * size);
-    d->said = malloc(v * sizeof *d->said);
-    d->is_said = calloc(v, 1);
-    bool good = d->rows && d->adjusted && d->few && d->said && d->is_said;
+    int64_t v = o->model->vocab, n = o->kind == QU_DRAFT_NONE ? 1 : ROWS;
+    qu_status st = QU_OK;
+    QU_TRY_OUT(qu_memory_take(&d->rows, n * v, sizeof(float), err));
+    QU_TRY_OUT(qu_memory_take(&d->adjusted, v, sizeof(float), err));
+    QU_TRY_OUT(qu_memory_take(&d->few, v, sizeof(float), err));
+    QU_TRY_OUT(qu_memory_take(&d->said, v, sizeof *d->said, err));
+    QU_TRY_OUT(qu_memory_take(&d->is_said, v, 1, err));
     if (is_self(d)) {
-        d->q = malloc(QU_DRAFT_MAX * v * size);
-        d->p = malloc(v * size);
-        d->p1 = malloc(v * size);
-        d->next = malloc(v * size);
-        good = good && d->q && d->p && d->p1 && d->next;
+        QU_TRY_OUT(qu_memory_take(&d->q, QU_DRAFT_MAX * v, sizeof(float), err));
+        QU_TRY_OUT(qu_memory_take(&d->p, v, sizeof(float), err));
+        QU_TRY_OUT(qu_memory_take(&d->p1, v, sizeof(float), err));
+        QU_TRY_OUT(qu_memory_take(&d->next, v, sizeof(float), err));
     }
-    if (!good) {
-        qu_draft_free(d);
-        return qu_fail_nomem(err, (long long)(n * v * size));
-    }
-    memcpy(d->rows, o->logits, v * size);
+    memcpy(d->rows, o->logits, (size_t)v * sizeof *d->rows);
     *out = d;
     return QU_OK;
+out:
+    qu_draft_free(d);
+    return st;
 }
 
 void qu_draft_free(qu_draft *d)
@@ -179,13 +175,7 @@ static int32_t foretell(const qu_draft *d, int32_t *ids, int32_t n, int32_t *len
 static qu_status commit(qu_draft *d, int32_t id, qu_err *err)
 {
     int32_t foretold, length;
-    if (d->n == d->cap) {
-        int64_t cap = d->cap ? d->cap * 2 : 256;
-        int32_t *text = realloc(d->text, (size_t)cap * sizeof *text);
-        if (!text) return qu_fail_nomem(err, cap * 4);
-        d->text = text;
-        d->cap = cap;
-    }
+    QU_TRY(qu_memory_grow(&d->text, &d->cap, d->n + 1, sizeof *d->text, err));
     if (foretell(d, &foretold, 1, &length) > 0) {
         int32_t k = length_class(length);
         d->pace.tried[k]++;
@@ -383,17 +373,11 @@ qu_status qu_draft_next(qu_draft *d, int32_t *id, double *probability, qu_err *e
     return QU_OK;
 }
 
-bool qu_draft_ended(const qu_draft *d)
-{
-    return d->ended && d->taken == d->n;
-}
+bool qu_draft_ended(const qu_draft *d) { return d->ended && d->taken == d->n; }
 
 void qu_draft_finish(qu_draft *d)
 {
     if (d->taken > 0) qu_context_rewind(d->o.context, d->live0 + d->taken - 1);
 }
 
-qu_draft_stats qu_draft_stats_get(const qu_draft *d)
-{
-    return d->stats;
-}
+qu_draft_stats qu_draft_stats_get(const qu_draft *d) { return d->stats; }

@@ -1,15 +1,13 @@
 #include "decode/embed.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <strings.h>
 
 #include "base/buf.h"
 #include "base/dims.h"
+#include "decode/memory.h"
+#include "decode/model_int.h"
 #include "decode/wordpiece.h"
-#include "kernels/linear.h"
 #include "kernels/rows.h"
 
 enum {
@@ -20,8 +18,7 @@ enum {
 };
 
 typedef struct layer {
-    qu_weight q, k, v, o, up, down;
-    float *qb, *kb, *vb, *ob, *upb, *downb;
+    qu_projection q, k, v, o, up, down;
     float *attn_w, *attn_b, *out_w, *out_b; /* the two layer norms */
 } layer;
 
@@ -43,82 +40,37 @@ struct qu_embed {
 
 /* --- opening --- */
 
-static qu_status bad_tensor(const qu_embed *m, const char *name, bool there, qu_err *err)
-{
-    return qu_fail(err, QU_ERR_FORMAT, "model '%s': tensor '%s' %s", qu_gguf_path(m->gguf), name,
-                   there ? "has the wrong shape or type" : "is missing");
-}
-
-/* "blk.AT.stem.part"; at < 0: "stem.part". */
-static void tensor_name(char out[64], int32_t at, const char *stem, const char *part)
-{
-    if (at < 0) snprintf(out, 64, "%s.%s", stem, part);
-    else snprintf(out, 64, "blk.%d.%s.%s", at, stem, part);
-}
-
-/* A matrix [n,k], left where it is. */
-static qu_status take_matrix(const qu_embed *m, qu_weight *w, int32_t at, const char *stem,
-                             int32_t n, int32_t k, qu_err *err)
-{
-    char name[64];
-    tensor_name(name, at, stem, "weight");
-    const qu_gguf_tensor *t = qu_gguf_find_tensor(m->gguf, name);
-    if (!t || t->n_dims != 2 || t->dims[0] != k || t->dims[1] != n || qu_type_bytes(t->type, k) < 0)
-        return bad_tensor(m, name, t != NULL, err);
-    *w = (qu_weight){t->data, t->type, n, k};
-    return QU_OK;
-}
-
-/* n floats of our own. */
-static qu_status take_vector(const qu_embed *m, float **v, int32_t at, const char *stem,
-                             const char *part, int32_t n, qu_err *err)
-{
-    char name[64];
-    tensor_name(name, at, stem, part);
-    const qu_gguf_tensor *t = qu_gguf_find_tensor(m->gguf, name);
-    if (!t || t->n_dims != 1 || t->dims[0] != n || qu_type_block(t->type) != 1)
-        return bad_tensor(m, name, t != NULL, err);
-    *v = malloc((size_t)n * sizeof **v);
-    if (!*v) return qu_fail_nomem(err, n * 4ll);
-    qu_dequant_ref(*v, t->data, t->type, n);
-    return QU_OK;
-}
-
-static qu_status take_linear(const qu_embed *m, qu_weight *w, float **bias, int32_t at,
-                             const char *stem, int32_t n, int32_t k, qu_err *err)
-{
-    QU_TRY(take_matrix(m, w, at, stem, n, k, err));
-    return take_vector(m, bias, at, stem, "bias", n, err);
-}
-
 static qu_status take_norm(const qu_embed *m, float **w, float **b, int32_t at, const char *stem,
                            qu_err *err)
 {
-    QU_TRY(take_vector(m, w, at, stem, "weight", m->e, err));
-    return take_vector(m, b, at, stem, "bias", m->e, err);
+    char name[96];
+    QU_TRY(qu_model_vector(m->gguf, qu_model_tensor_name(name, at, stem, "weight"), w, m->e, false,
+                           err));
+    return qu_model_vector(m->gguf, qu_model_tensor_name(name, at, stem, "bias"), b, m->e, false,
+                           err);
 }
 
 static qu_status take_layer(const qu_embed *m, layer *l, int32_t i, qu_err *err)
 {
+    const qu_gguf *g = m->gguf;
     int32_t e = m->e, f = m->f;
-    QU_TRY(take_linear(m, &l->q, &l->qb, i, "attn_q", e, e, err));
-    QU_TRY(take_linear(m, &l->k, &l->kb, i, "attn_k", e, e, err));
-    QU_TRY(take_linear(m, &l->v, &l->vb, i, "attn_v", e, e, err));
-    QU_TRY(take_linear(m, &l->o, &l->ob, i, "attn_output", e, e, err));
+    QU_TRY(qu_model_projection(g, &l->q, i, "attn_q", e, e, true, err));
+    QU_TRY(qu_model_projection(g, &l->k, i, "attn_k", e, e, true, err));
+    QU_TRY(qu_model_projection(g, &l->v, i, "attn_v", e, e, true, err));
+    QU_TRY(qu_model_projection(g, &l->o, i, "attn_output", e, e, true, err));
     QU_TRY(take_norm(m, &l->attn_w, &l->attn_b, i, "attn_output_norm", err));
-    QU_TRY(take_linear(m, &l->up, &l->upb, i, "ffn_up", f, e, err));
-    QU_TRY(take_linear(m, &l->down, &l->downb, i, "ffn_down", e, f, err));
+    QU_TRY(qu_model_projection(g, &l->up, i, "ffn_up", f, e, true, err));
+    QU_TRY(qu_model_projection(g, &l->down, i, "ffn_down", e, f, true, err));
     return take_norm(m, &l->out_w, &l->out_b, i, "layer_output_norm", err);
 }
 
-/* Rows of a matrix as floats of our own. */
-static qu_status take_rows(const qu_embed *m, float **rows, const char *stem, int32_t n, int32_t keep,
-                           qu_err *err)
+/* The first rows of a matrix of n as floats of our own. */
+static qu_status take_rows(const qu_embed *m, float **rows, const char *name, int32_t n,
+                           int32_t keep, qu_err *err)
 {
     qu_weight w;
-    QU_TRY(take_matrix(m, &w, -1, stem, n, m->e, err));
-    *rows = malloc((size_t)keep * (size_t)m->e * sizeof **rows);
-    if (!*rows) return qu_fail_nomem(err, (long long)keep * m->e * 4);
+    QU_TRY(qu_model_matrix(m->gguf, name, &w, n, m->e, err));
+    QU_TRY(qu_memory_take(rows, (int64_t)keep * m->e, sizeof **rows, err));
     qu_dequant_ref(*rows, w.data, w.type, (int64_t)keep * m->e);
     return QU_OK;
 }
@@ -126,17 +78,15 @@ static qu_status take_rows(const qu_embed *m, float **rows, const char *stem, in
 static qu_status take_weights(qu_embed *m, qu_err *err)
 {
     const qu_gguf_tensor *types = qu_gguf_find_tensor(m->gguf, "token_types.weight");
-    QU_TRY(take_matrix(m, &m->tokens, -1, "token_embd", qu_wordpiece_n_vocab(m->words), m->e, err));
-    QU_TRY(take_rows(m, &m->positions, "position_embd", m->window, m->window, err));
-    if (types && types->dims[1] > 0 && types->dims[1] <= 1024) {
-        QU_TRY(take_rows(m, &m->type, "token_types", (int32_t)types->dims[1], 1, err));
-    } else {
-        m->type = calloc((size_t)m->e, sizeof *m->type);
-        if (!m->type) return qu_fail_nomem(err, m->e * 4ll);
-    }
+    int32_t n = qu_wordpiece_n_vocab(m->words);
+    QU_TRY(qu_model_matrix(m->gguf, "token_embd.weight", &m->tokens, n, m->e, err));
+    QU_TRY(take_rows(m, &m->positions, "position_embd.weight", m->window, m->window, err));
+    if (types && types->dims[1] > 0 && types->dims[1] <= 1024)
+        QU_TRY(take_rows(m, &m->type, "token_types.weight", (int32_t)types->dims[1], 1, err));
+    else
+        QU_TRY(qu_memory_take(&m->type, m->e, sizeof *m->type, err));
     QU_TRY(take_norm(m, &m->norm_w, &m->norm_b, -1, "token_embd_norm", err));
-    m->layers = calloc((size_t)m->n_layers, sizeof *m->layers);
-    if (!m->layers) return qu_fail_nomem(err, m->n_layers * (long long)sizeof *m->layers);
+    QU_TRY(qu_memory_take(&m->layers, m->n_layers, sizeof *m->layers, err));
     for (int32_t i = 0; i < m->n_layers; i++) QU_TRY(take_layer(m, &m->layers[i], i, err));
     return QU_OK;
 }
@@ -151,17 +101,15 @@ static qu_status number(const qu_embed *m, int32_t *v, const char *key, int32_t 
 
 static qu_status read_keys(qu_embed *m, qu_err *err)
 {
-    const char *path = qu_gguf_path(m->gguf), *slash = strrchr(path, '/');
+    const char *path = qu_gguf_path(m->gguf);
     qu_gguf_str s;
     bool causal = false;
     QU_TRY(qu_gguf_get_str(m->gguf, "general.architecture", &s, err));
-    if (s.len != 4 || memcmp(s.data, "bert", 4) != 0)
+    if (!qu_gguf_is(s, "bert"))
         return qu_fail(err, QU_ERR_UNSUPPORTED,
                        "cannot embed with '%s': its architecture is '%.*s', only 'bert' is known",
                        path, s.len < 40 ? (int)s.len : 40, s.data);
-    snprintf(m->name, sizeof m->name, "%s", slash ? slash + 1 : path);
-    if (qu_gguf_get_str(m->gguf, "general.name", &s, NULL) == QU_OK)
-        snprintf(m->name, sizeof m->name, "%.*s", s.len < 127 ? (int)s.len : 127, s.data);
+    qu_gguf_name(m->gguf, m->name);
     QU_TRY(number(m, &m->n_layers, "bert.block_count", 1, QU_MAX_LAYERS, err));
     QU_TRY(number(m, &m->window, "bert.context_length", 2, MAX_WINDOW, err));
     QU_TRY(number(m, &m->e, "bert.embedding_length", 1, 8192, err));
@@ -196,9 +144,9 @@ static void choose_prefixes(qu_embed *m)
 qu_status qu_embed_open(qu_embed **out, const char *path, qu_err *err)
 {
     qu_status st = QU_OK;
-    qu_embed *m = calloc(1, sizeof *m);
+    qu_embed *m;
     *out = NULL;
-    if (!m) return qu_fail_nomem(err, sizeof *m);
+    QU_TRY(qu_memory_take(&m, 1, sizeof *m, err));
     QU_TRY_OUT(qu_gguf_open(&m->gguf, path, err));
     QU_TRY_OUT(read_keys(m, err));
     QU_TRY_OUT(qu_wordpiece_create(&m->words, m->gguf, err));
@@ -208,14 +156,14 @@ qu_status qu_embed_open(qu_embed **out, const char *path, qu_err *err)
     qu_hash words = qu_wordpiece_hash(m->words);
     m->hash = qu_hash_chain(qu_gguf_fingerprint(m->gguf), rules, sizeof rules);
     m->hash = qu_hash_chain(m->hash, &words, sizeof words);
-    m->hash = qu_hash_chain(m->hash, m->prefix[QU_EMBED_PASSAGE], strlen(m->prefix[QU_EMBED_PASSAGE]));
+    m->hash =
+        qu_hash_chain(m->hash, m->prefix[QU_EMBED_PASSAGE], strlen(m->prefix[QU_EMBED_PASSAGE]));
 out:
-    if (st != QU_OK) {
+    if (st == QU_OK)
+        *out = m;
+    else
         qu_embed_close(m);
-        return st;
-    }
-    *out = m;
-    return QU_OK;
+    return st;
 }
 
 void qu_embed_close(qu_embed *m)
@@ -223,8 +171,8 @@ void qu_embed_close(qu_embed *m)
     if (!m) return;
     for (int32_t i = 0; m->layers && i < m->n_layers; i++) {
         layer *l = &m->layers[i];
-        float *all[] = {l->qb,   l->kb,     l->vb,     l->ob,    l->upb,
-                        l->downb, l->attn_w, l->attn_b, l->out_w, l->out_b};
+        float *all[] = {l->q.bias,  l->k.bias,    l->v.bias, l->o.bias, l->up.bias,
+                        l->down.bias, l->attn_w, l->attn_b, l->out_w,  l->out_b};
         for (size_t k = 0; k < sizeof all / sizeof *all; k++) free(all[k]);
     }
     free(m->layers);
@@ -239,7 +187,6 @@ void qu_embed_close(qu_embed *m)
 }
 
 int32_t qu_embed_dims(const qu_embed *m) { return m->e; }
-const char *qu_embed_name(const qu_embed *m) { return m->name; }
 qu_hash qu_embed_hash(const qu_embed *m) { return m->hash; }
 
 /* --- the forward pass over several texts --- */
@@ -250,6 +197,7 @@ typedef struct run {
     int32_t *ids;          /* [n] of all texts, one after another */
     int32_t *starts;       /* [n_texts + 1] */
     int32_t n, n_texts, longest;
+    int64_t cap;              /* of x and all that follows in one piece */
     float *x, *q, *k, *v, *a; /* [n,E] */
     float *h;              /* [n,F] */
     float *scratch;        /* [workers, longest (2 d + longest)] */
@@ -321,14 +269,26 @@ static void gelu_row(void *ctx, int64_t i, int worker)
     for (int32_t k = 0; k < r->m->f; k++) h[k] = h[k] * 0.5f * (1 + erff(h[k] * 0.70710678f));
 }
 
-/* x = norm(x + a) */
+/* x = norm(x + q), q what a layer's products left there */
 static void add_row(void *ctx, int64_t i, int worker)
 {
     run *r = ctx;
     float *x = r->x + i * r->m->e;
     (void)worker;
-    qu_rows_add(x, r->a + i * r->m->e, r->m->e);
+    qu_rows_add(x, r->q + i * r->m->e, r->m->e);
     norm(x, r->w, r->b, r->m->e, r->m->eps);
+}
+
+static void add_norm(run *r, const float *w, const float *b)
+{
+    r->w = w;
+    r->b = b;
+    qu_pool_run(r->pool, r->n, add_row, r);
+}
+
+static qu_linear_job job_of(const qu_projection *p, float *y)
+{
+    return (qu_linear_job){&p->w, p->bias, y, p->w.n};
 }
 
 static qu_status linear(run *r, const qu_linear_job *jobs, int n, const float *x, int64_t ldx,
@@ -340,52 +300,35 @@ static qu_status linear(run *r, const qu_linear_job *jobs, int n, const float *x
 static qu_status run_layer(run *r, const layer *l, qu_err *err)
 {
     int32_t e = r->m->e, f = r->m->f;
-    qu_linear_job qkv[3] = {{&l->q, l->qb, r->q, e}, {&l->k, l->kb, r->k, e}, {&l->v, l->vb, r->v, e}};
-    qu_linear_job o = {&l->o, l->ob, r->q, e}, up = {&l->up, l->upb, r->h, f},
-                  down = {&l->down, l->downb, r->a, e};
+    qu_linear_job qkv[3] = {job_of(&l->q, r->q), job_of(&l->k, r->k), job_of(&l->v, r->v)};
+    qu_linear_job o = job_of(&l->o, r->q), up = job_of(&l->up, r->h), down = job_of(&l->down, r->q);
     QU_TRY(linear(r, qkv, 3, r->x, e, err));
     qu_pool_run(r->pool, (int64_t)r->n_texts * r->m->n_heads, attend, r);
     QU_TRY(linear(r, &o, 1, r->a, e, err));
-    float *swap = r->a;
-    r->a = r->q;
-    r->q = swap;
-    r->w = l->attn_w;
-    r->b = l->attn_b;
-    qu_pool_run(r->pool, r->n, add_row, r);
+    add_norm(r, l->attn_w, l->attn_b);
     QU_TRY(linear(r, &up, 1, r->x, e, err));
     qu_pool_run(r->pool, r->n, gelu_row, r);
-    down.y = r->a;
     QU_TRY(linear(r, &down, 1, r->h, f, err));
-    r->w = l->out_w;
-    r->b = l->out_b;
-    qu_pool_run(r->pool, r->n, add_row, r);
+    add_norm(r, l->out_w, l->out_b);
     return QU_OK;
 }
 
 static qu_status forward(run *r, qu_err *err)
 {
     const qu_embed *m = r->m;
-    qu_status st = QU_OK;
-    size_t n = (size_t)r->n, e = (size_t)m->e, d = e / (size_t)m->n_heads, long_ = (size_t)r->longest;
-    size_t workers = (size_t)qu_pool_threads(r->pool);
-    float **rows[] = {&r->x, &r->q, &r->k, &r->v, &r->a};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) *rows[i] = malloc(n * e * sizeof(float));
-    r->h = malloc(n * (size_t)m->f * sizeof *r->h);
-    r->scratch = malloc(workers * long_ * (2 * d + long_) * sizeof *r->scratch);
-    if (!r->x || !r->q || !r->k || !r->v || !r->a || !r->h || !r->scratch) {
-        st = qu_fail_nomem(err, (long long)(n * (5 * e + (size_t)m->f) * sizeof(float)));
-        goto out;
-    }
+    int64_t e = m->e, d = e / m->n_heads, size = r->n * e;
+    int64_t worker = r->longest * (2 * d + r->longest) * qu_pool_threads(r->pool);
+    QU_TRY(qu_memory_need(&r->x, &r->cap, 5 * size + (int64_t)r->n * m->f + worker, sizeof *r->x,
+                          err));
+    r->q = r->x + size;
+    r->k = r->q + size;
+    r->v = r->k + size;
+    r->a = r->v + size;
+    r->h = r->a + size;
+    r->scratch = r->h + (int64_t)r->n * m->f;
     qu_pool_run(r->pool, r->n, embed_row, r);
-    for (int32_t i = 0; i < m->n_layers; i++) QU_TRY_OUT(run_layer(r, &m->layers[i], err));
-out:
-    free(r->q);
-    free(r->k);
-    free(r->v);
-    free(r->a);
-    free(r->h);
-    free(r->scratch);
-    return st;
+    for (int32_t i = 0; i < m->n_layers; i++) QU_TRY(run_layer(r, &m->layers[i], err));
+    return QU_OK;
 }
 
 /* The vector of one text: the mean of its rows or the first, with length 1. */
@@ -429,22 +372,15 @@ qu_status qu_embed_run(qu_embed *m, qu_pool *pool, const qu_embed_text *texts, i
     qu_buf text = {0};
     qu_status st = QU_OK;
     int64_t cap = m->window > BATCH_TOKENS ? m->window : BATCH_TOKENS;
-    r.ids = malloc((size_t)cap * sizeof *r.ids);
-    r.starts = malloc(((size_t)cap + 1) * sizeof *r.starts);
-    if (!r.ids || !r.starts) {
-        st = qu_fail_nomem(err, cap * 8);
-        goto out;
-    }
+    QU_TRY_OUT(qu_memory_take(&r.ids, cap, sizeof *r.ids, err));
+    QU_TRY_OUT(qu_memory_take(&r.starts, cap + 1, sizeof *r.starts, err));
     for (int32_t first = 0; first < n; first += r.n_texts) {
         QU_TRY_OUT(fill(&r, texts, first, n, kind, &text, err));
-        st = forward(&r, err);
-        for (int32_t i = 0; st == QU_OK && i < r.n_texts; i++)
-            pool_rows(&r, i, x + (int64_t)(first + i) * m->e);
-        free(r.x);
-        r.x = NULL;
-        if (st != QU_OK) goto out;
+        QU_TRY_OUT(forward(&r, err));
+        for (int32_t i = 0; i < r.n_texts; i++) pool_rows(&r, i, x + (int64_t)(first + i) * m->e);
     }
 out:
+    free(r.x);
     free(r.ids);
     free(r.starts);
     qu_buf_free(&text);

@@ -44,7 +44,6 @@ qu_status qu_embed_open(qu_embed **m, const char *path, qu_err *err);
 void qu_embed_close(qu_embed *m);
 
 int32_t qu_embed_dims(const qu_embed *m); /* E */
-const char *qu_embed_name(const qu_embed *m);
 
 /* Identity of weights, vocabulary and rules: vectors of different ones must not be mixed. */
 qu_hash qu_embed_hash(const qu_embed *m);

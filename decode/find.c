@@ -5,13 +5,12 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
 
 #include "base/buf.h"
 #include "base/os.h"
+#include "decode/memory.h"
 
 #define OLLAMA "ollama:"
 #define REGISTRY "registry.ollama.ai"
@@ -60,14 +59,13 @@ static int64_t bytes_of(const char *path, int n_parts)
 {
     int64_t sum = 0;
     struct stat sb;
-    for (int part = 1; part <= n_parts; part++) {
-        char *name = strdup(path), digits[16];
-        if (!name) return sum;
+    char *name = strdup(path), digits[16];
+    for (int part = 1; name && part <= n_parts; part++) {
         snprintf(digits, sizeof digits, "%05d", part % 100000);
         if (n_parts > 1) memcpy(name + strlen(name) - 19, digits, 5);
         if (stat(name, &sb) == 0) sum += sb.st_size;
-        free(name);
     }
+    free(name);
     return sum;
 }
 
@@ -80,13 +78,7 @@ static qu_status append(walk *w, const char *name, const char *path, const struc
         if (l->items[i].source == w->source && l->items[i].inode == (uint64_t)sb->st_ino &&
             l->items[i].device == (uint64_t)sb->st_dev)
             return QU_OK;
-    if (l->n == l->cap) {
-        int64_t cap = l->cap * 2 + 16;
-        qu_found *items = realloc(l->items, (size_t)cap * sizeof *items);
-        if (!items) return qu_fail_nomem(w->err, cap * (long long)sizeof *items);
-        l->items = items;
-        l->cap = cap;
-    }
+    QU_TRY(qu_memory_grow(&l->items, &l->cap, l->n + 1, sizeof *l->items, w->err));
     qu_found f = {.name = strdup(name),
                   .path = strdup(path),
                   .source = w->source,

@@ -8,21 +8,12 @@
  * rounded to the codec; live rows are appended to their segment one by one.
  */
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "decode/context_int.h"
+#include "decode/memory.h"
 #include "kernels/codec.h"
 #include "kernels/rows.h"
 #include "kernels/summary.h"
-
-static qu_status grow(float **p, int64_t rows, int64_t width, qu_err *err)
-{
-    free(*p);
-    size_t bytes = (size_t)((rows * width * 4 + 63) / 64 * 64);
-    *p = aligned_alloc(64, bytes);
-    return *p ? QU_OK : qu_fail_nomem(err, (long long)bytes);
-}
 
 static qu_status prepare(qu_context *c, bool document, qu_err *err)
 {
@@ -31,19 +22,18 @@ static qu_status prepare(qu_context *c, bool document, qu_err *err)
     int64_t q = (int64_t)m->n_heads * m->head_size, kv = (int64_t)m->n_kv_heads * m->head_size;
     if (s->rows < c->rows.n) {
         int64_t n = c->rows.n > 64 || document ? QU_PAGE_TOKENS * 4 : 64;
+        struct {
+            float **p;
+            int64_t width;
+        } all[] = {{&s->x, m->width}, {&s->h, m->width}, {&s->q, q},      {&s->att, q},
+                   {&s->k, kv},       {&s->v, kv},       {&s->gate, m->ffn}, {&s->up, m->ffn}};
         s->rows = 0;
-        QU_TRY(grow(&s->x, n, m->width, err));
-        QU_TRY(grow(&s->h, n, m->width, err));
-        QU_TRY(grow(&s->q, n, q, err));
-        QU_TRY(grow(&s->k, n, kv, err));
-        QU_TRY(grow(&s->v, n, kv, err));
-        QU_TRY(grow(&s->att, n, q, err));
-        QU_TRY(grow(&s->gate, n, m->ffn, err));
-        QU_TRY(grow(&s->up, n, m->ffn, err));
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+            QU_TRY(qu_memory_need(all[i].p, &(int64_t){0}, n * all[i].width, sizeof(float), err));
         s->rows = (int32_t)n;
     }
-    int64_t each = qu_attention_worker_floats(c);
-    return qu_scratch_floats(&s->worker, &s->worker_cap, each * qu_pool_threads(c->pool), err);
+    int64_t each = qu_attention_worker_floats(c) * qu_pool_threads(c->pool);
+    return qu_memory_need(&s->worker, &s->worker_cap, each, sizeof *s->worker, err);
 }
 
 /* y = what p makes of the shared input. */
@@ -70,7 +60,8 @@ static qu_status linear(qu_context *c, bool document, const product *products, i
     for (int i = 0; i < n; i++) {
         const qu_lora_pair *l = &products[i].p->lora;
         if (!l->rank) continue;
-        QU_TRY(qu_scratch_floats(&c->s.lora, &c->s.lora_cap, qu_lora_scratch(l, n_rows), err));
+        QU_TRY(qu_memory_need(&c->s.lora, &c->s.lora_cap, qu_lora_scratch(l, n_rows), sizeof(float),
+                              err));
         qu_lora_add(c->pool, l, x, ldx, jobs[i].y, jobs[i].ldy, n_rows, c->s.lora);
     }
     return QU_OK;
@@ -178,8 +169,8 @@ static void place_live(qu_context *c, int32_t layer)
 /* Pages: encode each (page, KV head), make resident what was encoded. */
 typedef struct page_run {
     qu_context *c;
-    int32_t layer, first, n_pages;
-    int64_t stride; /* bytes between encoded slices */
+    int32_t layer, first;
+    int64_t stride;
     bool summarise;
     int32_t row0[QU_PAGE_TOKENS * 4];
     int64_t summary[QU_PAGE_TOKENS * 4 + 1]; /* where each page's summary begins */
@@ -202,42 +193,54 @@ static void place_page(void *ctx, int64_t item, int worker)
     qu_segment_fill(c, s, r->layer, g, slice, r->summarise ? c->s.summaries + at : NULL, worker);
 }
 
+int32_t qu_pass_pages(const qu_context *c)
+{
+    return c->rows.own[c->rows.n - 1] - c->rows.own[0] + 1;
+}
+
+int64_t qu_slice_stride(const qu_context *c)
+{
+    return (qu_codec_bytes(c->codec, QU_PAGE_TOKENS, c->m->head_size) + 63) / 64 * 64;
+}
+
+qu_status qu_pass_summaries(qu_context *c, int64_t *at, qu_err *err)
+{
+    int32_t n = qu_pass_pages(c);
+    at[0] = 0;
+    for (int32_t p = 0; p < n; p++)
+        at[p + 1] = at[p] + qu_page_summary_bytes(c->m, c->seg[c->rows.own[0] + p].n);
+    return qu_memory_need(&c->s.summaries, &c->s.summaries_cap, at[n], 1, err);
+}
+
+qu_status qu_pass_deliver(qu_context *c, int32_t layer, const qu_page_sink *sink, int32_t page_zero,
+                          const char *slices, int64_t stride, const int64_t *at, qu_err *err)
+{
+    int32_t g_n = c->m->n_kv_heads, n = qu_pass_pages(c), first = c->rows.own[0];
+    for (int32_t i = 0; i < n * g_n; i++) {
+        int64_t bytes = qu_codec_bytes(c->codec, c->seg[first + i / g_n].n, c->m->head_size);
+        QU_TRY(sink->put(sink->ctx, first + i / g_n - page_zero, layer, i % g_n,
+                         slices + i * stride, (size_t)bytes, err));
+    }
+    for (int32_t p = 0; at && layer == c->m->n_layers - 1 && p < n; p++)
+        QU_TRY(sink->summary(sink->ctx, first + p - page_zero, c->s.summaries + at[p],
+                             (size_t)(at[p + 1] - at[p]), err));
+    return QU_OK;
+}
+
 static qu_status place_pages(qu_context *c, int32_t layer, const qu_page_sink *sink,
                              int32_t page_zero, qu_err *err)
 {
-    const qu_model *m = c->m;
-    int32_t g_n = m->n_kv_heads;
-    page_run r = {.c = c, .layer = layer, .first = c->rows.own[0]};
-    for (int32_t t = 0; t < c->rows.n; t++)
-        if (c->rows.at[t] == 0) r.row0[r.n_pages++] = t;
-    r.stride = (qu_codec_bytes(c->codec, QU_PAGE_TOKENS, m->head_size) + 63) / 64 * 64;
-    int64_t need = r.stride * g_n * r.n_pages;
-    if (c->s.slices_cap < need) {
-        free(c->s.slices);
-        c->s.slices = aligned_alloc(64, (size_t)need);
-        c->s.slices_cap = c->s.slices ? need : 0;
-        if (!c->s.slices) return qu_fail_nomem(err, need);
-    }
+    page_run r = {.c = c, .layer = layer, .first = c->rows.own[0], .stride = qu_slice_stride(c)};
+    int64_t items = (int64_t)qu_pass_pages(c) * c->m->n_kv_heads;
+    for (int32_t t = 0, p = 0; t < c->rows.n; t++)
+        if (c->rows.at[t] == 0) r.row0[p++] = t;
+    QU_TRY(qu_memory_need(&c->s.slices, &c->s.slices_cap, r.stride * items, 1, err));
     r.summarise = sink && sink->summary;
-    for (int32_t p = 0; p < r.n_pages; p++)
-        r.summary[p + 1] = r.summary[p] + qu_page_summary_bytes(m, c->seg[r.first + p].n);
-    if (r.summarise && c->s.summaries_cap < r.summary[r.n_pages]) {
-        free(c->s.summaries);
-        c->s.summaries = malloc((size_t)r.summary[r.n_pages]);
-        c->s.summaries_cap = c->s.summaries ? r.summary[r.n_pages] : 0;
-        if (!c->s.summaries) return qu_fail_nomem(err, r.summary[r.n_pages]);
-    }
-    qu_pool_run(c->pool, (int64_t)r.n_pages * g_n, place_page, &r);
-    for (int32_t p = 0; sink && p < r.n_pages; p++)
-        for (int32_t g = 0; g < g_n; g++)
-            QU_TRY(sink->put(sink->ctx, r.first + p - page_zero, layer, g,
-                             (char *)c->s.slices + (p * g_n + g) * r.stride,
-                             (size_t)qu_codec_bytes(c->codec, c->seg[r.first + p].n, m->head_size),
-                             err));
-    for (int32_t p = 0; r.summarise && layer == m->n_layers - 1 && p < r.n_pages; p++)
-        QU_TRY(sink->summary(sink->ctx, r.first + p - page_zero, c->s.summaries + r.summary[p],
-                             (size_t)(r.summary[p + 1] - r.summary[p]), err));
-    return QU_OK;
+    if (r.summarise) QU_TRY(qu_pass_summaries(c, r.summary, err));
+    qu_pool_run(c->pool, items, place_page, &r);
+    if (!sink) return QU_OK;
+    return qu_pass_deliver(c, layer, sink, page_zero, c->s.slices, r.stride,
+                           r.summarise ? r.summary : NULL, err);
 }
 
 static qu_status key_values(qu_context *c, int32_t layer, bool document, const qu_page_sink *sink,
@@ -283,6 +286,15 @@ static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_pa
     return QU_OK;
 }
 
+qu_status qu_check_logits(const qu_context *c, const float *logits, int64_t n, qu_err *err)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(logits[i]))
+            return qu_fail(err, QU_ERR_CORRUPT, "model '%s' computed a logit that is not a number",
+                           qu_gguf_path(c->m->gguf));
+    return QU_OK;
+}
+
 static qu_status finish(qu_context *c, int32_t n_logits, float *logits, qu_err *err)
 {
     const qu_model *m = c->m;
@@ -294,11 +306,7 @@ static qu_status finish(qu_context *c, int32_t n_logits, float *logits, qu_err *
     product job = {&m->output, logits};
     const float *h = c->s.h + from * m->width;
     QU_TRY(linear(c, false, &job, 1, h, m->width, n_logits, err));
-    for (int64_t i = 0; i < (int64_t)n_logits * m->vocab; i++)
-        if (!isfinite(logits[i]))
-            return qu_fail(err, QU_ERR_CORRUPT, "model '%s' computed a logit that is not a number",
-                           qu_gguf_path(m->gguf));
-    return QU_OK;
+    return qu_check_logits(c, logits, (int64_t)n_logits * m->vocab, err);
 }
 
 qu_status qu_forward(qu_context *c, bool document, const qu_page_sink *sink, int32_t page_zero,

@@ -3,12 +3,11 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "base/dims.h"
 #include "base/os.h"
+#include "decode/memory.h"
 
 /* GGUF's value types; the first ten are 0 to 9. */
 enum { KV_U8, KV_I8, KV_U16, KV_I16, KV_U32, KV_I32, KV_F32, KV_BOOL, KV_STR, KV_ARRAY };
@@ -73,19 +72,15 @@ static const uint8_t *take(cursor *c, uint64_t n)
     return p;
 }
 
-static bool take_u32(cursor *c, uint32_t *v)
+static bool copy_out(cursor *c, void *v, size_t n)
 {
-    const uint8_t *p = take(c, sizeof *v);
-    if (p) memcpy(v, p, sizeof *v);
+    const uint8_t *p = take(c, n);
+    if (p) memcpy(v, p, n);
     return p != NULL;
 }
 
-static bool take_u64(cursor *c, uint64_t *v)
-{
-    const uint8_t *p = take(c, sizeof *v);
-    if (p) memcpy(v, p, sizeof *v);
-    return p != NULL;
-}
+static bool take_u32(cursor *c, uint32_t *v) { return copy_out(c, v, sizeof *v); }
+static bool take_u64(cursor *c, uint64_t *v) { return copy_out(c, v, sizeof *v); }
 
 static bool take_str(cursor *c, qu_gguf_str *s)
 {
@@ -117,8 +112,7 @@ static qu_status table_make(table *t, int64_t n, qu_err *err)
 {
     uint32_t size = 2;
     while (size < 2 * n) size *= 2;
-    t->slots = malloc(size * sizeof *t->slots);
-    if (!t->slots) return qu_fail_nomem(err, size * (long long)sizeof *t->slots);
+    QU_TRY(qu_memory_take(&t->slots, size, sizeof *t->slots, err));
     memset(t->slots, -1, size * sizeof *t->slots);
     t->mask = size - 1;
     return QU_OK;
@@ -153,8 +147,7 @@ static qu_status read_strings(const qu_gguf *g, cursor *c, kv *k, int64_t i, qu_
 {
     if ((uint64_t)k->n > (c->len - c->pos) / 8) return truncated(g, "key", i, err);
     if (k->n == 0) return QU_OK;
-    k->strs = malloc((size_t)k->n * sizeof *k->strs);
-    if (!k->strs) return qu_fail_nomem(err, k->n * (long long)sizeof *k->strs);
+    QU_TRY(qu_memory_take(&k->strs, k->n, sizeof *k->strs, err));
     for (int64_t j = 0; j < k->n; j++)
         if (!take_str(c, &k->strs[j])) return truncated(g, "key", i, err);
     return QU_OK;
@@ -244,8 +237,8 @@ static int by_data(const void *a, const void *b)
 /* Writers store tensors in order; only where they did not, order is made first. */
 static qu_status check_overlap(const qu_gguf *g, qu_err *err)
 {
-    const qu_gguf_tensor **order = malloc((size_t)(g->n_tensors + 1) * sizeof *order);
-    if (!order) return qu_fail_nomem(err, g->n_tensors * (long long)sizeof *order);
+    const qu_gguf_tensor **order;
+    QU_TRY(qu_memory_take(&order, g->n_tensors, sizeof *order, err));
     bool sorted = true;
     for (int64_t i = 0; i < g->n_tensors; i++) {
         order[i] = &g->tensors[i];
@@ -271,15 +264,13 @@ static qu_status read_tensors(qu_gguf *g, cursor *c, int64_t n, qu_err *err)
     if (align < 4 || align > MAX_ALIGNMENT || (align & (align - 1)))
         return qu_fail(err, QU_ERR_FORMAT, "'%s' has an invalid general.alignment %d", g->path,
                        align);
-    g->tensors = calloc((size_t)n + 1, sizeof *g->tensors);
     /* Every entry is longer than its name and a NUL, so what is left of the file is room enough. */
-    size_t left = c->len - c->pos, names_bytes = (size_t)n * (MAX_NAME + 1);
-    char *names = g->names = malloc((left < names_bytes ? left : names_bytes) + 1);
-    uint64_t *offsets = malloc(((size_t)n + 1) * sizeof *offsets);
-    if (!g->tensors || !names || !offsets) {
-        st = qu_fail_nomem(err, n * (long long)sizeof *g->tensors);
-        goto out;
-    }
+    int64_t left = (int64_t)(c->len - c->pos), names_bytes = n * (MAX_NAME + 1);
+    uint64_t *offsets;
+    QU_TRY(qu_memory_take(&g->tensors, n, sizeof *g->tensors, err));
+    QU_TRY(qu_memory_take(&g->names, (left < names_bytes ? left : names_bytes) + 1, 1, err));
+    QU_TRY(qu_memory_take(&offsets, n, sizeof *offsets, err));
+    char *names = g->names;
     QU_TRY_OUT(table_make(&g->tensor_table, n, err));
     for (int64_t i = 0; i < n; i++) {
         QU_TRY_OUT(read_tensor(g, c, i, &names, &offsets[i], err));
@@ -328,8 +319,7 @@ static qu_status read_header(qu_gguf *g, qu_err *err)
         return qu_fail(err, QU_ERR_FORMAT,
                        "'%s' claims %llu keys and %llu tensors, more than it can hold", g->path,
                        (unsigned long long)n_kv, (unsigned long long)n_tensors);
-    g->kvs = calloc((size_t)n_kv + 1, sizeof *g->kvs);
-    if (!g->kvs) return qu_fail_nomem(err, (long long)(n_kv * sizeof *g->kvs));
+    QU_TRY(qu_memory_take(&g->kvs, (int64_t)n_kv, sizeof *g->kvs, err));
     QU_TRY(table_make(&g->key_table, (int64_t)n_kv, err));
     for (uint64_t i = 0; i < n_kv; i++) {
         g->n_kv = (int64_t)i + 1; /* before reading: its strings must be freed when it fails */
@@ -461,10 +451,7 @@ void qu_gguf_close(qu_gguf *g)
     free(g);
 }
 
-const char *qu_gguf_path(const qu_gguf *g)
-{
-    return g->path;
-}
+const char *qu_gguf_path(const qu_gguf *g) { return g->path; }
 
 int64_t qu_gguf_file_bytes(const qu_gguf *g)
 {
@@ -567,6 +554,15 @@ qu_status qu_gguf_get_str(const qu_gguf *g, const char *key, qu_gguf_str *v, qu_
     return QU_OK;
 }
 
+void qu_gguf_name(const qu_gguf *g, char out[128])
+{
+    const char *slash = strrchr(g->path, '/');
+    qu_gguf_str s = {0};
+    snprintf(out, 128, "%s", slash ? slash + 1 : g->path);
+    if (qu_gguf_get_str(g, "general.name", &s, NULL) == QU_OK && s.len > 0 && s.len < 128)
+        snprintf(out, 128, "%.*s", (int)s.len, s.data);
+}
+
 qu_status qu_gguf_array_len(const qu_gguf *g, const char *key, int64_t *n, qu_err *err)
 {
     const kv *k;
@@ -608,10 +604,7 @@ qu_status qu_gguf_array_f32(const qu_gguf *g, const char *key, float *v, int64_t
 
 /* ---- Tensors and identity ---- */
 
-int64_t qu_gguf_n_tensors(const qu_gguf *g)
-{
-    return g->n_tensors;
-}
+int64_t qu_gguf_n_tensors(const qu_gguf *g) { return g->n_tensors; }
 
 const qu_gguf_tensor *qu_gguf_tensor_at(const qu_gguf *g, int64_t i)
 {

@@ -30,6 +30,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/hash.h"
 #include "base/status.h"
@@ -50,6 +51,11 @@ typedef struct qu_gguf_str {
     const char *data; /* not NUL-terminated, borrowed from the map */
     size_t len;
 } qu_gguf_str;
+
+static inline bool qu_gguf_is(qu_gguf_str s, const char *text)
+{
+    return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
+}
 
 /* Map and check the file at path. Errors: QU_ERR_NOTFOUND, QU_ERR_IO; QU_ERR_FORMAT (truncated,
  * absurd counts, overlapping or out-of-range tensors, duplicate names, parts that do not belong
@@ -73,6 +79,9 @@ qu_status qu_gguf_get_i32(const qu_gguf *g, const char *key, int32_t *v, qu_err 
 qu_status qu_gguf_get_f32(const qu_gguf *g, const char *key, float *v, qu_err *err);
 qu_status qu_gguf_get_bool(const qu_gguf *g, const char *key, bool *v, qu_err *err);
 qu_status qu_gguf_get_str(const qu_gguf *g, const char *key, qu_gguf_str *v, qu_err *err);
+
+/* general.name where it is there and shorter than out, else the file's name without folders. */
+void qu_gguf_name(const qu_gguf *g, char out[128]);
 
 /* Arrays: length, and elements by index. Strings are indexed once at open, so access is O(1).
  * Errors: QU_ERR_NOTFOUND, QU_ERR_FORMAT (not an array of that kind). */

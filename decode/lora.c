@@ -1,8 +1,8 @@
 #include "decode/lora.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "decode/memory.h"
 
 enum { MAX_RANK = 4096 };
 
@@ -12,29 +12,24 @@ struct qu_lora {
     int64_t n_used; /* tensors that were asked for */
 };
 
-static bool is(qu_gguf_str s, const char *word)
-{
-    return s.len == strlen(word) && memcmp(s.data, word, s.len) == 0;
-}
-
 qu_status qu_lora_open(qu_lora **out, const char *path, const char *arch, qu_err *err)
 {
     qu_gguf_str type = {"", 0}, kind = {"", 0}, of = {"", 0};
     qu_status st = QU_OK;
     *out = NULL;
-    qu_lora *l = calloc(1, sizeof *l);
-    if (!l) return qu_fail_nomem(err, sizeof *l);
+    qu_lora *l;
+    QU_TRY(qu_memory_take(&l, 1, sizeof *l, err));
     QU_TRY_OUT(qu_gguf_open(&l->gguf, path, err));
     qu_gguf_get_str(l->gguf, "general.type", &type, NULL);
     qu_gguf_get_str(l->gguf, "adapter.type", &kind, NULL);
     qu_gguf_get_str(l->gguf, "general.architecture", &of, NULL);
     qu_gguf_get_f32(l->gguf, "adapter.lora.alpha", &l->alpha, NULL);
-    if (!is(type, "adapter") || !is(kind, "lora"))
+    if (!qu_gguf_is(type, "adapter") || !qu_gguf_is(kind, "lora"))
         st = qu_fail(err, QU_ERR_UNSUPPORTED, "'%s' is not a LoRA adapter", path);
     else if (qu_gguf_has(l->gguf, "adapter.alora.invocation_tokens"))
         st = qu_fail(err, QU_ERR_UNSUPPORTED,
                      "adapter '%s' waits for invocation tokens, which is not supported", path);
-    else if (!is(of, arch))
+    else if (!qu_gguf_is(of, arch))
         st = qu_fail(err, QU_ERR_MISMATCH, "adapter '%s' is for a %.*s model, not for %s", path,
                      (int)(of.len > 40 ? 40 : of.len), of.data, arch);
     if (st != QU_OK) goto out;
@@ -88,10 +83,7 @@ qu_status qu_lora_check(const qu_lora *l, qu_err *err)
                    qu_gguf_path(l->gguf), (long long)(qu_gguf_n_tensors(l->gguf) - l->n_used));
 }
 
-qu_hash qu_lora_fingerprint(const qu_lora *l)
-{
-    return qu_gguf_fingerprint(l->gguf);
-}
+qu_hash qu_lora_fingerprint(const qu_lora *l) { return qu_gguf_fingerprint(l->gguf); }
 
 int64_t qu_lora_scratch(const qu_lora_pair *p, int32_t n_rows)
 {

@@ -1,65 +1,75 @@
 #include "decode/model.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/dims.h"
 #include "decode/device.h"
+#include "decode/memory.h"
 #include "decode/model_int.h"
 
-static qu_status misshapen(qu_model_reader *r, const char *name, const qu_gguf_tensor *t)
+static qu_status misshapen(const qu_gguf *g, const char *name, const qu_gguf_tensor *t, qu_err *err)
 {
-    if (!t) return qu_fail(r->err, QU_ERR_FORMAT, "model '%s' lacks tensor '%s'", r->path, name);
-    return qu_fail(r->err, QU_ERR_FORMAT, "model '%s': tensor '%s' has the wrong shape %lld x %lld",
-                   r->path, name, (long long)t->dims[0], (long long)t->dims[1]);
+    if (!t)
+        return qu_fail(err, QU_ERR_FORMAT, "model '%s' lacks tensor '%s'", qu_gguf_path(g), name);
+    return qu_fail(err, QU_ERR_FORMAT, "model '%s': tensor '%s' has the wrong shape %lld x %lld",
+                   qu_gguf_path(g), name, (long long)t->dims[0], (long long)t->dims[1]);
 }
 
-/* blk.N.stem; layer < 0: no prefix. */
-static void tensor_name(char out[96], int32_t layer, const char *stem)
+const char *qu_model_tensor_name(char out[96], int32_t layer, const char *stem, const char *part)
 {
-    if (layer < 0)
-        snprintf(out, 96, "%s", stem);
-    else
-        snprintf(out, 96, "blk.%d.%s", layer, stem);
+    char block[24] = "";
+    if (layer >= 0) snprintf(block, sizeof block, "blk.%d.", layer);
+    snprintf(out, 96, "%s%s.%s", block, stem, part);
+    return out;
 }
 
-static qu_status read_matrix(qu_model_reader *r, qu_weight *w, const char *name, int32_t n,
-                             int32_t k)
+qu_status qu_model_matrix(const qu_gguf *g, const char *name, qu_weight *w, int32_t n, int32_t k,
+                           qu_err *err)
 {
-    const qu_gguf_tensor *t = qu_gguf_find_tensor(r->m->gguf, name);
-    if (!t || t->n_dims != 2 || t->dims[0] != k || t->dims[1] != n) return misshapen(r, name, t);
+    const qu_gguf_tensor *t = qu_gguf_find_tensor(g, name);
+    if (!t || t->n_dims != 2 || t->dims[0] != k || t->dims[1] != n)
+        return misshapen(g, name, t, err);
     *w = (qu_weight){t->data, t->type, n, k};
     return QU_OK;
 }
 
-/* A small vector, as floats of our own. optional: absent is NULL. Block types would make more
- * floats than the file has bytes, and nobody quantises a vector. */
-static qu_status read_vector(qu_model_reader *r, float **v, int32_t layer, const char *stem,
-                             int32_t n, bool optional)
+/* Block types would make more floats than the file has bytes, and nobody quantises a vector. */
+qu_status qu_model_vector(const qu_gguf *g, const char *name, float **v, int32_t n, bool optional,
+                           qu_err *err)
 {
-    char name[96];
-    tensor_name(name, layer, stem);
-    const qu_gguf_tensor *t = qu_gguf_find_tensor(r->m->gguf, name);
+    const qu_gguf_tensor *t = qu_gguf_find_tensor(g, name);
     if (!t && optional) return QU_OK;
     if (!t || t->n_dims != 1 || t->dims[0] != n || qu_type_block(t->type) != 1)
-        return misshapen(r, name, t);
-    *v = malloc((size_t)n * sizeof **v);
-    if (!*v) return qu_fail_nomem(r->err, n * (long long)sizeof **v);
+        return misshapen(g, name, t, err);
+    QU_TRY(qu_memory_take(v, n, sizeof **v, err));
     qu_dequant_ref(*v, t->data, t->type, n);
     return QU_OK;
 }
 
-/* stem.weight [n,k] and what belongs to it. */
+qu_status qu_model_projection(const qu_gguf *g, qu_projection *p, int32_t layer, const char *stem,
+                               int32_t n, int32_t k, bool needs_bias, qu_err *err)
+{
+    char name[96];
+    QU_TRY(qu_model_matrix(g, qu_model_tensor_name(name, layer, stem, "weight"), &p->w, n, k, err));
+    qu_model_tensor_name(name, layer, stem, "bias");
+    return qu_model_vector(g, name, &p->bias, n, !needs_bias, err);
+}
+
+static qu_status read_vector(qu_model_reader *r, float **v, int32_t layer, const char *stem,
+                             int32_t n, bool optional)
+{
+    char name[96];
+    qu_model_tensor_name(name, layer, stem, "weight");
+    return qu_model_vector(r->m->gguf, name, v, n, optional, r->err);
+}
+
+/* A projection and the adapter's part in it. */
 static qu_status read_projection(qu_model_reader *r, qu_projection *p, int32_t layer,
                                  const char *stem, int32_t n, int32_t k, bool needs_bias)
 {
-    char name[96], weight[64], bias[64];
-    snprintf(weight, sizeof weight, "%s.weight", stem);
-    snprintf(bias, sizeof bias, "%s.bias", stem);
-    tensor_name(name, layer, weight);
-    QU_TRY(read_matrix(r, &p->w, name, n, k));
-    QU_TRY(read_vector(r, &p->bias, layer, bias, n, !needs_bias));
+    char name[96];
+    QU_TRY(qu_model_projection(r->m->gguf, p, layer, stem, n, k, needs_bias, r->err));
+    qu_model_tensor_name(name, layer, stem, "weight");
     return qu_lora_find(r->m->lora, name, n, k, &p->lora, r->err);
 }
 
@@ -69,10 +79,10 @@ static qu_status read_layer(qu_model_reader *r, int32_t i)
     qu_layer *l = &m->layers[i];
     int32_t e = m->width, q = m->n_heads * m->head_size, kv = m->n_kv_heads * m->head_size;
     bool biased = !strcmp(r->arch, "qwen2"), normed = !strcmp(r->arch, "qwen3");
-    QU_TRY(read_vector(r, &l->attn_norm, i, "attn_norm.weight", e, false));
-    QU_TRY(read_vector(r, &l->ffn_norm, i, "ffn_norm.weight", e, false));
-    QU_TRY(read_vector(r, &l->q_norm, i, "attn_q_norm.weight", m->head_size, !normed));
-    QU_TRY(read_vector(r, &l->k_norm, i, "attn_k_norm.weight", m->head_size, !normed));
+    QU_TRY(read_vector(r, &l->attn_norm, i, "attn_norm", e, false));
+    QU_TRY(read_vector(r, &l->ffn_norm, i, "ffn_norm", e, false));
+    QU_TRY(read_vector(r, &l->q_norm, i, "attn_q_norm", m->head_size, !normed));
+    QU_TRY(read_vector(r, &l->k_norm, i, "attn_k_norm", m->head_size, !normed));
     QU_TRY(read_projection(r, &l->q, i, "attn_q", q, e, biased));
     QU_TRY(read_projection(r, &l->k, i, "attn_k", kv, e, biased));
     QU_TRY(read_projection(r, &l->v, i, "attn_v", kv, e, biased));
@@ -88,29 +98,16 @@ static qu_status read_weights(qu_model_reader *r)
     const qu_gguf_tensor *t = qu_gguf_find_tensor(m->gguf, "token_embd.weight");
     if (!t || t->n_dims != 2 || t->dims[0] != m->width || t->dims[1] < 1 ||
         t->dims[1] > QU_MAX_VOCAB)
-        return misshapen(r, "token_embd.weight", t);
+        return misshapen(m->gguf, "token_embd.weight", t, r->err);
     m->vocab = (int32_t)t->dims[1];
-    QU_TRY(read_matrix(r, &m->embedding, "token_embd.weight", m->vocab, m->width));
+    QU_TRY(qu_model_matrix(m->gguf, t->name, &m->embedding, m->vocab, m->width, r->err));
     m->output.w = m->embedding;
     if (qu_gguf_find_tensor(m->gguf, "output.weight"))
         QU_TRY(read_projection(r, &m->output, -1, "output", m->vocab, m->width, false));
-    QU_TRY(read_vector(r, &m->output_norm, -1, "output_norm.weight", m->width, false));
-    m->layers = calloc((size_t)m->n_layers, sizeof *m->layers);
-    if (!m->layers) return qu_fail_nomem(r->err, m->n_layers * (long long)sizeof *m->layers);
+    QU_TRY(read_vector(r, &m->output_norm, -1, "output_norm", m->width, false));
+    QU_TRY(qu_memory_take(&m->layers, m->n_layers, sizeof *m->layers, r->err));
     for (int32_t i = 0; i < m->n_layers; i++) QU_TRY(read_layer(r, i));
     return QU_OK;
-}
-
-static void read_name(qu_model *m, const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    qu_gguf_str s = {0};
-    snprintf(m->name, sizeof m->name, "%s", slash ? slash + 1 : path);
-    if (qu_gguf_get_str(m->gguf, "general.name", &s, NULL) == QU_OK && s.len > 0 &&
-        s.len < sizeof m->name) {
-        memcpy(m->name, s.data, s.len);
-        m->name[s.len] = 0;
-    }
 }
 
 qu_status qu_model_open(qu_model **out, const char *path, qu_err *err)
@@ -123,13 +120,13 @@ qu_status qu_model_open_with(qu_model **out, const char *path, const qu_model_op
 {
     *out = NULL;
     qu_status st = QU_OK;
-    qu_model *m = calloc(1, sizeof *m);
-    if (!m) return qu_fail_nomem(err, sizeof *m);
+    qu_model *m;
+    QU_TRY(qu_memory_take(&m, 1, sizeof *m, err));
     qu_model_reader r = {.m = m, .path = path, .err = err};
     if (options) r.o = *options;
     QU_TRY_OUT(qu_gguf_open(&m->gguf, path, err));
     m->fingerprint = qu_gguf_fingerprint(m->gguf);
-    read_name(m, path);
+    qu_gguf_name(m->gguf, m->name);
     QU_TRY_OUT(qu_model_read_dims(&r));
     QU_TRY_OUT(qu_model_check_tensors(&r));
     QU_TRY_OUT(qu_model_read_rope(&r));

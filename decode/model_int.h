@@ -3,6 +3,8 @@
 #ifndef QU_DECODE_MODEL_INT_H
 #define QU_DECODE_MODEL_INT_H
 
+#include <stdbool.h>
+
 #include "decode/model.h"
 
 typedef struct qu_model_reader {
@@ -13,6 +15,17 @@ typedef struct qu_model_reader {
     char key[96]; /* the last key that was asked for: "qwen2.block_count" */
     qu_err *err;
 } qu_model_reader;
+
+/* model.c, for embedding models too: tensors of a file, refused (QU_ERR_FORMAT) where their shape is
+ * another. "blk.LAYER.stem.part", or "stem.part" where layer < 0; a matrix [n,k], left where it is; n
+ * floats of our own, NULL where optional and absent; stem.weight [n,k] and stem.bias [n] without adapter. */
+const char *qu_model_tensor_name(char out[96], int32_t layer, const char *stem, const char *part);
+qu_status qu_model_matrix(const qu_gguf *g, const char *name, qu_weight *w, int32_t n, int32_t k,
+                           qu_err *err);
+qu_status qu_model_vector(const qu_gguf *g, const char *name, float **v, int32_t n, bool optional,
+                           qu_err *err);
+qu_status qu_model_projection(const qu_gguf *g, qu_projection *p, int32_t layer, const char *stem,
+                               int32_t n, int32_t k, bool needs_bias, qu_err *err);
 
 /* r->key = "ARCH.name". */
 const char *qu_model_key(qu_model_reader *r, const char *name);

@@ -84,9 +84,9 @@ static qu_status read_architecture(qu_model_reader *r)
     int n = s.len < sizeof r->arch ? (int)s.len : (int)sizeof r->arch - 1;
     snprintf(r->arch, sizeof r->arch, "%.*s", n, s.data);
     qu_gguf_get_str(r->m->gguf, "general.type", &kind, NULL);
-    if (kind.len == 7 && memcmp(kind.data, "adapter", 7) == 0)
+    if (qu_gguf_is(kind, "adapter"))
         return qu_model_refuse(r, "it is an adapter: give it with --lora beside its model");
-    if (kind.len == 6 && memcmp(kind.data, "mmproj", 6) == 0) return qu_model_refuse(r, VISION);
+    if (qu_gguf_is(kind, "mmproj")) return qu_model_refuse(r, VISION);
     if (!strcmp(r->arch, "llama") || !strcmp(r->arch, "qwen2") || !strcmp(r->arch, "qwen3"))
         return QU_OK;
     const char *why = "only llama, qwen2 and qwen3 are supported";

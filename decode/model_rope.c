@@ -9,10 +9,9 @@
  *   freq_base_per_kv_head   another base for each KV head [G] or layer and KV head [L*G] (HARPE)
  */
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/dims.h"
+#include "decode/memory.h"
 #include "decode/model_int.h"
 
 enum { MAX_ROPES = 64 };
@@ -35,11 +34,11 @@ static qu_status read_scaling(qu_model_reader *r, rope_keys *k)
     qu_gguf_str s = {"linear", 6}; /* what a factor without a type means */
     if (qu_gguf_has(m->gguf, qu_model_key(r, "rope.scaling.type")))
         QU_TRY(qu_gguf_get_str(m->gguf, r->key, &s, r->err));
-    if (s.len == 4 && memcmp(s.data, "none", 4) == 0)
+    if (qu_gguf_is(s, "none"))
         k->type = NONE;
-    else if (s.len == 6 && memcmp(s.data, "linear", 6) == 0)
+    else if (qu_gguf_is(s, "linear"))
         k->type = LINEAR;
-    else if (s.len == 4 && memcmp(s.data, "yarn", 4) == 0)
+    else if (qu_gguf_is(s, "yarn"))
         k->type = YARN;
     else
         return qu_fail(r->err, QU_ERR_UNSUPPORTED,
@@ -128,8 +127,7 @@ static qu_status row_of(qu_model_reader *r, qu_rope_config *c, float *bases, flo
     int64_t tables = (int64_t)(i + 1) * c->n_dims * QU_ROPE_BYTES_PER_DIM;
     if (i == MAX_ROPES || (i > 0 && tables > qu_gguf_file_bytes(m->gguf) + (1 << 19)))
         return qu_model_refuse(r, "too many different RoPE bases for a model of its size");
-    if (!m->ropes) m->ropes = calloc(MAX_ROPES, sizeof *m->ropes);
-    if (!m->ropes) return qu_fail_nomem(r->err, MAX_ROPES * (long long)sizeof *m->ropes);
+    if (!m->ropes) QU_TRY(qu_memory_take(&m->ropes, MAX_ROPES, sizeof *m->ropes, r->err));
     bases[i] = c->base = base;
     QU_TRY(qu_rope_create(&m->ropes[i], c, r->err));
     m->n_ropes++;
@@ -151,10 +149,10 @@ static qu_status make_rows(qu_model_reader *r, qu_rope_config *c)
         return qu_fail(r->err, QU_ERR_FORMAT,
                        "model '%s' has %lld values in %s: expected %d or %lld", r->path,
                        (long long)n, r->key, m->n_kv_heads, (long long)all);
-    float *each = malloc((size_t)n * sizeof *each);
-    m->rope_row = malloc((size_t)all);
-    qu_status st = each && m->rope_row ? qu_gguf_array_f32(m->gguf, r->key, each, n, r->err)
-                                       : qu_fail_nomem(r->err, n * (long long)sizeof *each);
+    float *each;
+    QU_TRY(qu_memory_take(&m->rope_row, all, 1, r->err));
+    QU_TRY(qu_memory_take(&each, n, sizeof *each, r->err));
+    qu_status st = qu_gguf_array_f32(m->gguf, r->key, each, n, r->err);
     for (int64_t i = 0; i < all && st == QU_OK; i++)
         st = row_of(r, c, bases, each[i % n], &m->rope_row[i]);
     free(each);

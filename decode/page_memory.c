@@ -1,8 +1,6 @@
 #include "decode/page_memory.h"
 
-#include <stdlib.h>
-#include <string.h>
-
+#include "decode/memory.h"
 #include "kernels/codec.h"
 
 struct qu_page_memory {
@@ -19,22 +17,19 @@ qu_status qu_page_memory_create(qu_page_memory **out, const qu_model *m, int cod
     *out = NULL;
     int64_t bytes = qu_codec_bytes(codec, n_tokens, m->head_size);
     if (bytes <= 0) return qu_fail(err, QU_ERR_ARG, "unknown KV codec %d", codec);
-    qu_page_memory *p = calloc(1, sizeof *p);
-    if (!p) return qu_fail_nomem(err, sizeof *p);
+    qu_page_memory *p;
+    QU_TRY(qu_memory_take(&p, 1, sizeof *p, err));
     p->n_kv_heads = m->n_kv_heads;
     p->slice_bytes = bytes;
     p->stride = (bytes + 15) / 16 * 16;
-    int64_t total = p->stride * m->n_layers * m->n_kv_heads;
-    p->summary_at = total;
+    p->summary_at = p->stride * m->n_layers * m->n_kv_heads;
     p->summary_bytes = qu_page_summary_bytes(m, n_tokens);
-    total += p->summary_bytes;
-    p->data = malloc((size_t)total);
-    if (!p->data) {
+    qu_status st = qu_memory_take(&p->data, p->summary_at + p->summary_bytes, 1, err);
+    if (st == QU_OK)
+        *out = p;
+    else
         free(p);
-        return qu_fail_nomem(err, total);
-    }
-    *out = p;
-    return QU_OK;
+    return st;
 }
 
 void qu_page_memory_free(qu_page_memory *p)
@@ -49,10 +44,7 @@ void *qu_page_memory_slice(const qu_page_memory *p, int32_t layer, int32_t kv_he
     return p->data + ((int64_t)layer * p->n_kv_heads + kv_head) * p->stride;
 }
 
-size_t qu_page_memory_bytes(const qu_page_memory *p)
-{
-    return (size_t)p->slice_bytes;
-}
+size_t qu_page_memory_bytes(const qu_page_memory *p) { return (size_t)p->slice_bytes; }
 
 static qu_status get(void *ctx, int32_t layer, int32_t kv_head, const void **data, size_t *bytes,
                      qu_err *err)

@@ -1,9 +1,7 @@
 #include "decode/paging.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/dims.h"
+#include "decode/memory.h"
 
 enum { NO_CUT = 100 };
 
@@ -41,25 +39,20 @@ qu_status qu_paging_cut(int64_t **ends, int32_t *n_pages, int64_t n_tokens, cons
     if (most > INT32_MAX / 2)
         return qu_fail(err, QU_ERR_LIMIT, "document of %lld tokens is too long",
                        (long long)n_tokens);
-    int8_t *rank = malloc((size_t)n_tokens);
-    int64_t *e = malloc((size_t)most * sizeof *e);
-    if (!rank || !e) {
-        free(rank);
-        free(e);
-        return qu_fail_nomem(err, n_tokens);
-    }
+    int8_t *rank;
+    QU_TRY(qu_memory_take(&rank, n_tokens, 1, err));
+    qu_status st = qu_memory_take(ends, most, sizeof **ends, err);
     rank_tokens(rank, n_tokens, at, cuts, n_cuts, text);
-    for (int64_t start = 0; start < n_tokens;) {
+    for (int64_t start = 0; st == QU_OK && start < n_tokens;) {
         int64_t end = n_tokens, last = start + QU_PAGE_TOKENS;
         if (last < n_tokens) {
             end = last;
             for (int64_t i = last; i >= start + QU_PAGE_TOKENS / 2; i--)
                 if (rank[i] < rank[end]) end = i;
         }
-        e[(*n_pages)++] = end;
+        (*ends)[(*n_pages)++] = end;
         start = end;
     }
     free(rank);
-    *ends = e;
-    return QU_OK;
+    return st;
 }

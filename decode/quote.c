@@ -1,8 +1,8 @@
 #include "decode/quote.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <utf8proc.h>
+
+#include "decode/memory.h"
 
 /* A token of a page: where its text begins. Its end is where the next one begins. */
 typedef struct place {
@@ -32,6 +32,7 @@ struct qu_quote {
     int32_t *found;    /* [n_found] places of the span's last token */
     int32_t n_found, length; /* length: tokens of the span */
     int32_t *ids;            /* what allowed returns */
+    int64_t pages_cap, places_cap, starts_cap, found_cap, ids_cap;
     bool sorted;
     state at;
     qu_quote_span spans[QU_QUOTE_SPANS];
@@ -114,22 +115,22 @@ static int32_t single_token(const qu_tokenizer *t, const char *text, qu_err *err
 
 qu_status qu_quote_create(qu_quote **out, const qu_tokenizer *t, qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_quote *q = *out = calloc(1, sizeof *q);
-    if (!q) return qu_fail_nomem(err, sizeof *q);
+    qu_quote *q;
+    *out = NULL;
+    QU_TRY(qu_memory_take(&q, 1, sizeof *q, err));
     q->t = t;
     q->n_vocab = qu_tokenizer_n_vocab(t);
     for (int32_t id = 0; id < q->n_vocab; id++) q->n_ends += qu_tokenizer_is_end(t, id);
-    q->ends = malloc((size_t)(q->n_ends + 1) * sizeof *q->ends);
-    q->ids = malloc((size_t)(q->n_ends + 3) * sizeof *q->ids);
-    if (!q->ends || !q->ids) st = qu_fail_nomem(err, q->n_ends * 4ll);
+    qu_status st = qu_memory_take(&q->ends, q->n_ends, sizeof *q->ends, err);
+    if (st == QU_OK) st = qu_memory_grow(&q->ids, &q->ids_cap, q->n_ends + 3, sizeof *q->ids, err);
     for (int32_t id = 0, n = 0; st == QU_OK && id < q->n_vocab; id++)
         if (qu_tokenizer_is_end(t, id)) q->ends[n++] = id;
     q->breaks[0] = single_token(t, QU_QUOTE_SEPARATOR, err, &st);
     q->breaks[1] = single_token(t, "\n\n", err, &st);
-    if (st == QU_OK) return QU_OK;
-    qu_quote_free(q);
-    *out = NULL;
+    if (st == QU_OK)
+        *out = q;
+    else
+        qu_quote_free(q);
     return st;
 }
 
@@ -145,22 +146,15 @@ void qu_quote_free(qu_quote *q)
     free(q);
 }
 
-static bool grow(void *p, size_t n, size_t size)
-{
-    void *q = realloc(*(void **)p, (n + 1) * size);
-    if (q) *(void **)p = q;
-    return q != NULL;
-}
-
 qu_status qu_quote_add(qu_quote *q, const int32_t *ids, int32_t n, const char *text, size_t n_text,
                        qu_err *err)
 {
-    size_t all = (size_t)q->n_places + (size_t)n;
-    if (!grow(&q->pages, (size_t)q->n_pages + 1, sizeof *q->pages) ||
-        !grow(&q->places, all, sizeof *q->places) || !grow(&q->starts, all, sizeof *q->starts) ||
-        !grow(&q->found, all, sizeof *q->found) ||
-        !grow(&q->ids, all + (size_t)q->n_ends + 2, sizeof *q->ids))
-        return qu_fail_nomem(err, (long long)(all * sizeof *q->places));
+    int64_t all = (int64_t)q->n_places + n;
+    QU_TRY(qu_memory_grow(&q->pages, &q->pages_cap, q->n_pages + 1ll, sizeof *q->pages, err));
+    QU_TRY(qu_memory_grow(&q->places, &q->places_cap, all, sizeof *q->places, err));
+    QU_TRY(qu_memory_grow(&q->starts, &q->starts_cap, all, sizeof *q->starts, err));
+    QU_TRY(qu_memory_grow(&q->found, &q->found_cap, all, sizeof *q->found, err));
+    QU_TRY(qu_memory_grow(&q->ids, &q->ids_cap, all + q->n_ends + 3, sizeof *q->ids, err));
     int64_t at = 0;
     bool same = true;
     for (int32_t i = 0; i < n; i++) {

@@ -1,10 +1,9 @@
 #include "decode/repair.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "decode/context_int.h"
+#include "decode/memory.h"
 #include "kernels/codec.h"
 #include "kernels/quant.h"
 
@@ -53,11 +52,7 @@ static void attend(const look_run *r, look_scratch *s, int32_t g, int32_t seg, i
         int32_t t = t0 + i / group, own = c->rows.own[t];
         s->visible[i] = seg < own ? x->n : seg == own ? c->rows.at[t] + 1 : 0;
     }
-    qu_attend_kv kv = {.kt = qu_segment_kt(m, x, r->layer, g),
-                       .v = qu_segment_v(m, x, r->layer, g),
-                       .half = x->half,
-                       .n = x->n,
-                       .n_pad = x->n_pad};
+    qu_attend_kv kv = qu_segment_kv(m, x, r->layer, g);
     qu_attend_page(&s->part, s->q, m->head_size, n * group, m->head_size, &kv, s->visible,
                    s->weights);
 }
@@ -145,18 +140,14 @@ qu_status qu_repair_scores(qu_context *c, const int32_t *ids, int32_t n, int64_t
     qu_status st = QU_OK;
     look_run r = {.c = c};
     qu_select_hook before = c->hook;
-    int64_t *start = malloc(((size_t)n_seg + 1) * sizeof *start);
-    if (!start) return qu_fail_nomem(err, n_seg * 8ll);
+    int64_t *start;
+    QU_TRY(qu_memory_take(&start, n_seg, sizeof *start, err));
     for (int32_t i = 0; i < n_seg; i++) {
         start[i] = r.n_tokens;
         r.n_tokens += c->seg[i].n;
     }
     r.start = start;
-    r.scores = calloc((size_t)(r.n_tokens * g_n) + 1, sizeof *r.scores);
-    if (!r.scores) {
-        st = qu_fail_nomem(err, r.n_tokens * g_n * 8ll);
-        goto out;
-    }
+    QU_TRY_OUT(qu_memory_take(&r.scores, r.n_tokens * g_n, sizeof *r.scores, err));
     qu_pass_hook pass = {NULL, look, &r};
     c->pass = &pass;
     qu_context_select(c, NULL);
@@ -234,10 +225,10 @@ qu_status qu_repair_tokens(qu_context *c, const qu_repair_token *tokens, int32_t
     int32_t ids[ROWS];
     qu_status st = QU_OK;
     QU_TRY(check_idle(c, err));
-    size_t slices = (size_t)c->n_seg * (size_t)c->m->n_kv_heads;
-    uint8_t *use = malloc(slices + 1);
-    if (!use) return qu_fail_nomem(err, (long long)slices);
-    memset(use, 1, slices);
+    int64_t slices = (int64_t)c->n_seg * c->m->n_kv_heads;
+    uint8_t *use;
+    QU_TRY(qu_memory_take(&use, slices, 1, err));
+    memset(use, 1, (size_t)slices);
     qu_pass_hook pass = {place_rows, NULL, use};
     for (int32_t done = 0; done < n;) {
         qu_rows *r = &c->rows;
@@ -261,15 +252,8 @@ out:
 
 typedef struct choice {
     double score;
-    int64_t i;
+    qu_repair_token token;
 } choice;
-
-static int by_score(const void *a, const void *b)
-{
-    const choice *x = a, *y = b;
-    if (x->score != y->score) return x->score > y->score ? -1 : 1;
-    return x->i < y->i ? -1 : x->i > y->i;
-}
 
 static int by_place(const void *a, const void *b)
 {
@@ -278,32 +262,29 @@ static int by_place(const void *a, const void *b)
     return x->at < y->at ? -1 : x->at > y->at;
 }
 
+static int by_score(const void *a, const void *b)
+{
+    const choice *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    return by_place(&x->token, &y->token);
+}
+
 /* The n best of segments [first, ...), scores from there on: *tokens in order, malloc'ed. */
 static qu_status choose(const qu_context *c, const int32_t *const *ids, int32_t first, int64_t all,
                         const double *scores, qu_repair_token **tokens, int32_t n, qu_err *err)
 {
-    choice *best = malloc(((size_t)all + 1) * sizeof *best);
-    qu_repair_token *every = malloc(((size_t)all + 1) * sizeof *every);
-    if (!best || !every) {
-        free(best);
-        free(every);
-        return qu_fail_nomem(err, all * 32ll);
-    }
+    choice *best;
     int64_t i = 0;
+    QU_TRY(qu_memory_take(&best, all, sizeof *best, err));
     for (int32_t s = first; s < c->n_seg; s++)
-        for (int32_t at = 0; at < c->seg[s].n; at++, i++) {
-            double score = scores[i];
-            best[i] = (choice){isfinite(score) ? score : 0, i};
-            every[i] = (qu_repair_token){s, at, ids[s][at]};
-        }
+        for (int32_t at = 0; at < c->seg[s].n; at++, i++)
+            best[i] = (choice){isfinite(scores[i]) ? scores[i] : 0, {s, at, ids[s][at]}};
     qsort(best, (size_t)all, sizeof *best, by_score);
-    *tokens = malloc(((size_t)n + 1) * sizeof **tokens);
-    for (int32_t k = 0; *tokens && k < n; k++) (*tokens)[k] = every[best[k].i];
+    qu_status st = qu_memory_take(tokens, n, sizeof **tokens, err);
+    for (int32_t k = 0; st == QU_OK && k < n; k++) (*tokens)[k] = best[k].token;
     free(best);
-    free(every);
-    if (!*tokens) return qu_fail_nomem(err, n * 12ll);
-    qsort(*tokens, (size_t)n, sizeof **tokens, by_place);
-    return QU_OK;
+    if (st == QU_OK) qsort(*tokens, (size_t)n, sizeof **tokens, by_place);
+    return st;
 }
 
 /* Operations of n rows that see keys keys in all. */

@@ -1,9 +1,8 @@
 #include "decode/sample.h"
 
 #include <math.h>
-#include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "decode/memory.h"
 
 /* A token that may be drawn. weight = exp((logit - largest) / temperature). */
 typedef struct choice {
@@ -86,21 +85,6 @@ static int32_t draw(const choice *list, int32_t n, double mass, double u)
     return list[n - 1].id; /* rounding */
 }
 
-/* Fill list [n + 1] with what may be drawn, *n_list of them with the sum *mass. */
-static void choices(choice *list, int32_t *n_list, double *mass, const float *logits, int32_t n,
-                    const qu_sample *o)
-{
-    int32_t n_all = gather(list, logits, n, o), n_kept = 0;
-    double all = 0;
-    bool cut = o->top_p > 0 && o->top_p < 1;
-    for (int32_t i = 0; i < n_all; i++) all += list[i].weight;
-    if (cut && o->top_k == 0) all = list[n_all].weight;
-    *mass = 0;
-    while (n_kept < n_all && (!cut || *mass < (double)o->top_p * all))
-        *mass += list[n_kept++].weight;
-    *n_list = n_kept;
-}
-
 static qu_status check(int32_t n, const qu_sample *o, qu_err *err)
 {
     if (n >= 1 && o->temperature >= 0 && isfinite(o->temperature) && o->top_p >= 0 &&
@@ -111,18 +95,35 @@ static qu_status check(int32_t n, const qu_sample *o, qu_err *err)
                    (double)o->temperature, o->top_k, (double)o->top_p);
 }
 
+/* What may be drawn, *list of *n_list with the sum *mass, malloc'ed; none where *best is the choice. */
+static qu_status choices(choice **list, int32_t *n_list, double *mass, int32_t *best,
+                         const float *logits, int32_t n, const qu_sample *o, qu_err *err)
+{
+    *list = NULL;
+    *n_list = 0;
+    *mass = 0;
+    QU_TRY(check(n, o, err));
+    *best = qu_sample_greedy(logits, n);
+    if (o->temperature == 0 || !isfinite(logits[*best])) return QU_OK;
+    QU_TRY(qu_memory_take(list, n + 1ll, sizeof **list, err));
+    int32_t n_all = gather(*list, logits, n, o);
+    double all = 0;
+    bool cut = o->top_p > 0 && o->top_p < 1;
+    for (int32_t i = 0; i < n_all; i++) all += (*list)[i].weight;
+    if (cut && o->top_k == 0) all = (*list)[n_all].weight;
+    while (*n_list < n_all && (!cut || *mass < (double)o->top_p * all))
+        *mass += (*list)[(*n_list)++].weight;
+    return QU_OK;
+}
+
 qu_status qu_sample_pick(int32_t *id, const float *logits, int32_t n, const qu_sample *o,
                          uint64_t at, qu_err *err)
 {
-    QU_TRY(check(n, o, err));
-    *id = qu_sample_greedy(logits, n);
-    if (o->temperature == 0 || !isfinite(logits[*id])) return QU_OK;
-    choice *list = malloc(((size_t)n + 1) * sizeof *list);
-    if (!list) return qu_fail_nomem(err, (n + 1ll) * (long long)sizeof *list);
+    choice *list;
     int32_t n_list;
     double mass;
-    choices(list, &n_list, &mass, logits, n, o);
-    *id = draw(list, n_list, mass, uniform(o->seed, PICK, at));
+    QU_TRY(choices(&list, &n_list, &mass, id, logits, n, o, err));
+    if (list) *id = draw(list, n_list, mass, uniform(o->seed, PICK, at));
     free(list);
     return QU_OK;
 }
@@ -130,15 +131,12 @@ qu_status qu_sample_pick(int32_t *id, const float *logits, int32_t n, const qu_s
 qu_status qu_sample_shares(float *p, const float *logits, int32_t n, const qu_sample *o,
                            qu_err *err)
 {
-    QU_TRY(check(n, o, err));
-    int32_t best = qu_sample_greedy(logits, n), n_list;
-    memset(p, 0, (size_t)n * sizeof *p);
-    p[best] = 1;
-    if (o->temperature == 0 || !isfinite(logits[best])) return QU_OK;
-    choice *list = malloc(((size_t)n + 1) * sizeof *list);
-    if (!list) return qu_fail_nomem(err, (n + 1ll) * (long long)sizeof *list);
+    choice *list;
+    int32_t n_list, best;
     double mass;
-    choices(list, &n_list, &mass, logits, n, o);
+    QU_TRY(choices(&list, &n_list, &mass, &best, logits, n, o, err));
+    memset(p, 0, (size_t)n * sizeof *p);
+    if (!list) p[best] = 1;
     for (int32_t i = 0; i < n_list; i++) p[list[i].id] = (float)(list[i].weight / mass);
     free(list);
     return QU_OK;

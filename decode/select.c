@@ -8,11 +8,10 @@
  *               generated token e * refresh, so that rewinding needs no undo
  */
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/os.h"
 #include "decode/context_int.h"
+#include "decode/memory.h"
 #include "kernels/codec.h"
 #include "kernels/quant.h"
 #include "kernels/summary.h"
@@ -138,19 +137,24 @@ static void page_angles(qu_context *c, const qu_segment *seg)
     }
 }
 
+qu_status qu_selection_summary(qu_context *c, int32_t p, const void **data, qu_err *err)
+{
+    const qu_segment *seg = &c->seg[c->sel.segment[p]];
+    int64_t expected = qu_page_summary_bytes(c->m, seg->n);
+    size_t bytes;
+    QU_TRY(seg->source.summary(seg->source.ctx, data, &bytes, err));
+    c->stats.bytes_read += (int64_t)bytes;
+    if ((int64_t)bytes == expected) return QU_OK;
+    return qu_fail(err, QU_ERR_CORRUPT, "stored summary has %zu bytes, expected %lld", bytes,
+                   (long long)expected);
+}
+
 static qu_status load_page(qu_context *c, int32_t p, qu_err *err)
 {
-    const qu_model *m = c->m;
-    qu_segment *seg = &c->seg[c->sel.segment[p]];
     load_run r = {c, p, NULL};
-    size_t bytes;
-    QU_TRY(seg->source.summary(seg->source.ctx, (const void **)&r.data, &bytes, err));
-    if ((int64_t)bytes != qu_page_summary_bytes(m, seg->n))
-        return qu_fail(err, QU_ERR_CORRUPT, "stored summary has %zu bytes, expected %lld", bytes,
-                       (long long)qu_page_summary_bytes(m, seg->n));
-    page_angles(c, seg);
-    qu_pool_run(c->pool, (int64_t)m->n_layers * m->n_kv_heads, place, &r);
-    c->stats.bytes_read += (int64_t)bytes;
+    QU_TRY(qu_selection_summary(c, p, (const void **)&r.data, err));
+    page_angles(c, &c->seg[c->sel.segment[p]]);
+    qu_pool_run(c->pool, (int64_t)c->m->n_layers * c->m->n_kv_heads, place, &r);
     return QU_OK;
 }
 
@@ -168,10 +172,9 @@ static qu_status has_summary(const qu_segment *s, bool *yes, qu_err *err)
 static qu_status find_candidates(qu_context *c, qu_err *err)
 {
     qu_selection *s = &c->sel;
-    s->segment = calloc((size_t)c->n_seg + 1, sizeof *s->segment);
-    s->first = calloc((size_t)c->n_seg + 1, sizeof *s->first);
-    s->tokens = calloc((size_t)c->n_seg + 1, sizeof *s->tokens);
-    if (!s->segment || !s->first || !s->tokens) return qu_fail_nomem(err, c->n_seg * 12ll);
+    QU_TRY(qu_memory_take(&s->segment, c->n_seg + 1ll, sizeof *s->segment, err));
+    QU_TRY(qu_memory_take(&s->first, c->n_seg + 1ll, sizeof *s->first, err));
+    QU_TRY(qu_memory_take(&s->tokens, c->n_seg + 1ll, sizeof *s->tokens, err));
     for (int32_t i = 0; i < c->first_live; i++) {
         bool yes;
         QU_TRY(has_summary(&c->seg[i], &yes, err));
@@ -203,14 +206,12 @@ static qu_status load(qu_context *c, qu_err *err)
     QU_TRY(qu_selection_find(c, err));
     if (s->n_pages == 0) return QU_OK;
     int64_t heads = (int64_t)m->n_layers * m->n_kv_heads, bias = heads * s->n_pad;
-    s->kv = calloc((size_t)(heads * head_elements(c)), s->half ? 2 : 4);
-    s->bias = malloc((size_t)bias * sizeof *s->bias);
-    s->hidden = malloc((size_t)m->n_kv_heads * (size_t)s->n_pad * sizeof *s->hidden);
-    size_t angles = (size_t)m->n_ropes * (size_t)(m->head_size / 2 + 1) * 16;
-    s->cos = malloc(angles * sizeof *s->cos);
-    s->sin = malloc(angles * sizeof *s->sin);
-    if (!s->kv || !s->bias || !s->hidden || !s->cos || !s->sin)
-        return qu_fail_nomem(err, heads * head_elements(c) * 4);
+    int64_t angles = (int64_t)m->n_ropes * (m->head_size / 2 + 1) * 16;
+    QU_TRY(qu_memory_take(&s->kv, heads * head_elements(c), s->half ? 2 : 4, err));
+    QU_TRY(qu_memory_take(&s->bias, bias, sizeof *s->bias, err));
+    QU_TRY(qu_memory_take(&s->hidden, (int64_t)m->n_kv_heads * s->n_pad, sizeof *s->hidden, err));
+    QU_TRY(qu_memory_take(&s->cos, angles, sizeof *s->cos, err));
+    QU_TRY(qu_memory_take(&s->sin, angles, sizeof *s->sin, err));
     for (int64_t i = 0; i < bias; i++) s->bias[i] = -INFINITY;
     double start = qu_os_now_ms();
     for (int32_t p = 0; p < s->n_pages; p++) QU_TRY(load_page(c, p, err));
@@ -220,29 +221,13 @@ static qu_status load(qu_context *c, qu_err *err)
 
 /* --- choosing --- */
 
-static uint8_t *chosen_at(const qu_context *c, int32_t epoch, int32_t layer)
-{
-    int64_t layers = (int64_t)epoch * c->m->n_layers + layer;
-    return c->sel.chosen + layers * c->sel.n_pages * c->m->n_kv_heads;
-}
-
-static qu_status need_epoch(qu_context *c, int32_t epoch, qu_err *err)
-{
-    if (epoch < c->sel.n_epochs) return QU_OK;
-    int64_t each = (int64_t)c->m->n_layers * c->sel.n_pages * c->m->n_kv_heads;
-    int32_t n = epoch < 4 ? 4 : epoch * 2;
-    uint8_t *p = realloc(c->sel.chosen, (size_t)(each * n));
-    if (!p) return qu_fail_nomem(err, each * n);
-    c->sel.chosen = p;
-    c->sel.n_epochs = n;
-    return QU_OK;
-}
-
 qu_status qu_selection_chosen(qu_context *c, int32_t epoch, int32_t layer, uint8_t **chosen,
                               qu_err *err)
 {
-    QU_TRY(need_epoch(c, epoch, err));
-    *chosen = chosen_at(c, epoch, layer);
+    qu_selection *s = &c->sel;
+    int64_t each = (int64_t)s->n_pages * c->m->n_kv_heads, pass = each * c->m->n_layers;
+    QU_TRY(qu_memory_grow(&s->chosen, &s->chosen_cap, pass * (epoch + 1ll), 1, err));
+    *chosen = s->chosen + epoch * pass + layer * each;
     return QU_OK;
 }
 
@@ -253,7 +238,7 @@ static qu_status gather_queries(qu_context *c, int32_t layer, qu_err *err)
     const qu_model *m = c->m;
     int32_t d = m->head_size, g_n = m->n_kv_heads, group = m->n_heads / g_n;
     int64_t rows = (int64_t)c->rows.n * group;
-    QU_TRY(qu_scratch_floats(&c->sel.q, &c->sel.q_cap, rows * g_n * (d + d / 2), err));
+    QU_TRY(qu_memory_need(&c->sel.q, &c->sel.q_cap, rows * g_n * (d + d / 2), sizeof(float), err));
     for (int32_t t = 0; t < c->rows.n; t++)
         for (int32_t g = 0; g < g_n; g++)
             memcpy(c->sel.q + (g * rows + (int64_t)t * group) * d,
@@ -272,13 +257,7 @@ static qu_status gather_queries(qu_context *c, int32_t layer, qu_err *err)
 
 static qu_attend_kv slice_of(const qu_context *c, int32_t p, int32_t layer, int32_t g)
 {
-    const qu_segment *s = &c->seg[c->sel.segment[p]];
-    return (qu_attend_kv){qu_segment_kt(c->m, s, layer, g),
-                          qu_segment_v(c->m, s, layer, g),
-                          NULL,
-                          s->half,
-                          s->n,
-                          s->n_pad};
+    return qu_segment_kv(c->m, &c->seg[c->sel.segment[p]], layer, g);
 }
 
 static void candidates_in_use(const qu_context *c, uint8_t *use, uint8_t value)
@@ -303,16 +282,12 @@ static qu_status sense(qu_context *c, int32_t layer, uint8_t *chosen, qu_err *er
     qu_selection *s = &c->sel;
     int32_t g_n = m->n_kv_heads, rows = c->rows.n * (m->n_heads / g_n);
     qu_status st = QU_OK;
-    qu_sense *heads = calloc((size_t)g_n, sizeof *heads);
+    qu_sense *heads = NULL;
     qu_attend_kv *slices = NULL;
-    if (!heads) return qu_fail_nomem(err, g_n * (long long)sizeof *heads);
+    QU_TRY_OUT(qu_memory_take(&heads, g_n, sizeof *heads, err));
     QU_TRY_OUT(gather_queries(c, layer, err));
     if (c->hook.reads_keys) {
-        slices = calloc((size_t)g_n * (size_t)s->n_pages, sizeof *slices);
-        if (!slices) {
-            st = qu_fail_nomem(err, (long long)g_n * s->n_pages * (long long)sizeof *slices);
-            goto out;
-        }
+        QU_TRY_OUT(qu_memory_take(&slices, (int64_t)g_n * s->n_pages, sizeof *slices, err));
         QU_TRY_OUT(qu_attention_fetch(c, layer, c->s.use, 1, err));
     }
     for (int32_t g = 0; g < g_n; g++) {
@@ -348,8 +323,8 @@ static qu_status true_mass(qu_context *c, int32_t layer, int32_t g, float *mass,
     const qu_model *m = c->m;
     int32_t d = m->head_size, n = c->sel.n_pages, rows = c->rows.n * (m->n_heads / m->n_kv_heads);
     int64_t o = (int64_t)rows * qu_attend_pad(d);
-    float *lse = malloc((size_t)(o + rows * (2ll + QU_PAGE_TOKENS + n)) * sizeof *lse);
-    if (!lse) return qu_fail_nomem(err, (long long)sizeof *lse * (o + rows * (130ll + n)));
+    float *lse;
+    QU_TRY(qu_memory_take(&lse, o + rows * (2ll + QU_PAGE_TOKENS + n), sizeof *lse, err));
     qu_attend_state part = {lse + (int64_t)rows * n, NULL, NULL};
     part.m = part.o + o;
     part.l = part.m + rows;
@@ -375,8 +350,8 @@ static qu_status measure(qu_context *c, int32_t layer, const uint8_t *chosen, qu
 {
     int32_t g_n = c->m->n_kv_heads, n = c->sel.n_pages;
     qu_status st = QU_OK;
-    float *mass = calloc((size_t)n * (size_t)g_n, sizeof *mass);
-    if (!mass) return qu_fail_nomem(err, (long long)n * g_n * 4);
+    float *mass;
+    QU_TRY(qu_memory_take(&mass, (int64_t)n * g_n, sizeof *mass, err));
     candidates_in_use(c, c->s.use, 1);
     QU_TRY_OUT(qu_attention_fetch(c, layer, c->s.use, 0, err));
     for (int32_t g = 0; g < g_n; g++) QU_TRY_OUT(true_mass(c, layer, g, mass, err));
@@ -411,10 +386,11 @@ qu_status qu_selection_apply(qu_context *c, int32_t layer, qu_err *err)
     qu_selection *s = &c->sel;
     QU_TRY(load(c, err));
     if (s->n_pages == 0) return QU_OK;
-    int64_t each = qu_attention_worker_floats(c); /* grew with the clusters; fetching needs it too */
-    QU_TRY(qu_scratch_floats(&c->s.worker, &c->s.worker_cap, each * qu_pool_threads(c->pool), err));
-    QU_TRY(need_epoch(c, s->epoch, err));
-    uint8_t *chosen = chosen_at(c, s->epoch, layer);
+    /* what workers need grew with the clusters; fetching needs it too */
+    int64_t each = qu_attention_worker_floats(c) * qu_pool_threads(c->pool);
+    QU_TRY(qu_memory_need(&c->s.worker, &c->s.worker_cap, each, sizeof *c->s.worker, err));
+    uint8_t *chosen;
+    QU_TRY(qu_selection_chosen(c, s->epoch, layer, &chosen, err));
     if (s->senses) QU_TRY(sense(c, layer, chosen, err));
     apply(c, layer, chosen);
     if (!s->senses || !c->hook.measured) return QU_OK;

@@ -15,35 +15,35 @@
  * vocabulary must hold, to be of this form; the first that fits is taken. */
 typedef struct form {
     qu_template_kind kind;
-    const char *name, *signs[3], *token;
+    const char *signs[3], *token;
     const char *open, *close, *user, *answer;
 } form;
 
 #define TURN3(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
 
 static const form FORMS[] = {
-    {QU_TEMPLATE_CHATML, "chatml", {"<|im_start|>"}, "<|im_start|>", "<|im_start|>system\n",
+    {QU_TEMPLATE_CHATML, {"<|im_start|>"}, "<|im_start|>", "<|im_start|>system\n",
      "<|im_end|>\n<|im_start|>user\n", "<|im_start|>user\n",
      "<|im_end|>\n<|im_start|>assistant\n"},
-    {QU_TEMPLATE_LLAMA3, "llama3", {"<|start_header_id|>", "<|eot_id|>"}, "<|start_header_id|>",
+    {QU_TEMPLATE_LLAMA3, {"<|start_header_id|>", "<|eot_id|>"}, "<|start_header_id|>",
      TURN3("system"), "<|eot_id|>" TURN3("user"), TURN3("user"), "<|eot_id|>" TURN3("assistant")},
-    {QU_TEMPLATE_LLAMA2, "llama2", {"[INST]", "<<SYS>>"}, NULL, "[INST] <<SYS>>\n",
+    {QU_TEMPLATE_LLAMA2, {"[INST]", "<<SYS>>"}, NULL, "[INST] <<SYS>>\n",
      "\n<</SYS>>\n\n", "[INST] ", " [/INST]"},
-    {QU_TEMPLATE_MISTRAL_V1, "mistral-v1", {"[INST] ", " [/INST]"}, NULL, "[INST] ", "\n\n",
+    {QU_TEMPLATE_MISTRAL_V1, {"[INST] ", " [/INST]"}, NULL, "[INST] ", "\n\n",
      "[INST] ", " [/INST]"},
-    {QU_TEMPLATE_MISTRAL_V3, "mistral-v3", {"[INST] ", "[/INST]"}, NULL, "[INST]", "\n\n",
+    {QU_TEMPLATE_MISTRAL_V3, {"[INST] ", "[/INST]"}, NULL, "[INST]", "\n\n",
      "[INST]", "[/INST]"}, /* the space is the one that SentencePiece puts before a text */
-    {QU_TEMPLATE_MISTRAL_TEKKEN, "mistral-tekken", {"[INST]", "[/INST]"}, NULL, "[INST]", "\n\n",
+    {QU_TEMPLATE_MISTRAL_TEKKEN, {"[INST]", "[/INST]"}, NULL, "[INST]", "\n\n",
      "[INST]", "[/INST]"},
-    {QU_TEMPLATE_PHI3, "phi3", {"<|assistant|>", "<|end|>", "<|user|>"}, "<|end|>",
+    {QU_TEMPLATE_PHI3, {"<|assistant|>", "<|end|>", "<|user|>"}, "<|end|>",
      "<|system|>\n", "<|end|>\n<|user|>\n", "<|user|>\n", "<|end|>\n<|assistant|>\n"},
-    {QU_TEMPLATE_GEMMA, "gemma", {"<start_of_turn>"}, "<start_of_turn>", "<start_of_turn>user\n",
+    {QU_TEMPLATE_GEMMA, {"<start_of_turn>"}, "<start_of_turn>", "<start_of_turn>user\n",
      "\n\n", "<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n"},
-    {QU_TEMPLATE_DEEPSEEK, "deepseek", {"<｜User｜>", "<｜Assistant｜>"}, "<｜User｜>", "",
+    {QU_TEMPLATE_DEEPSEEK, {"<｜User｜>", "<｜Assistant｜>"}, "<｜User｜>", "",
      "<｜User｜>", "<｜User｜>", "<｜Assistant｜>"},
-    {QU_TEMPLATE_DEEPSEEK_LLM, "deepseek-llm", {"'User: '", "'Assistant: '"}, NULL, "",
+    {QU_TEMPLATE_DEEPSEEK_LLM, {"'User: '", "'Assistant: '"}, NULL, "",
      "\n\nUser: ", "User: ", "\n\nAssistant:"},
-    {QU_TEMPLATE_DEEPSEEK_CODER, "deepseek-coder", {"### Instruction:", "### Response:"}, NULL, "",
+    {QU_TEMPLATE_DEEPSEEK_CODER, {"### Instruction:", "### Response:"}, NULL, "",
      "\n### Instruction:\n", "### Instruction:\n", "\n### Response:\n"},
 };
 enum { N_FORMS = sizeof FORMS / sizeof *FORMS };
@@ -54,12 +54,6 @@ static const form *form_of(qu_template_kind kind)
     for (int i = 0; i < N_FORMS; i++)
         if (FORMS[i].kind == kind) return &FORMS[i];
     return NULL;
-}
-
-const char *qu_template_name(qu_template_kind kind)
-{
-    const form *f = form_of(kind);
-    return f ? f->name : kind == QU_TEMPLATE_PAGES ? "pages" : "plain";
 }
 
 static bool holds(qu_gguf_str s, const char *word)

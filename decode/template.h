@@ -45,9 +45,6 @@ typedef enum qu_template_kind {
  * of others. */
 #define QU_TEMPLATE_REFUSAL "not stated"
 
-/* "plain", "chatml", "pages", "llama2", "llama3", "mistral-v1", ... */
-const char *qu_template_name(qu_template_kind kind);
-
 /* From the vocabulary and the GGUF's chat template. *unknown (may be NULL) is set when there is a
  * chat template that Quire does not know: plain is used then. */
 qu_template_kind qu_template_detect(const qu_tokenizer *t, const qu_gguf *g, bool *unknown);

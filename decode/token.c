@@ -1,9 +1,6 @@
-#include "decode/token_int.h"
-
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/dims.h"
+#include "decode/memory.h"
+#include "decode/token_int.h"
 
 /* GGUF's token types. */
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
@@ -206,24 +203,16 @@ static qu_status read_tokens(qu_tokenizer *t, const int16_t byte_of[512], qu_err
     while (size < 2 * n) size *= 2;
     t->n_vocab = (int32_t)n;
     t->slot_mask = size - 1;
-    t->pool = malloc(bytes + 1);
-    t->off = malloc(((size_t)n + 1) * sizeof *t->off);
-    t->kind = malloc((size_t)n);
-    t->is_end = calloc((size_t)n, sizeof *t->is_end);
-    t->slots = malloc(size * sizeof *t->slots);
-    types = calloc((size_t)n, sizeof *types);
-    if (!t->pool || !t->off || !t->kind || !t->is_end || !t->slots || !types) {
-        st = qu_fail_nomem(err, (long long)(bytes + size * sizeof *t->slots));
-        goto out;
-    }
+    QU_TRY(qu_memory_take(&t->pool, (int64_t)bytes + 1, 1, err));
+    QU_TRY(qu_memory_take(&t->off, n + 1, sizeof *t->off, err));
+    QU_TRY(qu_memory_take(&t->kind, n, sizeof *t->kind, err));
+    QU_TRY(qu_memory_take(&t->is_end, n, sizeof *t->is_end, err));
+    QU_TRY(qu_memory_take(&t->slots, size, sizeof *t->slots, err));
+    QU_TRY(qu_memory_take(&types, n, sizeof *types, err));
     if (qu_gguf_has(t->g, "tokenizer.ggml.token_type"))
         QU_TRY_OUT(qu_gguf_array_i32(t->g, "tokenizer.ggml.token_type", types, n, err));
     if (t->spm) {
-        t->scores = malloc((size_t)n * sizeof *t->scores);
-        if (!t->scores) {
-            st = qu_fail_nomem(err, n * (long long)sizeof *t->scores);
-            goto out;
-        }
+        QU_TRY_OUT(qu_memory_take(&t->scores, n, sizeof *t->scores, err));
         QU_TRY_OUT(qu_gguf_array_f32(t->g, "tokenizer.ggml.scores", t->scores, n, err));
     }
     memset(t->slots, -1, size * sizeof *t->slots);
@@ -271,12 +260,9 @@ static qu_status read_merges(qu_tokenizer *t, const int16_t byte_of[512], qu_err
     if (n > INT32_MAX / 2)
         return qu_fail(err, QU_ERR_FORMAT, "'%s' has too many merges", qu_gguf_path(t->g));
     while (size < n + n / 2) size *= 2;
-    t->merges = malloc(size * sizeof *t->merges);
-    qu_merge_slot *used = malloc((size_t)(n + 1) * sizeof *used);
-    if (!t->merges || !used) {
-        free(used);
-        return qu_fail_nomem(err, size * (long long)sizeof *t->merges);
-    }
+    qu_merge_slot *used;
+    QU_TRY(qu_memory_take(&t->merges, size, sizeof *t->merges, err));
+    QU_TRY(qu_memory_take(&used, n + 1, sizeof *used, err));
     t->merge_mask = size - 1;
     memset(t->merges, -1, size * sizeof *t->merges);
     for (int64_t i = 0; i < n; i++) { /* tokens mostly stand in the order of their merges */
@@ -340,8 +326,8 @@ static qu_status read_vocabulary(qu_tokenizer *t, qu_err *err)
         return qu_fail(err, QU_ERR_FORMAT, "'%s' has no tokenizer; use a complete model file",
                        qu_gguf_path(t->g));
     QU_TRY(qu_gguf_get_str(t->g, "tokenizer.ggml.model", &model, err));
-    t->spm = model.len == 5 && memcmp(model.data, "llama", 5) == 0;
-    if (!t->spm && (model.len != 4 || memcmp(model.data, "gpt2", 4) != 0))
+    t->spm = qu_gguf_is(model, "llama");
+    if (!t->spm && !qu_gguf_is(model, "gpt2"))
         return qu_fail(err, QU_ERR_UNSUPPORTED,
                        "'%s' has a tokenizer of kind '%.*s'; llama and gpt2 can run",
                        qu_gguf_path(t->g), model.len > 40 ? 40 : (int)model.len, model.data);
@@ -390,26 +376,11 @@ void qu_tokenizer_free(qu_tokenizer *t)
 
 /* ---- Questions ---- */
 
-int32_t qu_tokenizer_n_vocab(const qu_tokenizer *t)
-{
-    return t->n_vocab;
-}
-int32_t qu_tokenizer_bos(const qu_tokenizer *t)
-{
-    return t->bos;
-}
-int32_t qu_tokenizer_eos(const qu_tokenizer *t)
-{
-    return t->eos;
-}
-int32_t qu_tokenizer_eot(const qu_tokenizer *t)
-{
-    return t->eot;
-}
-bool qu_tokenizer_adds_bos(const qu_tokenizer *t)
-{
-    return t->add_bos && t->bos >= 0;
-}
+int32_t qu_tokenizer_n_vocab(const qu_tokenizer *t) { return t->n_vocab; }
+int32_t qu_tokenizer_bos(const qu_tokenizer *t) { return t->bos; }
+int32_t qu_tokenizer_eos(const qu_tokenizer *t) { return t->eos; }
+int32_t qu_tokenizer_eot(const qu_tokenizer *t) { return t->eot; }
+bool qu_tokenizer_adds_bos(const qu_tokenizer *t) { return t->add_bos && t->bos >= 0; }
 
 bool qu_tokenizer_is_end(const qu_tokenizer *t, int32_t id)
 {

@@ -7,9 +7,7 @@
  * Best is the lowest rank (byte-level) or the highest score (SentencePiece), the leftmost among
  * equals. A pair whose symbols have changed since is recognised by its length and dropped.
  */
-#include <stdlib.h>
-#include <string.h>
-
+#include "decode/memory.h"
 #include "decode/token_int.h"
 
 enum {
@@ -41,40 +39,22 @@ typedef struct work {
     const char *base; /* pieces lie in a text that begins here, */
     int64_t base_at;  /* at this offset of the caller's */
     sym *syms;
-    size_t sym_cap;
     pair *heap;
-    size_t n_heap, heap_cap;
+    int64_t sym_cap, n_heap, heap_cap;
     cached *cache;
     uint64_t cache_mask;
     pcre2_match_data *match;
     qu_buf copy;
 } work;
 
-/* p with room for n elements or more; NULL, with p and *cap as they were, when memory is out. */
-static void *grown(void *p, size_t *cap, size_t n, size_t element)
-{
-    size_t want = n + n / 2 + 64;
-    void *q = realloc(p, want * element);
-    if (q) *cap = want;
-    return q;
-}
-
-static qu_status grow_out(qu_tokens *out, qu_err *err)
-{
-    size_t n = (size_t)out->n + 1, cap;
-    int32_t *ids = grown(out->ids, &cap, n, sizeof *ids);
-    if (ids) out->ids = ids;
-    int64_t *at = ids ? grown(out->at, &cap, n, sizeof *at) : NULL;
-    if (!at) return qu_fail_nomem(err, (long long)(n * sizeof *at));
-    out->at = at;
-    out->cap = (int64_t)cap;
-    return QU_OK;
-}
-
 static qu_status push(work *w, int32_t id, const char *at)
 {
     qu_tokens *o = w->out;
-    if (o->n == o->cap) QU_TRY(grow_out(o, w->err));
+    if (o->n == o->cap) { /* both grow by the same rule */
+        int64_t cap = o->cap;
+        QU_TRY(qu_memory_grow(&o->ids, &cap, o->n + 1, sizeof *o->ids, w->err));
+        QU_TRY(qu_memory_grow(&o->at, &o->cap, o->n + 1, sizeof *o->at, w->err));
+    }
     o->ids[o->n] = id;
     o->at[o->n++] = w->base_at + (at - w->base);
     return QU_OK;
@@ -84,12 +64,8 @@ static qu_status push(work *w, int32_t id, const char *at)
 
 static qu_status heap_add(work *w, pair x)
 {
-    if (w->n_heap == w->heap_cap) {
-        pair *heap = grown(w->heap, &w->heap_cap, w->n_heap + 1, sizeof *heap);
-        if (!heap) return qu_fail_nomem(w->err, (long long)(w->n_heap * sizeof *heap));
-        w->heap = heap;
-    }
-    size_t i = w->n_heap++;
+    QU_TRY(qu_memory_grow(&w->heap, &w->heap_cap, w->n_heap + 1, sizeof *w->heap, w->err));
+    int64_t i = w->n_heap++;
     for (; i > 0 && w->heap[(i - 1) / 2].key > x.key; i = (i - 1) / 2)
         w->heap[i] = w->heap[(i - 1) / 2];
     w->heap[i] = x;
@@ -99,9 +75,9 @@ static qu_status heap_add(work *w, pair x)
 static pair heap_take(work *w)
 {
     pair top = w->heap[0], x = w->heap[--w->n_heap];
-    size_t i = 0;
+    int64_t i = 0;
     for (;;) {
-        size_t child = 2 * i + 1;
+        int64_t child = 2 * i + 1;
         if (child >= w->n_heap) break;
         if (child + 1 < w->n_heap && w->heap[child + 1].key < w->heap[child].key) child++;
         if (x.key <= w->heap[child].key) break;
@@ -156,11 +132,7 @@ static qu_status make_syms(work *w, const char *p, size_t n, int32_t *n_syms)
     for (size_t i = 0; i < n; count++) {
         size_t len = t->spm ? qu_utf8_len(p + i, n - i) : 1;
         if (len == 0) len = 1;
-        if ((size_t)count == w->sym_cap) {
-            sym *syms = grown(w->syms, &w->sym_cap, (size_t)count + 1, sizeof *syms);
-            if (!syms) return qu_fail_nomem(w->err, (long long)(w->sym_cap * sizeof *syms));
-            w->syms = syms;
-        }
+        QU_TRY(qu_memory_grow(&w->syms, &w->sym_cap, count + 1, sizeof *w->syms, w->err));
         int32_t id = t->spm ? qu_token_lookup(t, p + i, len, true) : t->byte_id[(uint8_t)p[i]];
         w->syms[count] = (sym){count - 1, count + 1, (int32_t)i, (int32_t)len, id};
         i += len;
@@ -353,12 +325,8 @@ qu_status qu_tokenize(const qu_tokenizer *t, qu_tokens *out, const char *text, s
     if (n >= CACHE_MIN_TEXT) {
         size_t entries = 64;
         while (entries < CACHE_MAX && entries < n / 16) entries *= 2;
-        w.cache = calloc(entries, sizeof *w.cache);
         w.cache_mask = entries - 1;
-        if (!w.cache) {
-            st = qu_fail_nomem(err, (long long)(entries * sizeof *w.cache));
-            goto out;
-        }
+        QU_TRY_OUT(qu_memory_take(&w.cache, (int64_t)entries, sizeof *w.cache, err));
     }
     st = run(&w, text, n, flags);
 out:

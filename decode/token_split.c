@@ -81,8 +81,7 @@ static const qu_pre PRES[] = {
 qu_status qu_token_split_init(qu_tokenizer *t, qu_gguf_str name, qu_err *err)
 {
     for (size_t i = 0; i < sizeof PRES / sizeof PRES[0]; i++)
-        if (strlen(PRES[i].name) == name.len && memcmp(PRES[i].name, name.data, name.len) == 0)
-            t->pre = &PRES[i];
+        if (qu_gguf_is(name, PRES[i].name)) t->pre = &PRES[i];
     if (!t->pre)
         return qu_fail(
             err, QU_ERR_UNSUPPORTED,

@@ -1,10 +1,9 @@
 #include "decode/wordpiece.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <utf8proc.h>
 
 #include "base/dims.h"
+#include "decode/memory.h"
 
 enum {
     WORD_CHARACTERS = 100, /* a longer word is unknown, as in BERT's own tokenizer */
@@ -48,7 +47,7 @@ static qu_status check_kind(const qu_gguf *g, qu_err *err)
 {
     qu_gguf_str kind;
     QU_TRY(qu_gguf_get_str(g, "tokenizer.ggml.model", &kind, err));
-    if (kind.len == 4 && memcmp(kind.data, "bert", 4) == 0) return QU_OK;
+    if (qu_gguf_is(kind, "bert")) return QU_OK;
     return qu_fail(err, QU_ERR_UNSUPPORTED,
                    "cannot embed with '%s': its tokenizer is '%.*s', only 'bert' (WordPiece) is known",
                    qu_gguf_path(g), kind.len < 40 ? (int)kind.len : 40, kind.data);
@@ -59,8 +58,8 @@ qu_status qu_wordpiece_create(qu_wordpiece **out, const qu_gguf *g, qu_err *err)
     qu_status st = QU_OK;
     *out = NULL;
     QU_TRY(check_kind(g, err));
-    qu_wordpiece *w = calloc(1, sizeof *w);
-    if (!w) return qu_fail_nomem(err, sizeof *w);
+    qu_wordpiece *w;
+    QU_TRY(qu_memory_take(&w, 1, sizeof *w, err));
     QU_TRY_OUT(qu_gguf_array_str(g, "tokenizer.ggml.tokens", &w->pieces, &w->n, err));
     if (w->n < 3 || w->n > QU_MAX_VOCAB) {
         st = qu_fail(err, QU_ERR_FORMAT, "vocabulary of '%s' has %lld tokens", qu_gguf_path(g),
@@ -68,11 +67,7 @@ qu_status qu_wordpiece_create(qu_wordpiece **out, const qu_gguf *g, qu_err *err)
         goto out;
     }
     for (w->mask = 4; w->mask < 2 * (uint64_t)w->n;) w->mask *= 2;
-    w->table = calloc(w->mask, sizeof *w->table);
-    if (!w->table) {
-        st = qu_fail_nomem(err, (long long)(w->mask * sizeof *w->table));
-        goto out;
-    }
+    QU_TRY_OUT(qu_memory_take(&w->table, (int64_t)w->mask, sizeof *w->table, err));
     w->mask--;
     for (int32_t id = 0; id < w->n; id++) {
         const qu_gguf_str *p = &w->pieces[id];
@@ -90,12 +85,11 @@ qu_status qu_wordpiece_create(qu_wordpiece **out, const qu_gguf *g, qu_err *err)
     QU_TRY_OUT(special(g, &w->unknown, "[UNK]", "tokenizer.ggml.unknown_token_id",
                        "tokenizer.ggml.unknown_token_id", w, err));
 out:
-    if (st != QU_OK) {
+    if (st == QU_OK)
+        *out = w;
+    else
         qu_wordpiece_free(w);
-        return st;
-    }
-    *out = w;
-    return QU_OK;
+    return st;
 }
 
 void qu_wordpiece_free(qu_wordpiece *w)

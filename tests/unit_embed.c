@@ -243,9 +243,9 @@ static void test_refusals(void **state)
 {
     (void)state;
     FAILS(open_changed("token_embd_norm.bias", "token_embd_norm.bios", err), QU_ERR_FORMAT,
-               "'token_embd_norm.bias' is missing");
+               "lacks tensor 'token_embd_norm.bias'");
     FAILS(open_changed("blk.1.ffn_up.weight", "blk.9.ffn_up.weight", err), QU_ERR_FORMAT,
-               "'blk.1.ffn_up.weight' is missing");
+               "lacks tensor 'blk.1.ffn_up.weight'");
     FAILS(open_changed("bert.block_count", "bort.block_count", err), QU_ERR_NOTFOUND,
                "bert.block_count");
     qu_embed *m;

@@ -72,11 +72,9 @@ static void kinds_are_detected(void **state)
     vocab v;
     static const qu_template_kind kinds[] = {QU_TEMPLATE_PAGES, QU_TEMPLATE_CHATML,
                                              QU_TEMPLATE_PLAIN};
-    static const char *const names[] = {"pages", "chatml", "plain"};
     for (int i = 0; i < N_VOCABS; i++) {
         if (!get(&v, i)) continue;
         assert_int_equal(v.kind, kinds[i]);
-        assert_string_equal(qu_template_name(v.kind), names[i]);
         close_vocab(&v);
     }
 }
@@ -379,9 +377,8 @@ static void chats_are_told_apart_and_written_right(void **state)
         bool unknown = true;
         qu_tokens ids = {0};
         open_chat(&v, c, &unknown);
-        if (v.kind != c->kind) fail_msg("%s was taken for %s", c->name, qu_template_name(v.kind));
+        if (v.kind != c->kind) fail_msg("%s was taken for kind %d", c->name, v.kind);
         assert_false(unknown);
-        assert_string_equal(qu_template_name(v.kind), c->name);
         TEST_OK(qu_template_chat(v.kind, v.t, "S", "U", &ids, err));
         assert_text(&v, &ids, c->with_system);
         assert_int_equal(n_control(&v, &ids), c->n_control);
