@@ -2,8 +2,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <inttypes.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,27 +23,66 @@ static const char *const endings[QU_N_SYNOPSIS_FORMATS] = {".md", ".json", ".txt
 
 struct qu_manifest {
     char *dir, *store, *file;
-    void *tree;        /* of entries by path: tsearch */
-    int lock, journal; /* descriptors; -1 */
-    int64_t size;      /* of the journal: whole lines */
-    bool untidy;       /* lines were added since it was last written whole */
-    qu_manifest_entry **list; /* while walking the tree */
-    size_t n_list;
-    bool (*is_gone)(void *ctx, const char *path);
-    void *ctx;
+    qu_buf entries; /* qu_manifest_entry, by path */
+    int lock;       /* descriptor; -1 */
+    int64_t size;   /* of the file: whole lines */
+    bool untidy;    /* lines were added since it was last written whole */
 };
 
-static int by_path(const void *a, const void *b)
+static qu_manifest_entry *entry_at(const qu_manifest *m, size_t i)
 {
-    return strcmp(((const qu_manifest_entry *)a)->path, ((const qu_manifest_entry *)b)->path);
+    return (qu_manifest_entry *)(void *)m->entries.data + i;
 }
 
-static void free_entry(void *p)
+static size_t n_entries(const qu_manifest *m) { return m->entries.len / sizeof(qu_manifest_entry); }
+
+/* Where a path's entry stands, or would. */
+static size_t place_of(const qu_manifest *m, const char *path)
 {
-    qu_manifest_entry *e = p;
-    free(e->path);
-    free(e->fault);
-    free(e);
+    size_t lo = 0, hi = n_entries(m);
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (strcmp(entry_at(m, mid)->path, path) < 0) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo;
+}
+
+const qu_manifest_entry *qu_manifest_find(const qu_manifest *m, const char *path)
+{
+    size_t i = place_of(m, path);
+    return i < n_entries(m) && strcmp(entry_at(m, i)->path, path) == 0 ? entry_at(m, i) : NULL;
+}
+
+static void forget(qu_manifest *m, const char *path)
+{
+    size_t i = place_of(m, path);
+    if (!qu_manifest_find(m, path)) return;
+    free(entry_at(m, i)->path);
+    free(entry_at(m, i)->fault);
+    m->entries.len -= sizeof(qu_manifest_entry);
+    memmove(entry_at(m, i), entry_at(m, i + 1), (n_entries(m) - i) * sizeof(qu_manifest_entry));
+}
+
+/* Put a copy of *e in the place of its path's entry. */
+static qu_status keep(qu_manifest *m, const qu_manifest_entry *e, qu_err *err)
+{
+    bool faulty = e->fault && *e->fault;
+    qu_manifest_entry copy = *e;
+    copy.path = strdup(e->path);
+    copy.fault = faulty ? strdup(e->fault) : NULL;
+    if (copy.path && (copy.fault || !faulty)) {
+        forget(m, copy.path);
+        size_t i = place_of(m, copy.path), after = n_entries(m) - i;
+        if (qu_buf_add(&m->entries, &copy, sizeof copy, NULL) == QU_OK) {
+            memmove(entry_at(m, i + 1), entry_at(m, i), after * sizeof copy);
+            *entry_at(m, i) = copy;
+            return QU_OK;
+        }
+    }
+    free(copy.path);
+    free(copy.fault);
+    return qu_fail_nomem(err, 64);
 }
 
 /* --- names --- */
@@ -71,17 +110,14 @@ static qu_status output_path(const qu_manifest *m, const char *path, qu_synopsis
 /* NAME-HASH.ext.tmp.PID, as qu_os_replace leaves it when it is killed, or the manifest's own. */
 static bool is_remains(const char *name)
 {
-    const char *tmp = strstr(name, ".tmp.");
-    if (!tmp || tmp[5] == 0 || strspn(tmp + 5, "0123456789") != strlen(tmp + 5)) return false;
-    size_t n = (size_t)(tmp - name);
-    if (n == strlen(MANIFEST) && strncmp(name, MANIFEST, n) == 0) return true;
+    static const char hash[] = "-[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]"
+                               "[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]";
+    char pattern[200];
     for (int f = 0; f < QU_N_SYNOPSIS_FORMATS; f++) {
-        size_t e = strlen(endings[f]);
-        if (n < e + 17 || strncmp(name + n - e, endings[f], e) != 0) continue;
-        const char *hash = name + (n - e - 17);
-        if (*hash == '-' && strspn(hash + 1, "0123456789abcdef") == 16) return true;
+        snprintf(pattern, sizeof pattern, "*%s%s.tmp.[0-9]*", hash, endings[f]);
+        if (fnmatch(pattern, name, 0) == 0) return true;
     }
-    return false;
+    return fnmatch(MANIFEST ".tmp.[0-9]*", name, 0) == 0;
 }
 
 static void remove_remains(const qu_manifest *m)
@@ -152,49 +188,17 @@ static bool parse_number(int64_t *out, const char *s, int64_t min)
     return errno == 0 && end > s && *end == 0 && *out >= min;
 }
 
-/* Forget a path. */
-static void drop(qu_manifest *m, const char *path)
-{
-    qu_manifest_entry key = {.path = (char *)path}, **found = tfind(&key, &m->tree, by_path);
-    if (!found) return;
-    qu_manifest_entry *e = *found;
-    tdelete(e, &m->tree, by_path);
-    free_entry(e);
-}
-
-/* Put a copy of *e in the place of its path's entry. */
-static qu_status keep(qu_manifest *m, const qu_manifest_entry *e, qu_err *err)
-{
-    qu_manifest_entry *copy = malloc(sizeof *copy);
-    if (!copy) return qu_fail_nomem(err, sizeof *copy);
-    *copy = *e;
-    copy->path = strdup(e->path);
-    copy->fault = e->fault && *e->fault ? strdup(e->fault) : NULL;
-    bool whole = copy->path && (copy->fault || !e->fault || !*e->fault);
-    if (whole) drop(m, e->path);
-    if (!whole || !tsearch(copy, &m->tree, by_path)) {
-        free_entry(copy);
-        return qu_fail_nomem(err, 64);
-    }
-    return QU_OK;
-}
-
 /* One line, its end replaced by a NUL; changed in place. false: not one of ours. */
 static bool read_line(qu_manifest *m, char *line, qu_status *st, qu_err *err)
 {
     char *column[COLUMNS];
     qu_manifest_entry e = {0};
     int64_t doc;
-    int n = 0;
-    for (char *p = line; n < COLUMNS && p; n++) {
-        column[n] = p;
-        p = strchr(p, '\t');
-        if (p) *p++ = 0;
-        if (n == COLUMNS - 1 && p) return false;
-    }
-    if (n != COLUMNS || !unescape(column[5]) || !unescape(column[6]) || !*column[5]) return false;
+    for (int i = 0; i < COLUMNS; i++)
+        if (!(column[i] = strsep(&line, "\t"))) return false;
+    if (line || !unescape(column[5]) || !unescape(column[6]) || !*column[5]) return false;
     if (strcmp(column[0], "-") == 0) {
-        drop(m, column[5]);
+        forget(m, column[5]);
         return true;
     }
     for (int f = 0; f <= QU_N_SYNOPSIS_FORMATS; f++) {
@@ -252,43 +256,35 @@ static qu_status read_manifest(qu_manifest *m, qu_err *err)
     return st;
 }
 
-/* Add to the journal's end; what could not be added whole is taken back. */
+static qu_status add_head(qu_buf *b, const qu_manifest *m, qu_err *err)
+{
+    QU_TRY(qu_buf_puts(b, HEAD, err));
+    QU_TRY(add_escaped(b, m->store, err));
+    return qu_buf_puts(b, "\n", err);
+}
+
+/* Add to the file's end; what could not be added whole has no line end and is cut off by the next. */
 static qu_status append(qu_manifest *m, const qu_buf *b, qu_err *err)
 {
-    if (m->journal < 0) {
-        m->journal = open(m->file, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-        if (m->journal >= 0 && ftruncate(m->journal, m->size) != 0) {
-            close(m->journal);
-            m->journal = -1;
-        }
-    }
-    if (m->journal < 0)
-        return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", m->file, strerror(errno));
     qu_buf line = {0};
-    qu_status st = QU_OK;
-    if (m->size == 0) {
-        QU_TRY_OUT(qu_buf_puts(&line, HEAD, err));
-        QU_TRY_OUT(add_escaped(&line, m->store, err));
-        QU_TRY_OUT(qu_buf_puts(&line, "\n", err));
-    }
-    QU_TRY_OUT(qu_buf_add(&line, b->data, b->len, err));
-    ssize_t n;
-    do n = pwrite(m->journal, line.data, line.len, m->size);
-    while (n < 0 && errno == EINTR);
-    if (n != (ssize_t)line.len) {
-        int e = n < 0 ? errno : ENOSPC;
-        st = qu_fail(err, qu_os_status(e), "cannot write '%s': %s", m->file, strerror(e));
-        if (ftruncate(m->journal, m->size) != 0) m->untidy = true;
-        goto out;
-    }
-    m->size += (int64_t)n;
+    ssize_t n = -1;
+    qu_status st = m->size == 0 ? add_head(&line, m, err) : QU_OK;
+    if (st == QU_OK) st = qu_buf_add(&line, b->data, b->len, err);
+    int fd = st == QU_OK ? open(m->file, O_WRONLY | O_CREAT | O_CLOEXEC, 0644) : -1;
+    if (fd >= 0 && ftruncate(fd, m->size) == 0)
+        do n = pwrite(fd, line.data, line.len, m->size);
+        while (n < 0 && errno == EINTR);
+    int fault = n < 0 ? errno : ENOSPC;
+    if (fd >= 0) close(fd);
+    if (st == QU_OK && n != (ssize_t)line.len)
+        st = qu_fail(err, qu_os_status(fault), "cannot write '%s': %s", m->file, strerror(fault));
+    if (st == QU_OK) m->size += (int64_t)n;
     m->untidy = true;
-out:
     qu_buf_free(&line);
     return st;
 }
 
-/* --- open, find --- */
+/* --- open --- */
 
 static qu_status lock(qu_manifest *m, bool wait, qu_err *err)
 {
@@ -319,7 +315,7 @@ qu_status qu_manifest_open(qu_manifest **out, const char *dir, const char *store
     qu_manifest *m = *out = calloc(1, sizeof *m);
     qu_status st = QU_OK;
     if (!m) return qu_fail_nomem(err, sizeof *m);
-    m->lock = m->journal = -1;
+    m->lock = -1;
     QU_TRY_OUT(qu_os_mkdirs(dir, 0755, err));
     m->dir = realpath(dir, NULL);
     m->store = strdup(store);
@@ -341,26 +337,18 @@ out:
 void qu_manifest_free(qu_manifest *m)
 {
     if (!m) return;
-    tdestroy(m->tree, free_entry);
-    if (m->journal >= 0) close(m->journal);
+    while (n_entries(m) > 0) forget(m, entry_at(m, n_entries(m) - 1)->path);
+    qu_buf_free(&m->entries);
     if (m->lock >= 0) close(m->lock);
     free(m->dir);
     free(m->store);
     free(m->file);
-    free(m->list);
     free(m);
 }
 
 const char *qu_manifest_dir(const qu_manifest *m)
 {
     return m->dir;
-}
-
-const qu_manifest_entry *qu_manifest_find(const qu_manifest *m, const char *path)
-{
-    qu_manifest_entry key = {.path = (char *)path};
-    qu_manifest_entry *const *found = tfind(&key, &m->tree, by_path);
-    return found ? *found : NULL;
 }
 
 bool qu_manifest_holds(const qu_manifest *m, const qu_manifest_entry *e)
@@ -435,39 +423,13 @@ qu_status qu_manifest_fail(qu_manifest *m, const char *path, const char *fault, 
     return st;
 }
 
-/* twalk has no context argument before glibc 2.30's twalk_r. */
-static void gather(const void *node, VISIT which, void *ctx)
-{
-    qu_manifest *m = ctx;
-    if (which == postorder || which == leaf) m->list[m->n_list++] = *(qu_manifest_entry *const *)node;
-}
-
-static void count_node(const void *node, VISIT which, void *ctx)
-{
-    (void)node;
-    if (which == postorder || which == leaf) ++*(size_t *)ctx;
-}
-
-/* m->list: every entry by path. */
-static qu_status list_entries(qu_manifest *m, qu_err *err)
-{
-    size_t n = 0;
-    twalk_r(m->tree, count_node, &n);
-    free(m->list);
-    m->n_list = 0;
-    m->list = malloc((n + 1) * sizeof *m->list);
-    if (!m->list) return qu_fail_nomem(err, (long long)(n * sizeof *m->list));
-    twalk_r(m->tree, gather, m);
-    return QU_OK;
-}
-
 qu_status qu_manifest_sweep(qu_manifest *m, bool (*is_gone)(void *ctx, const char *path), void *ctx,
                             int64_t *n, qu_err *err)
 {
     qu_buf line = {0};
-    qu_status st = list_entries(m, err);
-    for (size_t i = 0; st == QU_OK && i < m->n_list; i++) {
-        const char *path = m->list[i]->path;
+    qu_status st = QU_OK;
+    for (size_t i = n_entries(m); i-- > 0;) {
+        const char *path = entry_at(m, i)->path;
         if (!is_gone(ctx, path)) continue;
         line.len = 0;
         QU_TRY_OUT(remove_outputs(m, path, QU_N_SYNOPSIS_FORMATS, err));
@@ -476,7 +438,7 @@ qu_status qu_manifest_sweep(qu_manifest *m, bool (*is_gone)(void *ctx, const cha
         QU_TRY_OUT(qu_buf_puts(&line, "\t\n", err));
         QU_TRY_OUT(append(m, &line, err));
         ++*n;
-        drop(m, path);
+        forget(m, path);
     }
 out:
     qu_buf_free(&line);
@@ -488,16 +450,11 @@ qu_status qu_manifest_save(qu_manifest *m, qu_err *err)
     qu_buf b = {0};
     qu_status st = QU_OK;
     if (!m->untidy) return QU_OK;
-    QU_TRY_OUT(list_entries(m, err));
-    QU_TRY_OUT(qu_buf_puts(&b, HEAD, err));
-    QU_TRY_OUT(add_escaped(&b, m->store, err));
-    QU_TRY_OUT(qu_buf_puts(&b, "\n", err));
-    for (size_t i = 0; i < m->n_list; i++) QU_TRY_OUT(add_line(&b, m->list[i], err));
+    QU_TRY_OUT(add_head(&b, m, err));
+    for (size_t i = 0; i < n_entries(m); i++) QU_TRY_OUT(add_line(&b, entry_at(m, i), err));
     QU_TRY_OUT(qu_os_replace(m->file, b.data, b.len, 0644, err));
     m->untidy = false;
     m->size = (int64_t)b.len;
-    if (m->journal >= 0) close(m->journal);
-    m->journal = -1;
 out:
     qu_buf_free(&b);
     return st;
