@@ -14,6 +14,7 @@
 #include "pipelines/input.h"
 #include "pipelines/output.h"
 #include "pipelines/pages.h"
+#include "pipelines/score.h"
 #include "pipelines/session.h"
 
 enum { DECODED = 16, DRAFTED = 64, QUESTION = 32, MAX_TOKENS = 1 << 20, MAX_REPEAT = 101 };
@@ -30,14 +31,6 @@ typedef struct bench {
     int32_t n_pages;
 } bench;
 
-static uint64_t draw(bench *b)
-{
-    uint64_t z = b->random += 0x9E3779B97F4A7C15u; /* SplitMix64 */
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
 /* A page of random keys and values in the codec, a new one for every slice. */
 static qu_status fill_page(bench *b, qu_page_memory *page, qu_err *err)
 {
@@ -47,7 +40,7 @@ static qu_status fill_page(bench *b, qu_page_memory *page, qu_err *err)
     if (!kv) return qu_fail_nomem(err, (long long)n * d * 8);
     for (int32_t layer = 0; layer < m->n_layers; layer++)
         for (int32_t g = 0; g < m->n_kv_heads; g++) {
-            for (int32_t i = 0; i < 2 * n * d; i++) kv[i] = (float)(int32_t)draw(b) / 2147483648.0f;
+            for (int32_t i = 0; i < 2 * n * d; i++) kv[i] = (float)(int32_t)qu_score_random(&b->random) / 2147483648.0f;
             qu_codec_encode(qu_page_memory_slice(page, layer, g), b->s->codec, kv, d,
                             kv + (int64_t)n * d, d, n, d);
         }
@@ -210,12 +203,6 @@ enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
 /* --- one line of the result --- */
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static qu_status print_line(const bench *b, const kind *k, int64_t n, double value, qu_err *err)
 {
     char digits[32];
@@ -247,7 +234,7 @@ static qu_status measure(bench *b, const kind *k, int64_t n, qu_err *err)
         if (st != QU_OK) return st;
         if (qu_out_gone()) return QU_OK;
     }
-    qsort(values, (size_t)repeat, sizeof *values, by_value);
+    qsort(values, (size_t)repeat, sizeof *values, qu_score_ascending);
     return print_line(b, k, n, values[repeat / 2], err);
 }
 
@@ -289,7 +276,7 @@ static qu_status run_all(bench *b, qu_err *err)
         goto out;
     }
     for (int64_t i = 0; i < most; i++)
-        b->ids[i] = (int32_t)(draw(b) % (uint64_t)b->s->model->vocab);
+        b->ids[i] = (int32_t)(qu_score_random(&b->random) % (uint64_t)b->s->model->vocab);
     QU_TRY_OUT(make_pages(b, deepest, err));
     for (int k = 0; k < N_KINDS; k++) {
         if (only >= 0 && only != k) continue;

@@ -21,19 +21,20 @@ static qu_status print_report(const qu_sync_report *r, const qu_make_kv_report *
                               const qu_hybrid_made *v, int64_t missing, bool dry_run, qu_err *err)
 {
     if (qu_out_is_json()) {
-        json_t *o = json_pack(
-            "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:{s:I,s:I,s:I,s:I,s:I,s:f,s:I,s:I,s:I},"
-            "s:{s:I,s:I,s:f}}",
-            "added", (json_int_t)r->added, "changed", (json_int_t)r->changed, "renamed",
-            (json_int_t)r->renamed, "removed", (json_int_t)r->removed, "unchanged",
-            (json_int_t)r->unchanged, "skipped", (json_int_t)r->skipped, "failed",
-            (json_int_t)r->failed, "text_bytes", (json_int_t)r->text_bytes, "tokens",
-            (json_int_t)r->n_tokens, "stopped", r->stopped || k->stopped, "dry_run", dry_run, "kv",
-            "documents", (json_int_t)k->docs, "pages", (json_int_t)k->pages, "tokens",
-            (json_int_t)k->tokens, "shared", (json_int_t)k->shared, "failed", (json_int_t)k->failed,
-            "seconds", k->seconds, "missing_tokens", (json_int_t)missing, "over_quota",
-            (json_int_t)k->over_quota, "evicted", (json_int_t)k->evicted, "vectors", "documents",
-            (json_int_t)v->docs, "pages", (json_int_t)v->pages, "seconds", v->seconds);
+        json_t *o = qu_out_ints(
+            NULL, "added changed renamed removed unchanged skipped failed text_bytes tokens",
+            (int64_t[]){r->added, r->changed, r->renamed, r->removed, r->unchanged, r->skipped,
+                        r->failed, r->text_bytes, r->n_tokens});
+        json_t *kv = qu_out_ints(NULL, "documents pages tokens shared failed",
+                                 (int64_t[]){k->docs, k->pages, k->tokens, k->shared, k->failed});
+        json_t *vectors = qu_out_ints(NULL, "documents pages", (int64_t[]){v->docs, v->pages});
+        json_object_set_new(o, "stopped", json_boolean(r->stopped || k->stopped));
+        json_object_set_new(o, "dry_run", json_boolean(dry_run));
+        qu_out_reals(kv, "seconds", &k->seconds);
+        qu_out_ints(kv, "missing_tokens over_quota evicted",
+                    (int64_t[]){missing, k->over_quota, k->evicted});
+        json_object_set_new(o, "kv", kv);
+        json_object_set_new(o, "vectors", qu_out_reals(vectors, "seconds", &v->seconds));
         return qu_out_json(o, err);
     }
     QU_TRY(qu_out_printf(err,

@@ -32,8 +32,9 @@ typedef struct run {
     qu_roots roots, scope; /* scope: real paths of the arguments; none: everything */
     qu_manifest *m;
     qu_sync_report sync;
-    item *items;
-    size_t n_items, cap;
+    qu_buf list; /* item, by path */
+    item *items; /* [n_items] those of list */
+    size_t n_items;
     qu_hash settings;
     qu_synopsis_format format;
     char method[160];
@@ -78,18 +79,10 @@ static qu_status list_documents(run *r, qu_err *err)
         after = d.doc_id;
         if (!in_scope(r, d.path)) continue;
         r->lacks_kv = r->lacks_kv || d.kv_pages < d.n_pages;
-        if (r->n_items == r->cap) {
-            size_t cap = r->cap ? r->cap * 2 : 256;
-            item *p = realloc(r->items, cap * sizeof *p);
-            if (p) r->items = p;
-            if (p) r->cap = cap;
-        }
-        char *path = r->n_items < r->cap ? strdup(d.path) : NULL;
-        if (!path) {
-            st = qu_fail_nomem(err, (long long)(r->cap * sizeof(item)));
-            goto out;
-        }
-        r->items[r->n_items++] = (item){d.doc_id, path};
+        QU_TRY_OUT(qu_buf_add(&r->list, &(item){d.doc_id, d.path}, sizeof(item), err));
+        d.path = NULL; /* the list's now */
+        r->items = (item *)(void *)r->list.data;
+        r->n_items++;
     }
     if (r->n_items) qsort(r->items, r->n_items, sizeof *r->items, by_path);
 out:
@@ -151,17 +144,11 @@ static qu_status open_out(run *r, qu_err *err)
 static qu_status take_scope(run *r, qu_err *err)
 {
     for (int i = 0; i < r->args->argc; i++) {
-        char *guesses[QU_PATHS_GUESSES], **p = realloc(r->scope.paths, (r->scope.n + 1) * sizeof *p);
-        if (!p) return qu_fail_nomem(err, 64);
-        r->scope.paths = p;
-        char *real = realpath(r->args->argv[i], NULL);
-        if (!real) {
-            QU_TRY(qu_paths_guess(guesses, r->args->argv[i], err));
-            real = guesses[QU_PATHS_GUESSES - 1];
-            guesses[QU_PATHS_GUESSES - 1] = NULL;
-            qu_paths_free(guesses);
-        }
-        r->scope.paths[r->scope.n++] = real;
+        char *guesses[QU_PATHS_GUESSES];
+        QU_TRY(qu_paths_guess(guesses, r->args->argv[i], err));
+        qu_status st = qu_roots_add(&r->scope, guesses[1] ? guesses[1] : guesses[2], err);
+        qu_paths_free(guesses);
+        if (st != QU_OK) return st;
     }
     return QU_OK;
 }
@@ -396,20 +383,18 @@ static qu_status print_report(const run *r, qu_err *err)
 {
     double seconds = (qu_os_now_ms() - r->started_ms) / 1e3;
     if (qu_out_is_json()) {
-        json_t *sync = qu_args_flag(r->args, "no-sync")
-                           ? json_null()
-                           : json_pack("{s:I,s:I,s:I,s:I,s:I}", "added", (json_int_t)r->sync.added,
-                                       "changed", (json_int_t)r->sync.changed, "renamed",
-                                       (json_int_t)r->sync.renamed, "removed",
-                                       (json_int_t)r->sync.removed, "failed",
-                                       (json_int_t)r->sync.failed);
-        return qu_out_json(
-            json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:b,s:f,s:O,s:o}", "out", qu_manifest_dir(r->m),
-                      "documents", (json_int_t)r->n_items, "done", (json_int_t)r->done, "unchanged",
-                      (json_int_t)r->unchanged, "removed", (json_int_t)r->removed, "failed",
-                      (json_int_t)r->failed, "stopped", r->stopped, "seconds", seconds, "faults",
-                      r->faults, "sync", sync),
-            err);
+        const qu_sync_report *x = &r->sync;
+        json_t *sync = json_null(), *o = json_pack("{s:s}", "out", qu_manifest_dir(r->m));
+        if (!qu_args_flag(r->args, "no-sync"))
+            sync = qu_out_ints(NULL, "added changed renamed removed failed",
+                               (int64_t[]){x->added, x->changed, x->renamed, x->removed, x->failed});
+        qu_out_ints(o, "documents done unchanged removed failed",
+                    (int64_t[]){(int64_t)r->n_items, r->done, r->unchanged, r->removed, r->failed});
+        json_object_set_new(o, "stopped", json_boolean(r->stopped));
+        qu_out_reals(o, "seconds", &seconds);
+        json_object_set(o, "faults", r->faults);
+        json_object_set_new(o, "sync", sync);
+        return qu_out_json(o, err);
     }
     if (!isatty(STDOUT_FILENO)) return QU_OK; /* nobody wants to hear that all is well */
     return qu_out_printf(err, "%lld done, %lld unchanged, %lld removed, %lld failed\n",
@@ -420,7 +405,7 @@ static qu_status print_report(const run *r, qu_err *err)
 static void free_run(run *r)
 {
     for (size_t i = 0; i < r->n_items; i++) free(r->items[i].path);
-    free(r->items);
+    qu_buf_free(&r->list);
     for (int i = MAX_SEATS; i-- > 0;) qu_summarizer_free(r->seats[i]);
     qu_manifest_free(r->m);
     qu_roots_free(&r->roots);

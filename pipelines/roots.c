@@ -14,7 +14,7 @@ void qu_roots_free(qu_roots *r)
     *r = (qu_roots){0};
 }
 
-static qu_status add_root(qu_roots *r, const char *path, qu_err *err)
+qu_status qu_roots_add(qu_roots *r, const char *path, qu_err *err)
 {
     char **p = realloc(r->paths, (r->n + 1) * sizeof *p);
     char *copy = strdup(path);
@@ -54,7 +54,7 @@ static qu_status take_path(qu_roots *roots, qu_txn *t, const char *path, bool re
                                             : strerror(errno);
         st = qu_fail(err, QU_ERR_NOTFOUND, "cannot index '%s': %s", path, why);
     } else {
-        st = add_root(roots, real, err);
+        st = qu_roots_add(roots, real, err);
     }
     if (st == QU_OK && remember) st = is_covered(t, real, &covered, err);
     if (st == QU_OK && remember && !covered) st = qu_catalogue_put_root(t, real, strlen(real), err);
@@ -69,7 +69,7 @@ static qu_status take_remembered(qu_roots *roots, qu_txn *t, qu_err *err)
     for (int64_t i = 0; st == QU_OK; i++) {
         b.len = 0;
         st = qu_catalogue_root_at(t, i, &b, err);
-        if (st == QU_OK) st = add_root(roots, b.data, err);
+        if (st == QU_OK) st = qu_roots_add(roots, b.data, err);
     }
     qu_buf_free(&b);
     return st == QU_ERR_NOTFOUND ? QU_OK : st;

@@ -21,6 +21,8 @@ typedef struct qu_roots {
  * nothing remembered), those of the catalogue. */
 qu_status qu_roots_collect(qu_roots *r, qu_session *s, const qu_args *args, bool remember,
                            qu_err *err);
+/* Add a copy of a path. */
+qu_status qu_roots_add(qu_roots *r, const char *path, qu_err *err);
 void qu_roots_free(qu_roots *r);
 
 #endif
