@@ -176,61 +176,7 @@ void qu_ivf_free(qu_ivf *ivf)
 
 #else
 
-static qu_status absent(qu_err *err)
-{
-    return qu_fail(err, QU_ERR_UNSUPPORTED, "vector index: built without FAISS");
-}
-
 bool qu_ivf_built_in(void) { return false; }
-
-qu_status qu_ivf_train(float *centroids, int32_t n_lists, const float *x, int64_t n, int32_t e,
-                       int threads, qu_err *err)
-{
-    (void)centroids, (void)n_lists, (void)x, (void)n, (void)e, (void)threads;
-    return absent(err);
-}
-
-qu_status qu_ivf_create(qu_ivf **ivf, int32_t e, int32_t n_lists, float range, qu_err *err)
-{
-    (void)e, (void)n_lists, (void)range;
-    *ivf = NULL;
-    return absent(err);
-}
-
-qu_status qu_ivf_add(qu_ivf *ivf, int64_t n, const float *x, const int64_t *ids,
-                     const int64_t *lists, qu_err *err)
-{
-    (void)ivf, (void)n, (void)x, (void)ids, (void)lists;
-    return absent(err);
-}
-
-qu_status qu_ivf_save(const qu_ivf *ivf, FILE *file, qu_err *err)
-{
-    (void)ivf, (void)file;
-    return absent(err);
-}
-
-qu_status qu_ivf_load(qu_ivf **ivf, FILE *file, qu_err *err)
-{
-    (void)file;
-    *ivf = NULL;
-    return absent(err);
-}
-
-void qu_ivf_shape(const qu_ivf *ivf, int32_t *e, int32_t *n_lists, int64_t *n)
-{
-    (void)ivf;
-    *e = *n_lists = 0;
-    *n = 0;
-}
-
-qu_status qu_ivf_search(const qu_ivf *ivf, const float *q, const int64_t *lists, int32_t n_probes,
-                        int32_t k, int64_t *ids, float *scores, int32_t *n_hits, qu_err *err)
-{
-    (void)ivf, (void)q, (void)lists, (void)n_probes, (void)k, (void)ids, (void)scores;
-    *n_hits = 0;
-    return absent(err);
-}
 
 void qu_ivf_free(qu_ivf *ivf) { (void)ivf; }
 

@@ -12,8 +12,9 @@
  * lists and scans them. Scores are inner products with vectors rounded to 8 bits over one range for
  * all dimensions; who wants them exact scores the hits again. Not wrapped in IDMap2: an IVF index
  * keeps ids of its own, and the map would only add 50 MB a million vectors.
- * Thread rule: one thread a handle. Every function: QU_ERR_UNSUPPORTED in a build without FAISS,
- * QU_ERR_NOMEM, QU_ERR_IO.
+ * In a build without FAISS only qu_ivf_built_in and qu_ivf_free (of NULL) may be called: the others
+ * are not there.
+ * Thread rule: one thread a handle. Every function: QU_ERR_NOMEM, QU_ERR_IO.
  */
 #ifndef QU_INDEX_IVF_H
 #define QU_INDEX_IVF_H
@@ -27,6 +28,14 @@
 typedef struct qu_ivf qu_ivf;
 
 bool qu_ivf_built_in(void);
+
+#pragma weak qu_ivf_train
+#pragma weak qu_ivf_create
+#pragma weak qu_ivf_add
+#pragma weak qu_ivf_save
+#pragma weak qu_ivf_load
+#pragma weak qu_ivf_shape
+#pragma weak qu_ivf_search
 
 /* Spherical k-means, ten iterations, of x [n,E] f32, n >= n_lists, into centroids [n_lists,E]. */
 qu_status qu_ivf_train(float *centroids, int32_t n_lists, const float *x, int64_t n, int32_t e,

@@ -27,8 +27,7 @@ struct qu_vector {
     qu_vector_doc *docs;   /* [n_docs] of the file */
     int64_t n_docs;
     bool *live;            /* [n_docs]: the store still has it as it is in the file */
-    uint64_t *delta;       /* [n_delta] documents of the store that are not in the file */
-    int64_t n_delta, delta_cap;
+    qu_buf delta;          /* uint64_t ids of the store's documents that are not in the file */
 };
 
 /* --- the file --- */
@@ -92,7 +91,7 @@ static qu_status compare(qu_vector *v, qu_txn *t, qu_err *err)
 {
     qu_vector_lists l = {0};
     int64_t at = 0;
-    v->n_delta = 0;
+    v->delta.len = 0;
     memset(v->live, 0, (size_t)v->n_docs * sizeof *v->live);
     for (;;) {
         QU_TRY(qu_vector_next_lists(t, l.doc_id, &l, err));
@@ -102,14 +101,7 @@ static qu_status compare(qu_vector *v, qu_txn *t, qu_err *err)
             v->live[at] = true;
             continue;
         }
-        if (v->n_delta == v->delta_cap) {
-            int64_t cap = v->delta_cap ? 2 * v->delta_cap : 64;
-            uint64_t *p = realloc(v->delta, (size_t)cap * sizeof *p);
-            if (!p) return qu_fail_nomem(err, cap * 8ll);
-            v->delta = p;
-            v->delta_cap = cap;
-        }
-        v->delta[v->n_delta++] = l.doc_id;
+        QU_TRY(qu_buf_add(&v->delta, &l.doc_id, sizeof l.doc_id, err));
     }
 }
 
@@ -157,7 +149,7 @@ out:
 
 bool qu_vector_uses_file(const qu_vector *v) { return v->ivf != NULL; }
 
-int64_t qu_vector_n_delta(const qu_vector *v) { return v->n_delta; }
+int64_t qu_vector_n_delta(const qu_vector *v) { return (int64_t)(v->delta.len / sizeof(uint64_t)); }
 
 void qu_vector_close(qu_vector *v)
 {
@@ -166,7 +158,7 @@ void qu_vector_close(qu_vector *v)
     free(v->centroids);
     free(v->docs);
     free(v->live);
-    free(v->delta);
+    qu_buf_free(&v->delta);
     free(v);
 }
 
@@ -183,6 +175,10 @@ typedef struct search {
     int32_t k, per_doc;    /* k: some more than asked for; per_doc 0: any */
     qu_top *heap, *of_doc; /* [k], [per_doc] */
     int32_t n, n_of_doc;
+    uint64_t doc;          /* whose chunk of rows was read last */
+    uint32_t chunk;
+    const uint8_t *rows;
+    int32_t n_rows;
     qu_err *err;
 } search;
 
@@ -222,47 +218,44 @@ static void end_doc(search *x)
     x->n_of_doc = 0;
 }
 
-static void offer(search *x, uint64_t doc_id, int32_t page, float score)
-{
-    qu_top c = {score, doc_id << QU_VECTOR_PAGE_BITS | (uint64_t)page};
-    if (x->per_doc) qu_top_put(x->of_doc, x->per_doc, &x->n_of_doc, c);
-    else qu_top_put(x->heap, x->k, &x->n, c);
-}
-
 static bool kept(const search *x, uint64_t doc_id)
 {
     return !x->opts->keep || x->opts->keep(x->opts->ctx, doc_id);
 }
 
-static float score_row(const search *x, const uint8_t *row)
+/* Score a page by its row in the store; one without is passed over. */
+static qu_status offer(search *x, uint64_t doc, int32_t page)
 {
-    float y;
-    qu_weight w = {row, QU_TYPE_Q8_0, 1, qu_vector_width(x->v->state.n_dims)};
-    qu_linear_job job = {&w, NULL, &y, 1};
+    const qu_vector_state *s = &x->v->state;
+    int32_t per = qu_vector_chunk_rows(s->n_dims), at = (page - 1) % per;
+    uint32_t chunk = (uint32_t)((page - 1) / per) + 1;
+    float score;
+    if (doc != x->doc || chunk != x->chunk)
+        QU_TRY(qu_vector_rows(x->t, s, doc, chunk, &x->rows, &x->n_rows, x->err));
+    x->doc = doc;
+    x->chunk = chunk;
+    if (at >= x->n_rows) return QU_OK;
+    qu_weight w = {x->rows + (size_t)at * (size_t)qu_vector_row_bytes(s->n_dims), QU_TYPE_Q8_0, 1,
+                   qu_vector_width(s->n_dims)};
+    qu_linear_job job = {&w, NULL, &score, 1};
     qu_linear_question(NULL, &job, 1, x->q, w.k, 1);
-    return y;
+    qu_top c = {score, doc << QU_VECTOR_PAGE_BITS | (uint64_t)page};
+    if (x->per_doc) qu_top_put(x->of_doc, x->per_doc, &x->n_of_doc, c);
+    else qu_top_put(x->heap, x->k, &x->n, c);
+    return QU_OK;
 }
 
 /* The pages of a document that lie in probed lists. */
 static qu_status scan_doc(search *x, const qu_vector_lists *l)
 {
-    const qu_vector_state *s = &x->v->state;
-    int32_t per = qu_vector_chunk_rows(s->n_dims), n = 0;
-    const uint8_t *rows = NULL;
-    uint32_t chunk = 0;
     bool asked = false;
     for (int32_t i = 0; i < l->n; i++) {
         uint16_t list;
         memcpy(&list, l->lists + 2 * (size_t)i, 2);
-        if (x->probed && (list >= s->n_lists || !x->probed[list])) continue;
+        if (x->probed && (list >= x->v->state.n_lists || !x->probed[list])) continue;
         if (!asked && !kept(x, l->doc_id)) return QU_OK;
         asked = true;
-        uint32_t want = (uint32_t)(i / per) + 1;
-        if (want != chunk) QU_TRY(qu_vector_rows(x->t, s, l->doc_id, want, &rows, &n, x->err));
-        chunk = want;
-        if (i % per < n)
-            offer(x, l->doc_id, i + 1,
-                  score_row(x, rows + (size_t)(i % per) * (size_t)qu_vector_row_bytes(s->n_dims)));
+        QU_TRY(offer(x, l->doc_id, i + 1));
     }
     end_doc(x);
     return QU_OK;
@@ -280,10 +273,11 @@ static qu_status scan_all(search *x)
 
 static qu_status scan_delta(search *x)
 {
-    for (int64_t i = 0; i < x->v->n_delta; i++) {
+    const uint64_t *ids = (const uint64_t *)(void *)x->v->delta.data;
+    for (int64_t i = 0; i < qu_vector_n_delta(x->v); i++) {
         qu_vector_lists l;
-        QU_TRY(qu_vector_next_lists(x->t, x->v->delta[i] - 1, &l, x->err));
-        if (l.doc_id == x->v->delta[i]) QU_TRY(scan_doc(x, &l));
+        QU_TRY(qu_vector_next_lists(x->t, ids[i] - 1, &l, x->err));
+        if (l.doc_id == ids[i]) QU_TRY(scan_doc(x, &l));
     }
     return QU_OK;
 }
@@ -308,32 +302,18 @@ static int by_id(const void *a, const void *b)
 /* Hits of the file, scored again from the store; sorted, a document's pages stand together. */
 static qu_status offer_ids(search *x, int64_t *ids, int32_t n_ids)
 {
-    const qu_vector_state *s = &x->v->state;
-    int32_t per = qu_vector_chunk_rows(s->n_dims), n = 0;
-    const uint8_t *rows = NULL;
     uint64_t doc = 0;
-    uint32_t chunk = 0;
     bool good = false;
     qsort(ids, (size_t)n_ids, sizeof *ids, by_id);
     for (int32_t i = 0; i < n_ids; i++) {
         uint64_t d = (uint64_t)ids[i] >> QU_VECTOR_PAGE_BITS;
         int32_t page = (int32_t)(ids[i] & ((1 << QU_VECTOR_PAGE_BITS) - 1));
-        uint32_t want = (uint32_t)((page - 1) / per) + 1;
         if (d != doc) {
             end_doc(x);
-            good = page > 0 && is_live(x->v, d) && kept(x, d);
+            good = is_live(x->v, d) && kept(x, d);
         }
-        if (!good) {
-            doc = d;
-            continue;
-        }
-        if (d != doc || want != chunk) QU_TRY(qu_vector_rows(x->t, s, d, want, &rows, &n, x->err));
         doc = d;
-        chunk = want;
-        if ((page - 1) % per < n)
-            offer(x, d, page,
-                  score_row(x, rows + (size_t)((page - 1) % per) *
-                                          (size_t)qu_vector_row_bytes(s->n_dims)));
+        if (good && page > 0) QU_TRY(offer(x, d, page));
     }
     end_doc(x);
     return QU_OK;

@@ -29,26 +29,27 @@ typedef struct build {
     qu_err *err;
 } build;
 
-/* Call visit for every chunk of rows with its document's lists. */
-static qu_status walk(build *b, qu_status (*visit)(build *, void *, const qu_vector_lists *,
-                                                   int32_t first, const uint8_t *rows, int32_t n),
-                      void *ctx)
+/* Rows [at, at + n) of a document. */
+typedef struct chunk {
+    qu_vector_lists l;
+    int32_t at, n;
+    const uint8_t *rows;
+} chunk;
+
+/* Step to the next chunk of rows: c zero before the first; c->l.doc_id 0 behind the last. */
+static qu_status next_chunk(build *b, chunk *c)
 {
-    qu_vector_lists l = {0};
-    for (;;) {
-        QU_TRY(qu_vector_next_lists(b->t, l.doc_id, &l, b->err));
-        if (l.doc_id == 0) return QU_OK;
-        for (int32_t at = 0; at < l.n; at += b->per) {
-            const uint8_t *rows;
-            int32_t n;
-            QU_TRY(qu_vector_rows(b->t, &b->s, l.doc_id, (uint32_t)(at / b->per) + 1, &rows, &n,
-                                  b->err));
-            if (n != (l.n - at < b->per ? l.n - at : b->per))
-                return qu_fail(b->err, QU_ERR_CORRUPT, "vectors of document %llu are incomplete",
-                               (unsigned long long)l.doc_id);
-            QU_TRY(visit(b, ctx, &l, at, rows, n));
-        }
+    c->at += c->n;
+    while (c->at >= c->l.n) {
+        QU_TRY(qu_vector_next_lists(b->t, c->l.doc_id, &c->l, b->err));
+        if (c->l.doc_id == 0) return QU_OK;
+        c->at = 0;
     }
+    QU_TRY(qu_vector_rows(b->t, &b->s, c->l.doc_id, (uint32_t)(c->at / b->per) + 1, &c->rows, &c->n,
+                          b->err));
+    if (c->n == (c->l.n - c->at < b->per ? c->l.n - c->at : b->per)) return QU_OK;
+    return qu_fail(b->err, QU_ERR_CORRUPT, "vectors of document %llu are incomplete",
+                   (unsigned long long)c->l.doc_id);
 }
 
 static qu_status count(build *b)
@@ -64,26 +65,23 @@ static qu_status count(build *b)
 
 /* --- training --- */
 
-typedef struct sample {
-    float *x;              /* [cap,width] */
-    int64_t n, cap, seen;
-    float range;
-} sample;
-
-/* Every so many-th vector, so that the whole store is sampled evenly. */
-static qu_status take_sample(build *b, void *ctx, const qu_vector_lists *l, int32_t first,
-                             const uint8_t *rows, int32_t n)
+/* Every so many-th vector into x [cap,width], so that the whole store is sampled evenly. */
+static qu_status take_sample(build *b, float *x, int64_t cap, int64_t *n)
 {
-    sample *s = ctx;
-    (void)l, (void)first;
-    for (int32_t i = 0; i < n; i++, s->seen++) {
-        if (s->n == s->cap || s->seen * s->cap / b->n_rows < s->n) continue;
-        float *x = s->x + s->n++ * b->width;
-        qu_dequant_ref(x, rows + (size_t)i * (size_t)qu_vector_row_bytes(b->s.n_dims),
-                       QU_TYPE_Q8_0, b->width);
-        for (int32_t j = 0; j < b->width; j++) s->range = fmaxf(s->range, fabsf(x[j]));
+    int64_t seen = 0;
+    b->s.range = 1e-6f;
+    *n = 0;
+    for (chunk c = {0};;) {
+        QU_TRY(next_chunk(b, &c));
+        if (c.l.doc_id == 0) return QU_OK;
+        for (int32_t i = 0; i < c.n; i++, seen++) {
+            if (*n == cap || seen * cap / b->n_rows < *n) continue;
+            float *to = x + (*n)++ * b->width;
+            qu_dequant_ref(to, c.rows + (size_t)i * (size_t)qu_vector_row_bytes(b->s.n_dims),
+                           QU_TYPE_Q8_0, b->width);
+            for (int32_t j = 0; j < b->width; j++) b->s.range = fmaxf(b->s.range, fabsf(to[j]));
+        }
     }
-    return QU_OK;
 }
 
 /* Between 4 and 8 times the root of the number of vectors, a power of two. */
@@ -97,123 +95,103 @@ static int32_t lists_for(int64_t n_rows)
 
 static qu_status train(build *b)
 {
-    sample s = {.range = 1e-6f};
     qu_status st = QU_OK;
     b->s.n_lists = lists_for(b->n_rows);
-    s.cap = (int64_t)SAMPLE_PER_LIST * b->s.n_lists;
-    if (s.cap > b->n_rows) s.cap = b->n_rows;
-    s.x = malloc((size_t)s.cap * (size_t)b->width * sizeof *s.x);
+    int64_t cap = (int64_t)SAMPLE_PER_LIST * b->s.n_lists, n;
+    if (cap > b->n_rows) cap = b->n_rows;
+    float *x = malloc((size_t)cap * (size_t)b->width * sizeof *x);
     free(b->centroids);
     b->centroids = malloc((size_t)b->s.n_lists * (size_t)b->width * sizeof *b->centroids);
-    if (!s.x || !b->centroids) {
-        st = qu_fail_nomem(b->err, s.cap * b->width * 4);
+    if (!x || !b->centroids) {
+        st = qu_fail_nomem(b->err, cap * b->width * 4);
         goto out;
     }
-    QU_TRY_OUT(walk(b, take_sample, &s));
-    QU_TRY_OUT(qu_ivf_train(b->centroids, b->s.n_lists, s.x, s.n, b->width,
-                            qu_pool_threads(b->pool), b->err));
-    b->s.range = s.range;
+    QU_TRY_OUT(take_sample(b, x, cap, &n));
+    QU_TRY_OUT(qu_ivf_train(b->centroids, b->s.n_lists, x, n, b->width, qu_pool_threads(b->pool),
+                            b->err));
     b->s.n_trained = b->n_rows;
     b->s.trained_epoch = ++b->s.epoch;
-    QU_TRY_OUT(qu_vector_put_centroids(b->t, &b->s, b->centroids, b->err));
+    st = qu_vector_put_centroids(b->t, &b->s, b->centroids, b->err);
 out:
-    free(s.x);
+    free(x);
     return st;
 }
 
 /* --- every vector into its list --- */
 
-typedef struct assign {
-    float *x, *y;          /* [per,width], [per,n_lists] */
-    uint16_t *lists;       /* of the document at hand */
-    int32_t cap;
-    qu_linear_scratch *scratch;
-} assign;
-
-static qu_status assign_chunk(build *b, void *ctx, const qu_vector_lists *l, int32_t first,
-                              const uint8_t *rows, int32_t n)
-{
-    assign *a = ctx;
-    if (l->n > a->cap) {
-        uint16_t *p = realloc(a->lists, (size_t)l->n * sizeof *p);
-        if (!p) return qu_fail_nomem(b->err, l->n * 2ll);
-        a->lists = p;
-        a->cap = l->n;
-    }
-    qu_dequant_ref(a->x, rows, QU_TYPE_Q8_0, (int64_t)n * b->width);
-    return qu_vector_assign(b->pool, &a->scratch, b->centroids, b->s.n_lists, a->x, n, b->width,
-                            a->lists + first, a->y, b->err);
-}
-
 /* Store the lists of every vector. A document's record changes its content, not its epoch: no file
  * with older lists is ever used. */
 static qu_status assign_all(build *b)
 {
-    assign a = {0};
-    qu_vector_lists l = {0};
-    qu_buf chunk = {0};
+    qu_linear_scratch *scratch = NULL;
+    qu_buf record = {0}; /* epoch and lists of the document at hand */
+    chunk c = {0};
     qu_status st = QU_OK;
-    a.x = malloc((size_t)b->per * (size_t)b->width * sizeof *a.x);
-    a.y = malloc((size_t)b->per * (size_t)b->s.n_lists * sizeof *a.y);
-    if (!a.x || !a.y) {
+    float *x = malloc((size_t)b->per * (size_t)b->width * sizeof *x);
+    float *y = malloc((size_t)b->per * (size_t)b->s.n_lists * sizeof *y);
+    uint16_t *lists = malloc((size_t)b->per * sizeof *lists);
+    if (!x || !y || !lists) {
         st = qu_fail_nomem(b->err, (long long)b->per * (b->width + b->s.n_lists) * 4);
         goto out;
     }
     for (;;) {
-        QU_TRY_OUT(qu_vector_next_lists(b->t, l.doc_id, &l, b->err));
-        if (l.doc_id == 0) break;
-        for (int32_t at = 0; at < l.n; at += b->per) {
-            const uint8_t *rows;
-            int32_t n;
-            QU_TRY_OUT(qu_vector_rows(b->t, &b->s, l.doc_id, (uint32_t)(at / b->per) + 1, &rows, &n,
-                                      b->err));
-            QU_TRY_OUT(assign_chunk(b, &a, &l, at, rows, n));
-        }
-        chunk.len = 0;
-        QU_TRY_OUT(qu_buf_add(&chunk, &l.epoch, sizeof l.epoch, b->err));
-        QU_TRY_OUT(qu_buf_add(&chunk, a.lists, (size_t)l.n * 2, b->err));
-        QU_TRY_OUT(qu_catalogue_put_vectors(b->t, l.doc_id, 0, chunk.data, chunk.len, b->err));
+        QU_TRY_OUT(next_chunk(b, &c));
+        if (c.l.doc_id == 0) break;
+        if (c.at == 0) record.len = 0;
+        if (c.at == 0) QU_TRY_OUT(qu_buf_add(&record, &c.l.epoch, sizeof c.l.epoch, b->err));
+        qu_dequant_ref(x, c.rows, QU_TYPE_Q8_0, (int64_t)c.n * b->width);
+        QU_TRY_OUT(qu_vector_assign(b->pool, &scratch, b->centroids, b->s.n_lists, x, c.n, b->width,
+                                    lists, y, b->err));
+        QU_TRY_OUT(qu_buf_add(&record, lists, (size_t)c.n * sizeof *lists, b->err));
+        if (c.at + c.n < c.l.n) continue;
+        uint64_t doc_id = c.l.doc_id; /* what c borrows ends here */
+        QU_TRY_OUT(qu_catalogue_put_vectors(b->t, doc_id, 0, record.data, record.len, b->err));
     }
     st = qu_vector_put_state(b->t, &b->s, b->err);
 out:
-    qu_linear_scratch_free(a.scratch);
-    free(a.x);
-    free(a.y);
-    free(a.lists);
-    qu_buf_free(&chunk);
+    qu_linear_scratch_free(scratch);
+    free(x);
+    free(y);
+    free(lists);
+    qu_buf_free(&record);
     return st;
 }
 
 /* --- the file --- */
 
-typedef struct fill {
-    qu_ivf *ivf;
-    FILE *f;               /* takes the table of documents */
-    float *x;
-    int64_t *ids, *lists;  /* [per] */
-} fill;
-
-static qu_status fill_chunk(build *b, void *ctx, const qu_vector_lists *l, int32_t first,
-                            const uint8_t *rows, int32_t n)
+/* Every vector into the index, every document into the table, which f takes. */
+static qu_status fill(build *b, qu_ivf *ivf, FILE *f)
 {
-    fill *f = ctx;
-    if (first == 0) {
-        qu_vector_doc doc = {l->doc_id, l->epoch};
-        if (fwrite(&doc, sizeof doc, 1, f->f) != 1)
-            return qu_fail(b->err, qu_os_status(errno), "cannot write '%s': %s", b->file,
-                           strerror(errno));
+    qu_status st = QU_OK;
+    size_t per = (size_t)b->per;
+    float *x = malloc(per * (size_t)b->width * sizeof *x);
+    int64_t *ids = malloc(2 * per * sizeof *ids), *lists = ids ? ids + per : NULL;
+    if (!x || !ids) st = qu_fail_nomem(b->err, (long long)per * b->width * 4);
+    for (chunk c = {0}; st == QU_OK;) {
+        QU_TRY_OUT(next_chunk(b, &c));
+        if (c.l.doc_id == 0) break;
+        qu_vector_doc doc = {c.l.doc_id, c.l.epoch};
+        if (c.at == 0 && fwrite(&doc, sizeof doc, 1, f) != 1) {
+            st = qu_fail(b->err, qu_os_status(errno), "cannot write '%s': %s", b->file,
+                         strerror(errno));
+            break;
+        }
+        qu_dequant_ref(x, c.rows, QU_TYPE_Q8_0, (int64_t)c.n * b->width);
+        for (int32_t i = 0; i < c.n; i++) {
+            uint16_t list;
+            memcpy(&list, c.l.lists + 2 * (size_t)(c.at + i), 2);
+            ids[i] = (int64_t)(doc.doc_id << QU_VECTOR_PAGE_BITS | (uint64_t)(c.at + i + 1));
+            lists[i] = list;
+            if (list >= b->s.n_lists)
+                st = qu_fail(b->err, QU_ERR_CORRUPT, "vectors of document %llu have no lists",
+                             (unsigned long long)doc.doc_id);
+        }
+        if (st == QU_OK) st = qu_ivf_add(ivf, c.n, x, ids, lists, b->err);
     }
-    qu_dequant_ref(f->x, rows, QU_TYPE_Q8_0, (int64_t)n * b->width);
-    for (int32_t i = 0; i < n; i++) {
-        uint16_t list;
-        memcpy(&list, l->lists + 2 * (size_t)(first + i), 2);
-        f->ids[i] = (int64_t)(l->doc_id << QU_VECTOR_PAGE_BITS | (uint64_t)(first + i + 1));
-        f->lists[i] = list;
-        if (list >= b->s.n_lists)
-            return qu_fail(b->err, QU_ERR_CORRUPT, "vectors of document %llu have no lists",
-                           (unsigned long long)l->doc_id);
-    }
-    return qu_ivf_add(f->ivf, n, f->x, f->ids, f->lists, b->err);
+out:
+    free(x);
+    free(ids);
+    return st;
 }
 
 /* Checksum of what stands behind the head, then the head itself. */
@@ -239,32 +217,20 @@ failed:
 static qu_status write_to(build *b, FILE *f, const char *path)
 {
     qu_vector_head nothing = {0};
-    fill x = {.f = f};
+    qu_ivf *ivf = NULL;
     qu_status st = QU_OK;
-    size_t per = (size_t)b->per;
-    x.x = malloc(per * (size_t)b->width * sizeof *x.x);
-    x.ids = malloc(per * sizeof *x.ids);
-    x.lists = malloc(per * sizeof *x.lists);
-    if (!x.x || !x.ids || !x.lists) {
-        st = qu_fail_nomem(b->err, (long long)per * b->width * 4);
-        goto out;
-    }
-    QU_TRY_OUT(qu_ivf_create(&x.ivf, b->width, b->s.n_lists, b->s.range, b->err));
+    QU_TRY_OUT(qu_ivf_create(&ivf, b->width, b->s.n_lists, b->s.range, b->err));
     if (fwrite(&nothing, sizeof nothing, 1, f) != 1) {
         st = qu_fail(b->err, qu_os_status(errno), "cannot write '%s': %s", path, strerror(errno));
         goto out;
     }
-    QU_TRY_OUT(walk(b, fill_chunk, &x));
+    QU_TRY_OUT(fill(b, ivf, f));
     int64_t n_docs = (int64_t)((ftello(f) - (off_t)sizeof nothing) / (off_t)sizeof(qu_vector_doc));
-    QU_TRY_OUT(qu_ivf_save(x.ivf, f, b->err));
-    qu_ivf_free(x.ivf); /* its memory is large */
-    x.ivf = NULL;
-    st = seal(b, f, path, n_docs);
+    QU_TRY_OUT(qu_ivf_save(ivf, f, b->err));
+    qu_ivf_free(ivf); /* its memory is large */
+    return seal(b, f, path, n_docs);
 out:
-    qu_ivf_free(x.ivf);
-    free(x.x);
-    free(x.ids);
-    free(x.lists);
+    qu_ivf_free(ivf);
     return st;
 }
 

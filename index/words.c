@@ -69,21 +69,14 @@ static enum kind kind_of(int32_t c)
         return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') ? LETTER : SEPARATOR;
     }
     if (c >= 0x1160 && c <= 0x11ff) return MARK; /* vowels and finals of decomposed Hangul */
-    switch (utf8proc_category(c)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_NL: return spaceless(c) ? UNIT : LETTER;
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NO: return LETTER;
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME: return MARK;
-    case UTF8PROC_CATEGORY_CF: return c == 0xad || c == 0x200c || c == 0x200d ? MARK : SEPARATOR;
-    default: return SEPARATOR;
-    }
+    int category = utf8proc_category(c);
+    if (category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NO) return LETTER;
+    if ((category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO) ||
+        category == UTF8PROC_CATEGORY_NL)
+        return spaceless(c) ? UNIT : LETTER;
+    bool joins = c == 0xad || c == 0x200c || c == 0x200d; /* soft hyphen, joiners */
+    return (category >= UTF8PROC_CATEGORY_MN && category <= UTF8PROC_CATEGORY_ME) || joins ? MARK
+                                                                                           : SEPARATOR;
 }
 
 /* Marks whose absence makes another spelling of the same word; in Indic scripts they are vowels and
