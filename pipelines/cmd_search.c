@@ -11,6 +11,7 @@
 #include "pipelines/pages.h"
 #include "pipelines/paths.h"
 #include "pipelines/session.h"
+#include "retrieve/extract.h"
 
 enum { SHOWN_LINES = 3, SHOWN_BYTES = 240, MAX_TOP = 1000 };
 
@@ -43,10 +44,14 @@ static qu_status find(search *x, const qu_question *q, qu_err *err)
     return qu_hybrid_search(x->h, x->txn, q->text, q->n, &opts, top, x->hits, &x->n_hits, err);
 }
 
-/* The first lines that say something, indented. */
-static qu_status print_passage(const qu_page_view *v, qu_err *err)
+/* Some lines from the sentence on that holds most of the query, indented. */
+static qu_status print_passage(const qu_page_view *v, const char *query, qu_err *err)
 {
-    const char *p = v->text.data, *end = p + v->text.len;
+    qu_extract_answer best = {0};
+    int32_t n_best;
+    QU_TRY(qu_extract(query, &(qu_support_text){v->text.data, (int64_t)v->text.len, 1}, 1, &best, 1,
+                      &n_best, err));
+    const char *p = v->text.data + best.sent_start, *end = v->text.data + v->text.len;
     size_t left = SHOWN_BYTES;
     for (int lines = 0; p < end && lines < SHOWN_LINES && left > 0;) {
         const char *nl = memchr(p, '\n', (size_t)(end - p)), *to = nl ? nl : end;
@@ -67,13 +72,14 @@ static qu_status print_passage(const qu_page_view *v, qu_err *err)
     return QU_OK;
 }
 
-static qu_status print_hit(search *x, float score, const qu_page_view *v, qu_err *err)
+static qu_status print_hit(search *x, float score, const qu_page_view *v, const char *query,
+                           qu_err *err)
 {
     if (!qu_out_is_json()) {
         QU_TRY(qu_out_printf(err, "%d. %.2f ", x->n_shown, (double)score));
         QU_TRY(qu_out_text(v->doc.path, v->doc.path_len, false, err));
         QU_TRY(qu_out_printf(err, ":%d [%s]\n", v->number, v->id));
-        return print_passage(v, err);
+        return print_passage(v, query, err);
     }
     char digits[32];
     snprintf(digits, sizeof digits, "%.6g", (double)score); /* a float's digits, not a double's */
@@ -119,7 +125,7 @@ static qu_status answer(search *x, const qu_question *q, qu_err *err)
         if (st == QU_ERR_NOTFOUND) continue; /* removed since the index was opened */
         if (st != QU_OK) goto out;
         x->n_shown++;
-        st = print_hit(x, x->hits[i].score, &v, err);
+        st = print_hit(x, x->hits[i].score, &v, q->text, err);
         qu_pages_free(&v);
         if (st != QU_OK) goto out;
     }
@@ -201,8 +207,8 @@ const qu_command qu_cmd_search = {
     .args = "QUERY|-",
     .summary = "find the pages that hold the words of a query",
     .description =
-        "Shows rank, score, file:page, the page's name for quire inspect, and how the page "
-        "begins. No language model runs. Scores compare within one query only. Where the store has "
+        "Shows rank, score, file:page, the page's name for quire inspect, and the page from "
+        "the sentence on that holds most of the query. No language model runs. Scores compare within one query only. Where the store has "
         "vectors (quire index --embed-model) and a weight for them (quire eval recall --tune, or "
         "--weight), meaning counts beside words.\n\n"
         "With - each line of standard input is a query, as plain text or as "
