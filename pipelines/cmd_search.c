@@ -44,14 +44,18 @@ static qu_status find(search *x, const qu_question *q, qu_err *err)
     return qu_hybrid_search(x->h, x->txn, q->text, q->n, &opts, top, x->hits, &x->n_hits, err);
 }
 
-/* Some lines from the sentence on that holds most of the query, indented. */
+/* Some lines, indented: the page's first, or from the sentence on that holds most of the query where
+ * that one would not be among them. */
 static qu_status print_passage(const qu_page_view *v, const char *query, qu_err *err)
 {
     qu_extract_answer best = {0};
     int32_t n_best;
     QU_TRY(qu_extract(query, &(qu_support_text){v->text.data, (int64_t)v->text.len, 1}, 1, &best, 1,
                       &n_best, err));
-    const char *p = v->text.data + best.sent_start, *end = v->text.data + v->text.len;
+    const char *p = v->text.data, *end = p + v->text.len;
+    int before = 0;
+    for (int64_t i = 1; i < best.sent_start; i++) before += p[i] == '\n' && p[i - 1] != '\n';
+    if (before >= SHOWN_LINES || best.sent_end > SHOWN_BYTES) p += best.sent_start;
     size_t left = SHOWN_BYTES;
     for (int lines = 0; p < end && lines < SHOWN_LINES && left > 0;) {
         const char *nl = memchr(p, '\n', (size_t)(end - p)), *to = nl ? nl : end;
@@ -207,8 +211,8 @@ const qu_command qu_cmd_search = {
     .args = "QUERY|-",
     .summary = "find the pages that hold the words of a query",
     .description =
-        "Shows rank, score, file:page, the page's name for quire inspect, and the page from "
-        "the sentence on that holds most of the query. No language model runs. Scores compare within one query only. Where the store has "
+        "Shows rank, score, file:page, the page's name for quire inspect, and the page's "
+        "beginning, or the sentence that holds most of the query. No language model runs. Scores compare within one query only. Where the store has "
         "vectors (quire index --embed-model) and a weight for them (quire eval recall --tune, or "
         "--weight), meaning counts beside words.\n\n"
         "With - each line of standard input is a query, as plain text or as "
