@@ -11,8 +11,13 @@
 
 #include "base/buf.h"
 #include "base/os.h"
+#include "ingest/ignore.h"
+
+enum { MAX_LIST_BYTES = 1 << 16 };
 
 typedef struct walk {
+    const qu_walk_rules *rules;
+    qu_ignore ignored, included;
     qu_walk_file_fn *on_file;
     qu_walk_skip_fn *on_skip;
     void *ctx;
@@ -94,6 +99,32 @@ static const char *odd_kind(mode_t mode)
                                             : "is not a regular file";
 }
 
+/* Add the list of the folder fd, if it has one. *bad: it has, and it cannot be read. */
+static qu_status add_list(walk *w, int fd, bool *bad)
+{
+    struct stat sb;
+    char *text = NULL;
+    int list = openat(fd, QU_WALK_LIST, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    *bad = list < 0 && errno != ENOENT;
+    if (list < 0) return QU_OK;
+    qu_status st = QU_OK;
+    *bad = fstat(list, &sb) != 0 || !S_ISREG(sb.st_mode) || sb.st_size > MAX_LIST_BYTES;
+    if (!*bad && !(text = malloc(MAX_LIST_BYTES))) st = qu_fail_nomem(w->err, MAX_LIST_BYTES);
+    ssize_t n = text ? read(list, text, MAX_LIST_BYTES) : 0;
+    *bad |= n < 0;
+    if (n > 0) st = qu_ignore_add(&w->ignored, text, (size_t)n, w->path.len, w->err);
+    free(text);
+    close(list);
+    return st;
+}
+
+/* Is the entry w->path to be left out? */
+static bool is_ignored(const walk *w, bool folder)
+{
+    if (qu_ignore_match(&w->ignored, w->path.data, folder) > 0) return true;
+    return !folder && w->included.n > 0 && qu_ignore_match(&w->included, w->path.data, false) <= 0;
+}
+
 static qu_status walk_folder(walk *w, int fd, int depth);
 
 /* The entry name of the folder fd; w->path already ends in it. */
@@ -102,6 +133,7 @@ static qu_status walk_entry(walk *w, int fd, const char *name, int depth)
     struct stat sb;
     if (fstatat(fd, name, &sb, AT_SYMLINK_NOFOLLOW) != 0)
         return skip_errno(w, false, "cannot look at it", errno);
+    if (is_ignored(w, S_ISDIR(sb.st_mode))) return QU_OK;
     if (S_ISLNK(sb.st_mode)) {
         if (fstatat(fd, name, &sb, 0) != 0)
             return skip_errno(w, false, "cannot follow the symbolic link", errno);
@@ -121,12 +153,18 @@ static qu_status walk_folder(walk *w, int fd, int depth)
     qu_status st = QU_OK;
     names l = {0};
     int errnum = 0;
-    size_t len = w->path.len;
+    bool bad = false;
+    size_t len = w->path.len, n_rules = w->ignored.n;
     DIR *dir = fdopendir(fd);
     if (!dir) {
         errnum = errno;
         close(fd);
         return skip_errno(w, true, "cannot read", errnum);
+    }
+    QU_TRY_OUT(add_list(w, dirfd(dir), &bad));
+    if (bad) {
+        st = skip(w, true, "its " QU_WALK_LIST " cannot be read");
+        goto out;
     }
     QU_TRY_OUT(read_names(&l, dir, &errnum, w->err));
     if (errnum) QU_TRY_OUT(skip_errno(w, true, "cannot read to its end", errnum));
@@ -139,6 +177,7 @@ static qu_status walk_folder(walk *w, int fd, int depth)
         w->path.data[len] = 0;
     }
 out:
+    qu_ignore_cut(&w->ignored, n_rules);
     names_free(&l);
     closedir(dir);
     return st;
@@ -149,6 +188,12 @@ static qu_status walk_root(walk *w, const char *path)
     struct stat sb;
     w->path.len = 0;
     QU_TRY(qu_buf_puts(&w->path, path, w->err));
+    qu_ignore_cut(&w->ignored, 0);
+    qu_ignore_cut(&w->included, 0);
+    const char *out = w->rules ? w->rules->exclude : NULL,
+               *in = w->rules ? w->rules->include : NULL;
+    if (out) QU_TRY(qu_ignore_add(&w->ignored, out, strlen(out), strlen(path), w->err));
+    if (in) QU_TRY(qu_ignore_add(&w->included, in, strlen(in), strlen(path), w->err));
     if (stat(path, &sb) != 0) return skip_errno(w, true, "cannot look at it", errno);
     if (S_ISREG(sb.st_mode)) return report_file(w, &sb);
     if (!S_ISDIR(sb.st_mode)) return skip(w, false, odd_kind(sb.st_mode));
@@ -157,11 +202,11 @@ static qu_status walk_root(walk *w, const char *path)
     return walk_folder(w, fd, 0);
 }
 
-qu_status qu_walk(const char *const *roots, size_t n_roots, qu_walk_file_fn *on_file,
-                  qu_walk_skip_fn *on_skip, void *ctx, qu_err *err)
+qu_status qu_walk(const char *const *roots, size_t n_roots, const qu_walk_rules *rules,
+                  qu_walk_file_fn *on_file, qu_walk_skip_fn *on_skip, void *ctx, qu_err *err)
 {
     qu_status st = QU_OK;
-    walk w = {.on_file = on_file, .on_skip = on_skip, .ctx = ctx, .err = err};
+    walk w = {.rules = rules, .on_file = on_file, .on_skip = on_skip, .ctx = ctx, .err = err};
     char **real = calloc(n_roots ? n_roots : 1, sizeof *real);
     if (!real) return qu_fail_nomem(err, (long long)(n_roots * sizeof *real));
     for (size_t i = 0; i < n_roots; i++) {
@@ -175,5 +220,7 @@ out:
     for (size_t i = 0; i < n_roots; i++) free(real[i]);
     free(real);
     qu_buf_free(&w.path);
+    qu_ignore_free(&w.ignored);
+    qu_ignore_free(&w.included);
     return st;
 }

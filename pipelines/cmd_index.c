@@ -1,5 +1,6 @@
 /* quire index: files to pages and words, then pages to KV. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/os.h"
 #include "kernels/codec.h"
@@ -120,6 +121,22 @@ static qu_status set_quota(qu_session *s, const qu_args *args, qu_err *err)
     return qu_session_commit(t, qu_quota_set(t, qu_args_int(args, "max-bytes"), err), err);
 }
 
+/* Which files, as the options say. */
+static qu_status take_scope(const qu_args *args, qu_sync_options *o, qu_walk_rules *rules,
+                            qu_err *err)
+{
+    const char *filters = qu_args_str(args, "filter");
+    for (const char *p = o->filters = filters; p && *p; p = strchr(p, '\n') + 1) {
+        size_t ending = strcspn(p, "=\n");
+        if (ending == 0 || p[ending] != '=' || p[ending + 1] == '\n')
+            return qu_fail(err, QU_ERR_ARG, "option '--filter' takes ENDING=COMMAND, not '%.*s'",
+                           (int)strcspn(p, "\n"), p);
+    }
+    *rules = (qu_walk_rules){qu_args_str(args, "exclude"), qu_args_str(args, "include")};
+    if (rules->exclude || rules->include) o->rules = rules;
+    return QU_OK;
+}
+
 static int run_index(const qu_args *args)
 {
     qu_err err = {0};
@@ -131,16 +148,18 @@ static int run_index(const qu_args *args)
     bool dry_run = qu_args_flag(args, "dry-run");
     double start = qu_os_now_ms();
     qu_make_kv_work missing = {0};
+    qu_walk_rules rules;
     unsigned flags = QU_SESSION_STORE | QU_SESSION_MODEL | QU_SESSION_WRITE |
                      (dry_run || args->argc == 0 ? 0 : QU_SESSION_CREATE);
+    qu_sync_options options = {
+        .program = "/proc/self/exe", .dry_run = dry_run, .stop = qu_stop_asked};
     qu_stop_catch(0);
-    qu_status st = qu_session_open(&s, args, flags, qu_args_choice(args, "codec"), &err);
+    qu_status st = take_scope(args, &options, &rules, &err);
+    if (st == QU_OK) st = qu_session_open(&s, args, flags, qu_args_choice(args, "codec"), &err);
     if (st != QU_OK) return qu_out_error(&err, NULL);
     if (s.other_numerics)
         qu_out_warn("the store's pages were made in numerics class %s, this process is %s",
                     qu_store_config_get(s.store)->numerics, s.numerics);
-    qu_sync_options options = {
-        .program = "/proc/self/exe", .dry_run = dry_run, .stop = qu_stop_asked};
     if (!dry_run) QU_TRY_OUT(set_quota(&s, args, &err));
     QU_TRY_OUT(qu_roots_collect(&roots, &s, args, !dry_run, &err));
     QU_TRY_OUT(qu_sync(&s, (const char *const *)roots.paths, roots.n, &options, &report, &err));
@@ -161,6 +180,12 @@ out:
 }
 
 static const qu_option options[] = {
+    QU_TEXT("exclude", "GLOB", NULL, "leave out what matches this line of a .quireignore; "
+            "remembered until --exclude or --include is given again, '' forgets", .lines = true),
+    QU_TEXT("include", "GLOB", NULL, "take only files that match; remembered likewise",
+            .lines = true),
+    QU_STR("filter", "ENDING=COMMAND", NULL, "read files with this ending by a shell command: the path is "
+           "$1, the file standard input, its output the text", .lines = true),
     QU_ENUM("kv", "WHEN", "auto", "auto|eager|none",
             "make KV now where it takes under 10 minutes (auto), always, or never"),
     QU_ENUM("codec", "CODEC", "f16", "f32|f16|q8|q4",
@@ -183,13 +208,20 @@ const qu_command qu_cmd_index = {
                    "ones keep their KV, and "
                    "what vanished under a root is removed. A root that is gone altogether is "
                    "reported and kept.\n\n"
+                   "A file .quireignore in a folder names what is left out below it, in the language of "
+                   ".gitignore: a pattern a line, # for remarks, ! takes back, / at the end means folders, / "
+                   "elsewhere ties it to the folder, ** is any number of folders. What is left out anew is removed "
+                   "from the store. Filters are not remembered: a store cannot bring commands with it. A "
+                   "filter that fails, runs longer than two minutes or writes over 256 MiB is that file's failure.\n\n"
                    "Questions can be asked as soon as the files are read. The model's KV is made "
                    "afterwards, can be "
                    "interrupted at any time and is resumed by the next run. It takes at most --max-bytes: then what is "
                    "least worth its space goes, by how often questions read it and how long it takes to "
                    "compute again. Questions about such documents are answered as before, only later.",
     .examples = "quire index docs/\nquire index  # all remembered roots\n"
-                "quire index --kv eager --max-time 2h  # nightly",
+                "quire index --kv eager --max-time 2h  # nightly\n"
+                "quire index src/ --exclude 'build/' --include '*.[ch]' --include '*.md'\n"
+                "quire index letters/ --filter 'doc=antiword \"$1\"'",
     QU_OPTIONS(options),
     .max_args = -1,
     .run = run_index,

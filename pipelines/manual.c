@@ -65,6 +65,7 @@ static qu_status option_head(qu_buf *out, const qu_option *o, qu_err *err)
 static qu_status option_text(qu_buf *out, const qu_option *o, qu_err *err)
 {
     QU_TRY(qu_buf_puts(out, o->help, err));
+    if (o->lines) QU_TRY(qu_buf_puts(out, "; may be given more than once", err));
     if (o->env) QU_TRY(qu_buf_printf(out, err, " (default: $%s, else %s)", o->env, o->dflt));
     else if (o->dflt) QU_TRY(qu_buf_printf(out, err, " (default: %s)", o->dflt));
     return QU_OK;

@@ -36,6 +36,7 @@ typedef struct qu_value {
     int64_t i;         /* INT, BYTES, DURATION, FLAG; the choice's place for ENUM */
     double f;          /* FLOAT, DURATION */
     const char *s;     /* STR, ENUM */
+    qu_buf lines;      /* what s is, where values are collected */
 } value;
 
 enum { SHOWN = 60 }; /* most bytes of a faulty word that a message repeats */
@@ -260,7 +261,11 @@ static qu_status take(parser *p, int i, const char *inline_value, qu_err *err)
     }
     if (!inline_value && p->at >= p->argc)
         return qu_fail(err, QU_ERR_ARG, "option '--%s' needs a value: %s", o->name, o->arg);
-    return set_value(v, o, "--", inline_value ? inline_value : p->argv[p->at++], err);
+    QU_TRY(set_value(v, o, "--", inline_value ? inline_value : p->argv[p->at++], err));
+    if (!o->lines) return QU_OK;
+    QU_TRY(qu_buf_printf(&v->lines, err, "%s\n", v->s));
+    v->s = v->lines.data;
+    return QU_OK;
 }
 
 static qu_status take_letters(parser *p, const char *word, qu_err *err)
@@ -348,6 +353,7 @@ out:
 
 void qu_args_free(qu_args *args)
 {
+    for (int i = 0; args->values && i < n_all(args->command); i++) qu_buf_free(&args->values[i].lines);
     free(args->values);
     free(args->argv);
     memset(args, 0, sizeof *args);

@@ -15,7 +15,7 @@
  *
  * Syntax: --name VALUE, --name=VALUE, -nVALUE, -n VALUE, flags bundled as in -qt4; options and
  * positional arguments in any order; `--` ends the options; a lone `-` is positional. The last of a
- * repeated option wins. Numbers are read strictly: no blanks, no '+',
+ * repeated option wins, unless it collects (lines). Numbers are read strictly: no blanks, no '+',
  * no hex, no trailing text. Everything is read-only and thread-safe after parsing.
  */
 #ifndef QU_PIPELINES_OPTIONS_H
@@ -47,6 +47,7 @@ typedef struct qu_option {
     double min, max;     /* inclusive range of numbers; both 0: any (sizes, times: not negative) */
     const char *choices; /* ENUM: "kv|repair|exact". Numbers: words taken instead of a number, the
                             first reads as -1, the second as -2, ... */
+    bool lines;          /* STR: its value is all that were given, a line each */
 } qu_option;
 
 /* Rows of such a table, a macro a kind; further fields may follow: QU_FLAG("quiet", "...", .letter = 'q').

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/os.h"
 #include "decode/paging.h"
+#include "ingest/filter.h"
 #include "ingest/reader.h"
 #include "ingest/walk.h"
 #include "pipelines/encode.h"
@@ -303,6 +305,7 @@ static qu_doc identity_of(const qu_walk_entry *e)
 typedef struct file_run {
     sync_run *r;
     const qu_walk_entry *e;
+    bool filtered; /* by a command of the user's: no bytes of the file can be cited */
 } file_run;
 
 /* A document of a file, e being the file with the document's path: unchanged, moved here, or put. */
@@ -344,7 +347,7 @@ static qu_status on_document(void *ctx, const char *member, qu_document *doc)
 {
     const file_run *f = ctx;
     qu_walk_entry e = *f->e;
-    uint32_t flags = doc->has_source ? QU_DOC_HAS_SOURCE : 0;
+    uint32_t flags = doc->has_source && !f->filtered ? QU_DOC_HAS_SOURCE : 0;
     qu_buf path = {0};
     qu_status st = QU_OK;
     if (member) {
@@ -372,11 +375,46 @@ static qu_status on_fault(void *ctx, const char *member, const qu_err *why)
     return QU_OK;
 }
 
+/* Append the command that --filter gives for files of that ending; nothing if none. */
+static qu_status find_filter(qu_buf *command, const char *filters, const char *path, qu_err *err)
+{
+    size_t n = strlen(path);
+    for (const char *p = filters, *end; p && *p; p = end + 1) {
+        size_t m = strcspn(p, "=");
+        end = strchr(p, '\n');
+        if (n > m + 1 && path[n - m - 1] == '.' && strncasecmp(path + n - m, p, m) == 0)
+            return qu_buf_add(command, p + m + 1, (size_t)(end - p) - m - 1, err);
+    }
+    return QU_OK;
+}
+
+static qu_status read_file(file_run *f, const qu_reader_sink *sink, qu_err *err)
+{
+    const qu_sync_options *o = f->r->options;
+    const char *path = f->e->path;
+    qu_buf text = {0}, command = {0};
+    qu_status st = QU_OK;
+    QU_TRY_OUT(find_filter(&command, o->filters, path, err));
+    f->filtered = command.len > 0;
+    if (f->filtered) {
+        QU_TRY_OUT(qu_filter_run(&text, command.data, path, QU_FILTER_SECONDS, o->stop, err));
+        command.len = 0; /* a name for messages, with no ending that means anything */
+        QU_TRY_OUT(qu_buf_printf(&command, err, "%s (filtered)", path));
+        st = qu_reader_parse(f->r->reader, text.data, (int64_t)text.len, command.data, sink, err);
+    } else {
+        st = qu_reader_read(f->r->reader, path, sink, err);
+    }
+out:
+    qu_buf_free(&command);
+    qu_buf_free(&text);
+    return st;
+}
+
 static qu_status on_file(void *ctx, const qu_walk_entry *e)
 {
     sync_run *r = ctx;
     qu_doc old = {0}, identity = identity_of(e);
-    file_run f = {r, e};
+    file_run f = {.r = r, .e = e};
     const qu_reader_sink sink = {on_document, on_fault, &f};
     qu_err why = {0};
     r->met++;
@@ -393,7 +431,7 @@ static qu_status on_file(void *ctx, const qu_walk_entry *e)
         st = add_seen(r, old.doc_id);
         goto out;
     }
-    qu_status read = qu_reader_read(r->reader, e->path, &sink, &why);
+    qu_status read = read_file(&f, &sink, &why);
     if (read == QU_OK) {
         if (has_changed(e))
             qu_out_warn("'%s' changed while it was read: run quire index again when it is complete",
@@ -553,14 +591,14 @@ static qu_status check_empty(sync_run *r, const char *root)
     }
 }
 
-static qu_status walk_roots(sync_run *r)
+static qu_status walk_roots(sync_run *r, const qu_walk_rules *rules)
 {
     qu_err *err = r->err;
     for (size_t i = 0; i < r->n_roots && !r->report->stopped; i++) {
         qu_err why = {0};
         int64_t met = r->met;
         r->err = &why; /* a stop is no error of ours */
-        qu_status st = qu_walk((const char *const *)&r->roots[i], 1, on_file, on_skip, r, &why);
+        qu_status st = qu_walk((const char *const *)&r->roots[i], 1, rules, on_file, on_skip, r, &why);
         r->err = err;
         if (st == QU_OK && r->met == met) st = check_empty(r, r->roots[i]);
         if (st == QU_OK || (st == QU_ERR_CANCELLED && r->report->stopped)) continue;
@@ -570,10 +608,32 @@ static qu_status walk_roots(sync_run *r)
     return QU_OK;
 }
 
+/* The rules that hold: remember new ones, else get those remembered. */
+static qu_status take_rules(sync_run *r, qu_walk_rules *rules, qu_buf lists[2])
+{
+    static const char *const names[] = {QU_SYNC_EXCLUDE, QU_SYNC_INCLUDE};
+    const qu_walk_rules *given = r->options->rules;
+    for (int i = 0; i < 2; i++) {
+        const char *list = !given ? NULL : i ? given->include : given->exclude;
+        if (list) QU_TRY(qu_buf_puts(&lists[i], list, r->err));
+        qu_status st = QU_OK;
+        if (given && !r->options->dry_run)
+            st = qu_catalogue_put_meta(r->txn, names[i], lists[i].data, lists[i].len, r->err);
+        else if (!given)
+            st = qu_catalogue_get_meta(r->txn, names[i], &lists[i], r->err);
+        if (st != QU_OK && st != QU_ERR_NOTFOUND) return st;
+    }
+    rules->exclude = lists[0].len ? lists[0].data : NULL;
+    rules->include = lists[1].len ? lists[1].data : NULL;
+    return QU_OK;
+}
+
 qu_status qu_sync(qu_session *s, const char *const *roots, size_t n_roots,
                   const qu_sync_options *options, qu_sync_report *report, qu_err *err)
 {
     sync_run r = {.s = s, .options = options, .report = report, .err = err};
+    qu_walk_rules rules = {0};
+    qu_buf lists[2] = {{0}};
     qu_reader_options how = {.program = options->program ? options->program : "", .stop = options->stop};
     qu_status st = qu_reader_create(&r.reader, &how, err);
     if (st != QU_OK) return st;
@@ -581,7 +641,8 @@ qu_status qu_sync(qu_session *s, const char *const *roots, size_t n_roots,
     QU_TRY_OUT(qu_txn_begin(&r.txn, s->store, QU_TXN_WRITE, err));
     uint64_t before = qu_catalogue_generation(r.txn);
     QU_TRY_OUT(open_lexical(&r));
-    QU_TRY_OUT(walk_roots(&r));
+    QU_TRY_OUT(take_rules(&r, &rules, lists));
+    QU_TRY_OUT(walk_roots(&r, &rules));
     qu_out_progress_end();
     if (!report->stopped) QU_TRY_OUT(remove_vanished(&r));
     QU_TRY_OUT(finish(&r, before));
@@ -590,6 +651,8 @@ out:
     qu_txn_abort(r.txn);
     qu_lexical_close(r.lx);
     qu_reader_free(r.reader);
+    qu_buf_free(&lists[0]);
+    qu_buf_free(&lists[1]);
     for (size_t i = 0; i < r.n_roots; i++) free(r.roots[i]);
     free(r.roots);
     free(r.seen.ids);

@@ -15,6 +15,7 @@
 #define QU_PIPELINES_SYNC_H
 
 #include "ingest/document.h"
+#include "ingest/walk.h"
 #include "pipelines/session.h"
 
 /* qu_doc.flags. A document inside a file (a member of an archive, an attachment) has the path
@@ -33,8 +34,14 @@ bool qu_sync_under(const qu_doc *d, const char *root);
 /* Its file as it is now against what was read: "current", "changed" or "gone". */
 const char *qu_sync_compare(const qu_doc *d);
 
+/* What the walk leaves out, remembered in the store: lists as in .quireignore. */
+#define QU_SYNC_EXCLUDE "walk.exclude"
+#define QU_SYNC_INCLUDE "walk.include"
+
 typedef struct qu_sync_options {
     const char *program; /* of the children that parse (ingest/child.h); NULL: plain text only */
+    const char *filters; /* lines "ENDING=COMMAND" (ingest/filter.h), the first that fits holds; or NULL */
+    const qu_walk_rules *rules; /* remembered from now on; NULL: those remembered */
     bool dry_run;       /* report only */
     bool quiet_skips;   /* do not name what holds nothing to index */
     bool (*stop)(void); /* asked between files; NULL = never */

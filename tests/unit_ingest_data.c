@@ -29,7 +29,7 @@ static qu_status read_any(void *ctx, const qu_walk_entry *e)
 static void read_all(const char *path, int at_least)
 {
     tally t = {0};
-    TEST_OK(qu_walk(&path, 1, read_any, NULL, &t, err));
+    TEST_OK(qu_walk(&path, 1, NULL, read_any, NULL, &t, err));
     print_message("%d files, %d with text\n", t.files, t.texts);
     assert_true(t.texts >= at_least);
 }
@@ -200,7 +200,7 @@ static void test_web_pages(void **state)
     (void)state;
     TEST_NEEDS(path, "readability-pages");
     tally4 t = {.worst = 1};
-    TEST_OK(qu_walk(&path, 1, add_page, NULL, &t, err));
+    TEST_OK(qu_walk(&path, 1, NULL, add_page, NULL, &t, err));
     print_message("%d pages: F1 of 4-word runs %.4f, recall %.4f, worst %.3f\n", t.pages,
                   t.f1 / t.pages, t.recall / t.pages, t.worst);
     assert_true(t.pages >= 39);

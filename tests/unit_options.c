@@ -18,6 +18,7 @@ static const qu_option options[] = {
     QU_FLOAT("temperature", "X", "0", 0, 10, "sampling temperature"),
     QU_ENUM("fidelity", "MODE", NULL, "kv|repair|exact", "how pages are used: [see] 'the manual'"),
     QU_STR("in", "GLOB", NULL, "only these files"),
+    QU_TEXT("out", "GLOB", NULL, "not these files", .lines = true),
     QU_SIZE("max-bytes", "SIZE", NULL, "quota"),
     QU_TIME("max-time", "TIME", "10m", "stop after", .min = 1, .max = 1e6),
     QU_TEXT("prompt", "TEXT", NULL, "may be empty"),
@@ -124,6 +125,9 @@ static void test_last_wins(void **state)
     (void)state;
     assert_int_equal(parse("--in", "*.md", "q", "--in=*.txt", NULL), QU_OK);
     assert_string_equal(qu_args_str(&a, "in"), "*.txt");
+    assert_null(qu_args_str(&a, "out"));
+    assert_int_equal(parse("--out", "*.md", "q", "--out=", "--out=b", NULL), QU_OK);
+    assert_string_equal(qu_args_str(&a, "out"), "*.md\n\nb\n"); /* all, a line each */
 }
 
 static void test_words_beside_numbers(void **state)

@@ -5,6 +5,7 @@
 #include <sys/un.h>
 
 #include "base/buf.h"
+#include "ingest/ignore.h"
 #include "ingest/walk.h"
 #include "tests/testing.h"
 
@@ -47,6 +48,8 @@ static qu_status on_skip(void *ctx, const qu_walk_skip *e)
     return s->answer;
 }
 
+static const qu_walk_rules *rules; /* of the walks to come */
+
 static void assert_walk(const char *const *names, size_t n, const char *want)
 {
     seen s = {0};
@@ -56,7 +59,7 @@ static void assert_walk(const char *const *names, size_t n, const char *want)
         snprintf(paths[i], sizeof paths[i], "%s%s", dir, names[i]);
         roots[i] = paths[i];
     }
-    TEST_OK(qu_walk(roots, n, on_file, on_skip, &s, err));
+    TEST_OK(qu_walk(roots, n, rules, on_file, on_skip, &s, err));
     assert_string_equal(s.log.len ? s.log.data : "", want);
     qu_buf_free(&s.log);
 }
@@ -125,10 +128,10 @@ static void test_order(void **state)
     WALK("/.git/config\n/.hidden\n", "/.git", "/.hidden"); /* named */
     WALK("/a/sub/x\n", "/a/sub/x");
     seen s = {0};
-    TEST_OK(qu_walk((const char *const[]){dir}, 1, on_file, NULL, &s, err));
+    TEST_OK(qu_walk((const char *const[]){dir}, 1, NULL, on_file, NULL, &s, err));
     assert_int_equal(s.bytes, 3);
     qu_buf_free(&s.log);
-    TEST_OK(qu_walk(NULL, 0, on_file, NULL, &s, err));
+    TEST_OK(qu_walk(NULL, 0, NULL, on_file, NULL, &s, err));
 }
 
 static void test_links(void **state)
@@ -183,7 +186,7 @@ static void test_unreadable(void **state)
     assert_int_equal(chmod(path, 0), 0);
     WALK("/no: cannot open: Permission denied\n/yes\n", "");
     assert_int_equal(chmod(path, 0400), 0); /* names, but nothing behind them */
-    WALK("/no/file: cannot look at it: Permission denied\n/yes\n", "");
+    WALK("/no: its .quireignore cannot be read\n/yes\n", "");
     assert_int_equal(chmod(path, 0700), 0);
     if (root) assert_int_equal(seteuid(me), 0);
 }
@@ -202,7 +205,7 @@ static void test_deep(void **state)
     }
     close(fd);
     seen s = {0};
-    TEST_OK(qu_walk((const char *const[]){dir}, 1, on_file, on_skip, &s, err));
+    TEST_OK(qu_walk((const char *const[]){dir}, 1, NULL, on_file, on_skip, &s, err));
     assert_int_equal(s.folders, 1);
     assert_non_null(strstr(s.log.data, "a-folder-0000000256: is nested too deep\n"));
     assert_true(s.log.len > 4096);
@@ -220,28 +223,104 @@ static void test_errors(void **state)
     seen s = {0};
     qu_err e = {0};
     const char *roots[] = {file, path};
-    assert_int_equal(qu_walk(roots, 2, on_file, on_skip, &s, &e), QU_ERR_NOTFOUND);
+    assert_int_equal(qu_walk(roots, 2, NULL, on_file, on_skip, &s, &e), QU_ERR_NOTFOUND);
     assert_non_null(strstr(e.msg, "'/tmp/quire-walk-"));
     assert_non_null(strstr(e.msg, "/gone'"));
     assert_int_equal(s.log.len, 0); /* nothing was reported before all roots were found */
     roots[1] = below_file;
-    assert_int_equal(qu_walk(roots, 2, on_file, on_skip, &s, NULL), QU_ERR_NOTFOUND);
+    assert_int_equal(qu_walk(roots, 2, NULL, on_file, on_skip, &s, NULL), QU_ERR_NOTFOUND);
     make("file2", "");
     s.answer = QU_ERR_CANCELLED; /* the callback ends the walk */
     e = (qu_err){0};
-    assert_int_equal(qu_walk((const char *const[]){dir}, 1, on_file, on_skip, &s, &e),
+    assert_int_equal(qu_walk((const char *const[]){dir}, 1, NULL, on_file, on_skip, &s, &e),
                      QU_ERR_CANCELLED);
     assert_string_equal(s.log.data, "/file\n");
     assert_string_equal(e.msg, "");
     qu_buf_free(&s.log);
 }
 
+/* "1 yes, 0 nothing said, - taken back" for each path below "/r", which is a folder if it ends in '/'. */
+static void test_patterns(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {
+        {"*.log", "a.log a/b.log a.log/ a.lo x.log.txt", "11100"},
+        {"#a\n\\#a\n\\!b\n\n  \t\nc\\ \nd  ", "#a a !b b c d", "101001"},
+        {"/a.c", "a.c b/a.c", "10"},
+        {"doc/*.txt", "doc/a.txt doc/x/a.txt x/doc/a.txt", "100"},
+        {"build/", "build build/ a/build/ a/build", "0110"},
+        {"/out/", "out/ a/out/", "10"},
+        {"*.c\n!main.c\n/x/main.c", "a.c main.c x/main.c y/main.c", "1-1-"},
+        {"**/foo", "foo a/foo a/b/foo a/b/fo", "1110"},
+        {"foo/**", "foo foo/a foo/a/b a/foo/b", "0110"},
+        {"a/**/b", "a/b a/x/b a/x/y/b a/xb c/a/b", "11100"},
+        {"a**b", "ab axb axb/ a/b", "1110"},
+        {"*a*b*", "xaxbx b/ab ba", "110"},
+        {"?.[ch]\n[!a-c]x\n[]x]y\n[z", "a.c \xC3\xA9.h ab.c dx ax ]y xy [z", "11010111"},
+        {"a\\*b", "a*b axb", "10"},
+        {"/*/c/**/d*e/f?", "a/c/q/de/fx a/c/dxxe/fy a/c/q/w/d/e/fx c/de/fx", "1100"},
+        {"x/\r\ny\r", "x/ x y", "101"},
+        {"/\n!\n!/\n\\", "a a/", "00"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        qu_ignore g = {0};
+        char paths[200], got[32] = "", path[210];
+        int n = 0;
+        TEST_OK(qu_ignore_add(&g, cases[i][0], strlen(cases[i][0]), 2, err));
+        snprintf(paths, sizeof paths, "%s", cases[i][1]);
+        for (char *p = paths, *next; p; p = next) {
+            if ((next = strchr(p, ' '))) *next++ = 0;
+            size_t len = (size_t)snprintf(path, sizeof path, "/r/%s", p);
+            bool folder = path[len - 1] == '/';
+            if (folder) path[len - 1] = 0;
+            got[n++] = "-01"[1 + qu_ignore_match(&g, path, folder)];
+        }
+        if (strcmp(got, cases[i][2]) != 0)
+            fail_msg("'%s' on '%s': %s, not %s", cases[i][0], cases[i][1], got, cases[i][2]);
+        qu_ignore_free(&g);
+    }
+}
+
+static void test_ignored(void **state)
+{
+    (void)state;
+    make("a.log", "");
+    make("a.txt", "");
+    make("b.md", "");
+    make("sub", NULL);
+    make("sub/a.log", "");
+    make("sub/keep.log", "");
+    make("sub/deep", NULL);
+    make("sub/deep/c.txt", "");
+    make("sub/deep/keep.log", "");
+    make("out", NULL);
+    make("out/d.txt", "");
+    make(".quireignore", "*.log\nout/\n");
+    make("sub/.quireignore", "!keep.log\n/deep/c*\n");
+    WALK("/a.txt\n/b.md\n/sub/deep/keep.log\n/sub/keep.log\n", "");
+    WALK("/out/d.txt\n", "/out"); /* named */
+    WALK("/a.log\n", "/a.log");
+    rules = &(const qu_walk_rules){.exclude = "*.md\n/sub/deep/\n"};
+    WALK("/a.txt\n/sub/keep.log\n", "");
+    rules = &(const qu_walk_rules){.include = "*.md\nsub/**\n"};
+    WALK("/b.md\n/sub/deep/keep.log\n/sub/keep.log\n", "");
+    rules = &(const qu_walk_rules){.exclude = "keep.log", .include = "*.log"};
+    WALK("/sub/a.log\n/sub/deep/keep.log\n/sub/keep.log\n", "/sub"); /* the list below takes it back */
+    rules = NULL;
+    char path[256];
+    snprintf(path, sizeof path, "%s/sub/.quireignore", dir);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkdir(path, 0700), 0); /* what a list that cannot be read says is not known */
+    WALK("/a.txt\n/b.md\n/sub: its .quireignore cannot be read\n", "");
+}
+
 #define IN_FOLDER(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {IN_FOLDER(test_order),     IN_FOLDER(test_links),
-                                       IN_FOLDER(test_odd_files), IN_FOLDER(test_unreadable),
-                                       IN_FOLDER(test_deep),      IN_FOLDER(test_errors)};
+    const struct CMUnitTest tests[] = {
+        IN_FOLDER(test_order),           IN_FOLDER(test_links),  IN_FOLDER(test_odd_files),
+        IN_FOLDER(test_unreadable),      IN_FOLDER(test_deep),   IN_FOLDER(test_errors),
+        cmocka_unit_test(test_patterns), IN_FOLDER(test_ignored)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
