@@ -173,7 +173,12 @@ $(B)/tests/ref_forward.o: tests/ref_forward.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -c $< -o $@
 
-tests: quire $(TOOLS) $(UNIT)
+# What tests load before a program to make its calls fail.
+$(B)/tests/faults.so: tests/faults.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(XCFLAGS) -fPIC -shared -o $@ $< -ldl
+
+tests: quire $(TOOLS) $(UNIT) $(B)/tests/faults.so
 
 test:  ## test: install what is missing, build, run the unit, property, fault and command-line tests
 	@scripts/deps.sh

@@ -24,12 +24,25 @@ qu_status qu_os_status(int errnum)
     }
 }
 
+const char *qu_os_why(int errnum)
+{
+    switch (errnum) {
+    case ENOSPC: return "No space left on device: make room and run it again, what is committed is kept";
+    case EDQUOT: return "Disk quota exceeded: make room and run it again, what is committed is kept";
+    case ENOMEM: return "Cannot allocate memory: free some or lift its limit, and run it again";
+    case EMFILE:
+    case ENFILE: return "Too many open files: raise ulimit -n and run it again";
+    case EIO: return "Input/output error: check the disk and run it again";
+    default: return strerror(errnum);
+    }
+}
+
 /* Open a regular file for reading; O_NONBLOCK keeps a FIFO from blocking the open. */
 static qu_status open_regular(int *fd, struct stat *st, const char *path, qu_err *err)
 {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0)
-        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, strerror(errno));
+        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, qu_os_why(errno));
     if (fstat(*fd, st) != 0 || !S_ISREG(st->st_mode)) {
         close(*fd);
         return qu_fail(err, QU_ERR_IO, "cannot read '%s': not a regular file", path);
@@ -48,7 +61,7 @@ qu_status qu_os_map(qu_map *map, const char *path, qu_err *err)
         if (p == MAP_FAILED) {
             int e = errno;
             close(fd);
-            return qu_fail(err, qu_os_status(e), "cannot map '%s': %s", path, strerror(e));
+            return qu_fail(err, qu_os_status(e), "cannot map '%s': %s", path, qu_os_why(e));
         }
         map->data = p;
         map->len = (size_t)st.st_size;
@@ -81,7 +94,7 @@ qu_status qu_os_read(qu_buf *out, const char *path, size_t max, qu_err *err)
         ssize_t n = read(fd, out->data + out->len, out->cap - out->len - 1);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) {
-            st = qu_fail(err, qu_os_status(errno), "cannot read '%s': %s", path, strerror(errno));
+            st = qu_fail(err, qu_os_status(errno), "cannot read '%s': %s", path, qu_os_why(errno));
             goto out;
         }
         if (n == 0) break;
@@ -103,7 +116,7 @@ static qu_status write_all(int fd, const char *p, size_t n, const char *path, qu
         ssize_t w = write(fd, p, n);
         if (w < 0 && errno == EINTR) continue;
         if (w < 0)
-            return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", path, strerror(errno));
+            return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", path, qu_os_why(errno));
         p += w;
         n -= (size_t)w;
     }
@@ -114,10 +127,10 @@ qu_status qu_os_sync_dir(const char *dir, qu_err *err)
 {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", dir, strerror(errno));
+        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", dir, qu_os_why(errno));
     int bad = fsync(fd) != 0 && errno != EINVAL ? errno : 0;
     close(fd);
-    if (bad) return qu_fail(err, qu_os_status(bad), "cannot sync '%s': %s", dir, strerror(bad));
+    if (bad) return qu_fail(err, qu_os_status(bad), "cannot sync '%s': %s", dir, qu_os_why(bad));
     return QU_OK;
 }
 
@@ -131,16 +144,16 @@ qu_status qu_os_replace(const char *path, const void *p, size_t n, int mode, qu_
     QU_TRY_OUT(qu_buf_add(&dir, slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1, err));
     fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
     if (fd < 0) {
-        st = qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", tmp.data, strerror(errno));
+        st = qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", tmp.data, qu_os_why(errno));
         goto out;
     }
     st = write_all(fd, p, n, tmp.data, err);
     if (st == QU_OK && fsync(fd) != 0)
-        st = qu_fail(err, qu_os_status(errno), "cannot sync '%s': %s", tmp.data, strerror(errno));
+        st = qu_fail(err, qu_os_status(errno), "cannot sync '%s': %s", tmp.data, qu_os_why(errno));
     if (close(fd) != 0 && st == QU_OK)
-        st = qu_fail(err, qu_os_status(errno), "cannot close '%s': %s", tmp.data, strerror(errno));
+        st = qu_fail(err, qu_os_status(errno), "cannot close '%s': %s", tmp.data, qu_os_why(errno));
     if (st == QU_OK && rename(tmp.data, path) != 0)
-        st = qu_fail(err, qu_os_status(errno), "cannot replace '%s': %s", path, strerror(errno));
+        st = qu_fail(err, qu_os_status(errno), "cannot replace '%s': %s", path, qu_os_why(errno));
     if (st != QU_OK) {
         unlink(tmp.data);
         goto out;
@@ -165,7 +178,7 @@ qu_status qu_os_mkdirs(const char *dir, int mode, qu_err *err)
         if (mkdir(b.data, (mode_t)mode) != 0 &&
             !(errno == EEXIST && stat(b.data, &sb) == 0 && S_ISDIR(sb.st_mode))) {
             int e = errno == EEXIST ? ENOTDIR : errno;
-            st = qu_fail(err, qu_os_status(e), "cannot create directory '%s': %s", b.data, strerror(e));
+            st = qu_fail(err, qu_os_status(e), "cannot create directory '%s': %s", b.data, qu_os_why(e));
             goto out;
         }
         *p = c;

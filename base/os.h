@@ -48,6 +48,9 @@ int64_t qu_os_peak_rss_bytes(void);
 /* Processors this process may run on, at least 1. */
 int qu_os_n_cpus(void);
 
+/* What an errno means, for messages, with a way on where there is one: "No space left on device: make room ...". */
+const char *qu_os_why(int errnum);
+
 /* Status for an errno of a failed write or open: QU_ERR_FULL for ENOSPC and EDQUOT, QU_ERR_NOTFOUND
  * for ENOENT, QU_ERR_NOMEM for ENOMEM, else QU_ERR_IO. */
 qu_status qu_os_status(int errnum);

@@ -162,7 +162,7 @@ static qu_status out_flush(out_file *o, bool with_sums, qu_err *err)
         if (k < 0 && errno == EINTR) continue;
         if (k < 0)
             return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", o->path,
-                           strerror(errno));
+                           qu_os_why(errno));
         at += (size_t)k;
     }
     o->written += o->n;
@@ -401,18 +401,18 @@ qu_status qu_lexical_merge(qu_lexical *lx, uint64_t generation, bool publish, qu
     m.out.path = tmp.data;
     m.out.fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (m.out.fd < 0) {
-        st = qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", tmp.data, strerror(errno));
+        st = qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", tmp.data, qu_os_why(errno));
         goto out;
     }
     st = merge_write(&m, generation, err);
     if (st == QU_OK && publish && fsync(m.out.fd) != 0)
-        st = qu_fail(err, qu_os_status(errno), "cannot sync '%s': %s", tmp.data, strerror(errno));
+        st = qu_fail(err, qu_os_status(errno), "cannot sync '%s': %s", tmp.data, qu_os_why(errno));
     if (close(m.out.fd) != 0 && st == QU_OK)
-        st = qu_fail(err, qu_os_status(errno), "cannot close '%s': %s", tmp.data, strerror(errno));
+        st = qu_fail(err, qu_os_status(errno), "cannot close '%s': %s", tmp.data, qu_os_why(errno));
     if (st == QU_OK) st = qu_lexical_base_map(&base, tmp.data, err);
     if (st == QU_OK && publish && rename(tmp.data, lx->file) != 0)
         st =
-            qu_fail(err, qu_os_status(errno), "cannot replace '%s': %s", lx->file, strerror(errno));
+            qu_fail(err, qu_os_status(errno), "cannot replace '%s': %s", lx->file, qu_os_why(errno));
     if (st != QU_OK || !publish) unlink(tmp.data);
     if (st == QU_OK && publish) st = qu_os_sync_dir(dir.data, err);
     if (st != QU_OK) goto out;

@@ -242,14 +242,35 @@ void qu_answer_end(ask_run *r)
     qu_plan_free(&r->plan);
 }
 
-qu_status qu_asker_ask(qu_asker *a, const char *question, qu_answer *ans, qu_err *err)
+static qu_status ask_once(qu_asker *a, const char *question, double started_ms, qu_answer *ans,
+                          qu_err *err)
 {
-    ask_run r = {.a = a, .question = question, .ans = ans, .started_ms = qu_os_now_ms()};
-    memset(ans, 0, sizeof *ans);
-    ans->start_ms = a->asked++ == 0 ? qu_os_since_exec_ms() : 0;
+    ask_run r = {.a = a, .question = question, .ans = ans, .started_ms = started_ms};
     qu_status st = ask(&r, err);
-    ans->total_ms = qu_os_now_ms() - r.started_ms + ans->start_ms;
     qu_answer_end(&r);
     if (a->s->store) qu_store_release_readers(a->s->store);
+    return st;
+}
+
+qu_status qu_asker_ask(qu_asker *a, const char *question, qu_answer *ans, qu_err *err)
+{
+    qu_err why = {0};
+    double start_ms = a->asked++ == 0 ? qu_os_since_exec_ms() : 0, now = qu_os_now_ms();
+    memset(ans, 0, sizeof *ans);
+    qu_status st = ask_once(a, question, now, ans, &why);
+    bool shown = a->o.on_text && ans->text.len > 0;
+    if ((st == QU_ERR_NOTFOUND || st == QU_ERR_CORRUPT) && !shown) {
+        /* an index, gc or eviction may have taken a file between plan and reading: plan again, once */
+        qu_hybrid *again;
+        qu_answer_free(ans);
+        if (qu_hybrid_open(&again, a->s, QU_HYBRID_STORED, NULL) == QU_OK) {
+            qu_hybrid_close(a->hybrid);
+            a->hybrid = again;
+            st = ask_once(a, question, now, ans, &why);
+        }
+    }
+    ans->start_ms = start_ms;
+    ans->total_ms = qu_os_now_ms() - now + start_ms;
+    if (st != QU_OK && err) *err = why;
     return st;
 }

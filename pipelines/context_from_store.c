@@ -21,10 +21,16 @@ static qu_status get_part(const stored_page *p, int32_t layer, int32_t g, uint8_
     return qu_store_slice(p->store, p->file, &k, p->binding, data, bytes, err);
 }
 
+/* That the catalogue names what is not there is damage, unless planning again shows that it was taken
+ * away meanwhile (answer.c). */
 static qu_status get_stored(void *ctx, int32_t layer, int32_t g, const void **data, size_t *bytes,
                             qu_err *err)
 {
-    return get_part(ctx, layer, g, QU_KV_SLICE, data, bytes, err);
+    qu_err why = {0};
+    qu_status st = get_part(ctx, layer, g, QU_KV_SLICE, data, bytes, &why);
+    if (st == QU_OK) return QU_OK;
+    return qu_fail(err, st == QU_ERR_NOTFOUND ? QU_ERR_CORRUPT : st, "%s%s", why.msg,
+                   st == QU_ERR_NOTFOUND ? ": see quire check --repair" : "");
 }
 
 static qu_status get_summary(void *ctx, const void **data, size_t *bytes, qu_err *err)

@@ -255,6 +255,14 @@ static int32_t chunk_pages(const qu_model *m)
     return n < 1 ? 1 : n > QU_ENCODE_CHUNK ? QU_ENCODE_CHUNK : n;
 }
 
+int32_t qu_encode_kept(const qu_session *s, int64_t n_tokens, int32_t n_same)
+{
+    int32_t step = chunk_pages(s->model);
+    if (n_same < 1 || s->prefix.n + n_tokens <= s->model->context) return n_same;
+    int32_t chunks = (n_same - 1) / step; /* behind the header, with all their pages */
+    return chunks > 1 ? 1 + (chunks - 1) * step : 1;
+}
+
 /* --- a document inside the window: one run --- */
 
 static qu_status run_whole(encode_run *r, qu_err *err)

@@ -36,6 +36,12 @@ qu_status qu_encoder_attach_prefix(const qu_encoder *e, qu_context *c, qu_err *e
 qu_hash qu_encode_context_start(const qu_session *s, int64_t n_tokens);
 qu_hash qu_encode_context_next(qu_hash prev, const int32_t *ids, int32_t n);
 
+/* Of a document of that many tokens whose first n_same pages are an older version's: how many of that
+ * version's leading pages have the KV that this one needs. Inside the window all of them. A streamed
+ * page also depends on the lengths of its chunk's later pages, and what the chunk after it looks back
+ * at on its chunk's queries: whole chunks, all but the last of these. */
+int32_t qu_encode_kept(const qu_session *s, int64_t n_tokens, int32_t n_same);
+
 /* What belongs to a page: its slices; its summary; where it begins a streamed chunk, the list of the
  * pages that the chunk looks back at, written before the page itself. */
 typedef struct qu_encode_part {

@@ -263,6 +263,10 @@ static qu_status copy_page(make_run *r, const qu_doc *d, int32_t page)
     for (int32_t l = 0; l < m->n_layers; l++)
         for (int32_t g = 0; g < m->n_kv_heads; g++) QU_TRY(copy_part(r, d, page, l, g, QU_KV_SLICE));
     QU_TRY(copy_part(r, d, page, 0, 0, QU_KV_SUMMARY));
+    if (page + 1 < d->n_pages) { /* the list of a chunk that begins behind this page */
+        qu_status st = copy_part(r, d, page + 1, 0, 0, QU_KV_LOOKBACK);
+        if (st != QU_OK && st != QU_ERR_NOTFOUND) return st;
+    }
     return qu_kv_writer_page_done(r->w, r->kv_id, (uint32_t)page, r->err);
 }
 

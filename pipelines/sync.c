@@ -203,17 +203,15 @@ static void fill(qu_doc *d, const qu_document *doc, const qu_walk_entry *e, uint
 }
 
 /* An edited document keeps the KV of the pages before the first changed one, in the old version's file
- * until the rest is made: equal context hashes mean equal tokens to the left. Not one beyond the window,
- * whose pages also depend on how its later ones were cut. */
+ * until the rest is made: equal context hashes mean equal tokens to the left. */
 static qu_status keep_kv(sync_run *r, uint64_t doc_id, const qu_doc *old, const qu_page *old_pages,
                          int32_t n_old, const paged *p)
 {
-    const qu_session *s = r->s;
     int32_t n = 0, most = old->kv_pages < n_old ? old->kv_pages : n_old;
-    if (s->prefix.n + p->tokens.n > s->model->context) return QU_OK;
     while (n < most && n < p->n_pages && old_pages[n].n_tokens == p->pages[n].n_tokens &&
            qu_hash_equal(old_pages[n].context, p->pages[n].context))
         n++;
+    n = qu_encode_kept(r->s, p->tokens.n, n);
     if (n == 0) return QU_OK;
     return qu_catalogue_set_kv(r->txn, doc_id, old->kv_id, old->kv_file, n, r->err);
 }

@@ -349,7 +349,8 @@ static qu_status compact(gc *g, qu_err *err)
         unlink(path);
         goto out;
     }
-    st = qu_os_replace(current, name, strlen(name), 0600, err); /* syncs the folder too */
+    QU_TRY_OUT(qu_os_sync_dir(s->dir, err)); /* the file's own name, before one that speaks of it */
+    st = qu_os_replace(current, name, strlen(name), 0600, err);
     mdb_env_close(
         s->env); /* on failure too: CURRENT says which one is live, and the next gc sweeps */
     s->env = NULL;

@@ -157,7 +157,7 @@ static qu_status open_env(qu_kv_writer *w, qu_err *err)
     MDB_envinfo info;
     struct stat sb;
     if (stat(w->path, &sb) == 0 && sb.st_size > 0 && sb.st_size < 8192 && unlink(w->path) != 0)
-        return qu_fail(err, QU_ERR_IO, "cannot remove '%s': %s", w->path, strerror(errno));
+        return qu_fail(err, QU_ERR_IO, "cannot remove '%s': %s", w->path, qu_os_why(errno));
     QU_TRY(
         qu_lmdb_open(&w->env, w->path, MDB_NOLOCK, 0, err)); /* the store's lock keeps others out */
     mdb_env_stat(w->env, &ms);

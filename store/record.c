@@ -21,13 +21,13 @@ qu_status qu_lmdb_fail(qu_err *err, int rc, const char *what, const char *subjec
 {
     qu_status st;
     struct statvfs fs;
-    const char *why = mdb_strerror(rc);
+    const char *why = rc > 0 ? qu_os_why(rc) : mdb_strerror(rc);
     switch (rc) {
     case EIO: /* also LMDB's word for a write that came back short because the disk is full */
         st = QU_ERR_IO;
         if (statvfs(subject, &fs) != 0 || fs.f_bavail * fs.f_frsize >= FULL_BYTES) break;
         st = QU_ERR_FULL;
-        why = strerror(ENOSPC);
+        why = qu_os_why(ENOSPC);
         break;
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:

@@ -194,12 +194,12 @@ static qu_status lock_take(qu_store *s, qu_err *err)
     s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (s->lock_fd < 0 && (errno == EROFS || errno == EACCES || errno == EPERM)) {
         st = qu_fail(err, QU_ERR_IO, "store '%s' cannot be written, only read: %s", s->dir,
-                     strerror(errno));
+                     qu_os_why(errno));
     } else if (s->lock_fd < 0) {
-        st = qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, strerror(errno));
+        st = qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, qu_os_why(errno));
     } else if (!lock_hold(s->lock_fd)) {
         if (errno != EWOULDBLOCK) {
-            st = qu_fail(err, qu_os_status(errno), "cannot lock '%s': %s", path, strerror(errno));
+            st = qu_fail(err, qu_os_status(errno), "cannot lock '%s': %s", path, qu_os_why(errno));
         } else {
             ssize_t n = pread(s->lock_fd, text, sizeof text - 1, 0);
             long pid = n > 0 ? strtol(text, NULL, 10) : 0;
@@ -236,7 +236,7 @@ static qu_status look(const qu_store *s, bool *exists, qu_err *err)
     DIR *d = opendir(s->dir);
     if (!d) {
         if (errno == ENOENT) return QU_OK;
-        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", s->dir, strerror(errno));
+        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", s->dir, qu_os_why(errno));
     }
     for (struct dirent *e; (e = readdir(d));) {
         if (strcmp(e->d_name, "config") == 0) *exists = true;
@@ -311,7 +311,7 @@ qu_status qu_store_open_catalogue(qu_store *s, qu_err *err)
         struct stat sb;
         if (stat(path, &sb) != 0) {
             st = qu_fail(err, errno == ENOENT ? QU_ERR_CORRUPT : QU_ERR_IO, "cannot open '%s': %s",
-                         path, strerror(errno));
+                         path, qu_os_why(errno));
         } else if (sb.st_size < 8192) { /* two meta pages: LMDB would start an empty one */
             st = qu_fail(err, QU_ERR_CORRUPT, "catalogue '%s' is cut short", path);
         } else {
@@ -335,7 +335,7 @@ static qu_status refuse_network(const qu_store *s, qu_err *err)
 {
     struct statfs fs;
     if (statfs(s->dir, &fs) != 0)
-        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", s->dir, strerror(errno));
+        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", s->dir, qu_os_why(errno));
     if (qu_store_is_network_fs((long)fs.f_type))
         return qu_fail(err, QU_ERR_UNSUPPORTED,
                        "store '%s' is on a network file system: LMDB needs a local disk", s->dir);

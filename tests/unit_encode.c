@@ -403,6 +403,61 @@ static void kv_and_exact_agree_bit_for_bit(void **state)
         }
 }
 
+/* n paragraphs of different lengths, one of them another than before. */
+static void write_paragraphs(const char *path, int n, int edited)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    for (int i = 0; i < n; i++) {
+        for (int k = i * 7 % 5 + (i == edited ? 5 : 0); k >= 0; k--)
+            fprintf(f, "%s in house %d.%s", i == edited ? "A change" : "the old road", i, k ? " " : "\n\n");
+    }
+    fclose(f);
+}
+
+/* Wherever a streamed document is edited: the slices of a store that only ever saw the new text, for less. */
+static void an_edit_keeps_streamed_pages_before_it(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"w512.gguf", "w1024.gguf"};
+    for (int run = 0; run < 12; run++) {
+        px_session p, q;
+        qu_doc d, e;
+        qu_buf got = {0}, want = {0};
+        const char *path = px_path("docs/a.md"), *stores[2] = {"edited", "anew"};
+        int64_t all = 0, edited = 0;
+        px_shell("rm -rf %s %s; mkdir -p %s", px_path("docs"), px_path("edited"), px_path("docs"));
+        write_paragraphs(path, run % 2 ? 40 : 34 + run / 2, -1);
+        px_open_write(&p, stores[0], models[run / 2 % 2]);
+        px_sync(&p, px_path("docs"));
+        px_make_kv(&p, run % 3 ? -1 : 2); /* stopped on its way */
+        px_make_kv(&p, -1);
+        write_paragraphs(path, 40, run % 2 ? 39 - 3 * run : -1); /* or more at the end */
+        assert_int_equal(px_sync(&p, px_path("docs")).changed, 1);
+        if (run % 3 == 1) edited += px_make_kv(&p, 1).tokens;
+        edited += px_make_kv(&p, -1).tokens;
+        px_assert_clean(&p);
+        assert_true(px_doc(&p, px_path("docs/a.md"), &d));
+        px_slices(&p, &d, &got);
+        px_close(&p);
+        px_shell("rm -rf %s", px_path("anew"));
+        px_open_write(&q, stores[1], models[run / 2 % 2]);
+        px_sync(&q, px_path("docs"));
+        all = px_make_kv(&q, -1).tokens;
+        assert_true(px_doc(&q, px_path("docs/a.md"), &e));
+        assert_true(q.s.prefix.n + e.n_tokens > q.s.model->context);
+        px_slices(&q, &e, &want);
+        px_close(&q);
+        assert_int_equal(got.len, want.len);
+        assert_memory_equal(got.data, want.data, want.len);
+        if (run < 9 && edited >= all) fail_msg("run %d: %lld of %lld tokens", run, (long long)edited, (long long)all);
+        qu_doc_free(&d);
+        qu_doc_free(&e);
+        qu_buf_free(&got);
+        qu_buf_free(&want);
+    }
+}
+
 static void what_a_question_makes_is_what_the_store_gets(void **state)
 {
     (void)state;
@@ -514,6 +569,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(codecs_move_the_logits_little),
         cmocka_unit_test(long_documents_are_streamed),
+        cmocka_unit_test(an_edit_keeps_streamed_pages_before_it),
         cmocka_unit_test(whole_documents_give_the_same_bits_in_any_chunks),
         cmocka_unit_test(a_window_too_small_is_refused),
         cmocka_unit_test(damaged_resume_is_refused),
