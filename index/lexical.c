@@ -180,6 +180,7 @@ qu_status qu_lexical_open(qu_lexical **out, const char *file, unsigned flags, qu
 {
     *out = NULL;
     qu_status st = QU_OK;
+    qu_err why = {0};
     qu_lexical *lx = calloc(1, sizeof *lx);
     if (!lx) return qu_fail_nomem(err, sizeof *lx);
     lx->spill_postings = QU_LEXICAL_SPILL;
@@ -189,7 +190,7 @@ qu_status qu_lexical_open(qu_lexical **out, const char *file, unsigned flags, qu
         st = qu_fail_nomem(err, (long long)strlen(file) + 1);
         goto out;
     }
-    st = qu_lexical_base_map(&lx->base, file, lx->writer ? NULL : err);
+    st = qu_lexical_base_map(&lx->base, file, &why);
     if (lx->writer) {
         /* A merge reads every byte anyway: find damage now, while one can still start anew. */
         if (st == QU_OK &&
@@ -197,8 +198,8 @@ qu_status qu_lexical_open(qu_lexical **out, const char *file, unsigned flags, qu
                              (size_t)((const uint8_t *)lx->base.sums - lx->base.map.data), NULL))
             qu_lexical_base_unmap(&lx->base);
         if (st == QU_ERR_NOTFOUND) st = QU_OK;
-        if (st != QU_OK) qu_fail(err, st, "cannot open lexical index '%s'", file);
     }
+    if (st != QU_OK && err) *err = why;
     lx->generation = lx->base.foot.generation;
 out:
     if (st != QU_OK) {

@@ -80,7 +80,7 @@ static qu_status stdout_status(bool ok, qu_err *err)
     }
     if (out.failed == QU_OK) return QU_OK;
     return qu_fail(err, out.failed, "cannot write to standard output: %s",
-                   strerror(out.failed_errno));
+                   qu_os_why(out.failed_errno));
 }
 
 qu_status qu_out_write(const void *p, size_t n, qu_err *err)
@@ -323,8 +323,9 @@ qu_status qu_out_safe(qu_buf *b, const char *text, size_t n, bool keep_lines, qu
 qu_status qu_out_text(const char *text, size_t n, bool keep_lines, qu_err *err)
 {
     qu_buf b = {0};
-    qu_status st = qu_out_safe(&b, text, n, keep_lines, err);
-    if (st == QU_OK) st = qu_out_write(b.data, b.len, err);
+    qu_status st = qu_out_safe(&b, text, n, keep_lines, NULL);
+    errno = ENOMEM; /* what was not printed is as lost as what could not be written */
+    st = st == QU_OK ? qu_out_write(b.data, b.len, err) : stdout_status(false, err);
     qu_buf_free(&b);
     return st;
 }

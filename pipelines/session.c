@@ -56,9 +56,9 @@ static qu_status find_model(qu_session *s, qu_err *err)
         QU_TRY(name_model(s, env, err));
     else
         s->model_path = qu_places_bundled();
-    if (!s->model_path)
-        return qu_fail(err, QU_ERR_NOTFOUND, "no model: give --model FILE.gguf or set QUIRE_MODEL");
-    return QU_OK;
+    if (s->model_path) return QU_OK;
+    if (given || (c && c->model_path) || (env && *env)) return qu_fail_nomem(err, PATH_MAX);
+    return qu_fail(err, QU_ERR_NOTFOUND, "no model: give --model FILE.gguf or set QUIRE_MODEL");
 }
 
 /* Everything a page depends on besides its own left context (DESIGN.md 3.7). The numerics class

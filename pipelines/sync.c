@@ -557,6 +557,7 @@ static qu_status find_roots(sync_run *r, const char *const *roots, size_t n_root
             r->roots[r->n_roots++] = real;
             continue;
         }
+        if (errno == ENOMEM) return qu_fail_nomem(r->err, (long long)strlen(roots[i]));
         r->report->failed++;
         qu_out_warn(
             "root '%s' is gone, what is stored of it was kept: mount it again, or remove it with "

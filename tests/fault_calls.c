@@ -14,9 +14,20 @@ typedef struct fault {
 
 static const fault faults[] = {
     {"fail", "w", ENOSPC}, {"stay", "w", ENOSPC}, {"fail", "s", EIO},    {"fail", "n", EIO},   {"fail", "n", EMFILE},
-    {"fail", "r", EMFILE}, {"fail", "r", ENOENT}, {"fail", "m", ENOMEM}, {"fail", "a", ENOMEM},
+    {"fail", "rk", EMFILE}, {"fail", "k", ENOENT}, {"fail", "m", ENOMEM}, {"fail", "a", ENOMEM},
 };
 enum { N_FAULTS = sizeof faults / sizeof *faults };
+
+static int n_bad;
+
+static void complain(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    n_bad++;
+}
 
 /* What must be said when the program gives up: what failed, and a way on. */
 static void check_words(const fault *f, int code, const char *where)
@@ -24,19 +35,21 @@ static void check_words(const fault *f, int code, const char *where)
     qu_buf said = {0};
     ft_read(&said, "err");
     char *line = said.data;
-    while (line && (strncmp(line, "quire: ", 7) != 0 || strncmp(line, "quire: warning: ", 16) == 0 ||
+    while (line && (strncmp(line, "quire: ", 7) != 0 || (code != 3 && strncmp(line, "quire: warning: ", 16) == 0) ||
                     strstr(line, "rebuilding") == line + 7 || strstr(line, "stored pages are not") == line + 7))
         line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL;
-    if (code != 4 && !(code == 5 && strcmp(f->classes, "r") == 0)) fail_msg("%s: exit %d: %s", where, code, said.data);
-    if (!line || !strchr(line, ':') || (f->error != ENOMEM && !strchr(line, '\'')))
-        fail_msg("%s: exit %d without a word: %s", where, code, said.data);
+    bool passes_over = code == 3 && (line || strstr(said.data, "skipped")); /* a pack, a folder */
+    if (code != 4 && !passes_over && !(code == 5 && strchr(f->classes, 'k'))) complain("%s: exit %d: %s\n", where, code, said.data);
+    if (passes_over) line = said.data;
+    if (!line || (f->error != ENOMEM && code != 3 && !strchr(line, '\'')))
+        complain("%s: exit %d without a word: %s\n", where, code, said.data);
     const char *hints[] = {"make room", "memory", "check the disk", "ulimit -n", "quire check"};
     for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
         if (strstr(line, hints[i])) {
             qu_buf_free(&said);
             return;
         }
-    fail_msg("%s: exit %d, no way on: %s", where, code, said.data);
+    complain("%s: exit %d, no way on: %s\n", where, code, said.data);
 }
 
 /* Call number at of the scene; false: it makes fewer. */
@@ -50,11 +63,11 @@ static bool one_fault(int scene, const fault *f, long at, bool complete, int cod
     ft_read(&b, "log");
     strtol(b.data, &end, 10);
     bool struck = end == b.data;
-    if (!struck && code != 0) fail_msg("%s: exit %d and nothing had failed", where, code);
+    if (!struck && code != 0) complain("%s: exit %d and nothing had failed\n", where, code);
     if (code != 0) check_words(f, code, where);
     if (code == 0 && ft_scenes[scene].asks) {
         ft_read(&b, "out");
-        if (b.len == 0 || strncmp(b.data, ft_answers_after[scene].data, 4) == 0) fail_msg("%s: %s", where, b.data);
+        if (strcmp(b.data, ft_said[scene].data) != 0) complain("%s: %s\n", where, b.data);
     }
     ft_verify(scene, at % 5 == 0, complete);
     codes[code < 7 ? code : 7]++;
@@ -84,6 +97,7 @@ static void every_failing_call_is_told(void **state)
                     one_fault(scene, &faults[i], (long)(test_random(&seed) % (uint64_t)calls), n == 1, codes);
             if (n) print_message("%s, %s %s: %ld calls\n", ft_scenes[scene].name, faults[i].mode, faults[i].classes, n);
         }
+    assert_int_equal(n_bad, 0);
     print_message("exit 0: %d, 4: %d, 5: %d\n", codes[0], codes[4], codes[5]);
 }
 

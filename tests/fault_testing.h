@@ -45,6 +45,7 @@ static ft_truth ft_truths[32];
 static int ft_n_truths;
 static int64_t ft_docs, ft_files; /* of the store "after" */
 static qu_buf ft_answers_before[FT_SCENES], ft_answers_after[FT_SCENES], ft_answers;
+static qu_buf ft_said[FT_SCENES]; /* by the verb itself */
 
 /* Run a shell command in the folder: $Q is the program, $S the store that things happen to. The exit
  * code. */
@@ -249,6 +250,7 @@ static inline int ft_setup(void **state)
         ft_prepare(i);
         int code = ft_shell("$Q %s --store $S --threads 1 -q >out 2>e", ft_scenes[i].verb);
         if (code != 0) fail_msg("%s: exit %d", ft_scenes[i].name, code);
+        ft_read(&ft_said[i], "out");
         ft_ask();
         ft_read(&ft_answers_after[i], "got");
     }

@@ -9,7 +9,8 @@
  *        kill   kill -9 before that call, sometimes behind whole disk pages of a write
  *        cut    the power goes before that call: of what was never synced some is lost, by SEED
  * CLASSES of calls that count, letters of: w write, pwrite, writev, ftruncate, truncate, fallocate;
- *        s fsync, fdatasync; n open for writing, rename, unlink, mkdir; r open for reading; m mmap; a malloc and its like.
+ *        s fsync, fdatasync; n open for writing, rename, unlink, mkdir; k, r open a .kv file or another for reading; m mmap; a malloc and its like,
+ *        neither of oneDNN's.
  *        All but m and a only of files in FOLDER, which has one level of folders.
  * FILE   gets the number of calls that counted, or the name of the one that was chosen.
  *
@@ -21,6 +22,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -63,6 +65,34 @@ static name synced_names[MAX_FILES];
 static int n_synced, n_synced_names;
 
 #define REAL(f) ((__typeof__(&f))dlsym(RTLD_NEXT, #f))
+
+/* Code of libraries that do not survive a failing allocation: oneDNN, and C++ under it. */
+static struct { uintptr_t from, to; } spared[8];
+static int n_spared;
+
+static int spare(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+    (void)size;
+    (void)ctx;
+    bool one = strstr(info->dlpi_name, "dnnl") || strstr(info->dlpi_name, "gomp") || strstr(info->dlpi_name, "stdc++");
+    for (int i = 0; one && i < info->dlpi_phnum && n_spared < 8; i++)
+        if (info->dlpi_phdr[i].p_type == PT_LOAD && info->dlpi_phdr[i].p_flags & PF_X) {
+            spared[n_spared].from = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+            spared[n_spared].to = spared[n_spared].from + info->dlpi_phdr[i].p_memsz;
+            n_spared++;
+        }
+    return 0;
+}
+
+/* Does it strike an allocation by that caller? */
+static bool strikes(char class, const char *call, const char *path, int fd, const struct iovec *v, off_t where);
+static bool starves(char class, const char *call, const void *caller)
+{
+    for (int i = 0; i < n_spared; i++)
+        if ((uintptr_t)caller >= spared[i].from && (uintptr_t)caller < spared[i].to) return false;
+    return strikes(class, call, NULL, -1, NULL, 0);
+}
+#define STARVES(class, call) starves(class, call, __builtin_return_address(0))
 
 static unsigned long next_random(void)
 {
@@ -158,7 +188,7 @@ static void sync_folder(const char *dir)
 
 static void begin_records(void)
 {
-    char sub[300];
+    char sub[500];
     DIR *d = opendir(folder);
     for (struct dirent *e; d && (e = readdir(d));) {
         snprintf(sub, sizeof sub, "%s/%s", folder, e->d_name);
@@ -204,7 +234,7 @@ static void cut_power(void)
     static name names[MAX_FILES];
     static struct { const char *path; int old, new; } left[2 * MAX_FILES];
     int n_current = 0, n_left = 0, n = 0;
-    char sub[300];
+    char sub[500];
     DIR *d = opendir(folder);
     for (struct dirent *e; d && (e = readdir(d));) {
         snprintf(sub, sizeof sub, "%s/%s", folder, e->d_name);
@@ -354,7 +384,7 @@ int open(const char *path, int flags, ...)
     mode_t m = flags & O_CREAT ? va_arg(ap, mode_t) : 0;
     va_end(ap);
     bool reads = (flags & O_ACCMODE) == O_RDONLY;
-    if (strikes(reads ? 'r' : 'n', "open", path, -1, NULL, 0)) return -1;
+    if (strikes(!reads ? 'n' : strstr(path, ".kv") ? 'k' : 'r', "open", path, -1, NULL, 0)) return -1;
     return REAL(open)(path, flags, m);
 }
 
@@ -380,24 +410,24 @@ int mkdir(const char *path, mode_t m)
 
 void *mmap(void *p, size_t n, int prot, int flags, int fd, off_t from)
 {
-    return strikes('m', "mmap", NULL, -1, NULL, 0) ? MAP_FAILED : REAL(mmap)(p, n, prot, flags, fd, from);
+    return STARVES('m', "mmap") ? MAP_FAILED : REAL(mmap)(p, n, prot, flags, fd, from);
 }
 
-void *malloc(size_t n) { return strikes('a', "malloc", NULL, -1, NULL, 0) ? NULL : __libc_malloc(n); }
+void *malloc(size_t n) { return STARVES('a', "malloc") ? NULL : __libc_malloc(n); }
 
 void *calloc(size_t n, size_t size)
 {
-    return strikes('a', "calloc", NULL, -1, NULL, 0) ? NULL : __libc_calloc(n, size);
+    return STARVES('a', "calloc") ? NULL : __libc_calloc(n, size);
 }
 
 void *realloc(void *p, size_t n)
 {
-    return strikes('a', "realloc", NULL, -1, NULL, 0) ? NULL : __libc_realloc(p, n);
+    return STARVES('a', "realloc") ? NULL : __libc_realloc(p, n);
 }
 
 int posix_memalign(void **p, size_t align, size_t n)
 {
-    if (strikes('a', "posix_memalign", NULL, -1, NULL, 0)) return ENOMEM;
+    if (STARVES('a', "posix_memalign")) return ENOMEM;
     *p = __libc_memalign(align, n);
     return *p ? 0 : ENOMEM;
 }
@@ -414,6 +444,7 @@ static int main_with_faults(int argc, char **argv, char **env)
         snprintf(log_path, sizeof log_path, "%s", log);
         mode = strcmp(word, "cut") == 0 ? 'p' : word[0];
         busy = true;
+        dl_iterate_phdr(spare, NULL);
         if (mode == 'p') begin_records();
         busy = false;
         armed = true;
