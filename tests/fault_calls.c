@@ -13,8 +13,9 @@ typedef struct fault {
 } fault;
 
 static const fault faults[] = {
-    {"fail", "w", ENOSPC}, {"stay", "w", ENOSPC}, {"fail", "s", EIO},    {"fail", "n", EIO},   {"fail", "n", EMFILE},
-    {"fail", "rk", EMFILE}, {"fail", "k", ENOENT}, {"fail", "m", ENOMEM}, {"fail", "a", ENOMEM},
+    {"fail", "w", ENOSPC}, {"stay", "w", ENOSPC}, {"fail", "s", EIO},
+    {"fail", "n", EIO},    {"fail", "n", EMFILE}, {"fail", "rk", EMFILE},
+    {"fail", "k", ENOENT}, {"fail", "m", ENOMEM}, {"fail", "a", ENOMEM},
 };
 enum { N_FAULTS = sizeof faults / sizeof *faults };
 
@@ -35,11 +36,14 @@ static void check_words(const fault *f, int code, const char *where)
     qu_buf said = {0};
     ft_read(&said, "err");
     char *line = said.data;
-    while (line && (strncmp(line, "quire: ", 7) != 0 || (code != 3 && strncmp(line, "quire: warning: ", 16) == 0) ||
-                    strstr(line, "rebuilding") == line + 7 || strstr(line, "stored pages are not") == line + 7))
+    while (line && (strncmp(line, "quire: ", 7) != 0 ||
+                    (code != 3 && strncmp(line, "quire: warning: ", 16) == 0) ||
+                    strstr(line, "rebuilding") == line + 7 ||
+                    strstr(line, "stored pages are not") == line + 7))
         line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL;
     bool passes_over = code == 3 && (line || strstr(said.data, "skipped")); /* a pack, a folder */
-    if (code != 4 && !passes_over && !(code == 5 && strchr(f->classes, 'k'))) complain("%s: exit %d: %s\n", where, code, said.data);
+    if (code != 4 && !passes_over && !(code == 5 && strchr(f->classes, 'k')))
+        complain("%s: exit %d: %s\n", where, code, said.data);
     if (passes_over) line = said.data;
     if (!line || (f->error != ENOMEM && code != 3 && !strchr(line, '\'')))
         complain("%s: exit %d without a word: %s\n", where, code, said.data);
@@ -94,8 +98,11 @@ static void every_failing_call_is_told(void **state)
                 while (one_fault(scene, &faults[i], n, n % 16 == 3, codes)) n++;
             else if ((scene + i) % 3 == 0) /* any of those that there are */
                 for (long calls = ft_count(scene, faults[i].classes); n < 2 && calls > 0; n++)
-                    one_fault(scene, &faults[i], (long)(test_random(&seed) % (uint64_t)calls), n == 1, codes);
-            if (n) print_message("%s, %s %s: %ld calls\n", ft_scenes[scene].name, faults[i].mode, faults[i].classes, n);
+                    one_fault(scene, &faults[i], (long)(test_random(&seed) % (uint64_t)calls),
+                              n == 1, codes);
+            if (n)
+                print_message("%s, %s %s: %ld calls\n", ft_scenes[scene].name, faults[i].mode,
+                              faults[i].classes, n);
         }
     assert_int_equal(n_bad, 0);
     print_message("exit 0: %d, 4: %d, 5: %d\n", codes[0], codes[4], codes[5]);

@@ -30,7 +30,8 @@ static void every_crash_leaves_old_or_new(void **state)
         ft_verify(scene, i % 2 == 0, true);
         n_cut += cut;
     }
-    print_message("%d kills, %d power cuts over %ld to %ld calls\n", n - n_cut, n_cut, calls[FT_ASK_SCENE], calls[1]);
+    print_message("%d kills, %d power cuts over %ld to %ld calls\n", n - n_cut, n_cut,
+                  calls[FT_ASK_SCENE], calls[1]);
 }
 
 int main(void)

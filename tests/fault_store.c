@@ -1,5 +1,6 @@
-/* Faults: the n-th allocation fails, the disk is full, the process is killed. Afterwards the store
- * is old or new and check finds nothing. */
+/* Faults under the store's own functions: the n-th allocation fails, the disk is full. Afterwards the store
+ * is old or new and check finds nothing. Kills, power cuts and failing calls of the whole program are
+ * fault_crash.c and fault_calls.c. */
 #include "store_testing.h"
 
 #include <errno.h>
@@ -320,55 +321,6 @@ static int unmount(void **state)
     return 0;
 }
 
-/* --- kill -9 --- */
-
-static void live_until_killed(const char *name, uint64_t seed)
-{
-    uint64_t r = seed;
-    qu_store *s = fx_open(name, QU_STORE_WRITE);
-    for (;;) {
-        int j = (int)(test_random(&r) % N_WORKS);
-        if (works[j].work == work_check) continue;
-        works[j].work(s, NULL);
-        if (test_random(&r) % 4 == 0) { /* "a" back to its first state */
-            qu_txn *t;
-            uint64_t id;
-            qu_doc d = {0};
-            if (qu_txn_begin(&t, s, QU_TXN_WRITE, NULL) != QU_OK) _exit(1);
-            if (qu_catalogue_find_path(t, "c", 1, &d, NULL) == QU_OK)
-                qu_catalogue_del_doc(t, d.doc_id, NULL);
-            qu_doc_free(&d);
-            if (fx_put(t, "a", SEED_A, 4, &id, NULL) != QU_OK || qu_txn_commit(t, NULL) != QU_OK)
-                _exit(1);
-        }
-    }
-}
-
-static void test_kill(void **state)
-{
-    (void)state;
-    uint64_t seed = (uint64_t)getpid(), r = seed;
-    print_message("seed %llu\n", (unsigned long long)seed);
-    qu_store_close(prepare("kill"));
-    for (int i = 0; i < 30; i++) {
-        int code;
-        pid_t child = fork();
-        assert_true(child >= 0);
-        if (child == 0) live_until_killed("kill", seed + (uint64_t)i);
-        usleep((useconds_t)(2000 + test_random(&r) % 90000));
-        kill(child, SIGKILL);
-        waitpid(child, &code, 0);
-        assert_true(WIFSIGNALED(code));
-        qu_store *s = fx_open("kill", QU_STORE_WRITE);
-        assert_old_or_new(s);
-        qu_store_close(s);
-    }
-    qu_store *s = fx_open("kill", QU_STORE_WRITE);
-    TEST_OK(qu_store_gc(s, NULL, err));
-    assert_int_equal(fx_assert_clean(s).n_notes <= 1, 1); /* at most "a"'s file in progress */
-    qu_store_close(s);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -376,7 +328,6 @@ int main(void)
         cmocka_unit_test(test_open_allocations),
         cmocka_unit_test(test_file_size_limit),
         cmocka_unit_test_teardown(test_tmpfs_full, unmount),
-        cmocka_unit_test(test_kill),
     };
     return cmocka_run_group_tests(tests, fx_setup, fx_teardown);
 }

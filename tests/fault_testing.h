@@ -43,7 +43,7 @@ typedef struct ft_truth {
 } ft_truth;
 static ft_truth ft_truths[32];
 static int ft_n_truths;
-static int64_t ft_docs, ft_files; /* of the store "after" */
+static int64_t ft_docs; /* of the store "after" */
 static qu_buf ft_answers_before[FT_SCENES], ft_answers_after[FT_SCENES], ft_answers;
 static qu_buf ft_said[FT_SCENES]; /* by the verb itself */
 
@@ -58,8 +58,8 @@ static inline int ft_shell(const char *fmt, ...)
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
     snprintf(command, sizeof command,
-             "B=%s; case $B in /*) ;; *) B=$PWD/$B ;; esac; Q=$B/quire S=%s/s; cd %s && { %s\n}", b, px_dir,
-             px_dir, line);
+             "B=%s; case $B in /*) ;; *) B=$PWD/$B ;; esac; Q=$B/quire S=%s/s; cd %s && { %s\n}", b,
+             px_dir, px_dir, line);
     int code = system(command);
     return WIFEXITED(code) ? WEXITSTATUS(code) : 128 + WTERMSIG(code);
 }
@@ -79,8 +79,8 @@ static inline void ft_read(qu_buf *b, const char *name)
 }
 
 /* Slices of pages [0, n) of a document appended to b. */
-static inline qu_status ft_slices(qu_store *s, const qu_doc *d, const qu_page *pages, int32_t n, qu_buf *b,
-                                  qu_err *err)
+static inline qu_status ft_slices(qu_store *s, const qu_doc *d, const qu_page *pages, int32_t n,
+                                  qu_buf *b, qu_err *err)
 {
     const qu_store_config *c = qu_store_config_get(s);
     for (int32_t i = 0; i < n * c->n_layers * c->n_kv_heads; i++) {
@@ -89,7 +89,8 @@ static inline qu_status ft_slices(qu_store *s, const qu_doc *d, const qu_page *p
                           (uint16_t)(lh % c->n_kv_heads), QU_KV_SLICE};
         const void *data;
         size_t bytes;
-        QU_TRY(qu_store_slice(s, d->kv_file, &k, qu_kv_binding(s, &pages[page]), &data, &bytes, err));
+        QU_TRY(
+            qu_store_slice(s, d->kv_file, &k, qu_kv_binding(s, &pages[page]), &data, &bytes, err));
         QU_TRY(qu_buf_add(b, data, bytes, err));
     }
     return QU_OK;
@@ -98,7 +99,8 @@ static inline qu_status ft_slices(qu_store *s, const qu_doc *d, const qu_page *p
 static inline ft_truth *ft_truth_of(const qu_doc *d)
 {
     for (int i = 0; i < ft_n_truths; i++)
-        if (qu_hash_equal(ft_truths[i].text, d->text_hash) && strcmp(ft_truths[i].title, d->title) == 0)
+        if (qu_hash_equal(ft_truths[i].text, d->text_hash) &&
+            strcmp(ft_truths[i].title, d->title) == 0)
             return &ft_truths[i];
     return NULL;
 }
@@ -122,7 +124,7 @@ static inline void ft_look(const char *store, bool learn, bool whole)
         assert_int_equal(counts.n_kv_docs, counts.n_docs);
     }
     if (whole && !learn) assert_int_equal(counts.n_docs, ft_docs);
-    if (learn) ft_docs = counts.n_docs, ft_files = counts.n_kv_files;
+    if (learn) ft_docs = counts.n_docs;
     for (uint64_t at = 0;; at = d.doc_id, qu_doc_free(&d)) {
         qu_page *pages;
         int32_t n;
@@ -151,7 +153,10 @@ static inline void ft_look(const char *store, bool learn, bool whole)
     qu_store_close(s);
 }
 
-static inline bool ft_is_store(void) { return access(px_path("s/config"), F_OK) == 0; }
+static inline bool ft_is_store(void)
+{
+    return access(px_path("s/config"), F_OK) == 0;
+}
 
 /* The questions' answers by the store s into the file got. */
 static inline void ft_ask(void)
@@ -171,14 +176,17 @@ static inline void ft_verify(int scene, bool ask, bool complete)
             ft_read(&got, "got");
             if (strcmp(got.data, ft_answers_before[scene].data) != 0 &&
                 strcmp(got.data, ft_answers_after[scene].data) != 0)
-                fail_msg("%s: neither the old nor the new answers:\n%s", ft_scenes[scene].name, got.data);
+                fail_msg("%s: neither the old nor the new answers:\n%s", ft_scenes[scene].name,
+                         got.data);
         }
     } else {
         assert_int_equal(scene, 0);
     }
     if (complete) {
-        ft_must("$Q index docs --model copy.gguf --kv eager --max-bytes 1G --store $S --threads 1 -q >n 2>e");
-        ft_must("$Q index docs --kv eager --store $S --threads 1 -q >n 2>e && grep -q '^0 added, 0 changed, 0 "
+        ft_must("$Q index docs --model copy.gguf --kv eager --max-bytes 1G --store $S --threads 1 "
+                "-q >n 2>e");
+        ft_must("$Q index docs --kv eager --store $S --threads 1 -q >n 2>e && grep -q '^0 added, 0 "
+                "changed, 0 "
                 "renamed, 0 removed' n && ! grep KV: n");
         ft_must("$Q gc --store $S -q >n 2>e");
         ft_look("s", false, true);
@@ -191,16 +199,19 @@ static inline void ft_verify(int scene, bool ask, bool complete)
 
 static inline void ft_prepare(int scene)
 {
-    if (ft_shell("rm -rf $S; %s", ft_scenes[scene].make) != 0) fail_msg("cannot prepare %s", ft_scenes[scene].name);
+    if (ft_shell("rm -rf $S; %s", ft_scenes[scene].make) != 0)
+        fail_msg("cannot prepare %s", ft_scenes[scene].name);
 }
 
 /* Run the scene's verb under QUIRE_FAULT=how (tests/faults.c). Its exit code; the file log says what was
  * struck, or how many calls there were; out and err are what it said. */
-static inline int ft_run(int scene, const char *mode, const char *classes, long at, unsigned long seed)
+static inline int ft_run(int scene, const char *mode, const char *classes, long at,
+                         unsigned long seed)
 {
-    return ft_shell("rm -f log; timeout -k 1 20 env QUIRE_FAULT=%s:%s:%ld:%lu:$S QUIRE_FAULT_LOG=log "
-                    "LD_PRELOAD=$B/tests/faults.so $Q %s --store $S --threads 1 >out 2>err",
-                    mode, classes, at, seed, ft_scenes[scene].verb);
+    return ft_shell(
+        "rm -f log; timeout -k 1 20 env QUIRE_FAULT=%s:%s:%ld:%lu:$S QUIRE_FAULT_LOG=log "
+        "LD_PRELOAD=$B/tests/faults.so $Q %s --store $S --threads 1 >out 2>err",
+        mode, classes, at, seed, ft_scenes[scene].verb);
 }
 
 /* Number of calls that the scene makes. */
@@ -222,19 +233,26 @@ static inline int ft_setup(void **state)
     px_shell("mkdir %s", px_path("docs"));
     for (int i = 0; i < 6; i++) {
         char needle[80];
-        snprintf(needle, sizeof needle, "%sdar %sfen %sgol %shux", first[i], first[i], first[i], first[i]);
+        snprintf(needle, sizeof needle, "%sdar %sfen %sgol %shux", first[i], first[i], first[i],
+                 first[i]);
         px_write(px_path("docs/%d.txt", i), NULL, needle, i == 1 ? 24 : 4, i % 4);
     }
-    ft_must("cp docs/0.txt docs/4.txt; for w in ba ce di; do echo \"what follows ${w}dar?\"; done >questions");
-    ft_must("i() { $Q index $* --kv eager --threads 1 -q >n 2>e; }; i docs/0.txt docs/1.txt --store before "
+    ft_must("cp docs/0.txt docs/4.txt; for w in ba ce di; do echo \"what follows ${w}dar?\"; done "
+            ">questions");
+    ft_must("i() { $Q index $* --kv eager --threads 1 -q >n 2>e; }; i docs/0.txt docs/1.txt "
+            "--store before "
             "--model copy.gguf && mv docs/5.txt . && i docs --store before && mv 5.txt docs");
     ft_look("before", true, true);
     /* an edit at the end, a removal, a rename, a new file */
     ft_must("echo 'the cold wind turns' >>docs/1.txt; rm docs/2.txt; mv docs/3.txt docs/3b.txt");
-    ft_must("i() { $Q index $* --threads 1 -q >n 2>e; }; cp -r before after && i docs --kv eager --store after && "
-            "cp -r before without && i docs --kv eager --max-bytes 0 --store without && i docs --max-bytes 1G "
-            "--kv none --store without && $Q ask x --store after -q --threads 1 >n 2>e || [ $? = 1 ]");
-    ft_must("cp -r after s && $Q ask - --store s --threads 1 --max-tokens 8 -q <questions >got 2>e");
+    ft_must(
+        "i() { $Q index $* --threads 1 -q >n 2>e; }; cp -r before after && i docs --kv eager "
+        "--store after && "
+        "cp -r before without && i docs --kv eager --max-bytes 0 --store without && i docs "
+        "--max-bytes 1G "
+        "--kv none --store without && $Q ask x --store after -q --threads 1 >n 2>e || [ $? = 1 ]");
+    ft_must(
+        "cp -r after s && $Q ask - --store s --threads 1 --max-tokens 8 -q <questions >got 2>e");
     ft_look("after", true, true);
     ft_read(&ft_answers, "got");
     assert_non_null(strstr(ft_answers.data, "bafen bagol bahux"));
@@ -244,7 +262,8 @@ static inline int ft_setup(void **state)
             ft_ask();
             ft_read(&ft_answers_before[i], "got");
         } else {
-            ft_shell("yes 'nothing found' | head -n 3 >got"); /* a store that is there and still empty */
+            ft_shell(
+                "yes 'nothing found' | head -n 3 >got"); /* a store that is there and still empty */
             ft_read(&ft_answers_before[i], "got");
         }
         ft_prepare(i);

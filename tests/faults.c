@@ -8,9 +8,10 @@
  *        stay   that call and every later one does
  *        kill   kill -9 before that call, sometimes behind whole disk pages of a write
  *        cut    the power goes before that call: of what was never synced some is lost, by SEED
- * CLASSES of calls that count, letters of: w write, pwrite, writev, ftruncate, truncate, fallocate;
- *        s fsync, fdatasync; n open for writing, rename, unlink, mkdir; k, r open a .kv file or another for reading; m mmap; a malloc and its like,
- *        neither of oneDNN's.
+ * CLASSES of calls that count, letters of
+ *        w write, pwrite, writev, ftruncate, truncate, fallocate    s fsync, fdatasync
+ *        n open for writing, rename, unlink, mkdir    k, r open a .kv file or another for reading
+ *        m mmap    a malloc and its like    (neither of these two of oneDNN's)
  *        All but m and a only of files in FOLDER, which has one level of folders.
  * FILE   gets the number of calls that counted, or the name of the one that was chosen.
  *
@@ -67,14 +68,17 @@ static int n_synced, n_synced_names;
 #define REAL(f) ((__typeof__(&f))dlsym(RTLD_NEXT, #f))
 
 /* Code of libraries that do not survive a failing allocation: oneDNN, and C++ under it. */
-static struct { uintptr_t from, to; } spared[8];
+static struct {
+    uintptr_t from, to;
+} spared[8];
 static int n_spared;
 
 static int spare(struct dl_phdr_info *info, size_t size, void *ctx)
 {
     (void)size;
     (void)ctx;
-    bool one = strstr(info->dlpi_name, "dnnl") || strstr(info->dlpi_name, "gomp") || strstr(info->dlpi_name, "stdc++");
+    bool one = strstr(info->dlpi_name, "dnnl") || strstr(info->dlpi_name, "gomp") ||
+               strstr(info->dlpi_name, "stdc++");
     for (int i = 0; one && i < info->dlpi_phnum && n_spared < 8; i++)
         if (info->dlpi_phdr[i].p_type == PT_LOAD && info->dlpi_phdr[i].p_flags & PF_X) {
             spared[n_spared].from = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
@@ -85,7 +89,8 @@ static int spare(struct dl_phdr_info *info, size_t size, void *ctx)
 }
 
 /* Does it strike an allocation by that caller? */
-static bool strikes(char class, const char *call, const char *path, int fd, const struct iovec *v, off_t where);
+static bool strikes(char class, const char *call, const char *path, int fd, const struct iovec *v,
+                    off_t where);
 static bool starves(char class, const char *call, const void *caller)
 {
     for (int i = 0; i < n_spared; i++)
@@ -118,7 +123,8 @@ static bool load(content *c, const char *path)
     struct stat sb;
     struct statx sx;
     int fd = REAL(open)(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &sb) != 0 || statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &sx) != 0) return false;
+    if (fd < 0 || fstat(fd, &sb) != 0 || statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &sx) != 0)
+        return false;
     c->ino = sb.st_ino;
     c->born = (struct timespec){sx.stx_btime.tv_sec, sx.stx_btime.tv_nsec};
     free(c->data);
@@ -162,7 +168,8 @@ static int list_folder(const char *dir, name *names, int n, content *files, int 
         if (!load(&c, names[n].path)) continue;
         names[n].ino = c.ino;
         names[n].file = find(files, *n_files, &c);
-        if (files != synced && names[n].file < 0) {
+        if (names[n].file < 0 &&
+            (files != synced || !armed)) { /* at the start all counts as synced */
             names[n].file = *n_files;
             files[(*n_files)++] = c;
         } else {
@@ -186,25 +193,19 @@ static void sync_folder(const char *dir)
     n_synced_names = list_folder(dir, synced_names, n, synced, &n_synced);
 }
 
-static void begin_records(void)
+/* All names now, and what they name, of the folder and those in it. */
+static int list_all(name *names, content *files, int *n_files)
 {
-    char sub[500];
+    int n = list_folder(folder, names, 0, files, n_files);
     DIR *d = opendir(folder);
     for (struct dirent *e; d && (e = readdir(d));) {
+        char sub[500];
         snprintf(sub, sizeof sub, "%s/%s", folder, e->d_name);
-        if (e->d_type == DT_REG) sync_file(sub);
-        if (e->d_type != DT_DIR || e->d_name[0] == '.') continue;
-        DIR *in = opendir(sub);
-        for (struct dirent *f; in && (f = readdir(in));) {
-            char path[600];
-            snprintf(path, sizeof path, "%s/%s", sub, f->d_name);
-            if (f->d_type == DT_REG) sync_file(path);
-        }
-        if (in) closedir(in);
-        sync_folder(sub);
+        if (e->d_type == DT_DIR && e->d_name[0] != '.')
+            n = list_folder(sub, names, n, files, n_files);
     }
     if (d) closedir(d);
-    sync_folder(folder);
+    return n;
 }
 
 /* Any mixture of the synced bytes and those that were there. */
@@ -232,16 +233,12 @@ static void cut_power(void)
 {
     static content current[MAX_FILES];
     static name names[MAX_FILES];
-    static struct { const char *path; int old, new; } left[2 * MAX_FILES];
-    int n_current = 0, n_left = 0, n = 0;
-    char sub[500];
-    DIR *d = opendir(folder);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        snprintf(sub, sizeof sub, "%s/%s", folder, e->d_name);
-        if (e->d_type == DT_DIR && e->d_name[0] != '.') n = list_folder(sub, names, n, current, &n_current);
-    }
-    if (d) closedir(d);
-    n = list_folder(folder, names, n, current, &n_current);
+    static struct {
+        const char *path;
+        int old, new;
+    } left[2 * MAX_FILES];
+    int n_current = 0, n_left = 0;
+    int n = list_all(names, current, &n_current);
     for (int i = 0; i < n + n_synced_names; i++) { /* names that are there, then those that were */
         const name *now = i < n ? &names[i] : NULL, *was = i < n ? NULL : &synced_names[i - n];
         for (int k = 0; now && k < n_synced_names; k++)
@@ -256,7 +253,8 @@ static void cut_power(void)
         int file = take == now ? find(synced, n_synced, &current[now->file]) : was->file;
         int new = take == now ? now->file : -1;
         for (int k = 0; take != now && k < n_current && was->file >= 0; k++)
-            if (find(synced, n_synced, &current[k]) == was->file) new = k; /* lives under another name */
+            if (find(synced, n_synced, &current[k]) == was->file)
+                new = k; /* lives under another name */
         left[n_left].path = take->path, left[n_left].old = file, left[n_left++].new = new;
     }
     for (int i = 0; i < n; i++) REAL(unlink)(names[i].path);
@@ -285,7 +283,8 @@ static const char *path_of(int fd)
 
 /* Does this call fail? errno is set then. path NULL: not of a file. fd and n of a write: how much of it
  * a kill may leave done. */
-static bool strikes(char class, const char *call, const char *path, int fd, const struct iovec *v, off_t where)
+static bool strikes(char class, const char *call, const char *path, int fd, const struct iovec *v,
+                    off_t where)
 {
     if (!armed || busy || !strchr(classes, class) || (path && !is_inside(path))) return false;
     long number = __atomic_fetch_add(&seen, 1, __ATOMIC_SEQ_CST);
@@ -313,8 +312,10 @@ static void lasts(int fd, bool sync)
     if (mode != 'p' || busy || !armed || !is_inside(path_of(fd))) return;
     busy = true;
     if ((sync || fcntl(fd, F_GETFL) & O_DSYNC) && fstat(fd, &sb) == 0) {
-        if (S_ISDIR(sb.st_mode)) sync_folder(path_of(fd));
-        else sync_file(path_of(fd));
+        if (S_ISDIR(sb.st_mode))
+            sync_folder(path_of(fd));
+        else
+            sync_file(path_of(fd));
     }
     busy = false;
     errno = e;
@@ -358,7 +359,8 @@ int truncate(const char *path, off_t n)
 
 int posix_fallocate(int fd, off_t from, off_t n)
 {
-    return strikes('w', "fallocate", path_of(fd), fd, NULL, 0) ? errno : REAL(posix_fallocate)(fd, from, n);
+    return strikes('w', "fallocate", path_of(fd), fd, NULL, 0) ? errno
+                                                               : REAL(posix_fallocate)(fd, from, n);
 }
 
 int fsync(int fd)
@@ -384,7 +386,8 @@ int open(const char *path, int flags, ...)
     mode_t m = flags & O_CREAT ? va_arg(ap, mode_t) : 0;
     va_end(ap);
     bool reads = (flags & O_ACCMODE) == O_RDONLY;
-    if (strikes(!reads ? 'n' : strstr(path, ".kv") ? 'k' : 'r', "open", path, -1, NULL, 0)) return -1;
+    if (strikes(!reads ? 'n' : strstr(path, ".kv") ? 'k' : 'r', "open", path, -1, NULL, 0))
+        return -1;
     return REAL(open)(path, flags, m);
 }
 
@@ -400,7 +403,8 @@ int unlink(const char *path)
 
 int unlinkat(int fd, const char *path, int flags)
 {
-    return strikes('n', "unlinkat", path_of(fd), -1, NULL, 0) ? -1 : REAL(unlinkat)(fd, path, flags);
+    return strikes('n', "unlinkat", path_of(fd), -1, NULL, 0) ? -1
+                                                              : REAL(unlinkat)(fd, path, flags);
 }
 
 int mkdir(const char *path, mode_t m)
@@ -413,7 +417,10 @@ void *mmap(void *p, size_t n, int prot, int flags, int fd, off_t from)
     return STARVES('m', "mmap") ? MAP_FAILED : REAL(mmap)(p, n, prot, flags, fd, from);
 }
 
-void *malloc(size_t n) { return STARVES('a', "malloc") ? NULL : __libc_malloc(n); }
+void *malloc(size_t n)
+{
+    return STARVES('a', "malloc") ? NULL : __libc_malloc(n);
+}
 
 void *calloc(size_t n, size_t size)
 {
@@ -440,12 +447,13 @@ static int main_with_faults(int argc, char **argv, char **env)
 {
     const char *how = getenv("QUIRE_FAULT"), *log = getenv("QUIRE_FAULT_LOG");
     char word[8];
-    if (how && log && sscanf(how, "%7[^:]:%7[^:]:%ld:%lu:%199s", word, classes, &at, &seed, folder) == 5) {
+    if (how && log &&
+        sscanf(how, "%7[^:]:%7[^:]:%ld:%lu:%199s", word, classes, &at, &seed, folder) == 5) {
         snprintf(log_path, sizeof log_path, "%s", log);
         mode = strcmp(word, "cut") == 0 ? 'p' : word[0];
         busy = true;
         dl_iterate_phdr(spare, NULL);
-        if (mode == 'p') begin_records();
+        if (mode == 'p') n_synced_names = list_all(synced_names, synced, &n_synced);
         busy = false;
         armed = true;
     }
@@ -459,10 +467,12 @@ __attribute__((destructor)) static void tell_the_count(void)
     tell("%ld", seen);
 }
 
-int __libc_start_main(int (*f)(int, char **, char **), int argc, char **argv, int (*init)(int, char **, char **),
-                      void (*fini)(void), void (*rtld_fini)(void), void *stack_end);
-int __libc_start_main(int (*f)(int, char **, char **), int argc, char **argv, int (*init)(int, char **, char **),
-                      void (*fini)(void), void (*rtld_fini)(void), void *stack_end)
+int __libc_start_main(int (*f)(int, char **, char **), int argc, char **argv,
+                      int (*init)(int, char **, char **), void (*fini)(void),
+                      void (*rtld_fini)(void), void *stack_end);
+int __libc_start_main(int (*f)(int, char **, char **), int argc, char **argv,
+                      int (*init)(int, char **, char **), void (*fini)(void),
+                      void (*rtld_fini)(void), void *stack_end)
 {
     real_main = f;
     return REAL(__libc_start_main)(main_with_faults, argc, argv, init, fini, rtld_fini, stack_end);
