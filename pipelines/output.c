@@ -80,7 +80,7 @@ static qu_status stdout_status(bool ok, qu_err *err)
     }
     if (out.failed == QU_OK) return QU_OK;
     return qu_fail(err, out.failed, "cannot write to standard output: %s",
-                   qu_os_why(out.failed_errno));
+                   strerror(out.failed_errno));
 }
 
 qu_status qu_out_write(const void *p, size_t n, qu_err *err)
