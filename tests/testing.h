@@ -37,6 +37,13 @@ static inline const char *test_data(const char *name)
         }                                                                                          \
     } while (0)
 
+/* The same as a value, for tests that need several files. */
+static inline const char *test_needs(const char *name)
+{
+    TEST_NEEDS(path, name);
+    return path;
+}
+
 /* A call must succeed; its message is shown when it does not. */
 #define TEST_OK(call)                                                                              \
     do {                                                                                           \
