@@ -41,17 +41,13 @@ static qu_status upload(struct qu_device *d, const qu_model *m, qu_err *err)
     for (int32_t i = 0; i < m->n_layers; i++) {
         const qu_layer *l = &m->layers[i];
         qu_cuda_layer *to = &d->layers[i];
+        const qu_projection *from[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+        qu_cuda_matrix *there[] = {&to->q, &to->k, &to->v, &to->o, &to->gate, &to->up, &to->down};
+        for (int k = 0; k < 7; k++) QU_TRY(matrix(d, there[k], from[k], err));
         QU_TRY(vector(d, &to->attn_norm, l->attn_norm, m->width, err));
         QU_TRY(vector(d, &to->ffn_norm, l->ffn_norm, m->width, err));
         QU_TRY(vector(d, &to->q_norm, l->q_norm, m->head_size, err));
         QU_TRY(vector(d, &to->k_norm, l->k_norm, m->head_size, err));
-        QU_TRY(matrix(d, &to->q, &l->q, err));
-        QU_TRY(matrix(d, &to->k, &l->k, err));
-        QU_TRY(matrix(d, &to->v, &l->v, err));
-        QU_TRY(matrix(d, &to->o, &l->o, err));
-        QU_TRY(matrix(d, &to->gate, &l->gate, err));
-        QU_TRY(matrix(d, &to->up, &l->up, err));
-        QU_TRY(matrix(d, &to->down, &l->down, err));
     }
     if (m->rope_row) {
         int32_t n = m->n_layers * m->n_kv_heads, *rows;

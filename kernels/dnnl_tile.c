@@ -136,21 +136,16 @@ void qu_dnnl_run(const qu_dnnl *d, const qu_dnnl_kernel *e, float *y, const void
         omp_set_num_threads(1);
         single = true;
     }
-    dnnl_stream_t stream;
-    dnnl_memory_t mx, mw, my, ms;
-    dnnl_stream_create(&stream, d->engine, dnnl_stream_default_flags);
-    dnnl_memory_create(&mx, &e->x, d->engine, (void *)x);
-    dnnl_memory_create(&mw, &e->w, d->engine, (void *)w);
-    dnnl_memory_create(&my, &e->y, d->engine, y);
-    dnnl_memory_create(&ms, &e->scratch, d->engine, scratch);
+    const dnnl_memory_desc_t *const desc[4] = {&e->x, &e->w, &e->y, &e->scratch};
+    void *const data[4] = {(void *)x, (void *)w, y, scratch};
     dnnl_exec_arg_t args[4] = {
-        {DNNL_ARG_SRC, mx}, {DNNL_ARG_WEIGHTS, mw}, {DNNL_ARG_DST, my}, {DNNL_ARG_SCRATCHPAD, ms}};
+        {DNNL_ARG_SRC, NULL}, {DNNL_ARG_WEIGHTS, NULL}, {DNNL_ARG_DST, NULL}, {DNNL_ARG_SCRATCHPAD, NULL}};
+    dnnl_stream_t stream;
+    dnnl_stream_create(&stream, d->engine, dnnl_stream_default_flags);
+    for (int i = 0; i < 4; i++) dnnl_memory_create(&args[i].memory, desc[i], d->engine, data[i]);
     dnnl_primitive_execute(e->primitive, stream, e->scratch_bytes ? 4 : 3, args);
     dnnl_stream_wait(stream);
-    dnnl_memory_destroy(mx);
-    dnnl_memory_destroy(mw);
-    dnnl_memory_destroy(my);
-    dnnl_memory_destroy(ms);
+    for (int i = 0; i < 4; i++) dnnl_memory_destroy(args[i].memory);
     dnnl_stream_destroy(stream);
 }
 

@@ -11,8 +11,8 @@ enum { STEP = 128 };
 struct qu_rope {
     int32_t n_dims;
     bool halves;
-    double *freq;      /* [n_dims/2] */
     double *cos, *sin; /* [STEP, n_dims/2]: angles of positions 0..STEP-1 */
+    double freq[];     /* [n_dims/2], and behind them the angles */
 };
 
 qu_status qu_rope_create(qu_rope **out, const qu_rope_config *config, qu_err *err)
@@ -27,18 +27,13 @@ qu_status qu_rope_create(qu_rope **out, const qu_rope_config *config, qu_err *er
         !isfinite(config->linear))
         return qu_fail(err, QU_ERR_ARG, "rope base %g and scale %g must be positive and finite",
                        (double)config->base, (double)config->linear);
-    qu_rope *r = calloc(1, sizeof *r);
-    if (!r) return qu_fail_nomem(err, sizeof *r);
+    size_t bytes = sizeof(qu_rope) + (size_t)half * (1 + 2 * STEP) * sizeof(double);
+    qu_rope *r = calloc(1, bytes);
+    if (!r) return qu_fail_nomem(err, (long long)bytes);
     r->n_dims = n_dims;
     r->halves = config->halves;
-    size_t n = (size_t)half + 1; /* one spare: a model without rotation has none */
-    r->freq = calloc(n, sizeof *r->freq);
-    r->cos = calloc(n * STEP, sizeof *r->cos);
-    r->sin = calloc(n * STEP, sizeof *r->sin);
-    if (!r->freq || !r->cos || !r->sin) {
-        qu_rope_free(r);
-        return qu_fail_nomem(err, (long long)(n * STEP * sizeof(double)));
-    }
+    r->cos = r->freq + half;
+    r->sin = r->cos + half * STEP;
     for (int32_t i = 0; i < half; i++) {
         double factor = config->factors ? config->factors[i] : 1;
         r->freq[i] = pow(config->base, -2.0 * i / n_dims) / (config->linear * factor);
@@ -51,14 +46,7 @@ qu_status qu_rope_create(qu_rope **out, const qu_rope_config *config, qu_err *er
     return QU_OK;
 }
 
-void qu_rope_free(qu_rope *r)
-{
-    if (!r) return;
-    free(r->freq);
-    free(r->cos);
-    free(r->sin);
-    free(r);
-}
+void qu_rope_free(qu_rope *r) { free(r); }
 
 void qu_rope_pair(const qu_rope *r, int32_t j, int32_t *a, int32_t *b)
 {

@@ -20,8 +20,8 @@ extern int emulate_reverse __attribute__((weak));
 extern long emulate_fail __attribute__((weak)), emulate_leaks __attribute__((weak));
 
 static qu_cuda *cu;
-static void *owned[4096];
-static int n_owned;
+static void *owned[4096], *kept[8192]; /* on the device and here, until drop_all */
+static int n_owned, n_kept;
 static qu_hash outputs; /* of everything that was fetched */
 static uint64_t seed;
 
@@ -50,12 +50,21 @@ static void get(void *host, const void *device, int64_t bytes)
 static void drop_all(void)
 {
     while (n_owned > 0) qu_cuda_free(cu, owned[--n_owned]);
+    while (n_kept > 0) free(kept[--n_kept]);
+}
+
+/* Zeroed memory of this processor. */
+static void *host(int64_t bytes)
+{
+    assert_true(n_kept < (int)(sizeof kept / sizeof *kept));
+    kept[n_kept] = calloc(1, (size_t)bytes + 1);
+    assert_non_null(kept[n_kept]);
+    return kept[n_kept++];
 }
 
 static float *randoms(int64_t n, float scale)
 {
-    float *x = malloc((size_t)n * sizeof *x);
-    assert_non_null(x);
+    float *x = host(n * 4);
     for (int64_t i = 0; i < n; i++) x[i] = scale * test_uniform(&seed);
     return x;
 }
@@ -86,8 +95,8 @@ static double check_rmsnorm(void)
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
         for (int32_t rows = 1; rows <= 3; rows += 2) {
             int32_t n = widths[i];
-            float *x = randoms(rows * n, 3), *g = randoms(n, 1), *y = malloc((size_t)(rows * n) * 4),
-                  *want = malloc((size_t)n * 4);
+            float *x = randoms(rows * n, 3), *g = randoms(n, 1), *y = host(rows * n * 4),
+                  *want = host(n * 4);
             void *dx = put(x, rows * n * 4), *dg = put(g, n * 4);
             TEST_OK(qu_cuda_rmsnorm(cu, dx, dx, dg, rows, n, 1e-5f, err));
             get(y, dx, rows * n * 4);
@@ -95,7 +104,6 @@ static double check_rmsnorm(void)
                 qu_rows_rmsnorm_ref(want, x + r * n, g, n, 1e-5f);
                 w = fmax(w, worst(y + r * n, want, n));
             }
-            free(x), free(g), free(y), free(want);
         }
     return w;
 }
@@ -109,9 +117,7 @@ static double check_swiglu(void)
     TEST_OK(qu_cuda_swiglu(cu, da, db, N, err));
     get(y, da, N * 4);
     qu_rows_swiglu_ref(a, b, N);
-    double w = worst(y, a, N) / 200;
-    free(a), free(b);
-    return w;
+    return worst(y, a, N) / 200;
 }
 
 static double check_add(void)
@@ -123,28 +129,24 @@ static double check_add(void)
     TEST_OK(qu_cuda_add_bias(cu, da, db, ROWS, N, err));
     get(y, da, sizeof y);
     for (int i = 0; i < ROWS * N; i++) a[i] = a[i] + b[i] + b[i % N];
-    double w = worst(y, a, ROWS * N);
-    free(a), free(b);
-    return w;
+    return worst(y, a, ROWS * N);
 }
 
 /* --- linear --- */
 
-static const int types[] = {QU_TYPE_F32,  QU_TYPE_F16,  QU_TYPE_BF16, QU_TYPE_Q4_0,   QU_TYPE_Q4_1,
-                            QU_TYPE_Q5_0, QU_TYPE_Q5_1, QU_TYPE_Q8_0, QU_TYPE_Q2_K,   QU_TYPE_Q3_K,
-                            QU_TYPE_Q4_K, QU_TYPE_Q5_K, QU_TYPE_Q6_K, QU_TYPE_IQ4_NL, QU_TYPE_IQ4_XS};
+#define TYPE(name, block, bytes) QU_TYPE_##name,
+static const int types[] = {QU_TYPES(TYPE)};
 enum { N_TYPES = sizeof types / sizeof *types };
 
 /* Random bits whose halves (scales) are of moderate size. */
 static uint8_t *random_blocks(int type, int64_t n)
 {
     int64_t bytes = qu_type_bytes(type, n);
-    uint8_t *b = malloc((size_t)bytes);
+    uint8_t *b = host(bytes);
     assert_non_null(b);
     if (type == QU_TYPE_F32 || type == QU_TYPE_F16 || type == QU_TYPE_BF16) {
         float *x = randoms(n, 1);
         qu_quant_ref(b, x, type, n);
-        free(x);
         return b;
     }
     for (int64_t i = 0; i < bytes; i++) b[i] = (uint8_t)test_random(&seed);
@@ -180,7 +182,6 @@ static double check_embed(void)
             qu_dequant_ref(want, b + qu_type_bytes(types[i], K) * ids[r], types[i], K);
             w += differing(x + r * K, want, sizeof want);
         }
-        free(b);
     }
     return w;
 }
@@ -199,7 +200,6 @@ static double check_dequant_bf16(void)
         qu_dequant_ref(x, b, types[i], N * K);
         qu_quant_ref(want, x, QU_TYPE_BF16, N * K);
         w += differing(y, want, sizeof want);
-        free(b);
     }
     return w;
 }
@@ -208,8 +208,8 @@ static double check_dequant_bf16(void)
 static double matvec_error(int type, int32_t n, int32_t k, int32_t rows)
 {
     uint8_t *b = random_blocks(type, (int64_t)n * k);
-    float *x = randoms((int64_t)rows * k, 1), *bias = randoms(n, 1), *y = malloc((size_t)(rows * n) * 4),
-          *want = malloc((size_t)(rows * n) * 4), *one = malloc((size_t)n * 4);
+    float *x = randoms((int64_t)rows * k, 1), *bias = randoms(n, 1), *y = host(rows * n * 4),
+          *want = host(rows * n * 4), *one = host(n * 4);
     void *dw = put(b, qu_type_bytes(type, (int64_t)n * k)), *dx = put(x, (int64_t)rows * k * 4),
          *db = put(bias, n * 4), *dy = room((int64_t)rows * n * 4);
     TEST_OK(qu_cuda_matvec(cu, dy, n, dw, type, db, dx, rows, n, k, err));
@@ -225,7 +225,6 @@ static double matvec_error(int type, int32_t n, int32_t k, int32_t rows)
         get(one, dy, n * 4);
         if (memcmp(one, y + (int64_t)r * n, (size_t)n * 4)) e = INFINITY;
     }
-    free(b), free(x), free(bias), free(y), free(want), free(one);
     return e;
 }
 
@@ -258,7 +257,6 @@ static double check_gemm(void)
                 sum += (double)qu_bf16_to_f32(qu_f32_to_bf16(x[r * K + k])) * qu_bf16_to_f32(wb[i * K + k]);
             w = fmax(w, fabs(sum - y[r * N + i]));
         }
-    free(x), free(wt);
     return w;
 }
 
@@ -300,48 +298,40 @@ static double make_page(page *p, const heads *s, int codec, int32_t n, int64_t p
     *p = (page){.n = n, .n_pad = n_pad, .pos = pos};
     p->k = randoms((int64_t)s->g * n * d, 1);
     p->v = randoms((int64_t)s->g * n * d, 1);
-    p->cos = calloc((size_t)((d / 2 + 1) * n_pad), 4);
-    p->sin = calloc((size_t)((d / 2 + 1) * n_pad), 4);
-    p->kt = calloc((size_t)s->g, sizeof *p->kt);
-    p->vh = calloc((size_t)s->g, sizeof *p->vh);
+    p->cos = host((d / 2 + 1) * n_pad * 4);
+    p->sin = host((d / 2 + 1) * n_pad * 4);
+    p->kt = host(s->g * (int64_t)sizeof *p->kt);
+    p->vh = host(s->g * (int64_t)sizeof *p->vh);
     qu_rope_angles(r, pos, n, n_pad, p->cos, p->sin);
     void *dc = put(p->cos, (d / 2 + 1) * n_pad * 4), *ds = put(p->sin, (d / 2 + 1) * n_pad * 4);
     int64_t bytes = qu_codec_bytes(codec, n, d);
-    char *slice = malloc((size_t)bytes);
+    char *slice = host(bytes);
     void **entries = room(s->g * (int64_t)sizeof(void *));
     p->device = (qu_cuda_page){entries, dc, ds, n, n_pad};
     double bad = 0;
     for (int32_t g = 0; g < s->g; g++) {
         float *k = p->k + (int64_t)g * n * d, *v = p->v + (int64_t)g * n * d;
-        float *kt = calloc((size_t)(d * n_pad), 4), *vp = calloc((size_t)(n_pad * dp), 4);
+        float *kt = host(d * n_pad * 4), *vp = host(n_pad * dp * 4);
         qu_codec_encode(slice, codec, k, d, v, d, n, d);
         qu_codec_decode(k, v, d, codec, slice, n, d);
         for (int32_t i = 0; i < n; i++) memcpy(vp + i * dp, v + i * d, (size_t)d * 4);
         qu_rope_page(kt, n_pad, k, n, d, r, p->cos, p->sin, n_pad);
-        p->kt[g] = malloc((size_t)(d * n_pad) * 2);
-        p->vh[g] = malloc((size_t)(n_pad * dp) * 2);
+        p->kt[g] = host(d * n_pad * 2);
+        p->vh[g] = host(n_pad * dp * 2);
         qu_attend_halve(p->kt[g], kt, d * n_pad);
         qu_attend_halve(p->vh[g], vp, n_pad * dp);
         void *to = room(2 * P * d * 2);
         qu_cuda_slice one = {put(slice, bytes), to, entries + g, dc, ds, n, n_pad};
         qu_cuda_rope rope = {s->n_dims, s->halves};
         TEST_OK(qu_cuda_expand(cu, QU_CUDA_COMPUTE, put(&one, sizeof one), 1, codec, d, rope, err));
-        uint16_t *back = malloc((size_t)(2 * P * d) * 2);
+        uint16_t *back = host(2 * P * d * 2);
         get(back, to, n * d * 2); /* what lies behind n is not written */
         for (int32_t i = 0; i < n * d; i++) bad += back[i] != p->kt[g][i % d * n_pad + i / d];
         get(back, (uint16_t *)to + P * d, n * d * 2);
         for (int32_t i = 0; i < n * d; i++) bad += back[i] != p->vh[g][i / d * dp + i % d];
-        free(back), free(kt), free(vp);
     }
-    free(slice);
     qu_rope_free(r);
     return bad;
-}
-
-static void free_page(page *p, const heads *s)
-{
-    for (int32_t g = 0; g < s->g; g++) free(p->kt[g]), free(p->vh[g]);
-    free(p->k), free(p->v), free(p->cos), free(p->sin), free(p->kt), free(p->vh);
 }
 
 static double check_expand(void)
@@ -352,7 +342,6 @@ static double check_expand(void)
             for (int32_t n = 1; n <= P; n += 42) {
                 page p;
                 bad += make_page(&p, &shapes[i], codec, n, 1000 * i + n);
-                free_page(&p, &shapes[i]);
                 drop_all();
             }
     return bad;
@@ -369,7 +358,7 @@ static double check_encode(void)
             int64_t stride = (qu_codec_bytes(codec, P, d) + 63) / 64 * 64;
             float *k = randoms(ROWS * ld, 5), *v = randoms(ROWS * ld, 1);
             k[ld + 3] = NAN, v[3 * ld] = INFINITY, k[2 * ld] = 1e6f;
-            char *got = malloc((size_t)(stride * PAGES * g_n)), *want = malloc((size_t)stride);
+            char *got = host(stride * PAGES * g_n), *want = host(stride);
             void *out = room(stride * PAGES * g_n);
             TEST_OK(qu_cuda_zero(cu, QU_CUDA_COMPUTE, out, stride * PAGES * g_n, err));
             TEST_OK(qu_cuda_encode(cu, out, stride, codec, put(k, ROWS * ld * 4), put(v, ROWS * ld * 4),
@@ -388,7 +377,6 @@ static double check_encode(void)
                 for (int32_t j = 0; j < 2 * n[p] * d; j++)
                     bad += a[j] != b[j] && !isnan(qu_f16_to_f32(b[j]));
             }
-            free(k), free(v), free(got), free(want);
             drop_all();
         }
     return bad;
@@ -408,8 +396,8 @@ typedef struct scene {
 static void make_scene(scene *x, const heads *s, int32_t n_pages, int32_t n_rows)
 {
     *x = (scene){.s = s, .n_pages = n_pages, .n_rows = n_rows};
-    x->pages = calloc((size_t)n_pages, sizeof *x->pages);
-    qu_cuda_page *list = calloc((size_t)n_pages, sizeof *list);
+    x->pages = host(n_pages * (int64_t)sizeof *x->pages);
+    qu_cuda_page *list = host(n_pages * (int64_t)sizeof *list);
     for (int32_t i = 0; i < n_pages; i++) {
         int32_t n = i % 3 == 0 ? P : 1 + (int32_t)(test_random(&seed) % P);
         make_page(&x->pages[i], s, QU_CODEC_F16, n, 200 * i);
@@ -421,21 +409,13 @@ static void make_scene(scene *x, const heads *s, int32_t n_pages, int32_t n_rows
         if (at-- == 0) at = x->pages[--p].n - 1;
     }
     x->q = randoms(n_rows * s->h * s->d, 4 / sqrtf((float)s->d));
-    x->out = malloc((size_t)(n_rows * s->h * s->d) * 4);
+    x->out = host(n_rows * s->h * s->d * 4);
     x->a = (qu_cuda_attend){.out = room(n_rows * s->h * s->d * 4),
                             .q = put(x->q, n_rows * s->h * s->d * 4),
                             .rows = {put(list, n_pages * (int64_t)sizeof *list), put(x->own, n_rows * 4),
                                      put(x->at, n_rows * 4), n_rows, s->h, s->g, s->d, NULL,
                                      {s->n_dims, s->halves}},
                             .n_pages = n_pages};
-    free(list);
-}
-
-static void free_scene(scene *x)
-{
-    for (int32_t i = 0; i < x->n_pages; i++) free_page(&x->pages[i], x->s);
-    free(x->pages), free(x->q), free(x->out);
-    drop_all();
 }
 
 /* The CPU's whole softmax of one row over the pages that use names [n_pages,G] (NULL: all) and extra keys. */
@@ -443,8 +423,8 @@ static double row_error(const scene *x, int32_t t, int32_t h, const uint8_t *use
                         const float *ek, const float *ev)
 {
     int32_t d = x->s->d, g = h / (x->s->h / x->s->g), n = 0, dp = qu_attend_pad(d);
-    float *k = malloc((size_t)((x->n_pages * P + n_extra) * d) * 4),
-          *v = malloc((size_t)((x->n_pages * P + n_extra) * d) * 4), want[QU_MAX_HEAD_SIZE];
+    int64_t most = (int64_t)(x->n_pages * P + n_extra) * d;
+    float *k = malloc((size_t)most * 8), *v = k + most, want[QU_MAX_HEAD_SIZE];
     for (int32_t p = 0; p <= x->own[t]; p++) {
         const page *pg = &x->pages[p];
         if (use && p < x->own[t] && !use[p * x->s->g + g]) continue;
@@ -457,9 +437,8 @@ static double row_error(const scene *x, int32_t t, int32_t h, const uint8_t *use
     memcpy(k + n * d, ek, (size_t)(n_extra * d) * 4);
     memcpy(v + n * d, ev, (size_t)(n_extra * d) * 4);
     qu_attend_ref(want, NULL, x->q + (t * x->s->h + h) * d, k, v, n + n_extra, d);
-    double e = worst(x->out + (t * x->s->h + h) * d, want, d);
-    free(k), free(v);
-    return e;
+    free(k);
+    return worst(x->out + (t * x->s->h + h) * d, want, d);
 }
 
 static double scene_error(scene *x, const uint8_t *use)
@@ -481,7 +460,7 @@ static double check_attend_split(void)
             x.a.partial = room(qu_cuda_attend_floats(&x.a, x.n_rows) * 4);
             TEST_OK(qu_cuda_attend_split(cu, &x.a, err));
             w = fmax(w, scene_error(&x, NULL));
-            free_scene(&x);
+            drop_all();
         }
     return w;
 }
@@ -505,7 +484,7 @@ static double check_attend_lists(void)
     x.a.partial = room(qu_cuda_attend_floats(&x.a, 5) * 4);
     TEST_OK(qu_cuda_attend_split(cu, &x.a, err));
     double w = scene_error(&x, use);
-    float *one = malloc((size_t)(s->h * s->d) * 4);
+    float *one = host(s->h * s->d * 4);
     for (int32_t t = 0; t < 5; t++) {
         qu_cuda_attend a = x.a;
         a.rows.n = 1;
@@ -516,8 +495,7 @@ static double check_attend_lists(void)
         get(one, a.out, s->h * s->d * 4);
         if (memcmp(one, x.out + t * s->h * s->d, (size_t)(s->h * s->d) * 4)) w = INFINITY;
     }
-    free(one);
-    free_scene(&x);
+    drop_all();
     return w;
 }
 
@@ -529,7 +507,7 @@ static double check_attend_direct(void)
         make_scene(&x, &shapes[i], 4, i == 0 ? 64 : 9);
         TEST_OK(qu_cuda_attend_direct(cu, &x.a, err));
         w = fmax(w, scene_error(&x, NULL));
-        free_scene(&x);
+        drop_all();
     }
     return w;
 }
@@ -558,27 +536,26 @@ static double make_chooser(chooser *x, const heads *s, int32_t n_pages)
     x->n = x->first[n_pages];
     x->n_pad = (x->n + 15) / 16 * 16;
     int64_t cells = (int64_t)g_n * x->n_pad;
-    x->kt = calloc((size_t)(cells * d), 4);
-    x->v = calloc((size_t)(cells * d), 4);
-    x->spread = calloc((size_t)(cells * d), 4);
-    x->bias = malloc((size_t)cells * 4);
+    x->kt = host(cells * d * 4);
+    x->v = host(cells * d * 4);
+    x->spread = host(cells * d * 4);
+    x->bias = host(cells * 4);
     for (int64_t i = 0; i < cells; i++) x->bias[i] = -INFINITY;
     x->c = (qu_cuda_clusters){room(g_n * x->n * d * 2),       room(g_n * x->n * d * 2),
                               room(g_n * x->n * d),           room(g_n * x->n * 4),
                               room(x->n * 4),                 put(x->first, (n_pages + 1) * 4),
                               put(x->tokens, n_pages * 4), x->n, n_pages};
-    float *scratch = malloc((size_t)qu_summary_scratch(P, d) * 4), *c = calloc((size_t)((d / 2 + 1) * P), 4),
-          *sn = calloc((size_t)((d / 2 + 1) * P), 4), *kt = malloc((size_t)(P * d) * 4);
+    float *scratch = host(qu_summary_scratch(P, d) * 4), *c = host((d / 2 + 1) * P * 4),
+          *sn = host((d / 2 + 1) * P * 4), *kt = host(P * d * 4);
     for (int32_t p = 0; p < n_pages; p++) {
         int32_t n = x->tokens[p];
         int64_t bytes = qu_summary_bytes(n, d), pos = 128 * p + 17;
-        char *data = calloc((size_t)g_n, (size_t)bytes);
+        char *data = host(g_n * bytes);
         for (int32_t g = 0; g < g_n; g++) {
             float *k = randoms(n * d, 2), *v = randoms(n * d, 1);
             qu_rope_angles(r, 0, n, P, c, sn);
             qu_rope_page(kt, P, k, n, d, r, c, sn, P);
             qu_summary_make(data + g * bytes, kt, P, v, d, n, d, r, scratch);
-            free(k), free(v);
         }
         qu_rope_angles(r, pos, n, P, c, sn);
         qu_cuda_page here = {NULL, put(c, (d / 2 + 1) * P * 4), put(sn, (d / 2 + 1) * P * 4), n, P};
@@ -602,24 +579,16 @@ static double make_chooser(chooser *x, const heads *s, int32_t n_pages)
                 x->bias[at + col] = sum.count[i] > 0 ? logf((float)sum.count[i]) : -INFINITY;
             }
         }
-        free(data);
     }
     double bad = 0;
-    uint16_t *key = malloc((size_t)(g_n * x->n * d) * 2);
+    uint16_t *key = host(g_n * x->n * d * 2);
     get(key, x->c.key, g_n * x->n * d * 2);
     for (int32_t g = 0; g < g_n; g++)
         for (int32_t i = 0; i < x->n * d; i++)
             bad += key[g * x->n * d + i] !=
                    qu_f32_to_f16(x->kt[((int64_t)g * d + i % d) * x->n_pad + i / d]);
-    free(key), free(scratch), free(c), free(sn), free(kt);
     qu_rope_free(r);
     return bad;
-}
-
-static void free_chooser(chooser *x)
-{
-    free(x->kt), free(x->v), free(x->spread), free(x->bias);
-    drop_all();
 }
 
 static double check_place_summary(void)
@@ -628,7 +597,7 @@ static double check_place_summary(void)
     for (int i = 0; i < N_SHAPES; i++) {
         chooser x;
         bad += make_chooser(&x, &shapes[i], 7);
-        free_chooser(&x);
+        drop_all();
     }
     return bad;
 }
@@ -651,9 +620,9 @@ static double check_sense(void)
         TEST_OK(qu_cuda_sense(cu, out, &x.c, put(q, TOKENS * s->h * d * 4), &rows, 0, scratch, err));
         get(score, out, s->g * PAGES * 4);
         qu_rope *r = rope_of(s);
-        float *rq = malloc((size_t)(TOKENS * group * d) * 4), *q2 = malloc((size_t)(TOKENS * group * d) * 4),
-              *mass = calloc((size_t)x.n_pad, 4),
-              *room2 = malloc((size_t)(TOKENS * group) * (size_t)(2 * x.n_pad + 2) * 4);
+        float *rq = host(TOKENS * group * d * 4), *q2 = host(TOKENS * group * d * 4),
+              *mass = host(x.n_pad * 4),
+              *room2 = host((TOKENS * group) * (2 * x.n_pad + 2) * 4);
         for (int32_t g = 0; g < s->g; g++) {
             int32_t n = 0;
             for (int32_t t = 0; t < n_rows; t++)
@@ -676,8 +645,7 @@ static double check_sense(void)
             }
         }
         qu_rope_free(r);
-        free(q), free(rq), free(q2), free(mass), free(room2);
-        free_chooser(&x);
+        drop_all();
     }
     return w;
 }
@@ -699,7 +667,7 @@ static double check_far_field(void)
     y.a.partial = room(qu_cuda_attend_floats(&y.a, 2) * 4);
     TEST_OK(qu_cuda_attend_split(cu, &y.a, err));
     get(y.out, y.a.out, 2 * s->h * s->d * 4);
-    float *k = malloc((size_t)(x.n * s->d * 50) * 4), *v = malloc((size_t)(x.n * s->d * 50) * 4);
+    float *k = host(x.n * s->d * 50 * 4), *v = host(x.n * s->d * 50 * 4);
     for (int32_t t = 0; t < 2; t++)
         for (int32_t h = 0; h < s->h; h++) {
             int32_t g = h / (s->h / s->g), n = 0, d = s->d;
@@ -715,9 +683,7 @@ static double check_far_field(void)
                 }
             w = fmax(w, row_error(&y, t, h, NULL, n, k, v));
         }
-    free(k), free(v);
-    free(x.kt), free(x.v), free(x.spread), free(x.bias);
-    free_scene(&y);
+    drop_all();
     return w;
 }
 
@@ -742,7 +708,6 @@ static double check_cut(void)
                 for (int32_t p = 0; all[g] && p < n; p++) want[p * G + g] = 1;
             }
             bad += differing(got, want, G * n);
-            free(score);
             drop_all();
         }
     return bad;
@@ -781,7 +746,7 @@ static double check_live(void)
         make_page(&p, s, QU_CODEC_F16, 20, 777);
         int32_t own[T] = {0, 0, 0}, at[T] = {0, 7, 19}, d = s->d;
         float *q = randoms(T * s->h * d, 1), *k = randoms(T * s->g * d, 1), *v = randoms(T * s->g * d, 1);
-        float *got = malloc((size_t)(T * s->h * d) * 4), scale = 1 / sqrtf((float)d);
+        float *got = host(T * s->h * d * 4), scale = 1 / sqrtf((float)d);
         void *dq = put(q, T * s->h * d * 4);
         qu_cuda_rows rows = {put(&p.device, sizeof p.device), put(own, sizeof own), put(at, sizeof at), T, s->h,
                              s->g, d, NULL, {s->n_dims, s->halves}};
@@ -811,8 +776,6 @@ static double check_live(void)
         }
         w += worst(got, q, T * s->h * d);
         qu_rope_free(r);
-        free(q), free(k), free(v), free(got);
-        free_page(&p, s);
         drop_all();
     }
     return w;
