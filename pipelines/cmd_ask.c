@@ -11,6 +11,8 @@
 #include "pipelines/output.h"
 #include "pipelines/verdict.h"
 
+enum { PAGES = 32, MAX_PAGES = 4096 };
+
 typedef struct ask_state {
     qu_session s;
     qu_asker *asker;
@@ -275,6 +277,19 @@ static qu_status choose_fidelity(ask_state *a, qu_err *err)
     return QU_OK;
 }
 
+/* What the model's file asks for where the user did not: a small model answers best from few pages
+ * and knows below which confidence it is mostly wrong. */
+static void heed_model(const qu_args *args, const qu_gguf *g, qu_ask_options *o)
+{
+    int32_t pages;
+    float sure;
+    if (!qu_args_given(args, "pages") && qu_gguf_get_i32(g, "quire.ask.pages", &pages, NULL) == QU_OK)
+        o->pages = pages < 1 ? 1 : pages > MAX_PAGES ? MAX_PAGES : pages;
+    if (!qu_args_given(args, "min-confidence") &&
+        qu_gguf_get_f32(g, "quire.ask.min_confidence", &sure, NULL) == QU_OK && sure > 0)
+        o->min_confidence = sure < 1 ? sure : 1;
+}
+
 static int run_ask(const qu_args *args)
 {
     qu_err err = {0};
@@ -286,7 +301,8 @@ static int run_ask(const qu_args *args)
     qu_status st = qu_session_open(&a.s, args, flags, QU_CODEC_F16, &err);
     if (st != QU_OK) return qu_out_error(&err, NULL);
     QU_TRY_OUT(choose_fidelity(&a, &err));
-    qu_ask_options o = {.pages = (int32_t)qu_args_int(args, "pages"),
+    qu_ask_options o = {.pages =
+                            qu_args_given(args, "pages") ? (int32_t)qu_args_int(args, "pages") : PAGES,
                         .max_tokens = (int32_t)qu_args_int(args, "max-tokens"),
                         .max_wait_s = qu_args_float(args, "max-wait"),
                         .fidelity = a.fidelity,
@@ -312,6 +328,7 @@ static int run_ask(const qu_args *args)
     if (qu_args_str(args, "heads") && a.s.model)
         QU_TRY_OUT(qu_selection_heads(&heads, qu_args_str(args, "heads"), a.s.model, &err));
     o.heads = heads;
+    if (a.s.model) heed_model(args, a.s.model->gguf, &o);
     if (!qu_out_is_json()) o.on_text = stream;
     QU_TRY_OUT(qu_asker_create(&a.asker, &a.s, &o, &err));
     if (strcmp(args->argv[0], "-") == 0) {
@@ -329,7 +346,8 @@ out:
 
 static const qu_option options[] = {
     QU_STR("in", "GLOB", NULL, "only documents whose path (or name, without a slash) matches"),
-    QU_INT("pages", "N", "32", 1, 4096, "candidate pages a question may use"),
+    QU_INT("pages", "N", NULL, 1, MAX_PAGES,
+           "candidate pages a question may use (default: the model file's, else 32)"),
     QU_INT("budget", "N|all", "2048", 1, 1e9,
            "tokens of the candidates that each KV head of a layer reads in full", .choices = "all"),
     QU_ENUM("policy", "NAME", QU_POLICY_DEFAULT,
@@ -362,8 +380,9 @@ static const qu_option options[] = {
            "tokens each KV head reads of the candidates while --draft self drafts"),
     QU_FLOAT("transfer", "ETA", "0", 0, 1000, "move sampled answers towards what --draft self "
              "drafts (RAPID); above 0 it is lossy: answers differ from the model's own"),
-    QU_FLOAT("min-confidence", "P", "0", 0, 1,
-             "withhold answers below this product of token probabilities, show the passages"),
+    QU_FLOAT("min-confidence", "P", NULL, 0, 1,
+             "withhold answers below this product of token probabilities, show the passages "
+             "(default: the model file's, else 0)"),
     QU_FLAG("extract", "no model: the best sentences and a span of them"),
     QU_FLAG("explain", "say on stderr which pages were chosen and why"),
 };

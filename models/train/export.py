@@ -30,6 +30,8 @@ def main():
     ap.add_argument("sources", nargs="+")
     ap.add_argument("--share", type=float, nargs="+", default=[])
     ap.add_argument("--kind", default="f16", choices=("f16", "q8_0"))
+    ap.add_argument("--pages", type=int, default=0, help="that quire ask reads by default")
+    ap.add_argument("--sure", type=float, default=0.0, help="least confidence of an answer shown")
     ap.add_argument("--tokenizer", default=os.path.join(HERE, "..", "quire-reader.gguf"))
     a = ap.parse_args()
     share = a.share or [1 / len(a.sources)] * len(a.sources)
@@ -38,7 +40,7 @@ def main():
     states = [load(p) for p in a.sources]
     w = {k: sum(f * s[0][k] for f, s in zip(share, states)) for k in states[0][0]}
     _, _, vocab, merges = gguf_io.read(a.tokenizer)
-    gguf_io.write(a.out, w, states[0][1], vocab, merges, a.kind)
+    gguf_io.write(a.out, w, states[0][1], vocab, merges, a.kind, pages=a.pages, sure=a.sure)
     print(f"{a.out}: {os.path.getsize(a.out) / 1e6:.1f} MB")
 
 

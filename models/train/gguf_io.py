@@ -74,8 +74,9 @@ def from_q8_0(raw):
     return (b[:, 2:].astype(np.float32) * scale).reshape(-1)
 
 
-def write(path, weights, s, vocab, merges, kind="f16", name="quire-reader", context=4096):
-    """kind: f16 or q8_0, how the matrices are stored."""
+def write(path, weights, s, vocab, merges, kind="f16", name="quire-reader", context=4096, pages=0, sure=0.0):
+    """kind: f16 or q8_0, how the matrices are stored. pages, sure: what quire ask takes where the
+    user says nothing: candidate pages, and the confidence below which answers are withheld."""
     p = "llama."
     kv = [
         ("general.architecture", STR, "llama"),
@@ -100,6 +101,10 @@ def write(path, weights, s, vocab, merges, kind="f16", name="quire-reader", cont
         ("tokenizer.ggml.add_bos_token", BOOL, True),
         ("tokenizer.ggml.add_eos_token", BOOL, False),
     ]
+    if pages:
+        kv.append(("quire.ask.pages", U32, pages))
+    if sure:
+        kv.append(("quire.ask.min_confidence", F32, sure))
     entries = [pack_entry(*e) for e in kv]
     entries.append(pack_entry("tokenizer.ggml.tokens", ARR, vocab, STR))
     entries.append(
