@@ -66,7 +66,7 @@ static const char usage[] =
     "  --arch NAME          llama (default), qwen2 or qwen3; another makes a file to be refused\n"
     "  --biases             every bias that a llama model may have\n"
     "  --set KEY=VALUE      one more key: 3, 3.0, true, text, or numbers 1.0,2.5; KEY without the\n"
-    "                       architecture, except general.*, adapter.* and split.*\n"
+    "                       architecture, except general.*, adapter.*, split.* and quire.*\n"
     "  --lora N             an adapter of rank N for a random model of this shape\n"
     "  --split N            in N files, FILE-00001-of-0000N.gguf and so on\n"
     "  --rope-dims N        dims of a head that turn (default: all)\n"
@@ -225,11 +225,11 @@ static const double rms_eps = 1e-5;
 
 /* KEY=VALUE, its type told by how the value looks. */
 static void put_set(mk_gguf *g, const options *o, const char *text) {
-    static const char *const whole[] = {"general.", "adapter.", "split."};
+    static const char *const whole[] = {"general.", "adapter.", "split.", "quire."};
     char name[160], *end;
     const char *value = strchr(text, '=') + 1;
     bool bare = false;
-    for (int i = 0; i < 3; i++) bare |= !strncmp(text, whole[i], strlen(whole[i]));
+    for (int i = 0; i < 4; i++) bare |= !strncmp(text, whole[i], strlen(whole[i]));
     snprintf(name, sizeof name, "%s%s%.*s", bare ? "" : o->arch, bare ? "" : ".",
              (int)(value - 1 - text), text);
     double v = strtod(value, &end);

@@ -33,3 +33,11 @@ x ask -q x --draft self --quote
 x ask -q x --draft self --fidelity exact
 x ask -q x --quote --extract
 x ask -q x --draft other
+# What the model's file asks for where the user says nothing: few pages, and silence below a confidence.
+"$B/mkmodel" --random --set quire.ask.pages=2 --set quire.ask.min_confidence=0.9 -o shy.gguf
+"$QUIRE" index --store shy --model shy.gguf --kv eager -q hay.txt >/dev/null 2>&1
+shy() { "$QUIRE" ask 'is the old river near the hill?' --store shy -q --max-tokens 4 "$@"; }
+shy | head -n 1
+shy --min-confidence 0 --json | grep -c '"answer":""'
+loaded() { shy --json "$@" | sed -E 's/.*"loaded":([0-9]+).*/\1/'; }
+[ "$(loaded)" -lt "$(loaded --pages 32)" ] && echo fewer pages
