@@ -1,4 +1,5 @@
-/* The text of a file as Quire's readers make it: what is indexed, cut and shown to a model.
+/* The text of a file as Quire's readers make it: what is indexed, cut and shown to a model. Nothing is
+ * confined here, and members of archives are passed over.
  *
  *     text FILE [n]      its text to standard output; with n: read n times, MB/s to standard error
  */
@@ -6,7 +7,14 @@
 #include <stdlib.h>
 
 #include "base/os.h"
-#include "ingest/document.h"
+#include "ingest/expand.h"
+
+static qu_status pass_over(void *ctx, const char *name, const void *p, int64_t n, const char *why,
+                           qu_err *err)
+{
+    (void)ctx, (void)name, (void)p, (void)n, (void)why, (void)err;
+    return QU_OK;
+}
 
 int main(int argc, char **argv)
 {
@@ -20,7 +28,7 @@ int main(int argc, char **argv)
     }
     double start = qu_os_now_ms();
     for (int i = 0;; i++) {
-        if (qu_document_parse(&doc, raw.data, (int64_t)raw.len, argv[1], NULL, &err) != QU_OK) {
+        if (qu_expand(&doc, raw.data, (int64_t)raw.len, argv[1], NULL, pass_over, NULL, &err) != QU_OK) {
             fprintf(stderr, "text: %s\n", err.msg);
             return 3;
         }
@@ -30,7 +38,7 @@ int main(int argc, char **argv)
     double s = (qu_os_now_ms() - start) / 1e3;
     if (argc > 3) printf("%s\n", doc.title);
     if (turns) fprintf(stderr, "%.1f MB/s\n", (double)raw.len * turns / 1e6 / s);
-    fwrite(doc.text, 1, (size_t)doc.text_bytes, stdout);
+    if (doc.text) fwrite(doc.text, 1, (size_t)doc.text_bytes, stdout);
     qu_document_free(&doc);
     qu_buf_free(&raw);
     return fflush(stdout) ? 4 : 0;

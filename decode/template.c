@@ -17,6 +17,7 @@ typedef struct form {
     qu_template_kind kind;
     const char *signs[3], *token;
     const char *open, *close, *user, *answer;
+    const char *marks[4]; /* of turns, where they are ordinary text to some vocabularies */
 } form;
 
 #define TURN3(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
@@ -24,27 +25,31 @@ typedef struct form {
 static const form FORMS[] = {
     {QU_TEMPLATE_CHATML, {"<|im_start|>"}, "<|im_start|>", "<|im_start|>system\n",
      "<|im_end|>\n<|im_start|>user\n", "<|im_start|>user\n",
-     "<|im_end|>\n<|im_start|>assistant\n"},
+     "<|im_end|>\n<|im_start|>assistant\n", {NULL}},
     {QU_TEMPLATE_LLAMA3, {"<|start_header_id|>", "<|eot_id|>"}, "<|start_header_id|>",
-     TURN3("system"), "<|eot_id|>" TURN3("user"), TURN3("user"), "<|eot_id|>" TURN3("assistant")},
+     TURN3("system"), "<|eot_id|>" TURN3("user"), TURN3("user"), "<|eot_id|>" TURN3("assistant"),
+     {NULL}},
     {QU_TEMPLATE_LLAMA2, {"[INST]", "<<SYS>>"}, NULL, "[INST] <<SYS>>\n",
-     "\n<</SYS>>\n\n", "[INST] ", " [/INST]"},
+     "\n<</SYS>>\n\n", "[INST] ", " [/INST]", {"[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"}},
     {QU_TEMPLATE_MISTRAL_V1, {"[INST] ", " [/INST]"}, NULL, "[INST] ", "\n\n",
-     "[INST] ", " [/INST]"},
+     "[INST] ", " [/INST]", {"[INST]", "[/INST]"}},
     {QU_TEMPLATE_MISTRAL_V3, {"[INST] ", "[/INST]"}, NULL, "[INST]", "\n\n",
-     "[INST]", "[/INST]"}, /* the space is the one that SentencePiece puts before a text */
+     "[INST]", "[/INST]", /* the space is the one that SentencePiece puts before a text */
+     {"[INST]", "[/INST]"}},
     {QU_TEMPLATE_MISTRAL_TEKKEN, {"[INST]", "[/INST]"}, NULL, "[INST]", "\n\n",
-     "[INST]", "[/INST]"},
+     "[INST]", "[/INST]", {"[INST]", "[/INST]"}},
     {QU_TEMPLATE_PHI3, {"<|assistant|>", "<|end|>", "<|user|>"}, "<|end|>",
-     "<|system|>\n", "<|end|>\n<|user|>\n", "<|user|>\n", "<|end|>\n<|assistant|>\n"},
+     "<|system|>\n", "<|end|>\n<|user|>\n", "<|user|>\n", "<|end|>\n<|assistant|>\n",
+     {NULL}},
     {QU_TEMPLATE_GEMMA, {"<start_of_turn>"}, "<start_of_turn>", "<start_of_turn>user\n",
-     "\n\n", "<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n"},
+     "\n\n", "<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n", {NULL}},
     {QU_TEMPLATE_DEEPSEEK, {"<｜User｜>", "<｜Assistant｜>"}, "<｜User｜>", "",
-     "<｜User｜>", "<｜User｜>", "<｜Assistant｜>"},
+     "<｜User｜>", "<｜User｜>", "<｜Assistant｜>", {NULL}},
     {QU_TEMPLATE_DEEPSEEK_LLM, {"'User: '", "'Assistant: '"}, NULL, "",
-     "\n\nUser: ", "User: ", "\n\nAssistant:"},
+     "\n\nUser: ", "User: ", "\n\nAssistant:", {"\nUser:", "\nAssistant:"}},
     {QU_TEMPLATE_DEEPSEEK_CODER, {"### Instruction:", "### Response:"}, NULL, "",
-     "\n### Instruction:\n", "### Instruction:\n", "\n### Response:\n"},
+     "\n### Instruction:\n", "### Instruction:\n", "\n### Response:\n",
+     {"### Instruction:", "### Response:"}},
 };
 enum { N_FORMS = sizeof FORMS / sizeof *FORMS };
 
@@ -174,6 +179,37 @@ out:
     return finish(&p, st);
 }
 
+/* Append text[0, n) to out with another last character in each mark of turns that this vocabulary
+ * reads as text. */
+static qu_status disarm(qu_buf *out, qu_template_kind kind, const qu_tokenizer *t, const char *text,
+                        size_t n, qu_err *err)
+{
+    const form *f = form_of(kind);
+    const size_t start = out->len;
+    QU_TRY(qu_buf_add(out, text, n, err));
+    for (int i = 0; f && i < 4 && f->marks[i]; i++) {
+        const char *mark = f->marks[i], *s = out->data + start, *p;
+        size_t len = strlen(mark), lead = *mark == '\n'; /* the text itself begins a line */
+        if (qu_tokenizer_is_control(t, qu_tokenizer_find(t, mark))) continue;
+        char other = mark[len - 1] == ':' ? ';' : ')';
+        if (lead && n >= len - 1 && memcmp(s, mark + 1, len - 1) == 0)
+            out->data[start + len - 2] = other;
+        for (size_t at = 0; (p = memmem(s + at, n - at, mark, len)); at = (size_t)(p - s) + len)
+            out->data[start + (size_t)(p - s) + len - 1] = other;
+    }
+    return QU_OK;
+}
+
+qu_status qu_template_text(qu_template_kind kind, const qu_tokenizer *t, const char *text, size_t n,
+                           qu_tokens *out, qu_err *err)
+{
+    qu_buf copy = {0};
+    qu_status st = disarm(&copy, kind, t, text, n, err);
+    if (st == QU_OK) st = qu_tokenize(t, out, copy.data, n, QU_TOK_CONTINUE, err);
+    qu_buf_free(&copy);
+    return st;
+}
+
 qu_status qu_template_header(qu_template_kind kind, const qu_tokenizer *t, const char *title,
                              qu_tokens *out, qu_err *err)
 {
@@ -182,7 +218,7 @@ qu_status qu_template_header(qu_template_kind kind, const qu_tokenizer *t, const
     qu_status st = QU_OK;
     int64_t start = out->n;
     QU_TRY_OUT(add_words(&p, pages ? "<|page|>" : "Document: "));
-    QU_TRY_OUT(add_text(&p, title));
+    QU_TRY_OUT(disarm(&p.run, kind, t, title, strlen(title), err));
     QU_TRY_OUT(add_text(&p, pages ? "\n" : "\n\n"));
 out:
     st = finish(&p, st);

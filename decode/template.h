@@ -14,8 +14,8 @@
  *
  * The prefix is task-neutral and every instruction comes after the pages, so one store serves
  * questions and summaries alike. Titles, documents and questions are tokenized as plain text:
- * control tokens written in them stay text. (Llama 2, the older Mistral and DeepSeek mark turns with
- * ordinary text, which a document may hold, too.) All functions append; errors: QU_ERR_NOMEM,
+ * control tokens written in them stay text, and where a form marks turns with ordinary text (Llama 2,
+ * the older Mistral and DeepSeek) a document's text cannot hold such a mark. All functions append; errors: QU_ERR_NOMEM,
  * QU_ERR_LIMIT.
  */
 #ifndef QU_DECODE_TEMPLATE_H
@@ -56,6 +56,11 @@ qu_status qu_template_header(qu_template_kind kind, const qu_tokenizer *t, const
                              qu_tokens *out, qu_err *err);
 qu_status qu_template_question(qu_template_kind kind, const qu_tokenizer *t, const char *question,
                                qu_tokens *out, qu_err *err);
+
+/* Ids of a document's text[0, n), QU_TOK_CONTINUE. Marks of turns in it are read with another last
+ * character ("[/INST)"); out->at is that of the text as it is. */
+qu_status qu_template_text(qu_template_kind kind, const qu_tokenizer *t, const char *text, size_t n,
+                           qu_tokens *out, qu_err *err);
 
 /* The same with the caller's own instruction in place of "answer briefly from the documents"; NULL
  * is that one. The bundled reader was trained without any: it gets none but the caller's. */

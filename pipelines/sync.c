@@ -108,8 +108,8 @@ static qu_status make_pages(sync_run *r, const qu_document *doc, paged *out)
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_template_header(s->template, s->tok, doc->title, &out->tokens, r->err));
     int64_t header = out->tokens.n;
-    QU_TRY_OUT(qu_tokenize(s->tok, &out->tokens, doc->text, (size_t)doc->text_bytes,
-                           QU_TOK_CONTINUE, r->err));
+    QU_TRY_OUT(qu_template_text(s->template, s->tok, doc->text, (size_t)doc->text_bytes,
+                                &out->tokens, r->err));
     const int32_t *ids = out->tokens.ids;
     const int64_t *at = out->tokens.at + header;
     QU_TRY_OUT(qu_paging_cut(&ends, &n, out->tokens.n - header, at, doc->cuts, doc->n_cuts,

@@ -63,7 +63,7 @@ qu_status qu_bed_document(qu_bed *b, qu_bed_doc *d, const char *title, const cha
     qu_status st = QU_OK;
     memset(d, 0, sizeof *d);
     QU_TRY_OUT(qu_template_header(b->a.s->template, b->a.s->tok, title, &header, err));
-    QU_TRY_OUT(qu_tokenize(b->a.s->tok, &body, text, n, QU_TOK_CONTINUE, err));
+    QU_TRY_OUT(qu_template_text(b->a.s->template, b->a.s->tok, text, n, &body, err));
     QU_TRY_OUT(cut_pages(text, n, &body, &ends, &n_pages, err));
     if (n_pages == 0) {
         st = qu_fail(err, QU_ERR_ARG, "'%.60s' is a document without text", title);

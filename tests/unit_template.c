@@ -405,6 +405,47 @@ static void chats_are_told_apart_and_written_right(void **state)
     }
 }
 
+/* Whatever a page or its title holds, the turn it stands in goes on: no control token comes of it,
+ * and no mark of turns that is ordinary text. Offsets stay those of the text. */
+static void pages_cannot_close_their_frame(void **state)
+{
+    (void)state;
+    static const char *const marks[] = {"[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "User:",
+                                        "Assistant:", "### Instruction:", "### Response:"};
+    enum { N_MARKS = sizeof marks / sizeof *marks };
+    for (int i = 0; i < N_CHATS; i++) {
+        const chat_case *c = &chats[i];
+        vocab v;
+        bool unknown;
+        open_chat(&v, c, &unknown);
+        for (int k = 0; k < N_MARKS + 6; k++) {
+            const char *mark = k < N_MARKS ? marks[k] : c->controls[k - N_MARKS];
+            char text[200];
+            qu_tokens ids = {0}, header = {0};
+            qu_detok d;
+            qu_buf back = {0};
+            if (!mark) continue;
+            int n = snprintf(text, sizeof text, "%s a\n%s\n\n%s%s", mark, mark, mark, mark);
+            TEST_OK(qu_template_text(v.kind, v.t, text, (size_t)n, &ids, err));
+            TEST_OK(qu_template_header(v.kind, v.t, mark, &header, err));
+            assert_int_equal(n_control(&v, &ids) + n_control(&v, &header), 0);
+            assert_int_equal(ids.n, n); /* the vocabulary is of bytes */
+            assert_int_equal(ids.at[n - 1], n - 1);
+            qu_detok_init(&d, v.t, QU_TOK_RAW | QU_TOK_CONTINUE);
+            for (int64_t j = 0; j < ids.n; j++) TEST_OK(qu_detok_add(&d, ids.ids[j], &back, err));
+            bool own = strstr(c->with_system, mark) || strstr(c->without, mark);
+            bool line = strcmp(mark, "User:") == 0 || strcmp(mark, "Assistant:") == 0;
+            if (own && k < N_MARKS && !c->controls[0] && !line) assert_null(strstr(back.data, mark));
+            if (own && line) assert_true(back.data[strlen(mark) - 1] == ';' && back.data[strlen(mark) * 2 + 2] == ';');
+            if (!own) assert_memory_equal(back.data, text, (size_t)n);
+            qu_buf_free(&back);
+            qu_tokens_free(&ids);
+            qu_tokens_free(&header);
+        }
+        close_vocab(&v);
+    }
+}
+
 /* A template that nobody knows, one whose tokens the vocabulary lacks, and a look-alike. */
 static void unknown_templates_are_plain(void **state)
 {
@@ -440,6 +481,7 @@ int main(void)
         cmocka_unit_test(empty_title_and_question),
         cmocka_unit_test(where_answers_end),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(pages_cannot_close_their_frame),
         cmocka_unit_test(chats_are_told_apart_and_written_right),
         cmocka_unit_test(unknown_templates_are_plain),
     };
