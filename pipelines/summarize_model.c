@@ -294,7 +294,7 @@ static qu_status reduce_some(qu_summarizer *z, const qu_doc *d, const char *part
     while (*used < n) {
         size_t len = strlen(parts + *used);
         int64_t before = ids.n;
-        QU_TRY_OUT(qu_tokenize(s->tok, &ids, parts + *used, len, QU_TOK_CONTINUE, err));
+        QU_TRY_OUT(qu_template_text(s->template, s->tok, parts + *used, len, &ids, err));
         QU_TRY_OUT(qu_tokenize(s->tok, &ids, "\n\n", 2, QU_TOK_CONTINUE, err));
         if (ids.n > room && n_parts >= 2) {
             ids.n = before;
