@@ -71,7 +71,13 @@ static const char name_nouns[] =
 static const char place_words[] = " at in inside near on ";
 /* Words after how that ask for a number with a unit. */
 static const char amount_adverbs[] =
-    " big deep far fast heavy high hot large late long much often old tall thick warm wide ";
+    " big deep far fast heavy high hot large late long much often old quickly soon tall thick warm "
+    "wide ";
+/* A question with one of these wants no span of time. */
+static const char money_words[] = " charge charged cost costs fee pay price ";
+static const char time_units[] =
+    " day days decade decades hour hours minute minutes month months second seconds week weeks "
+    "year years ";
 
 /* Is word (shorter than 16 bytes) one of the list's? */
 static bool listed(const char *word, const char *list)
@@ -143,6 +149,7 @@ void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n
         char word[16];
         lower(word, text, (int64_t)w.start, (int64_t)w.end);
         if (!listed(word, function_words)) add_question_word(q, w.hash);
+        if (listed(word, money_words)) q->money = true;
         if (n_first < QU_EXTRACT_WORDS) memcpy(first[n_first++], word, sizeof word);
     }
     for (int i = 0; i < n_first && q->want == QU_WANT_SENTENCE; i++) q->want = want_of(&first[i]);
@@ -301,13 +308,21 @@ static int32_t noun_end(const token *t, int32_t n, int32_t i)
 }
 
 /* The candidate that begins at token i, if one does. */
-static bool candidate(qu_want want, const char *s, const token *t, int32_t n, int32_t i, span *out)
+static bool candidate(const qu_extract_question *q, const char *s, const token *t, int32_t n, int32_t i,
+                      span *out)
 {
+    const qu_want want = q->want;
     bool joined = i > 0 && (t[i].flags & JOINED);
     if ((want == QU_WANT_COUNT || want == QU_WANT_AMOUNT) && number(&t[i]) &&
         !(joined && number(&t[i - 1]))) {
         int32_t e = number_end(t, n, i);
-        if (want == QU_WANT_AMOUNT && e < n && content(&t[e]) && (t[e].flags & JOINED)) e++;
+        bool unit = e < n && content(&t[e]) && (t[e].flags & JOINED);
+        if (want == QU_WANT_AMOUNT && q->money && unit) {
+            char word[16];
+            lower(word, s, t[e].start, t[e].end);
+            if (listed(word, time_units)) return false;
+        }
+        if (want == QU_WANT_AMOUNT && unit) e++;
         *out = (span){i, e, true};
         return true;
     }
@@ -321,6 +336,7 @@ static bool candidate(qu_want want, const char *s, const token *t, int32_t n, in
         *out = (span){i, name_end(s, t, n, i), true};
         return true;
     }
+    if (want == QU_WANT_COUNT || want == QU_WANT_AMOUNT || want == QU_WANT_DATE) return false;
     if (content(&t[i]) && !(joined && content(&t[i - 1]))) {
         *out = (span){i, noun_end(t, n, i), want == QU_WANT_ANY};
         return true;
@@ -372,7 +388,7 @@ bool qu_extract_span(const qu_extract_question *q, const char *sentence, int64_t
     *start = 0;
     *end = n;
     for (int32_t i = 0; i < k; i++) {
-        if (!candidate(q->want, sentence, t, k, i, &p)) continue;
+        if (!candidate(q, sentence, t, k, i, &p)) continue;
         float score = score_span(q->want, sentence, t, k, &p);
         if (chosen.to > 0 && score <= best) continue;
         best = score;
