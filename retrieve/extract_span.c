@@ -322,6 +322,7 @@ static bool candidate(const qu_extract_question *q, const char *s, const token *
             lower(word, s, t[e].start, t[e].end);
             if (listed(word, time_units)) return false;
         }
+        if (want == QU_WANT_AMOUNT && !unit && !(t[i].flags & DIGITS)) return false; /* "the one" */
         if (want == QU_WANT_AMOUNT && unit) e++;
         *out = (span){i, e, true};
         return true;
@@ -356,6 +357,7 @@ static float score_span(qu_want want, const char *s, const token *t, int32_t n, 
     if (p->fits && want != QU_WANT_ANY) score += FITS;
     if (want == QU_WANT_ANY && capital(&t[p->from])) score += TELLING;
     if (want == QU_WANT_ANY && p->to - p->from == 1) score -= ONE_WORD;
+    if (want == QU_WANT_NAME && p->from == 0 && p->to == 1) score -= TELLING; /* any first word */
     if (want == QU_WANT_DATE && year(s, &t[p->to - 1])) score += TELLING;
     if ((want == QU_WANT_PLACE || want == QU_WANT_NAME) && p->from > 0) {
         char before[16];
