@@ -23,6 +23,7 @@ static const double NARROW = .25;  /* a block of less than this share of the pag
 static const double COLUMNS = .2;  /* this share of lines with another wide one beside it: columns */
 static const double LARGE = 1.2;   /* a heading's height as a multiple of the page's median */
 static const double LARGEST = 1.6; /* one of the first level */
+static const double TITLE = .9;    /* lines of the title are at least this share of the largest */
 static const double MARGIN = .05;  /* a line that ends this close to the right edge is full */
 static const double SPACING = 2;   /* lines of a paragraph are at most so many heights apart */
 
@@ -42,7 +43,7 @@ typedef struct layout {
     qu_buf words; /* of this page, lines one after the other */
     line *lines;
     int64_t n_lines, cap, n_blocks, block_from;
-    double width; /* of the page */
+    double width, height; /* of the page */
     box line_at, block_at;
     bool in_word, in_title;
     qu_buf scratch; /* of pointers to lines */
@@ -70,11 +71,11 @@ static int by_height(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Of its letters: one that runs upwards has them across. */
+/* Of its letters; 0 for one that runs upwards, as in margins. */
 static double height(const line *l)
 {
-    double h = l->at.y1 - l->at.y0, w = l->at.x1 - l->at.x0;
-    return l->n > 4 && h > 2 * w ? w : h;
+    double h = l->at.y1 - l->at.y0;
+    return l->n > 4 && h > 2 * (l->at.x1 - l->at.x0) ? 0 : h;
 }
 
 /* Number the rows from top to bottom; returns whether the page is set in columns. */
@@ -153,16 +154,16 @@ static bool goes_on(const layout *p, const line *before, const line *l, double r
            height(l) < LARGE * h && h < LARGE * height(l);
 }
 
-/* The first lines of the largest size on a page. */
+/* The lines of a page's upper half that are as large as the largest of its upper third. */
 static qu_status find_title(layout *p, line *const *v, qu_err *err)
 {
     qu_buf *t = &p->pdf->title;
-    double most = 0;
-    for (int64_t i = 0; i < p->n_lines; i++) most = height(v[i]) > most ? height(v[i]) : most;
+    double most = 0, below = p->height / 3;
+    for (int64_t i = 0; i < p->n_lines; i++)
+        if (v[i]->at.y0 < below && height(v[i]) > most) most = height(v[i]);
     for (int64_t i = 0; i < p->n_lines && t->len < MAX_HEADING; i++) {
-        bool large = height(v[i]) * LARGE > most * 1.1;
-        if (!large && t->len > 0) return QU_OK;
-        if (!large || v[i]->n > MAX_HEADING) continue;
+        if (v[i]->at.y0 >= 1.5 * below || height(v[i]) < TITLE * most || v[i]->n > MAX_HEADING) continue;
+        if (v[i]->n < 4) continue; /* a check mark */
         if (t->len) QU_TRY(qu_buf_puts(t, " ", err));
         QU_TRY(qu_buf_add(t, p->words.data + v[i]->text, (size_t)v[i]->n, err));
     }
@@ -183,7 +184,7 @@ static qu_status put_lines(layout *p, line *const *v, bool rows, double median, 
         bool beside = rows && before && before->row == l->row;
         bool is_row = rows && (beside || (i + 1 < p->n_lines && v[i + 1]->row == l->row));
         bool same = before && !is_row && !was_row && goes_on(p, before, l, right);
-        bool near = before && l->at.y0 - before->at.y1 < median && is_row && was_row;
+        bool near = before && l->at.y0 - before->at.y1 < 1.5 * median && is_row && was_row;
         QU_TRY(put_line(p, l, t->len == 0 ? "" : beside ? "\t" : same ? " " : near ? "\n" : "\n\n", err));
         bool alone = !is_row && !same && (i + 1 == p->n_lines || !goes_on(p, l, v[i + 1], right));
         if (alone && height(l) > LARGE * median && l->n < MAX_HEADING)
@@ -237,7 +238,10 @@ static qu_status on_start(void *ctx, const char *name, const qu_xml_attr *a, qu_
     layout *p = ctx;
     (void)err;
     box at = {number(a, "xMin"), number(a, "yMin"), number(a, "xMax"), number(a, "yMax")};
-    if (strcmp(name, "page") == 0) p->width = number(a, "width");
+    if (strcmp(name, "page") == 0) {
+        p->width = number(a, "width");
+        p->height = number(a, "height");
+    }
     if (strcmp(name, "title") == 0) p->in_title = true;
     if (strcmp(name, "block") == 0) {
         p->block_at = at;

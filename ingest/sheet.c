@@ -10,7 +10,7 @@
 #include "ingest/xml.h"
 
 enum {
-    MAX_GAP = 64,       /* empty cells made for columns that are left out */
+    MAX_GAP = 64,       /* empty cells made in a row before one with a value */
     MAX_FORMATS = 4096, /* cell formats that are known */
     MAX_DATES = 256,    /* number formats of a file's own that are dates */
 };
@@ -125,7 +125,7 @@ typedef struct sheet_run {
     const qu_sheet_book *b;
     qu_buf *out, value; /* the open cell's, as stored */
     int64_t rows;
-    int column, format, in_value;
+    int column, written, format, in_value; /* of the open cell; cells written of its row */
     char type[12];
 } sheet_run;
 
@@ -183,7 +183,8 @@ static qu_status sheet_start(void *ctx, const char *name, const qu_xml_attr *a, 
     sheet_run *r = ctx;
     char where[16], format[12];
     if (strcmp(name, "row") == 0) {
-        r->column = 0;
+        r->column = -1;
+        r->written = 0;
         r->rows++;
         return qu_buf_puts(r->out, "<tr>", err);
     }
@@ -193,21 +194,24 @@ static qu_status sheet_start(void *ctx, const char *name, const qu_xml_attr *a, 
     qu_xml_get(a, "t", r->type, sizeof r->type);
     r->format = qu_xml_get(a, "s", format, sizeof format) ? atoi(format) : -1;
     r->value.len = 0;
-    int column = column_of(where);
-    for (int i = 0; i < MAX_GAP && r->column < column; i++, r->column++)
-        QU_TRY(qu_buf_puts(r->out, "<td></td>", err));
-    r->column = (column >= 0 ? column : r->column) + 1;
-    return qu_buf_puts(r->out, r->rows == 1 ? "<th>" : "<td>", err);
+    r->column = column_of(where) >= 0 ? column_of(where) : r->column + 1;
+    return QU_OK;
 }
 
+/* Empty cells are written once one with a value follows: their column must stay its own. */
 static qu_status sheet_end(void *ctx, const char *name, qu_err *err)
 {
     sheet_run *r = ctx;
+    const char *tag = r->rows == 1 ? "th" : "td";
     if (strcmp(name, "v") == 0 || strcmp(name, "t") == 0) r->in_value--;
     if (strcmp(name, "row") == 0) return qu_buf_puts(r->out, "</tr>\n", err);
-    if (strcmp(name, "c") != 0) return QU_OK;
-    if (r->value.len > 0) QU_TRY(put_cell(r, err));
-    return qu_buf_puts(r->out, r->rows == 1 ? "</th>" : "</td>", err);
+    if (strcmp(name, "c") != 0 || r->value.len == 0) return QU_OK;
+    for (int i = 0; i < MAX_GAP && r->written < r->column; i++, r->written++)
+        QU_TRY(qu_buf_printf(r->out, err, "<%s>-</%s>", tag, tag));
+    r->written = r->column + 1;
+    QU_TRY(qu_buf_printf(r->out, err, "<%s>", tag));
+    QU_TRY(put_cell(r, err));
+    return qu_buf_printf(r->out, err, "</%s>", tag);
 }
 
 static qu_status sheet_text(void *ctx, const char *p, int64_t n, qu_err *err)

@@ -1,5 +1,6 @@
 /* Worksheets of XLSX as HTML tables: values as stored, dates by their cells' formats (1900 system),
- * the first row as the head.
+ * the first row as the head, '-' for an
+ * empty cell before a filled one.
  *
  *     QU_TRY(qu_sheet_open(&book, shared, n_shared, styles, n_styles, err));
  *     QU_TRY(qu_sheet_write(book, &html, sheet, n_sheet, err));   // once a sheet
