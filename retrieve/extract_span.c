@@ -17,6 +17,7 @@ enum {
 
 static const float FITS = 20.0f;   /* a span of the wanted kind beats every other */
 static const float TELLING = 0.3f; /* a name, a year, a place after "in": one near question word */
+static const float LIKELY = 5.0f;   /* a price with its sign; no year where an amount is asked for */
 static const float ONE_WORD = 0.2f; /* taken off a lone word where any kind is wanted */
 
 typedef enum flag {
@@ -58,9 +59,9 @@ static const char date_words[] =
 /* Nouns after what or which that tell the kind. */
 static const char date_nouns[] = " century date day decade hour month time weekday year ";
 static const char amount_nouns[] =
-    " age amount capacity cost count depth distance duration fee fraction height length limit "
-    "number percent percentage population port portion pressure price proportion rate size "
-    "speed temperature timeout weight width ";
+    " age amount budget capacity cost count depth distance duration fee fraction height income "
+    "length limit number percent percentage population port portion pressure price profit "
+    "proportion rate revenue salary sales size speed temperature timeout weight width ";
 static const char place_nouns[] =
     " area building city continent country county harbour island lake nation place province "
     "region river room state street town village ";
@@ -74,7 +75,8 @@ static const char amount_adverbs[] =
     " big deep far fast heavy high hot large late long much often old quickly soon tall thick warm "
     "wide ";
 /* A question with one of these wants no span of time. */
-static const char money_words[] = " charge charged cost costs fee pay price ";
+static const char money_words[] =
+    " budget charge charged cost costs fee income pay price profit revenue salary sales spend spent ";
 static const char time_units[] =
     " day days decade decades hour hours minute minutes month months second seconds week weeks "
     "year years ";
@@ -345,9 +347,23 @@ static bool candidate(const qu_extract_question *q, const char *s, const token *
     return false;
 }
 
-/* Higher is better: the wanted kind first, then nearness to the question's words. */
-static float score_span(qu_want want, const char *s, const token *t, int32_t n, const span *p)
+/* Bytes of the currency sign that ends at byte at, 0 if none does. */
+static int64_t signed_price(const char *s, int64_t at)
 {
+    static const char *const signs[] = {"$", "\xc2\xa3", "\xc2\xa5", "\xe2\x82\xac"}; /* pound, yen, euro */
+    for (int i = 0; i < 4; i++) {
+        int64_t n = (int64_t)strlen(signs[i]);
+        if (at >= n && !memcmp(s + at - n, signs[i], (size_t)n)) return n;
+    }
+    return 0;
+}
+
+/* Higher is better: the wanted kind first, then nearness to the question's words. */
+static float score_span(const qu_extract_question *q, const char *s, const token *t, int32_t n,
+                        const span *p)
+{
+    const qu_want want = q->want;
+    const bool amount = want == QU_WANT_AMOUNT || want == QU_WANT_COUNT;
     float score = 0;
     for (int32_t i = 0; i < n; i++) {
         if (!(t[i].flags & ASKED)) continue;
@@ -359,6 +375,8 @@ static float score_span(qu_want want, const char *s, const token *t, int32_t n, 
     if (want == QU_WANT_ANY && p->to - p->from == 1) score -= ONE_WORD;
     if (want == QU_WANT_NAME && p->from == 0 && p->to == 1) score -= TELLING; /* any first word */
     if (want == QU_WANT_DATE && year(s, &t[p->to - 1])) score += TELLING;
+    if (amount && p->to - p->from == 1 && year(s, &t[p->from])) score -= LIKELY;
+    if (amount && q->money && signed_price(s, t[p->from].start) > 0) score += LIKELY;
     if ((want == QU_WANT_PLACE || want == QU_WANT_NAME) && p->from > 0) {
         char before[16];
         int32_t b = p->from - 1;
@@ -373,10 +391,7 @@ static float score_span(qu_want want, const char *s, const token *t, int32_t n, 
 /* Take in what belongs to a number: a currency sign before it, a per cent sign after it. */
 static void widen(const char *s, int64_t n, int64_t *start, int64_t *end)
 {
-    if (*start > 0 && s[*start - 1] == '$') --*start;
-    if (*start >= 2 && (unsigned char)s[*start - 2] == 0xc2 && (unsigned char)s[*start - 1] == 0xa3)
-        *start -= 2;
-    if (*start >= 3 && !memcmp(s + *start - 3, "\xe2\x82\xac", 3)) *start -= 3;
+    *start -= signed_price(s, *start);
     if (*end < n && s[*end] == '%') ++*end;
 }
 
@@ -391,7 +406,7 @@ bool qu_extract_span(const qu_extract_question *q, const char *sentence, int64_t
     *end = n;
     for (int32_t i = 0; i < k; i++) {
         if (!candidate(q, sentence, t, k, i, &p)) continue;
-        float score = score_span(q->want, sentence, t, k, &p);
+        float score = score_span(q, sentence, t, k, &p);
         if (chosen.to > 0 && score <= best) continue;
         best = score;
         chosen = p;
