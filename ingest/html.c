@@ -3,7 +3,8 @@
  *   <h1>A</h1><p>b  c &amp; d<ul><li>e   ->   "A\n\nb c & d\n\n- e"
  *
  * White space is folded outside <pre>; what stands between two pieces of text is kept as one
- * pending separator, the strongest asked for, and written before the next character.
+ * pending separator, the strongest asked for, and written before the next character. A page is read
+ * twice: first for what is clutter in it (ingest/clutter.h), then for its text.
  *
  * The parser reads a private copy as UTF-8 from memory: no network, no external entities, no DTD,
  * no declared encoding. Where text came from is seen by comparing it with the bytes before the
@@ -37,6 +38,8 @@ enum {
     MAX_HEADING_BYTES = 500, /* a longer one was not closed */
     MAX_TITLE_BYTES = 4096,
     MAX_NOTE_BYTES = 100, /* of an author or a date */
+    MAX_HEAD_BYTES = 200, /* of a table's head row that is repeated ... */
+    HEAD_EVERY = 800,     /* ... before the first row that begins so far behind it */
 };
 
 typedef enum separator { SEP_NONE, SEP_SPACE, SEP_TAB, SEP_LINE, SEP_BLOCK } separator;
@@ -108,9 +111,13 @@ typedef struct html {
     bool fresh;       /* no text yet in this cell or list item */
     bool row_broken;  /* a cell of this row had several lines: tabs would mislead */
     bool fresh_row;
-    int32_t level;      /* of the open heading, 0 outside */
-    int64_t heading_at; /* index in b->headings, -1 before its first character */
-    bool at_line;       /* in <pre>: the next character begins a line */
+    bool in_row, heads, data;  /* a row is open; it has <th>, <td> */
+    int64_t row_at;            /* where its text begins */
+    int64_t head_at, head_end; /* the head row of the table, in the text; end 0: none yet */
+    int64_t head_last;         /* behind its last copy */
+    int32_t level;             /* of the open heading, 0 outside */
+    int64_t heading_at;        /* index in b->headings, -1 before its first character */
+    bool at_line;              /* in <pre>: the next character begins a line */
 } html;
 
 static int by_name(const void *key, const void *item)
@@ -131,14 +138,28 @@ static void want(html *h, separator sep)
     if (sep > h->sep) h->sep = sep;
 }
 
+/* The row that begins here is far from its table's head: put the head before it once more, so that
+ * they share a page. */
+static qu_status repeat_head(html *h, qu_err *err)
+{
+    qu_buf *t = &h->b->text;
+    size_t n = (size_t)(h->head_end - h->head_at);
+    QU_TRY(qu_builder_mark(h->b, (int64_t)t->len, QU_CUT_PARAGRAPH, false, err));
+    QU_TRY(qu_buf_reserve(t, n + 1, err));
+    QU_TRY(qu_buf_add(t, t->data + h->head_at, n, err));
+    h->head_last = (int64_t)t->len;
+    return qu_buf_puts(t, "\n", err);
+}
+
 /* Write what is due before the next character, and mark the block that begins with it. */
 static qu_status flush(html *h, qu_err *err)
 {
     qu_buf *t = &h->b->text;
     separator sep = h->sep;
-    bool first = t->len == 0, row_goes_on = !h->fresh_row;
+    bool first = t->len == 0, row_goes_on = !h->fresh_row, row = h->fresh_row && h->in_row;
     h->sep = SEP_NONE;
     h->fresh = h->fresh_row = false;
+    if (row) h->row_at = (int64_t)t->len;
     if (sep == SEP_NONE && !first && !h->item && !h->at_line) return QU_OK;
     if (!first && sep == SEP_SPACE && h->space_at >= 0)
         QU_TRY(qu_runs_add(&h->b->runs, (int64_t)t->len, h->space_at, 1, err));
@@ -149,8 +170,12 @@ static qu_status flush(html *h, qu_err *err)
     int64_t at = (int64_t)t->len;
     bool block = first || sep >= SEP_LINE;
     h->row_broken |= block && row_goes_on;
+    if (row && h->head_end && sep == SEP_LINE && at - h->head_last > HEAD_EVERY)
+        QU_TRY(repeat_head(h, err));
+    if (row) h->row_at = (int64_t)t->len;
+    bool behind_head = row && h->head_end && h->row_at - h->head_last == 1;
     bool heading = h->level && h->heading_at < 0;
-    if (block || h->at_line) {
+    if (!behind_head && (block || h->at_line)) {
         qu_cut_rank rank = heading                                    ? QU_CUT_HEADING
                            : h->item || h->at_line || sep == SEP_LINE ? QU_CUT_LINE
                                                                       : QU_CUT_PARAGRAPH;
@@ -339,7 +364,15 @@ static void separate(html *h, const tag *t, bool opens)
     if (t->flags & BLOCK) want(h, t->kind == LIST && h->lists > 0 ? SEP_LINE : SEP_BLOCK);
     if (t->kind == TABLE)
         h->row_broken = true; /* until a row of its own, and for the row around it */
-    if (t->kind == ROW) {     /* the end of a simple row's last cell may have asked for more */
+    if (t->kind == TABLE) h->head_end = 0;
+    if (t->kind == ROW && h->in_row && h->heads && !h->data && !h->row_broken && !h->fresh_row &&
+        !h->head_end && (int64_t)h->b->text.len - h->row_at <= MAX_HEAD_BYTES) {
+        h->head_at = h->row_at;
+        h->head_end = h->head_last = (int64_t)h->b->text.len;
+    }
+    if (t->kind == ROW) h->in_row = opens;
+    if (t->kind == ROW && opens) h->heads = h->data = false;
+    if (t->kind == ROW) { /* the end of a simple row's last cell may have asked for more */
         if (h->sep == SEP_BLOCK && !h->row_broken && !h->fresh_row) h->sep = SEP_LINE;
         h->fresh_row = true;
         h->row_broken = false;
@@ -347,6 +380,7 @@ static void separate(html *h, const tag *t, bool opens)
     if (t->flags & LINE) want(h, SEP_LINE);
     if (t->kind == BR) want(h, SEP_LINE);
     if (t->kind == CELL && opens) {
+        *(t->name[1] == 'h' ? &h->heads : &h->data) = true;
         if (!h->row_broken && !h->fresh_row)
             h->sep = SEP_TAB;
         else

@@ -39,6 +39,32 @@ static void test_tables(void **state)
     assert_html("<table><tr><td>a</td><td><h2>H</h2></td></table>", "a\n\nH");
 }
 
+/* A long table says what its columns are again and again; the head is cut off from no row. */
+static void test_table_head(void **state)
+{
+    (void)state;
+    qu_document d;
+    qu_buf page = {0};
+    TEST_OK(qu_buf_puts(&page, "<table><tr><th>year<th>profit", err));
+    for (int i = 0; i < 100; i++)
+        TEST_OK(qu_buf_printf(&page, err, "<tr><td>%d<td>%d thousand crowns", 1900 + i, i * 7));
+    TEST_OK(qu_buf_puts(&page, "</table><p>After it.", err));
+    parse(&d, page.data, (int64_t)page.len, "a.html");
+    int heads = 0;
+    for (const char *p = d.text; (p = strstr(p, "year\tprofit\n19")); p++) heads++;
+    assert_int_equal(heads, 4);
+    assert_null(strstr(d.text, "profit\nyear"));
+    for (int64_t i = 0; i < d.n_cuts; i++)
+        if (d.cuts[i].at > 7) assert_memory_not_equal(d.text + d.cuts[i].at - 7, "profit\n", 7);
+    const char *row = strstr(d.text, "1950");
+    int64_t from, to;
+    qu_document_source_range(d.runs, d.n_runs, row - d.text, row - d.text + 4, &from, &to);
+    assert_memory_equal(page.data + from, "1950", 4);
+    assert_int_equal(to - from, 4);
+    qu_document_free(&d);
+    qu_buf_free(&page);
+}
+
 static void test_pre(void **state)
 {
     (void)state;
@@ -289,17 +315,12 @@ static void test_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_pre),
-        cmocka_unit_test(test_dropped),
-        cmocka_unit_test(test_references),
-        cmocka_unit_test(test_not_markup),
-        cmocka_unit_test(test_title_and_headings),
-        cmocka_unit_test(test_ranks),
-        cmocka_unit_test(test_clutter),
-        cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_blocks),     cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_table_head), cmocka_unit_test(test_pre),
+        cmocka_unit_test(test_dropped),    cmocka_unit_test(test_references),
+        cmocka_unit_test(test_not_markup), cmocka_unit_test(test_title_and_headings),
+        cmocka_unit_test(test_ranks),      cmocka_unit_test(test_clutter),
+        cmocka_unit_test(test_hostile),    cmocka_unit_test(test_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
