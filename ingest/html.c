@@ -38,6 +38,7 @@ enum {
     MAX_HEADING_BYTES = 500, /* a longer one was not closed */
     MAX_TITLE_BYTES = 4096,
     MAX_NOTE_BYTES = 100, /* of an author or a date */
+    MAX_TABS = 50,
     MAX_HEAD_BYTES = 200, /* of a table's head row that is repeated ... */
     HEAD_EVERY = 800,     /* ... before the first row that begins so far behind it */
 };
@@ -111,7 +112,9 @@ typedef struct html {
     bool fresh;       /* no text yet in this cell or list item */
     bool row_broken;  /* a cell of this row had several lines: tabs would mislead */
     bool fresh_row;
-    bool in_row, heads, data;  /* a row is open; it has <th>, <td> */
+    bool in_row, heads, data;  /* a row is open; it has text in <th>, in <td> */
+    bool in_head;              /* the open cell is a <th> */
+    int cells, written;        /* of the row: begun, and begun when text came last */
     int64_t row_at;            /* where its text begins */
     int64_t head_at, head_end; /* the head row of the table, in the text; end 0: none yet */
     int64_t head_last;         /* behind its last copy */
@@ -160,6 +163,11 @@ static qu_status flush(html *h, qu_err *err)
     h->sep = SEP_NONE;
     h->fresh = h->fresh_row = false;
     if (row) h->row_at = (int64_t)t->len;
+    int tabs = sep == SEP_TAB                       ? h->cells - h->written - 1
+               : row && (h->in_head || h->head_end) ? h->cells - 1
+                                                    : 0;
+    h->written = h->cells;
+    if (h->in_row) *(h->in_head ? &h->heads : &h->data) = true;
     if (sep == SEP_NONE && !first && !h->item && !h->at_line) return QU_OK;
     if (!first && sep == SEP_SPACE && h->space_at >= 0)
         QU_TRY(qu_runs_add(&h->b->runs, (int64_t)t->len, h->space_at, 1, err));
@@ -181,6 +189,8 @@ static qu_status flush(html *h, qu_err *err)
                                                                       : QU_CUT_PARAGRAPH;
         QU_TRY(qu_builder_mark(h->b, at, rank, h->pre > 0 || heading, err));
     }
+    for (tabs = tabs < MAX_TABS ? tabs : MAX_TABS; tabs > 0; tabs--) /* of empty cells */
+        QU_TRY(qu_buf_puts(t, "\t", err));
     if (h->item) QU_TRY(qu_buf_puts(t, "- ", err));
     h->item = h->at_line = false;
     if (heading) {
@@ -371,7 +381,10 @@ static void separate(html *h, const tag *t, bool opens)
         h->head_end = h->head_last = (int64_t)h->b->text.len;
     }
     if (t->kind == ROW) h->in_row = opens;
-    if (t->kind == ROW && opens) h->heads = h->data = false;
+    if (t->kind == ROW && opens) {
+        h->heads = h->data = false;
+        h->cells = h->written = 0;
+    }
     if (t->kind == ROW) { /* the end of a simple row's last cell may have asked for more */
         if (h->sep == SEP_BLOCK && !h->row_broken && !h->fresh_row) h->sep = SEP_LINE;
         h->fresh_row = true;
@@ -380,7 +393,8 @@ static void separate(html *h, const tag *t, bool opens)
     if (t->flags & LINE) want(h, SEP_LINE);
     if (t->kind == BR) want(h, SEP_LINE);
     if (t->kind == CELL && opens) {
-        *(t->name[1] == 'h' ? &h->heads : &h->data) = true;
+        h->in_head = t->name[1] == 'h';
+        h->cells++;
         if (!h->row_broken && !h->fresh_row)
             h->sep = SEP_TAB;
         else

@@ -36,6 +36,9 @@ static void test_tables(void **state)
                 "a\tb\nc");
     assert_html("<table><tr><td><p>a</p><p>b</p></td><td>c</td></tr></table>", "a\n\nb\n\nc");
     assert_html("<table><tr><td><table><tr><td>a<td>b</table><td>c</table>", "a\tb\n\nc");
+    assert_html("<table><tr><td><th>Q1<th>Q2<tr><td>x<td><td>2<tr><td><td>3<td></table>",
+                "\tQ1\tQ2\nx\t\t2\n\t3"); /* empty cells keep their place under a head */
+    assert_html("<table><tr><td></td><td>a</td><td></td><td>b</td></tr></table>", "a\t\tb");
     assert_html("<table><tr><td>a</td><td><h2>H</h2></td></table>", "a\n\nH");
 }
 
