@@ -1,9 +1,10 @@
 #include "ingest/sentence.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
+
+#include "ingest/builder.h"
 
 enum { MAX_ABBREVIATION = 12 };
 
@@ -17,10 +18,6 @@ static const char *const numbered[] = {
     "nr",  "ca",  "al",  "jan",  "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept",
     "oct", "nov", "dec", "abs",  "bd",  "kap", "tab", "ref", "ver", "v",   "ed",  NULL};
 
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\n';
-}
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -133,13 +130,7 @@ static bool line_marker(const char *p, int64_t n)
 
 static qu_status push(qu_sentences *s, int64_t at, qu_err *err)
 {
-    if (s->n == s->cap) {
-        int64_t cap = s->cap ? s->cap * 2 : 64;
-        int64_t *p = realloc(s->starts, (size_t)cap * sizeof *p);
-        if (!p) return qu_fail_nomem(err, (long long)cap * (long long)sizeof *p);
-        s->starts = p;
-        s->cap = cap;
-    }
+    QU_TRY(qu_builder_grow(&s->starts, s->n, &s->cap, sizeof *s->starts, err));
     s->starts[s->n++] = at;
     return QU_OK;
 }
@@ -173,7 +164,7 @@ static int skip_space(const char *text, int64_t *i, int64_t end)
     int lines = 0;
     for (; *i < end; (*i)++) {
         if (text[*i] == '\n') lines += lines < 2;
-        if (is_space(text[*i])) continue;
+        if (qu_is_space(text[*i])) continue;
         if (end - *i < 3 || memcmp(text + *i, "\xE3\x80\x80", 3) != 0)
             break; /* ideographic space */
         *i += 2;
