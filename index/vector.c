@@ -15,7 +15,7 @@
 enum {
     LEAST_PROBES = 8,
     LISTS_PER_PROBE = 256, /* of the lists 1/256 is probed: bench/coarse.c */
-    SPARE_HITS = 8,        /* and an eighth of the hits wanted: rounding in the file changes the order */
+    SPARE_HITS = 4,        /* and a sixteenth of the hits wanted: rounding in the file changes the order */
 };
 
 struct qu_vector {
@@ -371,7 +371,7 @@ qu_status qu_vector_search(qu_vector *v, qu_txn *t, const float *q, const qu_lex
     if (k < 0) return qu_fail(err, QU_ERR_ARG, "cannot search for %d hits", k);
     QU_TRY(refresh(v, t, err));
     int32_t width = qu_vector_width(v->state.n_dims);
-    x.k = k < INT32_MAX / 2 ? k + k / 8 + SPARE_HITS : k;
+    x.k = k < INT32_MAX / 2 ? k + k / 16 + SPARE_HITS : k;
     x.per_doc = x.opts->max_per_doc > 0 && x.opts->max_per_doc < x.k ? x.opts->max_per_doc : 0;
     x.q = malloc((size_t)width * sizeof *x.q);
     x.heap = malloc(2 * (size_t)x.k * sizeof *x.heap);
