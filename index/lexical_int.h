@@ -2,7 +2,7 @@
  *
  * The file, in this order, native little-endian (another byte order reads as foreign):
  *
- *   postings   a list a word or gram (index/words.h), ordered by hash, LEB128 numbers:
+ *   postings   a list a word, gram or set of letters (index/words.h), ordered by hash, LEB128 numbers:
  *                n_pages (title rows not counted), n_docs, then for every row that holds the
  *                word, ascending: (row - previous row) * 2 + (count > 1), then count if it is > 1;
  *                the first row counts from 0
@@ -24,7 +24,7 @@
 #include "base/os.h"
 #include "index/lexical.h"
 
-#define QU_LEXICAL_MAGIC 0x325845444e495551ull /* "QUINDEX2"; the digit is the format */
+#define QU_LEXICAL_MAGIC 0x335845444e495551ull /* "QUINDEX3"; the digit is the format */
 
 enum {
     QU_LEXICAL_BLOCK = 1 << 16,

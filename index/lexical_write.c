@@ -69,10 +69,11 @@ static qu_status stage_words(qu_lexical *lx, uint32_t row, const char *text, siz
     size_t k = 0;
     qu_words_init(&it, text, n);
     while (qu_words_next(&it, &w)) {
-        size_t need = k + 1 + QU_WORD_GRAMS;
+        size_t need = k + 2 + QU_WORD_GRAMS;
         QU_TRY(qu_lexical_grow(&lx->words, &lx->words_cap, need, sizeof *lx->words, err));
         lx->words[k++] = w.hash;
         k += (size_t)qu_words_grams(&it, lx->words + k);
+        k += qu_words_letters(&it, lx->words + k);
         lx->rows[row].n_words++;
     }
     if (k == 0) return QU_OK;

@@ -8,6 +8,7 @@
 enum {
     WORD_SEED = 0x77, /* seeds are part of the file format: with another every hash is foreign */
     GRAM_SEED = 0x67,
+    LETTERS_SEED = 0x6c,
     GRAM_LETTERS = 4,
 };
 
@@ -248,6 +249,22 @@ int qu_words_grams(const qu_words *it, uint64_t *grams)
     for (; k + GRAM_LETTERS <= n; k++)
         grams[k] = qu_hash_sum(f->bytes + start[k], start[k + GRAM_LETTERS] - start[k], GRAM_SEED);
     return k;
+}
+
+bool qu_words_letters(const qu_words *it, uint64_t *hash)
+{
+    folded stem = it->word;
+    uint32_t set = 0;
+    if (it->is_units || !stem.ascii) return false;
+    stem.n = qu_words_stem(stem.bytes, stem.n);
+    for (size_t i = 0; i < stem.n; i++) {
+        if (stem.bytes[i] < 'a' || stem.bytes[i] > 'z') return false;
+        set |= 1u << (stem.bytes[i] - 'a');
+    }
+    if (__builtin_popcount(set) < QU_WORD_LETTERS) return false;
+    uint32_t key[2] = {set, (uint32_t)stem.bytes[0]};
+    *hash = qu_hash_sum(key, sizeof key, LETTERS_SEED);
+    return true;
 }
 
 static bool ends(const char *w, size_t n, const char *tail)

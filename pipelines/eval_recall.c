@@ -95,10 +95,13 @@ static qu_status in_store(const recall *x, const json_t *golds, bool *yes, qu_er
     return QU_OK;
 }
 
-/* Dev and test are two halves by the hash of the question. */
+/* Dev and test are two halves by the hash of the question without outer blanks. */
 static int half_of(const recall *x, const char *question)
 {
-    return (int)(qu_hash_sum(question, strlen(question), (uint64_t)qu_args_int(x->args, "seed")) >> 63);
+    question += strspn(question, " \t\r\n");
+    size_t n = strlen(question);
+    while (n > 0 && strchr(" \t\r\n", question[n - 1])) n--;
+    return (int)(qu_hash_sum(question, n, (uint64_t)qu_args_int(x->args, "seed")) >> 63);
 }
 
 /* The gold of a line as a list of strings and numbers; NULL if there is none that can be read. */
