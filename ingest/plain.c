@@ -269,6 +269,8 @@ static qu_status code_parse(qu_builder *b, qu_err *err)
 {
     line l, before = {.blank = true};
     const char *t = b->text.data;
+    int64_t block =
+        0; /* where the lines began that stand with this one, if no definition did yet */
     for (int64_t at = 0; line_at(&l, &b->text, at); before = l) {
         at = l.next;
         if (l.blank) continue;
@@ -276,6 +278,7 @@ static qu_status code_parse(qu_builder *b, qu_err *err)
         bool closes = strchr("})]", t[l.at]) != NULL;
         bool begins = before.blank || (t[before.at] == '}' && before.indent == 0);
         bool top = !l.indent && !closes && begins;
+        if (begins || block > l.at) block = l.at;
         QU_TRY(qu_builder_mark(b, l.at,
                                top                       ? QU_CUT_PARAGRAPH
                                : before.blank && !closes ? QU_CUT_LINE
@@ -284,9 +287,10 @@ static qu_status code_parse(qu_builder *b, qu_err *err)
         if (!is_definition(t, &l)) continue;
         int64_t end = l.end;
         while (end > l.at && strchr(" \t{:", t[end - 1])) end--;
-        if (end - l.at <= MAX_DEFINITION_BYTES)
-            QU_TRY(qu_builder_heading(b, (qu_heading){l.at, l.indent ? 2 : 1, l.at + l.indent, end},
-                                      err));
+        if (end - l.at > MAX_DEFINITION_BYTES) continue;
+        qu_heading h = {block, l.indent ? 2 : 1, l.at + l.indent, end};
+        QU_TRY(qu_builder_heading(b, h, err));
+        block = l.next;
     }
     return QU_OK;
 }

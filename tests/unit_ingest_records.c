@@ -101,6 +101,7 @@ static void test_code(void **state)
     assert_int_equal(d.n_headings, 2);
     assert_memory_equal(d.text + d.headings[0].text_start, "int add(int a, int b)", 21);
     assert_memory_equal(d.text + d.headings[1].text_start, "int main(void)", 14);
+    assert_memory_equal(d.text + d.headings[0].at, "/* Adds", 7); /* its comment belongs to it */
     int paragraphs = 0;
     for (int64_t i = 0; i < d.n_cuts; i++) {
         const char *at = d.text + d.cuts[i].at;
