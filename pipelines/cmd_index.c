@@ -118,7 +118,7 @@ static qu_status set_quota(qu_session *s, const qu_args *args, qu_err *err)
     qu_txn *t;
     if (!qu_args_given(args, "max-bytes")) return QU_OK;
     QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
-    return qu_session_commit(t, qu_quota_set(t, qu_args_int(args, "max-bytes"), err), err);
+    return qu_txn_end(t, qu_quota_set(t, qu_args_int(args, "max-bytes"), err), err);
 }
 
 /* Which files, as the options say. */

@@ -190,7 +190,7 @@ static qu_status publish(qu_fresh *f, int32_t from, int32_t to, qu_kv_writer *w,
         if (f->docs[i].doc_id)
             st = qu_catalogue_set_kv(t, f->docs[i].doc_id, f->docs[i].doc_id, qu_kv_writer_file(w),
                                      f->docs[i].n_pages, err);
-    st = qu_session_commit(t, st, err);
+    st = qu_txn_end(t, st, err);
 out:
     qu_kv_writer_free(w);
     return st;

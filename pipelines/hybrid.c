@@ -190,7 +190,7 @@ static qu_status begin(make *m, const char *path)
     QU_TRY(qu_txn_begin(&t, m->s->store, QU_TXN_WRITE, m->err));
     qu_status st = qu_vector_begin(t, qu_embed_hash(m->model), qu_embed_dims(m->model), m->err);
     if (st == QU_OK) st = qu_catalogue_put_meta(t, META_PATH, path, strlen(path), m->err);
-    return qu_session_commit(t, st, m->err);
+    return qu_txn_end(t, st, m->err);
 }
 
 /* Vectors of every page of a document into *x, malloc'ed [*n,E]; a page is read with its title. */
@@ -266,7 +266,7 @@ static qu_status make_some(make *m, uint64_t *after)
         qu_out_progress("vectors", m->made->pages, 0, "pages");
     }
 out:
-    return qu_session_commit(t, st, m->err);
+    return qu_txn_end(t, st, m->err);
 }
 
 static qu_status build_file(make *m)
@@ -277,7 +277,7 @@ static qu_status build_file(make *m)
     qu_status st = QU_OK;
     QU_TRY_OUT(vectors_path(m->s, &path, m->err));
     QU_TRY_OUT(qu_txn_begin(&t, m->s->store, QU_TXN_WRITE, m->err));
-    st = qu_session_commit(t, qu_vector_build(t, path.data, &options, m->err), m->err);
+    st = qu_txn_end(t, qu_vector_build(t, path.data, &options, m->err), m->err);
 out:
     qu_buf_free(&path);
     return st;

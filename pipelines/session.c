@@ -214,18 +214,11 @@ qu_status qu_session_reopen(qu_session *s, bool write, qu_err *err)
     return s->model ? check_binding(s, err) : QU_OK;
 }
 
-qu_status qu_session_commit(qu_txn *t, qu_status st, qu_err *err)
-{
-    if (st == QU_OK) return qu_txn_commit(t, err);
-    qu_txn_abort(t);
-    return st;
-}
-
 qu_status qu_session_put_meta(qu_session *s, const char *name, const void *p, size_t n, qu_err *err)
 {
     qu_txn *t;
     QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
-    return qu_session_commit(t, qu_catalogue_put_meta(t, name, p, n, err), err);
+    return qu_txn_end(t, qu_catalogue_put_meta(t, name, p, n, err), err);
 }
 
 /* --- the lexical index is derived: make it again whenever it does not fit --- */
@@ -300,9 +293,8 @@ static bool is_being_written(const qu_session *s)
     return held;
 }
 
-/* An index for this process alone, beside nobody: in a folder of its own (TMPDIR may be anyone's),
- * gone again once it is open. */
-static qu_status open_private(qu_txn *t, qu_lexical **lx, qu_err *err)
+qu_status qu_session_private_words(qu_txn *t, qu_status (*use)(void *ctx, const char *path, qu_err *err),
+                                   void *ctx, qu_err *err)
 {
     qu_buf dir = {0}, path = {0};
     qu_status st = QU_OK;
@@ -317,13 +309,18 @@ static qu_status open_private(qu_txn *t, qu_lexical **lx, qu_err *err)
     }
     QU_TRY_OUT(qu_buf_printf(&path, err, "%s/" LEXICAL_NAME, dir.data));
     QU_TRY_OUT(qu_session_make_lexical(t, path.data, err));
-    st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
+    st = use(ctx, path.data, err);
 out:
     if (path.len > 0) unlink(path.data);
     if (made) rmdir(dir.data);
     qu_buf_free(&path);
     qu_buf_free(&dir);
     return st;
+}
+
+static qu_status open_private(void *ctx, const char *path, qu_err *err)
+{
+    return qu_lexical_open(ctx, path, QU_LEXICAL_READ, err);
 }
 
 qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err)
@@ -344,7 +341,7 @@ qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err)
     if (st == QU_OK)
         st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
     else if (st == QU_ERR_IO || st == QU_ERR_FULL) /* a store that cannot be written */
-        st = open_private(t, lx, err);
+        st = qu_session_private_words(t, open_private, lx, err);
 out:
     qu_txn_abort(t);
     qu_buf_free(&path);

@@ -59,10 +59,6 @@ void qu_session_close(qu_session *s);
  * computed. On error the store is closed (NULL). */
 qu_status qu_session_reopen(qu_session *s, bool write, qu_err *err);
 
-/* End a write transaction: commit it if st, how things went so far, is QU_OK, else abort it. Returns st
- * or what the commit said. */
-qu_status qu_session_commit(qu_txn *t, qu_status st, qu_err *err);
-
 /* Put one named blob into the catalogue, in a transaction of its own. */
 qu_status qu_session_put_meta(qu_session *s, const char *name, const void *p, size_t n, qu_err *err);
 
@@ -77,6 +73,12 @@ qu_status qu_session_fill_lexical(qu_txn *t, qu_lexical *lx, qu_err *err);
 
 /* Write the word index of the whole catalogue to path, whatever was there. */
 qu_status qu_session_make_lexical(qu_txn *t, const char *path, qu_err *err);
+
+/* Write it where it is in nobody's way (in a folder of its own: TMPDIR may be anyone's), let use do what
+ * it wants with it, remove it. */
+qu_status qu_session_private_words(qu_txn *t,
+                                   qu_status (*use)(void *ctx, const char *path, qu_err *err),
+                                   void *ctx, qu_err *err);
 
 /* DIR/lexical.idx appended to out. */
 qu_status qu_session_lexical_path(const qu_session *s, qu_buf *out, qu_err *err);

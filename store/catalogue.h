@@ -37,25 +37,27 @@ enum {
     QU_STORE_MAX_NAME = 64,        /* most bytes in a meta blob's name */
 };
 
-/* A document. Times are wall clock. */
+/* A document: what the catalogue stores as it is, then its path and title. Times are wall clock. put_doc
+ * fills in n_pages, n_tokens, text_bytes, map_bytes, text_hash and title_len. */
 typedef struct qu_doc {
     uint64_t doc_id;         /* from 1, never reused; a new version of a file is a new document */
     uint64_t kv_id;          /* doc id under which its slices are keyed; 0 in put_doc = doc_id */
     uint64_t kv_file;        /* KV file holding them, 0 = none published yet */
-    int32_t n_pages;         /* pages in its page table (put_doc fills it in) */
+    int32_t n_pages;         /* pages in its page table */
     int32_t kv_pages;        /* leading pages that have KV in kv_file */
-    int64_t n_tokens;        /* ids in all pages (put_doc fills it in) */
-    int64_t text_bytes;      /* extracted UTF-8 (put_doc fills it in) */
+    int64_t n_tokens;        /* ids in all pages */
+    int64_t text_bytes;      /* extracted UTF-8 */
+    int64_t map_bytes;       /* of the source map */
     int64_t size, mtime_ns;  /* of the source file */
     int64_t indexed_ms;
     uint64_t inode, dev;
     qu_hash content_hash;    /* of the file's bytes */
-    qu_hash text_hash;       /* qu_hash_bytes(text, n, 0) (put_doc fills it in) */
+    qu_hash text_hash;       /* qu_hash_bytes(text, n, 0) */
     uint32_t flags;          /* the caller's */
-    char *path;              /* path_len bytes, any but NUL, and a NUL behind them */
-    size_t path_len;
-    char *title;             /* C string, NULL in put_doc = "" */
+    uint32_t path_len, title_len, zero;
     char format[16], charset[32];
+    char *path;              /* path_len bytes, any but NUL, and a NUL behind them */
+    char *title;             /* C string, NULL in put_doc = "" */
 } qu_doc;
 
 /* A page of a document. Page 0 is the header line. */
@@ -82,6 +84,9 @@ qu_status qu_txn_commit(qu_txn *txn, qu_err *err);
 
 /* Drop it and free txn. NULL is fine. */
 void qu_txn_abort(qu_txn *txn);
+
+/* End it by how things went: commit if st is QU_OK, else abort. Returns st or what the commit said. */
+qu_status qu_txn_end(qu_txn *txn, qu_status st, qu_err *err);
 
 /* --- roots: the paths that `index` was given --- */
 

@@ -24,27 +24,9 @@ typedef struct check {
     qu_check_stats r;
     qu_err e; /* of the call just made */
     int about;
-    victim *victims; /* documents with findings, for repair */
-    size_t n_victims, victims_cap;
-    bool victims_lost; /* out of memory */
+    qu_buf victims;         /* of victim: documents with findings, for repair */
+    qu_status victims_kept; /* or out of memory */
 } check;
-
-static void victim_add(check *c, uint64_t doc_id)
-{
-    const victim *last = c->n_victims ? &c->victims[c->n_victims - 1] : NULL;
-    if (last && last->doc_id == doc_id && last->about == c->about) return;
-    if (c->n_victims == c->victims_cap) {
-        size_t cap = c->victims_cap ? 2 * c->victims_cap : 16;
-        victim *p = realloc(c->victims, cap * sizeof *p);
-        if (!p) {
-            c->victims_lost = true;
-            return;
-        }
-        c->victims = p;
-        c->victims_cap = cap;
-    }
-    c->victims[c->n_victims++] = (victim){doc_id, c->about};
-}
 
 static void __attribute__((format(printf, 4, 5)))
 report(check *c, qu_status st, uint64_t doc_id, const char *fmt, ...)
@@ -54,11 +36,14 @@ report(check *c, qu_status st, uint64_t doc_id, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
+    victim v = {doc_id, c->about};
     if (st == QU_OK)
         c->r.n_notes++;
     else
         c->r.n_problems++;
-    if (st != QU_OK && doc_id && c->about != ABOUT_INDEX) victim_add(c, doc_id);
+    if (st != QU_OK && (doc_id == 0 || c->about == ABOUT_DOC)) c->r.n_lost++;
+    if (st != QU_OK && doc_id && c->about != ABOUT_INDEX && c->victims_kept == QU_OK)
+        c->victims_kept = qu_buf_add(&c->victims, &v, sizeof v, NULL);
     if (c->fn) c->fn(c->ctx, st, doc_id, msg);
 }
 
@@ -81,26 +66,28 @@ static bool doc_exists(check *c, uint64_t doc_id)
     return mdb_get(c->t->mt, 1, &key, &v) == 0;
 }
 
-/* Bytes of a key of that tag and where its document id is; 0 = no document, -1 = no such tag. */
-static int key_shape(int tag, int *doc_at)
+/* Is that a key as this format has them? *doc_id: the document that it belongs to, 0 = none; *index: it
+ * only says again what documents say. */
+static bool key_is_known(const uint8_t *b, size_t n, uint64_t *doc_id, bool *index)
 {
-    *doc_at = 0;
-    switch (tag) {
-    case QU_TAG_STATE: return 1;
-    case QU_TAG_META: return 0; /* any */
-    case QU_TAG_ROOT:
-    case QU_TAG_OPEN: return 9;
-    case QU_TAG_DOC: return 9;
-    case QU_TAG_PATH:
-    case QU_TAG_CONTENT: *doc_at = 17; return 25;
-    case QU_TAG_KV: *doc_at = 9; return 17;
-    case QU_TAG_TEXT:
-    case QU_TAG_MAP:
-    case QU_TAG_PAGES:
-    case QU_TAG_IDS:
-    case QU_TAG_VECTORS: *doc_at = 1; return 13;
-    default: return -1;
+    static const struct {
+        char tag;
+        uint8_t bytes, doc_at; /* 0: any length; no document */
+        bool index;
+    } shapes[] = {
+        {QU_TAG_STATE, 1, 0, false},    {QU_TAG_META, 0, 0, false},   {QU_TAG_ROOT, 9, 0, false},
+        {QU_TAG_OPEN, 9, 0, false},     {QU_TAG_DOC, 9, 1, false},    {QU_TAG_PATH, 25, 17, true},
+        {QU_TAG_CONTENT, 25, 17, true}, {QU_TAG_KV, 17, 9, true},     {QU_TAG_TEXT, 13, 1, false},
+        {QU_TAG_MAP, 13, 1, false},     {QU_TAG_PAGES, 13, 1, false}, {QU_TAG_IDS, 13, 1, false},
+        {QU_TAG_VECTORS, 13, 1, false},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        if (n == 0 || b[0] != shapes[i].tag) continue;
+        *index = shapes[i].index;
+        *doc_id = shapes[i].doc_at && n == shapes[i].bytes ? qu_get_be64(b + shapes[i].doc_at) : 0;
+        return shapes[i].bytes == 0 || n == shapes[i].bytes;
     }
+    return false;
 }
 
 static qu_status records(check *c, qu_err *err)
@@ -109,35 +96,30 @@ static qu_status records(check *c, qu_err *err)
     MDB_val k, v;
     const void *p;
     size_t n;
-    int doc_at, rc = mdb_cursor_open(c->t->mt, 1, &cur);
+    uint64_t doc_id;
+    bool index;
+    int rc = mdb_cursor_open(c->t->mt, 1, &cur);
     if (rc) return qu_lmdb_fail(err, rc, "read the catalogue of", c->s->dir);
     for (rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc;
          rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
-        const uint8_t *b = k.mv_data;
-        int want = key_shape(b[0], &doc_at);
         c->r.n_records++;
-        if (want < 0 || (want > 0 && k.mv_size != (size_t)want)) {
+        c->about = ABOUT_DOC;
+        if (!key_is_known(k.mv_data, k.mv_size, &doc_id, &index)) {
             report(c, QU_ERR_CORRUPT, 0, "catalogue holds a record with an unknown key");
             continue;
         }
-        uint64_t doc_id = doc_at               ? qu_get_be64(b + doc_at)
-                          : b[0] == QU_TAG_DOC ? qu_get_be64(b + 1)
-                                               : 0;
-        bool index = b[0] == QU_TAG_PATH || b[0] == QU_TAG_CONTENT || b[0] == QU_TAG_KV;
-        c->about = index ? ABOUT_INDEX : ABOUT_DOC;
+        if (index) c->about = ABOUT_INDEX;
         if (qu_rec_verify(&k, &v, &p, &n, &c->e) != QU_OK)
             report(c, QU_ERR_CORRUPT, doc_id, "%s", c->e.msg);
-        else if (doc_at && !doc_exists(c, doc_id))
+        else if (doc_id && !doc_exists(c, doc_id))
             report(c, QU_ERR_CORRUPT, 0,
-                   "a '%c' record belongs to document %llu, which is not there", b[0],
-                   (unsigned long long)doc_id);
+                   "a '%c' record belongs to document %llu, which is not there",
+                   *(const char *)k.mv_data, (unsigned long long)doc_id);
     }
     mdb_cursor_close(cur);
-    if (rc != MDB_NOTFOUND) {
-        qu_lmdb_fail(&c->e, rc, "read the catalogue of", c->s->dir);
-        return finding(c, QU_ERR_CORRUPT, 0, err);
-    }
-    return QU_OK;
+    if (rc == MDB_NOTFOUND) return QU_OK;
+    qu_lmdb_fail(&c->e, rc, "read the catalogue of", c->s->dir);
+    return finding(c, QU_ERR_CORRUPT, 0, err);
 }
 
 /* --- every document --- */
@@ -258,9 +240,8 @@ static qu_status document(check *c, uint64_t doc_id, qu_err *err)
 
 static qu_status orphans(check *c, qu_err *err)
 {
-    char *kv = qu_store_path(c->s, "kv");
-    DIR *d = kv ? opendir(kv) : NULL;
-    qu_status st = kv ? QU_OK : qu_fail_nomem(err, 256);
+    qu_status st = QU_OK;
+    DIR *d = opendir(qu_store_path(c->s, "kv").s);
     for (struct dirent *e; d && st == QU_OK && (e = readdir(d));) {
         unsigned long long id;
         uint32_t purpose;
@@ -274,7 +255,6 @@ static qu_status orphans(check *c, qu_err *err)
                open ? "in progress" : "not used by any document: gc removes it");
     }
     if (d) closedir(d);
-    free(kv);
     return st;
 }
 
@@ -302,24 +282,35 @@ qu_status qu_store_check(qu_store *s, qu_check_fn *fn, void *ctx, qu_check_stats
 {
     check c = {.s = s, .fn = fn, .ctx = ctx};
     qu_status st = check_all(&c, err);
-    free(c.victims);
+    qu_buf_free(&c.victims);
     if (stats) *stats = c.r;
     return st;
 }
 
 /* --- repair --- */
 
-static qu_status drop(qu_txn *t, const victim *v, qu_err *err)
+/* Drop what is wrong about the victims of that kind. */
+static qu_status drop(check *c, int about, qu_err *err)
 {
     static const int tags[] = {QU_TAG_DOC,   QU_TAG_TEXT, QU_TAG_MAP,
                                QU_TAG_PAGES, QU_TAG_IDS,  QU_TAG_VECTORS};
-    if (v->about == ABOUT_KV) {
-        qu_status st = qu_catalogue_set_kv(t, v->doc_id, 0, 0, 0, err);
-        return st == QU_ERR_NOTFOUND ? QU_OK : st; /* dropped as a whole before */
+    const victim *v = (const victim *)(const void *)c->victims.data;
+    for (size_t n = c->victims.len / sizeof *v; n > 0; n--, v++) {
+        qu_doc d;
+        if (v->about != about) continue;
+        if (about == ABOUT_KV) {
+            qu_status st = qu_doc_borrow(c->t, v->doc_id, &d, err);
+            if (st == QU_ERR_NOTFOUND || (st == QU_OK && !d.kv_file)) continue; /* dropped before */
+            QU_TRY(st);
+            QU_TRY(qu_catalogue_set_kv(c->t, v->doc_id, 0, 0, 0, err));
+            c->r.n_kv_dropped++;
+            continue;
+        }
+        c->r.n_removed += doc_exists(c, v->doc_id);
+        c->t->docs_changed = true;
+        for (size_t i = 0; i < sizeof tags / sizeof *tags; i++)
+            QU_TRY(qu_chunks_del(c->t, tags[i], v->doc_id, err));
     }
-    t->docs_changed = true;
-    for (size_t i = 0; i < sizeof tags / sizeof *tags; i++)
-        QU_TRY(qu_chunks_del(t, tags[i], v->doc_id, err));
     return QU_OK;
 }
 
@@ -330,20 +321,19 @@ static qu_status sweep_records(check *c, qu_err *err)
     qu_rec_key k, from = {0};
     const void *p;
     size_t n;
-    int doc_at;
+    uint64_t doc_id;
+    bool index;
     for (from.n = 1;; from = k, from.b[from.n++] = 0) { /* the key after k */
         QU_TRY(qu_rec_seek(c->t, &from, 0, &k, err));
         if (k.n == 0 || k.n >= QU_KEY_MAX) return QU_OK;
-        int want = key_shape(k.b[0], &doc_at);
-        bool index = k.b[0] == QU_TAG_PATH || k.b[0] == QU_TAG_CONTENT || k.b[0] == QU_TAG_KV;
-        bool good = want == 0 || (want > 0 && k.n == (size_t)want);
-        if (good && doc_at) good = doc_exists(c, qu_get_be64(k.b + doc_at));
-        if (good && !index) {
+        bool good = key_is_known(k.b, k.n, &doc_id, &index) && !index &&
+                    (doc_id == 0 || doc_exists(c, doc_id));
+        if (good) {
             qu_status st = qu_rec_get(c->t, &k, &p, &n, err);
             if (st != QU_OK && st != QU_ERR_CORRUPT) return st;
             good = st == QU_OK;
         }
-        if (!good || index) QU_TRY(qu_rec_del(c->t, &k, err));
+        if (!good) QU_TRY(qu_rec_del(c->t, &k, err));
     }
 }
 
@@ -367,22 +357,20 @@ qu_status qu_store_repair(qu_store *s, qu_check_fn *fn, void *ctx, qu_check_stat
     if (!s->writable) return qu_fail(err, QU_ERR_ARG, "store '%s' was opened for reading", s->dir);
     QU_TRY_OUT(check_all(&c, err));
     if (c.r.n_problems == 0) goto out;
-    if (c.victims_lost) {
-        st = qu_fail_nomem(err, (long long)(c.victims_cap * sizeof *c.victims));
+    if (c.victims_kept != QU_OK) {
+        st = qu_fail_nomem(err, (long long)c.victims.len);
         goto out;
     }
     QU_TRY_OUT(qu_txn_begin(&c.t, s, QU_TXN_WRITE, err)); /* QU_ERR_CORRUPT without its counters */
-    for (size_t i = 0; i < c.n_victims; i++) /* documents first, then the KV of those that stay */
-        if (c.victims[i].about == ABOUT_DOC) QU_TRY_OUT(drop(c.t, &c.victims[i], err));
-    for (size_t i = 0; i < c.n_victims; i++)
-        if (c.victims[i].about == ABOUT_KV) QU_TRY_OUT(drop(c.t, &c.victims[i], err));
+    QU_TRY_OUT(drop(&c, ABOUT_DOC, err)); /* first, then the KV of those that stay */
+    QU_TRY_OUT(drop(&c, ABOUT_KV, err));
     QU_TRY_OUT(sweep_records(&c, err));
     QU_TRY_OUT(rebuild_indexes(&c, err));
     st = qu_txn_commit(c.t, err);
     c.t = NULL;
 out:
     qu_txn_abort(c.t);
-    free(c.victims);
+    qu_buf_free(&c.victims);
     if (stats) *stats = c.r;
     return st;
 }

@@ -18,6 +18,8 @@ typedef struct qu_check_stats {
     int64_t n_docs, n_records, n_slices;
     int64_t bytes;                 /* payload bytes verified */
     int64_t n_problems, n_notes;
+    int64_t n_lost;                /* problems with what nothing in the store can make again */
+    int64_t n_removed, n_kv_dropped; /* documents, by a repair */
 } qu_check_stats;
 
 /* Called for each finding: status QU_OK is a note, else the kind of problem. doc_id 0 = no one

@@ -7,14 +7,19 @@
 
 enum { ID_BITS = 24 };
 
-qu_status qu_chunks_del(qu_txn *t, int tag, uint64_t doc_id, qu_err *err)
+qu_status qu_prefix_del(qu_txn *t, const qu_rec_key *prefix, qu_err *err)
 {
-    qu_rec_key k, from = qu_key_num(tag, doc_id);
-    for (;;) {
-        QU_TRY(qu_rec_seek(t, &from, from.n, &k, err));
+    for (qu_rec_key k;;) {
+        QU_TRY(qu_rec_seek(t, prefix, prefix->n, &k, err));
         if (k.n == 0) return QU_OK;
         QU_TRY(qu_rec_del(t, &k, err));
     }
+}
+
+qu_status qu_chunks_del(qu_txn *t, int tag, uint64_t doc_id, qu_err *err)
+{
+    qu_rec_key prefix = qu_key_num(tag, doc_id);
+    return qu_prefix_del(t, &prefix, err);
 }
 
 qu_status qu_stream_put(qu_txn *t, int tag, uint64_t doc_id, const void *p, size_t n, qu_err *err)
@@ -123,29 +128,23 @@ qu_status qu_pages_put(qu_txn *t, uint64_t doc_id, const qu_page *pages, int32_t
 
 /* --- reading --- */
 
-static qu_status doc_rec(qu_txn *t, uint64_t doc_id, qu_doc_rec *r, qu_err *err)
-{
-    const char *path, *title;
-    return qu_doc_rec_get(t, doc_id, r, &path, &title, err);
-}
-
 qu_status qu_catalogue_text(qu_txn *t, uint64_t doc_id, int64_t start, int64_t end, qu_buf *out,
                             qu_err *err)
 {
-    qu_doc_rec r;
-    QU_TRY(doc_rec(t, doc_id, &r, err));
+    qu_doc r;
+    QU_TRY(qu_doc_borrow(t, doc_id, &r, err));
     return qu_stream_get(t, QU_TAG_TEXT, doc_id, r.text_bytes, start, end, out, err);
 }
 
 qu_status qu_catalogue_source_map(qu_txn *t, uint64_t doc_id, qu_buf *out, qu_err *err)
 {
-    qu_doc_rec r;
-    QU_TRY(doc_rec(t, doc_id, &r, err));
+    qu_doc r;
+    QU_TRY(qu_doc_borrow(t, doc_id, &r, err));
     return qu_stream_get(t, QU_TAG_MAP, doc_id, r.map_bytes, 0, r.map_bytes, out, err);
 }
 
 /* Borrow the chunk of the page table that page first is in: its pages, unaligned. */
-static qu_status pages_chunk(qu_txn *t, const qu_doc_rec *r, int32_t first, const uint8_t **p,
+static qu_status pages_chunk(qu_txn *t, const qu_doc *r, int32_t first, const uint8_t **p,
                              int32_t *n, qu_err *err)
 {
     size_t len;
@@ -161,12 +160,12 @@ static qu_status pages_chunk(qu_txn *t, const qu_doc_rec *r, int32_t first, cons
 
 qu_status qu_catalogue_pages(qu_txn *t, uint64_t doc_id, qu_page **pages, int32_t *n, qu_err *err)
 {
-    qu_doc_rec r;
+    qu_doc r;
     const uint8_t *p;
     int32_t len;
     *pages = NULL;
     *n = 0;
-    QU_TRY(doc_rec(t, doc_id, &r, err));
+    QU_TRY(qu_doc_borrow(t, doc_id, &r, err));
     if (r.n_pages == 0) return QU_OK;
     qu_page *out = malloc((size_t)r.n_pages * sizeof *out);
     if (!out) return qu_fail_nomem(err, r.n_pages * (long long)sizeof *out);
@@ -191,10 +190,10 @@ static qu_status no_page(uint64_t doc_id, int32_t page, qu_err *err)
 
 qu_status qu_catalogue_page(qu_txn *t, uint64_t doc_id, int32_t page, qu_page *out, qu_err *err)
 {
-    qu_doc_rec r;
+    qu_doc r;
     const uint8_t *p;
     int32_t n;
-    QU_TRY(doc_rec(t, doc_id, &r, err));
+    QU_TRY(qu_doc_borrow(t, doc_id, &r, err));
     if (page < 0 || page >= r.n_pages) return no_page(doc_id, page, err);
     QU_TRY(pages_chunk(t, &r, page, &p, &n, err));
     memcpy(out, p + (size_t)(page % QU_CHUNK_PAGES) * sizeof *out, sizeof *out);
@@ -202,7 +201,7 @@ qu_status qu_catalogue_page(qu_txn *t, uint64_t doc_id, int32_t page, qu_page *o
 }
 
 /* Ids of pages [first, last) of one group appended to out. */
-static qu_status ids_get(qu_txn *t, const qu_doc_rec *r, int32_t first, int32_t last, qu_buf *raw,
+static qu_status ids_get(qu_txn *t, const qu_doc *r, int32_t first, int32_t last, qu_buf *raw,
                          qu_buf *out, qu_err *err)
 {
     int32_t group = first / QU_CHUNK_IDS, at = group * QU_CHUNK_IDS;
@@ -235,11 +234,11 @@ static qu_status ids_get(qu_txn *t, const qu_doc_rec *r, int32_t first, int32_t 
 qu_status qu_catalogue_ids(qu_txn *t, uint64_t doc_id, int32_t first, int32_t n_pages, qu_buf *ids,
                            qu_err *err)
 {
-    qu_doc_rec r;
+    qu_doc r;
     qu_buf raw = {0};
     qu_status st = QU_OK;
     size_t len0 = ids->len;
-    QU_TRY(doc_rec(t, doc_id, &r, err));
+    QU_TRY(qu_doc_borrow(t, doc_id, &r, err));
     if (first < 0 || n_pages < 0 || n_pages > r.n_pages - first)
         return no_page(doc_id, first < 0 || first >= r.n_pages ? first : r.n_pages, err);
     for (int32_t i = first, end = first + n_pages, next; st == QU_OK && i < end; i = next) {

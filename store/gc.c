@@ -13,52 +13,22 @@
 
 enum { COPY_COMMIT_BYTES = 32 << 20 };
 
-/* One document's claim on slices. */
-typedef struct claim {
-    uint64_t file_id, kv_id;
-    int32_t kv_pages;
-    bool complete;
-} claim;
-
 typedef struct gc {
     qu_store *s;
-    claim *claims;            /* sorted by file, then kv id */
-    size_t n_claims, cap;
+    qu_buf list;            /* of qu_claim */
+    const qu_claim *claims; /* sorted by file, then kv id */
+    size_t n_claims;
     qu_gc_report r;
 } gc;
-
-static int by_file(const void *a, const void *b)
-{
-    const claim *x = a, *y = b;
-    if (x->file_id != y->file_id) return x->file_id < y->file_id ? -1 : 1;
-    return x->kv_id < y->kv_id ? -1 : x->kv_id > y->kv_id;
-}
 
 static qu_status claims_read(gc *g, qu_err *err)
 {
     qu_txn *t;
-    qu_doc d;
-    qu_status st;
     QU_TRY(qu_txn_begin(&t, g->s, QU_TXN_READ, err));
-    for (uint64_t at = 0;; at = d.doc_id, qu_doc_free(&d)) {
-        QU_TRY_OUT(qu_catalogue_next_doc(t, at, &d, err));
-        if (d.doc_id == 0) break;
-        if (g->n_claims == g->cap) {
-            g->cap = g->cap ? 2 * g->cap : 256;
-            claim *p = realloc(g->claims, g->cap * sizeof *p);
-            if (!p) {
-                st = qu_fail_nomem(err, (long long)(g->cap * sizeof *p));
-                qu_doc_free(&d);
-                goto out;
-            }
-            g->claims = p;
-        }
-        g->claims[g->n_claims++] =
-            (claim){d.kv_file, d.kv_id, d.kv_pages, d.kv_file && d.kv_pages == d.n_pages};
-    }
-    if (g->n_claims) qsort(g->claims, g->n_claims, sizeof *g->claims, by_file);
-out:
+    qu_status st = qu_claims_read(t, &g->list, err);
     qu_txn_abort(t);
+    g->claims = (const qu_claim *)(const void *)g->list.data;
+    g->n_claims = g->list.len / sizeof *g->claims;
     return st;
 }
 
@@ -66,11 +36,13 @@ out:
 static size_t claim_at(const gc *g, uint64_t file_id, uint64_t kv_id)
 {
     size_t lo = 0, hi = g->n_claims;
-    claim want = {.file_id = file_id, .kv_id = kv_id};
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (by_file(&g->claims[mid], &want) < 0) lo = mid + 1;
-        else hi = mid;
+        const qu_claim *c = &g->claims[mid];
+        if (c->file_id < file_id || (c->file_id == file_id && c->kv_id < kv_id))
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     return lo;
 }
@@ -108,13 +80,18 @@ static qu_status drop_open(gc *g, uint64_t file_id, qu_err *err)
 {
     qu_txn *t;
     QU_TRY(qu_txn_begin(&t, g->s, QU_TXN_WRITE, err));
-    qu_status st = qu_open_kv_del(t, file_id, err);
-    if (st != QU_OK) {
-        qu_txn_abort(t);
-        return st;
-    }
     g->r.n_files_removed++;
-    return qu_txn_commit(t, err); /* which unlinks the file */
+    return qu_txn_end(t, qu_open_kv_del(t, file_id, err), err); /* which unlinks the file */
+}
+
+/* What an in-progress record of that file says; QU_ERR_NOTFOUND: there is none. */
+static qu_status purpose_of(gc *g, uint64_t file_id, uint32_t *purpose, qu_err *err)
+{
+    qu_txn *t;
+    QU_TRY(qu_txn_begin(&t, g->s, QU_TXN_READ, err));
+    qu_status st = qu_open_kv_purpose(t, file_id, purpose, err);
+    qu_txn_abort(t);
+    return st;
 }
 
 static qu_status open_files(gc *g, qu_err *err)
@@ -125,10 +102,10 @@ static qu_status open_files(gc *g, qu_err *err)
         uint32_t purpose = 0;
         QU_TRY(qu_txn_begin(&t, g->s, QU_TXN_READ, err));
         qu_status st = qu_catalogue_next_open_kv(t, id, &id, err);
-        if (st == QU_OK && id) st = qu_open_kv_purpose(t, id, &purpose, err);
         qu_txn_abort(t);
         QU_TRY(st);
         if (id == 0) return QU_OK;
+        QU_TRY(purpose_of(g, id, &purpose, err));
         if (purpose != QU_OPEN_GC) { /* gc's own file in progress is the rest of a killed gc */
             st = qu_kv_writer_create(&w, g->s, id, err);
             if (st != QU_OK && st != QU_ERR_CORRUPT)
@@ -140,26 +117,18 @@ static qu_status open_files(gc *g, qu_err *err)
     }
 }
 
-static bool is_open_kv(gc *g, uint64_t file_id)
-{
-    qu_txn *t;
-    uint32_t purpose;
-    if (qu_txn_begin(&t, g->s, QU_TXN_READ, NULL) != QU_OK) return true; /* in doubt keep it */
-    qu_status st = qu_open_kv_purpose(t, file_id, &purpose, NULL);
-    qu_txn_abort(t);
-    return st != QU_ERR_NOTFOUND;
-}
-
 /* Is that entry a rest of ours? Files of others, also ones that only look similar, are left alone.
  */
 static bool is_rest(gc *g, const char *sub, const char *name)
 {
     unsigned long long id;
+    uint32_t purpose;
     char again[64];
     if (*sub) {
         if (sscanf(name, "%llu.kv", &id) != 1) return false;
         snprintf(again, sizeof again, "%llu.kv", id);
-        return strcmp(name, again) == 0 && !file_is_claimed(g, id) && !is_open_kv(g, id);
+        return strcmp(name, again) == 0 && !file_is_claimed(g, id) &&
+               purpose_of(g, id, &purpose, NULL) == QU_ERR_NOTFOUND; /* in doubt keep it */
     }
     if (strncmp(name, "config.tmp.", 11) == 0 || strncmp(name, "CURRENT.tmp.", 12) == 0)
         return true;
@@ -171,18 +140,18 @@ static bool is_rest(gc *g, const char *sub, const char *name)
 
 static qu_status sweep(gc *g, const char *sub, qu_err *err)
 {
-    char *dir = qu_store_path(g->s, "%s", sub);
-    DIR *d = dir ? opendir(dir) : NULL;
+    qu_path dir = qu_store_path(g->s, "%s", sub);
     qu_status st = QU_OK;
-    if (!dir) st = qu_fail_nomem(err, 256);
-    else if (!d) st = qu_lmdb_fail(err, errno, "open", dir);
-    for (struct dirent *e; d && st == QU_OK && (e = readdir(d));) {
+    DIR *d = opendir(dir.s);
+    if (!d) return qu_lmdb_fail(err, errno, "open", dir.s);
+    for (struct dirent *e; st == QU_OK && (e = readdir(d));) {
         if (!is_rest(g, sub, e->d_name)) continue;
-        if (unlinkat(dirfd(d), e->d_name, 0) == 0) g->r.n_files_removed++;
-        else st = qu_lmdb_fail(err, errno, "remove", e->d_name);
+        if (unlinkat(dirfd(d), e->d_name, 0) == 0)
+            g->r.n_files_removed++;
+        else
+            st = qu_lmdb_fail(err, errno, "remove", e->d_name);
     }
-    if (d) closedir(d);
-    free(dir);
+    closedir(d);
     return st;
 }
 
@@ -216,36 +185,14 @@ static qu_status pack_walk(gc *g, uint64_t file_id, qu_kv_writer *w, bool *uncla
         st = qu_kv_verify(&key, file_id, &v, &binding, &payload, &n, err);
         if (st == QU_OK && key.kind != QU_KV_MARKER)
             st = qu_kv_writer_put(w, &key, binding, payload, n, err);
-        else if (st == QU_OK) st = qu_kv_writer_page_done(w, key.kv_id, key.page, err);
+        else if (st == QU_OK)
+            st = qu_kv_writer_page_done(w, key.kv_id, key.page, err);
         if (st != QU_OK) break;
     }
     if (rc && rc != MDB_NOTFOUND) st = qu_lmdb_fail(err, rc, "read a kv file of", g->s->dir);
     if (c) mdb_cursor_close(c);
     mdb_txn_abort(txn);
     mdb_env_close(env);
-    return st;
-}
-
-/* Point every document of the old file to the new one. Commit unlinks the old. */
-static qu_status republish(gc *g, uint64_t old_id, uint64_t new_id, qu_err *err)
-{
-    qu_txn *t;
-    qu_doc d = {0};
-    qu_status st;
-    qu_rec_key k, from;
-    QU_TRY(qu_txn_begin(&t, g->s, QU_TXN_WRITE, err));
-    for (;;) { /* set_kv takes the document off the old file's list: always the first */
-        from = qu_key_num(QU_TAG_KV, old_id);
-        QU_TRY_OUT(qu_rec_seek(t, &from, from.n, &k, err));
-        if (k.n != 17) break;
-        QU_TRY_OUT(qu_catalogue_get_doc(t, qu_get_be64(k.b + 9), &d, err));
-        st = qu_catalogue_set_kv(t, d.doc_id, 0, new_id, d.kv_pages, err);
-        qu_doc_free(&d);
-        if (st != QU_OK) goto out;
-    }
-    return qu_txn_commit(t, err);
-out:
-    qu_txn_abort(t);
     return st;
 }
 
@@ -262,33 +209,28 @@ static qu_status pack_rewrite(gc *g, uint64_t file_id, qu_err *err)
         return st;
     }
     qu_kv_writer_free(w);
-    QU_TRY(republish(g, file_id, new_id, err));
+    int64_t n_docs = 0; /* they all move to the new file; the commit unlinks the old */
+    qu_txn *t;
+    QU_TRY(qu_txn_begin(&t, g->s, QU_TXN_WRITE, err));
+    QU_TRY(qu_txn_end(t, qu_kv_replace(t, file_id, new_id, &n_docs, err), err));
     g->r.n_packs_rewritten++;
     return QU_OK;
 }
 
 static qu_status packs(gc *g, qu_err *err)
 {
-    uint64_t last = 0;
-    size_t n_files = 0;
-    uint64_t *files = malloc((g->n_claims + 1) * sizeof *files);
-    qu_status st = QU_OK;
-    if (!files) return qu_fail_nomem(err, (long long)(g->n_claims * sizeof *files));
     for (size_t i = 0; i < g->n_claims; i++) {
-        if (g->claims[i].file_id != last) files[n_files++] = g->claims[i].file_id;
-        last = g->claims[i].file_id;
-    }
-    for (size_t i = 0; i < n_files && st == QU_OK; i++) {
         bool unclaimed = false;
-        st = pack_walk(g, files[i], NULL, &unclaimed, err);
-        if (st == QU_OK && unclaimed) st = pack_rewrite(g, files[i], err);
-        if (st == QU_ERR_CORRUPT || st == QU_ERR_NOTFOUND) {
+        uint64_t file_id = g->claims[i].file_id;
+        if (file_id == 0 || (i > 0 && g->claims[i - 1].file_id == file_id)) continue;
+        qu_status st = pack_walk(g, file_id, NULL, &unclaimed, err);
+        if (st == QU_OK && unclaimed) st = pack_rewrite(g, file_id, err);
+        if (st == QU_ERR_CORRUPT || st == QU_ERR_NOTFOUND)
             g->r.n_packs_damaged++;
-            st = QU_OK;
-        }
+        else
+            QU_TRY(st);
     }
-    free(files);
-    return st;
+    return QU_OK;
 }
 
 /* --- step 3: catalogue --- */
@@ -335,36 +277,27 @@ static qu_status compact(gc *g, qu_err *err)
     qu_store *s = g->s;
     MDB_env *to = NULL;
     char name[48];
-    uint64_t no = s->catalogue_no + 1, old = s->catalogue_no;
-    char *path = qu_store_path(s, "catalogue.%llu", (unsigned long long)no);
-    char *current = qu_store_path(s, "CURRENT");
-    qu_status st = path && current ? QU_OK : qu_fail_nomem(err, 256);
-    if (st != QU_OK) goto out;
-    if (!s->env) QU_TRY_OUT(qu_store_open_catalogue(s, err));
-    QU_TRY_OUT(qu_lmdb_open(&to, path, MDB_NOLOCK, 0, err));
-    st = copy_records(s->env, to, path, err);
+    unsigned long long old = s->catalogue_no;
+    qu_path path = qu_store_path(s, "catalogue.%llu", old + 1);
+    if (!s->env) QU_TRY(qu_store_open_catalogue(s, err));
+    QU_TRY(qu_lmdb_open(&to, path.s, MDB_NOLOCK, 0, err));
+    qu_status st = copy_records(s->env, to, path.s, err);
     mdb_env_close(to);
-    snprintf(name, sizeof name, "catalogue.%llu\n", (unsigned long long)no);
+    if (st == QU_OK)
+        st = qu_os_sync_dir(s->dir, err); /* its name, before a file that speaks of it */
     if (st != QU_OK) {
-        unlink(path);
-        goto out;
+        unlink(path.s);
+        return st;
     }
-    QU_TRY_OUT(qu_os_sync_dir(s->dir, err)); /* the file's own name, before one that speaks of it */
-    st = qu_os_replace(current, name, strlen(name), 0600, err);
+    snprintf(name, sizeof name, "catalogue.%llu\n", old + 1);
+    st = qu_os_replace(qu_store_path(s, "CURRENT").s, name, strlen(name), 0600, err);
     mdb_env_close(
         s->env); /* on failure too: CURRENT says which one is live, and the next gc sweeps */
     s->env = NULL;
-    QU_TRY_OUT(st);
+    QU_TRY(st);
     st = qu_store_open_catalogue(s, err);
-    for (int i = 0; i < 2; i++) {
-        char *gone =
-            qu_store_path(s, i ? "catalogue.%llu-lock" : "catalogue.%llu", (unsigned long long)old);
-        if (gone) unlink(gone);
-        free(gone);
-    }
-out:
-    free(path);
-    free(current);
+    unlink(qu_store_path(s, "catalogue.%llu", old).s);
+    unlink(qu_store_path(s, "catalogue.%llu-lock", old).s);
     return st;
 }
 
@@ -396,7 +329,7 @@ qu_status qu_store_gc(qu_store *s, qu_gc_report *report, qu_err *err)
     QU_TRY_OUT(compact(&g, err));
     QU_TRY_OUT(disk_use(&g, &g.r.bytes_after, err));
 out:
-    free(g.claims);
+    qu_buf_free(&g.list);
     if (report) *report = g.r;
     return st;
 }

@@ -24,19 +24,19 @@ typedef struct value_head {
     uint64_t n_bytes;
     qu_hash binding;
     uint64_t reserved;
-    uint64_t sum;             /* XXH3-64 of the payload, seeded with that of the 56 bytes before */
+    uint64_t sum; /* XXH3-64 of the payload, seeded with that of the 56 bytes before */
 } value_head;
 _Static_assert(sizeof(value_head) == QU_KV_HEAD_BYTES, "stored as it is: no padding");
 
 struct qu_kv_writer {
     qu_store *s;
-    qu_kv_writer *next;       /* in s->writers */
+    qu_kv_writer *next; /* in s->writers */
     uint64_t file_id;
-    char *path;
-    MDB_env *env;             /* NULL once sealed */
-    MDB_txn *txn;             /* NULL between transactions */
+    qu_path path;
+    MDB_env *env; /* NULL once sealed */
+    MDB_txn *txn; /* NULL between transactions */
     int64_t bytes, pending;
-    size_t value_min;         /* smaller values would not get pages of their own */
+    size_t value_min; /* smaller values would not get pages of their own */
     bool failed;
 };
 
@@ -78,9 +78,12 @@ qu_status qu_kv_verify(const qu_slice_key *k, uint64_t file_id, const MDB_val *v
     if (v->mv_size >= sizeof h) memcpy(&h, p, sizeof h);
     if (v->mv_size < sizeof h || h.magic != VALUE_MAGIC || h.n_bytes > v->mv_size - sizeof h)
         fault = "is malformed";
-    else if (h.version != VALUE_VERSION) fault = "has an unknown version";
-    else if (h.sum != value_sum(&h, p + sizeof h, h.n_bytes)) fault = "fails its checksum";
-    else if (!head_has_key(&h, k)) fault = "belongs to another key";
+    else if (h.version != VALUE_VERSION)
+        fault = "has an unknown version";
+    else if (h.sum != value_sum(&h, p + sizeof h, h.n_bytes))
+        fault = "fails its checksum";
+    else if (!head_has_key(&h, k))
+        fault = "belongs to another key";
     if (fault)
         return qu_fail(err, QU_ERR_CORRUPT,
                        "slice %s: kv file %llu.kv, kv id %llu, page %u, layer %u, head %u", fault,
@@ -94,8 +97,14 @@ qu_status qu_kv_verify(const qu_slice_key *k, uint64_t file_id, const MDB_val *v
 
 /* --- writer --- */
 
-uint64_t qu_kv_writer_file(const qu_kv_writer *w) { return w->file_id; }
-int64_t qu_kv_writer_bytes(const qu_kv_writer *w) { return w->bytes; }
+uint64_t qu_kv_writer_file(const qu_kv_writer *w)
+{
+    return w->file_id;
+}
+int64_t qu_kv_writer_bytes(const qu_kv_writer *w)
+{
+    return w->bytes;
+}
 
 bool qu_kv_is_writing(qu_store *s, uint64_t file_id)
 {
@@ -109,10 +118,8 @@ bool qu_kv_is_writing(qu_store *s, uint64_t file_id)
 int64_t qu_kv_writing_bytes(qu_store *s)
 {
     int64_t n = 0;
-    struct stat sb;
     pthread_mutex_lock(&s->mu);
-    for (qu_kv_writer *w = s->writers; w; w = w->next)
-        if (stat(w->path, &sb) == 0) n += (int64_t)sb.st_blocks * 512;
+    for (qu_kv_writer *w = s->writers; w; w = w->next) n += qu_store_disk_bytes(w->path.s);
     pthread_mutex_unlock(&s->mu);
     return n;
 }
@@ -134,10 +141,7 @@ static qu_status register_file(qu_store *s, uint64_t *file_id, uint32_t purpose,
     qu_txn *t;
     if (*file_id == 0) {
         QU_TRY(qu_txn_begin(&t, s, QU_TXN_WRITE, err));
-        qu_status st = qu_open_kv_add(t, purpose, file_id, err);
-        if (st == QU_OK) return qu_txn_commit(t, err);
-        qu_txn_abort(t);
-        return st;
+        return qu_txn_end(t, qu_open_kv_add(t, purpose, file_id, err), err);
     }
     if (qu_kv_is_writing(s, *file_id))
         return qu_fail(err, QU_ERR_ARG, "kv file %llu is being written already",
@@ -156,10 +160,10 @@ static qu_status open_env(qu_kv_writer *w, qu_err *err)
     MDB_stat ms;
     MDB_envinfo info;
     struct stat sb;
-    if (stat(w->path, &sb) == 0 && sb.st_size > 0 && sb.st_size < 8192 && unlink(w->path) != 0)
-        return qu_fail(err, QU_ERR_IO, "cannot remove '%s': %s", w->path, qu_os_why(errno));
-    QU_TRY(
-        qu_lmdb_open(&w->env, w->path, MDB_NOLOCK, 0, err)); /* the store's lock keeps others out */
+    if (stat(w->path.s, &sb) == 0 && sb.st_size > 0 && sb.st_size < 8192 && unlink(w->path.s) != 0)
+        return qu_fail(err, QU_ERR_IO, "cannot remove '%s': %s", w->path.s, qu_os_why(errno));
+    QU_TRY(qu_lmdb_open(&w->env, w->path.s, MDB_NOLOCK, 0,
+                        err)); /* the store's lock keeps others out */
     mdb_env_stat(w->env, &ms);
     mdb_env_info(w->env, &info);
     w->bytes = (int64_t)(info.me_last_pgno + 1) * ms.ms_psize;
@@ -178,18 +182,17 @@ qu_status qu_kv_writer_start(qu_kv_writer **out, qu_store *s, uint64_t file_id, 
     w->s = s;
     w->file_id = file_id;
     QU_TRY_OUT(register_file(s, &w->file_id, purpose, err));
-    if (!(w->path = qu_store_path(s, "kv/%llu.kv", (unsigned long long)w->file_id))) {
-        st = qu_fail_nomem(err, 256);
-        goto out;
-    }
+    w->path = qu_kv_path(s, w->file_id);
     QU_TRY_OUT(open_env(w, err));
     pthread_mutex_lock(&s->mu);
     w->next = s->writers;
     s->writers = w;
     pthread_mutex_unlock(&s->mu);
 out:
-    if (st == QU_OK) *out = w;
-    else qu_kv_writer_free(w);
+    if (st == QU_OK)
+        *out = w;
+    else
+        qu_kv_writer_free(w);
     return st;
 }
 
@@ -206,13 +209,13 @@ static qu_status ready(qu_kv_writer *w, qu_err *err)
         return qu_fail(err, QU_ERR_ARG, "kv file %llu is sealed", (unsigned long long)w->file_id);
     if (w->failed)
         return qu_fail(err, QU_ERR_ARG, "kv file '%s' cannot be written after an earlier error",
-                       w->path);
+                       w->path.s);
     if (w->txn) return QU_OK;
     int rc = mdb_txn_begin(w->env, NULL, 0, &w->txn);
     if (rc) {
         w->txn = NULL;
         w->failed = true;
-        return qu_lmdb_fail(err, rc, "write", w->path);
+        return qu_lmdb_fail(err, rc, "write", w->path.s);
     }
     return QU_OK;
 }
@@ -222,8 +225,15 @@ static qu_status put(qu_kv_writer *w, const qu_slice_key *key, qu_hash binding, 
 {
     uint8_t kb[QU_KV_KEY_BYTES];
     value_head h = {
-        .magic = VALUE_MAGIC, .version = VALUE_VERSION, .kind = key->kind, .kv_id = key->kv_id,
-        .page = key->page, .layer = key->layer, .head = key->head, .n_bytes = n, .binding = binding,
+        .magic = VALUE_MAGIC,
+        .version = VALUE_VERSION,
+        .kind = key->kind,
+        .kv_id = key->kv_id,
+        .page = key->page,
+        .layer = key->layer,
+        .head = key->head,
+        .n_bytes = n,
+        .binding = binding,
     };
     bool marker = key->kind == QU_KV_MARKER;
     size_t size = sizeof h + n < w->value_min && !marker ? w->value_min : sizeof h + n;
@@ -233,7 +243,7 @@ static qu_status put(qu_kv_writer *w, const qu_slice_key *key, qu_hash binding, 
     int rc = mdb_put(w->txn, 1, &k, &v, MDB_RESERVE);
     if (rc) {
         w->failed = true;
-        return qu_lmdb_fail(err, rc, "write", w->path);
+        return qu_lmdb_fail(err, rc, "write", w->path.s);
     }
     char *p = v.mv_data;
     memcpy(p, &h, sizeof h);
@@ -264,18 +274,8 @@ qu_status qu_kv_writer_put(qu_kv_writer *w, const qu_slice_key *key, qu_hash bin
 qu_status qu_kv_writer_get(qu_kv_writer *w, const qu_slice_key *key, qu_hash binding,
                            const void **payload, size_t *n, qu_err *err)
 {
-    uint8_t kb[QU_KV_KEY_BYTES];
-    MDB_val k = {sizeof kb, kb}, v;
-    qu_hash bound;
     QU_TRY(ready(w, err));
-    qu_kv_key_bytes(kb, key);
-    int rc = mdb_get(w->txn, 1, &k, &v);
-    if (rc) return qu_lmdb_fail(err, rc, "read", w->path);
-    QU_TRY(qu_kv_verify(key, w->file_id, &v, &bound, payload, n, err));
-    if (!qu_hash_equal(bound, binding))
-        return qu_fail(err, QU_ERR_MISMATCH, "slice of page %u in '%s' is bound to another context",
-                       key->page, w->path);
-    return QU_OK;
+    return qu_kv_get(w->txn, NULL, w->file_id, key, binding, payload, n, err);
 }
 
 static qu_status commit(qu_kv_writer *w, qu_err *err)
@@ -286,7 +286,7 @@ static qu_status commit(qu_kv_writer *w, qu_err *err)
     w->pending = 0;
     if (rc) {
         w->failed = true;
-        return qu_lmdb_fail(err, rc, "write", w->path);
+        return qu_lmdb_fail(err, rc, "write", w->path.s);
     }
     return QU_OK;
 }
@@ -312,19 +312,14 @@ qu_status qu_kv_writer_page_done(qu_kv_writer *w, uint64_t kv_id, uint32_t page,
 
 qu_status qu_kv_writer_n_pages_done(qu_kv_writer *w, uint64_t kv_id, int32_t *n, qu_err *err)
 {
-    uint8_t kb[QU_KV_KEY_BYTES];
-    qu_hash bound;
     const void *p;
     size_t len;
     QU_TRY(ready(w, err));
     for (*n = 0; *n < INT32_MAX; ++*n) {
         qu_slice_key key = marker_key(kv_id, (uint32_t)*n);
-        MDB_val k = {sizeof kb, kb}, v;
-        qu_kv_key_bytes(kb, &key);
-        int rc = mdb_get(w->txn, 1, &k, &v);
-        if (rc == MDB_NOTFOUND) break;
-        if (rc) return qu_lmdb_fail(err, rc, "read", w->path);
-        QU_TRY(qu_kv_verify(&key, w->file_id, &v, &bound, &p, &len, err));
+        qu_status st = qu_kv_get(w->txn, NULL, w->file_id, &key, (qu_hash){0, 0}, &p, &len, err);
+        if (st == QU_ERR_NOTFOUND) break;
+        QU_TRY(st);
     }
     return QU_OK;
 }
@@ -339,13 +334,13 @@ qu_status qu_kv_writer_next_member(qu_kv_writer *w, uint64_t after, uint64_t *kv
     if (after == UINT64_MAX) return QU_OK;
     qu_put_be64(kb, after + 1);
     int rc = mdb_cursor_open(w->txn, 1, &c);
-    if (rc) return qu_lmdb_fail(err, rc, "read", w->path);
+    if (rc) return qu_lmdb_fail(err, rc, "read", w->path.s);
     rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
     if (!rc && k.mv_size == QU_KV_KEY_BYTES) *kv_id = qu_get_be64(k.mv_data);
     mdb_cursor_close(c);
-    if (rc && rc != MDB_NOTFOUND) return qu_lmdb_fail(err, rc, "read", w->path);
+    if (rc && rc != MDB_NOTFOUND) return qu_lmdb_fail(err, rc, "read", w->path.s);
     if (!rc && *kv_id == 0)
-        return qu_fail(err, QU_ERR_CORRUPT, "a key in '%s' is malformed", w->path);
+        return qu_fail(err, QU_ERR_CORRUPT, "a key in '%s' is malformed", w->path.s);
     return QU_OK;
 }
 
@@ -359,9 +354,9 @@ static qu_status pad_file(qu_kv_writer *w, qu_err *err)
     mdb_env_stat(w->env, &ms);
     mdb_env_info(w->env, &info);
     off_t full = (off_t)(info.me_last_pgno + 1) * ms.ms_psize;
-    if (stat(w->path, &sb) == 0 && (sb.st_size >= full || truncate(w->path, full) == 0))
+    if (stat(w->path.s, &sb) == 0 && (sb.st_size >= full || truncate(w->path.s, full) == 0))
         return QU_OK;
-    return qu_lmdb_fail(err, errno, "write", w->path);
+    return qu_lmdb_fail(err, errno, "write", w->path.s);
 }
 
 static void close_env(qu_kv_writer *w)
@@ -379,12 +374,8 @@ qu_status qu_kv_writer_seal(qu_kv_writer *w, qu_err *err)
     w->failed = true; /* unless all of this works */
     QU_TRY(pad_file(w, err));
     int rc = mdb_env_sync(w->env, 1);
-    if (rc) return qu_lmdb_fail(err, rc, "sync", w->path);
-    char *kv = qu_store_path(w->s, "kv");
-    if (!kv) return qu_fail_nomem(err, 256);
-    qu_status st = qu_os_sync_dir(kv, err);
-    free(kv);
-    QU_TRY(st);
+    if (rc) return qu_lmdb_fail(err, rc, "sync", w->path.s);
+    QU_TRY(qu_os_sync_dir(qu_store_path(w->s, "kv").s, err));
     close_env(w);
     unlist(w);
     return QU_OK;
@@ -395,7 +386,6 @@ void qu_kv_writer_free(qu_kv_writer *w)
     if (!w) return;
     close_env(w);
     unlist(w);
-    free(w->path);
     free(w);
 }
 
@@ -406,8 +396,5 @@ qu_status qu_kv_writer_discard(qu_kv_writer *w, qu_err *err)
     uint64_t file_id = w->file_id;
     qu_kv_writer_free(w);
     QU_TRY(qu_txn_begin(&t, s, QU_TXN_WRITE, err));
-    qu_status st = qu_open_kv_del(t, file_id, err);
-    if (st == QU_OK) return qu_txn_commit(t, err); /* which unlinks it */
-    qu_txn_abort(t);
-    return st;
+    return qu_txn_end(t, qu_open_kv_del(t, file_id, err), err); /* a commit unlinks it */
 }

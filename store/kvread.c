@@ -13,12 +13,12 @@
 #include "store/store_int.h"
 
 struct qu_kv_reader {
-    uint64_t file_id, used;   /* used: clock of the last use */
+    uint64_t file_id, used; /* used: clock of the last use */
     MDB_env *env;
     MDB_txn *txn;
     pthread_mutex_t mu;
-    bool borrowed;            /* slices are out: must stay until release */
-    bool doomed;              /* unlinked meanwhile: close at release */
+    bool borrowed; /* slices are out: must stay until release */
+    bool doomed;   /* unlinked meanwhile: close at release */
 };
 
 qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MDB_txn **txn,
@@ -27,33 +27,22 @@ qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MD
     struct stat sb;
     MDB_stat ms;
     MDB_envinfo info;
-    qu_status st;
+    qu_status st = QU_OK;
     int rc;
+    qu_path path = qu_kv_path(s, file_id);
     *env = NULL;
-    char *path = qu_store_path(s, "kv/%llu.kv", (unsigned long long)file_id);
-    if (!path) return qu_fail_nomem(err, 256);
-    if (stat(path, &sb) != 0) {
-        st = qu_lmdb_fail(err, errno, "open", path);
-        goto out;
-    }
-    if (sb.st_size < 8192) {
-        st = qu_fail(err, QU_ERR_CORRUPT, "kv file '%s' is cut short", path);
-        goto out;
-    }
-    QU_TRY_OUT(qu_lmdb_open(env, path, MDB_RDONLY | MDB_NOLOCK, (size_t)sb.st_size, err));
+    if (stat(path.s, &sb) != 0) return qu_lmdb_fail(err, errno, "open", path.s);
+    if (sb.st_size < 8192) return qu_fail(err, QU_ERR_CORRUPT, "kv file '%s' is cut short", path.s);
+    QU_TRY(qu_lmdb_open(env, path.s, MDB_RDONLY | MDB_NOLOCK, (size_t)sb.st_size, err));
     mdb_env_stat(*env, &ms);
     mdb_env_info(*env, &info);
-    if ((uint64_t)sb.st_size / ms.ms_psize <=
-        info.me_last_pgno) /* reading past the end would be SIGBUS */
-        st = qu_fail(err, QU_ERR_CORRUPT, "kv file '%s' is cut short", path);
+    if ((uint64_t)sb.st_size / ms.ms_psize <= info.me_last_pgno) /* reading past the end: SIGBUS */
+        st = qu_fail(err, QU_ERR_CORRUPT, "kv file '%s' is cut short", path.s);
     else if ((rc = mdb_txn_begin(*env, NULL, MDB_RDONLY, txn)) != 0)
-        st = qu_lmdb_fail(err, rc, "read", path);
-    if (st != QU_OK) {
-        mdb_env_close(*env);
-        *env = NULL;
-    }
-out:
-    free(path);
+        st = qu_lmdb_fail(err, rc, "read", path.s);
+    if (st == QU_OK) return QU_OK;
+    mdb_env_close(*env);
+    *env = NULL;
     return st;
 }
 
@@ -174,8 +163,10 @@ void qu_kv_forget(qu_store *s, uint64_t file_id)
     pthread_mutex_lock(&s->mu);
     for (int i = s->n_readers - 1; i >= 0; i--) {
         if (s->readers[i]->file_id != file_id) continue;
-        if (s->readers[i]->borrowed) s->readers[i]->doomed = true;
-        else remove_at(s, i);
+        if (s->readers[i]->borrowed)
+            s->readers[i]->doomed = true;
+        else
+            remove_at(s, i);
     }
     pthread_mutex_unlock(&s->mu);
 }

@@ -1,6 +1,7 @@
 /* LMDB behind statuses, and checksummed records on top of it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -10,10 +11,10 @@
 #include "base/os.h"
 #include "store/store_int.h"
 
-#define REC_SEED 0x7175697265726563u    /* "quirerec": a foreign record does not pass by accident */
+#define REC_SEED 0x7175697265726563u /* "quirerec": a foreign record does not pass by accident */
 #define MAP_BYTES ((size_t)1 << 40)
 #define MAP_BYTES_MIN ((size_t)1 << 26)
-#define N_READERS 510                   /* with LMDB's header, 64 bytes each make LOCK_BYTES */
+#define N_READERS 510 /* with LMDB's header, 64 bytes each make LOCK_BYTES */
 #define LOCK_BYTES 32768
 #define FULL_BYTES ((uint64_t)64 << 20) /* less than any commit may need */
 
@@ -58,13 +59,11 @@ static int open_main(MDB_env *env)
  * file its room first. Closed before LMDB opens it, whose record locks a close would drop. */
 static int reserve_lock(const char *path)
 {
-    char *lock = malloc(strlen(path) + sizeof "-lock");
-    if (!lock) return ENOMEM;
-    strcat(strcpy(lock, path), "-lock");
+    char lock[PATH_MAX + 8];
+    snprintf(lock, sizeof lock, "%s-lock", path);
     int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     int rc = fd < 0 ? errno : posix_fallocate(fd, 0, LOCK_BYTES);
     if (fd >= 0) close(fd);
-    free(lock);
     return rc == EINVAL || rc == EOPNOTSUPP ? 0 : rc;
 }
 
@@ -106,31 +105,34 @@ uint64_t qu_get_be64(const uint8_t *p)
     return v;
 }
 
+static qu_rec_key key_of(int tag, int n, const uint64_t *v)
+{
+    qu_rec_key k = {.n = 1 + 8 * (size_t)n};
+    k.b[0] = (uint8_t)tag;
+    for (int i = 0; i < n; i++) qu_put_be64(k.b + 1 + 8 * i, v[i]);
+    return k;
+}
+
 qu_rec_key qu_key_tag(int tag)
 {
-    qu_rec_key k = {.n = 1};
-    k.b[0] = (uint8_t)tag;
-    return k;
+    return key_of(tag, 0, NULL);
 }
-
-static void key_add64(qu_rec_key *k, uint64_t v)
-{
-    qu_put_be64(k->b + k->n, v);
-    k->n += 8;
-}
-
 qu_rec_key qu_key_num(int tag, uint64_t a)
 {
-    qu_rec_key k = qu_key_tag(tag);
-    key_add64(&k, a);
-    return k;
+    return key_of(tag, 1, &a);
 }
-
 qu_rec_key qu_key_num2(int tag, uint64_t a, uint64_t b)
 {
-    qu_rec_key k = qu_key_num(tag, a);
-    key_add64(&k, b);
-    return k;
+    return key_of(tag, 2, (uint64_t[]){a, b});
+}
+qu_rec_key qu_key_hash(int tag, qu_hash h)
+{
+    return qu_key_num2(tag, h.hi, h.lo);
+}
+
+qu_rec_key qu_key_hash_num(int tag, qu_hash h, uint64_t a)
+{
+    return key_of(tag, 3, (uint64_t[]){h.hi, h.lo, a});
 }
 
 qu_rec_key qu_key_chunk(int tag, uint64_t a, uint32_t chunk)
@@ -140,32 +142,18 @@ qu_rec_key qu_key_chunk(int tag, uint64_t a, uint32_t chunk)
     return k;
 }
 
-qu_rec_key qu_key_hash(int tag, qu_hash h)
+/* "catalogue record 'd 0c' is ...", its key in hexadecimal. */
+static qu_status rec_fail(qu_err *err, qu_status st, const MDB_val *key, const char *fault)
 {
-    return qu_key_num2(tag, h.hi, h.lo);
-}
-
-qu_rec_key qu_key_hash_num(int tag, qu_hash h, uint64_t a)
-{
-    qu_rec_key k = qu_key_hash(tag, h);
-    key_add64(&k, a);
-    return k;
-}
-
-/* Text of a key for messages: "d 12". */
-static const char *key_text(char out[64], const MDB_val *key)
-{
-    static const char hex[] = "0123456789abcdef";
+    char text[64];
     const uint8_t *b = key->mv_data;
-    size_t j = 0;
-    out[j++] = key->mv_size && b[0] > 32 && b[0] < 127 ? (char)b[0] : '?';
-    for (size_t i = 1; i < key->mv_size && j + 4 < 64; i++) {
-        if (i == 1) out[j++] = ' ';
-        out[j++] = hex[b[i] >> 4];
-        out[j++] = hex[b[i] & 15];
-    }
-    out[j] = 0;
-    return out;
+    if (!err) return st;
+    int j =
+        snprintf(text, sizeof text, "%c%s", key->mv_size && b[0] > 32 && b[0] < 127 ? b[0] : '?',
+                 key->mv_size > 1 ? " " : "");
+    for (size_t i = 1; i < key->mv_size && j + 4 < 64; i++)
+        j += snprintf(text + j, 3, "%02x", b[i]);
+    return qu_fail(err, st, "catalogue record '%s' %s", text, fault);
 }
 
 /* --- records --- */
@@ -173,29 +161,30 @@ static const char *key_text(char out[64], const MDB_val *key)
 qu_status qu_rec_verify(const MDB_val *key, const MDB_val *v, const void **payload, size_t *n,
                         qu_err *err)
 {
-    char text[64];
     const uint8_t *p = v->mv_data;
     uint64_t sum;
-    if (v->mv_size < QU_REC_HEAD)
-        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' is cut short",
-                       key_text(text, key));
+    if (v->mv_size < QU_REC_HEAD) return rec_fail(err, QU_ERR_CORRUPT, key, "is cut short");
     memcpy(&sum, p, 8);
     if (sum != qu_hash_sum(p + 8, v->mv_size - 8, REC_SEED))
-        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' fails its checksum",
-                       key_text(text, key));
+        return rec_fail(err, QU_ERR_CORRUPT, key, "fails its checksum");
     if (p[8] != key->mv_size || v->mv_size < QU_REC_HEAD + key->mv_size ||
         memcmp(p + QU_REC_HEAD, key->mv_data, key->mv_size) != 0)
-        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' belongs to another key",
-                       key_text(text, key));
+        return rec_fail(err, QU_ERR_CORRUPT, key, "belongs to another key");
     *payload = p + QU_REC_HEAD + key->mv_size;
     *n = v->mv_size - QU_REC_HEAD - key->mv_size;
     return QU_OK;
+}
+
+static qu_status need_write(const qu_txn *t, qu_err *err)
+{
+    return t->write ? QU_OK : qu_fail(err, QU_ERR_ARG, "cannot write in a read transaction");
 }
 
 qu_status qu_rec_put(qu_txn *t, const qu_rec_key *k, const void *p, size_t n, qu_err *err)
 {
     MDB_val key = {k->n, (void *)k->b};
     MDB_val v = {QU_REC_HEAD + k->n + n, NULL};
+    QU_TRY(need_write(t, err));
     int rc = mdb_put(t->mt, 1, &key, &v, MDB_RESERVE);
     if (rc) {
         t->failed = true;
@@ -213,11 +202,8 @@ qu_status qu_rec_put(qu_txn *t, const qu_rec_key *k, const void *p, size_t n, qu
 qu_status qu_rec_get(qu_txn *t, const qu_rec_key *k, const void **p, size_t *n, qu_err *err)
 {
     MDB_val key = {k->n, (void *)k->b}, v;
-    char text[64];
     int rc = mdb_get(t->mt, 1, &key, &v);
-    if (rc == MDB_NOTFOUND)
-        return qu_fail(err, QU_ERR_NOTFOUND, "no record '%s' in the catalogue",
-                       key_text(text, &key));
+    if (rc == MDB_NOTFOUND) return rec_fail(err, QU_ERR_NOTFOUND, &key, "is missing");
     if (rc) return qu_lmdb_fail(err, rc, "read the catalogue of", t->s->dir);
     return qu_rec_verify(&key, &v, p, n, err);
 }
@@ -225,11 +211,9 @@ qu_status qu_rec_get(qu_txn *t, const qu_rec_key *k, const void **p, size_t *n, 
 qu_status qu_rec_del(qu_txn *t, const qu_rec_key *k, qu_err *err)
 {
     MDB_val key = {k->n, (void *)k->b};
-    char text[64];
+    QU_TRY(need_write(t, err));
     int rc = mdb_del(t->mt, 1, &key, NULL);
-    if (rc == MDB_NOTFOUND)
-        return qu_fail(err, QU_ERR_NOTFOUND, "no record '%s' in the catalogue",
-                       key_text(text, &key));
+    if (rc == MDB_NOTFOUND) return rec_fail(err, QU_ERR_NOTFOUND, &key, "is missing");
     if (rc) {
         t->failed = true;
         return qu_lmdb_fail(err, rc, "write the catalogue of", t->s->dir);
@@ -253,6 +237,24 @@ qu_status qu_rec_seek(qu_txn *t, const qu_rec_key *from, size_t n_prefix, qu_rec
     }
     mdb_cursor_close(c);
     if (rc && rc != MDB_NOTFOUND) return qu_lmdb_fail(err, rc, "read the catalogue of", t->s->dir);
+    return QU_OK;
+}
+
+qu_status qu_index_next(qu_txn *t, const qu_rec_key *prefix, uint64_t after, uint64_t *id,
+                        const void **p, size_t *n, qu_err *err)
+{
+    qu_rec_key k, from = *prefix;
+    const void *unused;
+    size_t unused_n;
+    *id = 0;
+    if (after == UINT64_MAX) return QU_OK;
+    qu_put_be64(from.b + from.n, after + 1);
+    from.n += 8;
+    QU_TRY(qu_rec_seek(t, &from, prefix->n, &k, err));
+    if (k.n == 0) return QU_OK;
+    if (k.n != from.n) return qu_fail(err, QU_ERR_CORRUPT, "an index key is malformed");
+    QU_TRY(qu_rec_get(t, &k, p ? p : &unused, n ? n : &unused_n, err));
+    *id = qu_get_be64(k.b + prefix->n);
     return QU_OK;
 }
 
@@ -285,26 +287,22 @@ qu_status qu_chunk_get(qu_txn *t, const qu_rec_key *k, size_t max, qu_buf *out, 
     const uint8_t *p;
     size_t n;
     uint32_t raw;
-    char text[64];
     MDB_val key = {k->n, (void *)k->b};
     qu_status st = qu_rec_get(t, k, (const void **)&p, &n, err);
-    if (st == QU_ERR_NOTFOUND)
-        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' is missing",
-                       key_text(text, &key));
+    if (st == QU_ERR_NOTFOUND) return rec_fail(err, QU_ERR_CORRUPT, &key, "is missing");
     QU_TRY(st);
     if (n >= 4) memcpy(&raw, p, 4);
     if (n < 4 || raw > max || n - 4 > raw)
-        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' is malformed",
-                       key_text(text, &key));
+        return rec_fail(err, QU_ERR_CORRUPT, &key, "is malformed");
     QU_TRY(qu_buf_reserve(out, raw, err));
     uLongf got = raw;
     int rc = Z_OK;
-    if (n - 4 == raw) memcpy(out->data + out->len, p + 4, raw);
-    else rc = uncompress((Bytef *)out->data + out->len, &got, p + 4, (uLong)(n - 4));
+    if (n - 4 == raw)
+        memcpy(out->data + out->len, p + 4, raw);
+    else
+        rc = uncompress((Bytef *)out->data + out->len, &got, p + 4, (uLong)(n - 4));
     if (rc == Z_MEM_ERROR) return qu_fail_nomem(err, 1 << 16);
-    if (rc != Z_OK || got != raw)
-        return qu_fail(err, QU_ERR_CORRUPT, "catalogue record '%s' does not decompress",
-                       key_text(text, &key));
+    if (rc != Z_OK || got != raw) return rec_fail(err, QU_ERR_CORRUPT, &key, "does not decompress");
     out->len += raw;
     out->data[out->len] = 0;
     return QU_OK;

@@ -26,8 +26,8 @@ enum { CONFIG_SUM_FROM = 24, MAX_PAGE_TOKENS = 1 << 14 };
 typedef struct config_rec {
     char magic[8];
     uint32_t mark, format;
-    uint64_t sum;             /* XXH3-64 of everything from n_bytes on */
-    uint64_t n_bytes;         /* of the whole file */
+    uint64_t sum;     /* XXH3-64 of everything from n_bytes on */
+    uint64_t n_bytes; /* of the whole file */
     uint32_t page_tokens, codec;
     int32_t n_layers, n_kv_heads, head_size, n_prefix;
     uint32_t model_path_len, zero;
@@ -36,32 +36,34 @@ typedef struct config_rec {
 } config_rec;
 _Static_assert(sizeof(config_rec) == 288, "stored as it is: no padding");
 
-char *qu_store_path(const qu_store *s, const char *fmt, ...)
+qu_path qu_store_path(const qu_store *s, const char *fmt, ...)
 {
-    char name[96];
+    qu_path p;
     va_list ap;
+    int n = snprintf(p.s, sizeof p.s, "%s/", s->dir); /* qu_store_open has seen that it fits */
     va_start(ap, fmt);
-    vsnprintf(name, sizeof name, fmt, ap);
+    vsnprintf(p.s + n, sizeof p.s - (size_t)n, fmt, ap);
     va_end(ap);
-    size_t n = strlen(s->dir) + strlen(name) + 2;
-    char *p = malloc(n);
-    if (p) snprintf(p, n, "%s/%s", s->dir, name);
     return p;
+}
+
+qu_path qu_kv_path(const qu_store *s, uint64_t file_id)
+{
+    return qu_store_path(s, "kv/%llu.kv", (unsigned long long)file_id);
 }
 
 bool qu_store_is_network_fs(long f_type)
 {
     switch ((uint32_t)f_type) {
-    case 0x6969:      /* NFS */
-    case 0x517B:      /* SMB */
-    case 0xFE534D42:  /* SMB2 */
-    case 0xFF534D42:  /* CIFS */
-    case 0x00C36400:  /* CEPH */
-    case 0x5346414F:  /* AFS, OpenAFS */
-    case 0x6B414653:  /* AFS, kernel */
-    case 0x73757245:  /* CODA */
-    case 0x01021997:  /* 9P */
-        return true;
+    case 0x6969:     /* NFS */
+    case 0x517B:     /* SMB */
+    case 0xFE534D42: /* SMB2 */
+    case 0xFF534D42: /* CIFS */
+    case 0x00C36400: /* CEPH */
+    case 0x5346414F: /* AFS, OpenAFS */
+    case 0x6B414653: /* AFS, kernel */
+    case 0x73757245: /* CODA */
+    case 0x01021997: /* 9P */ return true;
     default: return false;
     }
 }
@@ -84,13 +86,20 @@ static qu_status config_write(const qu_store *s, const qu_store_config *c, qu_er
 {
     qu_status st;
     qu_buf b = {0};
-    char *path = NULL;
     config_rec r = {
-        .magic = CONFIG_MAGIC, .mark = BYTE_ORDER_MARK, .format = QU_STORE_FORMAT,
-        .page_tokens = c->page_tokens, .codec = c->codec, .n_layers = c->n_layers,
-        .n_kv_heads = c->n_kv_heads, .head_size = c->head_size, .n_prefix = c->n_prefix,
+        .magic = CONFIG_MAGIC,
+        .mark = BYTE_ORDER_MARK,
+        .format = QU_STORE_FORMAT,
+        .page_tokens = c->page_tokens,
+        .codec = c->codec,
+        .n_layers = c->n_layers,
+        .n_kv_heads = c->n_kv_heads,
+        .head_size = c->head_size,
+        .n_prefix = c->n_prefix,
         .model_path_len = c->model_path ? (uint32_t)strlen(c->model_path) : 0,
-        .binding = c->binding, .weights = c->weights, .full_weights = c->full_weights,
+        .binding = c->binding,
+        .weights = c->weights,
+        .full_weights = c->full_weights,
     };
     strcpy(r.numerics, c->numerics);
     strcpy(r.model_name, c->model_name);
@@ -100,13 +109,16 @@ static qu_status config_write(const qu_store *s, const qu_store_config *c, qu_er
     QU_TRY_OUT(qu_buf_add(&b, c->model_path, r.model_path_len, err));
     r.sum = qu_hash_sum(b.data + CONFIG_SUM_FROM, b.len - CONFIG_SUM_FROM, 0);
     memcpy(b.data, &r, sizeof r);
-    st = QU_ERR_NOMEM;
-    if (!(path = qu_store_path(s, "config"))) qu_fail_nomem(err, 256);
-    else st = qu_os_replace(path, b.data, b.len, 0600, err);
+    st = qu_os_replace(qu_store_path(s, "config").s, b.data, b.len, 0600, err);
 out:
-    free(path);
     qu_buf_free(&b);
     return st;
+}
+
+static qu_status config_damaged(const qu_store *s, qu_err *err)
+{
+    return qu_fail(err, QU_ERR_CORRUPT, "config of store '%s' is damaged: restore it or index anew",
+                   s->dir);
 }
 
 static qu_status config_parse(qu_store *s, const qu_buf *b, qu_err *err)
@@ -115,9 +127,7 @@ static qu_status config_parse(qu_store *s, const qu_buf *b, qu_err *err)
     qu_store_config *c = &s->config;
     const char *p = b->data + sizeof r;
     if (b->len >= 16) memcpy(&r, b->data, 16);
-    if (b->len < 16 || memcmp(r.magic, CONFIG_MAGIC, 8) != 0)
-        return qu_fail(err, QU_ERR_CORRUPT,
-                       "config of store '%s' is damaged: restore it or index anew", s->dir);
+    if (b->len < 16 || memcmp(r.magic, CONFIG_MAGIC, 8) != 0) return config_damaged(s, err);
     if (r.mark == BYTE_ORDER_SWAPPED)
         return qu_fail(err, QU_ERR_UNSUPPORTED,
                        "store '%s' has another byte order: mark %08x, this machine's is %08x",
@@ -132,12 +142,18 @@ static qu_status config_parse(qu_store *s, const qu_buf *b, qu_err *err)
         r.sum != qu_hash_sum(b->data + CONFIG_SUM_FROM, b->len - CONFIG_SUM_FROM, 0) ||
         r.n_prefix < 0 || r.n_prefix > QU_STORE_MAX_PREFIX ||
         sizeof r + (size_t)r.n_prefix * 4 + r.model_path_len != b->len)
-        return qu_fail(err, QU_ERR_CORRUPT,
-                       "config of store '%s' is damaged: restore it or index anew", s->dir);
+        return config_damaged(s, err);
     *c = (qu_store_config){
-        .format = r.format, .page_tokens = r.page_tokens, .codec = r.codec, .n_layers = r.n_layers,
-        .n_kv_heads = r.n_kv_heads, .head_size = r.head_size, .n_prefix = r.n_prefix,
-        .binding = r.binding, .weights = r.weights, .full_weights = r.full_weights,
+        .format = r.format,
+        .page_tokens = r.page_tokens,
+        .codec = r.codec,
+        .n_layers = r.n_layers,
+        .n_kv_heads = r.n_kv_heads,
+        .head_size = r.head_size,
+        .n_prefix = r.n_prefix,
+        .binding = r.binding,
+        .weights = r.weights,
+        .full_weights = r.full_weights,
     };
     memcpy(c->numerics, r.numerics, sizeof r.numerics);
     memcpy(c->model_name, r.model_name, sizeof r.model_name);
@@ -149,23 +165,23 @@ static qu_status config_parse(qu_store *s, const qu_buf *b, qu_err *err)
         if (!(c->model_path = strndup(p + (size_t)r.n_prefix * 4, r.model_path_len)))
             return qu_fail_nomem(err, r.model_path_len);
     }
-    return config_check(c, err) == QU_OK ? QU_OK
-               : qu_fail(err, QU_ERR_CORRUPT, "config of store '%s' is out of range", s->dir);
+    return config_check(c, NULL) == QU_OK ? QU_OK : config_damaged(s, err);
+}
+
+static qu_status no_store(const qu_store *s, qu_err *err)
+{
+    return qu_fail(err, QU_ERR_NOTFOUND, "no store at '%s': create one with quire index", s->dir);
 }
 
 static qu_status config_read(qu_store *s, qu_err *err)
 {
     qu_buf b = {0};
-    char *path = qu_store_path(s, "config");
-    if (!path) return qu_fail_nomem(err, 256);
-    qu_status st = qu_os_read(&b, path, CONFIG_MAX_BYTES, err);
+    qu_status st = qu_os_read(&b, qu_store_path(s, "config").s, CONFIG_MAX_BYTES, err);
     if (st == QU_ERR_NOTFOUND)
-        st = qu_fail(err, st, "no store at '%s': create one with quire index", s->dir);
+        st = no_store(s, err);
     else if (st == QU_ERR_LIMIT)
-        st = qu_fail(err, QU_ERR_CORRUPT,
-                     "config of store '%s' is damaged: restore it or index anew", s->dir);
+        st = config_damaged(s, err);
     if (st == QU_OK) st = config_parse(s, &b, err);
-    free(path);
     qu_buf_free(&b);
     return st;
 }
@@ -188,32 +204,24 @@ static bool lock_hold(int fd)
 static qu_status lock_take(qu_store *s, qu_err *err)
 {
     char text[32] = "";
-    qu_status st = QU_OK;
-    char *path = qu_store_path(s, "lock");
-    if (!path) return qu_fail_nomem(err, 256);
-    s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (s->lock_fd < 0 && (errno == EROFS || errno == EACCES || errno == EPERM)) {
-        st = qu_fail(err, QU_ERR_IO, "store '%s' cannot be written, only read: %s", s->dir,
-                     qu_os_why(errno));
-    } else if (s->lock_fd < 0) {
-        st = qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, qu_os_why(errno));
-    } else if (!lock_hold(s->lock_fd)) {
-        if (errno != EWOULDBLOCK) {
-            st = qu_fail(err, qu_os_status(errno), "cannot lock '%s': %s", path, qu_os_why(errno));
-        } else {
-            ssize_t n = pread(s->lock_fd, text, sizeof text - 1, 0);
-            long pid = n > 0 ? strtol(text, NULL, 10) : 0;
-            st = pid > 0 ? qu_fail(err, QU_ERR_LOCKED, "store '%s' is locked by process %ld",
-                                   s->dir, pid)
-                         : qu_fail(err, QU_ERR_LOCKED, "store '%s' is locked by another process",
-                                   s->dir);
-        }
-    } else { /* the pid is for people: failing to write it (disk full) does no harm */
+    qu_path path = qu_store_path(s, "lock");
+    s->lock_fd = open(path.s, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (s->lock_fd < 0 && (errno == EROFS || errno == EACCES || errno == EPERM))
+        return qu_fail(err, QU_ERR_IO, "store '%s' cannot be written, only read: %s", s->dir,
+                       strerror(errno));
+    if (s->lock_fd < 0)
+        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path.s, qu_os_why(errno));
+    if (lock_hold(s->lock_fd)) { /* the pid is for people: failing to write it does no harm */
         int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
         if (ftruncate(s->lock_fd, 0) != 0 || pwrite(s->lock_fd, text, (size_t)n, 0) != n) errno = 0;
+        return QU_OK;
     }
-    free(path);
-    return st;
+    if (errno != EWOULDBLOCK)
+        return qu_fail(err, qu_os_status(errno), "cannot lock '%s': %s", path.s, qu_os_why(errno));
+    ssize_t n = pread(s->lock_fd, text, sizeof text - 1, 0);
+    long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+    snprintf(text, sizeof text, pid > 0 ? "process %ld" : "another process", pid);
+    return qu_fail(err, QU_ERR_LOCKED, "store '%s' is locked by %s", s->dir, text);
 }
 
 /* --- creation --- */
@@ -239,7 +247,8 @@ static qu_status look(const qu_store *s, bool *exists, qu_err *err)
         return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", s->dir, qu_os_why(errno));
     }
     for (struct dirent *e; (e = readdir(d));) {
-        if (strcmp(e->d_name, "config") == 0) *exists = true;
+        if (strcmp(e->d_name, "config") == 0)
+            *exists = true;
         else if (!is_creation_rest(e->d_name) && st == QU_OK)
             st = qu_fail(err, QU_ERR_ARG, "'%s' is no store and holds '%s': give an empty folder",
                          s->dir, e->d_name);
@@ -251,34 +260,22 @@ static qu_status look(const qu_store *s, bool *exists, qu_err *err)
 /* The config comes last and makes it a store. */
 static qu_status create_files(qu_store *s, const qu_store_config *c, qu_err *err)
 {
-    qu_status st = QU_ERR_NOMEM;
     qu_txn *t = NULL;
-    char *kv = qu_store_path(s, "kv"), *cat = qu_store_path(s, "catalogue.1");
-    char *lck = qu_store_path(s, "catalogue.1-lock"), *cur = qu_store_path(s, "CURRENT");
-    if (!kv || !cat || !lck || !cur) {
-        qu_fail_nomem(err, 256);
-        goto out;
-    }
-    QU_TRY_OUT(qu_os_mkdirs(kv, 0700, err));
-    unlink(cat);
-    unlink(lck);
-    QU_TRY_OUT(qu_lmdb_open(&s->env, cat, 0, 0, err));
+    qu_path cat = qu_store_path(s, "catalogue.1");
+    QU_TRY(qu_os_mkdirs(qu_store_path(s, "kv").s, 0700, err));
+    unlink(cat.s);
+    unlink(qu_store_path(s, "catalogue.1-lock").s);
+    QU_TRY(qu_lmdb_open(&s->env, cat.s, 0, 0, err));
     s->catalogue_no = 1;
     s->config = *c; /* borrowed for this moment: qu_txn_begin looks at nothing else */
-    st = qu_txn_begin(&t, s, QU_TXN_WRITE, err);
+    qu_status st = qu_txn_begin(&t, s, QU_TXN_WRITE, err);
     if (st == QU_OK) st = qu_txn_commit(t, err);
     memset(&s->config, 0, sizeof s->config);
     mdb_env_close(s->env);
     s->env = NULL;
-    QU_TRY_OUT(st);
-    QU_TRY_OUT(qu_os_replace(cur, "catalogue.1\n", 12, 0600, err));
-    QU_TRY_OUT(config_write(s, c, err));
-out:
-    free(kv);
-    free(cat);
-    free(lck);
-    free(cur);
-    return st;
+    QU_TRY(st);
+    QU_TRY(qu_os_replace(qu_store_path(s, "CURRENT").s, "catalogue.1\n", 12, 0600, err));
+    return config_write(s, c, err);
 }
 
 /* --- catalogue file --- */
@@ -287,14 +284,12 @@ static qu_status read_current(qu_store *s, qu_err *err)
 {
     qu_buf b = {0};
     unsigned long long no = 0;
-    char *path = qu_store_path(s, "CURRENT");
-    if (!path) return qu_fail_nomem(err, 256);
-    qu_status st = qu_os_read(&b, path, 64, err);
+    qu_path path = qu_store_path(s, "CURRENT");
+    qu_status st = qu_os_read(&b, path.s, 64, err);
     if (st == QU_ERR_NOTFOUND || st == QU_ERR_LIMIT ||
         (st == QU_OK && (sscanf(b.data, "catalogue.%llu\n", &no) != 1 || no == 0)))
-        st = qu_fail(err, QU_ERR_CORRUPT, "file '%s' is damaged: it must name a catalogue", path);
+        st = qu_fail(err, QU_ERR_CORRUPT, "file '%s' is damaged: it must name a catalogue", path.s);
     s->catalogue_no = no;
-    free(path);
     qu_buf_free(&b);
     return st;
 }
@@ -303,29 +298,25 @@ qu_status qu_store_open_catalogue(qu_store *s, qu_err *err)
 {
     qu_status st = QU_OK;
     unsigned ro = s->writable ? 0 : MDB_RDONLY;
+    int dead;
     for (int tries = 0; tries < 5;
          tries++) { /* a gc may switch between reading CURRENT and opening */
-        QU_TRY(read_current(s, err));
-        char *path = qu_store_path(s, "catalogue.%llu", (unsigned long long)s->catalogue_no);
-        if (!path) return qu_fail_nomem(err, 256);
         struct stat sb;
-        if (stat(path, &sb) != 0) {
+        QU_TRY(read_current(s, err));
+        qu_path path = qu_store_path(s, "catalogue.%llu", (unsigned long long)s->catalogue_no);
+        if (stat(path.s, &sb) != 0) {
             st = qu_fail(err, errno == ENOENT ? QU_ERR_CORRUPT : QU_ERR_IO, "cannot open '%s': %s",
-                         path, qu_os_why(errno));
+                         path.s, qu_os_why(errno));
         } else if (sb.st_size < 8192) { /* two meta pages: LMDB would start an empty one */
-            st = qu_fail(err, QU_ERR_CORRUPT, "catalogue '%s' is cut short", path);
+            st = qu_fail(err, QU_ERR_CORRUPT, "catalogue '%s' is cut short", path.s);
         } else {
-            st = qu_lmdb_open(&s->env, path, ro, 0, err);
+            st = qu_lmdb_open(&s->env, path.s, ro, 0, err);
             if (st == QU_ERR_IO && ro) /* no right to make the lock file */
-                st = qu_lmdb_open(&s->env, path, ro | MDB_NOLOCK, 0, err);
+                st = qu_lmdb_open(&s->env, path.s, ro | MDB_NOLOCK, 0, err);
         }
-        free(path);
         if (st == QU_OK) break;
     }
-    if (st == QU_OK) {
-        int dead;
-        mdb_reader_check(s->env, &dead);
-    }
+    if (st == QU_OK) mdb_reader_check(s->env, &dead);
     return st;
 }
 
@@ -349,17 +340,9 @@ static qu_status open_for_writing(qu_store *s, const qu_store_config *create, qu
     if (create) {
         QU_TRY(config_check(create, err));
         QU_TRY(look(s, &exists, err));
-        if (!exists) {
-            QU_TRY(qu_os_mkdirs(s->dir, 0700, err));
-        }
-    } else {
-        char *path = qu_store_path(s, "config");
-        if (!path) return qu_fail_nomem(err, 256);
-        exists = stat(path, &sb) == 0 || errno != ENOENT;
-        free(path);
-        if (!exists)
-            return qu_fail(err, QU_ERR_NOTFOUND, "no store at '%s': create one with quire index",
-                           s->dir);
+        if (!exists) QU_TRY(qu_os_mkdirs(s->dir, 0700, err));
+    } else if (stat(qu_store_path(s, "config").s, &sb) != 0 && errno == ENOENT) {
+        return no_store(s, err);
     }
     QU_TRY(refuse_network(s, err));
     QU_TRY(lock_take(s, err));
@@ -376,6 +359,8 @@ qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config
     qu_status st = QU_OK;
     *store = NULL;
     if (!dir || !*dir) return qu_fail(err, QU_ERR_ARG, "store folder is empty");
+    if (strlen(dir) > PATH_MAX - 128)
+        return qu_fail(err, QU_ERR_LIMIT, "store folder '%.80s...' has too long a name", dir);
     if (create && !(flags & QU_STORE_WRITE))
         return qu_fail(err, QU_ERR_ARG, "cannot create store '%s' without writing", dir);
     qu_store *s = calloc(1, sizeof *s);
@@ -391,8 +376,10 @@ qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config
     QU_TRY_OUT(config_read(s, err));
     QU_TRY_OUT(qu_store_open_catalogue(s, err));
 out:
-    if (st == QU_OK) *store = s;
-    else qu_store_close(s);
+    if (st == QU_OK)
+        *store = s;
+    else
+        qu_store_close(s);
     return st;
 }
 
@@ -410,6 +397,15 @@ void qu_store_close(qu_store *s)
     free(s);
 }
 
-const qu_store_config *qu_store_config_get(const qu_store *s) { return &s->config; }
-const char *qu_store_dir(const qu_store *s) { return s->dir; }
-bool qu_store_is_writable(const qu_store *s) { return s->writable; }
+const qu_store_config *qu_store_config_get(const qu_store *s)
+{
+    return &s->config;
+}
+const char *qu_store_dir(const qu_store *s)
+{
+    return s->dir;
+}
+bool qu_store_is_writable(const qu_store *s)
+{
+    return s->writable;
+}

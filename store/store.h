@@ -66,7 +66,7 @@ typedef struct qu_store_config {
  *   flags   QU_STORE_WRITE or 0
  * Errors: QU_ERR_NOTFOUND (no store at dir); QU_ERR_LOCKED naming the writer's pid;
  * QU_ERR_UNSUPPORTED (newer format or other byte order, with both; network file system unless
- * read-only); QU_ERR_CORRUPT (damaged config or catalogue); QU_ERR_ARG (dir holds foreign files,
+ * read-only); QU_ERR_LIMIT (a name too long); QU_ERR_CORRUPT (damaged config or catalogue); QU_ERR_ARG (dir holds foreign files,
  * config out of range); QU_ERR_FULL, QU_ERR_IO, QU_ERR_NOMEM. On error *store is NULL. */
 qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config *create,
                         unsigned flags, qu_err *err);

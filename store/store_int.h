@@ -14,6 +14,7 @@
 #ifndef QU_STORE_STORE_INT_H
 #define QU_STORE_STORE_INT_H
 
+#include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
 
@@ -40,8 +41,15 @@ struct qu_store {
     uint64_t reader_clock;
 };
 
-/* Path of a file inside the store, malloc'ed; NULL when out of memory. */
-char *qu_store_path(const qu_store *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Path of a file inside the store, and of a KV file. Folders so long that one would not fit are refused. */
+typedef struct qu_path {
+    char s[PATH_MAX];
+} qu_path;
+qu_path qu_store_path(const qu_store *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+qu_path qu_kv_path(const qu_store *s, uint64_t file_id);
+
+/* Disk space of a file, 0 when it is not there. */
+int64_t qu_store_disk_bytes(const char *path);
 
 /* Is that statfs type a file system over a network? */
 bool qu_store_is_network_fs(long f_type);
@@ -96,8 +104,7 @@ struct qu_txn {
     MDB_txn *mt;
     bool write, owns_write, failed, docs_changed;
     qu_state state, state_at_begin;
-    uint64_t *lost; /* KV files that lost a document: unlinked after commit when it was the last */
-    int n_lost, lost_cap;
+    qu_buf lost; /* u64 KV files that lost a document: unlinked after commit when it was the last */
 };
 
 qu_rec_key qu_key_tag(int tag);
@@ -129,23 +136,29 @@ qu_status qu_chunk_put(qu_txn *t, const qu_rec_key *k, const void *p, size_t n, 
 /* Appended to out. Errors: QU_ERR_CORRUPT (missing, damaged or longer than max). */
 qu_status qu_chunk_get(qu_txn *t, const qu_rec_key *k, size_t max, qu_buf *out, qu_err *err);
 
-/* The document's own record as stored, before path and title. */
-typedef struct qu_doc_rec {
-    uint64_t doc_id, kv_id, kv_file;
-    int32_t n_pages, kv_pages;
-    int64_t n_tokens, text_bytes, map_bytes, size, mtime_ns, indexed_ms;
-    uint64_t inode, dev;
-    qu_hash content_hash, text_hash;
-    uint32_t flags, path_len, title_len, zero;
-    char format[16], charset[32];
-} qu_doc_rec;
-_Static_assert(sizeof(qu_doc_rec) == 192, "stored as it is: no padding");
+_Static_assert(offsetof(qu_doc, path) == 192, "stored as it is: no padding");
 _Static_assert(sizeof(qu_page) == 40, "stored as it is: no padding");
 
-/* path and title (may be NULL) are borrowed from the record, not NUL-terminated. QU_ERR_NOTFOUND.
- */
-qu_status qu_doc_rec_get(qu_txn *t, uint64_t doc_id, qu_doc_rec *r, const char **path,
-                         const char **title, qu_err *err);
+/* A document as it is stored: path and title are borrowed from the record and end without a NUL.
+ * QU_ERR_NOTFOUND. */
+qu_status qu_doc_borrow(qu_txn *t, uint64_t doc_id, qu_doc *d, qu_err *err);
+
+/* The smallest number behind prefix that is above after, 0 = none, and its record's payload (p may be
+ * NULL): documents, roots, users of a KV file, ... */
+qu_status qu_index_next(qu_txn *t, const qu_rec_key *prefix, uint64_t after, uint64_t *id,
+                        const void **p, size_t *n, qu_err *err);
+
+/* What each document says of its slices, sorted by file, then kv id: qu_claim appended to list. */
+typedef struct qu_claim {
+    uint64_t file_id, kv_id; /* file_id 0: it has none */
+    int32_t kv_pages;
+    bool complete;
+    int64_t n_tokens;
+} qu_claim;
+qu_status qu_claims_read(qu_txn *t, qu_buf *list, qu_err *err);
+
+/* Take the KV file from every document that has it, or put new_id in its place. *n counts them. */
+qu_status qu_kv_replace(qu_txn *t, uint64_t old_id, uint64_t new_id, int64_t *n, qu_err *err);
 
 /* The index records of a document, from its id, path, content hash and kv_file. */
 qu_status qu_indexes_put(qu_txn *t, const qu_doc *d, qu_err *err);
@@ -158,7 +171,8 @@ qu_status qu_pages_check_args(const qu_store *s, int64_t n_text, const qu_page *
                               int32_t n_pages, const int32_t *ids, int64_t n_ids, qu_err *err);
 qu_status qu_pages_put(qu_txn *t, uint64_t doc_id, const qu_page *pages, int32_t n_pages,
                        const int32_t *ids, qu_err *err);
-/* Delete all chunks of one tag. */
+/* Delete all records whose keys begin so; all chunks of one tag. */
+qu_status qu_prefix_del(qu_txn *t, const qu_rec_key *prefix, qu_err *err);
 qu_status qu_chunks_del(qu_txn *t, int tag, uint64_t doc_id, qu_err *err);
 
 /* In-progress records of KV files: a new id and its record; its removal, upon which commit unlinks

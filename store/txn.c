@@ -51,13 +51,13 @@ static void own_write(qu_txn *t)
     pthread_mutex_unlock(&t->s->mu);
 }
 
-static void txn_end(qu_txn *t)
+static void txn_free(qu_txn *t)
 {
     pthread_mutex_lock(&t->s->mu);
     t->s->n_txns--;
     if (t->owns_write && pthread_equal(t->s->write_thread, pthread_self())) t->s->writing = false;
     pthread_mutex_unlock(&t->s->mu);
-    free(t->lost);
+    qu_buf_free(&t->lost);
     free(t);
 }
 
@@ -108,17 +108,17 @@ qu_status qu_txn_begin(qu_txn **txn, qu_store *s, int mode, qu_err *err)
 /* Keep in t->lost only the files that now have neither a document nor an in-progress record. */
 static qu_status keep_unused(qu_txn *t, qu_err *err)
 {
-    int n = 0;
-    for (int i = 0; i < t->n_lost; i++) {
-        const void *p;
-        size_t len;
-        qu_rec_key k = qu_key_num(QU_TAG_KV, t->lost[i]), user,
-                   open = qu_key_num(QU_TAG_OPEN, t->lost[i]);
-        QU_TRY(qu_rec_seek(t, &k, k.n, &user, err));
-        qu_status st = qu_rec_get(t, &open, &p, &len, NULL);
-        if (user.n == 0 && st == QU_ERR_NOTFOUND) t->lost[n++] = t->lost[i];
+    uint64_t *lost = (uint64_t *)(void *)t->lost.data, user;
+    size_t n = 0;
+    for (size_t i = 0; i < t->lost.len / sizeof *lost; i++) {
+        uint32_t purpose;
+        qu_rec_key k = qu_key_num(QU_TAG_KV, lost[i]);
+        if (i > 0 && lost[i] == lost[i - 1]) continue;
+        QU_TRY(qu_index_next(t, &k, 0, &user, NULL, NULL, err));
+        if (user == 0 && qu_open_kv_purpose(t, lost[i], &purpose, NULL) == QU_ERR_NOTFOUND)
+            lost[n++] = lost[i];
     }
-    t->n_lost = n;
+    t->lost.len = n * sizeof *lost;
     return QU_OK;
 }
 
@@ -146,11 +146,10 @@ qu_status qu_txn_commit(qu_txn *t, qu_err *err)
         st = qu_lmdb_fail(err, rc, "commit to the catalogue of", t->s->dir);
         goto out;
     }
-    for (int i = 0; i < t->n_lost; i++) {
-        char *path = qu_store_path(t->s, "kv/%llu.kv", (unsigned long long)t->lost[i]);
-        if (path) unlink(path);
-        free(path);
-        qu_kv_forget(t->s, t->lost[i]);
+    for (size_t i = 0; i < t->lost.len / sizeof(uint64_t); i++) {
+        uint64_t file_id = ((uint64_t *)(void *)t->lost.data)[i];
+        unlink(qu_kv_path(t->s, file_id).s);
+        qu_kv_forget(t->s, file_id);
     }
 out:
     qu_txn_abort(t);
@@ -161,14 +160,19 @@ void qu_txn_abort(qu_txn *t)
 {
     if (!t) return;
     if (t->mt) mdb_txn_abort(t->mt);
-    txn_end(t);
+    txn_free(t);
 }
 
-uint64_t qu_catalogue_generation(const qu_txn *t) { return t->state_at_begin.generation; }
-
-static qu_status need_write(const qu_txn *t, qu_err *err)
+qu_status qu_txn_end(qu_txn *t, qu_status st, qu_err *err)
 {
-    return t->write ? QU_OK : qu_fail(err, QU_ERR_ARG, "cannot write in a read transaction");
+    if (st == QU_OK) return qu_txn_commit(t, err);
+    qu_txn_abort(t);
+    return st;
+}
+
+uint64_t qu_catalogue_generation(const qu_txn *t)
+{
+    return t->state_at_begin.generation;
 }
 
 /* --- meta --- */
@@ -188,7 +192,6 @@ static qu_status meta_key(qu_rec_key *k, const char *name, qu_err *err)
 qu_status qu_catalogue_put_meta(qu_txn *t, const char *name, const void *p, size_t n, qu_err *err)
 {
     qu_rec_key k;
-    QU_TRY(need_write(t, err));
     QU_TRY(meta_key(&k, name, err));
     if (n > QU_STORE_MAX_META)
         return qu_fail(err, QU_ERR_LIMIT, "meta '%s' is too long: %zu bytes, the limit is %d", name,
@@ -210,123 +213,98 @@ qu_status qu_catalogue_get_meta(qu_txn *t, const char *name, qu_buf *out, qu_err
 
 /* --- roots: few, so a list that is walked --- */
 
-/* The first root record with a number >= from; k->n = 0 at the end. */
-static qu_status root_next(qu_txn *t, uint64_t from, qu_rec_key *k, const void **p, size_t *n,
+/* *number of the root with that path, 0 = none; *last: the highest number met. */
+static qu_status root_find(qu_txn *t, const char *path, size_t n, uint64_t *number, uint64_t *last,
                            qu_err *err)
 {
-    qu_rec_key start = qu_key_num(QU_TAG_ROOT, from);
-    QU_TRY(qu_rec_seek(t, &start, 1, k, err));
-    if (k->n == 0) return QU_OK;
-    if (k->n != 9) return qu_fail(err, QU_ERR_CORRUPT, "a root's key is malformed");
-    return qu_rec_get(t, k, p, n, err);
-}
-
-static qu_status root_find(qu_txn *t, const char *path, size_t n, qu_rec_key *k, uint64_t *last,
-                           qu_err *err)
-{
+    qu_rec_key roots = qu_key_tag(QU_TAG_ROOT);
     const void *p;
     size_t len;
-    *last = 0;
-    for (;;) {
-        QU_TRY(root_next(t, *last + 1, k, &p, &len, err));
-        if (k->n == 0 || (len == n && memcmp(p, path, n) == 0)) return QU_OK;
-        *last = qu_get_be64(k->b + 1);
+    for (*last = 0;; *last = *number) {
+        QU_TRY(qu_index_next(t, &roots, *last, number, &p, &len, err));
+        if (*number == 0 || (len == n && memcmp(p, path, n) == 0)) return QU_OK;
     }
 }
 
 qu_status qu_catalogue_put_root(qu_txn *t, const char *path, size_t n, qu_err *err)
 {
-    qu_rec_key k;
-    uint64_t last;
-    QU_TRY(need_write(t, err));
+    uint64_t number, last;
     if (n < 1 || n > QU_STORE_MAX_PATH)
         return qu_fail(err, QU_ERR_LIMIT, "a root is empty or longer than %d bytes",
                        QU_STORE_MAX_PATH);
-    QU_TRY(root_find(t, path, n, &k, &last, err));
-    if (k.n) return QU_OK;
-    k = qu_key_num(QU_TAG_ROOT, last + 1);
+    QU_TRY(root_find(t, path, n, &number, &last, err));
+    if (number) return QU_OK;
+    qu_rec_key k = qu_key_num(QU_TAG_ROOT, last + 1);
     return qu_rec_put(t, &k, path, n, err);
 }
 
 qu_status qu_catalogue_del_root(qu_txn *t, const char *path, size_t n, qu_err *err)
 {
-    qu_rec_key k;
-    uint64_t last;
-    QU_TRY(need_write(t, err));
-    QU_TRY(root_find(t, path, n, &k, &last, err));
-    if (k.n == 0)
+    uint64_t number, last;
+    QU_TRY(root_find(t, path, n, &number, &last, err));
+    if (number == 0)
         return qu_fail(err, QU_ERR_NOTFOUND, "'%.*s' is no root", (int)(n < 200 ? n : 200), path);
+    qu_rec_key k = qu_key_num(QU_TAG_ROOT, number);
     return qu_rec_del(t, &k, err);
 }
 
 qu_status qu_catalogue_root_at(qu_txn *t, int64_t i, qu_buf *path, qu_err *err)
 {
-    qu_rec_key k;
+    qu_rec_key roots = qu_key_tag(QU_TAG_ROOT);
     const void *p;
     size_t n;
-    uint64_t from = 1;
-    for (int64_t at = 0;; at++, from = qu_get_be64(k.b + 1) + 1) {
-        QU_TRY(root_next(t, from, &k, &p, &n, err));
-        if (k.n == 0) return qu_fail(err, QU_ERR_NOTFOUND, "no root %lld", (long long)i);
+    uint64_t number = 0;
+    for (int64_t at = 0;; at++) {
+        QU_TRY(qu_index_next(t, &roots, number, &number, &p, &n, err));
+        if (number == 0) return qu_fail(err, QU_ERR_NOTFOUND, "no root %lld", (long long)i);
         if (at == i) return qu_buf_add(path, p, n, err);
     }
 }
 
 /* --- counts --- */
 
-static int64_t disk_bytes(const char *path)
+int64_t qu_store_disk_bytes(const char *path)
 {
     struct stat sb;
     return stat(path, &sb) == 0 ? (int64_t)sb.st_blocks * 512 : 0;
 }
 
-static qu_status count_files(const qu_store *s, qu_store_counts *c, qu_err *err)
+/* Numbers behind a tag: roots, files in progress. */
+static qu_status count(qu_txn *t, int tag, int64_t *n, qu_err *err)
 {
-    char *kv = qu_store_path(s, "kv");
-    char *cat = qu_store_path(s, "catalogue.%llu", (unsigned long long)s->catalogue_no);
-    DIR *d = kv && cat ? opendir(kv) : NULL;
-    qu_status st = kv && cat ? QU_OK : qu_fail_nomem(err, 256);
-    if (st == QU_OK) c->catalogue_bytes = disk_bytes(cat);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        if (e->d_name[0] == '.') continue;
-        char *path = qu_store_path(s, "kv/%.80s", e->d_name);
-        c->n_kv_files++;
-        if (path) c->kv_bytes += disk_bytes(path);
-        free(path);
+    qu_rec_key prefix = qu_key_tag(tag);
+    uint64_t at = 0;
+    for (*n = 0;; ++*n) {
+        QU_TRY(qu_index_next(t, &prefix, at, &at, NULL, NULL, err));
+        if (at == 0) return QU_OK;
     }
-    if (d) closedir(d);
-    free(kv);
-    free(cat);
-    return st;
 }
 
 qu_status qu_catalogue_counts(qu_txn *t, qu_store_counts *c, qu_err *err)
 {
-    qu_rec_key k, from = qu_key_tag(QU_TAG_DOC);
-    qu_doc_rec r;
-    const char *path, *title;
-    const void *p;
-    size_t n;
+    qu_rec_key docs = qu_key_tag(QU_TAG_DOC);
+    qu_doc d;
     memset(c, 0, sizeof *c);
-    for (;;) {
-        QU_TRY(qu_rec_seek(t, &from, 1, &k, err));
-        if (k.n != 9) break;
-        from = qu_key_num(QU_TAG_DOC, qu_get_be64(k.b + 1) + 1);
-        QU_TRY(qu_doc_rec_get(t, qu_get_be64(k.b + 1), &r, &path, &title, err));
-        c->n_docs++;
-        c->n_pages += r.n_pages;
-        c->n_kv_pages += r.kv_pages;
-        c->n_tokens += r.n_tokens;
-        c->n_text_bytes += r.text_bytes;
-        c->n_kv_docs += r.kv_file && r.kv_pages == r.n_pages;
-    }
-    for (uint64_t at = 0;; at = qu_get_be64(k.b + 1), c->n_roots++) {
-        QU_TRY(root_next(t, at + 1, &k, &p, &n, err));
-        if (k.n == 0) break;
-    }
-    for (uint64_t at = 0;; c->n_open_kv++) {
-        QU_TRY(qu_catalogue_next_open_kv(t, at, &at, err));
+    for (uint64_t at = 0;; c->n_docs++) {
+        QU_TRY(qu_index_next(t, &docs, at, &at, NULL, NULL, err));
         if (at == 0) break;
+        QU_TRY(qu_doc_borrow(t, at, &d, err));
+        c->n_pages += d.n_pages;
+        c->n_kv_pages += d.kv_pages;
+        c->n_tokens += d.n_tokens;
+        c->n_text_bytes += d.text_bytes;
+        c->n_kv_docs += d.kv_file && d.kv_pages == d.n_pages;
     }
-    return count_files(t->s, c, err);
+    QU_TRY(count(t, QU_TAG_ROOT, &c->n_roots, err));
+    QU_TRY(count(t, QU_TAG_OPEN, &c->n_open_kv, err));
+    c->catalogue_bytes = qu_store_disk_bytes(
+        qu_store_path(t->s, "catalogue.%llu", (unsigned long long)t->s->catalogue_no).s);
+    DIR *d_kv = opendir(qu_store_path(t->s, "kv").s);
+    for (struct dirent *e; d_kv && (e = readdir(d_kv));) {
+        if (e->d_name[0] == '.') continue;
+        c->n_kv_files++;
+        c->kv_bytes += qu_store_disk_bytes(qu_store_path(t->s, "kv/%.80s", e->d_name).s);
+    }
+    if (d_kv) closedir(d_kv);
+    return QU_OK;
 }

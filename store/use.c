@@ -28,11 +28,9 @@ static use_record record_of(uint64_t kv_id, uint64_t clock, double score)
 void qu_use_add(const qu_store *s, const uint64_t *kv_ids, size_t n)
 {
     struct stat sb;
-    char *path = qu_store_path(s, "use");
+    int flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
     use_record *r = malloc((n + 1) * sizeof *r);
-    int fd = path && r && n > 0
-                 ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600)
-                 : -1;
+    int fd = r && n > 0 ? open(qu_store_path(s, "use").s, flags, 0600) : -1;
     if (fd >= 0 && fstat(fd, &sb) == 0 && S_ISREG(sb.st_mode) && sb.st_size < QU_USE_MAX_BYTES) {
         for (size_t i = 0; i < n; i++) r[i] = record_of(kv_ids[i], 0, 1);
         ssize_t written = write(fd, r, n * sizeof *r); /* one call: appends do not mix */
@@ -40,7 +38,6 @@ void qu_use_add(const qu_store *s, const uint64_t *kv_ids, size_t n)
     }
     if (fd >= 0) close(fd);
     free(r);
-    free(path);
 }
 
 /* --- the table --- */
@@ -117,9 +114,7 @@ qu_status qu_use_read(qu_use *u, const qu_store *s, qu_err *err)
     qu_buf b = {0};
     use_record r;
     qu_err why = {0};
-    char *path = qu_store_path(s, "use");
-    if (!path) return qu_fail_nomem(err, 256);
-    qu_status st = qu_os_read(&b, path, 2 * (size_t)QU_USE_MAX_BYTES, &why);
+    qu_status st = qu_os_read(&b, qu_store_path(s, "use").s, 2 * (size_t)QU_USE_MAX_BYTES, &why);
     if (st == QU_ERR_NOMEM && err) *err = why;
     if (st != QU_ERR_NOMEM) st = QU_OK; /* whatever else: nothing is known */
     for (size_t at = 0; st == QU_OK && at + sizeof r <= b.len;) {
@@ -129,7 +124,6 @@ qu_status qu_use_read(qu_use *u, const qu_store *s, qu_err *err)
         if (whole) st = take(u, &r, err);
     }
     qu_buf_free(&b);
-    free(path);
     return st;
 }
 
@@ -143,8 +137,8 @@ void qu_use_fold(const qu_use *u, const qu_store *s, const uint64_t *keep, size_
 {
     struct stat sb;
     qu_buf b = {0};
-    char *path = qu_store_path(s, "use");
-    if (path && stat(path, &sb) == 0 && sb.st_size > QU_USE_FOLD_BYTES) {
+    qu_path path = qu_store_path(s, "use");
+    if (stat(path.s, &sb) == 0 && sb.st_size > QU_USE_FOLD_BYTES) {
         use_record r = record_of(0, u->clock, 0);
         qu_status st = qu_buf_add(&b, &r, sizeof r, NULL);
         for (size_t i = 0; i < u->cap && st == QU_OK; i++) {
@@ -155,8 +149,7 @@ void qu_use_fold(const qu_use *u, const qu_store *s, const uint64_t *keep, size_
             r = record_of(e->kv_id, e->clock, e->score);
             st = qu_buf_add(&b, &r, sizeof r, NULL);
         }
-        if (st == QU_OK) qu_os_replace(path, b.data, b.len, 0600, NULL);
+        if (st == QU_OK) qu_os_replace(path.s, b.data, b.len, 0600, NULL);
     }
     qu_buf_free(&b);
-    free(path);
 }
