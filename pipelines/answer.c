@@ -67,21 +67,6 @@ qu_status qu_answer_warn(qu_answer *ans, qu_err *err, const char *fmt, ...)
 
 /* --- retrieve --- */
 
-typedef struct glob_filter {
-    const char *pattern;
-    qu_txn *txn;
-} glob_filter;
-
-static bool path_matches(void *ctx, uint64_t doc_id)
-{
-    glob_filter *f = ctx;
-    qu_doc d;
-    if (qu_catalogue_get_doc(f->txn, doc_id, &d, NULL) != QU_OK) return false;
-    bool yes = qu_paths_match(f->pattern, d.path);
-    qu_doc_free(&d);
-    return yes;
-}
-
 /* Text and ids of each planned page. */
 static qu_status read_pages(ask_run *r, qu_txn *t, qu_err *err)
 {
@@ -107,8 +92,9 @@ static qu_status retrieve(ask_run *r, int64_t room, qu_err *err)
     qu_lexical_hit *hits = calloc((size_t)k, sizeof *hits);
     if (!hits) return qu_fail_nomem(err, k * (long long)sizeof *hits);
     QU_TRY_OUT(qu_txn_begin(&t, a->s->store, QU_TXN_READ, err));
-    glob_filter filter = {a->o.in_glob, t};
-    qu_lexical_opts opts = {a->o.in_glob ? path_matches : NULL, &filter, 0};
+    qu_paths_filter filter = {a->o.in_glob, t};
+    qu_lexical_opts opts = {0};
+    qu_paths_keep(&opts, &filter);
     QU_TRY_OUT(qu_hybrid_search(a->hybrid, t, r->question, strlen(r->question), &opts, k, hits, &n,
                                 err));
     float floor = a->o.floor < 0 ? 0 : a->o.floor > 0 ? a->o.floor : QU_PLAN_FLOOR;

@@ -18,6 +18,7 @@ typedef struct ask_state {
     qu_asker *asker;
     const qu_args *args;
     bool verified_said;
+    bool started, found; /* a piece of this answer was printed; any answer was found */
     qu_verdict verdict;
     qu_fidelity fidelity; /* the one in use */
 } ask_state;
@@ -217,16 +218,16 @@ static void say_unverified(ask_state *a)
                     qu_store_config_get(a->s.store)->numerics, a->s.numerics);
 }
 
-static qu_status one_question(ask_state *a, json_t *id, const char *question, bool *found,
-                              bool *started, qu_err *err)
+static qu_status one_question(void *ctx, const qu_question *q, qu_err *err)
 {
+    ask_state *a = ctx;
     qu_answer ans;
-    *started = false;
-    qu_status st = qu_asker_ask(a->asker, question, &ans, err);
+    a->started = false;
+    qu_status st = qu_asker_ask(a->asker, q->text, &ans, err);
     if (st == QU_OK) {
-        *found = ans.found;
-        st = qu_out_is_json() ? print_json(a, id, question, &ans, err)
-                              : print_text(&ans, *started, err);
+        a->found = a->found || ans.found;
+        st = qu_out_is_json() ? print_json(a, q->id, q->text, &ans, err)
+                              : print_text(&ans, a->started, err);
         for (size_t i = 0; !qu_out_is_json() && i < ans.warnings.len;
              i += strlen(ans.warnings.data + i) + 1)
             qu_out_warn("%s", ans.warnings.data + i);
@@ -234,33 +235,6 @@ static qu_status one_question(ask_state *a, json_t *id, const char *question, bo
     }
     qu_answer_free(&ans);
     return st;
-}
-
-/* Questions from stdin, one a line. A line that cannot be read or answered costs its own result
- * only. */
-static int many_questions(ask_state *a, bool *started)
-{
-    qu_buf line = {0};
-    int code = QU_EXIT_OK;
-    bool any = false;
-    for (bool more = true; more && !qu_out_gone();) {
-        qu_err err = {0};
-        qu_question q = {0};
-        bool found = false;
-        qu_status st = qu_input_line(stdin, &line, QU_INPUT_MAX_QUESTION, &more, &err);
-        if (st == QU_OK && !more) break;
-        if (st == QU_OK) st = qu_question_parse(&q, line.data, line.len, &err);
-        if (st == QU_OK && q.n > 0) st = one_question(a, q.id, q.text, &found, started, &err);
-        qu_question_free(&q);
-        any = any || found;
-        if (st == QU_OK) continue;
-        bool ours = st == QU_ERR_ARG || st == QU_ERR_LIMIT; /* the line's own fault */
-        int fault = qu_out_error(&err, NULL);
-        if (!ours || code == QU_EXIT_OK) code = ours ? QU_EXIT_SOME : fault;
-        if (st == QU_ERR_IO || st == QU_ERR_CORRUPT || st == QU_ERR_NOMEM) break;
-    }
-    qu_buf_free(&line);
-    return code != QU_EXIT_OK ? code : any ? QU_EXIT_OK : QU_EXIT_NOTHING;
 }
 
 /* What was asked for; else stored pages, mended where they are known to differ. */
@@ -294,7 +268,8 @@ static int run_ask(const qu_args *args)
 {
     qu_err err = {0};
     ask_state a = {.args = args};
-    bool found = false, started = false, extract = qu_args_flag(args, "extract");
+    bool extract = qu_args_flag(args, "extract");
+    qu_question q = {.text = args->argv[0]};
     float *heads = NULL;
     int code = QU_EXIT_OK;
     unsigned flags = QU_SESSION_STORE | (extract ? 0 : QU_SESSION_MODEL);
@@ -324,19 +299,18 @@ static int run_ask(const qu_args *args)
                         .system = qu_args_str(args, "system"),
                         .raw = qu_args_flag(args, "raw"),
                         .quote = qu_args_flag(args, "quote"),
-                        .ctx = &started};
+                        .ctx = &a.started};
     if (qu_args_str(args, "heads") && a.s.model)
         QU_TRY_OUT(qu_selection_heads(&heads, qu_args_str(args, "heads"), a.s.model, &err));
     o.heads = heads;
     if (a.s.model) heed_model(args, a.s.model->gguf, &o);
     if (!qu_out_is_json()) o.on_text = stream;
     QU_TRY_OUT(qu_asker_create(&a.asker, &a.s, &o, &err));
-    if (strcmp(args->argv[0], "-") == 0) {
-        code = many_questions(&a, &started);
-    } else {
-        QU_TRY_OUT(one_question(&a, NULL, args->argv[0], &found, &started, &err));
-        code = found ? QU_EXIT_OK : QU_EXIT_NOTHING;
-    }
+    if (strcmp(q.text, "-") == 0)
+        code = qu_input_questions(one_question, &a);
+    else
+        QU_TRY_OUT(one_question(&a, &q, &err));
+    if (code == QU_EXIT_OK && !a.found) code = QU_EXIT_NOTHING;
 out:
     st = qu_asker_free(a.asker, st, &err);
     free(heads);

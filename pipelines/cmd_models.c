@@ -59,14 +59,14 @@ static qu_status print_json(const qu_found *f, const model_row *r, qu_err *err)
         json_decref(o);
         return qu_fail_nomem(err, 64);
     }
-    json_object_set_new(o, "source", json_string(f->source));
-    json_object_set_new(o, "name", runs ? json_string(r->name) : json_null());
-    json_object_set_new(o, "bytes", json_integer(f->bytes));
-    json_object_set_new(o, "type", r->type ? json_string(r->type) : json_null());
-    json_object_set_new(o, "context", runs ? json_integer(r->context) : json_null());
-    json_object_set_new(o, "kv_bytes_per_token", runs ? json_integer(r->kv_bytes) : json_null());
-    json_object_set_new(o, "runs", json_boolean(runs));
-    json_object_set_new(o, "why", runs ? json_null() : json_string(r->why.msg));
+    json_t *rest =
+        json_pack("{s:s,s:s?,s:I,s:s?,s:o,s:o,s:b,s:s?}", "source", f->source, "name",
+                  runs ? r->name : NULL, "bytes", (json_int_t)f->bytes, "type", r->type, "context",
+                  runs ? json_integer(r->context) : json_null(), "kv_bytes_per_token",
+                  runs ? json_integer(r->kv_bytes) : json_null(), "runs", runs, "why",
+                  runs ? NULL : r->why.msg);
+    json_object_update(o, rest);
+    json_decref(rest);
     return qu_out_json(o, err);
 }
 

@@ -26,21 +26,12 @@ typedef struct search {
     json_t *list;              /* hits, with --json */
 } search;
 
-static bool keep(void *ctx, uint64_t doc_id)
-{
-    const search *x = ctx;
-    qu_doc doc;
-    if (qu_catalogue_get_doc(x->txn, doc_id, &doc, NULL) != QU_OK) return false;
-    bool good = qu_paths_match(qu_args_str(x->args, "in"), doc.path);
-    qu_doc_free(&doc);
-    return good;
-}
-
 static qu_status find(search *x, const qu_question *q, qu_err *err)
 {
-    qu_lexical_opts opts = {.ctx = x, .max_per_doc = qu_args_flag(x->args, "files")};
-    if (qu_args_str(x->args, "in")) opts.keep = keep;
+    qu_lexical_opts opts = {.max_per_doc = qu_args_flag(x->args, "files")};
     int32_t top = (int32_t)qu_args_int(x->args, "top");
+    qu_paths_filter filter = {qu_args_str(x->args, "in"), x->txn};
+    qu_paths_keep(&opts, &filter);
     return qu_hybrid_search(x->h, x->txn, q->text, q->n, &opts, top, x->hits, &x->n_hits, err);
 }
 
@@ -111,8 +102,9 @@ static qu_status print_result(search *x, const qu_question *q, qu_err *err)
     return qu_out_flush(err);
 }
 
-static qu_status answer(search *x, const qu_question *q, qu_err *err)
+static qu_status answer(void *ctx, const qu_question *q, qu_err *err)
 {
+    search *x = ctx;
     qu_status st = qu_txn_begin(&x->txn, x->s->store, QU_TXN_READ, err);
     if (st != QU_OK) return st;
     x->n_shown = 0;
@@ -140,31 +132,6 @@ out:
     return st;
 }
 
-/* A query a line; a line that cannot be read costs its own result only. */
-static int answer_lines(search *x, qu_err *err)
-{
-    qu_buf line = {0};
-    int code = QU_EXIT_OK;
-    for (bool more = true; more;) {
-        qu_question q = {0};
-        qu_status st = qu_input_line(stdin, &line, QU_INPUT_MAX_QUESTION, &more, err);
-        bool ours = st == QU_ERR_LIMIT;
-        if (st == QU_OK && !more) break;
-        if (st == QU_OK) {
-            st = qu_question_parse(&q, line.data, line.len, err);
-            ours = st == QU_ERR_ARG;
-        }
-        if (st == QU_OK && q.n > 0) st = answer(x, &q, err);
-        qu_question_free(&q);
-        if (st == QU_OK) continue;
-        int fault = qu_out_error(err, NULL);
-        code = ours ? QU_EXIT_SOME : fault;
-        if (!ours) break;
-    }
-    qu_buf_free(&line);
-    return code;
-}
-
 static int run(const qu_args *args)
 {
     qu_err err = {0};
@@ -182,7 +149,7 @@ static int run(const qu_args *args)
     double weight = qu_args_given(args, "weight") ? qu_args_float(args, "weight") : QU_HYBRID_STORED;
     if (st == QU_OK) st = qu_hybrid_open(&x->h, &s, weight, &err);
     if (st == QU_OK && x->batch) {
-        code = answer_lines(x, &err);
+        code = qu_input_questions(answer, x);
     } else if (st == QU_OK) {
         qu_question q = {.text = args->argv[0], .n = strlen(args->argv[0])};
         st = answer(x, &q, &err);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "pipelines/output.h"
 
 qu_status qu_input_line(FILE *f, qu_buf *line, size_t max, bool *more, qu_err *err)
 {
@@ -93,6 +94,28 @@ void qu_question_free(qu_question *q)
     json_decref(q->id);
     free(q->text);
     memset(q, 0, sizeof *q);
+}
+
+int qu_input_questions(qu_status (*one)(void *ctx, const qu_question *q, qu_err *err), void *ctx)
+{
+    qu_buf line = {0};
+    int code = QU_EXIT_OK;
+    for (bool more = true; more && !qu_out_gone();) {
+        qu_err err = {0};
+        qu_question q = {0};
+        qu_status st = qu_input_line(stdin, &line, QU_INPUT_MAX_QUESTION, &more, &err);
+        if (st == QU_OK && !more) break;
+        if (st == QU_OK) st = qu_question_parse(&q, line.data, line.len, &err);
+        if (st == QU_OK && q.n > 0) st = one(ctx, &q, &err);
+        qu_question_free(&q);
+        if (st == QU_OK) continue;
+        bool ours = st == QU_ERR_ARG || st == QU_ERR_LIMIT; /* the line's own fault */
+        int fault = qu_out_error(&err, NULL);
+        if (!ours || code == QU_EXIT_OK) code = ours ? QU_EXIT_SOME : fault;
+        if (st == QU_ERR_IO || st == QU_ERR_CORRUPT || st == QU_ERR_NOMEM) break;
+    }
+    qu_buf_free(&line);
+    return code;
 }
 
 qu_status qu_input_objects(json_t **list, const char *path, size_t max, qu_err *err)

@@ -100,3 +100,19 @@ bool qu_paths_match(const char *glob, const char *path)
         if (fnmatch(glob, p + 1, 0) == 0) return true;
     return false;
 }
+
+static bool matches(void *ctx, uint64_t doc_id)
+{
+    const qu_paths_filter *f = ctx;
+    qu_doc d;
+    if (qu_catalogue_get_doc(f->txn, doc_id, &d, NULL) != QU_OK) return false;
+    bool yes = qu_paths_match(f->glob, d.path);
+    qu_doc_free(&d);
+    return yes;
+}
+
+void qu_paths_keep(qu_lexical_opts *opts, qu_paths_filter *filter)
+{
+    opts->keep = filter->glob ? matches : NULL;
+    opts->ctx = filter;
+}

@@ -14,6 +14,8 @@
 #include <stddef.h>
 
 #include "base/status.h"
+#include "index/lexical.h"
+#include "store/catalogue.h"
 
 enum { QU_PATHS_GUESSES = 3 };
 
@@ -31,5 +33,14 @@ bool qu_paths_under(const char *path, const char *root);
 /* Does a path match a shell pattern (fnmatch; '*' also crosses '/')? It may match the whole path or
  * any tail of it that begins after a '/': "*.md", "docs/[a-c]*", "/home/me/docs/a.txt". */
 bool qu_paths_match(const char *glob, const char *path);
+
+/* Documents whose path matches glob. */
+typedef struct qu_paths_filter {
+    const char *glob; /* NULL: all */
+    qu_txn *txn;
+} qu_paths_filter;
+
+/* Let a search keep those of the filter, which must outlive opts. */
+void qu_paths_keep(qu_lexical_opts *opts, qu_paths_filter *filter);
 
 #endif
