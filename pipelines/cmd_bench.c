@@ -291,24 +291,19 @@ out:
     return st;
 }
 
-static int run(const qu_args *args)
+static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_err err = {0};
-    qu_session s;
-    bench b = {.args = args, .s = &s};
-    int codec = qu_codec_find(qu_args_str(args, "codec"));
-    qu_status st = qu_session_open(&s, args, QU_SESSION_MODEL, codec, &err);
-    if (st == QU_OK) {
-        qu_out_note("model '%s', %d threads, numerics %s, codec %s", s.model->name,
-                    qu_args_threads(args), s.numerics, qu_codec_name(codec));
-        st = run_all(&b, &err);
-    }
+    bench b = {.args = s->args, .s = s};
+    (void)code;
+    s->codec = qu_codec_find(qu_args_str(s->args, "codec"));
+    qu_out_note("model '%s', %d threads, numerics %s, codec %s", s->model->name,
+                qu_args_threads(s->args), s->numerics, qu_codec_name(s->codec));
+    qu_status st = run_all(&b, err);
     for (int32_t i = 0; i < b.n_pages; i++) qu_page_memory_free(b.pages[i]);
     free(b.pages);
     free(b.ids);
     free(b.logits);
-    qu_session_close(&s);
-    return st == QU_OK ? QU_EXIT_OK : qu_out_error(&err, NULL);
+    return st;
 }
 
 static const qu_option options[] = {
@@ -337,5 +332,6 @@ const qu_command qu_cmd_bench = {
         "the default lists and refused in given ones.",
     .examples = "quire bench\nquire bench --json --test decode --context 0,1024,4096",
     QU_OPTIONS(options),
-    .run = run,
+    .session = QU_SESSION_MODEL,
+    .act = act,
 };

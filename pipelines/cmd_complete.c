@@ -168,25 +168,24 @@ static qu_status complete(completion *p, qu_err *err)
     return print_end(p, err);
 }
 
-static int run(const qu_args *args)
+static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_err err = {0};
-    qu_session s;
-    completion p = {.args = args, .s = &s};
-    p.sample =
-        (qu_sample){(float)qu_args_float(args, "temperature"), (int32_t)qu_args_int(args, "top-k"),
-                    (float)qu_args_float(args, "top-p"), (uint64_t)qu_args_int(args, "seed"),
-                    (float)qu_args_float(args, "repetition-penalty")};
-    qu_status st = qu_session_open(&s, args, QU_SESSION_MODEL, QU_CODEC_F32, &err);
-    if (st != QU_OK) return qu_out_error(&err, NULL);
-    st = complete(&p, &err);
+    const qu_args *args = s->args;
+    completion p = {.args = args,
+                    .s = s,
+                    .sample = {(float)qu_args_float(args, "temperature"),
+                               (int32_t)qu_args_int(args, "top-k"),
+                               (float)qu_args_float(args, "top-p"),
+                               (uint64_t)qu_args_int(args, "seed"),
+                               (float)qu_args_float(args, "repetition-penalty")}};
+    (void)code;
+    qu_status st = complete(&p, err);
     qu_context_free(p.c);
     qu_tokens_free(&p.prompt);
     qu_buf_free(&p.text);
     free(p.ids);
     free(p.logits);
-    qu_session_close(&s);
-    return st == QU_OK ? QU_EXIT_OK : qu_out_error(&err, NULL);
+    return st;
 }
 
 static const qu_option options[] = {
@@ -224,5 +223,6 @@ const qu_command qu_cmd_complete = {
                 "quire complete --ids 1 -n 200 --print-ids --ignore-eos\n"
                 "quire complete -p 'The sea' -n 0 --logits sea.txt  # logits only",
     QU_OPTIONS(options),
-    .run = run,
+    .session = QU_SESSION_MODEL,
+    .act = act,
 };

@@ -118,7 +118,7 @@ static json_t *settings_of(const qu_eval_kind *k, const qu_args *args)
 
 qu_status qu_eval_open(qu_eval *e, unsigned flags, qu_err *err)
 {
-    qu_session *s = &e->s;
+    qu_session *s = e->s;
     QU_TRY(qu_session_open(s, e->args, flags, QU_CODEC_F16, err));
     if (!s->model) return QU_OK;
     json_object_set_new(e->settings, "model", json_string(s->model->name));
@@ -148,18 +148,18 @@ qu_status qu_eval_lines(const qu_eval *e, size_t max, bool with_answers, json_t 
     return QU_OK;
 }
 
-static int run(const qu_args *args)
+static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_err err = {0};
-    qu_eval e = {.args = args};
-    const qu_eval_kind *k = find_kind(args->argv[0], &err);
-    if (!k || check(k, args, &err) != QU_OK) return qu_out_error(&err, NULL);
+    const qu_args *args = s->args;
+    qu_eval e = {.args = args, .s = s};
+    (void)code;
+    const qu_eval_kind *k = find_kind(args->argv[0], err);
+    if (!k) return QU_ERR_ARG;
+    QU_TRY(check(k, args, err));
     e.settings = settings_of(k, args);
-    qu_status st = k->run(&e, &err);
-    qu_out_progress_end();
-    qu_session_close(&e.s);
+    qu_status st = k->run(&e, err);
     json_decref(e.settings);
-    return st == QU_OK ? QU_EXIT_OK : qu_out_error(&err, NULL);
+    return st;
 }
 
 const qu_command qu_cmd_eval = {
@@ -192,5 +192,5 @@ const qu_command qu_cmd_eval = {
     QU_OPTIONS(options),
     .min_args = 1,
     .max_args = -1,
-    .run = run,
+    .act = act,
 };

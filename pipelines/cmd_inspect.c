@@ -146,23 +146,16 @@ out:
     return st;
 }
 
-static int run(const qu_args *args)
+static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_err err = {0};
-    qu_session s;
-    inspection x = {.s = &s, .each = qu_args_flag(args, "slices"), .slices = json_array()};
-    qu_status st = qu_session_open(&s, args, QU_SESSION_STORE, QU_CODEC_F16, &err);
-    if (st == QU_OK) {
-        s.codec = (int)qu_store_config_get(s.store)->codec;
-        st = inspect(&x, args->argv[0], &err);
-    }
-    bool damaged = x.sum.n_good < x.sum.n;
+    inspection x = {.s = s, .each = qu_args_flag(s->args, "slices"), .slices = json_array()};
+    s->codec = (int)qu_store_config_get(s->store)->codec;
+    qu_status st = inspect(&x, s->args->argv[0], err);
+    if (x.sum.n_good < x.sum.n) *code = QU_EXIT_DAMAGED;
     qu_pages_free(&x.view);
     qu_buf_free(&x.ids);
     json_decref(x.slices);
-    qu_session_close(&s);
-    if (st != QU_OK) return qu_out_error(&err, NULL);
-    return damaged ? QU_EXIT_DAMAGED : QU_EXIT_OK;
+    return st;
 }
 
 static const qu_option options[] = {
@@ -182,5 +175,6 @@ const qu_command qu_cmd_inspect = {
     QU_OPTIONS(options),
     .min_args = 1,
     .max_args = 1,
-    .run = run,
+    .session = QU_SESSION_STORE,
+    .act = act,
 };

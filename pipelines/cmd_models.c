@@ -7,6 +7,7 @@
 #include "pipelines/commands.h"
 #include "pipelines/output.h"
 #include "pipelines/places.h"
+#include "pipelines/session.h"
 
 typedef struct model_row {
     const char *type;   /* of most of its weights; NULL: not known */
@@ -91,29 +92,28 @@ static qu_status print_one(const qu_found *f, qu_err *err)
     return qu_out_is_json() ? print_json(f, &r, err) : print_text(f, &r, err);
 }
 
-static int run_models(const qu_args *args)
+static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_err err = {0};
     qu_found_list list = {0};
     char *own = qu_places_bundled();
     qu_found bundled = {.name = own, .path = own, .source = "bundled"};
     qu_gguf *g = NULL;
     qu_status st = QU_OK;
-    (void)args;
-    QU_TRY_OUT(qu_places_all(&list, &err));
+    (void)s;
+    QU_TRY_OUT(qu_places_all(&list, err));
     if (!qu_out_is_json() && (own || list.n > 0))
-        QU_TRY_OUT(qu_out_printf(&err, "%12s  %-7s %12s  %-3s  %s\n", "size", "type", "KV a token",
+        QU_TRY_OUT(qu_out_printf(err, "%12s  %-7s %12s  %-3s  %s\n", "size", "type", "KV a token",
                                  "runs", "model"));
     if (own && qu_gguf_open(&g, own, NULL) == QU_OK) bundled.bytes = qu_gguf_file_bytes(g);
     qu_gguf_close(g);
-    if (own) QU_TRY_OUT(print_one(&bundled, &err));
+    if (own) QU_TRY_OUT(print_one(&bundled, err));
     for (int64_t i = 0; i < list.n && !qu_out_gone(); i++)
-        QU_TRY_OUT(print_one(&list.items[i], &err));
+        QU_TRY_OUT(print_one(&list.items[i], err));
+    if (!own && list.n == 0) *code = QU_EXIT_NOTHING;
 out:
     qu_found_free(&list);
     free(own);
-    if (st != QU_OK) return qu_out_error(&err, NULL);
-    return own || list.n > 0 ? QU_EXIT_OK : QU_EXIT_NOTHING;
+    return st;
 }
 
 const qu_command qu_cmd_models = {
@@ -125,5 +125,5 @@ const qu_command qu_cmd_models = {
         "not. The last column is what --model takes. It takes files and folders with one model, "
         "too.",
     .examples = "quire models\nquire ask --model ollama:qwen2.5:0.5b \"When does the ferry leave?\"",
-    .run = run_models,
+    .act = act,
 };

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/codec.h"
 #include "pipelines/commands.h"
 #include "pipelines/hybrid.h"
 #include "pipelines/input.h"
@@ -132,36 +131,29 @@ out:
     return st;
 }
 
-static int run(const qu_args *args)
+static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_err err = {0};
-    qu_session s;
-    int code = QU_EXIT_OK;
-    search *x = calloc(1, sizeof *x);
-    if (!x) {
-        qu_fail_nomem(&err, sizeof *x);
-        return qu_out_error(&err, NULL);
-    }
-    qu_status st = qu_session_open(&s, args, QU_SESSION_STORE, QU_CODEC_F16, &err);
-    x->args = args;
-    x->s = &s;
-    x->batch = strcmp(args->argv[0], "-") == 0;
+    const qu_args *args = s->args;
+    qu_question q = {.text = args->argv[0], .n = strlen(args->argv[0])};
     double weight = qu_args_given(args, "weight") ? qu_args_float(args, "weight") : QU_HYBRID_STORED;
-    if (st == QU_OK) st = qu_hybrid_open(&x->h, &s, weight, &err);
+    search *x = calloc(1, sizeof *x);
+    if (!x) return qu_fail_nomem(err, sizeof *x);
+    x->args = args;
+    x->s = s;
+    x->batch = strcmp(q.text, "-") == 0;
+    qu_status st = qu_hybrid_open(&x->h, s, weight, err);
     if (st == QU_OK && x->batch) {
-        code = qu_input_questions(answer, x);
+        *code = qu_input_questions(answer, x);
     } else if (st == QU_OK) {
-        qu_question q = {.text = args->argv[0], .n = strlen(args->argv[0])};
-        st = answer(x, &q, &err);
+        st = answer(x, &q, err);
         if (st == QU_OK && x->n_shown == 0) {
-            code = QU_EXIT_NOTHING;
+            *code = QU_EXIT_NOTHING;
             qu_out_note("nothing found");
         }
     }
     qu_hybrid_close(x->h);
-    qu_session_close(&s);
     free(x);
-    return st == QU_OK ? code : qu_out_error(&err, NULL);
+    return st;
 }
 
 static const qu_option options[] = {
@@ -190,5 +182,6 @@ const qu_command qu_cmd_search = {
     QU_OPTIONS(options),
     .min_args = 1,
     .max_args = 1,
-    .run = run,
+    .session = QU_SESSION_STORE,
+    .act = act,
 };

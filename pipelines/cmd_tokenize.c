@@ -124,20 +124,19 @@ out:
     return st;
 }
 
-static int run(const qu_args *args)
+static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_err err = {0};
     vocabulary v;
-    conversion c = {0};
-    qu_status st = open_vocabulary(&v, args, &err);
+    conversion c = {.flags = (qu_args_flag(s->args, "no-bos") ? 0 : QU_TOK_BOS) |
+                             (qu_args_flag(s->args, "special") ? QU_TOK_SPECIAL : 0)};
+    (void)code;
+    qu_status st = open_vocabulary(&v, s->args, err);
     c.tok = v.tok;
-    c.flags = (qu_args_flag(args, "no-bos") ? 0 : QU_TOK_BOS) |
-              (qu_args_flag(args, "special") ? QU_TOK_SPECIAL : 0);
-    if (st == QU_OK) st = convert(&c, args, &err);
+    if (st == QU_OK) st = convert(&c, s->args, err);
     qu_tokens_free(&c.ids);
     qu_buf_free(&c.out);
     close_vocabulary(&v);
-    return st == QU_OK ? QU_EXIT_OK : qu_out_error(&err, NULL);
+    return st;
 }
 
 static const qu_option options[] = {
@@ -162,5 +161,5 @@ const qu_command qu_cmd_tokenize = {
                 "quire tokenize --whole --no-bos <chapter.txt | wc -w  # tokens of a file\n"
                 "echo '1 403 407' | quire tokenize --detokenize",
     QU_OPTIONS(options),
-    .run = run,
+    .act = act,
 };

@@ -17,7 +17,7 @@ enum { MIN_WORDS = 6, SIDE_WORDS = 12, MAX_WORDS = 200, DRAWS_EACH = 20, MAX_QUE
 
 typedef struct verify {
     const qu_args *args;
-    qu_session s;
+    qu_session *s;
     json_t *questions; /* objects with "question" */
     int64_t asked;     /* those that found pages */
     qu_difference kv, repair;
@@ -105,7 +105,7 @@ static qu_status draw(verify *v, int32_t wanted, qu_err *err)
     qu_txn *t = NULL;
     qu_status st = QU_OK;
     v->questions = json_array();
-    QU_TRY_OUT(qu_txn_begin(&t, v->s.store, QU_TXN_READ, err));
+    QU_TRY_OUT(qu_txn_begin(&t, v->s->store, QU_TXN_READ, err));
     QU_TRY_OUT(take_census(&list, t, err));
     const census *c = (const census *)(void *)list.data;
     int64_t n = (int64_t)(list.len / sizeof *c), pages = n ? c[n - 1].pages : 0;
@@ -155,7 +155,7 @@ static qu_status compare_all(verify *v, size_t most, qu_err *err)
                         .max_tokens = (int32_t)qu_args_int(v->args, "max-tokens"),
                         .max_wait_s = 1e9,
                         .repair_share = qu_args_float(v->args, "repair")};
-    QU_TRY(qu_compare_create(&c, &v->s, &o, err));
+    QU_TRY(qu_compare_create(&c, v->s, &o, err));
     qu_status st = QU_OK;
     json_array_foreach(v->questions, i, q)
     {
@@ -196,8 +196,8 @@ static qu_status print(const verify *v, const qu_verdict *r, qu_err *err)
     return qu_out_result(
         json_pack("{s:b,s:I,s:o,s:o,s:s,s:s,s:{s:I,s:I,s:I,s:f,s:f,s:s?}}", "passed", r->kv.passed,
                   "questions", (json_int_t)r->questions, "kv", mode_json(&r->kv), "repair",
-                  mode_json(&r->repair), "numerics", v->s.numerics, "codec",
-                  qu_codec_name(v->s.codec), "settings", "seed", (json_int_t)qu_args_int(a, "seed"),
+                  mode_json(&r->repair), "numerics", v->s->numerics, "codec",
+                  qu_codec_name(v->s->codec), "settings", "seed", (json_int_t)qu_args_int(a, "seed"),
                   "pages", (json_int_t)qu_args_int(a, "pages"), "max_tokens",
                   (json_int_t)qu_args_int(a, "max-tokens"), "min_agreement",
                   qu_args_float(a, "min-agreement"), "repair", qu_args_float(a, "repair"),
@@ -205,34 +205,29 @@ static qu_status print(const verify *v, const qu_verdict *r, qu_err *err)
         err);
 }
 
-static int run(const qu_args *args)
+static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_err err = {0};
     qu_status st = QU_OK;
-    verify v = {.args = args};
-    qu_verdict r = {0};
-    int32_t n = (int32_t)qu_args_int(args, "n");
-    const char *path = qu_args_str(args, "questions");
-    QU_TRY_OUT(
-        qu_session_open(&v.s, args, QU_SESSION_STORE | QU_SESSION_MODEL, QU_CODEC_F16, &err));
-    QU_TRY_OUT(path ? qu_input_objects(&v.questions, path, QU_INPUT_MAX_QUESTION, &err)
-                    : draw(&v, n, &err));
-    QU_TRY_OUT(compare_all(&v, (size_t)n, &err));
+    verify v = {.args = s->args, .s = s};
+    int32_t n = (int32_t)qu_args_int(s->args, "n");
+    const char *path = qu_args_str(s->args, "questions");
+    QU_TRY_OUT(path ? qu_input_objects(&v.questions, path, QU_INPUT_MAX_QUESTION, err)
+                    : draw(&v, n, err));
+    QU_TRY_OUT(compare_all(&v, (size_t)n, err));
     if (v.asked == 0) {
-        st = qu_fail(&err, QU_ERR_NOTFOUND, "no question about the documents of '%s'%s",
-                     v.s.store_dir, path ? "" : ": there is no sentence of some length in them");
+        st = qu_fail(err, QU_ERR_NOTFOUND, "no question about the documents of '%s'%s",
+                     s->store_dir, path ? "" : ": there is no sentence of some length in them");
         goto out;
     }
-    r = (qu_verdict){true, v.asked, qu_os_wall_ms(), judge(&v, &v.kv, v.same_kv),
-                     judge(&v, &v.repair, v.same_repair)};
-    QU_TRY_OUT(print(&v, &r, &err));
-    QU_TRY_OUT(qu_session_reopen(&v.s, true, &err));
-    st = qu_verdict_save(&r, &v.s, &err);
+    qu_verdict r = {true, v.asked, qu_os_wall_ms(), judge(&v, &v.kv, v.same_kv),
+                    judge(&v, &v.repair, v.same_repair)};
+    if (!r.kv.passed) *code = QU_EXIT_NOTHING;
+    QU_TRY_OUT(print(&v, &r, err));
+    QU_TRY_OUT(qu_session_reopen(s, true, err));
+    st = qu_verdict_save(&r, s, err);
 out:
     json_decref(v.questions);
-    qu_session_close(&v.s);
-    if (st != QU_OK) return qu_out_error(&err, NULL);
-    return r.kv.passed ? QU_EXIT_OK : QU_EXIT_NOTHING;
+    return st;
 }
 
 static const qu_option options[] = {
@@ -262,5 +257,6 @@ const qu_command qu_cmd_verify = {
     .examples = "quire verify\nquire verify --n 200 --questions questions.jsonl --json",
     QU_OPTIONS(options),
     .max_args = 0,
-    .run = run,
+    .session = QU_SESSION_STORE | QU_SESSION_MODEL,
+    .act = act,
 };

@@ -20,10 +20,10 @@
 
 #include "pipelines/session.h"
 
-/* One run. s is closed and settings freed by cmd_eval. */
+/* One run. */
 typedef struct qu_eval {
     const qu_args *args;
-    qu_session s;
+    qu_session *s;    /* open after qu_eval_open */
     json_t *settings; /* the options by name, '_' for '-'; a kind may set more */
 } qu_eval;
 
@@ -35,7 +35,7 @@ typedef struct qu_eval_kind {
     qu_status (*run)(qu_eval *e, qu_err *err);
 } qu_eval_kind;
 
-/* Open e->s: QU_SESSION_*; the model goes into the settings. Errors: those of qu_session_open. */
+/* Open e->s: QU_SESSION_*. The model goes into the settings. Errors: those of qu_session_open. */
 qu_status qu_eval_open(qu_eval *e, unsigned flags, qu_err *err);
 
 /* Print {"eval":KIND}, the members of result, the settings. Takes the reference. */

@@ -112,7 +112,7 @@ static qu_status run(qu_eval *e, qu_err *err)
         if (st != QU_OK) goto out;
     }
     QU_TRY_OUT(qu_eval_open(e, QU_SESSION_STORE | QU_SESSION_MODEL, err));
-    QU_TRY_OUT(qu_compare_create(&x.compare, &e->s, &o, err));
+    QU_TRY_OUT(qu_compare_create(&x.compare, e->s, &o, err));
     json_array_foreach(lines, i, line)
     {
         const json_t *golds = json_object_get(line, "answers");

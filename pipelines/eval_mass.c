@@ -50,14 +50,14 @@ static qu_status ask_all(qu_eval *e, const json_t *lines, int policy, double kee
     const json_t *line;
     size_t i;
     int64_t most = qu_args_int(e->args, "n");
-    QU_TRY(qu_asker_create(&asker, &e->s, &o, err));
+    QU_TRY(qu_asker_create(&asker, e->s, &o, err));
     json_array_foreach(lines, i, line)
     {
         qu_answer ans;
         if (st != QU_OK || (most > 0 && (int64_t)i >= most)) break;
         qu_out_progress(policies[policy], (int64_t)i, (int64_t)json_array_size(lines), "questions");
         st = qu_asker_ask(asker, qu_input_text(line, "question"), &ans, err);
-        if (st == QU_OK) count(a, e->s.model, &ans);
+        if (st == QU_OK) count(a, e->s->model, &ans);
         qu_answer_free(&ans);
     }
     qu_out_progress_end();
@@ -93,7 +93,7 @@ static qu_status run(qu_eval *e, qu_err *err)
     json_object_set_new(e->settings, "prune", json_integer(prune));
     QU_TRY_OUT(qu_eval_lines(e, QU_INPUT_MAX_QUESTION, false, &lines, err));
     QU_TRY_OUT(qu_eval_open(e, QU_SESSION_STORE | QU_SESSION_MODEL, err));
-    int32_t n_heads = e->s.model->n_layers * e->s.model->n_kv_heads;
+    int32_t n_heads = e->s->model->n_layers * e->s->model->n_kv_heads;
     for (int i = 0; i < N_POLICIES; i++) {
         arms[i].heads = calloc((size_t)n_heads, sizeof(double));
         st = arms[i].heads ? ask_all(e, lines, i, 1 - (double)prune / 100, &arms[i], err)

@@ -201,7 +201,7 @@ static qu_status run(qu_eval *e, qu_err *err)
                          err));
     QU_TRY_OUT(read_list(args, "prune", "percentage", &x.prunes, &x.n_prunes, 0, 99, err));
     QU_TRY_OUT(qu_eval_open(e, QU_SESSION_MODEL, err));
-    QU_TRY_OUT(qu_bed_open(&x.b, &e->s, &o, err));
+    QU_TRY_OUT(qu_bed_open(&x.b, e->s, &o, err));
     QU_TRY_OUT(measure(&x, (uint64_t)qu_args_int(args, "seed"), err));
     QU_TRY_OUT(qu_eval_print(e, json_pack("{s:o}", "needle", rows(&x)), err));
     if (qu_args_str(args, "out")) st = save(&x, qu_args_str(args, "out"), err);

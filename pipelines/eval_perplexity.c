@@ -170,7 +170,7 @@ static qu_status measure(perplexity *x, qu_err *err)
 
 static qu_status run(qu_eval *e, qu_err *err)
 {
-    perplexity x = {.args = e->args, .s = &e->s};
+    perplexity x = {.args = e->args, .s = e->s};
     QU_TRY(qu_eval_open(e, QU_SESSION_MODEL, err));
     qu_status st = measure(&x, err);
     free(x.logits);

@@ -226,7 +226,7 @@ static qu_status prepare(qu_eval *e, qa *x, qu_err *err)
         json_array_extend(x->pool, json_object_get(line, "ctxs"));
     if (x->predictions) return QU_OK;
     QU_TRY(qu_eval_open(e, QU_SESSION_MODEL, err));
-    return qu_bed_open(&x->b, &e->s, &o, err);
+    return qu_bed_open(&x->b, e->s, &o, err);
 }
 
 static qu_status run(qu_eval *e, qu_err *err)

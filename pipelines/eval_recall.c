@@ -275,15 +275,15 @@ static qu_status run(qu_eval *e, qu_err *err)
     recall *x = calloc(1, sizeof *x);
     if (!x) return qu_fail_nomem(err, sizeof *x);
     x->args = args;
-    x->s = &e->s;
+    x->s = e->s;
     x->tune = qu_args_flag(args, "tune");
     double weight = x->tune                         ? 1
                     : qu_args_given(args, "weight") ? qu_args_float(args, "weight")
                                                     : QU_HYBRID_STORED;
     QU_TRY_OUT(read_cutoffs(x, err));
     QU_TRY_OUT(qu_eval_open(e, QU_SESSION_STORE | (x->tune ? QU_SESSION_WRITE : 0), err));
-    QU_TRY_OUT(qu_hybrid_open(&x->h, &e->s, weight, err));
-    QU_TRY_OUT(qu_txn_begin(&x->txn, e->s.store, QU_TXN_READ, err));
+    QU_TRY_OUT(qu_hybrid_open(&x->h, e->s, weight, err));
+    QU_TRY_OUT(qu_txn_begin(&x->txn, e->s->store, QU_TXN_READ, err));
     QU_TRY_OUT(qu_eval_lines(e, QU_INPUT_MAX_QUESTION, false, &lines, err));
     QU_TRY_OUT(ask_all(x, lines, err));
     st = finish(e, x, err);

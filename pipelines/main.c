@@ -3,11 +3,13 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "kernels/codec.h"
 #include "ingest/child.h"
 #include "pipelines/commands.h"
 #include "pipelines/manual.h"
 #include "pipelines/options.h"
 #include "pipelines/output.h"
+#include "pipelines/session.h"
 
 static int run_help(const qu_args *args);
 static int run_completion(const qu_args *args);
@@ -120,6 +122,18 @@ static bool short_help(int argc, char **argv)
     return true;
 }
 
+static int act(const qu_command *c, const qu_args *args)
+{
+    qu_err err = {0};
+    qu_session s = {.args = args};
+    int code = QU_EXIT_OK;
+    qu_status st = c->session ? qu_session_open(&s, args, c->session, QU_CODEC_F16, &err) : QU_OK;
+    if (st == QU_OK) st = c->act(&s, &code, &err);
+    qu_out_progress_end();
+    qu_session_close(&s);
+    return st == QU_OK ? code : qu_out_error(&err, NULL);
+}
+
 static int run_command(const qu_command *c, int argc, char **argv)
 {
     qu_err err = {0};
@@ -130,7 +144,8 @@ static int run_command(const qu_command *c, int argc, char **argv)
     qu_out_mode(qu_args_flag(&args, "json"), qu_args_flag(&args, "quiet"));
     int code = qu_args_flag(&args, "help")
                    ? print(qu_manual_help(&text, c, !short_help(argc, argv), &err), &text, &err)
-                   : c->run(&args);
+               : c->act ? act(c, &args)
+                        : c->run(&args);
     qu_args_free(&args);
     return code;
 }

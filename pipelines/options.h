@@ -70,6 +70,7 @@ typedef struct qu_option {
 #define QU_OPTIONS(table) .options = table, .n_options = sizeof table / sizeof *table
 
 typedef struct qu_args qu_args;
+struct qu_session;
 
 typedef struct qu_command {
     const char *name;        /* "ask" */
@@ -81,6 +82,10 @@ typedef struct qu_command {
     int n_options;
     int min_args, max_args;  /* positional arguments; max_args -1: any number */
     int (*run)(const qu_args *args); /* returns the exit code (pipelines/output.h: QU_EXIT_*) */
+    /* Or, in place of run: called with a session of what `session` asks for (QU_SESSION_*), which is
+     * closed afterwards; an error is printed and gives the exit code, else *code does, 0 at first. */
+    unsigned session;
+    qu_status (*act)(struct qu_session *s, int *code, qu_err *err);
 } qu_command;
 
 /* A parsed command line. argv borrows the caller's strings; the array is ours. */
