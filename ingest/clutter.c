@@ -32,7 +32,7 @@ static const char *const words[] = {
     "popular",    "popup",         "promo",    "rail=",       "recirc",     "recommend",
     "related",    "search",        "share",    "sharing",     "sidebar",    "signup",
     "skip",       "social",        "sponsor",  "subscri",     "taboola",    "tags",
-    "teaser",     "toolbar",       "tools",    "trending",    "widget",     "zergnet",
+    "teaser",     "toolbar",       "tools",    "trending",    "zergnet",
 };
 /* clang-format on */
 
@@ -151,19 +151,25 @@ static int64_t find_body(const qu_clutter *c)
     return body;
 }
 
+/* A second body beside the first: a good deal of running text, few links, no name of clutter. */
+static bool is_text(const qu_clutter_node *e, const qu_clutter_node *b)
+{
+    return is_share(e->prose, b->prose, 20) && !is_share(e->link, e->text, 20) && !e->named;
+}
+
 /* Is the element clutter? body: the page's, 0 if it has none. */
-static bool is_clutter(const qu_clutter *c, int64_t i, int64_t body)
+static bool is_clutter(const qu_clutter *c, int64_t i, int64_t body, bool inside)
 {
     const qu_clutter_node *e = &c->v[i], *b = &c->v[body], *page = c->v;
-    bool inside = i > body && i <= b->last;
     if (e->chrome) return true;
     if (c->article && !inside) return !e->headline || i > body;
     if (e->text == 0 || is_share(e->prose, b->prose, 25)) return false;
     bool links = is_share(e->link, e->text, 67) && e->prose == 0;
-    if (c->article) return e->hidden || e->named || (links && e->body);
+    bool some_links = is_share(e->link, e->text, e->prose ? 15 : 25);
+    if (c->article)
+        return ((e->hidden || e->named) && (some_links || !e->prose)) || (links && e->body);
     if (inside || e->prose > 0) return false;
-    return (e->named && is_share(e->link, e->text, 25)) ||
-           (links && is_share(b->prose, page->text - page->link, 80));
+    return (e->named && some_links) || (links && is_share(b->prose, page->text - page->link, 80));
 }
 
 /* Cut element i; <main> in a menu that was not closed is none. Returns how much text that is. */
@@ -190,9 +196,13 @@ void qu_clutter_decide(qu_clutter *c)
     c->article = has_body && (c->article || c->n_articles == 1);
     int64_t body = has_body ? find_body(c) : 0;
     int32_t left = c->v[0].text;
+    int64_t kept = 0; /* the last element in a second body */
     for (int64_t i = 1; i < c->n; i++) {
-        bool around = i <= body && c->v[i].last >= body;
-        if (around || !is_clutter(c, i, body)) continue;
+        const qu_clutter_node *e = &c->v[i];
+        bool around = i <= body && e->last >= body;
+        if (!around && i > kept && is_text(e, &c->v[body])) kept = e->last;
+        bool inside = i <= kept || (i > body && i <= c->v[body].last);
+        if (around || !is_clutter(c, i, body, inside)) continue;
         left -= cut(c, i);
         i = c->v[i].last;
     }

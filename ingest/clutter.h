@@ -13,7 +13,8 @@
  * body is the smallest element that holds nearly all of it. What is cut, besides menus, footers and
  * controls by their tag:
  *   the page says that it is an article (Open Graph, schema.org, its only <article>): all outside
- *       of the body but the headline; inside what is named like clutter, hidden or a block of links
+ *       of the body but the headline and what has a fifth of its running text and few links; inside
+ *       what is named like clutter or hidden and has links or no running text, and blocks of links
  *   else: outside of the body, what has no running text and is named like clutter and has links, or
  *       is links where the page has little else but its body. Nothing inside. Reference manuals
  *       lose their side bars, no entry and no table.

@@ -220,6 +220,12 @@ static void test_clutter(void **state)
     assert_string_equal(d.text, text);
     assert_string_equal(d.title, "T (Ann & Bo, 2019-01-03)");
     qu_document_free(&d);
+    PARSE(&d, /* a second body, and what only sounds like clutter, stay */
+          "<meta property=og:type content=article><div><h1>A</h1><div class=x><p>" PROSE "<p>" PROSE
+          "<div class=sidebar><p>" PROSE "</div></div></div><div><div><p>" PROSE "</div></div>",
+          "a.html");
+    assert_string_equal(d.text, "A\n\n" PROSE "\n\n" PROSE "\n\n" PROSE "\n\n" PROSE);
+    qu_document_free(&d);
     PARSE(&d, /* else what stands beside the body stays, unless it is a menu */
           PAGE("", "<div class=facts>The port number is 6600.</div><div class=sidebar>See "
                    "<a href=/x>the other one</a></div>"),
