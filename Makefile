@@ -198,6 +198,12 @@ layers:  ## layers: check that includes point down the ranks only
 asan:  ## asan: the tests under the address and undefined-behaviour sanitizers
 	$(MAKE) FLAVOUR=asan B=build/asan test
 
+# Without oneDNN, whose OpenMP runtime the sanitizer does not know.
+TSAN := unit_base unit_kernels unit_batch unit_forward unit_select unit_repair
+tsan:  ## tsan: the pool and what runs in it under the thread sanitizer
+	$(MAKE) FLAVOUR=tsan DNNL=0 FAISS=0 CUDA=0 B=build/tsan build/tsan/mkmodel $(TSAN:%=build/tsan/tests/%)
+	@B=build/tsan LIMIT=900 tests/run.sh $(TSAN)
+
 check: layers  ## check: layers, warnings as errors, asan
 	$(MAKE) WERROR=1 B=build/check tests
 	$(MAKE) asan
@@ -221,7 +227,7 @@ clean:  ## clean: remove everything that was built
 	rm -rf build quire
 
 FORCE:
-.PHONY: all help deps-report tests test fidelity demo layers asan check check-long man install clean FORCE
+.PHONY: all help deps-report tests test fidelity demo layers asan tsan check check-long man install clean FORCE
 .SECONDARY:
 
 -include $(shell find $(B) $(CU) -name '*.d' 2>/dev/null)

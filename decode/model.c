@@ -173,13 +173,17 @@ int64_t qu_model_kv_bytes_per_token(const qu_model *m)
     return (int64_t)m->n_layers * m->n_kv_heads * m->head_size * 4;
 }
 
-double qu_model_prefill_flops(const qu_model *m, int64_t n_tokens)
+double qu_model_flops(const qu_model *m, double rows, double keys)
 {
     double e = m->width, q = (double)m->n_heads * m->head_size,
            kv = (double)m->n_kv_heads * m->head_size;
-    double linear = 2.0 * m->n_layers * (2 * e * q + 2 * e * kv + 3 * e * m->ffn);
+    return m->n_layers * (rows * 2 * (2 * e * q + 2 * e * kv + 3 * e * m->ffn) + keys * 4 * q);
+}
+
+double qu_model_prefill_flops(const qu_model *m, int64_t n_tokens)
+{
     double n = (double)n_tokens, window = m->context;
     double keys =
         n <= window ? n * n / 2 : window * window / 2 + (n - window) * window; /* seen in all */
-    return n * linear + keys * 4 * q * m->n_layers;
+    return qu_model_flops(m, n, keys);
 }

@@ -287,14 +287,6 @@ static qu_status choose(const qu_context *c, const int32_t *const *ids, int32_t 
     return st;
 }
 
-/* Operations of n rows that see keys keys in all. */
-static double flops(const qu_model *m, double rows, double keys)
-{
-    double e = m->width, q = (double)m->n_heads * m->head_size,
-           kv = (double)m->n_kv_heads * m->head_size;
-    return m->n_layers * (rows * 2 * (2 * e * q + 2 * e * kv + 3 * e * m->ffn) + keys * 4 * q);
-}
-
 static void fill_report(qu_repair_report *r, const qu_context *c, const qu_repair_token *tokens,
                         int32_t n, int32_t question)
 {
@@ -307,7 +299,8 @@ static void fill_report(qu_repair_report *r, const qu_context *c, const qu_repai
     *r = (qu_repair_report){before, n, 0};
     /* looking costs a pass over the question, whose attention is done three times */
     if (n > 0)
-        r->flops = flops(c->m, n, keys) + flops(c->m, question, 3.0 * question * (double)before);
+        r->flops = qu_model_flops(c->m, n, keys) +
+                   qu_model_flops(c->m, question, 3.0 * question * (double)before);
 }
 
 qu_status qu_repair(qu_context *c, const int32_t *const *ids, int32_t first, double share,

@@ -112,11 +112,10 @@ void qu_linear_question(qu_pool *pool, const qu_linear_job *jobs, int n_jobs, co
  * buffer that stays in L2 and multiplies every tile with it. */
 struct qu_linear_scratch {
     qu_dnnl *dnnl;
-    void *x; /* [tiles * QU_TILE_ROWS, k] in the panel's element type */
-    int64_t x_cap;
-    char **panel; /* one a worker: W panel, row, product tile, oneDNN's scratch */
-    int64_t panel_cap;
     int n_workers;
+    int64_t cap, panel_bytes;
+    char *x;      /* [tiles * QU_TILE_ROWS, k] in the panel's element type; all memory begins here */
+    char *panels; /* [workers] of panel_bytes: W panel, row, product tile, oneDNN's scratch */
 };
 
 typedef struct document_run {
@@ -131,24 +130,15 @@ typedef struct document_run {
 void qu_linear_scratch_free(qu_linear_scratch *s)
 {
     if (!s) return;
-    for (int i = 0; s->panel && i < s->n_workers; i++) free(s->panel[i]);
-    free(s->panel);
     free(s->x);
     qu_dnnl_free(s->dnnl);
     free(s);
-}
-
-static void *aligned(int64_t bytes)
-{
-    return aligned_alloc(64, (size_t)((bytes + 63) / 64 * 64));
 }
 
 static qu_status create(qu_linear_scratch **scratch, int n_workers, qu_err *err)
 {
     qu_linear_scratch *s = *scratch = calloc(1, sizeof *s);
     if (!s) return qu_fail_nomem(err, sizeof *s);
-    s->panel = calloc((size_t)n_workers, sizeof *s->panel);
-    if (!s->panel) return qu_fail_nomem(err, n_workers * (long long)sizeof *s->panel);
     s->n_workers = n_workers;
     return qu_dnnl_create(&s->dnnl, err);
 }
@@ -163,25 +153,16 @@ static int64_t scratch_offset(int32_t k)
 
 static qu_status prepare(qu_linear_scratch *s, int32_t n_tiles, int32_t k, qu_err *err)
 {
-    int64_t x_need = (int64_t)n_tiles * QU_TILE_ROWS * k * 4;
-    int64_t panel_need = scratch_offset(k) + qu_dnnl_scratch_bytes(s->dnnl);
-    if (s->x_cap < x_need) {
+    int64_t x_bytes = (int64_t)n_tiles * QU_TILE_ROWS * k * 4; /* a multiple of 64, as is a panel's */
+    s->panel_bytes = (scratch_offset(k) + qu_dnnl_scratch_bytes(s->dnnl) + 63) / 64 * 64;
+    int64_t need = x_bytes + s->n_workers * s->panel_bytes;
+    if (s->cap < need) {
         free(s->x);
-        s->x = aligned(x_need);
-        s->x_cap = s->x ? x_need : 0;
-        if (!s->x) return qu_fail_nomem(err, x_need);
+        s->x = aligned_alloc(64, (size_t)need);
+        s->cap = s->x ? need : 0;
+        if (!s->x) return qu_fail_nomem(err, need);
     }
-    if (s->panel_cap < panel_need) {
-        for (int i = 0; i < s->n_workers; i++) {
-            free(s->panel[i]);
-            s->panel[i] = aligned(panel_need);
-            if (!s->panel[i]) {
-                s->panel_cap = 0;
-                return qu_fail_nomem(err, panel_need);
-            }
-        }
-        s->panel_cap = panel_need;
-    }
+    s->panels = s->x + x_bytes;
     return QU_OK;
 }
 
@@ -194,7 +175,7 @@ static void pad_tile(void *ctx, int64_t tile, int worker)
     int64_t size = bf16 ? 2 : 4;
     for (int32_t i = 0; i < QU_TILE_ROWS; i++) {
         int64_t t = tile * QU_TILE_ROWS + i;
-        char *to = (char *)r->s->x + t * r->k * size;
+        char *to = r->s->x + t * r->k * size;
         const float *from = r->x + t * r->ldx;
         if (t >= r->n_rows)
             memset(to, 0, (size_t)(r->k * size));
@@ -214,7 +195,8 @@ static void document_item(void *ctx, int64_t item, int worker)
     int32_t n = w->n - from < PANEL_ROWS ? w->n - from : PANEL_ROWS;
     int64_t row_bytes = qu_type_bytes(w->type, k);
     bool bf16 = qu_dnnl_is_bf16();
-    float *panel = (float *)(void *)r->s->panel[worker];
+    char *memory = r->s->panels + worker * r->s->panel_bytes;
+    float *panel = (float *)(void *)memory;
     float *row = panel + (int64_t)PANEL_ROWS * k;
     float *product = row + k;
     for (int32_t i = 0; i < n; i++) {
@@ -226,9 +208,9 @@ static void document_item(void *ctx, int64_t item, int worker)
     const qu_dnnl_kernel *kernel = qu_dnnl_find(r->s->dnnl, n, k);
     for (int32_t tile = 0; tile < r->n_tiles; tile++) {
         int64_t t0 = (int64_t)tile * QU_TILE_ROWS;
-        const char *x = (const char *)r->s->x + t0 * k * (bf16 ? 2 : 4);
+        const char *x = r->s->x + t0 * k * (bf16 ? 2 : 4);
         int32_t rows = r->n_rows - t0 < QU_TILE_ROWS ? (int32_t)(r->n_rows - t0) : QU_TILE_ROWS;
-        qu_dnnl_run(r->s->dnnl, kernel, product, x, panel, r->s->panel[worker] + scratch_offset(k));
+        qu_dnnl_run(r->s->dnnl, kernel, product, x, panel, memory + scratch_offset(k));
         for (int32_t t = 0; t < rows; t++)
             memcpy(job->y + (t0 + t) * job->ldy + from, product + (int64_t)t * n, (size_t)n * 4);
     }
