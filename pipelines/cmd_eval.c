@@ -9,10 +9,24 @@
 #include "pipelines/input.h"
 #include "pipelines/output.h"
 
-static const qu_eval_kind *const every[] = {
-    &qu_eval_recall,   &qu_eval_needle,     &qu_eval_qa,
-    &qu_eval_fidelity, &qu_eval_perplexity, &qu_eval_mass,
-    &qu_eval_rouge,
+typedef struct qu_eval_kind {
+    const char *name;       /* "recall" */
+    const char *args;       /* what follows the kind: "FILE|-"; NULL for nothing */
+    const char *options;    /* names in the table below that it reads, parted by blanks */
+    int min_args, max_args; /* that follow the kind; max_args -1: any number */
+    qu_status (*run)(qu_eval *e, qu_err *err);
+} qu_eval_kind;
+
+static const qu_eval_kind every[] = {
+    {"recall", "FILE|-", "cutoffs split seed weight tune", 1, 1, qu_eval_recall},
+    {"needle", NULL,
+     "lengths depths keys prune policy no-far-field fidelity repair trials seed out", 0, 0, qu_eval_needle},
+    {"qa", "FILE|-",
+     "documents gold-at fidelity repair max-tokens n seed score-only", 1, 1, qu_eval_qa},
+    {"fidelity", "FILE|-", "n pages max-tokens repair seed", 1, 1, qu_eval_fidelity},
+    {"perplexity", "FILE...", "policy budget no-far-field", 1, -1, qu_eval_perplexity},
+    {"mass", "FILE|-", "n pages prune", 1, 1, qu_eval_mass},
+    {"rouge", "FILE|-", "words n seed", 1, 1, qu_eval_rouge},
 };
 
 enum { N_EVERY = sizeof every / sizeof *every };
@@ -62,8 +76,8 @@ static const qu_eval_kind *find_kind(const char *name, qu_err *err)
 {
     const char *names[N_EVERY];
     for (int i = 0; i < N_EVERY; i++) {
-        names[i] = every[i]->name;
-        if (strcmp(names[i], name) == 0) return every[i];
+        names[i] = every[i].name;
+        if (strcmp(names[i], name) == 0) return &every[i];
     }
     const char *near = qu_options_nearest(name, names, N_EVERY);
     qu_fail(err, QU_ERR_ARG, "unknown kind '%.60s'%s%s%s; see quire eval --help", name,

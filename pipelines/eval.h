@@ -1,16 +1,13 @@
 /* The kinds of `quire eval`: each measures one thing and lives in its own pipelines/eval_KIND.c.
  *
- *     static qu_status run(qu_eval *e, qu_err *err) {      // e->args->argv[0] is the kind's name
+ *     qu_status qu_eval_recall(qu_eval *e, qu_err *err) {   // e->args->argv[0] is the kind's name
  *         QU_TRY(qu_eval_open(e, QU_SESSION_STORE, err));
  *         ...
  *         return qu_eval_print(e, qu_out_reals(NULL, "mrr", &mrr), err);
  *     }
- *     const qu_eval_kind qu_eval_recall = {
- *         .name = "recall", .args = "FILE|-", .options = "cutoffs split seed",
- *         .min_args = 1, .max_args = 1, .run = run};
  *
- * All kinds share the one table of options in cmd_eval.c; an option that a kind does not name in
- * .options is refused for it. Every result is printed with its settings: model, numerics and the
+ * cmd_eval.c has the table of kinds and the one table of options: one that a kind does not name is
+ * refused for it. Every result is printed with its settings: model, numerics and the
  * kind's options.
  */
 #ifndef QU_PIPELINES_EVAL_H
@@ -27,14 +24,6 @@ typedef struct qu_eval {
     json_t *settings; /* the options by name, '_' for '-'; a kind may set more */
 } qu_eval;
 
-typedef struct qu_eval_kind {
-    const char *name;       /* "recall" */
-    const char *args;       /* what follows the kind: "FILE|-"; NULL for nothing */
-    const char *options;    /* names in cmd_eval.c's table that it reads, parted by blanks */
-    int min_args, max_args; /* that follow the kind; max_args -1: any number */
-    qu_status (*run)(qu_eval *e, qu_err *err);
-} qu_eval_kind;
-
 /* Open e->s: QU_SESSION_*. The model goes into the settings. Errors: those of qu_session_open. */
 qu_status qu_eval_open(qu_eval *e, unsigned flags, qu_err *err);
 
@@ -45,7 +34,12 @@ qu_status qu_eval_print(qu_eval *e, json_t *result, qu_err *err);
  * asked for. The caller's, also on error. Errors: those of qu_input_objects; QU_ERR_ARG. */
 qu_status qu_eval_lines(const qu_eval *e, size_t max, bool with_answers, json_t **list, qu_err *err);
 
-extern const qu_eval_kind qu_eval_recall, qu_eval_needle, qu_eval_qa, qu_eval_fidelity,
-    qu_eval_perplexity, qu_eval_mass, qu_eval_rouge;
+qu_status qu_eval_recall(qu_eval *e, qu_err *err);
+qu_status qu_eval_needle(qu_eval *e, qu_err *err);
+qu_status qu_eval_qa(qu_eval *e, qu_err *err);
+qu_status qu_eval_fidelity(qu_eval *e, qu_err *err);
+qu_status qu_eval_perplexity(qu_eval *e, qu_err *err);
+qu_status qu_eval_mass(qu_eval *e, qu_err *err);
+qu_status qu_eval_rouge(qu_eval *e, qu_err *err);
 
 #endif

@@ -93,7 +93,7 @@ static qu_status print(qu_eval *e, const fidelity *x, int64_t unanswered, qu_err
     return qu_eval_print(e, o, err);
 }
 
-static qu_status run(qu_eval *e, qu_err *err)
+qu_status qu_eval_fidelity(qu_eval *e, qu_err *err)
 {
     qu_status st = QU_OK;
     fidelity x = {0};
@@ -134,12 +134,3 @@ out:
     for (int m = 0; m < N_MODES; m++) free(x.arms[m].em);
     return st;
 }
-
-const qu_eval_kind qu_eval_fidelity = {
-    .name = "fidelity",
-    .args = "FILE|-",
-    .options = "n pages max-tokens repair seed",
-    .min_args = 1,
-    .max_args = 1,
-    .run = run,
-};

@@ -78,7 +78,7 @@ static json_t *row(arm *a, int32_t n_heads)
                    a->bytes / n});
 }
 
-static qu_status run(qu_eval *e, qu_err *err)
+qu_status qu_eval_mass(qu_eval *e, qu_err *err)
 {
     qu_status st = QU_OK;
     char *end = "";
@@ -113,12 +113,3 @@ out:
     for (int i = 0; i < N_POLICIES; i++) free(arms[i].heads);
     return st;
 }
-
-const qu_eval_kind qu_eval_mass = {
-    .name = "mass",
-    .args = "FILE|-",
-    .options = "n pages prune",
-    .min_args = 1,
-    .max_args = 1,
-    .run = run,
-};

@@ -185,7 +185,7 @@ static qu_status read_list(const qu_args *args, const char *name, const char *wh
     return QU_OK;
 }
 
-static qu_status run(qu_eval *e, qu_err *err)
+qu_status qu_eval_needle(qu_eval *e, qu_err *err)
 {
     const qu_args *args = e->args;
     qu_status st = QU_OK;
@@ -212,9 +212,3 @@ out:
     qu_bed_close(&x.b);
     return st;
 }
-
-const qu_eval_kind qu_eval_needle = {
-    .name = "needle",
-    .options = "lengths depths keys prune policy no-far-field fidelity repair trials seed out",
-    .run = run,
-};

@@ -168,7 +168,7 @@ static qu_status measure(perplexity *x, qu_err *err)
     return QU_OK;
 }
 
-static qu_status run(qu_eval *e, qu_err *err)
+qu_status qu_eval_perplexity(qu_eval *e, qu_err *err)
 {
     perplexity x = {.args = e->args, .s = e->s};
     QU_TRY(qu_eval_open(e, QU_SESSION_MODEL, err));
@@ -177,12 +177,3 @@ static qu_status run(qu_eval *e, qu_err *err)
     qu_bed_close(&x.b);
     return st == QU_OK ? print(e, &x, err) : st;
 }
-
-const qu_eval_kind qu_eval_perplexity = {
-    .name = "perplexity",
-    .args = "FILE...",
-    .options = "policy budget no-far-field",
-    .min_args = 1,
-    .max_args = -1,
-    .run = run,
-};

@@ -229,7 +229,7 @@ static qu_status prepare(qu_eval *e, qa *x, qu_err *err)
     return qu_bed_open(&x->b, e->s, &o, err);
 }
 
-static qu_status run(qu_eval *e, qu_err *err)
+qu_status qu_eval_qa(qu_eval *e, qu_err *err)
 {
     qa x = {.args = e->args, .seed = (uint64_t)qu_args_int(e->args, "seed")};
     qu_status st = prepare(e, &x, err);
@@ -245,12 +245,3 @@ static qu_status run(qu_eval *e, qu_err *err)
     qu_bed_close(&x.b);
     return st;
 }
-
-const qu_eval_kind qu_eval_qa = {
-    .name = "qa",
-    .args = "FILE|-",
-    .options = "documents gold-at fidelity repair max-tokens n seed score-only",
-    .min_args = 1,
-    .max_args = 1,
-    .run = run,
-};

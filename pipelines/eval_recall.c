@@ -267,7 +267,7 @@ static qu_status read_cutoffs(recall *x, qu_err *err)
     return QU_OK;
 }
 
-static qu_status run(qu_eval *e, qu_err *err)
+qu_status qu_eval_recall(qu_eval *e, qu_err *err)
 {
     const qu_args *args = e->args;
     qu_status st = QU_OK;
@@ -295,12 +295,3 @@ out:
     free(x);
     return st;
 }
-
-const qu_eval_kind qu_eval_recall = {
-    .name = "recall",
-    .args = "FILE|-",
-    .options = "cutoffs split seed weight tune",
-    .min_args = 1,
-    .max_args = 1,
-    .run = run,
-};

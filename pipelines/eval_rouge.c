@@ -152,7 +152,7 @@ static json_t *row(const rouge_run *x, int set)
     return o;
 }
 
-static qu_status run(qu_eval *e, qu_err *err)
+qu_status qu_eval_rouge(qu_eval *e, qu_err *err)
 {
     rouge_run x = {.e = e};
     json_t *lines = NULL, *list = json_array();
@@ -168,12 +168,3 @@ static qu_status run(qu_eval *e, qu_err *err)
     json_decref(list);
     return st;
 }
-
-const qu_eval_kind qu_eval_rouge = {
-    .name = "rouge",
-    .args = "FILE|-",
-    .options = "words n seed",
-    .min_args = 1,
-    .max_args = 1,
-    .run = run,
-};
