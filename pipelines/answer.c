@@ -11,20 +11,32 @@
 /* Hits looked at for each candidate page: the floor and documents that come whole thin them out. */
 enum { HITS_PER_PAGE = 3 };
 
+qu_status qu_asker_open(qu_asker *a, qu_session *s, const qu_ask_options *options, qu_err *err)
+{
+    *a = (qu_asker){.s = s, .o = *options};
+    if (!s->model) return QU_OK;
+    a->logits = malloc((size_t)s->model->vocab * sizeof *a->logits);
+    if (!a->logits) return qu_fail_nomem(err, s->model->vocab * 4ll);
+    return qu_encoder_create(&a->encoder, s, err);
+}
+
+void qu_asker_close(qu_asker *a)
+{
+    qu_hybrid_close(a->hybrid);
+    qu_encoder_free(a->encoder);
+    qu_fresh_free(&a->fresh);
+    free(a->logits);
+    *a = (qu_asker){0};
+}
+
 qu_status qu_asker_create(qu_asker **out, qu_session *s, const qu_ask_options *options, qu_err *err)
 {
     *out = NULL;
     QU_TRY(qu_answer_check(options, err));
     qu_asker *a = *out = calloc(1, sizeof *a);
     if (!a) return qu_fail_nomem(err, sizeof *a);
-    a->s = s;
-    a->o = *options;
-    qu_status st = qu_hybrid_open(&a->hybrid, s, QU_HYBRID_STORED, err);
-    if (st == QU_OK && !options->extract) st = qu_encoder_create(&a->encoder, s, err);
-    if (st == QU_OK && s->model) {
-        a->logits = malloc((size_t)s->model->vocab * sizeof *a->logits);
-        if (!a->logits) st = qu_fail_nomem(err, s->model->vocab * 4ll);
-    }
+    qu_status st = qu_asker_open(a, s, options, err);
+    if (st == QU_OK) st = qu_hybrid_open(&a->hybrid, s, QU_HYBRID_STORED, err);
     if (st != QU_OK) {
         qu_asker_free(a, st, NULL);
         *out = NULL;
@@ -35,12 +47,13 @@ qu_status qu_asker_create(qu_asker **out, qu_session *s, const qu_ask_options *o
 qu_status qu_asker_free(qu_asker *a, qu_status st, qu_err *err)
 {
     if (!a) return st;
-    qu_hybrid_close(a->hybrid);
-    qu_encoder_free(a->encoder);
-    qu_status saved = qu_fresh_save(&a->fresh, a->s, st == QU_OK ? err : NULL);
-    qu_fresh_free(&a->fresh);
-    free(a->logits);
+    qu_session *s = a->s;
+    qu_fresh fresh = a->fresh;
+    a->fresh = (qu_fresh){0};
+    qu_asker_close(a); /* saving opens the store anew: nothing may hold on to it */
     free(a);
+    qu_status saved = qu_fresh_save(&fresh, s, st == QU_OK ? err : NULL);
+    qu_fresh_free(&fresh);
     return st == QU_OK ? saved : st;
 }
 
@@ -212,6 +225,29 @@ static qu_status ask(ask_run *r, qu_err *err)
     QU_TRY(qu_answer_cite(r, err));
     if (!ans->supported) QU_TRY(warn_unsupported(ans, err));
     return QU_OK;
+}
+
+qu_status qu_answer_plan(ask_run *r, int32_t n_docs, int32_t n_pages, qu_err *err)
+{
+    r->plan.docs = calloc((size_t)n_docs + 1, sizeof *r->plan.docs);
+    r->plan.pages = calloc((size_t)n_pages + 1, sizeof *r->plan.pages);
+    r->pages = calloc((size_t)n_pages + 1, sizeof *r->pages);
+    r->plan.end_pos = r->a->s->prefix.n;
+    return r->plan.docs && r->plan.pages && r->pages ? QU_OK : qu_fail_nomem(err, n_pages * 200ll);
+}
+
+void qu_answer_plan_page(ask_run *r, int32_t doc, int32_t page, const qu_page *record)
+{
+    qu_plan *p = &r->plan;
+    qu_plan_doc *d = &p->docs[doc];
+    if (d->n++ == 0) {
+        d->first = p->n_pages;
+        d->score = 1;
+        p->n_docs++;
+    }
+    p->pages[p->n_pages++] = (qu_plan_page){doc, page, p->end_pos, 1, *record};
+    p->end_pos += record->n_tokens;
+    p->n_tokens += record->n_tokens;
 }
 
 void qu_answer_end(ask_run *r)

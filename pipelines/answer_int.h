@@ -24,6 +24,11 @@ struct qu_asker {
     int64_t asked;
 };
 
+/* Get a session's model ready for questions, without candidates from the store. Session and options'
+ * strings are borrowed. To be closed, also on error. */
+qu_status qu_asker_open(qu_asker *a, qu_session *s, const qu_ask_options *options, qu_err *err);
+void qu_asker_close(qu_asker *a);
+
 /* Where a page's slices lie in the store. */
 typedef struct stored_page {
     qu_store *store;
@@ -59,6 +64,11 @@ typedef struct ask_run {
 /* answer.c: the model's answer, without citations: context (if r->c is not there yet), selection, the
  * tokens of r->tail, the text, trimmed; found unless it is empty or the agreed refusal. */
 qu_status qu_answer_model(ask_run *r, qu_err *err);
+
+/* answer.c: a plan made by hand, for documents that were not searched for: room for it, to be called
+ * first; then each page behind the one before, documents in order. */
+qu_status qu_answer_plan(ask_run *r, int32_t n_docs, int32_t n_pages, qu_err *err);
+void qu_answer_plan_page(ask_run *r, int32_t doc, int32_t page, const qu_page *record);
 
 /* answer.c: free all that belongs to the question but ans. */
 void qu_answer_end(ask_run *r);

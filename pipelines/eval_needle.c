@@ -23,7 +23,7 @@ static const char filler[] =
     "the old house is near the river and the road goes over the hill to the town\n";
 
 typedef struct needle {
-    qu_bed b;
+    qu_asker a;
     int64_t *lengths, *prunes, n_lengths, n_prunes;
     int32_t depths, keys, trials;
     double *share; /* [depths, lengths * prunes] of right answers */
@@ -61,7 +61,7 @@ static qu_status write_text(needle *x, qu_buf *out, int64_t length, int32_t dept
                             qu_err *err)
 {
     qu_tokens one = {0};
-    QU_TRY(qu_tokenize(x->b.a.s->tok, &one, filler, strlen(filler), QU_TOK_CONTINUE, err));
+    QU_TRY(qu_tokenize(x->a.s->tok, &one, filler, strlen(filler), QU_TOK_CONTINUE, err));
     int64_t lines = length / (one.n > 0 ? one.n : 1) + 1, last = lines - 1;
     qu_tokens_free(&one);
     int64_t at[MAX_KEYS] = {x->depths > 1 ? last * depth / (x->depths - 1) : last / 2};
@@ -85,8 +85,8 @@ static qu_status ask(needle *x, qu_bed_doc *doc, const pin *p, int64_t prune, bo
     char question[64];
     qu_answer ans;
     snprintf(question, sizeof question, "what follows %s?", p->key);
-    x->b.a.o.keep = (double)(100 - prune) / 100;
-    qu_status st = qu_bed_ask(&x->b, &doc, 1, question, &ans, err);
+    x->a.o.keep = (double)(100 - prune) / 100;
+    qu_status st = qu_bed_ask(&x->a, &doc, 1, question, &ans, err);
     *right = st == QU_OK && strncmp(ans.text.data, p->value, strlen(p->value)) == 0;
     qu_answer_free(&ans);
     return st;
@@ -105,7 +105,7 @@ static qu_status one_text(needle *x, int32_t depth, int64_t length, uint64_t *se
     qu_status st = QU_OK;
     draw_pins(pins, x->keys, seed);
     QU_TRY_OUT(write_text(x, &text, x->lengths[length], depth, pins, err));
-    QU_TRY_OUT(qu_bed_document(&x->b, &doc, "notes", text.data, text.len, err));
+    QU_TRY_OUT(qu_bed_document(&x->a, &doc, "notes", text.data, text.len, err));
     for (int64_t p = 0; p < x->n_prunes; p++) {
         bool right;
         QU_TRY_OUT(ask(x, &doc, &pins[0], x->prunes[p], &right, err));
@@ -193,6 +193,7 @@ qu_status qu_eval_needle(qu_eval *e, qu_err *err)
                 .keys = (int32_t)qu_args_int(args, "keys"),
                 .trials = (int32_t)qu_args_int(args, "trials")};
     qu_ask_options o = {.max_tokens = ANSWER_TOKENS,
+                        .draft = QU_DRAFT_NONE,
                         .fidelity = (qu_fidelity)qu_args_choice(args, "fidelity"),
                         .repair_share = qu_args_float(args, "repair"),
                         .policy = qu_args_str(args, "policy"),
@@ -201,7 +202,7 @@ qu_status qu_eval_needle(qu_eval *e, qu_err *err)
                          err));
     QU_TRY_OUT(read_list(args, "prune", "percentage", &x.prunes, &x.n_prunes, 0, 99, err));
     QU_TRY_OUT(qu_eval_open(e, QU_SESSION_MODEL, err));
-    QU_TRY_OUT(qu_bed_open(&x.b, e->s, &o, err));
+    QU_TRY_OUT(qu_asker_open(&x.a, e->s, &o, err));
     QU_TRY_OUT(measure(&x, (uint64_t)qu_args_int(args, "seed"), err));
     QU_TRY_OUT(qu_eval_print(e, json_pack("{s:o}", "needle", rows(&x)), err));
     if (qu_args_str(args, "out")) st = save(&x, qu_args_str(args, "out"), err);
@@ -209,6 +210,6 @@ out:
     free(x.lengths);
     free(x.prunes);
     free(x.share);
-    qu_bed_close(&x.b);
+    qu_asker_close(&x.a);
     return st;
 }

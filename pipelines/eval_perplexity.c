@@ -29,7 +29,7 @@ static const char *const arm_names[N_ARMS] = {"dense", "policy", "short"};
 typedef struct perplexity {
     const qu_args *args;
     qu_session *s;
-    qu_bed b;
+    qu_asker a;
     int64_t tokens, keys, pages, documents;
     double nll[N_ARMS], squares[N_ARMS], key_nll[N_ARMS];
     float *logits; /* [QU_PAGE_TOKENS, V] */
@@ -56,7 +56,7 @@ static qu_status predict(perplexity *x, qu_bed_doc *d, int32_t first, int32_t pa
     qu_context *c = NULL;
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_context_create(&c, m, x->s->pool, x->s->codec, err));
-    QU_TRY_OUT(qu_encoder_attach_prefix(x->b.a.encoder, c, err));
+    QU_TRY_OUT(qu_encoder_attach_prefix(x->a.encoder, c, err));
     for (int32_t p = 0; p < page; p = p == 0 ? first : p + 1) {
         qu_page_source source = qu_page_memory_source(d->pages[p]);
         if (p == 0 || p == page - 1) source.summary = NULL;
@@ -121,7 +121,7 @@ static qu_status one_file(perplexity *x, const char *path, qu_err *err)
     int64_t window = x->s->model->context - x->s->prefix.n;
     QU_TRY_OUT(qu_os_read(&text, path, MAX_FILE, err));
     const char *name = strrchr(path, '/');
-    QU_TRY_OUT(qu_bed_document(&x->b, &d, name ? name + 1 : path, text.data ? text.data : "",
+    QU_TRY_OUT(qu_bed_document(&x->a, &d, name ? name + 1 : path, text.data ? text.data : "",
                                text.len, err));
     int32_t n = d.n_pages;
     while (n > 1 && d.first[n - 1] + d.records[n - 1].n_tokens > window) n--;
@@ -159,7 +159,7 @@ static qu_status print(qu_eval *e, const perplexity *x, qu_err *err)
 static qu_status measure(perplexity *x, qu_err *err)
 {
     size_t row = (size_t)x->s->model->vocab * sizeof *x->logits;
-    QU_TRY(qu_bed_open(&x->b, x->s, &(qu_ask_options){0}, err));
+    QU_TRY(qu_asker_open(&x->a, x->s, &(qu_ask_options){0}, err));
     x->logits = malloc(row * (QU_PAGE_TOKENS + 1));
     if (!x->logits) return qu_fail_nomem(err, (long long)row * QU_PAGE_TOKENS);
     for (int i = 1; i < x->args->argc; i++) QU_TRY(one_file(x, x->args->argv[i], err));
@@ -174,6 +174,6 @@ qu_status qu_eval_perplexity(qu_eval *e, qu_err *err)
     QU_TRY(qu_eval_open(e, QU_SESSION_MODEL, err));
     qu_status st = measure(&x, err);
     free(x.logits);
-    qu_bed_close(&x.b);
+    qu_asker_close(&x.a);
     return st == QU_OK ? print(e, &x, err) : st;
 }

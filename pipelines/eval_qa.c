@@ -20,7 +20,7 @@ typedef struct qa {
     json_t *lines;       /* array of objects */
     json_t *pool;        /* every passage of every line */
     json_t *predictions; /* object: key -> answer; NULL: the model answers */
-    qu_bed b;
+    qu_asker a;
     int64_t *places, n_places, missing, passed_over;
     int32_t documents;
     uint64_t seed;
@@ -132,14 +132,14 @@ static qu_status ask(qa *x, const json_t *line, const json_t *golds, qu_err *err
     x->passed_over += n == 0;
     for (int32_t i = 0; i < n; i++) {
         const char *text = qu_input_text(passages[i], "text");
-        QU_TRY_OUT(qu_bed_document(&x->b, &docs[i], qu_input_text(passages[i], "title"), text,
+        QU_TRY_OUT(qu_bed_document(&x->a, &docs[i], qu_input_text(passages[i], "title"), text,
                                    strlen(text), err));
     }
     for (int64_t p = 0; n > 0 && p < x->n_places; p++) {
         qu_answer ans;
         for (int32_t i = 0, other = 1; i < n; i++)
             order[i] = &docs[i == x->places[p] - 1 ? 0 : other++];
-        st = qu_bed_ask(&x->b, order, n, qu_input_text(line, "question"), &ans, err);
+        st = qu_bed_ask(&x->a, order, n, qu_input_text(line, "question"), &ans, err);
         if (st == QU_OK) st = count(&x->at[p], ans.text.data, golds, err);
         qu_answer_free(&ans);
         if (st != QU_OK) goto out;
@@ -216,6 +216,7 @@ static qu_status prepare(qu_eval *e, qa *x, qu_err *err)
     const json_t *line;
     size_t i;
     qu_ask_options o = {.max_tokens = (int32_t)qu_args_int(a, "max-tokens"),
+                        .draft = QU_DRAFT_NONE,
                         .fidelity = (qu_fidelity)qu_args_choice(a, "fidelity"),
                         .repair_share = qu_args_float(a, "repair")};
     QU_TRY(qu_eval_lines(e, MAX_LINE, true, &x->lines, err));
@@ -226,7 +227,7 @@ static qu_status prepare(qu_eval *e, qa *x, qu_err *err)
         json_array_extend(x->pool, json_object_get(line, "ctxs"));
     if (x->predictions) return QU_OK;
     QU_TRY(qu_eval_open(e, QU_SESSION_MODEL, err));
-    return qu_bed_open(&x->b, e->s, &o, err);
+    return qu_asker_open(&x->a, e->s, &o, err);
 }
 
 qu_status qu_eval_qa(qu_eval *e, qu_err *err)
@@ -242,6 +243,6 @@ qu_status qu_eval_qa(qu_eval *e, qu_err *err)
     json_decref(x.lines);
     json_decref(x.predictions);
     free(x.places);
-    qu_bed_close(&x.b);
+    qu_asker_close(&x.a);
     return st;
 }

@@ -41,18 +41,15 @@ qu_status qu_summarizer_create(qu_summarizer **out, qu_session *s, const char *p
 {
     qu_summarizer *z = *out = calloc(1, sizeof *z);
     if (!z) return qu_fail_nomem(err, sizeof *z);
-    qu_status st = QU_OK;
+    qu_ask_options o = {.max_tokens = max_words * 3 / 2 + 16, .max_wait_s = 1e12};
+    qu_status st = qu_asker_open(&z->a, s, &o, err);
+    if (st == QU_OK && side_by_side) st = qu_batch_create(&z->a.batch, s->pool, err);
     z->is_first = true;
     z->own = *s;
     z->own.pool = NULL;
-    z->a.s = side_by_side ? &z->own : s;
-    z->a.o = (qu_ask_options){.max_tokens = max_words * 3 / 2 + 16, .max_wait_s = 1e12};
+    if (side_by_side) z->a.s = &z->own;
     z->prompt = prompt;
     z->max_pages = max_pages;
-    z->a.logits = malloc((size_t)s->model->vocab * sizeof *z->a.logits);
-    if (!z->a.logits) st = qu_fail_nomem(err, s->model->vocab * 4ll);
-    if (st == QU_OK) st = qu_encoder_create(&z->a.encoder, s, err);
-    if (st == QU_OK && side_by_side) st = qu_batch_create(&z->a.batch, s->pool, err);
     if (st != QU_OK) {
         qu_summarizer_free(z);
         *out = NULL;
@@ -78,12 +75,11 @@ qu_status qu_summarizer_seat(qu_summarizer **out, const qu_summarizer *first, qu
 void qu_summarizer_free(qu_summarizer *z)
 {
     if (!z) return;
-    if (z->is_first) {
-        qu_encoder_free(z->a.encoder);
+    if (z->is_first)
         qu_batch_free(z->a.batch);
-    }
-    qu_fresh_free(&z->a.fresh);
-    free(z->a.logits);
+    else
+        z->a.encoder = NULL; /* the first one's */
+    qu_asker_close(&z->a);
     free(z);
 }
 
@@ -177,29 +173,17 @@ static qu_status measure_room(const qu_summarizer *z, int64_t header, int64_t *r
 static qu_status plan_section(ask_run *r, qu_txn *t, uint64_t doc_id, const selection *sel,
                               int32_t from, int32_t to, qu_err *err)
 {
-    int32_t n = to - from + 1;
-    qu_plan *p = &r->plan;
-    p->docs = calloc(1, sizeof *p->docs);
-    p->pages = calloc((size_t)n, sizeof *p->pages);
-    r->pages = calloc((size_t)n, sizeof *r->pages);
-    if (!p->docs || !p->pages || !r->pages) return qu_fail_nomem(err, n * 200ll);
-    QU_TRY(qu_catalogue_get_doc(t, doc_id, &p->docs[0].doc, err));
-    p->n_docs = 1;
-    p->docs[0].n = p->n_pages = n;
-    p->docs[0].score = 1;
-    p->end_pos = r->a->s->prefix.n;
-    for (int32_t i = 0; i < n; i++) {
-        int32_t page = i == 0 ? 0 : sel->index[from + i - 1];
+    QU_TRY(qu_answer_plan(r, 1, to - from + 1, err));
+    QU_TRY(qu_catalogue_get_doc(t, doc_id, &r->plan.docs[0].doc, err));
+    for (int32_t i = from - 1; i < to; i++) {
+        int32_t page = i < from ? 0 : sel->index[i];
         const qu_page *record = &sel->pages[page];
-        p->pages[i] =
-            (qu_plan_page){.page = page, .pos = p->end_pos, .score = 1, .record = *record};
-        p->end_pos += record->n_tokens;
-        p->n_tokens += record->n_tokens;
-        QU_TRY(qu_catalogue_text(t, doc_id, record->text_start, record->text_end, &r->pages[i].text,
-                                 err));
-        QU_TRY(qu_catalogue_ids(t, doc_id, page, 1, &r->pages[i].ids, err));
+        answer_page *x = &r->pages[r->plan.n_pages];
+        qu_answer_plan_page(r, 0, page, record);
+        QU_TRY(qu_catalogue_text(t, doc_id, record->text_start, record->text_end, &x->text, err));
+        QU_TRY(qu_catalogue_ids(t, doc_id, page, 1, &x->ids, err));
     }
-    p->docs[0].whole = n == sel->n_pages;
+    r->plan.docs[0].whole = r->plan.n_pages == sel->n_pages;
     return QU_OK;
 }
 

@@ -6,24 +6,6 @@
 #include "decode/paging.h"
 #include "ingest/sentence.h"
 
-qu_status qu_bed_open(qu_bed *b, qu_session *s, const qu_ask_options *options, qu_err *err)
-{
-    *b = (qu_bed){.a = {.s = s, .o = *options}};
-    b->a.o.draft = QU_DRAFT_NONE;
-    qu_status st = qu_encoder_create(&b->a.encoder, s, err);
-    b->a.logits = malloc((size_t)s->model->vocab * sizeof *b->a.logits);
-    if (st == QU_OK && !b->a.logits) st = qu_fail_nomem(err, s->model->vocab * 4ll);
-    if (st != QU_OK) qu_bed_close(b);
-    return st;
-}
-
-void qu_bed_close(qu_bed *b)
-{
-    qu_encoder_free(b->a.encoder);
-    free(b->a.logits);
-    memset(b, 0, sizeof *b);
-}
-
 void qu_bed_free_document(qu_bed_doc *d)
 {
     for (int32_t p = 0; d->pages && p < d->n_pages; p++) qu_page_memory_free(d->pages[p]);
@@ -54,7 +36,7 @@ out:
     return st;
 }
 
-qu_status qu_bed_document(qu_bed *b, qu_bed_doc *d, const char *title, const char *text, size_t n,
+qu_status qu_bed_document(qu_asker *a, qu_bed_doc *d, const char *title, const char *text, size_t n,
                           qu_err *err)
 {
     qu_tokens header = {0}, body = {0};
@@ -62,8 +44,8 @@ qu_status qu_bed_document(qu_bed *b, qu_bed_doc *d, const char *title, const cha
     int32_t n_pages = 0;
     qu_status st = QU_OK;
     memset(d, 0, sizeof *d);
-    QU_TRY_OUT(qu_template_header(b->a.s->template, b->a.s->tok, title, &header, err));
-    QU_TRY_OUT(qu_template_text(b->a.s->template, b->a.s->tok, text, n, &body, err));
+    QU_TRY_OUT(qu_template_header(a->s->template, a->s->tok, title, &header, err));
+    QU_TRY_OUT(qu_template_text(a->s->template, a->s->tok, text, n, &body, err));
     QU_TRY_OUT(cut_pages(text, n, &body, &ends, &n_pages, err));
     if (n_pages == 0) {
         st = qu_fail(err, QU_ERR_ARG, "'%.60s' is a document without text", title);
@@ -86,7 +68,7 @@ qu_status qu_bed_document(qu_bed *b, qu_bed_doc *d, const char *title, const cha
         d->first[p] = header.n + (p > 1 ? ends[p - 2] : 0);
         d->records[p].n_tokens = (int32_t)(header.n + ends[p - 1] - d->first[p]);
     }
-    st = qu_fresh_window(d->pages, b->a.encoder, b->a.s, d->records, d->n_pages, d->ids, err);
+    st = qu_fresh_window(d->pages, a->encoder, a->s, d->records, d->n_pages, d->ids, err);
 out:
     qu_tokens_free(&header);
     qu_tokens_free(&body);
@@ -95,39 +77,29 @@ out:
     return st;
 }
 
-/* Their pages without gaps, each with the KV it has. */
+/* Each page with the KV it has. */
 static qu_status plan_pages(ask_run *r, qu_bed_doc *const *docs, int32_t n_docs, qu_err *err)
 {
-    qu_plan *p = &r->plan;
-    size_t n = 0;
-    for (int32_t i = 0; i < n_docs; i++) n += (size_t)docs[i]->n_pages;
-    p->docs = calloc((size_t)n_docs + 1, sizeof *p->docs);
-    p->pages = calloc(n + 1, sizeof *p->pages);
-    r->pages = calloc(n + 1, sizeof *r->pages);
-    if (!p->docs || !p->pages || !r->pages) return qu_fail_nomem(err, (long long)n * 200);
-    p->end_pos = r->a->s->prefix.n;
-    for (int32_t i = 0; i < n_docs; i++) {
-        const qu_bed_doc *d = docs[i];
-        p->docs[p->n_docs++] = (qu_plan_doc){.first = p->n_pages, .n = d->n_pages, .whole = true};
-        for (int32_t k = 0; k < d->n_pages; k++) {
-            answer_page *page = &r->pages[p->n_pages];
-            p->pages[p->n_pages++] =
-                (qu_plan_page){.doc = i, .page = k, .pos = p->end_pos, .record = d->records[k]};
+    int32_t n = 0;
+    for (int32_t i = 0; i < n_docs; i++) n += docs[i]->n_pages;
+    QU_TRY(qu_answer_plan(r, n_docs, n, err));
+    for (int32_t i = 0; i < n_docs; i++)
+        for (int32_t k = 0; k < docs[i]->n_pages; k++) {
+            const qu_bed_doc *d = docs[i];
+            answer_page *page = &r->pages[r->plan.n_pages];
+            qu_answer_plan_page(r, i, k, &d->records[k]);
             page->memory = d->pages[k];
             QU_TRY(qu_buf_add(&page->ids, d->ids + d->first[k],
                               (size_t)d->records[k].n_tokens * sizeof *d->ids, err));
-            p->end_pos += d->records[k].n_tokens;
         }
-        p->n_tokens += d->n_tokens;
-    }
     return QU_OK;
 }
 
-qu_status qu_bed_ask(qu_bed *b, qu_bed_doc *const *docs, int32_t n_docs, const char *question,
+qu_status qu_bed_ask(qu_asker *a, qu_bed_doc *const *docs, int32_t n_docs, const char *question,
                      qu_answer *ans, qu_err *err)
 {
-    const qu_session *s = b->a.s;
-    ask_run r = {.a = &b->a, .question = question, .ans = ans};
+    const qu_session *s = a->s;
+    ask_run r = {.a = a, .question = question, .ans = ans};
     qu_status st = QU_OK;
     memset(ans, 0, sizeof *ans);
     QU_TRY_OUT(qu_template_question(s->template, s->tok, question, &r.tail, err));

@@ -1,11 +1,11 @@
 /* Documents that are in no store and questions about them: what the kinds of eval that bring their
  * own text share.
  *
- *     qu_bed b;
- *     QU_TRY(qu_bed_open(&b, &session, &options, err));         // a session without a store
- *     QU_TRY(qu_bed_document(&b, &doc, "Title", text, n, err)); // cut and encoded
- *     QU_TRY(qu_bed_ask(&b, docs, n_docs, "what?", &ans, err));
- *     qu_answer_free(&ans); qu_bed_free_document(&doc); qu_bed_close(&b);
+ *     qu_asker a;
+ *     QU_TRY(qu_asker_open(&a, &session, &options, err));       // a session without a store
+ *     QU_TRY(qu_bed_document(&a, &doc, "Title", text, n, err)); // cut and encoded
+ *     QU_TRY(qu_bed_ask(&a, docs, n_docs, "what?", &ans, err));
+ *     qu_answer_free(&ans); qu_bed_free_document(&doc); qu_asker_close(&a);
  *
  * One thread.
  */
@@ -13,10 +13,6 @@
 #define QU_PIPELINES_TESTBED_H
 
 #include "pipelines/answer_int.h"
-
-typedef struct qu_bed {
-    qu_asker a; /* a.o may be changed between questions */
-} qu_bed;
 
 /* Page 0 is the header. */
 typedef struct qu_bed_doc {
@@ -28,21 +24,16 @@ typedef struct qu_bed_doc {
     qu_page_memory **pages; /* [n_pages] */
 } qu_bed_doc;
 
-/* Get the session's model ready; answers are greedy, without drafts. Session and options' strings
- * are borrowed. On error *b is closed. */
-qu_status qu_bed_open(qu_bed *b, qu_session *s, const qu_ask_options *options, qu_err *err);
-void qu_bed_close(qu_bed *b);
-
 /* Make a document of text [n] UTF-8: pages end at sentences. Errors: QU_ERR_ARG (no text), those of
  * qu_encode_document. On error *d is empty. */
-qu_status qu_bed_document(qu_bed *b, qu_bed_doc *d, const char *title, const char *text, size_t n,
+qu_status qu_bed_document(qu_asker *a, qu_bed_doc *d, const char *title, const char *text, size_t n,
                           qu_err *err);
 void qu_bed_free_document(qu_bed_doc *d);
 
 /* Ask about the documents, one behind the other as if they were all that was found; no citations.
  * An answer that is the agreed refusal is empty. *ans as for qu_asker_ask. Errors: QU_ERR_LIMIT
  * (beyond the window), those of the context. */
-qu_status qu_bed_ask(qu_bed *b, qu_bed_doc *const *docs, int32_t n_docs, const char *question,
+qu_status qu_bed_ask(qu_asker *a, qu_bed_doc *const *docs, int32_t n_docs, const char *question,
                      qu_answer *ans, qu_err *err);
 
 #endif
