@@ -136,7 +136,7 @@ static qu_status inspect(inspection *x, const char *id, qu_err *err)
     qu_status st = QU_OK;
     QU_TRY(qu_pages_parse_id(id, &doc_id, &page, err));
     QU_TRY(qu_txn_begin(&t, x->s->store, QU_TXN_READ, err));
-    QU_TRY_OUT(qu_pages_load_exact(&x->view, t, doc_id, page, err));
+    QU_TRY_OUT(qu_pages_load(&x->view, t, doc_id, page, true, err));
     QU_TRY_OUT(qu_catalogue_ids(t, doc_id, page, 1, &x->ids, err));
     if (!qu_out_is_json()) QU_TRY_OUT(print_head(x, err));
     QU_TRY_OUT(look_at_all(x, err));

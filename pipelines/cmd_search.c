@@ -116,7 +116,7 @@ static qu_status answer(void *ctx, const qu_question *q, qu_err *err)
     }
     for (int32_t i = 0; i < x->n_hits; i++) {
         qu_page_view v;
-        st = qu_pages_load(&v, x->txn, x->hits[i].doc_id, x->hits[i].page, err);
+        st = qu_pages_load(&v, x->txn, x->hits[i].doc_id, x->hits[i].page, false, err);
         if (st == QU_ERR_NOTFOUND) continue; /* removed since the index was opened */
         if (st != QU_OK) goto out;
         x->n_shown++;

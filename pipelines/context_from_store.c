@@ -150,10 +150,8 @@ static qu_status from_store(ask_run *r, qu_err *err)
             QU_TRY(attach_memory(r, d, err));
         } else if (d->doc.kv_pages >= d->doc.n_pages && d->doc.kv_file) {
             QU_TRY(attach_stored(r, d, err));
-        } else if (is_fresh(&r->a->fresh, d->doc.doc_id)) {
-            QU_TRY(attach_fresh(r, d, err));
-        } else if (wait + whole <= most) {
-            wait += whole;
+        } else if (is_fresh(&r->a->fresh, d->doc.doc_id) || wait + whole <= most) {
+            wait += is_fresh(&r->a->fresh, d->doc.doc_id) ? 0 : whole;
             QU_TRY(attach_fresh(r, d, err));
         } else if (i == 0 || wait + window <= most) {
             wait += window;

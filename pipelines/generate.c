@@ -8,16 +8,11 @@ static qu_status loop(qu_generate *g, qu_draft *d, qu_err *err)
         bool stop = false;
         QU_TRY(qu_draft_next(d, &id, g->wants_probability ? &probability : NULL, err));
         if (i == 0 && g->first) g->first(g->ctx);
-        stop = qu_draft_ended(d);
-        if (stop || (!g->ignore_end && qu_tokenizer_is_end(g->tok, id))) {
-            g->stop = "end";
-            return QU_OK;
-        }
-        QU_TRY(g->token(g->ctx, id, probability, &stop, err));
-        if (stop) {
-            g->stop = "end";
-            return QU_OK;
-        }
+        stop = qu_draft_ended(d) || (!g->ignore_end && qu_tokenizer_is_end(g->tok, id));
+        if (!stop) QU_TRY(g->token(g->ctx, id, probability, &stop, err));
+        if (!stop) continue;
+        g->stop = "end";
+        break;
     }
     return QU_OK;
 }

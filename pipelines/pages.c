@@ -7,8 +7,8 @@
 
 #include "pipelines/output.h"
 
-static qu_status load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page, bool exact,
-                      qu_err *err)
+qu_status qu_pages_load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page, bool exact,
+                        qu_err *err)
 {
     qu_status st = QU_OK;
     memset(v, 0, sizeof *v);
@@ -21,17 +21,6 @@ static qu_status load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page,
 out:
     if (st != QU_OK) qu_pages_free(v);
     return st;
-}
-
-qu_status qu_pages_load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page, qu_err *err)
-{
-    return load(v, t, doc_id, page, false, err);
-}
-
-qu_status qu_pages_load_exact(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page,
-                              qu_err *err)
-{
-    return load(v, t, doc_id, page, true, err);
 }
 
 void qu_pages_free(qu_page_view *v)

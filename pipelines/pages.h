@@ -1,7 +1,7 @@
 /* Pages as the user sees them: their names and their text.
  *
  *     qu_page_view v;
- *     QU_TRY(qu_pages_load(&v, txn, hit.doc_id, hit.page, err));
+ *     QU_TRY(qu_pages_load(&v, txn, hit.doc_id, hit.page, false, err));
  *     show(v.doc.path, v.id, v.text.data, v.text.len);
  *     qu_pages_free(&v);
  *
@@ -11,6 +11,7 @@
 #define QU_PIPELINES_PAGES_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "base/buf.h"
 #include "store/catalogue.h"
@@ -23,12 +24,11 @@ typedef struct qu_page_view {
     qu_buf text;         /* the catalogue's text [page.text_start, page.text_end) */
 } qu_page_view;
 
-/* Read a page with its document and text. Page 0, the header line, has no text: where the document
- * has a page 1, qu_pages_load gives that one in its place. v needs no initialisation; on error it
- * is empty. Errors: QU_ERR_NOTFOUND (no such document or page), those of the catalogue. */
-qu_status qu_pages_load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page, qu_err *err);
-qu_status qu_pages_load_exact(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page,
-                              qu_err *err);
+/* Read a page with its document and text. Page 0, the header line, has no text: unless exact, where the
+ * document has a page 1, that one comes in its place. v needs no initialisation; on error it is
+ * empty. Errors: QU_ERR_NOTFOUND (no such document or page), those of the catalogue. */
+qu_status qu_pages_load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page, bool exact,
+                        qu_err *err);
 void qu_pages_free(qu_page_view *v);
 
 /* "12.3" into its parts. Errors: QU_ERR_ARG. */

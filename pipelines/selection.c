@@ -1,11 +1,13 @@
 /* Selection for one question: when it is worth it, with what, and the account of it. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "pipelines/answer_int.h"
 #include "pipelines/output.h"
+
+enum { MAX_TABLE = 1 << 20 }; /* bytes of a table of heads */
 
 /* Tokens that a selection could leave out: neither headers nor the last page (DESIGN.md 7). */
 static int64_t candidate_tokens(const qu_plan *p)
@@ -67,33 +69,26 @@ qu_status qu_answer_selected(ask_run *r, qu_err *err)
 
 qu_status qu_selection_heads(float **heads, const char *path, const qu_model *m, qu_err *err)
 {
-    char line[64 * 1024];
     int64_t want = (int64_t)m->n_layers * m->n_kv_heads, n = 0;
+    qu_buf text = {0};
     qu_status st = QU_OK;
-    *heads = NULL;
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return qu_fail(err, errno == ENOENT ? QU_ERR_NOTFOUND : QU_ERR_IO,
-                       "table of heads '%s' cannot be read: %s", path, strerror(errno));
-    float *x = calloc((size_t)want, sizeof *x);
-    if (!x) st = qu_fail_nomem(err, want * (long long)sizeof *x);
-    while (st == QU_OK && fgets(line, sizeof line, f)) {
-        char *end, *p = line;
-        for (float v = strtof(p, &end); end != p; v = strtof(p, &end)) {
-            if (n < want) x[n] = v;
-            n++;
-            p = end;
-        }
-        if (p[strspn(p, " \t\r\n")] != 0) n = INT64_MAX / 2; /* not a number */
+    float *x = *heads = calloc((size_t)want, sizeof *x);
+    if (!x) return qu_fail_nomem(err, want * (long long)sizeof *x);
+    QU_TRY_OUT(qu_os_read(&text, path, MAX_TABLE, err));
+    QU_TRY_OUT(qu_buf_add(&text, "", 0, err));
+    char *end, *p = text.data;
+    for (float v = strtof(p, &end); end != p; v = strtof(p, &end), n++) {
+        if (n < want) x[n] = v;
+        p = end;
     }
-    fclose(f);
-    if (st == QU_OK && n != want)
+    if (n != want || p[strspn(p, " \t\r\n")] != 0)
         st = qu_fail(err, QU_ERR_FORMAT,
                      "table of heads '%s' is not %d lines of %d numbers, one a layer and KV head",
                      path, m->n_layers, m->n_kv_heads);
-    if (st == QU_OK)
-        *heads = x;
-    else
-        free(x);
+out:
+    qu_buf_free(&text);
+    if (st == QU_OK) return st;
+    free(x);
+    *heads = NULL;
     return st;
 }
