@@ -43,11 +43,6 @@ static bool is_self(const qu_draft *d)
     return d->o.kind == QU_DRAFT_SELF;
 }
 
-static bool penalises(const qu_draft *d)
-{
-    return d->o.sample.repetition > 0 && d->o.sample.repetition != 1;
-}
-
 static qu_status check(const qu_draft_options *o, qu_err *err)
 {
     bool self = o->kind == QU_DRAFT_SELF;
@@ -125,9 +120,10 @@ static void unsay(qu_draft *d, int32_t n)
 /* The logits that choices are made from: both sides have the same penalty. */
 static const float *adjust(qu_draft *d, const float *logits)
 {
-    if (!penalises(d)) return logits;
+    float penalty = d->o.sample.repetition;
+    if (!(penalty > 0) || penalty == 1) return logits;
     memcpy(d->adjusted, logits, (size_t)d->o.model->vocab * sizeof *logits);
-    qu_sample_penalise(d->adjusted, d->said, d->n_said, d->o.sample.repetition);
+    qu_sample_penalise(d->adjusted, d->said, d->n_said, penalty);
     return d->adjusted;
 }
 

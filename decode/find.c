@@ -34,12 +34,6 @@ typedef struct walk {
     qu_err *err;
 } walk;
 
-static bool ends_with(const char *s, const char *tail)
-{
-    size_t n = strlen(s), k = strlen(tail);
-    return n >= k && strcasecmp(s + n - k, tail) == 0;
-}
-
 /* "x-00002-of-00003.gguf" is part 2 of 3; 1 of 1 for other names. */
 static int part_of(const char *path, int *n_parts)
 {
@@ -202,6 +196,7 @@ static qu_status walk_folder(walk *w, const char *dir, int depth)
     const struct dirent *e;
     while (d && st == QU_OK && (e = readdir(d)) != NULL && w->left-- > 0) {
         struct stat sb, link;
+        const char *dot = strrchr(e->d_name, '.');
         if (e->d_name[0] == '.') continue;
         path.len = 0;
         st = qu_buf_printf(&path, w->err, "%s/%s", dir, e->d_name);
@@ -210,7 +205,7 @@ static qu_status walk_folder(walk *w, const char *dir, int depth)
             st = walk_folder(w, path.data, depth + 1);
         else if (S_ISREG(sb.st_mode) && w->root)
             st = add_manifest(w, path.data);
-        else if (S_ISREG(sb.st_mode) && ends_with(e->d_name, ".gguf") &&
+        else if (S_ISREG(sb.st_mode) && dot && strcasecmp(dot, ".gguf") == 0 &&
                  !strstr(e->d_name, "mmproj")) /* a vision tower's projector is no model */
             st = append(w, path.data, path.data, &sb);
     }

@@ -158,27 +158,21 @@ static qu_status load_page(qu_context *c, int32_t p, qu_err *err)
     return QU_OK;
 }
 
-static qu_status has_summary(const qu_segment *s, bool *yes, qu_err *err)
-{
-    const void *data;
-    size_t bytes;
-    *yes = false;
-    if (!s->source.get || !s->source.summary) return QU_OK;
-    qu_status st = s->source.summary(s->source.ctx, &data, &bytes, err);
-    *yes = st == QU_OK;
-    return st == QU_ERR_NOTFOUND ? QU_OK : st;
-}
-
-static qu_status find_candidates(qu_context *c, qu_err *err)
+qu_status qu_selection_find(qu_context *c, qu_err *err)
 {
     qu_selection *s = &c->sel;
+    if (s->loaded) return QU_OK;
     QU_TRY(qu_memory_take(&s->segment, c->n_seg + 1ll, sizeof *s->segment, err));
     QU_TRY(qu_memory_take(&s->first, c->n_seg + 1ll, sizeof *s->first, err));
     QU_TRY(qu_memory_take(&s->tokens, c->n_seg + 1ll, sizeof *s->tokens, err));
     for (int32_t i = 0; i < c->first_live; i++) {
-        bool yes;
-        QU_TRY(has_summary(&c->seg[i], &yes, err));
-        if (!yes) continue;
+        const qu_page_source *source = &c->seg[i].source;
+        const void *data;
+        size_t bytes;
+        if (!source->get || !source->summary) continue;
+        qu_status st = source->summary(source->ctx, &data, &bytes, err);
+        if (st == QU_ERR_NOTFOUND) continue;
+        QU_TRY(st);
         int32_t p = s->n_pages++;
         s->segment[p] = i;
         s->tokens[p] = c->seg[i].n;
@@ -186,14 +180,7 @@ static qu_status find_candidates(qu_context *c, qu_err *err)
     }
     s->n_pad = (s->first[s->n_pages] + 15) / 16 * 16;
     s->half = c->codec != QU_CODEC_F32;
-    return QU_OK;
-}
-
-qu_status qu_selection_find(qu_context *c, qu_err *err)
-{
-    if (c->sel.loaded) return QU_OK;
-    QU_TRY(find_candidates(c, err));
-    c->sel.loaded = true;
+    s->loaded = true;
     return QU_OK;
 }
 

@@ -103,11 +103,6 @@ static qu_status flush(prompt *p)
     return QU_OK;
 }
 
-static qu_status add_text(prompt *p, const char *text)
-{
-    return qu_buf_puts(&p->run, text, p->err);
-}
-
 /* Our own words: control tokens of this vocabulary count in them. */
 static qu_status add_words(prompt *p, const char *words)
 {
@@ -121,7 +116,8 @@ static qu_status add_words(prompt *p, const char *words)
         } else {
             QU_TRY(qu_buf_add(&p->run, words, n, p->err));
             QU_TRY(flush(p));
-            QU_TRY(qu_tokenize(p->t, p->out, token, name, QU_TOK_CONTINUE | QU_TOK_SPECIAL, p->err));
+            QU_TRY(
+                qu_tokenize(p->t, p->out, token, name, QU_TOK_CONTINUE | QU_TOK_SPECIAL, p->err));
             p->fresh = true;
         }
         words += n + name;
@@ -155,7 +151,8 @@ qu_status qu_template_prefix(qu_template_kind kind, const qu_tokenizer *t, qu_to
     qu_status st = QU_OK;
     QU_TRY_OUT(begin(&p, kind));
     if (f) QU_TRY_OUT(add_words(&p, f->open));
-    if (kind != QU_TEMPLATE_PAGES) QU_TRY_OUT(add_text(&p, f ? CHAT_SYSTEM : PLAIN_PREFIX));
+    if (kind != QU_TEMPLATE_PAGES)
+        QU_TRY_OUT(qu_buf_puts(&p.run, f ? CHAT_SYSTEM : PLAIN_PREFIX, err));
     if (f) QU_TRY_OUT(add_words(&p, f->close));
 out:
     return finish(&p, st);
@@ -171,9 +168,9 @@ qu_status qu_template_chat(qu_template_kind kind, const qu_tokenizer *t, const c
     qu_status st = QU_OK;
     QU_TRY_OUT(begin(&p, kind));
     QU_TRY_OUT(add_words(&p, turn ? f->open : f->user));
-    if (turn) QU_TRY_OUT(add_text(&p, system));
+    if (turn) QU_TRY_OUT(qu_buf_puts(&p.run, system, err));
     if (turn) QU_TRY_OUT(add_words(&p, f->close));
-    QU_TRY_OUT(add_text(&p, text));
+    QU_TRY_OUT(qu_buf_puts(&p.run, text, err));
     QU_TRY_OUT(add_words(&p, f->answer));
 out:
     return finish(&p, st);
@@ -219,7 +216,7 @@ qu_status qu_template_header(qu_template_kind kind, const qu_tokenizer *t, const
     int64_t start = out->n;
     QU_TRY_OUT(add_words(&p, pages ? "<|page|>" : "Document: "));
     QU_TRY_OUT(disarm(&p.run, kind, t, title, strlen(title), err));
-    QU_TRY_OUT(add_text(&p, pages ? "\n" : "\n\n"));
+    QU_TRY_OUT(qu_buf_puts(&p.run, pages ? "\n" : "\n\n", err));
 out:
     st = finish(&p, st);
     if (out->n - start > QU_PAGE_TOKENS) out->n = start + QU_PAGE_TOKENS;
