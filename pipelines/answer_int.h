@@ -1,4 +1,5 @@
-/* Inside answering: shared by answer.c (the question), context_from_store.c (pages) and cite.c. */
+/* Inside answering: asker.c (the course of a question), context_from_store.c (its pages), selection.c,
+ * answer_draft.c, cite.c; answer.c has what all of them build. */
 #ifndef QU_PIPELINES_ANSWER_INT_H
 #define QU_PIPELINES_ANSWER_INT_H
 
@@ -61,7 +62,7 @@ typedef struct ask_run {
     int32_t n_quotes;
 } ask_run;
 
-/* answer.c: the model's answer, without citations: context (if r->c is not there yet), selection, the
+/* asker.c: the model's answer, without citations: context (if r->c is not there yet), selection, the
  * tokens of r->tail, the text, trimmed; found unless it is empty or the agreed refusal. */
 qu_status qu_answer_model(ask_run *r, qu_err *err);
 

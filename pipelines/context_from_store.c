@@ -22,7 +22,7 @@ static qu_status get_part(const stored_page *p, int32_t layer, int32_t g, uint8_
 }
 
 /* That the catalogue names what is not there is damage, unless planning again shows that it was taken
- * away meanwhile (answer.c). */
+ * away meanwhile (asker.c). */
 static qu_status get_stored(void *ctx, int32_t layer, int32_t g, const void **data, size_t *bytes,
                             qu_err *err)
 {

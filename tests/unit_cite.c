@@ -6,7 +6,7 @@ static qu_answer ans;
 static qu_asker asker;
 static px_session p;
 
-/* A run as answer.c has it when the answer is there: plan and page texts of one document. */
+/* A run as asker.c has it when the answer is there: plan and page texts of one document. */
 static void answer_is(const char *text)
 {
     qu_lexical *lx;
