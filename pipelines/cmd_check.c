@@ -181,15 +181,15 @@ static qu_status print_end(const findings *f, const findings *done, qu_err *err)
     long long problems = c->n_problems + f->words + f->model;
     long long removed = done->stats.n_removed, dropped = done->stats.n_kv_dropped;
     bool words = done->words || done->behind;
-    if (qu_out_is_json())
-        return qu_out_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "verdict", word,
-                                     "problems", (json_int_t)problems, "notes",
-                                     (json_int_t)c->n_notes, "documents", (json_int_t)c->n_docs,
-                                     "records", (json_int_t)c->n_records, "slices",
-                                     (json_int_t)c->n_slices, "bytes", (json_int_t)c->bytes,
-                                     "documents_repaired", (json_int_t)dropped, "documents_removed",
-                                     (json_int_t)removed, "words_repaired", words),
-                           err);
+    if (qu_out_is_json()) {
+        json_t *o = json_pack("{s:s}", "verdict", word);
+        qu_out_ints(
+            o, "problems notes documents records slices bytes documents_repaired documents_removed",
+            (int64_t[]){problems, c->n_notes, c->n_docs, c->n_records, c->n_slices, c->bytes,
+                        dropped, removed});
+        json_object_set_new(o, "words_repaired", json_boolean(words));
+        return qu_out_json(o, err);
+    }
     if (dropped > 0)
         QU_TRY(qu_out_printf(
             err, "repaired: %lld documents without their damaged KV: quire index makes it again\n",

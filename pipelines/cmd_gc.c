@@ -16,19 +16,13 @@ static qu_status renew_words(qu_session *s, qu_err *err)
 
 static qu_status print_report(const qu_gc_report *r, qu_err *err)
 {
-    int64_t freed = r->bytes_before - r->bytes_after;
-    if (qu_out_is_json())
-        return qu_out_json(json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "bytes_before",
-                                     (json_int_t)r->bytes_before, "bytes_after",
-                                     (json_int_t)r->bytes_after, "bytes_freed", (json_int_t)freed,
-                                     "files_removed", (json_int_t)r->n_files_removed,
-                                     "packs_rewritten", (json_int_t)r->n_packs_rewritten,
-                                     "packs_damaged", (json_int_t)r->n_packs_damaged),
-                           err);
-    return qu_out_printf(err,
-                         "%lld bytes freed, %lld left: %lld files removed, %lld packs rewritten\n",
-                         (long long)freed, (long long)r->bytes_after, (long long)r->n_files_removed,
-                         (long long)r->n_packs_rewritten);
+    int64_t values[] = {r->bytes_before,    r->bytes_after,       r->bytes_before - r->bytes_after,
+                        r->n_files_removed, r->n_packs_rewritten, r->n_packs_damaged};
+    return qu_out_result(qu_out_ints(NULL,
+                                     "bytes_before bytes_after bytes_freed files_removed "
+                                     "packs_rewritten packs_damaged",
+                                     values),
+                         err);
 }
 
 static int run(const qu_args *args)

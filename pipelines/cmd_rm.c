@@ -19,23 +19,25 @@ typedef struct removed {
 typedef struct removal {
     qu_session *s;
     qu_txn *t;
-    removed *list;
-    size_t n, cap;
+    qu_buf list; /* of removed */
+    size_t n;
 } removal;
+
+static const removed *at(const removal *r, size_t i)
+{
+    return (const removed *)(const void *)r->list.data + i;
+}
 
 static qu_status note(removal *r, uint64_t id, const char *path, qu_err *err)
 {
-    if (r->n == r->cap) {
-        size_t cap = r->cap ? 2 * r->cap : 64;
-        removed *p = realloc(r->list, cap * sizeof *p);
-        if (!p) return qu_fail_nomem(err, (long long)(cap * sizeof *p));
-        r->list = p;
-        r->cap = cap;
-    }
-    char *copy = strdup(path);
-    if (!copy) return qu_fail_nomem(err, (long long)strlen(path) + 1);
-    r->list[r->n++] = (removed){id, copy};
-    return QU_OK;
+    removed one = {id, strdup(path)};
+    if (!one.path) return qu_fail_nomem(err, (long long)strlen(path) + 1);
+    qu_status st = qu_buf_add(&r->list, &one, sizeof one, err);
+    if (st == QU_OK)
+        r->n++;
+    else
+        free(one.path);
+    return st;
 }
 
 static qu_status remove_docs(removal *r, const char *path, qu_err *err)
@@ -59,21 +61,18 @@ static qu_status remove_roots(removal *r, const char *path, qu_err *err)
 {
     qu_buf root = {0};
     qu_status st = QU_OK;
-    for (int64_t i = 0;;) {
+    for (int64_t i = 0; st == QU_OK;) {
         root.len = 0;
         st = qu_catalogue_root_at(r->t, i, &root, err);
-        if (st != QU_OK) break;
-        if (!qu_paths_under(root.data, path)) {
+        if (st != QU_OK || !qu_paths_under(root.data, path)) {
             i++;
             continue;
         }
-        QU_TRY_OUT(qu_catalogue_del_root(r->t, root.data, root.len, err));
-        QU_TRY_OUT(note(r, 0, root.data, err));
+        st = qu_catalogue_del_root(r->t, root.data, root.len, err);
+        if (st == QU_OK) st = note(r, 0, root.data, err);
     }
-    if (st == QU_ERR_NOTFOUND) st = QU_OK; /* past the last root */
-out:
     qu_buf_free(&root);
-    return st;
+    return st == QU_ERR_NOTFOUND ? QU_OK : st; /* past the last root */
 }
 
 /* Remove what the first guess that names anything names. */
@@ -103,7 +102,7 @@ static qu_status update_words(removal *r, uint64_t before, qu_err *err)
     QU_TRY_OUT(qu_lexical_open(&lx, path.data, QU_LEXICAL_WRITE, err));
     if (qu_lexical_generation(lx) != before) goto out;
     for (size_t i = 0; i < r->n; i++)
-        if (r->list[i].id) QU_TRY_OUT(qu_lexical_remove(lx, r->list[i].id, err));
+        if (at(r, i)->id) QU_TRY_OUT(qu_lexical_remove(lx, at(r, i)->id, err));
     QU_TRY_OUT(qu_txn_begin(&t, r->s->store, QU_TXN_READ, err));
     QU_TRY_OUT(qu_lexical_commit(lx, qu_catalogue_generation(t), err));
 out:
@@ -116,20 +115,19 @@ out:
 static qu_status print_removed(const removal *r, qu_err *err)
 {
     for (size_t i = 0; i < r->n; i++) {
-        const char *kind = r->list[i].id ? "document" : "root";
+        const removed *one = at(r, i);
+        const char *kind = one->id ? "document" : "root";
         if (qu_out_is_json()) {
             json_t *o = json_pack("{s:s}", "removed", kind);
-            if (!o) return qu_fail_nomem(err, 64);
-            if (r->list[i].id)
-                json_object_set_new(o, "document", json_integer((json_int_t)r->list[i].id));
-            qu_status st = qu_out_path(o, "path", r->list[i].path, err);
+            if (one->id) json_object_set_new(o, "document", json_integer((json_int_t)one->id));
+            qu_status st = o ? qu_out_path(o, "path", one->path, err) : qu_fail_nomem(err, 64);
             if (st == QU_OK) st = qu_out_json(json_incref(o), err);
             json_decref(o);
-            if (st != QU_OK) return st;
+            QU_TRY(st);
             continue;
         }
         QU_TRY(qu_out_printf(err, "removed %s ", kind));
-        QU_TRY(qu_out_text(r->list[i].path, strlen(r->list[i].path), false, err));
+        QU_TRY(qu_out_text(one->path, strlen(one->path), false, err));
         QU_TRY(qu_out_write("\n", 1, err));
     }
     return QU_OK;
@@ -144,11 +142,11 @@ static qu_status warn_of_return(removal *r, qu_err *err)
         root.len = 0;
         st = qu_catalogue_root_at(r->t, i, &root, err);
         for (size_t k = 0; st == QU_OK && k < r->n; k++) {
-            if (!r->list[k].id || !qu_paths_under(r->list[k].path, root.data) ||
-                access(r->list[k].path, F_OK) != 0)
+            if (!at(r, k)->id || !qu_paths_under(at(r, k)->path, root.data) ||
+                access(at(r, k)->path, F_OK) != 0)
                 continue;
             qu_out_note("'%s' is still below the root '%s': quire index reads it again",
-                        r->list[k].path, root.data);
+                        at(r, k)->path, root.data);
             goto out;
         }
     }
@@ -193,8 +191,8 @@ static int run(const qu_args *args)
     if (st == QU_OK) st = remove_all(&r, args, &n_missed, &err);
     qu_txn_abort(r.t);
     qu_session_close(&s);
-    for (size_t i = 0; i < r.n; i++) free(r.list[i].path);
-    free(r.list);
+    for (size_t i = 0; i < r.n; i++) free(at(&r, i)->path);
+    qu_buf_free(&r.list);
     if (st != QU_OK) return qu_out_error(&err, NULL);
     return n_missed == 0 ? QU_EXIT_OK : r.n == 0 ? QU_EXIT_NOTHING : QU_EXIT_SOME;
 }
