@@ -303,28 +303,6 @@ qu_status qu_catalogue_put_doc(qu_txn *t, const qu_doc *doc, const char *text, s
     return change_end(t, was);
 }
 
-qu_status qu_catalogue_put_pages(qu_txn *t, uint64_t doc_id, const qu_page *pages, int32_t n_pages,
-                                 const int32_t *ids, int64_t n_ids, qu_err *err)
-{
-    qu_doc d;
-    QU_TRY(qu_doc_borrow(t, doc_id, &d, err));
-    QU_TRY(qu_pages_check_args(t->s, d.text_bytes, pages, n_pages, ids, n_ids, err));
-    bool was = change_begin(t);
-    t->docs_changed = true;
-    QU_TRY(kv_unlink(t, &d, err));
-    QU_TRY(qu_chunks_del(t, QU_TAG_PAGES, doc_id, err));
-    QU_TRY(qu_chunks_del(t, QU_TAG_IDS, doc_id, err));
-    QU_TRY(qu_chunks_del(t, QU_TAG_VECTORS, doc_id, err));
-    QU_TRY(qu_pages_put(t, doc_id, pages, n_pages, ids, err));
-    d.n_pages = n_pages;
-    d.n_tokens = n_ids;
-    d.kv_file = 0;
-    d.kv_pages = 0;
-    d.kv_id = doc_id;
-    QU_TRY(doc_update(t, &d, err));
-    return change_end(t, was);
-}
-
 static void identity_set(qu_doc *d, const qu_doc *from)
 {
     d->size = from->size;

@@ -115,11 +115,6 @@ qu_status qu_catalogue_put_doc(qu_txn *txn, const qu_doc *doc, const char *text,
                                const void *map, size_t n_map, const qu_page *pages, int32_t n_pages,
                                const int32_t *ids, int64_t n_ids, qu_err *err);
 
-/* Replace page table and ids of a document; its KV, if any, is forgotten. Errors as put_doc and
- * QU_ERR_NOTFOUND. */
-qu_status qu_catalogue_put_pages(qu_txn *txn, uint64_t doc_id, const qu_page *pages,
-                                 int32_t n_pages, const int32_t *ids, int64_t n_ids, qu_err *err);
-
 /* The document with that id or exactly that path. *doc is overwritten, free it with qu_doc_free;
  * zeroed on error. Errors: QU_ERR_NOTFOUND. */
 qu_status qu_catalogue_get_doc(qu_txn *txn, uint64_t doc_id, qu_doc *doc, qu_err *err);
@@ -178,8 +173,8 @@ qu_status qu_catalogue_ids(qu_txn *txn, uint64_t doc_id, int32_t first, int32_t 
 
 /* --- vectors: opaque records for a document's pages, in chunks that the caller numbers --- */
 
-/* Put a chunk, replacing it. Chunks go with their document and with qu_catalogue_put_pages; they do
- * not count as a change of documents. Errors: QU_ERR_NOTFOUND (no such document), QU_ERR_LIMIT
+/* Put a chunk, replacing it. Chunks go with their document; they do not
+ * count as a change of documents. Errors: QU_ERR_NOTFOUND (no such document), QU_ERR_LIMIT
  * (more than QU_STORE_MAX_META bytes). */
 qu_status qu_catalogue_put_vectors(qu_txn *txn, uint64_t doc_id, uint32_t chunk, const void *p,
                                    size_t n, qu_err *err);

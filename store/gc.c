@@ -18,6 +18,7 @@ typedef struct gc {
     qu_buf list;            /* of qu_claim */
     const qu_claim *claims; /* sorted by file, then kv id */
     size_t n_claims;
+    qu_buf open; /* u64 files in progress that stay */
     qu_gc_report r;
 } gc;
 
@@ -32,35 +33,10 @@ static qu_status claims_read(gc *g, qu_err *err)
     return st;
 }
 
-/* Index of the first claim that is not before (file, kv id). */
-static size_t claim_at(const gc *g, uint64_t file_id, uint64_t kv_id)
+static int by_file(const void *file_id, const void *claim)
 {
-    size_t lo = 0, hi = g->n_claims;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        const qu_claim *c = &g->claims[mid];
-        if (c->file_id < file_id || (c->file_id == file_id && c->kv_id < kv_id))
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
-/* Pages of kv_id that some document uses in that file; 0 = not a member any more. */
-static int32_t claimed_pages(const gc *g, uint64_t file_id, uint64_t kv_id)
-{
-    int32_t n = 0;
-    for (size_t i = claim_at(g, file_id, kv_id);
-         i < g->n_claims && g->claims[i].file_id == file_id && g->claims[i].kv_id == kv_id; i++)
-        if (g->claims[i].kv_pages > n) n = g->claims[i].kv_pages;
-    return n;
-}
-
-static bool file_is_claimed(const gc *g, uint64_t file_id)
-{
-    size_t i = claim_at(g, file_id, 0);
-    return i < g->n_claims && g->claims[i].file_id == file_id;
+    uint64_t a = *(const uint64_t *)file_id, b = ((const qu_claim *)claim)->file_id;
+    return a < b ? -1 : a > b;
 }
 
 /* --- step 1: what nobody needs --- */
@@ -84,16 +60,6 @@ static qu_status drop_open(gc *g, uint64_t file_id, qu_err *err)
     return qu_txn_end(t, qu_open_kv_del(t, file_id, err), err); /* which unlinks the file */
 }
 
-/* What an in-progress record of that file says; QU_ERR_NOTFOUND: there is none. */
-static qu_status purpose_of(gc *g, uint64_t file_id, uint32_t *purpose, qu_err *err)
-{
-    qu_txn *t;
-    QU_TRY(qu_txn_begin(&t, g->s, QU_TXN_READ, err));
-    qu_status st = qu_open_kv_purpose(t, file_id, purpose, err);
-    qu_txn_abort(t);
-    return st;
-}
-
 static qu_status open_files(gc *g, qu_err *err)
 {
     for (uint64_t id = 0;;) {
@@ -102,10 +68,9 @@ static qu_status open_files(gc *g, qu_err *err)
         uint32_t purpose = 0;
         QU_TRY(qu_txn_begin(&t, g->s, QU_TXN_READ, err));
         qu_status st = qu_catalogue_next_open_kv(t, id, &id, err);
+        if (st == QU_OK && id) st = qu_open_kv_purpose(t, id, &purpose, err);
         qu_txn_abort(t);
-        QU_TRY(st);
-        if (id == 0) return QU_OK;
-        QU_TRY(purpose_of(g, id, &purpose, err));
+        if (st != QU_OK || id == 0) return st;
         if (purpose != QU_OPEN_GC) { /* gc's own file in progress is the rest of a killed gc */
             st = qu_kv_writer_create(&w, g->s, id, err);
             if (st != QU_OK && st != QU_ERR_CORRUPT)
@@ -113,8 +78,16 @@ static qu_status open_files(gc *g, qu_err *err)
         }
         bool wanted = w && still_wanted(g, w);
         qu_kv_writer_free(w);
-        if (!wanted) QU_TRY(drop_open(g, id, err));
+        QU_TRY(wanted ? qu_buf_add(&g->open, &id, sizeof id, err) : drop_open(g, id, err));
     }
+}
+
+static bool is_needed(const gc *g, uint64_t file_id)
+{
+    const uint64_t *open = (const uint64_t *)(const void *)g->open.data;
+    for (size_t i = 0; i < g->open.len / sizeof *open; i++)
+        if (open[i] == file_id) return true;
+    return g->n_claims && bsearch(&file_id, g->claims, g->n_claims, sizeof *g->claims, by_file);
 }
 
 /* Is that entry a rest of ours? Files of others, also ones that only look similar, are left alone.
@@ -122,13 +95,11 @@ static qu_status open_files(gc *g, qu_err *err)
 static bool is_rest(gc *g, const char *sub, const char *name)
 {
     unsigned long long id;
-    uint32_t purpose;
     char again[64];
     if (*sub) {
         if (sscanf(name, "%llu.kv", &id) != 1) return false;
         snprintf(again, sizeof again, "%llu.kv", id);
-        return strcmp(name, again) == 0 && !file_is_claimed(g, id) &&
-               purpose_of(g, id, &purpose, NULL) == QU_ERR_NOTFOUND; /* in doubt keep it */
+        return strcmp(name, again) == 0 && !is_needed(g, id);
     }
     if (strncmp(name, "config.tmp.", 11) == 0 || strncmp(name, "CURRENT.tmp.", 12) == 0)
         return true;
@@ -157,52 +128,64 @@ static qu_status sweep(gc *g, const char *sub, qu_err *err)
 
 /* --- step 2: packs --- */
 
-/* Copy claimed slices into w; w NULL: only look whether there is anything unclaimed. */
-static qu_status pack_walk(gc *g, uint64_t file_id, qu_kv_writer *w, bool *unclaimed, qu_err *err)
+/* Is a slice of c's file one that some document uses? Slices and claims come by rising kv id: *c goes on.
+ * The list of a chunk that begins behind the pages that an edit left is still to be copied with them. */
+static bool is_claimed(const gc *g, const qu_claim **c, uint64_t file_id, const qu_slice_key *key)
+{
+    const qu_claim *end = g->claims + g->n_claims;
+    while (*c < end && (*c)->file_id == file_id && (*c)->kv_id < key->kv_id) ++*c;
+    int64_t pages = 0;
+    for (const qu_claim *i = *c; i < end && i->file_id == file_id && i->kv_id == key->kv_id; i++)
+        if (i->kv_pages > pages) pages = i->kv_pages;
+    return key->page < pages || (pages > 0 && key->kind == QU_KV_LOOKBACK && key->page == pages);
+}
+
+/* Copy claimed slices of the file that c is the first claim on into w; w NULL: only look whether there is
+ * anything unclaimed. */
+static qu_status pack_walk(gc *g, const qu_claim *c, qu_kv_writer *w, bool *unclaimed, qu_err *err)
 {
     MDB_env *env;
     MDB_txn *txn;
-    MDB_cursor *c = NULL;
+    MDB_cursor *cursor = NULL;
     MDB_val k, v;
     qu_hash binding;
     const void *payload;
     size_t n;
+    uint64_t file_id = c->file_id;
     qu_status st = QU_OK;
     QU_TRY(qu_kv_open_read(g->s, file_id, &env, &txn, err));
-    int rc = mdb_cursor_open(txn, 1, &c);
-    for (rc = rc ? rc : mdb_cursor_get(c, &k, &v, MDB_FIRST); !rc;
-         rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+    int rc = mdb_cursor_open(txn, 1, &cursor);
+    if (!rc) rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
+    for (; !rc && st == QU_OK; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
         if (k.mv_size != QU_KV_KEY_BYTES) {
             st = qu_fail(err, QU_ERR_CORRUPT, "a key in kv file %llu.kv is malformed",
                          (unsigned long long)file_id);
             break;
         }
         qu_slice_key key = qu_kv_key_parse(k.mv_data);
-        bool keep = (int64_t)key.page < claimed_pages(g, file_id, key.kv_id);
-        if (!keep) *unclaimed = true;
+        bool keep = is_claimed(g, &c, file_id, &key);
+        *unclaimed = *unclaimed || !keep;
         if (!w && !keep) break;
         if (!w || !keep) continue;
         st = qu_kv_verify(&key, file_id, &v, &binding, &payload, &n, err);
-        if (st == QU_OK && key.kind != QU_KV_MARKER)
-            st = qu_kv_writer_put(w, &key, binding, payload, n, err);
-        else if (st == QU_OK)
-            st = qu_kv_writer_page_done(w, key.kv_id, key.page, err);
-        if (st != QU_OK) break;
+        if (st == QU_OK)
+            st = key.kind == QU_KV_MARKER ? qu_kv_writer_page_done(w, key.kv_id, key.page, err)
+                                          : qu_kv_writer_put(w, &key, binding, payload, n, err);
     }
     if (rc && rc != MDB_NOTFOUND) st = qu_lmdb_fail(err, rc, "read a kv file of", g->s->dir);
-    if (c) mdb_cursor_close(c);
+    if (cursor) mdb_cursor_close(cursor);
     mdb_txn_abort(txn);
     mdb_env_close(env);
     return st;
 }
 
-static qu_status pack_rewrite(gc *g, uint64_t file_id, qu_err *err)
+static qu_status pack_rewrite(gc *g, const qu_claim *c, qu_err *err)
 {
     qu_kv_writer *w;
     bool unclaimed = false;
     QU_TRY(qu_kv_writer_start(&w, g->s, 0, QU_OPEN_GC, err));
     uint64_t new_id = qu_kv_writer_file(w);
-    qu_status st = pack_walk(g, file_id, w, &unclaimed, err);
+    qu_status st = pack_walk(g, c, w, &unclaimed, err);
     if (st == QU_OK) st = qu_kv_writer_seal(w, err);
     if (st != QU_OK) {
         qu_kv_writer_discard(w, NULL);
@@ -212,23 +195,21 @@ static qu_status pack_rewrite(gc *g, uint64_t file_id, qu_err *err)
     int64_t n_docs = 0; /* they all move to the new file; the commit unlinks the old */
     qu_txn *t;
     QU_TRY(qu_txn_begin(&t, g->s, QU_TXN_WRITE, err));
-    QU_TRY(qu_txn_end(t, qu_kv_replace(t, file_id, new_id, &n_docs, err), err));
+    QU_TRY(qu_txn_end(t, qu_kv_replace(t, c->file_id, new_id, &n_docs, err), err));
     g->r.n_packs_rewritten++;
     return QU_OK;
 }
 
 static qu_status packs(gc *g, qu_err *err)
 {
-    for (size_t i = 0; i < g->n_claims; i++) {
+    for (const qu_claim *c = g->claims; c < g->claims + g->n_claims; c++) {
         bool unclaimed = false;
-        uint64_t file_id = g->claims[i].file_id;
-        if (file_id == 0 || (i > 0 && g->claims[i - 1].file_id == file_id)) continue;
-        qu_status st = pack_walk(g, file_id, NULL, &unclaimed, err);
-        if (st == QU_OK && unclaimed) st = pack_rewrite(g, file_id, err);
-        if (st == QU_ERR_CORRUPT || st == QU_ERR_NOTFOUND)
-            g->r.n_packs_damaged++;
-        else
-            QU_TRY(st);
+        if (c->file_id == 0 || (c > g->claims && c[-1].file_id == c->file_id)) continue;
+        qu_status st = pack_walk(g, c, NULL, &unclaimed, err);
+        if (st == QU_OK && unclaimed) st = pack_rewrite(g, c, err);
+        bool damaged = st == QU_ERR_CORRUPT || st == QU_ERR_NOTFOUND;
+        g->r.n_packs_damaged += damaged;
+        if (!damaged) QU_TRY(st);
     }
     return QU_OK;
 }
@@ -330,6 +311,7 @@ qu_status qu_store_gc(qu_store *s, qu_gc_report *report, qu_err *err)
     QU_TRY_OUT(disk_use(&g, &g.r.bytes_after, err));
 out:
     qu_buf_free(&g.list);
+    qu_buf_free(&g.open);
     if (report) *report = g.r;
     return st;
 }

@@ -157,17 +157,13 @@ static qu_status register_file(qu_store *s, uint64_t *file_id, uint32_t purpose,
 
 static qu_status open_env(qu_kv_writer *w, qu_err *err)
 {
-    MDB_stat ms;
-    MDB_envinfo info;
     struct stat sb;
     if (stat(w->path.s, &sb) == 0 && sb.st_size > 0 && sb.st_size < 8192 && unlink(w->path.s) != 0)
         return qu_fail(err, QU_ERR_IO, "cannot remove '%s': %s", w->path.s, qu_os_why(errno));
     QU_TRY(qu_lmdb_open(&w->env, w->path.s, MDB_NOLOCK, 0,
                         err)); /* the store's lock keeps others out */
-    mdb_env_stat(w->env, &ms);
-    mdb_env_info(w->env, &info);
-    w->bytes = (int64_t)(info.me_last_pgno + 1) * ms.ms_psize;
-    w->value_min = ms.ms_psize / 2;
+    w->bytes = qu_lmdb_bytes(w->env, &w->value_min);
+    w->value_min /= 2;
     return QU_OK;
 }
 
@@ -348,12 +344,8 @@ qu_status qu_kv_writer_next_member(qu_kv_writer *w, uint64_t after, uint64_t *kv
  * a damaged one, so give it its full length. */
 static qu_status pad_file(qu_kv_writer *w, qu_err *err)
 {
-    MDB_stat ms;
-    MDB_envinfo info;
     struct stat sb;
-    mdb_env_stat(w->env, &ms);
-    mdb_env_info(w->env, &info);
-    off_t full = (off_t)(info.me_last_pgno + 1) * ms.ms_psize;
+    off_t full = qu_lmdb_bytes(w->env, NULL);
     if (stat(w->path.s, &sb) == 0 && (sb.st_size >= full || truncate(w->path.s, full) == 0))
         return QU_OK;
     return qu_lmdb_fail(err, errno, "write", w->path.s);

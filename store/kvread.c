@@ -25,8 +25,6 @@ qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MD
                           qu_err *err)
 {
     struct stat sb;
-    MDB_stat ms;
-    MDB_envinfo info;
     qu_status st = QU_OK;
     int rc;
     qu_path path = qu_kv_path(s, file_id);
@@ -34,9 +32,7 @@ qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MD
     if (stat(path.s, &sb) != 0) return qu_lmdb_fail(err, errno, "open", path.s);
     if (sb.st_size < 8192) return qu_fail(err, QU_ERR_CORRUPT, "kv file '%s' is cut short", path.s);
     QU_TRY(qu_lmdb_open(env, path.s, MDB_RDONLY | MDB_NOLOCK, (size_t)sb.st_size, err));
-    mdb_env_stat(*env, &ms);
-    mdb_env_info(*env, &info);
-    if ((uint64_t)sb.st_size / ms.ms_psize <= info.me_last_pgno) /* reading past the end: SIGBUS */
+    if (sb.st_size < qu_lmdb_bytes(*env, NULL)) /* reading past the end: SIGBUS */
         st = qu_fail(err, QU_ERR_CORRUPT, "kv file '%s' is cut short", path.s);
     else if ((rc = mdb_txn_begin(*env, NULL, MDB_RDONLY, txn)) != 0)
         st = qu_lmdb_fail(err, rc, "read", path.s);

@@ -91,6 +91,16 @@ qu_status qu_lmdb_open(MDB_env **out, const char *path, unsigned flags, size_t m
     return QU_OK;
 }
 
+int64_t qu_lmdb_bytes(MDB_env *env, size_t *page_bytes)
+{
+    MDB_stat ms;
+    MDB_envinfo info;
+    mdb_env_stat(env, &ms);
+    mdb_env_info(env, &info);
+    if (page_bytes) *page_bytes = ms.ms_psize;
+    return (int64_t)(info.me_last_pgno + 1) * ms.ms_psize;
+}
+
 /* --- keys --- */
 
 void qu_put_be64(uint8_t *p, uint64_t v)

@@ -22,19 +22,19 @@
 enum { BYTE_ORDER_MARK = 0x01020304, BYTE_ORDER_SWAPPED = 0x04030201 };
 enum { CONFIG_SUM_FROM = 24, MAX_PAGE_TOKENS = 1 << 14 };
 
-/* DIR/config; then the prefix ids, then the model path. */
-typedef struct config_rec {
+/* DIR/config: this, what qu_store_config holds from page_tokens on, the prefix ids, the model path. */
+typedef struct config_head {
     char magic[8];
     uint32_t mark, format;
     uint64_t sum;     /* XXH3-64 of everything from n_bytes on */
     uint64_t n_bytes; /* of the whole file */
-    uint32_t page_tokens, codec;
-    int32_t n_layers, n_kv_heads, head_size, n_prefix;
-    uint32_t model_path_len, zero;
-    qu_hash binding, weights, full_weights;
-    char numerics[48], model_name[128];
-} config_rec;
-_Static_assert(sizeof(config_rec) == 288, "stored as it is: no padding");
+} config_head;
+_Static_assert(sizeof(config_head) == 32, "stored as it is: no padding");
+enum {
+    CONFIG_BODY = offsetof(qu_store_config, format),
+    CONFIG_FIXED = sizeof(config_head) + CONFIG_BODY
+};
+_Static_assert(CONFIG_FIXED == 288, "stored as it is: no padding");
 
 qu_path qu_store_path(const qu_store *s, const char *fmt, ...)
 {
@@ -82,33 +82,22 @@ static qu_status config_check(const qu_store_config *c, qu_err *err)
     return ok ? QU_OK : qu_fail(err, QU_ERR_ARG, "store config is out of range");
 }
 
-static qu_status config_write(const qu_store *s, const qu_store_config *c, qu_err *err)
+static qu_status config_write(const qu_store *s, const qu_store_config *config, qu_err *err)
 {
     qu_status st;
     qu_buf b = {0};
-    config_rec r = {
-        .magic = CONFIG_MAGIC,
-        .mark = BYTE_ORDER_MARK,
-        .format = QU_STORE_FORMAT,
-        .page_tokens = c->page_tokens,
-        .codec = c->codec,
-        .n_layers = c->n_layers,
-        .n_kv_heads = c->n_kv_heads,
-        .head_size = c->head_size,
-        .n_prefix = c->n_prefix,
-        .model_path_len = c->model_path ? (uint32_t)strlen(c->model_path) : 0,
-        .binding = c->binding,
-        .weights = c->weights,
-        .full_weights = c->full_weights,
-    };
-    strcpy(r.numerics, c->numerics);
-    strcpy(r.model_name, c->model_name);
-    r.n_bytes = sizeof r + (size_t)c->n_prefix * 4 + r.model_path_len;
-    QU_TRY_OUT(qu_buf_add(&b, &r, sizeof r, err));
-    QU_TRY_OUT(qu_buf_add(&b, c->prefix_ids, (size_t)c->n_prefix * 4, err));
-    QU_TRY_OUT(qu_buf_add(&b, c->model_path, r.model_path_len, err));
-    r.sum = qu_hash_sum(b.data + CONFIG_SUM_FROM, b.len - CONFIG_SUM_FROM, 0);
-    memcpy(b.data, &r, sizeof r);
+    qu_store_config c = *config;
+    c.model_path_len = c.model_path ? (uint32_t)strlen(c.model_path) : 0;
+    c.zero = 0;
+    size_t n_ids = (size_t)c.n_prefix * sizeof *c.prefix_ids;
+    config_head h = {CONFIG_MAGIC, BYTE_ORDER_MARK, QU_STORE_FORMAT, 0,
+                     CONFIG_FIXED + n_ids + c.model_path_len};
+    QU_TRY_OUT(qu_buf_add(&b, &h, sizeof h, err));
+    QU_TRY_OUT(qu_buf_add(&b, &c, CONFIG_BODY, err));
+    QU_TRY_OUT(qu_buf_add(&b, c.prefix_ids, n_ids, err));
+    QU_TRY_OUT(qu_buf_add(&b, c.model_path, c.model_path_len, err));
+    h.sum = qu_hash_sum(b.data + CONFIG_SUM_FROM, b.len - CONFIG_SUM_FROM, 0);
+    memcpy(b.data, &h, sizeof h);
     st = qu_os_replace(qu_store_path(s, "config").s, b.data, b.len, 0600, err);
 out:
     qu_buf_free(&b);
@@ -123,48 +112,36 @@ static qu_status config_damaged(const qu_store *s, qu_err *err)
 
 static qu_status config_parse(qu_store *s, const qu_buf *b, qu_err *err)
 {
-    config_rec r;
+    config_head h = {0};
     qu_store_config *c = &s->config;
-    const char *p = b->data + sizeof r;
-    if (b->len >= 16) memcpy(&r, b->data, 16);
-    if (b->len < 16 || memcmp(r.magic, CONFIG_MAGIC, 8) != 0) return config_damaged(s, err);
-    if (r.mark == BYTE_ORDER_SWAPPED)
+    if (b->len >= 16) memcpy(&h, b->data, 16);
+    if (b->len < 16 || memcmp(h.magic, CONFIG_MAGIC, 8) != 0) return config_damaged(s, err);
+    if (h.mark == BYTE_ORDER_SWAPPED)
         return qu_fail(err, QU_ERR_UNSUPPORTED,
                        "store '%s' has another byte order: mark %08x, this machine's is %08x",
-                       s->dir, r.mark, (unsigned)BYTE_ORDER_MARK);
-    if (r.mark == BYTE_ORDER_MARK && r.format > QU_STORE_FORMAT)
+                       s->dir, h.mark, (unsigned)BYTE_ORDER_MARK);
+    if (h.mark == BYTE_ORDER_MARK && h.format > QU_STORE_FORMAT)
         return qu_fail(
             err, QU_ERR_UNSUPPORTED,
             "store '%s' has format %u, this program reads up to format %u: use a newer quire",
-            s->dir, r.format, (unsigned)QU_STORE_FORMAT);
-    if (b->len >= sizeof r) memcpy(&r, b->data, sizeof r);
-    if (b->len < sizeof r || r.mark != BYTE_ORDER_MARK || r.format < 1 || r.n_bytes != b->len ||
-        r.sum != qu_hash_sum(b->data + CONFIG_SUM_FROM, b->len - CONFIG_SUM_FROM, 0) ||
-        r.n_prefix < 0 || r.n_prefix > QU_STORE_MAX_PREFIX ||
-        sizeof r + (size_t)r.n_prefix * 4 + r.model_path_len != b->len)
+            s->dir, h.format, (unsigned)QU_STORE_FORMAT);
+    if (b->len < CONFIG_FIXED) return config_damaged(s, err);
+    memcpy(&h, b->data, sizeof h);
+    memcpy(c, b->data + sizeof h, CONFIG_BODY);
+    c->format = h.format;
+    const char *ids = b->data + CONFIG_FIXED;
+    size_t n_ids = (size_t)c->n_prefix * sizeof *c->prefix_ids;
+    if (h.mark != BYTE_ORDER_MARK || h.format < 1 || h.n_bytes != b->len ||
+        h.sum != qu_hash_sum(b->data + CONFIG_SUM_FROM, b->len - CONFIG_SUM_FROM, 0) ||
+        c->n_prefix < 0 || c->n_prefix > QU_STORE_MAX_PREFIX ||
+        CONFIG_FIXED + n_ids + c->model_path_len != b->len)
         return config_damaged(s, err);
-    *c = (qu_store_config){
-        .format = r.format,
-        .page_tokens = r.page_tokens,
-        .codec = r.codec,
-        .n_layers = r.n_layers,
-        .n_kv_heads = r.n_kv_heads,
-        .head_size = r.head_size,
-        .n_prefix = r.n_prefix,
-        .binding = r.binding,
-        .weights = r.weights,
-        .full_weights = r.full_weights,
-    };
-    memcpy(c->numerics, r.numerics, sizeof r.numerics);
-    memcpy(c->model_name, r.model_name, sizeof r.model_name);
-    c->numerics[sizeof r.numerics - 1] = c->model_name[sizeof r.model_name - 1] = 0;
-    c->prefix_ids = malloc((size_t)r.n_prefix * 4 + 1);
-    if (!c->prefix_ids) return qu_fail_nomem(err, r.n_prefix * 4LL);
-    memcpy(c->prefix_ids, p, (size_t)r.n_prefix * 4);
-    if (r.model_path_len) {
-        if (!(c->model_path = strndup(p + (size_t)r.n_prefix * 4, r.model_path_len)))
-            return qu_fail_nomem(err, r.model_path_len);
-    }
+    c->numerics[sizeof c->numerics - 1] = c->model_name[sizeof c->model_name - 1] = 0;
+    c->prefix_ids = malloc(n_ids + 1);
+    if (c->model_path_len) c->model_path = strndup(ids + n_ids, c->model_path_len);
+    if (!c->prefix_ids || (c->model_path_len && !c->model_path))
+        return qu_fail_nomem(err, (long long)b->len);
+    memcpy(c->prefix_ids, ids, n_ids);
     return config_check(c, NULL) == QU_OK ? QU_OK : config_damaged(s, err);
 }
 
@@ -400,10 +377,6 @@ void qu_store_close(qu_store *s)
 const qu_store_config *qu_store_config_get(const qu_store *s)
 {
     return &s->config;
-}
-const char *qu_store_dir(const qu_store *s)
-{
-    return s->dir;
 }
 bool qu_store_is_writable(const qu_store *s)
 {

@@ -40,23 +40,25 @@ enum {
 
 typedef struct qu_store qu_store;
 
-/* What a store is made with and never changes. The strings and ids are borrowed in qu_store_open
- * and owned by the store in qu_store_config_get. format is ignored on creation. */
+/* What a store is made with and never changes: what is kept as it is, then the rest. The strings and ids
+ * are borrowed in qu_store_open and owned by the store in qu_store_config_get. format, model_path_len and
+ * zero are ignored on creation. */
 typedef struct qu_store_config {
-    uint32_t format;          /* QU_STORE_FORMAT of the store */
     uint32_t page_tokens;     /* P: most tokens in a page */
     uint32_t codec;           /* how slices are encoded; opaque here */
     int32_t n_layers;         /* L */
     int32_t n_kv_heads;       /* G */
     int32_t head_size;        /* D */
+    int32_t n_prefix;
+    uint32_t model_path_len, zero;
     qu_hash binding;          /* of everything a page depends on besides its own left context */
     qu_hash weights;          /* weights fingerprint */
     qu_hash full_weights;     /* hash of the whole model file, zero when it was not taken */
     char numerics[48];        /* numerics class, text */
     char model_name[128];     /* text */
+    uint32_t format;          /* QU_STORE_FORMAT of the store */
     char *model_path;         /* NULL = none recorded */
     int32_t *prefix_ids;      /* [n_prefix] token ids in front of every document */
-    int32_t n_prefix;
 } qu_store_config;
 
 /* Open the store in folder dir.
@@ -77,9 +79,6 @@ void qu_store_close(qu_store *store);
 
 /* The config the store was made with; lives as long as the store. */
 const qu_store_config *qu_store_config_get(const qu_store *store);
-
-/* The folder as it was given to qu_store_open. */
-const char *qu_store_dir(const qu_store *store);
 
 bool qu_store_is_writable(const qu_store *store);
 

@@ -63,6 +63,9 @@ qu_status qu_lmdb_fail(qu_err *err, int rc, const char *what, const char *subjec
  * until the system grants it. */
 qu_status qu_lmdb_open(MDB_env **env, const char *path, unsigned flags, size_t map, qu_err *err);
 
+/* Bytes of the environment's pages in use; page_bytes (may be NULL): of one. */
+int64_t qu_lmdb_bytes(MDB_env *env, size_t *page_bytes);
+
 /* Open catalogue.N as CURRENT names it into s->env. Caller holds s->mu or is alone. */
 qu_status qu_store_open_catalogue(qu_store *s, qu_err *err);
 

@@ -210,7 +210,8 @@ static void test_stale(void **state)
     /* Other pages under the same id: the vectors go at once, and come back as others. */
     static qu_page pages[4];
     t = begin(w, QU_TXN_WRITE);
-    TEST_OK(qu_catalogue_put_pages(t, 7, pages, 4, NULL, 0, err));
+    qu_doc other = {.doc_id = 7, .path = "/7", .path_len = 2};
+    TEST_OK(qu_catalogue_put_doc(t, &other, "", 0, NULL, 0, pages, 4, NULL, 0, err));
     TEST_OK(qu_txn_commit(t, err));
     w->n[7] = 0;
     compare(w, 30, NULL, true);
