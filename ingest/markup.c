@@ -6,11 +6,11 @@
 #include <string.h>
 #include <strings.h>
 
-enum { MAX_LEVEL = 6, MAX_STYLES = 4096 };
+enum { MAX_LEVEL = 6, MAX_STYLES = 4096, MAX_LABEL = 40, MAX_ATTRIBUTES = 50 };
 
 typedef enum action {
     PASS,   /* nothing of its own */
-    INLINE, /* any XML: on a line of its own, unless text stands beside it */
+    FIELD,  /* any XML: a line "name: text" unless text stands beside it; see start_field */
     PARA,
     HEAD,  /* ODF tells its level, DocBook's is its depth */
     PRE,   /* keeps its lines */
@@ -57,14 +57,16 @@ static const rule xml_rules[] = {
     {"book", SECTION},    {"part", SECTION},     {"chapter", SECTION}, {"article", SECTION},
     {"appendix", SECTION}, {"preface", SECTION}, {"section", SECTION}, {"sect1", SECTION},
     {"sect2", SECTION},   {"sect3", SECTION},    {"script", SKIP},     {"style", SKIP},
-    {NULL, INLINE}};
+    {"p", PARA},          {"head", HEAD},       {"sec", SECTION},     {NULL, FIELD}};
 
 typedef struct writer {
     const qu_markup *m;
     const rule *rules;
     qu_buf para; /* the open paragraph, escaped */
     bool text;   /* it holds more than blanks */
-    bool ended;  /* an INLINE element ended, and nothing came since */
+    bool ended;  /* a field ended, and nothing came since */
+    char label[MAX_LABEL]; /* of the field that began, until its text comes */
+    int depth, last;       /* of fields: open, and where the last one stood */
     bool item, pre, titled, muted;
     int level; /* of the open paragraph as a heading, 0 = none */
     int run, skip, cell, section, blocks;
@@ -143,6 +145,7 @@ static void set_holder(writer *w, const qu_xml_attr *a)
 static qu_status start_block(writer *w, action act, const qu_xml_attr *a, qu_err *err)
 {
     QU_TRY(end_para(w, err));
+    *w->label = 0;
     switch (act) {
     case HEAD: w->level = level_of(number_of(a, "outline-level", w->section)); break;
     case PRE: w->pre = true; break;
@@ -161,6 +164,48 @@ static qu_status start_block(writer *w, action act, const qu_xml_attr *a, qu_err
     return QU_OK;
 }
 
+static qu_status put_label(writer *w, const char *label, qu_err *err)
+{
+    if (w->text) QU_TRY(qu_buf_puts(&w->para, "<br>", err));
+    w->text = true;
+    return qu_buf_printf(&w->para, err, "%s: ", label);
+}
+
+/* An element of a record: fields beside each other are lines of one paragraph, each with its name, and
+ * what holds fields ends one. Attributes are fields "element attribute".
+ *
+ *   <item id="7"><name>Lamp</name><price>45</price></item>   ->   item id: 7 / name: Lamp / price: 45 */
+static qu_status start_field(writer *w, const char *name, const qu_xml_attr *a, qu_err *err)
+{
+    char value[256], label[2 * MAX_LABEL], own[MAX_LABEL];
+    w->depth++;
+    *w->label = 0;
+    if (w->blocks > 0 || w->cell > 0 || (w->text && !w->ended)) return QU_OK;
+    if (w->ended && w->depth != w->last) QU_TRY(end_para(w, err));
+    for (int i = 0; w->section == 0 && i < MAX_ATTRIBUTES; i++) {
+        if (!qu_xml_at(a, i, own, sizeof own, value, sizeof value)) break;
+        if (!*value) continue;
+        snprintf(label, sizeof label, "%.*s %s", MAX_LABEL - 1, name, own);
+        QU_TRY(put_label(w, label, err));
+        QU_TRY(qu_xml_escape(&w->para, value, (int64_t)strlen(value), err));
+        w->ended = true;
+        w->last = w->depth + 1;
+    }
+    snprintf(w->label, sizeof w->label, "%s", name);
+    return QU_OK;
+}
+
+static qu_status end_field(writer *w, qu_err *err)
+{
+    int depth = w->depth--;
+    *w->label = 0;
+    if (w->blocks > 0 || w->cell > 0) return QU_OK;
+    if (w->ended && w->last > depth) return end_para(w, err);
+    w->ended = true;
+    w->last = depth;
+    return QU_OK;
+}
+
 static qu_status on_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
 {
     writer *w = ctx;
@@ -171,7 +216,7 @@ static qu_status on_start(void *ctx, const char *name, const qu_xml_attr *a, qu_
     }
     switch (act) {
     case PASS: return QU_OK;
-    case INLINE: return w->ended && w->blocks == 0 ? end_para(w, err) : QU_OK;
+    case FIELD: return start_field(w, name, a, err);
     case RUN: w->run++; return QU_OK;
     case BREAK: return qu_buf_puts(&w->para, w->cell > 0 || w->titled ? " " : "<br>", err);
     case SPACE: return qu_buf_puts(&w->para, " ", err);
@@ -192,7 +237,7 @@ static qu_status on_end(void *ctx, const char *name, qu_err *err)
         w->skip--;
         return QU_OK;
     }
-    if (act == INLINE) w->ended = true;
+    if (act == FIELD) return end_field(w, err);
     if (act == RUN) w->run--;
     if (act < PARA || (act >= RUN && act <= SPACE) || act == HOLDER ||
         (act >= STYLE && act <= LISTED))
@@ -216,6 +261,8 @@ static qu_status on_text(void *ctx, const char *p, int64_t n, qu_err *err)
     bool blank = true;
     if (w->skip > 0 || w->muted || (w->m->kind == QU_MARKUP_OOXML && w->run <= 0)) return QU_OK;
     for (int64_t i = 0; i < n && blank; i++) blank = strchr(" \t\r\n", p[i]) && p[i];
+    if (!blank && *w->label) QU_TRY(put_label(w, w->label, err));
+    if (!blank) *w->label = 0;
     if (!blank) w->text = true;
     if (!blank) w->ended = false;
     return qu_xml_escape(&w->para, p, n, err);

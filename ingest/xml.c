@@ -102,6 +102,25 @@ qu_status qu_xml_parse(const void *p, int64_t n, const qu_xml_events *events, qu
     return st;
 }
 
+static void copy(char *out, size_t size, const char *p, size_t n)
+{
+    if (n >= size) n = size - 1;
+    while (n > 0 && ((unsigned char)p[n] & 0xC0) == 0x80) n--; /* not within a character */
+    memcpy(out, p, n);
+    out[n] = 0;
+    for (char *amp = out; (amp = strstr(amp, "&#38;")); amp++) /* libxml2's way to say '&' */
+        memmove(amp + 1, amp + 5, strlen(amp + 5) + 1);
+}
+
+bool qu_xml_at(const qu_xml_attr *a, int i, char *name, size_t name_size, char *value, size_t size)
+{
+    if (i >= a->n) return false;
+    const char *const *v = (const char *const *)a->list + (ptrdiff_t)i * ATTR;
+    copy(name, name_size, v[0], strlen(v[0]));
+    copy(value, size, v[3], (size_t)(v[4] - v[3]));
+    return true;
+}
+
 bool qu_xml_get(const qu_xml_attr *a, const char *name, char *out, size_t size)
 {
     const char *const *v = a->list;
@@ -109,10 +128,7 @@ bool qu_xml_get(const qu_xml_attr *a, const char *name, char *out, size_t size)
     *out = 0;
     for (int i = 0; i < a->n; i++, v += ATTR) {
         if (strcmp(v[0], name + prefixed) != 0 || (prefixed && !v[1])) continue;
-        size_t n = (size_t)(v[4] - v[3]);
-        if (n >= size) n = size - 1;
-        memcpy(out, v[3], n);
-        out[n] = 0;
+        copy(out, size, v[3], (size_t)(v[4] - v[3]));
         return true;
     }
     return false;

@@ -49,6 +49,9 @@ qu_status qu_xml_parse(const void *p, int64_t n, const qu_xml_events *events, qu
  * and "", if absent. */
 bool qu_xml_get(const qu_xml_attr *a, const char *name, char *out, size_t size);
 
+/* The local name and value of attribute i, cut likewise; false behind the last. */
+bool qu_xml_at(const qu_xml_attr *a, int i, char *name, size_t name_size, char *value, size_t size);
+
 /* Append with '&', '<' and '>' written as references. */
 qu_status qu_xml_escape(qu_buf *out, const char *p, int64_t n, qu_err *err);
 

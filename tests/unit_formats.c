@@ -158,8 +158,8 @@ static void test_xml(void **state)
     assert_int_equal(r.headings[1].level, 2);
     const char *data = XML "<all><rec><name>Tea</name><price>4</price></rec><p>Mixed <b>words</b> here</p></all>";
     TEST_OK(read_with(reader, &r, data, strlen(data), "b.xml", err));
-    assert_text(&r, "Tea\n\n4\n\nMixed words here");
-    assert_string_equal(r.lines.data, " [xml] Tea\n");
+    assert_text(&r, "name: Tea\nprice: 4\n\nMixed words here");
+    assert_string_equal(r.lines.data, " [xml] name: Tea\n");
     free_results(&r);
 }
 

@@ -1,4 +1,5 @@
 /* ingest/records.c and source code in plain.c: records with the names of their columns, definitions. */
+#include "ingest/office.h"
 #include "tests/ingest_check.h"
 
 /* The text of a literal, its format, and that each of its words comes from the raw bytes cited. */
@@ -136,12 +137,36 @@ static void test_table_head(void **state)
     qu_document_free(&d);
 }
 
+static void assert_xml(const char *xml, const char *want)
+{
+    qu_buf html = {0};
+    TEST_OK(qu_xml_html(&html, xml, (int64_t)strlen(xml), err));
+    const char *body = strstr(html.data, want);
+    if (!body) fail_msg("'%s' is not in '%s'", want, html.data);
+    qu_buf_free(&html);
+}
+
+/* Any XML: the fields of an element are lines with their names; text with elements in it is text. */
+static void test_xml(void **state)
+{
+    (void)state;
+    assert_xml(
+        "<c><item id='7'><name>Lamp</name><price>45</price><note>A <b>red</b> one</note></item>"
+        "<item><name>Chair</name></item></c>",
+        "<p>item id: 7<br>name: Lamp<br>price: 45<br>note: A red one</p>\n<p>name: Chair</p>");
+    assert_xml("<s><host name='a&amp;b' port='80'/><host name='' port='81'/>x</s>",
+               "<p>host name: a&amp;b<br>host port: 80</p>\n<p>host port: 81</p>\n<p>x</p>");
+    assert_xml("<a><b><c>1</c></b><d>2</d></a>", "<p>c: 1</p>\n<p>d: 2</p>");
+    assert_xml("<book><info><year>2020</year></info><para>Some <em>new</em> text</para></book>",
+               "<p>year: 2020</p>\n<p>Some new text</p>");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_csv),        cmocka_unit_test(test_jsonl),
         cmocka_unit_test(test_hostile),    cmocka_unit_test(test_code),
-        cmocka_unit_test(test_table_head),
+        cmocka_unit_test(test_table_head), cmocka_unit_test(test_xml),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
