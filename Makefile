@@ -21,6 +21,9 @@ SAN     :=
 ifeq ($(FLAVOUR),asan)
 SAN     := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 endif
+ifeq ($(FLAVOUR),fuzz)
+SAN     := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -DQU_LIBFUZZER
+endif
 ifeq ($(FLAVOUR),tsan)
 SAN     := -fsanitize=thread
 endif
@@ -116,7 +119,7 @@ $(B)/index/ivf.o: $(B)/faiss
 define simd_rule
 $(B)/%_simd.$(1).o: %_simd.c $(B)/flags
 	@mkdir -p $$(@D)
-	$(CC) $(CFLAGS) -O3 $(XCFLAGS) $(SAN) $(ISA_$(1)) -DQU_ISA=$(1) -MMD -MP -c $$< -o $$@
+	$(CC) $(CFLAGS) $(if $(filter fuzz,$(FLAVOUR)),-O1,-O3 $(SAN)) $(XCFLAGS) $(ISA_$(1)) -DQU_ISA=$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach i,$(ISAS),$(eval $(call simd_rule,$(i))))
 
@@ -204,6 +207,24 @@ tsan:  ## tsan: the pool and what runs in it under the thread sanitizer
 	$(MAKE) FLAVOUR=tsan DNNL=0 FAISS=0 CUDA=0 B=build/tsan build/tsan/mkmodel $(TSAN:%=build/tsan/tests/%)
 	@B=build/tsan LIMIT=900 tests/run.sh $(TSAN)
 
+# Needs clang. What is found lies in build/fuzz; put it into tests/corpus/NAME, where the tests replay it.
+FUZZERS := $(patsubst tests/%.c,%,$(wildcard tests/fuzz_*.c))
+TIME    ?= 60
+SEEDS    = $(wildcard tests/corpus/$(1)) $(addprefix $(if $(QUIRE_DATA),$(QUIRE_DATA),../shared/data)/,$(SEEDS_$(1)))
+SEEDS_ingest := readability-pages office-and-pdf html5lib-tests libxml2-tests naughty-strings
+SEEDS_gguf   := stories260K
+
+fuzz:  ## fuzz: fuzz every parser with libFuzzer, TIME=60 seconds each
+	$(MAKE) FLAVOUR=fuzz CC=clang B=build/fuzz CUDA=0 DNNL=0 FAISS=0 $(FUZZERS)
+
+$(FUZZERS): fuzz_%: $(B)/libquire.a
+	@mkdir -p $(B)/tests $(B)/corpus/$*
+	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -fsanitize=fuzzer -o $(B)/tests/fuzz_$* tests/fuzz_$*.c $(B)/libquire.a -lcmocka $(LDLIBS)
+	@if [ -z "$(wildcard $(B)/corpus/$*/*)" ]; then find $(wildcard $(call SEEDS,$*)) -type f -size -64k | \
+		while read -r f; do cp "$$f" $(B)/corpus/$*/$$(cksum <"$$f" | tr -d ' '); done; fi
+	$(B)/tests/fuzz_$* -max_total_time=$(TIME) -timeout=20 -rss_limit_mb=3000 -max_len=65536 -print_final_stats=1 \
+		-artifact_prefix=$(B)/ $(B)/corpus/$* 2>&1 | grep -vE '^#[0-9]+	(NEW|REDUCE|pulse)|NEW_FUNC'
+
 check: layers  ## check: layers, warnings as errors, asan
 	$(MAKE) WERROR=1 B=build/check tests
 	$(MAKE) asan
@@ -227,7 +248,7 @@ clean:  ## clean: remove everything that was built
 	rm -rf build quire
 
 FORCE:
-.PHONY: all help deps-report tests test fidelity demo layers asan tsan check check-long man install clean FORCE
+.PHONY: all help deps-report tests test fidelity demo layers asan tsan fuzz $(FUZZERS) check check-long man install clean FORCE
 .SECONDARY:
 
 -include $(shell find $(B) $(CU) -name '*.d' 2>/dev/null)

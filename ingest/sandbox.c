@@ -23,7 +23,7 @@
 #endif
 
 /* The sanitizers reserve terabytes of address space. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(QU_FUZZER)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(QU_LIBFUZZER)
 enum { SANITIZED = 1 };
 #else
 enum { SANITIZED = 0 };
