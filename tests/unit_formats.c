@@ -1,9 +1,12 @@
 /* What comes out of each format, by the reader and its children; then hostile and damaged files. */
+#include <dirent.h>
 #include <sys/resource.h>
 
 #include "base/os.h"
 #include "ingest/pdf.h"
 #include "tests/reader_testing.h"
+#define QU_FUZZ_NO_MAIN
+#include "tests/fuzz_ingest.c"
 
 static qu_reader *reader;
 
@@ -313,6 +316,27 @@ static void test_bombs(void **state)
     free_results(&r);
 }
 
+/* What fuzzing begins with, and what once failed. */
+static void test_corpus(void **state)
+{
+    (void)state;
+    DIR *d = opendir("tests/corpus/ingest");
+    int n = 0;
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        char path[512];
+        qu_buf raw = {0};
+        snprintf(path, sizeof path, "tests/corpus/ingest/%s", e->d_name);
+        if (*e->d_name == '.') continue;
+        TEST_OK(qu_os_read(&raw, path, 1 << 24, err));
+        LLVMFuzzerTestOneInput((const uint8_t *)raw.data, raw.len);
+        qu_buf_free(&raw);
+        n++;
+    }
+    closedir(d);
+    assert_true(n > 10);
+}
+
 /* --- 300 truncated or flipped samples: each is read or refused, and the next is read --- */
 
 static size_t mutate(char *to, const char *from, size_t n, uint64_t *seed)
@@ -365,6 +389,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_opendocument), cmocka_unit_test(test_epub), cmocka_unit_test(test_xml),
         cmocka_unit_test(test_mail),     cmocka_unit_test(test_pdf_rows), cmocka_unit_test(test_samples),
         cmocka_unit_test(test_bad_pdf),  cmocka_unit_test(test_bombs), cmocka_unit_test(test_mutants),
+        cmocka_unit_test(test_corpus),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
