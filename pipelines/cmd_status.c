@@ -48,6 +48,20 @@ static qu_status add_roots(json_t *roots, qu_txn *t, qu_err *err)
     return st == QU_ERR_NOTFOUND ? QU_OK : st;
 }
 
+/* The lines of a list that index was told to keep to, if there are any. */
+static qu_status add_rules(json_t *all, const char *key, qu_txn *t, const char *meta, qu_err *err)
+{
+    qu_buf list = {0};
+    json_t *lines = json_array();
+    qu_status st = qu_catalogue_get_meta(t, meta, &list, err);
+    for (char *save, *p = list.len ? strtok_r(list.data, "\n", &save) : NULL; p; p = strtok_r(NULL, "\n", &save))
+        json_array_append_new(lines, qu_pages_json_text(p, strlen(p)));
+    if (json_array_size(lines) > 0) json_object_set(all, key, lines);
+    json_decref(lines);
+    qu_buf_free(&list);
+    return st == QU_ERR_NOTFOUND ? QU_OK : st;
+}
+
 static qu_status show_store(qu_session *s, qu_txn *t, qu_err *err)
 {
     const qu_store_config *config = qu_store_config_get(s->store);
@@ -81,6 +95,8 @@ static qu_status show_store(qu_session *s, qu_txn *t, qu_err *err)
                                   "disk_free", (json_int_t)q.free_bytes));
     json_object_set_new(all, "model", model);
     json_object_set_new(all, "roots", roots);
+    if (st == QU_OK) st = add_rules(all, "exclude", t, QU_SYNC_EXCLUDE, err);
+    if (st == QU_OK) st = add_rules(all, "include", t, QU_SYNC_INCLUDE, err);
     if (st == QU_OK) return qu_out_result(all, err);
     json_decref(all);
     return st;

@@ -10,6 +10,7 @@ printf '# lists\n*.log\n!keep.log\nbuild/\n' >docs/.quireignore
 index; files
 index --exclude '/sub/*.txt'; files
 index; files # remembered
+"$QUIRE" status | grep clude
 index --dry-run --include '*.md' --include '*.log'; files
 index --include '*.md' --include '*.log'; files
 index --exclude ''; files # forgotten
