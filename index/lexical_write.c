@@ -15,12 +15,6 @@ enum {
 };
 static const uint32_t GONE = UINT32_MAX; /* in a row map: the row is not in the new file */
 
-static int by_value(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static int by_id_newest_first(const void *a, const void *b)
 {
     const qu_lexical_staged *x = a, *y = b;
@@ -77,7 +71,7 @@ static qu_status stage_words(qu_lexical *lx, uint32_t row, const char *text, siz
         lx->rows[row].n_words++;
     }
     if (k == 0) return QU_OK;
-    qsort(lx->words, k, sizeof *lx->words, by_value);
+    qsort(lx->words, k, sizeof *lx->words, qu_words_by_hash);
     QU_TRY(qu_lexical_grow(&lx->postings, &lx->postings_cap, lx->n_postings + k,
                            sizeof *lx->postings, err));
     for (size_t i = 0, j; i < k; i = j) {

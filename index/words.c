@@ -251,6 +251,12 @@ int qu_words_grams(const qu_words *it, uint64_t *grams)
     return k;
 }
 
+int qu_words_by_hash(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
 bool qu_words_letters(const qu_words *it, uint64_t *hash)
 {
     folded stem = it->word;

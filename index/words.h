@@ -68,6 +68,9 @@ bool qu_words_next(qu_words *it, qu_word *w);
  * their number. A gram is never equal to a word. */
 int qu_words_grams(const qu_words *it, uint64_t *grams);
 
+/* Ascending hashes, for qsort and bsearch. */
+int qu_words_by_hash(const void *a, const void *b);
+
 /* Hash of the first letter and the set of letters of that word, its ending taken off, so that letters
  * that changed places or were doubled make no difference: misspellings. Never equal to a word or gram.
  * false for words of fewer than QU_WORD_LETTERS different letters or with others than a-z. */

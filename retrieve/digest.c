@@ -78,12 +78,6 @@ static qu_status rehash(graph *g, qu_err *err)
     return QU_OK;
 }
 
-static int by_hash(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 /* The number of a word of the iterator, new or known. */
 static qu_status find_word(graph *g, const qu_words *it, uint64_t hash, int32_t *number, qu_err *err)
 {
@@ -95,7 +89,7 @@ static qu_status find_word(graph *g, const qu_words *it, uint64_t hash, int32_t 
         word w = {.hash = hash, .n_grams = qu_words_grams(it, every)};
         if (w.n_grams > GRAMS) w.n_grams = GRAMS;
         memcpy(w.grams, every, (size_t)w.n_grams * sizeof *every);
-        qsort(w.grams, (size_t)w.n_grams, sizeof *w.grams, by_hash);
+        qsort(w.grams, (size_t)w.n_grams, sizeof *w.grams, qu_words_by_hash);
         QU_TRY(qu_buf_add(&g->words, &w, sizeof w, err));
         g->table[i] = ++g->n_words;
     }

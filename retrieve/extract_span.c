@@ -102,12 +102,6 @@ static void lower(char out[16], const char *text, int64_t start, int64_t end)
 
 /* ---- questions ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* The kind that words[0] and the words after it ask for; QU_WANT_SENTENCE if they tell nothing. */
 static qu_want want_of(char words[][16])
 {
@@ -162,12 +156,12 @@ void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n
         qu_words_init(&it, text, n);
         while (qu_words_next(&it, &w)) add_question_word(q, w.hash);
     }
-    if (q->n_words > 0) qsort(q->words, (size_t)q->n_words, sizeof *q->words, by_value);
+    if (q->n_words > 0) qsort(q->words, (size_t)q->n_words, sizeof *q->words, qu_words_by_hash);
 }
 
 int32_t qu_extract_question_word(const qu_extract_question *q, uint64_t hash)
 {
-    const uint64_t *at = bsearch(&hash, q->words, (size_t)q->n_words, sizeof hash, by_value);
+    const uint64_t *at = bsearch(&hash, q->words, (size_t)q->n_words, sizeof hash, qu_words_by_hash);
     return at ? (int32_t)(at - q->words) : -1;
 }
 

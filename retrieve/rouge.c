@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/hash.h"
+#include "index/words.h"
 
 enum { MAX_CELLS = 1 << 26 };
 
@@ -62,12 +63,6 @@ static qu_rouge_value value(double hits, double n, double n_reference)
     return v;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* Sorted n-grams of a text; malloc'ed [*n]. */
 static uint64_t *grams(const words *w, size_t size, size_t *n)
 {
@@ -75,7 +70,7 @@ static uint64_t *grams(const words *w, size_t size, size_t *n)
     uint64_t *g = malloc((*n + 1) * sizeof *g);
     for (size_t i = 0; g && i < *n; i++)
         g[i] = size == 1 ? hash_of(w)[i] : qu_hash_sum(hash_of(w) + i, size * sizeof *g, 1);
-    if (g) qsort(g, *n, sizeof *g, by_value);
+    if (g) qsort(g, *n, sizeof *g, qu_words_by_hash);
     return g;
 }
 
