@@ -1,5 +1,6 @@
 /* pipelines/output.c: part of the program, not of the library, so it is included here. What it
  * prints is caught in a child process whose standard output and error are files. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -161,6 +162,58 @@ static int report_errors(void)
     return qu_out_error(&c, NULL);
 }
 
+/* A result as an object and for people: numbers, a list, an object in one line, tables, null. */
+static json_t *make_result(void)
+{
+    json_t *o = json_pack("{s:s,s:b,s:[i,s],s:{s:i,s:n}}", "name", "a\033b", "good", 1, "list", 1, "x",
+                          "inner", "k", 7, "none");
+    qu_out_ints(o, "few many", (int64_t[]){3, 12345678});
+    qu_out_reals(o, "share large nan", (double[]){2.0 / 3, 123456.7, NAN});
+    json_t *rows = json_object(), *list = json_array();
+    json_object_set_new(rows, "first", qu_out_reals(NULL, "em f1", (double[]){.5, 1}));
+    json_object_set_new(rows, "second one", qu_out_reals(NULL, "em f1", (double[]){.25, 0}));
+    json_array_append_new(list, qu_out_ints(NULL, "n", (int64_t[]){1000}));
+    json_array_append_new(list, qu_out_ints(NULL, "n", (int64_t[]){2}));
+    json_object_set_new(o, "rows", rows);
+    json_object_set_new(o, "rest", list);
+    return o;
+}
+
+static int print_result(void)
+{
+    return qu_out_result(make_result(), NULL) == QU_OK ? 0 : 1;
+}
+
+static int print_result_json(void)
+{
+    qu_out_mode(true, false);
+    return print_result();
+}
+
+static void test_results(void **state)
+{
+    (void)state;
+    assert_int_equal(capture(print_result), 0);
+    assert_string_equal(said_out, "name             a\\x1bb\n"
+                                  "good             yes\n"
+                                  "list             [1, x]\n"
+                                  "inner            k 7, none -\n"
+                                  "few              3\n"
+                                  "many             12345678\n"
+                                  "share            0.6667\n"
+                                  "large            123457\n"
+                                  "nan              -\n"
+                                  "rows          em  f1\n"
+                                  "first        0.5   1\n"
+                                  "second one  0.25   0\n"
+                                  "rest     n\n"
+                                  "      1000\n"
+                                  "         2\n");
+    assert_int_equal(capture(print_result_json), 0);
+    assert_memory_equal(said_out, "{\"schema\":1,\"name\":", 19);
+    assert_non_null(strstr(said_out, "\"nan\":null,\"rows\":{\"first\":{\"em\":0.5,\"f1\":1.0}"));
+}
+
 static void test_errors(void **state)
 {
     (void)state;
@@ -302,7 +355,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_safe_text),     cmocka_unit_test(test_paths),
-        cmocka_unit_test(test_exit_codes),    cmocka_unit_test(test_json_lines),
+        cmocka_unit_test(test_exit_codes),    cmocka_unit_test(test_json_lines), cmocka_unit_test(test_results),
         cmocka_unit_test(test_errors),        cmocka_unit_test(test_progress),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_no_progress_without_terminal), cmocka_unit_test(test_closed_pipe),
