@@ -15,7 +15,7 @@
 enum {
     LEAST_PROBES = 8,
     LISTS_PER_PROBE = 256, /* of the lists 1/256 is probed: bench/coarse.c */
-    SPARE_HITS = 4,        /* and a sixteenth of the hits wanted: rounding in the file changes the order */
+    SPARE_HITS = 4, /* and a sixteenth of the hits wanted: rounding in the file changes the order */
 };
 
 struct qu_vector {

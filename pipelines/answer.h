@@ -127,8 +127,8 @@ qu_status qu_asker_create(qu_asker **a, qu_session *s, const qu_ask_options *opt
 qu_status qu_asker_free(qu_asker *a, qu_status st, qu_err *err);
 
 /* Answer one question. *ans is overwritten; free it with qu_answer_free, also on error. "Nothing
- * found" is no error, nor is a KV file that goes away meanwhile: then all is planned anew, once. Errors: QU_ERR_LIMIT (question longer than the window), those of store and
- * model. */
+ * found" is no error, nor is a KV file that goes away meanwhile: then all is planned anew, once.
+ * Errors: QU_ERR_LIMIT (question longer than the window), those of store and model. */
 qu_status qu_asker_ask(qu_asker *a, const char *question, qu_answer *ans, qu_err *err);
 
 /* Read a table of heads: a line a layer, a number a KV head. *heads [L,G] is the caller's, free it.

@@ -19,8 +19,9 @@ static qu_status list_pages(const ask_run *r, qu_support_text **texts, qu_err *e
     if (!t) return qu_fail_nomem(err, r->plan.n_pages * (long long)sizeof *t);
     for (int32_t i = 0; i < r->plan.n_pages; i++) {
         const qu_buf *b = &r->pages[i].text;
-        t[i] = (qu_support_text){b->data ? b->data : "", r->plan.pages[i].page > 0 ? (int64_t)b->len : 0,
-                                 best > 0 ? r->plan.pages[i].score / best : 0};
+        const qu_plan_page *p = &r->plan.pages[i];
+        t[i] = (qu_support_text){b->data ? b->data : "", p->page > 0 ? (int64_t)b->len : 0,
+                                 best > 0 ? p->score / best : 0};
     }
     return QU_OK;
 }

@@ -80,7 +80,8 @@ static bool is_verified(const ask_state *a)
 static qu_status print_json(ask_state *a, json_t *id, const char *question, const qu_answer *ans,
                             qu_err *err)
 {
-    const char *fidelity = a->fidelity == QU_FIDELITY_REPAIR ? "repair" : qu_args_str(a->args, "fidelity");
+    bool repair = a->fidelity == QU_FIDELITY_REPAIR;
+    const char *fidelity = repair ? "repair" : qu_args_str(a->args, "fidelity");
     bool extract = qu_args_flag(a->args, "extract");
     json_t *o = json_object(), *citations = json_array(), *warnings = json_array();
     if (id) json_object_set(o, "id", id);

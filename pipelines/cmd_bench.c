@@ -40,7 +40,8 @@ static qu_status fill_page(bench *b, qu_page_memory *page, qu_err *err)
     if (!kv) return qu_fail_nomem(err, (long long)n * d * 8);
     for (int32_t layer = 0; layer < m->n_layers; layer++)
         for (int32_t g = 0; g < m->n_kv_heads; g++) {
-            for (int32_t i = 0; i < 2 * n * d; i++) kv[i] = (float)(int32_t)qu_score_random(&b->random) / 2147483648.0f;
+            for (int32_t i = 0; i < 2 * n * d; i++)
+                kv[i] = (float)(int32_t)qu_score_random(&b->random) / 2147483648.0f;
             qu_codec_encode(qu_page_memory_slice(page, layer, g), b->s->codec, kv, d,
                             kv + (int64_t)n * d, d, n, d);
         }

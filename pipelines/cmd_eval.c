@@ -20,7 +20,8 @@ typedef struct qu_eval_kind {
 static const qu_eval_kind every[] = {
     {"recall", "FILE|-", "cutoffs split seed weight tune", 1, 1, qu_eval_recall},
     {"needle", NULL,
-     "lengths depths keys prune policy no-far-field fidelity repair trials seed out", 0, 0, qu_eval_needle},
+     "lengths depths keys prune policy no-far-field fidelity repair trials seed out", 0, 0,
+     qu_eval_needle},
     {"qa", "FILE|-",
      "documents gold-at fidelity repair max-tokens n seed score-only", 1, 1, qu_eval_qa},
     {"fidelity", "FILE|-", "n pages max-tokens repair seed", 1, 1, qu_eval_fidelity},
@@ -197,8 +198,8 @@ const qu_command qu_cmd_eval = {
         "policy, or but for the last not at all; and LongPPL, over the tokens that need the long "
         "context.\n\n"
         "rouge FILE|-     ROUGE-1, -2 and -L of summaries. Lines {\"summary\",\"reference\"}; or "
-        "{\"input\",\"outputs\":[TEXT...]}: each method of quire summarize --extractive, beside lead and "
-        "lexrank.\n\n"
+        "{\"input\",\"outputs\":[TEXT...]}: each method of quire summarize --extractive, beside lead "
+        "and lexrank.\n\n"
         "Each result names the settings and seeds it was made with.",
     .examples = "quire eval recall questions.jsonl\n"
                 "quire eval recall --tune questions.jsonl  # after quire index --embed-model\n"

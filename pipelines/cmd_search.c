@@ -171,7 +171,8 @@ const qu_command qu_cmd_search = {
     .summary = "find the pages that hold the words of a query",
     .description =
         "Shows rank, score, file:page, the page's name for quire inspect, and the page's "
-        "beginning, or the sentence that holds most of the query. No language model runs. Scores compare within one query only. Where the store has "
+        "beginning, or the sentence that holds most of the query. No language model runs. Scores "
+        "compare within one query only. Where the store has "
         "vectors (quire index --embed-model) and a weight for them (quire eval recall --tune, or "
         "--weight), meaning counts beside words.\n\n"
         "With - each line of standard input is a query, as plain text or as "

@@ -99,7 +99,8 @@ qu_status qu_eval_fidelity(qu_eval *e, qu_err *err)
     fidelity x = {0};
     json_t *lines = NULL, *line;
     size_t i;
-    int64_t unanswered = 0, most = qu_args_int(e->args, "n"); /* lines without an answer are passed over */
+    /* lines without an answer are passed over */
+    int64_t unanswered = 0, most = qu_args_int(e->args, "n");
     qu_ask_options o = {.pages = (int32_t)qu_args_int(e->args, "pages"),
                         .floor = -1, /* as many pages as were asked for */
                         .max_tokens = (int32_t)qu_args_int(e->args, "max-tokens"),

@@ -50,8 +50,8 @@ typedef struct qu_option {
     bool lines;          /* STR: its value is all that were given, a line each */
 } qu_option;
 
-/* Rows of such a table, a macro a kind; further fields may follow: QU_FLAG("quiet", "...", .letter = 'q').
- * QU_STR refuses the empty text, QU_TEXT takes it. */
+/* Rows of such a table, a macro a kind; further fields may follow, as in
+ * QU_FLAG("quiet", "...", .letter = 'q'). QU_STR refuses the empty text, QU_TEXT takes it. */
 #define QU_FLAG(n, text, ...) {.name = n, .kind = QU_OPT_FLAG, .help = text, __VA_ARGS__}
 #define QU_INT(n, a, d, lo, hi, text, ...)                                                         \
     {.name = n, .kind = QU_OPT_INT, .arg = a, .dflt = d, .min = lo, .max = hi, .help = text, __VA_ARGS__}

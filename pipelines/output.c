@@ -200,7 +200,8 @@ static qu_status add_column(qu_buf *lines, size_t n, const char *title, json_t *
     bool first = lines[0].len == 0;
     for (int pass = 0; pass < 2; pass++)
         for (size_t i = 0; i < n; i++) {
-            const json_t *row = i ? row_at(table, i - 1, &name) : NULL, *v = json_object_get(row, title);
+            const json_t *row = i ? row_at(table, i - 1, &name) : NULL;
+            const json_t *v = json_object_get(row, title);
             cell.len = 0;
             QU_TRY_OUT(qu_buf_puts(&cell, !i ? title : first ? name : "", err));
             if (v && !first) QU_TRY_OUT(add_value(&cell, v, err));

@@ -109,8 +109,9 @@ qu_status qu_summarizer_seat(qu_summarizer **z, const qu_summarizer *first, qu_e
 void qu_summarizer_free(qu_summarizer *z);
 
 /* The model's summary of a document and the places it rests on: the same on any seat, beside any
- * others. KV that is not stored is made, and saved where the store is free. Errors: QU_ERR_CANCELLED (qu_stop_asked), QU_ERR_LIMIT (prompt too
- * long), QU_ERR_UNSUPPORTED (no text, or the model wrote none), those of store and model. */
+ * others. KV that is not stored is made, and saved where the store is free. Errors:
+ * QU_ERR_CANCELLED (qu_stop_asked), QU_ERR_LIMIT (prompt too long), QU_ERR_UNSUPPORTED (no text, or
+ * the model wrote none), those of store and model. */
 qu_status qu_summarizer_write(qu_summarizer *z, qu_synopsis *s, const qu_doc *d, qu_err *err);
 
 /* Append the summary as a file of that format. method: "extractive, graph". Errors: QU_ERR_NOMEM. */

@@ -10,8 +10,8 @@
  * A sentence scores by the question's words it holds, each weighted by its rarity among the
  * candidate sentences. Inside the sentence a span of the question's type is chosen (who: a name;
  * when: a date; how many: a number and its unit; where: a place after in, at, on; what: a name or
- * noun run; how, why or no such word: the sentence), preferring what stands near the question's words and is not one of them. Where nothing
- * fits the span is the sentence.
+ * noun run; how, why or no such word: the sentence), preferring what stands near the question's
+ * words and is not one of them. Where nothing fits the span is the sentence.
  * Thread rule: no state; safe from any thread.
  */
 #ifndef QU_RETRIEVE_EXTRACT_H

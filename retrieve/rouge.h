@@ -1,7 +1,7 @@
-/* ROUGE-1, -2 and -L: how much of a reference summary's words, pairs and word order another summary has,
- * number for number as PyPI rouge-score 0.1.2 counts with its default tokenizer and no stemmer: words
- * are runs of a-z and 0-9 after lower-casing, so other scripts have none; pairs are counted with their
- * repetitions; l is the longest common subsequence of the whole texts.
+/* ROUGE-1, -2 and -L: how much of a reference summary's words, pairs and word order another summary
+ * has, number for number as PyPI rouge-score 0.1.2 counts with its default tokenizer and no stemmer:
+ * words are runs of a-z and 0-9 after lower-casing, so other scripts have none; pairs are counted
+ * with their repetitions; l is the longest common subsequence of the whole texts.
  *
  *     qu_rouge r;
  *     QU_TRY(qu_rouge_score(&r, summary, n, reference, n_reference, err));
