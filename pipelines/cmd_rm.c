@@ -33,10 +33,8 @@ static qu_status note(removal *r, uint64_t id, const char *path, qu_err *err)
     removed one = {id, strdup(path)};
     if (!one.path) return qu_fail_nomem(err, (long long)strlen(path) + 1);
     qu_status st = qu_buf_add(&r->list, &one, sizeof one, err);
-    if (st == QU_OK)
-        r->n++;
-    else
-        free(one.path);
+    if (st == QU_OK) r->n++;
+    else free(one.path);
     return st;
 }
 

@@ -37,10 +37,8 @@ report(check *c, qu_status st, uint64_t doc_id, const char *fmt, ...)
     vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
     victim v = {doc_id, c->about};
-    if (st == QU_OK)
-        c->r.n_notes++;
-    else
-        c->r.n_problems++;
+    if (st == QU_OK) c->r.n_notes++;
+    else c->r.n_problems++;
     if (st != QU_OK && (doc_id == 0 || c->about == ABOUT_DOC)) c->r.n_lost++;
     if (st != QU_OK && doc_id && c->about != ABOUT_INDEX && c->victims_kept == QU_OK)
         c->victims_kept = qu_buf_add(&c->victims, &v, sizeof v, NULL);

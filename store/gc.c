@@ -117,10 +117,8 @@ static qu_status sweep(gc *g, const char *sub, qu_err *err)
     if (!d) return qu_lmdb_fail(err, errno, "open", dir.s);
     for (struct dirent *e; st == QU_OK && (e = readdir(d));) {
         if (!is_rest(g, sub, e->d_name)) continue;
-        if (unlinkat(dirfd(d), e->d_name, 0) == 0)
-            g->r.n_files_removed++;
-        else
-            st = qu_lmdb_fail(err, errno, "remove", e->d_name);
+        if (unlinkat(dirfd(d), e->d_name, 0) == 0) g->r.n_files_removed++;
+        else st = qu_lmdb_fail(err, errno, "remove", e->d_name);
     }
     closedir(d);
     return st;

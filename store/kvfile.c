@@ -97,14 +97,8 @@ qu_status qu_kv_verify(const qu_slice_key *k, uint64_t file_id, const MDB_val *v
 
 /* --- writer --- */
 
-uint64_t qu_kv_writer_file(const qu_kv_writer *w)
-{
-    return w->file_id;
-}
-int64_t qu_kv_writer_bytes(const qu_kv_writer *w)
-{
-    return w->bytes;
-}
+uint64_t qu_kv_writer_file(const qu_kv_writer *w) { return w->file_id; }
+int64_t qu_kv_writer_bytes(const qu_kv_writer *w) { return w->bytes; }
 
 bool qu_kv_is_writing(qu_store *s, uint64_t file_id)
 {
@@ -185,10 +179,8 @@ qu_status qu_kv_writer_start(qu_kv_writer **out, qu_store *s, uint64_t file_id, 
     s->writers = w;
     pthread_mutex_unlock(&s->mu);
 out:
-    if (st == QU_OK)
-        *out = w;
-    else
-        qu_kv_writer_free(w);
+    if (st == QU_OK) *out = w;
+    else qu_kv_writer_free(w);
     return st;
 }
 
@@ -220,17 +212,9 @@ static qu_status put(qu_kv_writer *w, const qu_slice_key *key, qu_hash binding, 
                      size_t n, qu_err *err)
 {
     uint8_t kb[QU_KV_KEY_BYTES];
-    value_head h = {
-        .magic = VALUE_MAGIC,
-        .version = VALUE_VERSION,
-        .kind = key->kind,
-        .kv_id = key->kv_id,
-        .page = key->page,
-        .layer = key->layer,
-        .head = key->head,
-        .n_bytes = n,
-        .binding = binding,
-    };
+    value_head h = {.magic = VALUE_MAGIC, .version = VALUE_VERSION, .kind = key->kind,
+                    .kv_id = key->kv_id, .page = key->page, .layer = key->layer,
+                    .head = key->head, .n_bytes = n, .binding = binding};
     bool marker = key->kind == QU_KV_MARKER;
     size_t size = sizeof h + n < w->value_min && !marker ? w->value_min : sizeof h + n;
     MDB_val k = {sizeof kb, kb}, v = {size, NULL};

@@ -159,10 +159,8 @@ void qu_kv_forget(qu_store *s, uint64_t file_id)
     pthread_mutex_lock(&s->mu);
     for (int i = s->n_readers - 1; i >= 0; i--) {
         if (s->readers[i]->file_id != file_id) continue;
-        if (s->readers[i]->borrowed)
-            s->readers[i]->doomed = true;
-        else
-            remove_at(s, i);
+        if (s->readers[i]->borrowed) s->readers[i]->doomed = true;
+        else remove_at(s, i);
     }
     pthread_mutex_unlock(&s->mu);
 }

@@ -158,18 +158,9 @@ void qu_quota_free(qu_quota *q)
     free(q);
 }
 
-double qu_quota_use(const qu_quota *q, uint64_t kv_id)
-{
-    return qu_use_score(&q->use, kv_id);
-}
-int64_t qu_quota_limit(const qu_quota *q)
-{
-    return q->limit;
-}
-int64_t qu_quota_evicted(const qu_quota *q)
-{
-    return q->evicted;
-}
+double qu_quota_use(const qu_quota *q, uint64_t kv_id) { return qu_use_score(&q->use, kv_id); }
+int64_t qu_quota_limit(const qu_quota *q) { return q->limit; }
+int64_t qu_quota_evicted(const qu_quota *q) { return q->evicted; }
 void qu_quota_grew(qu_quota *q, int64_t bytes)
 {
     q->held += bytes;

@@ -123,22 +123,13 @@ static qu_rec_key key_of(int tag, int n, const uint64_t *v)
     return k;
 }
 
-qu_rec_key qu_key_tag(int tag)
-{
-    return key_of(tag, 0, NULL);
-}
-qu_rec_key qu_key_num(int tag, uint64_t a)
-{
-    return key_of(tag, 1, &a);
-}
+qu_rec_key qu_key_tag(int tag) { return key_of(tag, 0, NULL); }
+qu_rec_key qu_key_num(int tag, uint64_t a) { return key_of(tag, 1, &a); }
 qu_rec_key qu_key_num2(int tag, uint64_t a, uint64_t b)
 {
     return key_of(tag, 2, (uint64_t[]){a, b});
 }
-qu_rec_key qu_key_hash(int tag, qu_hash h)
-{
-    return qu_key_num2(tag, h.hi, h.lo);
-}
+qu_rec_key qu_key_hash(int tag, qu_hash h) { return qu_key_num2(tag, h.hi, h.lo); }
 
 qu_rec_key qu_key_hash_num(int tag, qu_hash h, uint64_t a)
 {
@@ -307,10 +298,8 @@ qu_status qu_chunk_get(qu_txn *t, const qu_rec_key *k, size_t max, qu_buf *out, 
     QU_TRY(qu_buf_reserve(out, raw, err));
     uLongf got = raw;
     int rc = Z_OK;
-    if (n - 4 == raw)
-        memcpy(out->data + out->len, p + 4, raw);
-    else
-        rc = uncompress((Bytef *)out->data + out->len, &got, p + 4, (uLong)(n - 4));
+    if (n - 4 == raw) memcpy(out->data + out->len, p + 4, raw);
+    else rc = uncompress((Bytef *)out->data + out->len, &got, p + 4, (uLong)(n - 4));
     if (rc == Z_MEM_ERROR) return qu_fail_nomem(err, 1 << 16);
     if (rc != Z_OK || got != raw) return rec_fail(err, QU_ERR_CORRUPT, &key, "does not decompress");
     out->len += raw;

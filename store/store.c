@@ -353,10 +353,8 @@ qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config
     QU_TRY_OUT(config_read(s, err));
     QU_TRY_OUT(qu_store_open_catalogue(s, err));
 out:
-    if (st == QU_OK)
-        *store = s;
-    else
-        qu_store_close(s);
+    if (st == QU_OK) *store = s;
+    else qu_store_close(s);
     return st;
 }
 
@@ -374,11 +372,5 @@ void qu_store_close(qu_store *s)
     free(s);
 }
 
-const qu_store_config *qu_store_config_get(const qu_store *s)
-{
-    return &s->config;
-}
-bool qu_store_is_writable(const qu_store *s)
-{
-    return s->writable;
-}
+const qu_store_config *qu_store_config_get(const qu_store *s) { return &s->config; }
+bool qu_store_is_writable(const qu_store *s) { return s->writable; }

@@ -170,10 +170,7 @@ qu_status qu_txn_end(qu_txn *t, qu_status st, qu_err *err)
     return st;
 }
 
-uint64_t qu_catalogue_generation(const qu_txn *t)
-{
-    return t->state_at_begin.generation;
-}
+uint64_t qu_catalogue_generation(const qu_txn *t) { return t->state_at_begin.generation; }
 
 /* --- meta --- */
 
