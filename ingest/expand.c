@@ -148,7 +148,8 @@ qu_status qu_expand(qu_document *doc, const void *bytes, int64_t n, const char *
         return read_mail(doc, bytes, n, kind == QU_KIND_MAILBOX, fn, ctx, err);
     case QU_KIND_OLD_OFFICE:
         return qu_fail(err, QU_ERR_UNSUPPORTED,
-                       "'%.100s' is an office file of before 2007: save it as DOCX, XLSX or PPTX", shown);
+                       "'%.100s' is an office file of before 2007: save it as DOCX or give --filter, e.g. "
+                       "'doc=antiword \"$1\"'", shown);
     default: return qu_document_parse(doc, bytes, n, name, limits, err);
     }
 }

@@ -45,7 +45,7 @@ typedef struct layout {
     int64_t n_lines, cap, n_blocks, block_from;
     double width, height; /* of the page */
     box line_at, block_at;
-    bool in_word, in_title;
+    bool in_line, in_word, in_title;
     qu_buf scratch; /* of pointers to lines */
 } layout;
 
@@ -220,6 +220,7 @@ static qu_status end_page(layout *p, qu_err *err)
     }
     p->n_lines = p->n_blocks = 0;
     p->words.len = 0;
+    p->in_line = p->in_word = false;
     return st;
 }
 
@@ -247,14 +248,15 @@ static qu_status on_start(void *ctx, const char *name, const qu_xml_attr *a, qu_
         p->block_at = at;
         p->n_blocks++;
     }
-    if (strcmp(name, "line") == 0 && p->n_lines < MAX_LINES) {
+    if (strcmp(name, "line") == 0 && p->n_lines < MAX_LINES && !p->in_line) {
         QU_TRY(qu_builder_grow(&p->lines, p->n_lines, &p->cap, sizeof *p->lines, err));
         p->lines[p->n_lines] = (line){at, p->block_at.x1 - p->block_at.x0, (int64_t)p->words.len, 0,
                                       p->n_blocks, 0};
+        p->in_line = true;
     }
-    if (strcmp(name, "word") == 0) {
+    if (strcmp(name, "word") == 0 && p->in_line) {
         p->in_word = true;
-        if (p->n_lines < p->cap && (int64_t)p->words.len > p->lines[p->n_lines].text)
+        if ((int64_t)p->words.len > p->lines[p->n_lines].text)
             return qu_buf_puts(&p->words, " ", err);
     }
     return QU_OK;
@@ -277,10 +279,11 @@ static qu_status on_end(void *ctx, const char *name, qu_err *err)
         p->in_title = false;
         if (p->pdf->title.len && !is_title(p->pdf->title.data)) p->pdf->title.len = 0;
     }
-    if (strcmp(name, "line") == 0 && p->n_lines < p->cap) {
+    if (strcmp(name, "line") == 0 && p->in_line) { /* lines in lines are one */
         line *l = &p->lines[p->n_lines];
         l->n = (int64_t)p->words.len - l->text;
         p->n_lines += l->n > 0;
+        p->in_line = p->in_word = false;
     }
     return strcmp(name, "page") == 0 ? end_page(p, err) : QU_OK;
 }
@@ -290,7 +293,7 @@ static qu_status on_text(void *ctx, const char *s, int64_t n, qu_err *err)
 {
     layout *p = ctx;
     if (p->in_title) return qu_buf_add(&p->pdf->title, s, (size_t)n, err);
-    for (int64_t i = 0; i < n && p->in_word && p->n_lines < p->cap; i++) {
+    for (int64_t i = 0; i < n && p->in_word; i++) {
         char c = (unsigned char)s[i] <= ' ' || s[i] == 0x7F ? ' ' : s[i];
         QU_TRY(qu_buf_add(&p->words, &c, 1, err));
     }

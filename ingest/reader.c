@@ -307,8 +307,15 @@ static char *join_names(const char *outer, const char *name)
     return out;
 }
 
-static qu_status hand_out(job *j, const char *member, qu_document *d)
+static qu_status hand_out(job *j, const char *member, qu_document *d, qu_hash hash, int depth)
 {
+    if (depth > 0) { /* its bytes are not the file's */
+        free(d->runs);
+        d->runs = NULL;
+        d->n_runs = 0;
+        d->has_source = false;
+    }
+    d->content_hash = hash;
     qu_status st = j->sink->document(j->sink->ctx, member, d);
     if (st != QU_OK) j->ended = true;
     return st;
@@ -371,9 +378,8 @@ static qu_status take_document(question *q, const qu_child_frame *f, char *title
 {
     qu_document d;
     qu_status st = receive_document(q->j, q->c, f, title, q->bytes, &d, q->shown, err);
-    d.content_hash = q->hash;
     q->got = true;
-    if (st == QU_OK) st = hand_out(q->j, q->member, &d);
+    if (st == QU_OK) st = hand_out(q->j, q->member, &d, q->hash, q->depth);
     qu_document_free(&d);
     return st;
 }
@@ -419,18 +425,11 @@ out:
 }
 
 static qu_status parse_here(job *j, const void *bytes, int64_t n, const char *member, qu_hash hash,
-                            bool inside, qu_err *err)
+                            int depth, qu_err *err)
 {
     qu_document d;
     QU_TRY(qu_document_parse(&d, bytes, n, member ? member : j->path, &j->r->o.limits, err));
-    if (inside) { /* its bytes are not the file's */
-        free(d.runs);
-        d.runs = NULL;
-        d.n_runs = 0;
-        d.has_source = false;
-    }
-    d.content_hash = hash;
-    qu_status st = hand_out(j, member, &d);
+    qu_status st = hand_out(j, member, &d, hash, depth);
     qu_document_free(&d);
     return st;
 }
@@ -443,7 +442,7 @@ static qu_status read_any(job *j, const void *bytes, int64_t n, const char *memb
     qu_kind kind = qu_expand_kind(bytes, n, name);
     bool pdf = kind == QU_KIND_PDF, ended = false;
     if (n == 0 && depth > 0) return qu_fail(err, QU_ERR_UNSUPPORTED, "'%.100s' is empty", name);
-    if (kind == QU_KIND_TEXT) return parse_here(j, bytes, n, member, hash, depth > 0, err);
+    if (kind == QU_KIND_TEXT) return parse_here(j, bytes, n, member, hash, depth, err);
     if (depth > QU_READER_MAX_NESTING)
         return qu_fail(err, QU_ERR_LIMIT, "'%.100s' is nested more than %d deep: unpack it by hand", name,
                        QU_READER_MAX_NESTING);

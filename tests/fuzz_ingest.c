@@ -13,6 +13,12 @@
 #include "ingest/pdf.h"
 #include "tests/ingest_check.h"
 
+#ifdef QU_LIBFUZZER
+enum { ALL_NAMES = 0 }; /* one a run, by the length: more runs */
+#else
+enum { ALL_NAMES = 1 };
+#endif
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
 static void fuzz_bytes(const void *p, int64_t n, const char *name, int depth);
@@ -57,9 +63,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     qu_kind kind = qu_expand_kind(p, (int64_t)n, NULL);
     if (kind == QU_KIND_ZIP || kind == QU_KIND_ARCHIVE) /* the name says nothing */
         fuzz_bytes(p, (int64_t)n, NULL, 0);
-    else
-        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-            fuzz_bytes(p, (int64_t)n, names[i], 0);
+    for (size_t i = 0; i < sizeof names / sizeof *names && kind != QU_KIND_ZIP && kind != QU_KIND_ARCHIVE; i++)
+        if (i == n % (sizeof names / sizeof *names) || ALL_NAMES) fuzz_bytes(p, (int64_t)n, names[i], 0);
     if (n > 0 && *p == '<') fuzz_boxes(p, n);
     return 0;
 }
