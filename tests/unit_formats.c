@@ -338,7 +338,7 @@ static void test_corpus(void **state)
     assert_true(n > 10);
 }
 
-/* Every file of two hostile collections; and odd strings as names and as contents of members. */
+/* Every file of two hostile collections; and odd strings as names of members. */
 static qu_status read_file(void *ctx, const qu_walk_entry *e)
 {
     results *r = ctx;
@@ -369,7 +369,7 @@ static void test_collections(void **state)
     for (char *s = raw.data, *end; (end = strchr(s, '\n')); s = end + 1) {
         *end = 0;
         if (!*s || *s == '#') continue;
-        pack_text(&p, s, s);
+        pack_text(&p, s, "some words");
         n++;
     }
     pack_close(&p);
