@@ -7,6 +7,7 @@
 #include "pipelines/commands.h"
 #include "pipelines/output.h"
 #include "pipelines/paths.h"
+#include "pipelines/roots.h"
 #include "pipelines/session.h"
 #include "pipelines/sync.h"
 
@@ -57,20 +58,15 @@ static qu_status remove_docs(removal *r, const char *path, qu_err *err)
 
 static qu_status remove_roots(removal *r, const char *path, qu_err *err)
 {
-    qu_buf root = {0};
-    qu_status st = QU_OK;
-    for (int64_t i = 0; st == QU_OK;) {
-        root.len = 0;
-        st = qu_catalogue_root_at(r->t, i, &root, err);
-        if (st != QU_OK || !qu_paths_under(root.data, path)) {
-            i++;
-            continue;
-        }
-        st = qu_catalogue_del_root(r->t, root.data, root.len, err);
-        if (st == QU_OK) st = note(r, 0, root.data, err);
+    qu_roots roots = {0};
+    qu_status st = qu_roots_read(&roots, r->t, err);
+    for (size_t i = 0; i < roots.n && st == QU_OK; i++) {
+        if (!qu_paths_under(roots.paths[i], path)) continue;
+        st = qu_catalogue_del_root(r->t, roots.paths[i], strlen(roots.paths[i]), err);
+        if (st == QU_OK) st = note(r, 0, roots.paths[i], err);
     }
-    qu_buf_free(&root);
-    return st == QU_ERR_NOTFOUND ? QU_OK : st; /* past the last root */
+    qu_roots_free(&roots);
+    return st;
 }
 
 /* Remove what the first guess that names anything names. */
@@ -134,23 +130,16 @@ static qu_status print_removed(const removal *r, qu_err *err)
 /* A file that is still there, below a root that stays, comes back with the next index. */
 static qu_status warn_of_return(removal *r, qu_err *err)
 {
-    qu_buf root = {0};
-    qu_status st = QU_OK;
-    for (int64_t i = 0; st == QU_OK; i++) {
-        root.len = 0;
-        st = qu_catalogue_root_at(r->t, i, &root, err);
-        for (size_t k = 0; st == QU_OK && k < r->n; k++) {
-            if (!at(r, k)->id || !qu_paths_under(at(r, k)->path, root.data) ||
-                access(at(r, k)->path, F_OK) != 0)
-                continue;
-            qu_out_note("'%s' is still below the root '%s': quire index reads it again",
-                        at(r, k)->path, root.data);
-            goto out;
-        }
+    qu_roots roots = {0};
+    qu_status st = qu_roots_read(&roots, r->t, err);
+    for (size_t i = 0; i < roots.n * r->n && st == QU_OK; i++) {
+        const char *root = roots.paths[i / r->n];
+        const removed *one = at(r, i % r->n);
+        if (!one->id || !qu_paths_under(one->path, root) || access(one->path, F_OK) != 0) continue;
+        qu_out_note("'%s' is still below the root '%s': quire index reads it again", one->path, root);
+        break;
     }
-    if (st == QU_ERR_NOTFOUND) st = QU_OK; /* past the last root */
-out:
-    qu_buf_free(&root);
+    qu_roots_free(&roots);
     return st;
 }
 

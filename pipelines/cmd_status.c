@@ -9,6 +9,7 @@
 #include "pipelines/output.h"
 #include "pipelines/pages.h"
 #include "pipelines/paths.h"
+#include "pipelines/roots.h"
 #include "pipelines/session.h"
 #include "pipelines/sync.h"
 #include "store/quota.h"
@@ -33,19 +34,17 @@ static json_t *words(qu_session *s, qu_txn *t, qu_err *err)
     return o;
 }
 
-static qu_status add_roots(json_t *roots, qu_txn *t, qu_err *err)
+static qu_status add_roots(json_t *list, qu_txn *t, qu_err *err)
 {
-    qu_buf root = {0};
-    qu_status st = QU_OK;
-    for (int64_t i = 0; st == QU_OK; i++) {
-        root.len = 0;
-        st = qu_catalogue_root_at(t, i, &root, err);
-        json_t *one = st == QU_OK ? json_object() : NULL;
-        if (st == QU_OK) st = qu_out_path(one, "path", root.data, err);
-        if (one) json_array_append_new(roots, one);
+    qu_roots roots = {0};
+    qu_status st = qu_roots_read(&roots, t, err);
+    for (size_t i = 0; i < roots.n && st == QU_OK; i++) {
+        json_t *one = json_object();
+        st = qu_out_path(one, "path", roots.paths[i], err);
+        json_array_append_new(list, one);
     }
-    qu_buf_free(&root);
-    return st == QU_ERR_NOTFOUND ? QU_OK : st;
+    qu_roots_free(&roots);
+    return st;
 }
 
 /* The lines of a list that index was told to keep to, if there are any. */

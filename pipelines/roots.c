@@ -27,18 +27,27 @@ qu_status qu_roots_add(qu_roots *r, const char *path, qu_err *err)
     return QU_OK;
 }
 
-/* Does a path lie under a remembered root? */
-static qu_status is_covered(qu_txn *t, const char *path, bool *yes, qu_err *err)
+qu_status qu_roots_read(qu_roots *roots, qu_txn *t, qu_err *err)
 {
     qu_buf b = {0};
     qu_status st = QU_OK;
-    for (int64_t i = 0; st == QU_OK && !*yes; i++) {
+    for (int64_t i = 0; st == QU_OK; i++) {
         b.len = 0;
         st = qu_catalogue_root_at(t, i, &b, err);
-        *yes = st == QU_OK && qu_paths_under(path, b.data);
+        if (st == QU_OK) st = qu_roots_add(roots, b.data, err);
     }
     qu_buf_free(&b);
     return st == QU_ERR_NOTFOUND ? QU_OK : st;
+}
+
+/* Does a path lie under a remembered root? */
+static qu_status is_covered(qu_txn *t, const char *path, bool *yes, qu_err *err)
+{
+    qu_roots roots = {0};
+    qu_status st = qu_roots_read(&roots, t, err);
+    for (size_t i = 0; i < roots.n; i++) *yes = *yes || qu_paths_under(path, roots.paths[i]);
+    qu_roots_free(&roots);
+    return st;
 }
 
 /* The real path of an argument, which must be a file or a folder, and remember it if asked to. */
@@ -63,19 +72,6 @@ static qu_status take_path(qu_roots *roots, qu_txn *t, const char *path, bool re
     return st;
 }
 
-static qu_status take_remembered(qu_roots *roots, qu_txn *t, qu_err *err)
-{
-    qu_buf b = {0};
-    qu_status st = QU_OK;
-    for (int64_t i = 0; st == QU_OK; i++) {
-        b.len = 0;
-        st = qu_catalogue_root_at(t, i, &b, err);
-        if (st == QU_OK) st = qu_roots_add(roots, b.data, err);
-    }
-    qu_buf_free(&b);
-    return st == QU_ERR_NOTFOUND ? QU_OK : st;
-}
-
 qu_status qu_roots_collect(qu_roots *roots, qu_session *s, const qu_args *args, bool remember,
                            qu_err *err)
 {
@@ -84,7 +80,7 @@ qu_status qu_roots_collect(qu_roots *roots, qu_session *s, const qu_args *args, 
     QU_TRY(qu_txn_begin(&t, s->store, remember ? QU_TXN_WRITE : QU_TXN_READ, err));
     for (int i = 0; st == QU_OK && i < args->argc; i++)
         st = take_path(roots, t, args->argv[i], remember, err);
-    if (args->argc == 0) st = take_remembered(roots, t, err);
+    if (args->argc == 0) st = qu_roots_read(roots, t, err);
     if (st == QU_OK && roots->n == 0)
         st = qu_fail(err, QU_ERR_ARG, "nothing to index: give a path");
     if (remember) return qu_txn_end(t, st, err);

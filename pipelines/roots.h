@@ -23,6 +23,9 @@ qu_status qu_roots_collect(qu_roots *r, qu_session *s, const qu_args *args, bool
                            qu_err *err);
 /* Add a copy of a path. */
 qu_status qu_roots_add(qu_roots *r, const char *path, qu_err *err);
+/* Append the remembered ones. */
+qu_status qu_roots_read(qu_roots *roots, qu_txn *t, qu_err *err);
+
 void qu_roots_free(qu_roots *r);
 
 #endif

@@ -22,8 +22,11 @@ static void every_crash_leaves_old_or_new(void **state)
         if (calls[scene] == 0) continue;
         long at = (long)(test_random(&seed) % (uint64_t)calls[scene]);
         unsigned long how = (unsigned long)(test_random(&seed) >> 33);
-        ft_prepare(scene);
-        int code = ft_run(scene, cut ? "cut" : "kill", "wsn", at, how);
+        int code = 0;
+        for (at++; code != 137 && at > 0;) { /* a slow run also writes down its speed: fewer calls */
+            ft_prepare(scene);
+            code = ft_run(scene, cut ? "cut" : "kill", "wsn", --at, how);
+        }
         if (code != 137) fail_msg("%s at %ld: exit %d", ft_scenes[scene].name, at, code);
         print_message("%s %s at %ld of %ld, %lu\n", ft_scenes[scene].name, cut ? "cut" : "kill", at,
                       calls[scene], how);
