@@ -75,19 +75,19 @@ qu_status qu_builder_end(qu_builder *b, qu_err *err);
 
 void qu_builder_free(qu_builder *b);
 
-/* A parser that reads s[0, n) and fills b, which is empty, with text of its own making and b->runs with
- * the way from it to s. */
+/* A parser that reads s[0, n) and fills b, which is empty, with text of its own making and b->runs
+ * with the way from it to s. */
 typedef qu_status qu_rewrite_fn(qu_builder *b, const char *s, int64_t n, qu_err *err);
 
-/* Put what fn makes of b's text in place of it, runs composed. *done false: fn made nothing of it, and
- * b is as it was. */
+/* Put what fn makes of b's text in place of it, runs composed. *done false: fn made nothing of it,
+ * and b is as it was. */
 qu_status qu_builder_rewrite(qu_builder *b, qu_rewrite_fn *fn, bool *done, qu_err *err);
 
 /* The format parsers: html.c, records.c (nothing comes out where the text is no such table). */
 qu_rewrite_fn qu_html_parse, qu_csv_parse, qu_jsonl_parse;
 
-/* plain.c: parse the decoded file in b->text as its name's ending tells. format gets "text", "markdown",
- * "code", "csv" or "jsonl". */
+/* plain.c: parse the decoded file in b->text as its name's ending tells. format gets "text",
+ * "markdown", "code", "csv" or "jsonl". */
 qu_status qu_text_parse(qu_builder *b, const char *name, char format[16], qu_err *err);
 
 /* Does name (".gz" at its end not counted) end in one of the endings? NULL ends the list. */

@@ -20,7 +20,8 @@ enum {
  * only. A fixed list, because some of iconv's own converters are unsafe on hostile input. */
 /* clang-format off */
 static const char *const known[][2] = {
-    {"windows-1252", "windows1252 cp1252 ansix341968 ascii usascii iso88591 iso885911987 latin1 l1 cp819 ibm819"},
+    {"windows-1252", "windows1252 cp1252 ansix341968 ascii usascii iso88591 iso885911987 latin1 l1 "
+                     "cp819 ibm819"},
     {"windows-1250", "windows1250 cp1250"}, {"windows-1251", "windows1251 cp1251"},
     {"windows-1253", "windows1253 cp1253"}, {"windows-1255", "windows1255 cp1255"},
     {"windows-1254", "windows1254 cp1254 iso88599 iso885991989 latin5 l5"},
@@ -29,7 +30,8 @@ static const char *const known[][2] = {
     {"iso-8859-2", "iso88592 iso885921987 latin2 l2"}, {"iso-8859-3", "iso88593 latin3 l3"},
     {"iso-8859-4", "iso88594 latin4 l4"}, {"iso-8859-5", "iso88595 cyrillic"},
     {"iso-8859-6", "iso88596 arabic asmo708"}, {"iso-8859-7", "iso88597 greek greek8 ecma118"},
-    {"iso-8859-8", "iso88598 hebrew visual iso88598i logical"}, {"iso-8859-10", "iso885910 latin6 l6"},
+    {"iso-8859-8", "iso88598 hebrew visual iso88598i logical"},
+    {"iso-8859-10", "iso885910 latin6 l6"},
     {"iso-8859-13", "iso885913"}, {"iso-8859-14", "iso885914"},
     {"iso-8859-15", "iso885915 latin9 l9"}, {"iso-8859-16", "iso885916"},
     {"koi8-r", "koi8r koi8 koi"}, {"koi8-u", "koi8u koi8ru"}, {"cp866", "cp866 ibm866 866"},

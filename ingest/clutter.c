@@ -130,8 +130,8 @@ static bool is_share(int64_t a, int64_t b, int share)
 }
 
 /* From the page inwards: always the element that holds most of the running text, until there is
- * none, or until paragraphs stand directly in it. Then outwards again in an article, up to the headline,
- * as long as hardly anything is added: what stands between the two belongs to it. */
+ * none, or until paragraphs stand directly in it. Then outwards again in an article, up to the
+ * headline, as long as hardly anything is added: what stands between the two belongs to it. */
 static int64_t find_body(const qu_clutter *c)
 {
     const qu_clutter_node *v = c->v;

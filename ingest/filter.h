@@ -19,9 +19,10 @@ enum {
     QU_FILTER_MEMORY_KIB = 8 << 20, /* address space of each process */
 };
 
-/* Append the command's output to *out. seconds: of waiting. stop: asked meanwhile, may be NULL. The command
- * and what it started in its process group are gone afterwards. Errors, naming path: QU_ERR_FORMAT, it ended badly;
- * QU_ERR_LIMIT, too long or too much; QU_ERR_CANCELLED; QU_ERR_IO, QU_ERR_NOTFOUND; QU_ERR_NOMEM. */
+/* Append the command's output to *out. seconds: of waiting. stop: asked meanwhile, may be NULL. The
+ * command and what it started in its process group are gone afterwards. Errors, naming path:
+ * QU_ERR_FORMAT, it ended badly; QU_ERR_LIMIT, too long or too much; QU_ERR_CANCELLED; QU_ERR_IO,
+ * QU_ERR_NOTFOUND; QU_ERR_NOMEM. */
 qu_status qu_filter_run(qu_buf *out, const char *command, const char *path, double seconds,
                         bool (*stop)(void), qu_err *err);
 

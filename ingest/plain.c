@@ -1,5 +1,5 @@
-/* Text files. Plain text, Markdown and source code stay as they are; only cuts and headings are found
- * here. */
+/* Text files. Plain text, Markdown and source code stay as they are; only cuts and headings are
+ * found here. */
 #include <stdio.h>
 #include <string.h>
 
@@ -226,8 +226,8 @@ static qu_status markdown_parse(qu_builder *b, qu_err *err)
     return QU_OK;
 }
 
-/* Does a definition begin in the line: a word of those that begin one in any language, or a name with
- * a bracket at the left margin? */
+/* Does a definition begin in the line: a word of those that begin one in any language, or a name
+ * with a bracket at the left margin? */
 static bool is_definition(const char *t, const line *l)
 {
     static const char *const words[] = {

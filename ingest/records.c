@@ -1,12 +1,12 @@
-/* CSV, TSV and JSON Lines: each record a paragraph of "name: value" lines, so that whoever meets one
- * record alone, a reader or the word index, also meets the names of its columns.
+/* CSV, TSV and JSON Lines: each record a paragraph of "name: value" lines, so that whoever meets
+ * one record alone, a reader or the word index, also meets the names of its columns.
  *
  *   id,name,price          id: 7
  *   7,"Lamp, red",45  ->   name: Lamp, red
  *                          price: 45
  *
- * Empty values are left out. A file that is not such a table, or whose names would make it more than
- * MAX_GROWTH times as long, leaves b->text empty: the caller then takes it for plain text.
+ * Empty values are left out. A file that is not such a table, or whose names would make it more
+ * than MAX_GROWTH times as long, leaves b->text empty: the caller then takes it for plain text.
  */
 #include <jansson.h>
 #include <stdlib.h>

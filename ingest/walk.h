@@ -8,10 +8,9 @@
  * Hidden entries (a leading dot) are left out silently unless named as a root. A symbolic link to a
  * regular file is that file under the link's path; a link to a folder is skipped unless it is a
  * root, so there are no loops. A file below two roots is reported once for each. Names are bytes:
- * newlines and broken UTF-8 pass through. What a folder's .quireignore (ingest/ignore.h) or the rules
- * leave out is left out silently with all that is in it, but never a root. Nothing else is opened but
- * folders. Thread rule: no shared
- * state.
+ * newlines and broken UTF-8 pass through. What a folder's .quireignore (ingest/ignore.h) or the
+ * rules leave out is left out silently with all that is in it, but never a root. Nothing else is
+ * opened but folders. Thread rule: no shared state.
  */
 #ifndef QU_INGEST_WALK_H
 #define QU_INGEST_WALK_H

@@ -180,12 +180,14 @@ out:
 }
 
 static const qu_option options[] = {
-    QU_TEXT("exclude", "GLOB", NULL, "leave out what matches this line of a .quireignore; "
-            "remembered until --exclude or --include is given again, '' forgets", .lines = true),
+    QU_TEXT("exclude", "GLOB", NULL,
+            "leave out what matches this line of a .quireignore; remembered until --exclude or "
+            "--include is given again, '' forgets", .lines = true),
     QU_TEXT("include", "GLOB", NULL, "take only files that match; remembered likewise",
             .lines = true),
-    QU_STR("filter", "ENDING=COMMAND", NULL, "read files with this ending by a shell command: the path is "
-           "$1, the file standard input, its output the text", .lines = true),
+    QU_STR("filter", "ENDING=COMMAND", NULL,
+           "read files with this ending by a shell command: the path is $1, the file standard "
+           "input, its output the text", .lines = true),
     QU_ENUM("kv", "WHEN", "auto", "auto|eager|none",
             "make KV now where it takes under 10 minutes (auto), always, or never"),
     QU_ENUM("codec", "CODEC", "f16", "f32|f16|q8|q4",
@@ -208,11 +210,12 @@ const qu_command qu_cmd_index = {
                    "ones keep their KV, and "
                    "what vanished under a root is removed. A root that is gone altogether is "
                    "reported and kept.\n\n"
-                   "A file .quireignore in a folder names what is left out below it, in the language of "
-                   ".gitignore: a pattern a line, # for remarks, ! takes back, / at the end means folders, / "
-                   "elsewhere ties it to the folder, ** is any number of folders. What is left out anew is removed "
-                   "from the store. Filters are not remembered: a store cannot bring commands with it. A "
-                   "filter that fails, runs longer than two minutes or writes over 256 MiB is that file's failure.\n\n"
+                   "A file .quireignore in a folder names what is left out below it, in the "
+                   "language of .gitignore: a pattern a line, # for remarks, ! takes back, / at the "
+                   "end means folders, / elsewhere ties it to the folder, ** is any number of "
+                   "folders. What is left out anew is removed from the store. Filters are not "
+                   "remembered: a store cannot bring commands with it. A filter that fails, runs "
+                   "longer than two minutes or writes over 256 MiB is that file's failure.\n\n"
                    "Questions can be asked as soon as the files are read. The model's KV is made "
                    "afterwards, can be "
                    "interrupted at any time and is resumed by the next run. It takes at most --max-bytes: then what is "
