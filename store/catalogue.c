@@ -126,7 +126,7 @@ qu_status qu_claims_read(qu_txn *t, qu_buf *list, qu_err *err)
         if (at == 0) break;
         QU_TRY(qu_doc_borrow(t, at, &d, err));
         qu_claim c = {.file_id = d.kv_file,
-                      .kv_id = d.kv_id,
+                      .kv_id = d.kv_id, .doc_id = at,
                       .kv_pages = d.kv_pages,
                       .complete = d.kv_file && d.kv_pages == d.n_pages,
                       .n_tokens = d.n_tokens};

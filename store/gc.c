@@ -44,12 +44,11 @@ static int by_file(const void *file_id, const void *claim)
 /* Is some member of a file in progress still waiting for it? */
 static bool still_wanted(const gc *g, qu_kv_writer *w)
 {
-    uint64_t kv_id = 0;
-    for (;;) {
-        if (qu_kv_writer_next_member(w, kv_id, &kv_id, NULL) != QU_OK || kv_id == 0) return false;
-        for (size_t i = 0; i < g->n_claims; i++)
-            if (g->claims[i].kv_id == kv_id && !g->claims[i].complete) return true;
-    }
+    int32_t done = 0;
+    for (const qu_claim *c = g->claims; c < g->claims + g->n_claims && done == 0; c++)
+        if (!c->complete && qu_kv_writer_n_pages_done(w, c->doc_id, &done, NULL) != QU_OK)
+            return false; /* damaged: made anew */
+    return done > 0;
 }
 
 static qu_status drop_open(gc *g, uint64_t file_id, qu_err *err)

@@ -304,26 +304,6 @@ qu_status qu_kv_writer_n_pages_done(qu_kv_writer *w, uint64_t kv_id, int32_t *n,
     return QU_OK;
 }
 
-qu_status qu_kv_writer_next_member(qu_kv_writer *w, uint64_t after, uint64_t *kv_id, qu_err *err)
-{
-    uint8_t kb[QU_KV_KEY_BYTES] = {0};
-    MDB_val k = {sizeof kb, kb}, v;
-    MDB_cursor *c;
-    *kv_id = 0;
-    QU_TRY(ready(w, err));
-    if (after == UINT64_MAX) return QU_OK;
-    qu_put_be64(kb, after + 1);
-    int rc = mdb_cursor_open(w->txn, 1, &c);
-    if (rc) return qu_lmdb_fail(err, rc, "read", w->path.s);
-    rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
-    if (!rc && k.mv_size == QU_KV_KEY_BYTES) *kv_id = qu_get_be64(k.mv_data);
-    mdb_cursor_close(c);
-    if (rc && rc != MDB_NOTFOUND) return qu_lmdb_fail(err, rc, "read", w->path.s);
-    if (!rc && *kv_id == 0)
-        return qu_fail(err, QU_ERR_CORRUPT, "a key in '%s' is malformed", w->path.s);
-    return QU_OK;
-}
-
 /* LMDB may leave pages at the end that it allocated and never wrote. Readers take a short file for
  * a damaged one, so give it its full length. */
 static qu_status pad_file(qu_kv_writer *w, qu_err *err)

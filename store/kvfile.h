@@ -77,10 +77,6 @@ qu_status qu_kv_writer_page_done(qu_kv_writer *w, uint64_t kv_id, uint32_t page,
 /* Leading complete pages of kv_id in this file, pending ones included: where to resume. */
 qu_status qu_kv_writer_n_pages_done(qu_kv_writer *w, uint64_t kv_id, int32_t *n, qu_err *err);
 
-/* The smallest kv_id above after that has slices in this file, 0 = none: what a file in progress is
- * for. */
-qu_status qu_kv_writer_next_member(qu_kv_writer *w, uint64_t after, uint64_t *kv_id, qu_err *err);
-
 /* Size of the file in bytes, pending values included (within 2 percent): the pack size to decide
  * by. */
 int64_t qu_kv_writer_bytes(const qu_kv_writer *w);

@@ -12,15 +12,6 @@
 
 #include "store/store_int.h"
 
-struct qu_kv_reader {
-    uint64_t file_id, used; /* used: clock of the last use */
-    MDB_env *env;
-    MDB_txn *txn;
-    pthread_mutex_t mu;
-    bool borrowed; /* slices are out: must stay until release */
-    bool doomed;   /* unlinked meanwhile: close at release */
-};
-
 qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MDB_txn **txn,
                           qu_err *err)
 {
@@ -42,45 +33,29 @@ qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MD
     return st;
 }
 
-static void reader_free(qu_kv_reader *r)
+static void close_at(qu_kv_reader **at)
 {
+    qu_kv_reader *r = *at;
+    *at = r->next;
     mdb_txn_abort(r->txn);
     mdb_env_close(r->env);
     pthread_mutex_destroy(&r->mu);
     free(r);
 }
 
-static void remove_at(qu_store *s, int i)
-{
-    reader_free(s->readers[i]);
-    s->readers[i] = s->readers[--s->n_readers];
-}
-
-/* Close the least recently used files that nobody borrows from until at most keep are open. */
+/* Of the files behind the keep latest used close those that nobody borrows from. */
 static void trim(qu_store *s, int keep)
 {
-    while (s->n_readers > keep) {
-        int oldest = -1;
-        for (int i = 0; i < s->n_readers; i++)
-            if (!s->readers[i]->borrowed &&
-                (oldest < 0 || s->readers[i]->used < s->readers[oldest]->used))
-                oldest = i;
-        if (oldest < 0) return;
-        remove_at(s, oldest);
+    for (qu_kv_reader **p = &s->readers; *p; keep--) {
+        if (keep <= 0 && !(*p)->borrowed) close_at(p);
+        else p = &(*p)->next;
     }
 }
 
 /* Under s->mu. */
-static qu_status reader_open(qu_store *s, uint64_t file_id, qu_kv_reader **out, qu_err *err)
+static qu_status reader_open(qu_store *s, uint64_t file_id, qu_err *err)
 {
     trim(s, QU_KV_READERS - 1);
-    if (s->n_readers == s->readers_cap) {
-        int cap = s->readers_cap ? 2 * s->readers_cap : QU_KV_READERS;
-        qu_kv_reader **p = realloc(s->readers, (size_t)cap * sizeof *p);
-        if (!p) return qu_fail_nomem(err, cap * (long long)sizeof *p);
-        s->readers = p;
-        s->readers_cap = cap;
-    }
     qu_kv_reader *r = calloc(1, sizeof *r);
     if (!r) return qu_fail_nomem(err, sizeof *r);
     qu_status st = qu_kv_open_read(s, file_id, &r->env, &r->txn, err);
@@ -90,22 +65,27 @@ static qu_status reader_open(qu_store *s, uint64_t file_id, qu_kv_reader **out, 
     }
     r->file_id = file_id;
     pthread_mutex_init(&r->mu, NULL);
-    *out = s->readers[s->n_readers++] = r;
+    r->next = s->readers;
+    s->readers = r;
     return QU_OK;
 }
 
 static qu_status reader_get(qu_store *s, uint64_t file_id, qu_kv_reader **r, qu_err *err)
 {
     qu_status st = QU_OK;
-    *r = NULL;
+    qu_kv_reader **p = &s->readers;
     pthread_mutex_lock(&s->mu);
-    for (int i = 0; i < s->n_readers && !*r; i++)
-        if (s->readers[i]->file_id == file_id) *r = s->readers[i];
-    if (!*r) st = reader_open(s, file_id, r, err);
-    if (st == QU_OK) {
-        (*r)->borrowed = true;
-        (*r)->used = ++s->reader_clock;
+    while (*p && (*p)->file_id != file_id) p = &(*p)->next;
+    *r = *p;
+    if (*r) { /* to the front */
+        *p = (*r)->next;
+        (*r)->next = s->readers;
+        s->readers = *r;
+    } else {
+        st = reader_open(s, file_id, err);
+        *r = s->readers;
     }
+    if (st == QU_OK) (*r)->borrowed = true;
     pthread_mutex_unlock(&s->mu);
     return st;
 }
@@ -146,9 +126,10 @@ qu_status qu_store_slice(qu_store *s, uint64_t file_id, const qu_slice_key *key,
 void qu_store_release_readers(qu_store *s)
 {
     pthread_mutex_lock(&s->mu);
-    for (int i = s->n_readers - 1; i >= 0; i--) {
-        s->readers[i]->borrowed = false;
-        if (s->readers[i]->doomed) remove_at(s, i);
+    for (qu_kv_reader **p = &s->readers; *p;) {
+        (*p)->borrowed = false;
+        if ((*p)->doomed) close_at(p);
+        else p = &(*p)->next;
     }
     trim(s, QU_KV_READERS);
     pthread_mutex_unlock(&s->mu);
@@ -157,15 +138,19 @@ void qu_store_release_readers(qu_store *s)
 void qu_kv_forget(qu_store *s, uint64_t file_id)
 {
     pthread_mutex_lock(&s->mu);
-    for (int i = s->n_readers - 1; i >= 0; i--) {
-        if (s->readers[i]->file_id != file_id) continue;
-        if (s->readers[i]->borrowed) s->readers[i]->doomed = true;
-        else remove_at(s, i);
+    for (qu_kv_reader **p = &s->readers; *p;) {
+        bool it = (*p)->file_id == file_id;
+        if (it && !(*p)->borrowed) {
+            close_at(p);
+            continue;
+        }
+        (*p)->doomed = (*p)->doomed || it;
+        p = &(*p)->next;
     }
     pthread_mutex_unlock(&s->mu);
 }
 
 void qu_kv_close_readers(qu_store *s)
 {
-    while (s->n_readers > 0) remove_at(s, 0);
+    while (s->readers) close_at(&s->readers);
 }

@@ -362,7 +362,6 @@ void qu_store_close(qu_store *s)
 {
     if (!s) return;
     qu_kv_close_readers(s);
-    free(s->readers);
     if (s->env) mdb_env_close(s->env);
     if (s->lock_fd >= 0) close(s->lock_fd);
     free(s->config.model_path);

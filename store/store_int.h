@@ -22,7 +22,17 @@
 
 /* --- the handle --- */
 
+/* A KV file that is open for reading; in a list the latest used comes first. */
 typedef struct qu_kv_reader qu_kv_reader;
+struct qu_kv_reader {
+    qu_kv_reader *next;
+    uint64_t file_id;
+    MDB_env *env;
+    MDB_txn *txn;
+    pthread_mutex_t mu;
+    bool borrowed; /* slices are out: must stay until release */
+    bool doomed;   /* unlinked meanwhile: close at release */
+};
 
 struct qu_store {
     char *dir;
@@ -36,9 +46,7 @@ struct qu_store {
     bool writing;                /* a write transaction is open, */
     pthread_t write_thread;      /* by this thread: a second one there would wait for itself */
     qu_kv_writer *writers;       /* open and not sealed */
-    qu_kv_reader **readers;
-    int n_readers, readers_cap;
-    uint64_t reader_clock;
+    qu_kv_reader *readers;
 };
 
 /* Path of a file inside the store, and of a KV file. Folders so long that one would not fit are refused. */
@@ -153,7 +161,7 @@ qu_status qu_index_next(qu_txn *t, const qu_rec_key *prefix, uint64_t after, uin
 
 /* What each document says of its slices, sorted by file, then kv id: qu_claim appended to list. */
 typedef struct qu_claim {
-    uint64_t file_id, kv_id; /* file_id 0: it has none */
+    uint64_t file_id, kv_id, doc_id; /* file_id 0: it has none */
     int32_t kv_pages;
     bool complete;
     int64_t n_tokens;
