@@ -225,9 +225,21 @@ qu_status qu_document_derive(qu_document *doc, const qu_buf *text, bool html, co
     doc->has_source = false;
     snprintf(doc->format, sizeof doc->format, "%s", format);
     if (!title || !*title) return QU_OK;
-    free(doc->title);
-    doc->title = NULL;
-    qu_status st = set_title(doc, title, (int64_t)strlen(title), err);
+    qu_buf clean = {0};
+    qu_runs runs = {0};
+    char charset[32];
+    qu_err why = {0};
+    qu_status st = qu_charset_decode(&clean, &runs, charset, (const uint8_t *)title,
+                                     (int64_t)strlen(title), false, "title", &why);
+    if (st == QU_OK && !is_blank(clean.data, (int64_t)clean.len)) {
+        free(doc->title);
+        doc->title = NULL;
+        st = set_title(doc, clean.data, (int64_t)clean.len, err);
+    }
+    qu_buf_free(&clean);
+    free(runs.v);
+    if (st == QU_ERR_UNSUPPORTED) return QU_OK; /* no text: what was found in the text stays */
+    if (st != QU_OK && why.status != QU_OK && err) *err = why;
     if (st != QU_OK) qu_document_free(doc);
     return st;
 }

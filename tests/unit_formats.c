@@ -412,7 +412,8 @@ static void test_mutants(void **state)
             size_t n = mutate(copy, raw.data, raw.len, &seed);
             qu_status st = read_with(reader, &r, copy, n, "mutant", &err);
             st == QU_OK ? read++ : refused++;
-            if (st != QU_OK && (!err.msg[0] || strstr(err.msg, "gave back"))) fail_msg("%s %d: %s", names[f], i, err.msg);
+            if (st != QU_OK && (!err.msg[0] || strstr(err.msg, "gave back") || strstr(err.msg, "died")))
+                fail_msg("%s %d: %s", names[f], i, err.msg);
         }
         free(copy);
         qu_buf_free(&raw);
