@@ -91,6 +91,7 @@ deps-report:
 	@echo "lmdb: $(if $(HAVE_LMDB),found,not found)"
 	@echo "oneDNN: $(if $(HAVE_DNNL),found,not found, documents are prefilled by our own kernels)"
 	@echo "FAISS: $(if $(HAVE_FAISS),found,not found, large stores are searched more slowly; scripts/deps.sh faiss builds it)"
+	@echo "pdftotext: $(if $(wildcard /usr/bin/pdftotext /usr/local/bin/pdftotext),found,not found: PDFs are skipped until poppler-utils is installed)"
 	@echo "nvcc: $(if $(HAVE_CUDA),found,not found or not wanted: no CUDA kernels)"
 	@if [ -n "$(MISSING)$(if $(HAVE_LMDB),,x)" ]; then echo "run scripts/deps.sh to install what is missing"; exit 1; fi
 ifeq ($(CUDA),1)

@@ -63,7 +63,8 @@ static qu_status put_member(void *ctx, const char *name, const void *p, int64_t 
 
 static qu_status put_document(const qu_document *d, qu_err *err)
 {
-    qu_child_document h = {d->text_bytes, d->n_cuts, d->n_headings, d->n_runs, d->has_source, "", ""};
+    qu_child_document h = {
+        d->text_bytes, d->n_cuts, d->n_headings, d->n_runs, d->has_source, "", ""};
     memcpy(h.charset, d->charset, sizeof h.charset);
     memcpy(h.format, d->format, sizeof h.format);
     QU_TRY(put_frame(QU_CHILD_DOCUMENT, QU_OK, d->title, &h, sizeof h, err));
@@ -86,7 +87,8 @@ static bool serve(void)
     qu_status st = qu_expand(&d, bytes, r.bytes, name, &r.limits, put_member, NULL, &err);
     if (st == QU_OK && d.text) st = put_document(&d, &broken);
     if (broken.status == QU_OK)
-        put_frame(QU_CHILD_END, st, "", err.msg, st == QU_OK ? 0 : (int64_t)strlen(err.msg), &broken);
+        put_frame(QU_CHILD_END, st, "", err.msg, st == QU_OK ? 0 : (int64_t)strlen(err.msg),
+                  &broken);
     qu_document_free(&d);
     free(name);
     free(bytes);

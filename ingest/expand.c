@@ -2,19 +2,13 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "ingest/builder.h"
 #include "ingest/mail.h"
 #include "ingest/office.h"
 #include "ingest/pdf.h"
 
 enum { MAX_LISTED = 1000 };
-
-static bool ends_with(const char *name, const char *ending)
-{
-    size_t n = name ? strlen(name) : 0, m = strlen(ending);
-    return n >= m && strcasecmp(name + n - m, ending) == 0;
-}
 
 qu_kind qu_expand_kind(const void *bytes, int64_t n, const char *name)
 {
@@ -28,22 +22,26 @@ qu_kind qu_expand_kind(const void *bytes, int64_t n, const char *name)
         {0, 4, "PK\5\6", QU_KIND_ZIP},
         {0, 3, "\x1F\x8B\x08", QU_KIND_ARCHIVE},
         {0, 3, "BZh", QU_KIND_ARCHIVE},
-        {0, 6, "\xFD" "7zXZ", QU_KIND_ARCHIVE},
+        {0, 6,
+         "\xFD"
+         "7zXZ",
+         QU_KIND_ARCHIVE},
         {0, 4, "\x28\xB5\x2F\xFD", QU_KIND_ARCHIVE},
         {0, 6, "7z\xBC\xAF\x27\x1C", QU_KIND_ARCHIVE},
         {0, 6, "Rar!\x1A\7", QU_KIND_ARCHIVE},
         {257, 5, "ustar", QU_KIND_ARCHIVE},
         {0, 8, "\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", QU_KIND_OLD_OFFICE},
     };
+    static const char *const xml[] = {".xml", NULL}, *const mail[] = {".eml", NULL};
     const char *s = bytes;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (n >= known[i].at + known[i].n &&
             memcmp(s + known[i].at, known[i].magic, (size_t)known[i].n) == 0)
             return known[i].kind;
     if (qu_document_is_html(s, n, name)) return QU_KIND_HTML;
-    if ((n > 5 && memcmp(s, "<?xml", 5) == 0) || ends_with(name, ".xml")) return QU_KIND_XML;
+    if ((n > 5 && memcmp(s, "<?xml", 5) == 0) || qu_name_ends(name, xml)) return QU_KIND_XML;
     if (qu_mail_is_box(s, n)) return QU_KIND_MAILBOX;
-    return ends_with(name, ".eml") || qu_mail_is(s, n) ? QU_KIND_MAIL : QU_KIND_TEXT;
+    return qu_name_ends(name, mail) || qu_mail_is(s, n) ? QU_KIND_MAIL : QU_KIND_TEXT;
 }
 
 /* An archive's members on their way, and the list of their names. */
@@ -92,9 +90,12 @@ static qu_status read_office(qu_document *doc, const void *bytes, int64_t n, con
     qu_buf html = {0};
     qu_status st = format ? qu_office_html(&html, bytes, n, format, shown, limits, err)
                           : qu_xml_html(&html, bytes, n, err);
-    if (st == QU_OK) st = qu_document_derive(doc, &html, true, format ? format : "xml", NULL, err);
+    bool made = st == QU_OK;
+    if (made) st = qu_document_derive(doc, &html, true, format ? format : "xml", NULL, err);
     qu_buf_free(&html);
-    return st;
+    if (!made || st != QU_ERR_FORMAT) return st;
+    if (format) return qu_fail(err, QU_ERR_UNSUPPORTED, "'%.100s' holds no text", shown);
+    return qu_document_parse(doc, bytes, n, NULL, limits, err); /* all in attributes */
 }
 
 static qu_status read_pdf(qu_document *doc, const void *bytes, int64_t n, const char *shown,
@@ -144,12 +145,13 @@ qu_status qu_expand(qu_document *doc, const void *bytes, int64_t n, const char *
     case QU_KIND_XML: return read_office(doc, bytes, n, NULL, shown, limits, err);
     case QU_KIND_ARCHIVE: return read_archive(doc, bytes, n, shown, limits, fn, ctx, err);
     case QU_KIND_MAIL:
-    case QU_KIND_MAILBOX:
-        return read_mail(doc, bytes, n, kind == QU_KIND_MAILBOX, fn, ctx, err);
+    case QU_KIND_MAILBOX: return read_mail(doc, bytes, n, kind == QU_KIND_MAILBOX, fn, ctx, err);
     case QU_KIND_OLD_OFFICE:
-        return qu_fail(err, QU_ERR_UNSUPPORTED,
-                       "'%.100s' is an office file of before 2007: save it as DOCX or give --filter, e.g. "
-                       "'doc=antiword \"$1\"'", shown);
+        return qu_fail(
+            err, QU_ERR_UNSUPPORTED,
+            "'%.100s' is an office file of before 2007: save it as DOCX or give --filter, e.g. "
+            "'doc=antiword \"$1\"'",
+            shown);
     default: return qu_document_parse(doc, bytes, n, name, limits, err);
     }
 }

@@ -92,7 +92,8 @@ static bool parameter(const char *h, const char *name, char out[MAX_VALUE])
         for (; *v && n < MAX_VALUE - 1 && (quoted ? *v != '"' : !strchr("; \t", *v)); v++) {
             if (quoted && *v == '\\' && v[1]) v++;
             char hex[3] = {coded && *v == '%' ? v[1] : 0, coded && *v == '%' && v[1] ? v[2] : 0, 0};
-            bool code = hex[1] && isxdigit((unsigned char)hex[0]) && isxdigit((unsigned char)hex[1]);
+            bool code =
+                hex[1] && isxdigit((unsigned char)hex[0]) && isxdigit((unsigned char)hex[1]);
             out[n++] = code ? (char)strtol(hex, NULL, 16) : *v;
             if (code) v += 2;
         }
@@ -106,7 +107,9 @@ static bool parameter(const char *h, const char *name, char out[MAX_VALUE])
 
 static int hex_of(char c)
 {
-    return isdigit((unsigned char)c) ? c - '0' : isxdigit((unsigned char)c) ? (c | 32) - 'a' + 10 : -1;
+    return isdigit((unsigned char)c)    ? c - '0'
+           : isxdigit((unsigned char)c) ? (c | 32) - 'a' + 10
+                                        : -1;
 }
 
 /* quoted-printable; in headers '_' is a blank. */
@@ -122,7 +125,8 @@ static qu_status unquote(span m, bool header_word, qu_buf *out, qu_err *err)
                 i = end;
                 continue;
             }
-            int high = i + 2 < m.n ? hex_of(m.s[i + 1]) : -1, low = high < 0 ? -1 : hex_of(m.s[i + 2]);
+            int high = i + 2 < m.n ? hex_of(m.s[i + 1]) : -1,
+                low = high < 0 ? -1 : hex_of(m.s[i + 2]);
             if (low >= 0) {
                 c = (char)(high * 16 + low);
                 i += 2;
@@ -198,7 +202,8 @@ static qu_status put_words(qu_buf *out, const char *h, qu_err *err)
     const char *from = h;
     for (const char *p = h; (p = strstr(p, "=?"));) {
         char charset[32];
-        const char *a = strchr(p + 2, '?'), *b = a && a[1] && a[2] == '?' ? strstr(a + 3, "?=") : NULL;
+        const char *a = strchr(p + 2, '?'),
+                   *b = a && a[1] && a[2] == '?' ? strstr(a + 3, "?=") : NULL;
         if (!b || a - (p + 2) >= (int64_t)sizeof charset) {
             p += 2;
             continue;
@@ -240,8 +245,8 @@ static qu_status put_part(mail *w, span m, int depth, bool *text, qu_err *err);
 
 /* The parts between the boundary's lines. alternative: they say the same, so the first that gives
  * text is enough. */
-static qu_status put_multipart(mail *w, span body, const char *boundary, bool alternative, int depth,
-                               bool *text, qu_err *err)
+static qu_status put_multipart(mail *w, span body, const char *boundary, bool alternative,
+                               int depth, bool *text, qu_err *err)
 {
     size_t len = strlen(boundary);
     int64_t from = -1;
@@ -314,7 +319,9 @@ static qu_status put_part(mail *w, span m, int depth, bool *text, qu_err *err)
         qu_buf shown = {0};
         if (!named) snprintf(name, sizeof name, "part-%d.eml", w->parts);
         st = put_words(&shown, name, err);
-        if (st == QU_OK) st = w->fn(w->ctx, shown.data, data.data ? data.data : "", (int64_t)data.len, NULL, err);
+        if (st == QU_OK)
+            st =
+                w->fn(w->ctx, shown.data, data.data ? data.data : "", (int64_t)data.len, NULL, err);
         qu_buf_free(&shown);
     }
 out:
@@ -336,8 +343,9 @@ static bool is_header(span m, int64_t at, int64_t end)
 
 bool qu_mail_is(const char *s, int64_t n)
 {
-    static const char *const usual[] = {"Received:", "Return-Path:", "From:", "To:", "Date:",
-                                        "Message-ID:", "MIME-Version:", "Subject:", "Delivered-To:"};
+    static const char *const usual[] = {
+        "Received:",   "Return-Path:",  "From:",    "To:",          "Date:",
+        "Message-ID:", "MIME-Version:", "Subject:", "Delivered-To:"};
     span m = {s, n < 65536 ? n : 65536};
     int found = 0;
     for (int64_t at = 0, end; at < m.n; at = end) {
@@ -356,7 +364,8 @@ bool qu_mail_is_box(const char *s, int64_t n)
 {
     span m = {s, n};
     int64_t second = line_end(m, 0);
-    return n > 5 && memcmp(s, "From ", 5) == 0 && second < n && is_header(m, second, line_end(m, second));
+    return n > 5 && memcmp(s, "From ", 5) == 0 && second < n &&
+           is_header(m, second, line_end(m, second));
 }
 
 qu_status qu_mail_read(qu_buf *text, qu_buf *title, const char *s, int64_t n, qu_member_fn *fn,

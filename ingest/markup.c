@@ -1,6 +1,5 @@
 #include "ingest/markup.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,12 +8,12 @@
 enum { MAX_LEVEL = 6, MAX_STYLES = 4096, MAX_LABEL = 40, MAX_ATTRIBUTES = 50 };
 
 typedef enum action {
-    PASS,   /* nothing of its own */
-    FIELD,  /* any XML: a line "name: text" unless text stands beside it; see start_field */
+    PASS,  /* nothing of its own */
+    FIELD, /* any XML: a line "name: text" unless text stands beside it; see start_field */
     PARA,
-    HEAD,  /* ODF tells its level, DocBook's is its depth */
-    PRE,   /* keeps its lines */
-    RUN,   /* OOXML: text is in these alone */
+    HEAD, /* ODF tells its level, DocBook's is its depth */
+    PRE,  /* keeps its lines */
+    RUN,  /* OOXML: text is in these alone */
     BREAK,
     SPACE,
     TABLE,
@@ -24,7 +23,7 @@ typedef enum action {
     STYLE, /* these three are of a Word paragraph */
     OUTLINE,
     LISTED,
-    SHAPE,  /* on a slide; and what it holds */
+    SHAPE, /* on a slide; and what it holds */
     HOLDER,
     NAMED,   /* its name is a heading */
     SECTION, /* DocBook: one deeper */
@@ -36,6 +35,7 @@ typedef struct rule {
     action does;
 } rule;
 
+/* clang-format off */
 static const rule ooxml_rules[] = {
     {"t", RUN},       {"p", PARA},          {"br", BREAK},    {"cr", BREAK},
     {"tab", SPACE},   {"tbl", TABLE},       {"tr", ROW},      {"tc", CELL},
@@ -58,13 +58,14 @@ static const rule xml_rules[] = {
     {"appendix", SECTION}, {"preface", SECTION}, {"section", SECTION}, {"sect1", SECTION},
     {"sect2", SECTION},   {"sect3", SECTION},    {"script", SKIP},     {"style", SKIP},
     {"p", PARA},          {"head", HEAD},       {"sec", SECTION},     {NULL, FIELD}};
+/* clang-format on */
 
 typedef struct writer {
     const qu_markup *m;
     const rule *rules;
-    qu_buf para; /* the open paragraph, escaped */
-    bool text;   /* it holds more than blanks */
-    bool ended;  /* a field ended, and nothing came since */
+    qu_buf para;           /* the open paragraph, escaped */
+    bool text;             /* it holds more than blanks */
+    bool ended;            /* a field ended, and nothing came since */
     char label[MAX_LABEL]; /* of the field that began, until its text comes */
     int depth, last;       /* of fields: open, and where the last one stood */
     bool item, pre, titled, muted;
@@ -315,18 +316,12 @@ static qu_status style_end(void *ctx, const char *name, qu_err *err)
     return QU_OK;
 }
 
-static qu_status style_text(void *ctx, const char *p, int64_t n, qu_err *err)
-{
-    (void)ctx, (void)p, (void)n, (void)err;
-    return QU_OK;
-}
-
 qu_status qu_markup_styles(qu_markup_style **styles, int64_t *n_styles, const void *p, int64_t n,
                            qu_err *err)
 {
     style_run r = {.styles = calloc(MAX_STYLES, sizeof *r.styles)};
     if (!r.styles) return qu_fail_nomem(err, MAX_STYLES * sizeof *r.styles);
-    qu_xml_events e = {style_start, style_end, style_text, &r};
+    qu_xml_events e = {style_start, style_end, NULL, &r};
     *styles = r.styles;
     qu_status st = qu_xml_parse(p, n, &e, err);
     *n_styles = r.n;

@@ -22,7 +22,7 @@ typedef struct part {
 typedef struct parts {
     part *v;
     int64_t n, cap;
-    const char *format;
+    const char *format, *shown;
 } parts;
 
 static bool starts_with(const char *s, const char *with)
@@ -40,13 +40,16 @@ static bool ends_with(const char *s, const char *with)
 static const struct {
     const char *format, *sign, *parts[8];
 } formats[] = {
-    {"docx", "word/document.xml",
+    {"docx",
+     "word/document.xml",
      {"docProps/core.xml", "word/styles.xml", "word/document.xml", "word/footnotes.xml",
       "word/endnotes.xml", "word/comments.xml"}},
-    {"pptx", "ppt/presentation.xml",
+    {"pptx",
+     "ppt/presentation.xml",
      {"docProps/core.xml", "ppt/presentation.xml", "ppt/_rels/presentation.xml.rels", "ppt/slides/",
       "ppt/notesSlides/"}},
-    {"xlsx", "xl/workbook.xml",
+    {"xlsx",
+     "xl/workbook.xml",
      {"docProps/core.xml", "xl/workbook.xml", "xl/_rels/workbook.xml.rels", "xl/sharedStrings.xml",
       "xl/styles.xml", "xl/worksheets/"}},
     {"epub", "application/epub+zip", {""}},
@@ -105,8 +108,11 @@ static qu_status keep_part(void *ctx, const char *name, const void *bytes, int64
                            const char *why, qu_err *err)
 {
     parts *p = ctx;
-    if (!bytes) return qu_fail(err, QU_ERR_FORMAT, "part '%.100s' cannot be read: %.80s", name, why);
-    if (p->n == MAX_PARTS) return qu_fail(err, QU_ERR_LIMIT, "more than %d parts", MAX_PARTS);
+    if (!bytes)
+        return qu_fail(err, QU_ERR_FORMAT, "'%.100s' is damaged in '%.60s': %.60s", p->shown, name,
+                       why);
+    if (p->n == MAX_PARTS)
+        return qu_fail(err, QU_ERR_LIMIT, "'%.100s' has more than %d parts", p->shown, MAX_PARTS);
     if (p->n == p->cap) {
         int64_t cap = p->cap ? p->cap * 2 : 16;
         part *v = realloc(p->v, (size_t)cap * sizeof *v);
@@ -135,7 +141,6 @@ static const part *find_part(const parts *p, const char *name)
         if (strcmp(p->v[i].name, name) == 0) return &p->v[i];
     return NULL;
 }
-
 
 /* --- lists that say which parts there are and in which order --- */
 
@@ -175,7 +180,8 @@ static qu_status list_start(void *ctx, const char *name, const qu_xml_attr *a, q
     if (l->title && l->in_title == 0 && strcmp(name, "title") == 0) l->in_title = 1;
     if (!l->element || strcmp(name, l->element) != 0) return QU_OK;
     bool there = qu_xml_get(a, l->id, id, sizeof id);
-    if (qu_xml_get(a, l->means, means, sizeof means) || there) return add_pair(l->to, id, means, err);
+    if (qu_xml_get(a, l->means, means, sizeof means) || there)
+        return add_pair(l->to, id, means, err);
     return QU_OK;
 }
 
@@ -250,7 +256,8 @@ static qu_status put_word(const parts *p, qu_buf *html, qu_err *err)
     const part *found = find_part(p, "word/styles.xml");
     qu_status st = QU_OK;
     if (found)
-        st = qu_markup_styles(&styles, &m.n_styles, found->data.data, (int64_t)found->data.len, err);
+        st =
+            qu_markup_styles(&styles, &m.n_styles, found->data.data, (int64_t)found->data.len, err);
     m.styles = styles;
     for (int i = 0; st == QU_OK && i < 4; i++) st = put_part(p, in_order[i], &m, err);
     free(styles);
@@ -282,12 +289,14 @@ static qu_status put_listed(const parts *p, qu_buf *html, bool slides, qu_err *e
     qu_sheet_book *book = NULL;
     qu_status st = QU_OK;
     char name[2 * MAX_NAME];
-    const part *strings = find_part(p, "xl/sharedStrings.xml"), *styles = find_part(p, "xl/styles.xml");
+    const part *strings = find_part(p, "xl/sharedStrings.xml"),
+               *styles = find_part(p, "xl/styles.xml");
     listing ids = {slides ? "sldId" : "sheet", "name", ":id", &order, NULL, 0};
     listing relations = {"Relationship", "Id", "Target", &targets, NULL, 0};
     const char *folder = slides ? "ppt/" : "xl/";
     QU_TRY_OUT(list_part(p, slides ? "ppt/presentation.xml" : "xl/workbook.xml", &ids, err));
-    QU_TRY_OUT(list_part(p, slides ? "ppt/_rels/presentation.xml.rels" : "xl/_rels/workbook.xml.rels",
+    QU_TRY_OUT(list_part(p,
+                         slides ? "ppt/_rels/presentation.xml.rels" : "xl/_rels/workbook.xml.rels",
                          &relations, err));
     if (!slides)
         QU_TRY_OUT(qu_sheet_open(&book, strings ? strings->data.data : NULL,
@@ -366,10 +375,14 @@ static qu_status put_all(const parts *p, qu_buf *html, qu_err *err)
     QU_TRY_OUT(qu_buf_puts(html, "\xEF\xBB\xBF<html><head><title>", err));
     QU_TRY_OUT(list_part(p, about, &title, err));
     QU_TRY_OUT(qu_buf_puts(html, "</title></head><body>\n", err));
-    if (strcmp(p->format, "docx") == 0) st = put_word(p, html, err);
-    else if (strcmp(p->format, "epub") == 0) st = put_book(p, html, about, err);
-    else if (*p->format == 'o') st = put_part(p, "content.xml", &m, err);
-    else st = put_listed(p, html, *p->format == 'p', err);
+    if (strcmp(p->format, "docx") == 0)
+        st = put_word(p, html, err);
+    else if (strcmp(p->format, "epub") == 0)
+        st = put_book(p, html, about, err);
+    else if (*p->format == 'o')
+        st = put_part(p, "content.xml", &m, err);
+    else
+        st = put_listed(p, html, *p->format == 'p', err);
 out:
     free(roots.v);
     return st;
@@ -378,7 +391,7 @@ out:
 qu_status qu_office_html(qu_buf *html, const void *bytes, int64_t n, const char *format,
                          const char *shown, const qu_document_limits *limits, qu_err *err)
 {
-    parts p = {.format = format};
+    parts p = {.format = format, .shown = shown};
     qu_status st = qu_archive_read(bytes, n, shown, limits, want_part, keep_part, &p, err);
     if (st == QU_OK) st = put_all(&p, html, err);
     free_parts(&p);

@@ -19,9 +19,9 @@ enum {
     CHUNK = 1 << 18,
 };
 
-static const double NARROW = .25;  /* a block of less than this share of the page may be a cell */
-static const double COLUMNS = .2;  /* this share of lines with another wide one beside it: columns */
-static const double LARGE = 1.2;   /* a heading's height as a multiple of the page's median */
+static const double NARROW = .25; /* a block of less than this share of the page may be a cell */
+static const double COLUMNS = .2; /* this share of lines with another wide one beside it: columns */
+static const double LARGE = 1.2;  /* a heading's height as a multiple of the page's median */
 static const double LARGEST = 1.6; /* one of the first level */
 static const double TITLE = .9;    /* lines of the title are at least this share of the largest */
 static const double MARGIN = .05;  /* a line that ends this close to the right edge is full */
@@ -33,9 +33,9 @@ typedef struct box {
 
 typedef struct line {
     box at;
-    double width;          /* of its block */
+    double width;           /* of its block */
     int64_t text, n, block; /* words[text, text + n) */
-    int64_t row;           /* number of the row that it belongs to */
+    int64_t row;            /* number of the row that it belongs to */
 } line;
 
 typedef struct layout {
@@ -62,7 +62,9 @@ static int by_row(const void *a, const void *b)
 {
     const line *x = *(line *const *)a, *y = *(line *const *)b;
     if (x->row != y->row) return x->row < y->row ? -1 : 1;
-    return x->at.x0 < y->at.x0 ? -1 : x->at.x0 > y->at.x0 ? 1 : (x->text > y->text) - (x->text < y->text);
+    return x->at.x0 < y->at.x0   ? -1
+           : x->at.x0 > y->at.x0 ? 1
+                                 : (x->text > y->text) - (x->text < y->text);
 }
 
 static int by_height(const void *a, const void *b)
@@ -84,7 +86,8 @@ static bool find_rows(const layout *p, line **v)
     int64_t row = 0, wide_pairs = 0, first = 0;
     qsort(v, (size_t)p->n_lines, sizeof *v, by_y);
     for (int64_t i = 0; i < p->n_lines; i++) {
-        double middle = (v[i]->at.y0 + v[i]->at.y1) / 2, above = (v[first]->at.y0 + v[first]->at.y1) / 2;
+        double middle = (v[i]->at.y0 + v[i]->at.y1) / 2,
+               above = (v[first]->at.y0 + v[first]->at.y1) / 2;
         double lower = height(v[i]) < height(v[first]) ? height(v[i]) : height(v[first]);
         if (i > 0 && middle - above > lower / 2) {
             row++;
@@ -131,7 +134,8 @@ static qu_status put_line(layout *p, const line *l, const char *with, qu_err *er
         with = "";
     }
     QU_TRY(qu_buf_puts(t, with, err));
-    if (t->len > MAX_TEXT) return qu_fail(err, QU_ERR_LIMIT, "more than %d bytes of text", MAX_TEXT);
+    if (t->len > MAX_TEXT)
+        return qu_fail(err, QU_ERR_LIMIT, "more than %d bytes of text", MAX_TEXT);
     return qu_buf_add(t, words, (size_t)l->n, err);
 }
 
@@ -162,7 +166,8 @@ static qu_status find_title(layout *p, line *const *v, qu_err *err)
     for (int64_t i = 0; i < p->n_lines; i++)
         if (v[i]->at.y0 < below && height(v[i]) > most) most = height(v[i]);
     for (int64_t i = 0; i < p->n_lines && t->len < MAX_HEADING; i++) {
-        if (v[i]->at.y0 >= 1.5 * below || height(v[i]) < TITLE * most || v[i]->n > MAX_HEADING) continue;
+        if (v[i]->at.y0 >= 1.5 * below || height(v[i]) < TITLE * most || v[i]->n > MAX_HEADING)
+            continue;
         if (v[i]->n < 4) continue; /* a check mark */
         if (t->len) QU_TRY(qu_buf_puts(t, " ", err));
         QU_TRY(qu_buf_add(t, p->words.data + v[i]->text, (size_t)v[i]->n, err));
@@ -185,7 +190,13 @@ static qu_status put_lines(layout *p, line *const *v, bool rows, double median, 
         bool is_row = rows && (beside || (i + 1 < p->n_lines && v[i + 1]->row == l->row));
         bool same = before && !is_row && !was_row && goes_on(p, before, l, right);
         bool near = before && l->at.y0 - before->at.y1 < 1.5 * median && is_row && was_row;
-        QU_TRY(put_line(p, l, t->len == 0 ? "" : beside ? "\t" : same ? " " : near ? "\n" : "\n\n", err));
+        QU_TRY(put_line(p, l,
+                        t->len == 0 ? ""
+                        : beside    ? "\t"
+                        : same      ? " "
+                        : near      ? "\n"
+                                    : "\n\n",
+                        err));
         bool alone = !is_row && !same && (i + 1 == p->n_lines || !goes_on(p, l, v[i + 1], right));
         if (alone && height(l) > LARGE * median && l->n < MAX_HEADING)
             QU_TRY(add_heading(p->pdf, (int64_t)t->len - l->n, height(l) > LARGEST * median ? 1 : 2,
@@ -250,8 +261,8 @@ static qu_status on_start(void *ctx, const char *name, const qu_xml_attr *a, qu_
     }
     if (strcmp(name, "line") == 0 && p->n_lines < MAX_LINES && !p->in_line) {
         QU_TRY(qu_builder_grow(&p->lines, p->n_lines, &p->cap, sizeof *p->lines, err));
-        p->lines[p->n_lines] = (line){at, p->block_at.x1 - p->block_at.x0, (int64_t)p->words.len, 0,
-                                      p->n_blocks, 0};
+        p->lines[p->n_lines] =
+            (line){at, p->block_at.x1 - p->block_at.x0, (int64_t)p->words.len, 0, p->n_blocks, 0};
         p->in_line = true;
     }
     if (strcmp(name, "word") == 0 && p->in_line) {
@@ -312,7 +323,8 @@ qu_status qu_pdf_read_boxes(qu_pdf *pdf, int fd, qu_err *err)
     QU_TRY_OUT(qu_xml_open(&x, &e, err));
     while ((n = read(fd, chunk, CHUNK)) != 0) {
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) QU_TRY_OUT(qu_fail(err, QU_ERR_IO, "cannot read from pdftotext: %s", strerror(errno)));
+        if (n < 0)
+            QU_TRY_OUT(qu_fail(err, QU_ERR_IO, "cannot read from pdftotext: %s", strerror(errno)));
         QU_TRY_OUT(qu_xml_feed(x, chunk, n, err));
     }
 out:
@@ -385,12 +397,14 @@ qu_status qu_pdf_read(qu_pdf *pdf, const void *bytes, int64_t n, const char *sho
     }
     if (st != QU_OK || pdf->text.len > 0) return st;
     if (code != 0 && memmem(bytes, (size_t)n, "/Encrypt", 8))
-        return qu_fail(err, QU_ERR_UNSUPPORTED,
-                       "'%.100s' is encrypted: store it without a password, e.g. with qpdf --decrypt",
-                       shown);
-    if (code != 0) return qu_fail(err, QU_ERR_FORMAT, "'%.100s' is damaged: no PDF that can be read", shown);
+        return qu_fail(
+            err, QU_ERR_UNSUPPORTED,
+            "'%.100s' is encrypted: store it without a password, e.g. with qpdf --decrypt", shown);
+    if (code != 0)
+        return qu_fail(err, QU_ERR_FORMAT, "'%.100s' is damaged: no PDF that can be read", shown);
     return qu_fail(err, QU_ERR_UNSUPPORTED,
-                   "'%.100s' holds images only: recognise its text first, e.g. with ocrmypdf", shown);
+                   "'%.100s' holds images only: recognise its text first, e.g. with ocrmypdf",
+                   shown);
 }
 
 void qu_pdf_free(qu_pdf *pdf)

@@ -17,7 +17,7 @@
 #include "ingest/document.h"
 
 typedef struct qu_pdf {
-    qu_buf text, title; /* UTF-8; blocks are set apart by empty lines */
+    qu_buf text, title;   /* UTF-8; blocks are set apart by empty lines */
     qu_heading *headings; /* headings and, with level 0, the begin of every page */
     int64_t n_headings, cap;
 } qu_pdf;

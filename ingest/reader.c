@@ -60,7 +60,8 @@ static void stop_child(child *c)
 
 static qu_status start_child(const qu_reader *r, child *c, bool pdf, qu_err *err)
 {
-    char *const argv[] = {"quire", QU_CHILD_ASKED, pdf ? "pdf" : "all", NULL}, *const env[] = {NULL};
+    char *const argv[] = {"quire", QU_CHILD_ASKED, pdf ? "pdf" : "all", NULL}, *const env[] = {
+                                                                                   NULL};
     int ends[2];
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
@@ -83,7 +84,8 @@ static qu_status start_child(const qu_reader *r, child *c, bool pdf, qu_err *err
     if (rc == 0) return QU_OK;
     close(ends[0]);
     c->pid = 0;
-    return qu_fail(err, QU_ERR_IO, "cannot start a parser from '%.100s': %s", r->o.program, strerror(rc));
+    return qu_fail(err, QU_ERR_IO, "cannot start a parser from '%.100s': %s", r->o.program,
+                   strerror(rc));
 }
 
 /* It closed its socket early: say how it ended. */
@@ -98,18 +100,21 @@ static qu_status say_death(child *c, const char *shown, qu_err *err)
     *c = (child){0};
     if (WIFEXITED(code) && WEXITSTATUS(code) == 4)
         return qu_fail(err, QU_ERR_UNSUPPORTED,
-                       "'%.100s' is left out: this kernel cannot confine its parser (seccomp)", shown);
-    return qu_fail(err, QU_ERR_FORMAT,
-                   "the parser of '%.100s' died (signal %d): the file is damaged or hostile, leave it out",
-                   shown, WIFSIGNALED(code) ? WTERMSIG(code) : 0);
+                       "'%.100s' is left out: this kernel cannot confine its parser (seccomp)",
+                       shown);
+    return qu_fail(
+        err, QU_ERR_FORMAT,
+        "the parser of '%.100s' died (signal %d): the file is damaged or hostile, leave it out",
+        shown, WIFSIGNALED(code) ? WTERMSIG(code) : 0);
 }
 
 static qu_status say_lie(child *c, const char *shown, qu_err *err)
 {
     stop_child(c);
-    return qu_fail(err, QU_ERR_FORMAT,
-                   "the parser of '%.100s' gave back what cannot be: the file is hostile, leave it out",
-                   shown);
+    return qu_fail(
+        err, QU_ERR_FORMAT,
+        "the parser of '%.100s' gave back what cannot be: the file is hostile, leave it out",
+        shown);
 }
 
 /* Wait until the child can be read from or written to. */
@@ -134,7 +139,8 @@ static qu_status wait_for(job *j, child *c, short what, const char *shown, qu_er
     }
 }
 
-static qu_status send_all(job *j, child *c, const void *p, int64_t n, const char *shown, qu_err *err)
+static qu_status send_all(job *j, child *c, const void *p, int64_t n, const char *shown,
+                          qu_err *err)
 {
     const char *at = p;
     while (n > 0) {
@@ -163,8 +169,8 @@ static qu_status receive(job *j, child *c, void *p, int64_t n, const char *shown
 }
 
 /* n elements and a zero behind them, malloc'ed. */
-static qu_status receive_array(job *j, child *c, void *out, int64_t n, size_t size, const char *shown,
-                               qu_err *err)
+static qu_status receive_array(job *j, child *c, void *out, int64_t n, size_t size,
+                               const char *shown, qu_err *err)
 {
     char *p = malloc((size_t)n * size + 1);
     if (!p) {
@@ -229,13 +235,15 @@ static bool is_document(const qu_document *d, int64_t raw)
 static bool is_name(const char *s, size_t size)
 {
     for (size_t i = 0; i < size; i++)
-        if (s[i] == 0) return i > 0;
-        else if (s[i] <= ' ' || s[i] > '~') return false;
+        if (s[i] == 0)
+            return i > 0;
+        else if (s[i] <= ' ' || s[i] > '~')
+            return false;
     return false;
 }
 
-static qu_status receive_document(job *j, child *c, const qu_child_frame *f, char *title, int64_t raw,
-                                  qu_document *d, const char *shown, qu_err *err)
+static qu_status receive_document(job *j, child *c, const qu_child_frame *f, char *title,
+                                  int64_t raw, qu_document *d, const char *shown, qu_err *err)
 {
     qu_child_document h;
     memset(d, 0, sizeof *d);
@@ -244,10 +252,10 @@ static qu_status receive_document(job *j, child *c, const qu_child_frame *f, cha
         return say_lie(c, shown, err);
     QU_TRY(receive(j, c, &h, sizeof h, shown, err));
     int64_t most = h.text_bytes;
-    if (most <= 0 || most > j->r->o.limits.max_inflated_bytes || h.n_cuts < 0 || h.n_cuts > most / QU_CUT_MIN_GAP + 1 ||
-        h.n_headings < 0 || h.n_headings > QU_MAX_HEADINGS || h.n_runs < 0 ||
-        h.n_runs > (1 << 16) + raw || !is_name(h.charset, sizeof h.charset) ||
-        !is_name(h.format, sizeof h.format))
+    if (most <= 0 || most > j->r->o.limits.max_inflated_bytes || h.n_cuts < 0 ||
+        h.n_cuts > most / QU_CUT_MIN_GAP + 1 || h.n_headings < 0 ||
+        h.n_headings > QU_MAX_HEADINGS || h.n_runs < 0 || h.n_runs > (1 << 16) + raw ||
+        !is_name(h.charset, sizeof h.charset) || !is_name(h.format, sizeof h.format))
         return say_lie(c, shown, err);
     d->text_bytes = h.text_bytes;
     d->n_cuts = h.n_cuts;
@@ -273,8 +281,8 @@ typedef struct question {
     int64_t bytes;
     qu_hash hash;
     int depth;
-    bool got;       /* the document came */
-    qu_err inside;  /* why what a compressed file holds cannot be read */
+    bool got;      /* the document came */
+    qu_err inside; /* why what a compressed file holds cannot be read */
 } question;
 
 static qu_status read_any(job *j, const void *bytes, int64_t n, const char *member, qu_hash hash,
@@ -351,7 +359,8 @@ static qu_status count_member(question *q, int64_t n, qu_err *err)
 }
 
 /* name "" is what a compressed file holds: it has the file's own name, and its faults. */
-static qu_status take_member(question *q, const qu_child_frame *f, char *name, char *bytes, qu_err *err)
+static qu_status take_member(question *q, const qu_child_frame *f, char *name, char *bytes,
+                             qu_err *err)
 {
     qu_err why = {0};
     qu_status st = QU_OK;
@@ -393,7 +402,9 @@ static qu_status take_end(const question *q, const qu_child_frame *f, char *why,
     }
     clean_message(why);
     bool odd = f->status > 0 || f->status < QU_ERR_GPU || f->status == QU_ERR_CANCELLED;
-    qu_status st = f->status == QU_ERR_NOMEM ? QU_ERR_LIMIT : odd ? QU_ERR_FORMAT : (qu_status)f->status;
+    qu_status st = f->status == QU_ERR_NOMEM ? QU_ERR_LIMIT
+                   : odd                     ? QU_ERR_FORMAT
+                                             : (qu_status)f->status;
     return qu_fail(err, st, "%s", why);
 }
 
@@ -444,10 +455,15 @@ static qu_status read_any(job *j, const void *bytes, int64_t n, const char *memb
     if (n == 0 && depth > 0) return qu_fail(err, QU_ERR_UNSUPPORTED, "'%.100s' is empty", name);
     if (kind == QU_KIND_TEXT) return parse_here(j, bytes, n, member, hash, depth, err);
     if (depth > QU_READER_MAX_NESTING)
-        return qu_fail(err, QU_ERR_LIMIT, "'%.100s' is nested more than %d deep: unpack it by hand", name,
-                       QU_READER_MAX_NESTING);
-    question q = {.j = j, .c = pdf ? &r->pdf : &r->children[depth], .member = member, .shown = name,
-                  .bytes = n, .hash = hash, .depth = depth};
+        return qu_fail(err, QU_ERR_LIMIT, "'%.100s' is nested more than %d deep: unpack it by hand",
+                       name, QU_READER_MAX_NESTING);
+    question q = {.j = j,
+                  .c = pdf ? &r->pdf : &r->children[depth],
+                  .member = member,
+                  .shown = name,
+                  .bytes = n,
+                  .hash = hash,
+                  .depth = depth};
     qu_child_request request = {(int64_t)strlen(name), n, r->o.limits};
     QU_TRY(start_child(r, q.c, pdf, err));
     QU_TRY(send_all(j, q.c, &request, sizeof request, name, err));
@@ -483,12 +499,17 @@ void qu_reader_free(qu_reader *r)
 qu_status qu_reader_parse(qu_reader *r, const void *bytes, int64_t n, const char *name,
                           const qu_reader_sink *sink, qu_err *err)
 {
-    job j = {.r = r, .sink = sink, .path = name ? name : "input", .packed = n,
+    job j = {.r = r,
+             .sink = sink,
+             .path = name ? name : "input",
+             .packed = n,
              .left_ms = 1000.0 * ((double)r->o.seconds + (double)(n >> 20))};
     if (n > r->o.limits.max_raw_bytes)
-        return qu_fail(err, QU_ERR_LIMIT, "file '%.100s' is too large: %lld bytes, the limit is %lld",
-                       j.path, (long long)n, (long long)r->o.limits.max_raw_bytes);
-    return read_any(&j, n ? bytes : "", n, NULL, qu_hash_bytes(n ? bytes : "", (size_t)n, 0), 0, err);
+        return qu_fail(err, QU_ERR_LIMIT,
+                       "file '%.100s' is too large: %lld bytes, the limit is %lld", j.path,
+                       (long long)n, (long long)r->o.limits.max_raw_bytes);
+    return read_any(&j, n ? bytes : "", n, NULL, qu_hash_bytes(n ? bytes : "", (size_t)n, 0), 0,
+                    err);
 }
 
 qu_status qu_reader_read(qu_reader *r, const char *path, const qu_reader_sink *sink, qu_err *err)

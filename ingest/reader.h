@@ -21,10 +21,10 @@
 #include "ingest/document.h"
 
 enum {
-    QU_READER_MAX_NESTING = 5,    /* containers in each other */
+    QU_READER_MAX_NESTING = 5,      /* containers in each other */
     QU_READER_MAX_MEMBERS = 200000, /* of one file, nested ones included */
-    QU_READER_MAX_NAME = 1024,    /* bytes of a member's name; longer ones lose their beginning */
-    QU_READER_SECONDS = 60,       /* waiting for children over one file, and one more a MiB */
+    QU_READER_MAX_NAME = 1024,      /* bytes of a member's name; longer ones lose their beginning */
+    QU_READER_SECONDS = 60,         /* waiting for children over one file, and one more a MiB */
 };
 
 typedef struct qu_reader qu_reader;
@@ -41,7 +41,8 @@ typedef struct qu_reader_options {
  * it. A return other than QU_OK ends reading. */
 typedef struct qu_reader_sink {
     qu_status (*document)(void *ctx, const char *member, qu_document *doc);
-    qu_status (*fault)(void *ctx, const char *member, const qu_err *why); /* never of the file itself */
+    qu_status (*fault)(void *ctx, const char *member,
+                       const qu_err *why); /* never of the file itself */
     void *ctx;
 } qu_reader_sink;
 

@@ -40,7 +40,8 @@ static qu_status set_limits(qu_err *err)
                   {RLIMIT_AS, SANITIZED ? RLIM_INFINITY : QU_SANDBOX_MEMORY_BYTES}};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         struct rlimit now, want = {limits[i].most, limits[i].most};
-        if (getrlimit((unsigned)limits[i].what, &now) == 0 && now.rlim_max <= want.rlim_max) continue;
+        if (getrlimit((unsigned)limits[i].what, &now) == 0 && now.rlim_max <= want.rlim_max)
+            continue;
         if (setrlimit((unsigned)limits[i].what, &want) != 0)
             return qu_fail(err, QU_ERR_IO, "cannot limit a parser: %s", strerror(errno));
     }
@@ -79,7 +80,7 @@ static void restrict_files(const char *program)
     if (version < 1) return;
     if (version >= 2) handled.files |= 1 << 13;
     if (version >= 3) handled.files |= 1 << 14;
-    if (version >= 4) handled.net = 3, size = 16;   /* TCP */
+    if (version >= 4) handled.net = 3, size = 16;    /* TCP */
     if (version >= 6) handled.scoped = 3, size = 24; /* abstract sockets, signals */
     int rules = (int)syscall(SYS_landlock_create_ruleset, &handled, size, 0);
     if (rules < 0) return;
@@ -97,6 +98,7 @@ static void restrict_files(const char *program)
 
 /* --- seccomp: which calls --- */
 
+/* clang-format off */
 static const uint16_t allowed[] = {
     SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64, SYS_lseek, SYS_close, SYS_fstat,
     SYS_newfstatat, SYS_statx, SYS_faccessat, SYS_readlinkat, SYS_getdents64, SYS_fcntl, SYS_dup,
@@ -118,6 +120,7 @@ static const uint16_t starting[] = {
     SYS_vfork, SYS_fork, SYS_dup2,
 #endif
 };
+/* clang-format on */
 
 /* Calls that are allowed by an argument: where (arg & mask) == value. */
 typedef struct checked {
@@ -141,11 +144,14 @@ static qu_status filter_calls(bool starts, qu_err *err)
     struct sock_filter f[256];
     unsigned n = 0;
     const struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
+    f[n++] =
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
     f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0);
     f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-    f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-    for (size_t i = 0; i < sizeof allowed / sizeof *allowed + sizeof starting / sizeof *starting; i++) {
+    f[n++] =
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed + sizeof starting / sizeof *starting;
+         i++) {
         size_t rest = i - sizeof allowed / sizeof *allowed;
         if (i >= sizeof allowed / sizeof *allowed && !starts) break;
         uint32_t call = i < sizeof allowed / sizeof *allowed ? allowed[i] : starting[rest];

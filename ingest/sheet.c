@@ -26,13 +26,6 @@ struct qu_sheet_book {
 
 /* --- shared strings --- */
 
-
-static qu_status no_text(void *ctx, const char *p, int64_t n, qu_err *err)
-{
-    (void)ctx, (void)p, (void)n, (void)err;
-    return QU_OK;
-}
-
 static qu_status string_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
 {
     qu_sheet_book *b = ctx;
@@ -65,8 +58,10 @@ static bool is_date_code(const char *s)
     for (; *s; s++) {
         const char *skip = *s == '"' ? strchr(s + 1, '"') : *s == '[' ? strchr(s, ']') : NULL;
         if (*s == '\\' && s[1]) skip = s + 1;
-        if (skip) s = skip;
-        else if (strchr("ymdhsYMDHS", *s)) return true;
+        if (skip)
+            s = skip;
+        else if (strchr("ymdhsYMDHS", *s))
+            return true;
     }
     return false;
 }
@@ -102,7 +97,7 @@ qu_status qu_sheet_open(qu_sheet_book **out, const char *shared, size_t n_shared
     qu_sheet_book *b = *out = calloc(1, sizeof *b);
     if (!b) return qu_fail_nomem(err, sizeof *b);
     qu_xml_events strings = {string_start, string_end, string_text, b};
-    qu_xml_events formats = {format_start, format_end, no_text, b};
+    qu_xml_events formats = {format_start, format_end, NULL, b};
     qu_status st = shared ? qu_xml_parse(shared, (int64_t)n_shared, &strings, err) : QU_OK;
     if (st == QU_OK && styles) st = qu_xml_parse(styles, (int64_t)n_styles, &formats, err);
     if (st == QU_OK) return QU_OK;
@@ -152,7 +147,8 @@ static qu_status put_date(qu_buf *out, double serial, qu_err *err)
                              (int)month, (int)day));
     }
     if (m == 0 && days > 0) return QU_OK;
-    return qu_buf_printf(out, err, "%s%02d:%02d", days > 0 ? " " : "", (int)(m / 60), (int)(m % 60));
+    return qu_buf_printf(out, err, "%s%02d:%02d", days > 0 ? " " : "", (int)(m / 60),
+                         (int)(m % 60));
 }
 
 static qu_status put_cell(sheet_run *r, qu_err *err)

@@ -34,13 +34,15 @@ static void on_end(void *ctx, const xmlChar *name, const xmlChar *prefix, const 
 {
     qu_xml *x = ctx;
     (void)prefix, (void)uri;
-    if (x->st == QU_OK) check(x, x->events.end(x->events.ctx, (const char *)name, x->err));
+    if (x->st == QU_OK && x->events.end)
+        check(x, x->events.end(x->events.ctx, (const char *)name, x->err));
 }
 
 static void on_text(void *ctx, const xmlChar *p, int n)
 {
     qu_xml *x = ctx;
-    if (x->st == QU_OK && n > 0) check(x, x->events.text(x->events.ctx, (const char *)p, n, x->err));
+    if (x->st == QU_OK && x->events.text && n > 0)
+        check(x, x->events.text(x->events.ctx, (const char *)p, n, x->err));
 }
 
 static void on_error(void *ctx, xmlErrorPtr e)

@@ -25,7 +25,7 @@ typedef struct qu_xml_attr {
     int n;
 } qu_xml_attr;
 
-/* Names are local ones, without prefix. What is not QU_OK ends the pass. */
+/* Names are local ones, without prefix. What is not QU_OK ends the pass; end and text may be NULL. */
 typedef struct qu_xml_events {
     qu_status (*start)(void *ctx, const char *name, const qu_xml_attr *attributes, qu_err *err);
     qu_status (*end)(void *ctx, const char *name, qu_err *err);

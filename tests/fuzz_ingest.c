@@ -59,12 +59,15 @@ static void fuzz_boxes(const void *p, size_t n)
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    static const char *const names[] = {"a.html", "a.md", "a.txt", "a.csv", "a.jsonl", "a.c", "a.eml", "a.xml", NULL};
+    static const char *const names[] = {"a.html", "a.md",  "a.txt", "a.csv", "a.jsonl",
+                                        "a.c",    "a.eml", "a.xml", NULL};
     qu_kind kind = qu_expand_kind(p, (int64_t)n, NULL);
     if (kind == QU_KIND_ZIP || kind == QU_KIND_ARCHIVE) /* the name says nothing */
         fuzz_bytes(p, (int64_t)n, NULL, 0);
-    for (size_t i = 0; i < sizeof names / sizeof *names && kind != QU_KIND_ZIP && kind != QU_KIND_ARCHIVE; i++)
-        if (i == n % (sizeof names / sizeof *names) || ALL_NAMES) fuzz_bytes(p, (int64_t)n, names[i], 0);
+    for (size_t i = 0;
+         i < sizeof names / sizeof *names && kind != QU_KIND_ZIP && kind != QU_KIND_ARCHIVE; i++)
+        if (i == n % (sizeof names / sizeof *names) || ALL_NAMES)
+            fuzz_bytes(p, (int64_t)n, names[i], 0);
     if (n > 0 && *p == '<') fuzz_boxes(p, n);
     return 0;
 }

@@ -63,7 +63,8 @@ static inline qu_status keep_document(void *ctx, const char *member, qu_document
 {
     results *r = ctx;
     r->documents++;
-    TEST_OK(qu_buf_printf(&r->lines, err, "%s [%s] %s\n", member ? member : "", d->format, d->title));
+    TEST_OK(
+        qu_buf_printf(&r->lines, err, "%s [%s] %s\n", member ? member : "", d->format, d->title));
     r->text.len = 0;
     TEST_OK(qu_buf_add(&r->text, d->text, (size_t)d->text_bytes, err));
     free(r->headings);

@@ -49,21 +49,30 @@ static void test_docx(void **state)
 {
     (void)state;
     results r = {0};
-    read_zip(&r, (const char *const[]){
-        "[Content_Types].xml", "x",
-        "docProps/core.xml", XML "<c><dc:title xmlns:dc='d'>A &amp; B</dc:title></c>",
-        "word/styles.xml", XML "<w:styles xmlns:w='w'><w:style w:styleId='Berschrift2'><w:name w:val='heading 2'/>"
-            "</w:style></w:styles>",
-        "word/document.xml", XML "<w:document xmlns:w='w'><w:body>"
-            "<w:p><w:pPr><w:pStyle w:val='Berschrift2'/></w:pPr><w:r><w:t>Fe</w:t></w:r><w:r><w:t>es</w:t></w:r></w:p>"
-            "<w:p><w:r><w:t xml:space='preserve'>One </w:t><w:tab/><w:t>&lt;b&gt;</w:t><w:br/><w:t>two</w:t>"
+    read_zip(
+        &r,
+        (const char *const[]){
+            "[Content_Types].xml", "x", "docProps/core.xml",
+            XML "<c><dc:title xmlns:dc='d'>A &amp; B</dc:title></c>", "word/styles.xml",
+            XML "<w:styles xmlns:w='w'><w:style w:styleId='Berschrift2'><w:name w:val='heading 2'/>"
+                "</w:style></w:styles>",
+            "word/document.xml",
+            XML
+            "<w:document xmlns:w='w'><w:body>"
+            "<w:p><w:pPr><w:pStyle "
+            "w:val='Berschrift2'/></w:pPr><w:r><w:t>Fe</w:t></w:r><w:r><w:t>es</w:t></w:r></w:p>"
+            "<w:p><w:r><w:t xml:space='preserve'>One "
+            "</w:t><w:tab/><w:t>&lt;b&gt;</w:t><w:br/><w:t>two</w:t>"
             "<w:delText>gone</w:delText><w:instrText>PAGE</w:instrText></w:r></w:p>"
             "<w:p><w:pPr><w:numPr/></w:pPr><w:r><w:t>item</w:t></w:r></w:p>"
-            "<w:tbl><w:tr><w:tc><w:p><w:r><w:t>Name</w:t></w:r></w:p></w:tc><w:tc><w:p><w:r><w:t>Price</w:t></w:r></w:p>"
-            "</w:tc></w:tr><w:tr><w:tc><w:p><w:r><w:t>Tea</w:t></w:r></w:p></w:tc><w:tc><w:p><w:r><w:t>4</w:t></w:r></w:p>"
+            "<w:tbl><w:tr><w:tc><w:p><w:r><w:t>Name</w:t></w:r></w:p></"
+            "w:tc><w:tc><w:p><w:r><w:t>Price</w:t></w:r></w:p>"
+            "</w:tc></w:tr><w:tr><w:tc><w:p><w:r><w:t>Tea</w:t></w:r></w:p></"
+            "w:tc><w:tc><w:p><w:r><w:t>4</w:t></w:r></w:p>"
             "<w:p><w:r><w:t>crowns</w:t></w:r></w:p></w:tc></w:tr></w:tbl></w:body></w:document>",
-        "word/footnotes.xml", XML "<w:footnotes xmlns:w='w'><w:p><w:r><w:t>A note.</w:t></w:r></w:p></w:footnotes>",
-        NULL});
+            "word/footnotes.xml",
+            XML "<w:footnotes xmlns:w='w'><w:p><w:r><w:t>A note.</w:t></w:r></w:p></w:footnotes>",
+            NULL});
     assert_string_equal(r.lines.data, " [docx] A & B\n");
     assert_text(&r, "Fees\n\nOne <b>\ntwo\n\n- item\n\nName\tPrice\nTea\t4 crowns\n\nA note.");
     assert_int_equal(r.n_headings, 1);
@@ -76,15 +85,26 @@ static void test_pptx(void **state)
     (void)state;
     results r = {0};
     read_zip(&r, (const char *const[]){
-        "ppt/presentation.xml", XML "<p:x xmlns:p='p' xmlns:r='r'><p:sldId id='9' r:id='r2'/><p:sldId id='8' r:id='r1'/></p:x>",
-        "ppt/_rels/presentation.xml.rels", XML "<R>" PART("slides/slide") "ppt/slides/slide2.xml'/></R>",
-        "ppt/slides/slide1.xml", XML "<p:s xmlns:p='p' xmlns:a='a'><p:sp><a:p><a:r><a:t>Last words</a:t></a:r></a:p></p:sp></p:s>",
-        "ppt/slides/slide2.xml", XML "<p:s xmlns:p='p' xmlns:a='a'><p:sp><p:ph type='title'/><a:p><a:r><a:t>Ferries</a:t></a:r>"
-            "</a:p></p:sp><p:sp><p:ph type='sldNum'/><a:p><a:t>7</a:t></a:p></p:sp><p:sp><a:p><a:t>They leave at seven.</a:t></a:p></p:sp></p:s>",
-        "ppt/notesSlides/notesSlide2.xml", XML "<p:n xmlns:p='p' xmlns:a='a'><a:p><a:t>Speak slowly.</a:t></a:p></p:n>",
-        NULL});
+                     "ppt/presentation.xml",
+                     XML "<p:x xmlns:p='p' xmlns:r='r'><p:sldId id='9' r:id='r2'/><p:sldId id='8' "
+                         "r:id='r1'/></p:x>",
+                     "ppt/_rels/presentation.xml.rels",
+                     XML "<R>" PART("slides/slide") "ppt/slides/slide2.xml'/></R>",
+                     "ppt/slides/slide1.xml",
+                     XML "<p:s xmlns:p='p' xmlns:a='a'><p:sp><a:p><a:r><a:t>Last "
+                         "words</a:t></a:r></a:p></p:sp></p:s>",
+                     "ppt/slides/slide2.xml",
+                     XML "<p:s xmlns:p='p' xmlns:a='a'><p:sp><p:ph "
+                         "type='title'/><a:p><a:r><a:t>Ferries</a:t></a:r>"
+                         "</a:p></p:sp><p:sp><p:ph "
+                         "type='sldNum'/><a:p><a:t>7</a:t></a:p></p:sp><p:sp><a:p><a:t>They leave "
+                         "at seven.</a:t></a:p></p:sp></p:s>",
+                     "ppt/notesSlides/notesSlide2.xml",
+                     XML "<p:n xmlns:p='p' xmlns:a='a'><a:p><a:t>Speak slowly.</a:t></a:p></p:n>",
+                     NULL});
     assert_string_equal(r.lines.data, " [pptx] Slide 1: Ferries\n");
-    assert_text(&r, "Slide 1: Ferries\n\nThey leave at seven.\n\nSpeak slowly.\n\nSlide 2\n\nLast words");
+    assert_text(
+        &r, "Slide 1: Ferries\n\nThey leave at seven.\n\nSpeak slowly.\n\nSlide 2\n\nLast words");
     free_results(&r);
 }
 
@@ -92,17 +112,28 @@ static void test_xlsx(void **state)
 {
     (void)state;
     results r = {0};
-    read_zip(&r, (const char *const[]){
-        "xl/workbook.xml", XML "<w xmlns:r='r'><sheets><sheet name='Prices' sheetId='1' r:id='r1'/></sheets></w>",
-        "xl/_rels/workbook.xml.rels", XML "<R>" PART("worksheets/sheet") "x'/></R>",
-        "xl/sharedStrings.xml", XML "<sst><si><t>Day</t></si><si><r><t>Pr</t></r><r><t>ice</t></r><rPh><t>no</t></rPh></si></sst>",
-        "xl/styles.xml", XML "<s><numFmts><numFmt numFmtId='170' formatCode='&quot;h&quot;0.0'/><numFmt numFmtId='171' "
-            "formatCode='[$-1]dd/mm'/></numFmts><cellXfs><xf numFmtId='0'/><xf numFmtId='14'/><xf numFmtId='170'/>"
-            "<xf numFmtId='171'/></cellXfs></s>",
-        "xl/worksheets/sheet1.xml", XML "<ws><row r='1'><c r='A1' t='s'><v>0</v></c><c r='C1' t='s'><v>1</v></c></row>"
-            "<row r='2'><c r='A2' s='1'><v>45292</v></c><c r='B2' s='3'><v>60.5</v></c><c r='C2' s='2'><v>0.30000000000000004</v></c>"
-            "<c r='D2' t='inlineStr'><is><t>a &lt; b</t></is></c><c r='E2' t='b'><v>1</v></c><c r='F2' t='s'><v>99</v></c></row></ws>",
-        NULL});
+    read_zip(&r,
+             (const char *const[]){
+                 "xl/workbook.xml",
+                 XML
+                 "<w xmlns:r='r'><sheets><sheet name='Prices' sheetId='1' r:id='r1'/></sheets></w>",
+                 "xl/_rels/workbook.xml.rels", XML "<R>" PART("worksheets/sheet") "x'/></R>",
+                 "xl/sharedStrings.xml",
+                 XML "<sst><si><t>Day</t></si><si><r><t>Pr</t></r><r><t>ice</t></r><rPh><t>no</t></"
+                     "rPh></si></sst>",
+                 "xl/styles.xml",
+                 XML "<s><numFmts><numFmt numFmtId='170' formatCode='&quot;h&quot;0.0'/><numFmt "
+                     "numFmtId='171' "
+                     "formatCode='[$-1]dd/mm'/></numFmts><cellXfs><xf numFmtId='0'/><xf "
+                     "numFmtId='14'/><xf numFmtId='170'/>"
+                     "<xf numFmtId='171'/></cellXfs></s>",
+                 "xl/worksheets/sheet1.xml",
+                 XML "<ws><row r='1'><c r='A1' t='s'><v>0</v></c><c r='C1' t='s'><v>1</v></c></row>"
+                     "<row r='2'><c r='A2' s='1'><v>45292</v></c><c r='B2' s='3'><v>60.5</v></c><c "
+                     "r='C2' s='2'><v>0.30000000000000004</v></c>"
+                     "<c r='D2' t='inlineStr'><is><t>a &lt; b</t></is></c><c r='E2' "
+                     "t='b'><v>1</v></c><c r='F2' t='s'><v>99</v></c></row></ws>",
+                 NULL});
     assert_text(&r, "Prices\n\nDay\t-\tPrice\n2024-01-01\t1900-02-28 12:00\t0.3\ta < b\tTRUE");
     assert_string_equal(r.lines.data, " [xlsx] Prices\n");
     free_results(&r);
@@ -112,25 +143,52 @@ static void test_opendocument(void **state)
 {
     (void)state;
     results r = {0};
-    read_zip(&r, (const char *const[]){
-        "mimetype", "application/vnd.oasis.opendocument.text",
-        "meta.xml", XML "<m><dc:title xmlns:dc='d'>Harbour</dc:title></m>",
-        "content.xml", XML "<o xmlns:text='t' xmlns:table='b'><automatic-styles>no</automatic-styles>"
-            "<text:h text:outline-level='3'>Fees</text:h><text:p>A<text:s/>b<text:line-break/>c</text:p>"
+    read_zip(
+        &r,
+        (const char *const[]){
+            "mimetype", "application/vnd.oasis.opendocument.text", "meta.xml",
+            XML "<m><dc:title xmlns:dc='d'>Harbour</dc:title></m>", "content.xml",
+            XML
+            "<o xmlns:text='t' xmlns:table='b'><automatic-styles>no</automatic-styles>"
+            "<text:h "
+            "text:outline-level='3'>Fees</text:h><text:p>A<text:s/>b<text:line-break/>c</text:p>"
             "<text:list><text:list-item><text:p>item</text:p></text:list-item></text:list>"
-            "<table:table table:name='Table1'><table:table-row><table:table-cell><text:p>x</text:p></table:table-cell>"
-            "<table:table-cell><text:p>y</text:p></table:table-cell></table:table-row></table:table></o>",
-        NULL});
+            "<table:table "
+            "table:name='Table1'><table:table-row><table:table-cell><text:p>x</text:p></"
+            "table:table-cell>"
+            "<table:table-cell><text:p>y</text:p></table:table-cell></table:table-row></"
+            "table:table></o>",
+            NULL});
     assert_string_equal(r.lines.data, " [odt] Harbour\n");
     assert_text(&r, "Fees\n\nA b\nc\n\n- item\n\nx\ty");
     assert_int_equal(r.headings[0].level, 3);
-    read_zip(&r, (const char *const[]){
-        "mimetype", "application/vnd.oasis.opendocument.spreadsheet",
-        "content.xml", XML "<o xmlns:text='t' xmlns:table='b'><table:table table:name='Prices'><table:table-row>"
-            "<table:table-cell><text:p>tea</text:p></table:table-cell></table:table-row></table:table></o>",
-        NULL});
+    read_zip(
+        &r,
+        (const char *const[]){
+            "mimetype", "application/vnd.oasis.opendocument.spreadsheet", "content.xml",
+            XML
+            "<o xmlns:text='t' xmlns:table='b'><table:table table:name='Prices'><table:table-row>"
+            "<table:table-cell><text:p>tea</text:p></table:table-cell></table:table-row></"
+            "table:table></o>",
+            NULL});
     assert_string_equal(r.lines.data, " [ods] Prices\n");
     assert_text(&r, "Prices\n\ntea");
+    free_results(&r);
+}
+
+static void test_empty_office(void **state)
+{
+    (void)state;
+    packer p;
+    results r = {0};
+    qu_err err = {0};
+    pack_open(&p, "zip", NULL, 1 << 16);
+    pack_text(&p, "word/document.xml",
+              XML "<w:document xmlns:w='w'><w:p><w:drawing/></w:p></w:document>");
+    pack_close(&p);
+    assert_int_equal(read_with(reader, &r, p.data, p.n, "x.docx", &err), QU_ERR_UNSUPPORTED);
+    assert_string_equal(err.msg, "'x.docx' holds no text");
+    free(p.data);
     free_results(&r);
 }
 
@@ -138,14 +196,19 @@ static void test_epub(void **state)
 {
     (void)state;
     results r = {0};
-    read_zip(&r, (const char *const[]){
-        "mimetype", "application/epub+zip",
-        "META-INF/container.xml", XML "<c><rootfile full-path='O/book.opf'/></c>",
-        "O/book.opf", XML "<p><dc:title xmlns:dc='d'>The Book</dc:title><item id='b' href='two%20.xhtml'/>"
-            "<item id='a' href='../one.xhtml#x'/><itemref idref='a'/><itemref idref='b'/></p>",
-        "O/two .xhtml", XML "<html><head><title/></head><body><h1>Two</h1><p>Second.</p></body></html>",
-        "one.xhtml", XML "<html><head><title>no</title></head><body class='x'><h1>One</h1><p>First.</p></body></html>",
-        NULL});
+    read_zip(&r,
+             (const char *const[]){
+                 "mimetype", "application/epub+zip", "META-INF/container.xml",
+                 XML "<c><rootfile full-path='O/book.opf'/></c>", "O/book.opf",
+                 XML
+                 "<p><dc:title xmlns:dc='d'>The Book</dc:title><item id='b' href='two%20.xhtml'/>"
+                 "<item id='a' href='../one.xhtml#x'/><itemref idref='a'/><itemref idref='b'/></p>",
+                 "O/two .xhtml",
+                 XML "<html><head><title/></head><body><h1>Two</h1><p>Second.</p></body></html>",
+                 "one.xhtml",
+                 XML "<html><head><title>no</title></head><body "
+                     "class='x'><h1>One</h1><p>First.</p></body></html>",
+                 NULL});
     assert_string_equal(r.lines.data, " [epub] The Book\n");
     assert_text(&r, "One\n\nFirst.\n\nTwo\n\nSecond.");
     free_results(&r);
@@ -155,12 +218,16 @@ static void test_xml(void **state)
 {
     (void)state;
     results r = {0};
-    const char *book = XML "<book><title>Harbour</title><chapter><title>Fees</title><para>Pay <emphasis>now</emphasis>.</para>"
-        "<programlisting>a\n  b</programlisting><itemizedlist><listitem><para>one</para></listitem></itemizedlist></chapter></book>";
+    const char *book = XML "<book><title>Harbour</title><chapter><title>Fees</title><para>Pay "
+                           "<emphasis>now</emphasis>.</para>"
+                           "<programlisting>a\n  "
+                           "b</programlisting><itemizedlist><listitem><para>one</para></listitem></"
+                           "itemizedlist></chapter></book>";
     TEST_OK(read_with(reader, &r, book, strlen(book), "b.xml", err));
     assert_text(&r, "Harbour\n\nFees\n\nPay now.\n\na\n  b\n\n- one");
     assert_int_equal(r.headings[1].level, 2);
-    const char *data = XML "<all><rec><name>Tea</name><price>4</price></rec><p>Mixed <b>words</b> here</p></all>";
+    const char *data =
+        XML "<all><rec><name>Tea</name><price>4</price></rec><p>Mixed <b>words</b> here</p></all>";
     TEST_OK(read_with(reader, &r, data, strlen(data), "b.xml", err));
     assert_text(&r, "name: Tea\nprice: 4\n\nMixed words here");
     assert_string_equal(r.lines.data, " [xml] name: Tea\n");
@@ -172,21 +239,32 @@ static void test_mail(void **state)
     (void)state;
     results r = {0};
     const char *mail =
-        "Received: by x\r\nSubject: =?utf-8?Q?F=C3=A4hre?=\r\n =?ISO-8859-1?B?IPxiZXI=?= now\r\nFrom: a@b\r\nTo: c\r\nDate: today\r\n"
-        "MIME-Version: 1.0\r\nContent-Type: multipart/mixed;\r\n boundary=\"=x y\"\r\n\r\npreamble\r\n--=x y\r\n"
-        "Content-Type: multipart/alternative; boundary=in\r\n\r\n--in\r\nContent-Type: text/plain; charset=koi8-r\r\n"
-        "Content-Transfer-Encoding: quoted-printable\r\n\r\n=D0=D2=C9=D7=C5=D4, it goes=\r\n on\r\n--in\r\n"
-        "Content-Type: text/html\r\n\r\n<p>no, not this\r\n--in--\r\n--=x y\r\nContent-Type: text/html\r\n\r\n<p>but <b>this</b>\r\n"
-        "--=x y\r\nContent-Disposition: attachment; filename*=utf-8''%E2%82%AC.html\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        "Received: by x\r\nSubject: =?utf-8?Q?F=C3=A4hre?=\r\n =?ISO-8859-1?B?IPxiZXI=?= "
+        "now\r\nFrom: a@b\r\nTo: c\r\nDate: today\r\n"
+        "MIME-Version: 1.0\r\nContent-Type: multipart/mixed;\r\n boundary=\"=x "
+        "y\"\r\n\r\npreamble\r\n--=x y\r\n"
+        "Content-Type: multipart/alternative; boundary=in\r\n\r\n--in\r\nContent-Type: text/plain; "
+        "charset=koi8-r\r\n"
+        "Content-Transfer-Encoding: quoted-printable\r\n\r\n=D0=D2=C9=D7=C5=D4, it goes=\r\n "
+        "on\r\n--in\r\n"
+        "Content-Type: text/html\r\n\r\n<p>no, not this\r\n--in--\r\n--=x y\r\nContent-Type: "
+        "text/html\r\n\r\n<p>but <b>this</b>\r\n"
+        "--=x y\r\nContent-Disposition: attachment; "
+        "filename*=utf-8''%E2%82%AC.html\r\nContent-Transfer-Encoding: base64\r\n\r\n"
         "PHA+YXR0\r\nYWNoZWQ=\r\n--=x y--\r\nepilogue\r\n";
     TEST_OK(read_with(reader, &r, mail, strlen(mail), "x", err));
-    assert_string_equal(r.lines.data, "\xE2\x82\xAC.html [html] attached\n [mail] F\xC3\xA4hre \xC3\xBC" "ber now\n");
-    assert_text(&r, "Subject: F\xC3\xA4hre \xC3\xBC" "ber now\nFrom: a@b\nTo: c\nDate: today\n\n"
+    assert_string_equal(r.lines.data,
+                        "\xE2\x82\xAC.html [html] attached\n [mail] F\xC3\xA4hre \xC3\xBC"
+                        "ber now\n");
+    assert_text(&r, "Subject: F\xC3\xA4hre \xC3\xBC"
+                    "ber now\nFrom: a@b\nTo: c\nDate: today\n\n"
                     "\xD0\xBF\xD1\x80\xD0\xB8\xD0\xB2\xD0\xB5\xD1\x82, it goes on\n\n\nbut this\n");
-    const char *box = "From a@b Mon\nSubject: one\nFrom: a\n\nFirst text.\n\nFrom here it is text, no header follows.\n\n"
+    const char *box = "From a@b Mon\nSubject: one\nFrom: a\n\nFirst text.\n\nFrom here it is text, "
+                      "no header follows.\n\n"
                       "From c@d Tue\nSubject: two\nFrom: c\n\nSecond text.\n";
     TEST_OK(read_with(reader, &r, box, strlen(box), "inbox", err));
-    assert_string_equal(r.lines.data, "1.eml [mail] one\n2.eml [mail] two\n [mailbox] Subject: one\n");
+    assert_string_equal(r.lines.data,
+                        "1.eml [mail] one\n2.eml [mail] two\n [mailbox] Subject: one\n");
     free_results(&r);
 }
 
@@ -195,18 +273,27 @@ static void test_mail(void **state)
 static void test_pdf_rows(void **state)
 {
     (void)state;
-    static const char boxes[] =
-        XML "<html><head><title>0001-22</title></head><body><doc><page width='600' height='800'><flow>"
-            "<block xMin='50' yMin='40' xMax='250' yMax='62'><line xMin='50' yMin='40' xMax='250' yMax='62'><word>Fees</word></line></block>"
-            "<block xMin='50' yMin='100' xMax='150' yMax='130'><line xMin='50' yMin='100' xMax='90' yMax='110'><word>Tea</word></line>"
-            "<line xMin='50' yMin='120' xMax='150' yMax='130'><word>Coffee</word></line></block></flow><flow>"
-            "<block xMin='300' yMin='100' xMax='320' yMax='130'><line xMin='300' yMin='100' xMax='320' yMax='110'><word>4</word></line>"
-            "<line xMin='300' yMin='120' xMax='320' yMax='130'><word>5</word></line></block></flow><flow>"
-            "<block xMin='50' yMin='200' xMax='550' yMax='230'><line xMin='50' yMin='200' xMax='550' yMax='210'><word>A</word>"
-            "<word>har-</word></line><line xMin='50' yMin='212' xMax='200' yMax='222'><word>bour</word><word>&lt;x&gt;</word></line>"
-            "</block></flow></page><page width='600' height='800'></page><page width='600' height='800'><flow>"
-            "<block xMin='50' yMin='40' xMax='250' yMax='50'><line xMin='50' yMin='40' xMax='250' yMax='50'><word>End</word></line></block>"
-            "</flow></page></doc></body></html>";
+    static const char boxes[] = XML
+        "<html><head><title>0001-22</title></head><body><doc><page width='600' height='800'><flow>"
+        "<block xMin='50' yMin='40' xMax='250' yMax='62'><line xMin='50' yMin='40' xMax='250' "
+        "yMax='62'><word>Fees</word></line></block>"
+        "<block xMin='50' yMin='100' xMax='150' yMax='130'><line xMin='50' yMin='100' xMax='90' "
+        "yMax='110'><word>Tea</word></line>"
+        "<line xMin='50' yMin='120' xMax='150' "
+        "yMax='130'><word>Coffee</word></line></block></flow><flow>"
+        "<block xMin='300' yMin='100' xMax='320' yMax='130'><line xMin='300' yMin='100' xMax='320' "
+        "yMax='110'><word>4</word></line>"
+        "<line xMin='300' yMin='120' xMax='320' "
+        "yMax='130'><word>5</word></line></block></flow><flow>"
+        "<block xMin='50' yMin='200' xMax='550' yMax='230'><line xMin='50' yMin='200' xMax='550' "
+        "yMax='210'><word>A</word>"
+        "<word>har-</word></line><line xMin='50' yMin='212' xMax='200' "
+        "yMax='222'><word>bour</word><word>&lt;x&gt;</word></line>"
+        "</block></flow></page><page width='600' height='800'></page><page width='600' "
+        "height='800'><flow>"
+        "<block xMin='50' yMin='40' xMax='250' yMax='50'><line xMin='50' yMin='40' xMax='250' "
+        "yMax='50'><word>End</word></line></block>"
+        "</flow></page></doc></body></html>";
     qu_pdf pdf = {0};
     int ends[2];
     assert_int_equal(pipe(ends), 0);
@@ -248,10 +335,12 @@ static void test_samples(void **state)
     } else {
         int pages = 0;
         read_data(&r, pdf, QU_OK, NULL);
-        assert_memory_equal(r.lines.data, " [pdf] PaSa: An LLM Agent for Comprehensive Academic Paper Search", 65);
+        assert_memory_equal(
+            r.lines.data, " [pdf] PaSa: An LLM Agent for Comprehensive Academic Paper Search", 65);
         for (int64_t i = 0; i < r.n_headings; i++) pages += r.headings[i].level == 0;
         assert_int_equal(pages, 15);
-        assert_non_null(strstr(r.text.data, "particularly challenging information retrieval task")); /* across lines */
+        assert_non_null(strstr(
+            r.text.data, "particularly challenging information retrieval task")); /* across lines */
     }
     free_results(&r);
 }
@@ -262,8 +351,11 @@ static const char *pdf_file(const char *page, const char *trailer)
 {
     static char s[1024];
     snprintf(s, sizeof s,
-             "%%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
-             "3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]%s>>endobj\ntrailer<</Root 1 0 R%s>>\n", page, trailer);
+             "%%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 "
+             "R]/Count 1>>endobj\n"
+             "3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]%s>>endobj\ntrailer<</Root 1 0 "
+             "R%s>>\n",
+             page, trailer);
     return s;
 }
 
@@ -278,10 +370,13 @@ static void test_bad_pdf(void **state)
     }
     const char *s = pdf_file("", "");
     assert_int_equal(read_with(reader, &r, s, strlen(s), "scan.pdf", &err), QU_ERR_UNSUPPORTED);
-    assert_string_equal(err.msg, "'scan.pdf' holds images only: recognise its text first, e.g. with ocrmypdf");
+    assert_string_equal(
+        err.msg, "'scan.pdf' holds images only: recognise its text first, e.g. with ocrmypdf");
     s = pdf_file("", "/Encrypt<</Filter/Standard/V 1/R 2/O(x)/U(y)/P 0>>/ID[(a)(b)]");
     assert_int_equal(read_with(reader, &r, s, strlen(s), "locked.pdf", &err), QU_ERR_UNSUPPORTED);
-    assert_string_equal(err.msg, "'locked.pdf' is encrypted: store it without a password, e.g. with qpdf --decrypt");
+    assert_string_equal(
+        err.msg,
+        "'locked.pdf' is encrypted: store it without a password, e.g. with qpdf --decrypt");
     s = "%PDF-1.4 and nothing";
     assert_int_equal(read_with(reader, &r, s, strlen(s), "cut.pdf", &err), QU_ERR_FORMAT);
     assert_string_equal(err.msg, "'cut.pdf' is damaged: no PDF that can be read");
@@ -300,7 +395,8 @@ static void test_bombs(void **state)
     qu_err why = {0};
     qu_buf deep = {0};
     static const char laughs[] =
-        "<?xml version='1.0'?><!DOCTYPE l [<!ENTITY a 'ha'><!ENTITY b '&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;'>"
+        "<?xml version='1.0'?><!DOCTYPE l [<!ENTITY a 'ha'><!ENTITY b "
+        "'&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;'>"
         "<!ENTITY c '&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;'><!ENTITY d '&c;&c;&c;&c;&c;&c;&c;&c;&c;&c;'>"
         "<!ENTITY e '&d;&d;&d;&d;&d;&d;&d;&d;&d;&d;'><!ENTITY f '&e;&e;&e;&e;&e;&e;&e;&e;&e;&e;'>"
         "<!ENTITY g SYSTEM 'file:///etc/passwd'><!ENTITY % p SYSTEM 'http://localhost/'> %p;]>"
@@ -397,7 +493,8 @@ static void test_mutants(void **state)
 {
     (void)state;
     static const char *const names[] = {"office-and-pdf/dummy.docx", "office-and-pdf/dummy.xlsx",
-                                        "office-and-pdf/flag_day.html", "office-and-pdf/duplicate_media.pdf"};
+                                        "office-and-pdf/flag_day.html",
+                                        "office-and-pdf/duplicate_media.pdf"};
     TEST_NEEDS(first, names[0]);
     bool many = getenv("QUIRE_LONG") != NULL;
     uint64_t seed = 7;
@@ -412,7 +509,8 @@ static void test_mutants(void **state)
             size_t n = mutate(copy, raw.data, raw.len, &seed);
             qu_status st = read_with(reader, &r, copy, n, "mutant", &err);
             st == QU_OK ? read++ : refused++;
-            if (st != QU_OK && (!err.msg[0] || strstr(err.msg, "gave back") || strstr(err.msg, "died")))
+            if (st != QU_OK &&
+                (!err.msg[0] || strstr(err.msg, "gave back") || strstr(err.msg, "died")))
                 fail_msg("%s %d: %s", names[f], i, err.msg);
         }
         free(copy);
@@ -431,11 +529,13 @@ int main(int argc, char **argv)
 {
     if (qu_child_asked(argc, argv)) return qu_child_main(argv[2]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_docx),     cmocka_unit_test(test_pptx),  cmocka_unit_test(test_xlsx),
-        cmocka_unit_test(test_opendocument), cmocka_unit_test(test_epub), cmocka_unit_test(test_xml),
-        cmocka_unit_test(test_mail),     cmocka_unit_test(test_pdf_rows), cmocka_unit_test(test_samples),
-        cmocka_unit_test(test_bad_pdf),  cmocka_unit_test(test_bombs), cmocka_unit_test(test_mutants),
-        cmocka_unit_test(test_corpus),
+        cmocka_unit_test(test_docx),        cmocka_unit_test(test_pptx),
+        cmocka_unit_test(test_xlsx),        cmocka_unit_test(test_opendocument),
+        cmocka_unit_test(test_epub),        cmocka_unit_test(test_xml),
+        cmocka_unit_test(test_mail),        cmocka_unit_test(test_pdf_rows),
+        cmocka_unit_test(test_samples),     cmocka_unit_test(test_bad_pdf),
+        cmocka_unit_test(test_bombs),       cmocka_unit_test(test_mutants),
+        cmocka_unit_test(test_corpus),      cmocka_unit_test(test_empty_office),
         cmocka_unit_test(test_collections),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -21,20 +21,47 @@ static qu_reader *make_reader(const char *program, int seconds)
 
 /* --- the sandbox --- */
 
-static int can_write(void) { return open("/tmp/quire-sandbox", O_WRONLY | O_CREAT, 0600) >= 0; }
-static int can_truncate(void) { return open("/tmp/quire-sandbox", O_RDONLY | O_CREAT | O_TRUNC, 0600) >= 0; }
-static int can_connect(void) { return socket(AF_INET, SOCK_STREAM, 0) >= 0; }
-static int can_talk(void) { return socket(AF_UNIX, SOCK_STREAM, 0) >= 0; }
-static int can_read_secrets(void) { return open("/etc/passwd", O_RDONLY) >= 0; }
-static int can_kill(void) { return kill(getppid(), 0) == 0; }
-static int can_fork(void) { return fork() >= 0; }
-static int can_remove(void) { return unlink("/tmp/quire-sandbox-file") == 0; }
+static int can_write(void)
+{
+    return open("/tmp/quire-sandbox", O_WRONLY | O_CREAT, 0600) >= 0;
+}
+static int can_truncate(void)
+{
+    return open("/tmp/quire-sandbox", O_RDONLY | O_CREAT | O_TRUNC, 0600) >= 0;
+}
+static int can_connect(void)
+{
+    return socket(AF_INET, SOCK_STREAM, 0) >= 0;
+}
+static int can_talk(void)
+{
+    return socket(AF_UNIX, SOCK_STREAM, 0) >= 0;
+}
+static int can_read_secrets(void)
+{
+    return open("/etc/passwd", O_RDONLY) >= 0;
+}
+static int can_kill(void)
+{
+    return kill(getppid(), 0) == 0;
+}
+static int can_fork(void)
+{
+    return fork() >= 0;
+}
+static int can_remove(void)
+{
+    return unlink("/tmp/quire-sandbox-file") == 0;
+}
 static int can_raise(void)
 {
     struct rlimit r = {RLIM_INFINITY, RLIM_INFINITY};
     return setrlimit(RLIMIT_FSIZE, &r) == 0;
 }
-static int can_allocate(void) { return malloc((size_t)QU_SANDBOX_MEMORY_BYTES) != NULL; }
+static int can_allocate(void)
+{
+    return malloc((size_t)QU_SANDBOX_MEMORY_BYTES) != NULL;
+}
 static int can_start(void)
 {
     char *argv[] = {"true", NULL}, *env[] = {NULL};
@@ -64,9 +91,9 @@ static void test_sandbox(void **state)
     const struct {
         const char *name;
         int (*what)(void);
-    } never[] = {{"write", can_write},     {"truncate", can_truncate}, {"connect", can_connect},
-                 {"talk", can_talk},       {"kill", can_kill},         {"fork", can_fork},
-                 {"remove", can_remove},   {"raise", can_raise},       {"start", can_start}};
+    } never[] = {{"write", can_write},   {"truncate", can_truncate}, {"connect", can_connect},
+                 {"talk", can_talk},     {"kill", can_kill},         {"fork", can_fork},
+                 {"remove", can_remove}, {"raise", can_raise},       {"start", can_start}};
     int fd = open("/tmp/quire-sandbox-file", O_WRONLY | O_CREAT, 0600);
     close(fd);
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
@@ -121,7 +148,8 @@ static void test_bad_children(void **state)
     char dir[] = "/tmp/quire-reader-XXXXXX", path[64];
     assert_non_null(mkdtemp(dir));
     assert_child(dir, "#!/bin/sh\nexit 0\n", "died");
-    assert_child(dir, "#!/bin/sh\ndd bs=1 count=20 2>/dev/null >/dev/null; kill -SEGV $$\n", "died (signal 11)");
+    assert_child(dir, "#!/bin/sh\ndd bs=1 count=20 2>/dev/null >/dev/null; kill -SEGV $$\n",
+                 "died (signal 11)");
     assert_child(dir, "#!/bin/sh\nexit 4\n", "cannot confine");
     assert_child(dir, "#!/bin/sh\nsleep 20\n", "too long");
     assert_child(dir, "#!/bin/sh\nexec cat /dev/zero\n", "cannot be");
@@ -145,15 +173,15 @@ static void test_lies(void **state)
         qu_heading h;
         qu_source_run run;
         qu_child_frame end;
-    } __attribute__((packed)) good = {
-        .f = {QU_CHILD_DOCUMENT, 0, 4, sizeof(qu_child_document)},
-        .title = "abcd",
-        .d = {40, 1, 1, 1, 1, "utf-8", "html"},
-        .text = "A text of forty bytes, no more, no less.",
-        .cut = {20, QU_CUT_LINE},
-        .h = {0, 1, 2, 4},
-        .run = {0, 0, 4},
-        .end = {QU_CHILD_END, 0, 0, 0}}, bad;
+    } __attribute__((packed)) good = {.f = {QU_CHILD_DOCUMENT, 0, 4, sizeof(qu_child_document)},
+                                      .title = "abcd",
+                                      .d = {40, 1, 1, 1, 1, "utf-8", "html"},
+                                      .text = "A text of forty bytes, no more, no less.",
+                                      .cut = {20, QU_CUT_LINE},
+                                      .h = {0, 1, 2, 4},
+                                      .run = {0, 0, 4},
+                                      .end = {QU_CHILD_END, 0, 0, 0}},
+                              bad;
     assert_non_null(mkdtemp(dir));
     snprintf(answer, sizeof answer, "%s/answer", dir);
     snprintf(script, sizeof script, "#!/bin/sh\nhead -c 20 >/dev/null; cat %s; sleep 5\n", answer);
@@ -298,10 +326,14 @@ static void test_nesting(void **state)
 static void test_names(void **state)
 {
     (void)state;
-    static const char *const names[][2] = {
-        {"../../etc/passwd", "etc/passwd"}, {"/abs.txt", "abs.txt"},   {"a/./b//../c", "a/b/c"},
-        {"..", "unnamed"},                  {"x\ny\x1B[2J", "x y [2J"}, {"-rf ~;$(id)`", "-rf ~;$(id)`"},
-        {"a!b!c", "a!b!c"},                 {"\xFF\xFE", "\xFF\xFE"}};
+    static const char *const names[][2] = {{"../../etc/passwd", "etc/passwd"},
+                                           {"/abs.txt", "abs.txt"},
+                                           {"a/./b//../c", "a/b/c"},
+                                           {"..", "unnamed"},
+                                           {"x\ny\x1B[2J", "x y [2J"},
+                                           {"-rf ~;$(id)`", "-rf ~;$(id)`"},
+                                           {"a!b!c", "a!b!c"},
+                                           {"\xFF\xFE", "\xFF\xFE"}};
     results r = {0};
     packer p;
     char want[256] = "";
@@ -309,7 +341,8 @@ static void test_names(void **state)
     pack_open(&p, "ustar", "gzip", 1 << 16);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         pack_text(&p, names[i][0], "some text\n");
-        snprintf(want + strlen(want), sizeof want - strlen(want), "%s [text] some text\n", names[i][1]);
+        snprintf(want + strlen(want), sizeof want - strlen(want), "%s [text] some text\n",
+                 names[i][1]);
     }
     pack_close(&p);
     TEST_OK(read_with(reader, &r, p.data, p.n, "x", err));
@@ -337,7 +370,8 @@ static void test_members(void **state)
         pack_close(&p);
         TEST_OK(read_with(reader, &r, p.data, p.n, "x", err));
         assert_non_null(strstr(r.lines.data, "a.html [html] A\n"));
-        assert_non_null(strstr(r.lines.data, "b.md [markdown] B\n [archive] Archive of 4 files:\n"));
+        assert_non_null(
+            strstr(r.lines.data, "b.md [markdown] B\n [archive] Archive of 4 files:\n"));
         assert_int_equal(r.documents, 3);
         assert_int_equal(r.faults, 2);
         free(p.data);
