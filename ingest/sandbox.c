@@ -101,7 +101,7 @@ static void restrict_files(const char *program)
 /* clang-format off */
 static const uint16_t allowed[] = {
     SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64, SYS_lseek, SYS_close, SYS_fstat,
-    SYS_newfstatat, SYS_statx, SYS_faccessat, SYS_readlinkat, SYS_getdents64, SYS_fcntl, SYS_dup,
+    SYS_newfstatat, SYS_statx, SYS_faccessat, SYS_readlinkat, SYS_getdents64, SYS_dup,
     SYS_mmap, SYS_mprotect, SYS_munmap, SYS_mremap, SYS_brk, SYS_madvise, SYS_rt_sigaction,
     SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack, SYS_futex, SYS_sched_yield,
     SYS_sched_getaffinity, SYS_getpid, SYS_gettid, SYS_getuid, SYS_geteuid, SYS_getgid,
@@ -115,7 +115,7 @@ static const uint16_t allowed[] = {
 
 /* More for one that starts a program. */
 static const uint16_t starting[] = {
-    SYS_execve, SYS_clone, SYS_wait4, SYS_waitid, SYS_pipe2, SYS_dup3,
+    SYS_execve, SYS_wait4, SYS_waitid, SYS_pipe2, SYS_dup3,
 #ifdef __x86_64__
     SYS_vfork, SYS_fork, SYS_dup2,
 #endif
@@ -127,9 +127,14 @@ typedef struct checked {
     uint32_t call, arg, mask, value;
 } checked;
 
-enum { WRITES = O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND | (O_TMPFILE & ~O_DIRECTORY) };
-
-enum { LOW = offsetof(struct seccomp_data, args) }; /* low half of argument 0: little-endian */
+enum {
+    WRITES = O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND | (O_TMPFILE & ~O_DIRECTORY),
+    NAMESPACES = 0x7E020000, /* CLONE_NEW... */
+    LOW = offsetof(struct seccomp_data, args), /* low half of argument 0: little-endian */
+    NUMBER = offsetof(struct seccomp_data, nr),
+    N_ALLOWED = sizeof allowed / sizeof *allowed,
+    N_STARTING = sizeof starting / sizeof *starting,
+};
 
 static qu_status filter_calls(bool starts, qu_err *err)
 {
@@ -137,24 +142,24 @@ static qu_status filter_calls(bool starts, qu_err *err)
         {SYS_openat, 2, WRITES, O_RDONLY},
         {SYS_prlimit64, 0, ~0u, 0},
         {SYS_tgkill, 0, ~0u, (uint32_t)getpid()}, /* abort() */
+        {SYS_fcntl, 1, ~3u, 0}, /* not F_SETOWN, which sends signals */
+        {SYS_fcntl, 1, ~0u, F_DUPFD_CLOEXEC},
 #ifdef __x86_64__
         {SYS_open, 1, WRITES, O_RDONLY},
 #endif
+        {SYS_clone, 0, starts ? NAMESPACES : 0, starts ? 0 : 1}, /* without a program: never */
     };
-    struct sock_filter f[256];
-    unsigned n = 0;
     const struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    f[n++] =
-        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
-    f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0);
-    f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-    f[n++] =
-        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-    for (size_t i = 0; i < sizeof allowed / sizeof *allowed + sizeof starting / sizeof *starting;
-         i++) {
-        size_t rest = i - sizeof allowed / sizeof *allowed;
-        if (i >= sizeof allowed / sizeof *allowed && !starts) break;
-        uint32_t call = i < sizeof allowed / sizeof *allowed ? allowed[i] : starting[rest];
+    const struct sock_filter load = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, NUMBER);
+    struct sock_filter f[256] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+    };
+    unsigned n = 3;
+    f[n++] = load;
+    for (size_t i = 0; i < N_ALLOWED + (starts ? N_STARTING : 0); i++) {
+        uint32_t call = i < N_ALLOWED ? allowed[i] : starting[i - N_ALLOWED];
         f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1);
         f[n++] = allow;
     }
@@ -164,7 +169,7 @@ static qu_status filter_calls(bool starts, qu_err *err)
         f[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, some[i].mask);
         f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, some[i].value, 0, 1);
         f[n++] = allow;
-        f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES);
+        f[n++] = load;
     }
     /* "Not there", as of an older kernel: the C library then takes the older call. */
     f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);

@@ -45,6 +45,14 @@ static int can_kill(void)
 {
     return kill(getppid(), 0) == 0;
 }
+static int can_signal(void)
+{
+    return fcntl(0, F_SETOWN, getppid()) == 0;
+}
+static int can_unshare(void)
+{
+    return syscall(SYS_clone, 0x10000000 | SIGCHLD, NULL, NULL, NULL, NULL) >= 0; /* CLONE_NEWUSER */
+}
 static int can_fork(void)
 {
     return fork() >= 0;
@@ -93,7 +101,8 @@ static void test_sandbox(void **state)
         int (*what)(void);
     } never[] = {{"write", can_write},   {"truncate", can_truncate}, {"connect", can_connect},
                  {"talk", can_talk},     {"kill", can_kill},         {"fork", can_fork},
-                 {"remove", can_remove}, {"raise", can_raise},       {"start", can_start}};
+                 {"remove", can_remove}, {"raise", can_raise},       {"start", can_start},
+                 {"signal", can_signal},   {"unshare", can_unshare}};
     int fd = open("/tmp/quire-sandbox-file", O_WRONLY | O_CREAT, 0600);
     close(fd);
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
@@ -102,6 +111,7 @@ static void test_sandbox(void **state)
     assert_int_equal(in_sandbox(can_work, NULL), 1);
     assert_int_equal(in_sandbox(can_fork, "/bin/false"), 1); /* with a program it may */
     assert_int_equal(in_sandbox(can_write, "/bin/false"), 0);
+    assert_int_equal(in_sandbox(can_unshare, "/bin/false"), 0);
     assert_int_equal(in_sandbox(can_connect, "/bin/false"), 0);
     if (syscall(444, NULL, 0, 1) < 1) { /* landlock_create_ruleset */
         print_message("skipped: no Landlock in this kernel: which files can be read\n");
