@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "pipelines/sync.h"
 
 /* Absolute, without "", "." and ".." between slashes; nothing on the disk is looked at. */
 static qu_status by_letters(char **out, const char *path, qu_err *err)
@@ -96,7 +97,7 @@ bool qu_paths_under(const char *path, const char *root)
 bool qu_paths_match(const char *glob, const char *path)
 {
     if (fnmatch(glob, path, 0) == 0) return true;
-    for (const char *p = strchr(path, '/'); p; p = strchr(p + 1, '/'))
+    for (const char *p = strpbrk(path, "/!"); p; p = strpbrk(p + 1, "/!"))
         if (fnmatch(glob, p + 1, 0) == 0) return true;
     return false;
 }
@@ -107,6 +108,8 @@ static bool matches(void *ctx, uint64_t doc_id)
     qu_doc d;
     if (qu_catalogue_get_doc(f->txn, doc_id, &d, NULL) != QU_OK) return false;
     bool yes = qu_paths_match(f->glob, d.path);
+    d.path[qu_sync_file_len(&d)] = 0; /* a file's name means all that is in it */
+    yes = yes || qu_paths_match(f->glob, d.path);
     qu_doc_free(&d);
     return yes;
 }

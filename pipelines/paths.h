@@ -31,7 +31,7 @@ void qu_paths_free(char *guesses[QU_PATHS_GUESSES]);
 bool qu_paths_under(const char *path, const char *root);
 
 /* Does a path match a shell pattern (fnmatch; '*' also crosses '/')? It may match the whole path or
- * any tail of it that begins after a '/': "*.md", "docs/[a-c]*", "/home/me/docs/a.txt". */
+ * any tail of it that begins after a '/' or '!': "*.md", "docs/[a-c]*", "/home/me/docs/a.txt". */
 bool qu_paths_match(const char *glob, const char *path);
 
 /* Documents whose path matches glob. */

@@ -30,6 +30,8 @@ x index --kv none docs | plain
 cited "When does the ferry to Norrholm leave?"
 cited "Where must dogs be kept on a leash?"
 x search --files --json "when was the lighthouse built" | grep -oE '"path":"[^"]*light.html"' | plain
+x search --files --json --in light.html "when was the lighthouse built" | grep -oE '"path":"[^"]*"' | plain
+x search --files --json --in all.tgz "harbour fee lighthouse" | grep -oE '"path":"[^"]*"' | sort | plain
 x status 'docs/all.tgz!light.html' | grep -E '^(path|file|format)' | plain
 # A new archive: what is gone from it is gone, what stayed keeps its place.
 printf '<title>Pier</title><p>The pier is closed in winter.' >in/pier.html
