@@ -8,6 +8,7 @@
 #include "pipelines/eval.h"
 #include "pipelines/input.h"
 #include "pipelines/output.h"
+#include "retrieve/rouge.h"
 
 typedef struct qu_eval_kind {
     const char *name;       /* "recall" */
@@ -27,7 +28,7 @@ static const qu_eval_kind every[] = {
     {"fidelity", "FILE|-", "n pages max-tokens repair seed", 1, 1, qu_eval_fidelity},
     {"perplexity", "FILE...", "policy budget no-far-field", 1, -1, qu_eval_perplexity},
     {"mass", "FILE|-", "n pages prune", 1, 1, qu_eval_mass},
-    {"rouge", "FILE|-", "words n seed", 1, 1, qu_eval_rouge},
+    {"rouge", "FILE|-", "flavour words n seed", 1, 1, qu_eval_rouge},
 };
 
 enum { N_EVERY = sizeof every / sizeof *every };
@@ -67,6 +68,8 @@ static const qu_option options[] = {
            "needle, mass: percent of the candidates' tokens to leave out"),
     QU_INT("trials", "N", "1", 1, 1000, "needle: texts with other words for each cell"),
     QU_STR("out", "PREFIX", NULL, "needle: write the grid to PREFIX.tsv and PREFIX.png"),
+    QU_ENUM("flavour", "NAME", "rouge-score", QU_ROUGE_NAMES,
+            "rouge: whose numbers, by the program's name"),
     QU_INT("words", "N", "0", 0, 100000,
            "rouge: words of an extract; 0 = as many as the reference has"),
 };

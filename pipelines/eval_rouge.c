@@ -12,14 +12,15 @@
 #include "retrieve/digest.h"
 #include "retrieve/rouge.h"
 
-enum { MAX_LINE = 64 << 20, N_MEASURES = 3, N_SETS = QU_N_DIGESTS };
+enum { MAX_LINE = 64 << 20, N_MEASURES = 4, N_SETS = QU_N_DIGESTS };
 
-static const char *const measures[N_MEASURES] = {"rouge1", "rouge2", "rougeL"};
+static const char *const measures[N_MEASURES] = {"rouge1", "rouge2", "rougeL", "rougeLsum"};
 static const char *const methods[N_SETS] = {"graph", "lexrank", "textrank", "lead"};
 
 /* F1 of each line, of the summaries given (set 0) or of each method's. */
 typedef struct rouge_run {
     qu_eval *e;
+    qu_rouge_flavour flavour;
     bool extracts;
     double *f1[N_SETS][N_MEASURES], *ones;
     int64_t n;
@@ -43,9 +44,9 @@ static qu_status score(rouge_run *x, int set, const char *text, const json_t *re
     json_array_foreach(references, i, ref)
     {
         qu_rouge r;
-        QU_TRY(qu_rouge_score(&r, text, strlen(text), json_string_value(ref),
+        QU_TRY(qu_rouge_score(&r, x->flavour, text, strlen(text), json_string_value(ref),
                               json_string_length(ref), err));
-        const double f1[N_MEASURES] = {r.one.f1, r.two.f1, r.l.f1};
+        const double f1[N_MEASURES] = {r.one.f1, r.two.f1, r.l.f1, r.lsum.f1};
         for (int k = 0; k < N_MEASURES; k++)
             x->f1[set][k][x->n] = fmax(x->f1[set][k][x->n], f1[k]);
     }
@@ -141,7 +142,8 @@ static json_t *interval(const rouge_run *x, const double *a, const double *b)
 static json_t *row(const rouge_run *x, int set)
 {
     json_t *o = json_pack("{s:s}", "method", x->extracts ? methods[set] : "summaries");
-    for (int k = 0; k < N_MEASURES; k++) {
+    int n = x->flavour == QU_ROUGE_SETS ? N_MEASURES - 1 : N_MEASURES;
+    for (int k = 0; k < n; k++) {
         json_object_set_new(o, measures[k], interval(x, x->f1[set][k], x->ones));
         for (int base = 1; x->extracts && base < N_SETS; base += 2) { /* lexrank, lead */
             char key[64];
@@ -154,7 +156,7 @@ static json_t *row(const rouge_run *x, int set)
 
 qu_status qu_eval_rouge(qu_eval *e, qu_err *err)
 {
-    rouge_run x = {.e = e};
+    rouge_run x = {.e = e, .flavour = (qu_rouge_flavour)qu_args_choice(e->args, "flavour")};
     json_t *lines = NULL, *list = json_array();
     qu_status st = qu_eval_lines(e, MAX_LINE, false, &lines, err);
     if (st == QU_OK) st = do_all(&x, lines, err);

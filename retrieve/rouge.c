@@ -4,20 +4,54 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
-#include "base/buf.h"
 #include "base/hash.h"
 #include "index/words.h"
 
-enum { MAX_CELLS = 1 << 26 };
+enum { MAX_CELLS = 1 << 26, MAX_TOKEN = 1 << 16 };
 
-/* A text as hashes of its words. */
+/* A text as hashes of its words, in sentences (lines). */
 typedef struct words {
-    qu_buf hashes;
+    uint64_t *hash;
+    size_t n, cap;
+    size_t *first; /* [n_sentences + 1] */
+    size_t n_sentences, cap_sentences;
 } words;
 
-static const uint64_t *hash_of(const words *w) { return (const uint64_t *)(void *)w->hashes.data; }
-static size_t count(const words *w) { return w->hashes.len / sizeof(uint64_t); }
+static void free_words(words *w)
+{
+    free(w->hash);
+    free(w->first);
+}
+
+static qu_status add_word(words *w, const char *p, size_t n, qu_err *err)
+{
+    if (w->n == w->cap) {
+        size_t cap = w->cap ? w->cap * 2 : 256;
+        uint64_t *h = realloc(w->hash, cap * sizeof *h);
+        if (!h) return qu_fail_nomem(err, (long long)(cap * sizeof *h));
+        w->hash = h;
+        w->cap = cap;
+    }
+    w->hash[w->n++] = qu_hash_sum(p, n, 0);
+    return QU_OK;
+}
+
+/* The words so far are a sentence. */
+static qu_status end_sentence(words *w, qu_err *err)
+{
+    if (w->n_sentences + 2 > w->cap_sentences) {
+        size_t cap = w->cap_sentences ? w->cap_sentences * 2 : 16;
+        size_t *f = realloc(w->first, cap * sizeof *f);
+        if (!f) return qu_fail_nomem(err, (long long)(cap * sizeof *f));
+        w->first = f;
+        w->cap_sentences = cap;
+        w->first[0] = 0;
+    }
+    w->first[++w->n_sentences] = w->n;
+    return QU_OK;
+}
 
 /* The ASCII letter or digit that the character at p becomes in lower case, 0 for any other; *len its
  * bytes. Two letters outside ASCII become ASCII ones; the first leaves a mark behind it, too. */
@@ -38,47 +72,95 @@ static char fold(const char *p, size_t n, size_t *len, bool *ends)
     return 0;
 }
 
-static qu_status read_words(words *w, const char *text, size_t n, qu_err *err)
+/* rouge-score: lines of lower-case ASCII words. */
+static qu_status read_lines(words *w, const char *text, size_t n, qu_err *err)
 {
-    qu_buf word = {0};
-    qu_status st = QU_OK;
-    for (size_t i = 0, step = 1; i <= n; i += step) {
-        bool ends = i == n;
-        char c = ends ? 0 : fold(text + i, n - i, &step, &ends);
-        if (c) QU_TRY_OUT(qu_buf_add(&word, &c, 1, err));
-        if (word.len == 0 || (c && !ends)) continue;
-        uint64_t hash = qu_hash_sum(word.data, word.len, 0);
-        QU_TRY_OUT(qu_buf_add(&w->hashes, &hash, sizeof hash, err));
-        word.len = 0;
+    char token[MAX_TOKEN];
+    size_t len = 0, step, chars = 0;
+    for (size_t i = 0; i < n; i += step) {
+        bool ends = false;
+        char c = fold(text + i, n - i, &step, &ends);
+        if (c && len < sizeof token) token[len++] = c;
+        if (len && (!c || ends)) {
+            QU_TRY(add_word(w, token, len, err));
+            len = 0;
+        }
+        if (text[i] != '\n') chars++;
+        if (text[i] != '\n' || !chars) continue;
+        QU_TRY(end_sentence(w, err));
+        chars = 0;
     }
-out:
-    qu_buf_free(&word);
-    return st;
+    if (len) QU_TRY(add_word(w, token, len, err));
+    return chars ? end_sentence(w, err) : QU_OK;
 }
 
-static qu_rouge_value value(double hits, double n, double n_reference)
+static bool is_space(utf8proc_int32_t c)
 {
-    qu_rouge_value v = {n > 0 ? hits / n : 0, n_reference > 0 ? hits / n_reference : 0, 0};
-    if (hits > 0) v.f1 = 2 * v.precision * v.recall / (v.precision + v.recall);
-    return v;
+    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
+           c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
+           c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-/* Sorted n-grams of a text; malloc'ed [*n]. */
-static uint64_t *grams(const words *w, size_t size, size_t *n)
+/* rouge: what stands between dots, in words between white space. A blank sentence has one empty
+ * word. */
+static qu_status read_dots(words *w, const char *text, size_t n, qu_err *err)
 {
-    *n = count(w) >= size ? count(w) - size + 1 : 0;
-    uint64_t *g = malloc((*n + 1) * sizeof *g);
-    for (size_t i = 0; g && i < *n; i++)
-        g[i] = size == 1 ? hash_of(w)[i] : qu_hash_sum(hash_of(w) + i, size * sizeof *g, 1);
-    if (g) qsort(g, *n, sizeof *g, qu_words_by_hash);
+    for (size_t from = 0; from < n;) {
+        const char *dot = memchr(text + from, '.', n - from);
+        size_t end = dot ? (size_t)(dot - text) : n, start = from, had = w->n;
+        for (size_t i = from; i < end;) {
+            utf8proc_int32_t c;
+            utf8proc_ssize_t len =
+                utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(end - i), &c);
+            bool space = len > 0 && is_space(c);
+            size_t step = len > 0 ? (size_t)len : 1;
+            if (space && i > start) QU_TRY(add_word(w, text + start, i - start, err));
+            i += step;
+            if (space) start = i;
+        }
+        if (end > start) QU_TRY(add_word(w, text + start, end - start, err));
+        if (end > from && w->n == had) QU_TRY(add_word(w, "", 0, err));
+        if (end > from) QU_TRY(end_sentence(w, err));
+        from = end + 1;
+    }
+    return QU_OK;
+}
+
+/* --- n-grams --- */
+
+/* Sorted n-grams of a text, each once if as_set; malloc'ed [*count]. */
+static uint64_t *grams(const words *w, size_t size, bool as_set, size_t *count)
+{
+    size_t n = w->n >= size ? w->n - size + 1 : 0, kept = 0;
+    uint64_t *g = malloc((n + 1) * sizeof *g);
+    *count = n;
+    if (!g) return NULL;
+    for (size_t i = 0; i < n; i++)
+        g[i] = size == 1 ? w->hash[i] : qu_hash_sum(w->hash + i, size * sizeof *g, 1);
+    qsort(g, n, sizeof *g, qu_words_by_hash);
+    for (size_t i = 0; i < n && as_set; i++)
+        if (!kept || g[kept - 1] != g[i]) g[kept++] = g[i];
+    if (as_set) *count = kept;
     return g;
 }
 
+static qu_rouge_value value(double hits, double n, double n_reference, qu_rouge_flavour flavour)
+{
+    qu_rouge_value v = {n > 0 ? hits / n : 0, n_reference > 0 ? hits / n_reference : 0, 0};
+    double p = v.precision, r = v.recall;
+    if (flavour == QU_ROUGE_SETS)
+        v.f1 = 2.0 * ((p * r) / (p + r + 1e-8));
+    else if (p + r > 0)
+        v.f1 = 2 * p * r / (p + r);
+    return v;
+}
+
 static qu_status score_grams(qu_rouge_value *v, const words *c, const words *ref, size_t size,
-                             qu_err *err)
+                             qu_rouge_flavour flavour, qu_err *err)
 {
     size_t n, m, hits = 0;
-    uint64_t *a = grams(c, size, &n), *b = grams(ref, size, &m);
+    uint64_t *a = grams(c, size, flavour == QU_ROUGE_SETS, &n);
+    uint64_t *b = grams(ref, size, flavour == QU_ROUGE_SETS, &m);
     qu_status st = a && b ? QU_OK : qu_fail_nomem(err, (long long)(n + m) * 8);
     for (size_t i = 0, j = 0; st == QU_OK && i < n && j < m;) {
         hits += a[i] == b[j];
@@ -86,46 +168,128 @@ static qu_status score_grams(qu_rouge_value *v, const words *c, const words *ref
         i += step_a;
         j += step_b;
     }
-    *v = value((double)hits, (double)n, (double)m);
+    if (st == QU_OK) *v = value((double)hits, (double)n, (double)m, flavour);
     free(a);
     free(b);
     return st;
 }
 
-static qu_status score_order(qu_rouge_value *v, const words *c, const words *ref, qu_err *err)
+/* --- common subsequences --- */
+
+/* Mark the words of ref [n] that a longest common subsequence with can [m] has; where two will do,
+ * the programs choose differently. *length gets its length; mark may be NULL. */
+static qu_status lcs(const uint64_t *ref, size_t n, const uint64_t *can, size_t m, bool sets,
+                     uint8_t *mark, size_t *length, qu_err *err)
 {
-    size_t n = count(ref), m = count(c);
-    if (n > MAX_CELLS / m)
+    size_t rows = mark ? n + 1 : 2;
+    *length = 0;
+    if (n == 0 || m == 0) return QU_OK;
+    if (m + 1 > MAX_CELLS / rows)
         return qu_fail(err, QU_ERR_LIMIT, "texts of %zu and %zu words are too long for ROUGE", n, m);
-    uint32_t *rows = calloc(2 * (m + 1), sizeof *rows); /* of the table of lengths, the last two */
-    if (!rows) return qu_fail_nomem(err, (long long)(2 * (m + 1) * sizeof *rows));
+    uint32_t *t = calloc(rows * (m + 1), sizeof *t);
+    if (!t) return qu_fail_nomem(err, (long long)(rows * (m + 1) * sizeof *t));
     for (size_t i = 1; i <= n; i++) {
-        const uint32_t *up = rows + (i - 1) % 2 * (m + 1);
-        uint32_t *row = rows + i % 2 * (m + 1);
+        const uint32_t *up = t + (i - 1) % rows * (m + 1);
+        uint32_t *row = t + i % rows * (m + 1);
         for (size_t j = 1; j <= m; j++)
-            row[j] = hash_of(ref)[i - 1] == hash_of(c)[j - 1] ? up[j - 1] + 1
-                     : up[j] > row[j - 1]                     ? up[j]
-                                                              : row[j - 1];
+            row[j] = ref[i - 1] == can[j - 1] ? up[j - 1] + 1
+                     : up[j] > row[j - 1]     ? up[j]
+                                              : row[j - 1];
     }
-    *v = value((double)rows[n % 2 * (m + 1) + m], (double)m, (double)n);
-    free(rows);
+    *length = t[n % rows * (m + 1) + m];
+    for (size_t i = n, j = m; mark && i > 0 && j > 0;) {
+        uint32_t up = t[(i - 1) * (m + 1) + j], left = t[i * (m + 1) + j - 1];
+        if (ref[i - 1] == can[j - 1]) {
+            mark[--i] = 1;
+            j--;
+        } else if (sets ? up > left : left <= up) {
+            i--;
+        } else {
+            j--;
+        }
+    }
+    free(t);
     return QU_OK;
 }
 
-qu_status qu_rouge_score(qu_rouge *r, const char *candidate, size_t n, const char *reference,
-                         size_t n_reference, qu_err *err)
+/* mark [ref->n]: words of each sentence of ref that a subsequence with a sentence of can has. */
+static qu_status mark_union(const words *ref, const words *can, bool sets, uint8_t *mark,
+                            qu_err *err)
+{
+    size_t length;
+    for (size_t r = 0; r < ref->n_sentences; r++)
+        for (size_t c = 0; c < can->n_sentences; c++)
+            QU_TRY(lcs(ref->hash + ref->first[r], ref->first[r + 1] - ref->first[r],
+                       can->hash + can->first[c], can->first[c + 1] - can->first[c], sets,
+                       mark + ref->first[r], &length, err));
+    return QU_OK;
+}
+
+/* Marked words, each no oftener than it stands in the candidate (sets: once). */
+static qu_status count_marked(const words *ref, const words *can, const uint8_t *mark, bool sets,
+                              size_t *hits, qu_err *err)
+{
+    words kept = {.hash = malloc((ref->n + 1) * sizeof *kept.hash)};
+    size_t n = 0, m = 0;
+    uint64_t *a = NULL, *b = grams(can, 1, sets, &m);
+    for (size_t i = 0; kept.hash && i < ref->n; i++)
+        if (mark[i]) kept.hash[kept.n++] = ref->hash[i];
+    if (kept.hash) a = grams(&kept, 1, sets, &n);
+    *hits = 0;
+    for (size_t i = 0, j = 0; a && b && i < n && j < m;) {
+        *hits += a[i] == b[j];
+        size_t step_a = a[i] <= b[j], step_b = b[j] <= a[i];
+        i += step_a;
+        j += step_b;
+    }
+    bool whole = a && b;
+    free(kept.hash);
+    free(a);
+    free(b);
+    return whole ? QU_OK : qu_fail_nomem(err, (long long)(ref->n + can->n) * 8);
+}
+
+static qu_status score_lines(qu_rouge_value *v, const words *can, const words *ref,
+                             qu_rouge_flavour flavour, qu_err *err)
+{
+    bool sets = flavour == QU_ROUGE_SETS;
+    size_t hits, n = can->n, m = ref->n;
+    uint64_t *a = NULL, *b = NULL;
+    uint8_t *mark = calloc(ref->n + 1, 1);
+    qu_status st = mark ? mark_union(ref, can, sets, mark, err) : qu_fail_nomem(err, 64);
+    if (st == QU_OK) st = count_marked(ref, can, mark, sets, &hits, err);
+    if (st == QU_OK && sets) {
+        a = grams(can, 1, true, &n);
+        b = grams(ref, 1, true, &m);
+        if (!a || !b) st = qu_fail_nomem(err, 64);
+    }
+    if (st == QU_OK) *v = value((double)hits, (double)n, (double)m, flavour);
+    free(a);
+    free(b);
+    free(mark);
+    return st;
+}
+
+qu_status qu_rouge_score(qu_rouge *r, qu_rouge_flavour flavour, const char *candidate, size_t n,
+                         const char *reference, size_t n_reference, qu_err *err)
 {
     words c = {0}, ref = {0};
+    bool sets = flavour == QU_ROUGE_SETS;
+    size_t length;
     qu_status st = QU_OK;
     memset(r, 0, sizeof *r);
-    QU_TRY_OUT(read_words(&c, candidate, n, err));
-    QU_TRY_OUT(read_words(&ref, reference, n_reference, err));
-    if (count(&c) == 0 || count(&ref) == 0) goto out;
-    QU_TRY_OUT(score_grams(&r->one, &c, &ref, 1, err));
-    QU_TRY_OUT(score_grams(&r->two, &c, &ref, 2, err));
-    st = score_order(&r->l, &c, &ref, err);
+    QU_TRY_OUT(sets ? read_dots(&c, candidate, n, err) : read_lines(&c, candidate, n, err));
+    QU_TRY_OUT(sets ? read_dots(&ref, reference, n_reference, err)
+                    : read_lines(&ref, reference, n_reference, err));
+    if (c.n == 0 || ref.n == 0) goto out;
+    QU_TRY_OUT(score_grams(&r->one, &c, &ref, 1, flavour, err));
+    QU_TRY_OUT(score_grams(&r->two, &c, &ref, 2, flavour, err));
+    QU_TRY_OUT(score_lines(sets ? &r->l : &r->lsum, &c, &ref, flavour, err));
+    if (sets) goto out;
+    QU_TRY_OUT(lcs(ref.hash, ref.n, c.hash, c.n, false, NULL, &length, err));
+    r->l = value((double)length, (double)c.n, (double)ref.n, flavour);
 out:
-    qu_buf_free(&c.hashes);
-    qu_buf_free(&ref.hashes);
+    free_words(&c);
+    free_words(&ref);
     return st;
 }
