@@ -24,7 +24,7 @@ enum {
     QU_READER_MAX_NESTING = 5,      /* containers in each other */
     QU_READER_MAX_MEMBERS = 200000, /* of one file, nested ones included */
     QU_READER_MAX_NAME = 1024,      /* bytes of a member's name; longer ones lose their beginning */
-    QU_READER_SECONDS = 60,         /* waiting for children over one file, and one more a MiB */
+    QU_READER_SECONDS = 120,        /* waiting for children over one file, and one more a MiB */
 };
 
 typedef struct qu_reader qu_reader;
