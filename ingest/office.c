@@ -52,7 +52,7 @@ static const struct {
      "xl/workbook.xml",
      {"docProps/core.xml", "xl/workbook.xml", "xl/_rels/workbook.xml.rels", "xl/sharedStrings.xml",
       "xl/styles.xml", "xl/worksheets/"}},
-    {"epub", "application/epub+zip", {""}},
+    {"epub", "application/epub+zip", {NULL}},
     {"odt", "application/vnd.oasis.opendocument.text", {"meta.xml", "content.xml"}},
     {"ods", "application/vnd.oasis.opendocument.spreadsheet", {"meta.xml", "content.xml"}},
     {"odp", "application/vnd.oasis.opendocument.presentation", {"meta.xml", "content.xml"}},
@@ -92,10 +92,10 @@ static bool want_part(void *ctx, const char *name)
 {
     const parts *p = ctx;
     int f = 0;
-    while (strcmp(formats[f].format, p->format) != 0) f++;
-    if (f == 3)
+    if (strcmp(p->format, "epub") == 0) /* they may lie anywhere */
         return ends_with(name, ".xhtml") || ends_with(name, ".html") || ends_with(name, ".htm") ||
                ends_with(name, ".opf") || ends_with(name, ".xml");
+    while (strcmp(formats[f].format, p->format) != 0) f++;
     for (int i = 0; i < 8 && formats[f].parts[i]; i++) {
         const char *want = formats[f].parts[i];
         if (strcmp(want, name) == 0) return true;
