@@ -1,6 +1,7 @@
 #include "pipelines/sync.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -178,10 +179,12 @@ bool qu_sync_under(const qu_doc *d, const char *root)
 const char *qu_sync_compare(const qu_doc *d)
 {
     struct stat sb;
-    char *path = strndup(d->path, qu_sync_file_len(d));
-    bool gone = !path || stat(path, &sb) != 0;
-    free(path);
-    if (gone) return "gone";
+    char path[PATH_MAX];
+    size_t n = qu_sync_file_len(d);
+    if (n >= sizeof path) return "gone"; /* no file has so long a name */
+    memcpy(path, d->path, n);
+    path[n] = 0;
+    if (stat(path, &sb) != 0) return "gone";
     int64_t mtime_ns = (int64_t)sb.st_mtim.tv_sec * 1000000000 + sb.st_mtim.tv_nsec;
     return sb.st_size == d->size && mtime_ns == d->mtime_ns ? "current" : "changed";
 }
