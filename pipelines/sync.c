@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/os.h"
 #include "decode/paging.h"
@@ -17,7 +18,7 @@
 #include "pipelines/paths.h"
 
 /* A batch is one catalogue transaction. */
-enum { BATCH_DOCS = 256, BATCH_BYTES = 16 << 20 };
+enum { BATCH_DOCS = 256, BATCH_BYTES = 16 << 20, MAX_TICK_MS = 20 };
 
 typedef struct id_set {
     uint64_t *ids;
@@ -411,6 +412,19 @@ out:
     return st;
 }
 
+/* The clock of file times moves by ticks of some milliseconds. A file that was written in the tick of
+ * now may be written again and keep its time and size: it is read when the tick is over, so that a
+ * later change has a later time. */
+static void await_tick(const qu_walk_entry *e)
+{
+    const struct timespec ms = {0, 1000000};
+    struct timespec now;
+    for (int i = 0; i < MAX_TICK_MS && clock_gettime(CLOCK_REALTIME_COARSE, &now) == 0; i++) {
+        if ((int64_t)now.tv_sec * 1000000000 + now.tv_nsec != e->mtime_ns) return;
+        nanosleep(&ms, NULL);
+    }
+}
+
 static qu_status on_file(void *ctx, const qu_walk_entry *e)
 {
     sync_run *r = ctx;
@@ -432,6 +446,7 @@ static qu_status on_file(void *ctx, const qu_walk_entry *e)
         st = add_seen(r, old.doc_id);
         goto out;
     }
+    await_tick(e);
     qu_status read = read_file(&f, &sink, &why);
     if (read == QU_OK) {
         if (has_changed(e))
