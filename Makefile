@@ -218,9 +218,10 @@ SEEDS_gguf   := stories260K
 fuzz:  ## fuzz: fuzz every parser with libFuzzer, TIME=60 seconds each
 	$(MAKE) FLAVOUR=fuzz CC=clang B=build/fuzz CUDA=0 DNNL=0 FAISS=0 $(FUZZERS)
 
-$(FUZZERS): fuzz_%: $(B)/libquire.a
+$(FUZZERS): fuzz_%: $(B)/libquire.a $(B)/libpipelines.a
 	@mkdir -p $(B)/tests $(B)/corpus/$*
-	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -fsanitize=fuzzer -o $(B)/tests/fuzz_$* tests/fuzz_$*.c $(B)/libquire.a -lcmocka $(LDLIBS)
+	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -fsanitize=fuzzer -o $(B)/tests/fuzz_$* tests/fuzz_$*.c $(B)/libpipelines.a $(B)/libquire.a -lcmocka \
+		$(LDLIBS)
 	@if [ -z "$(wildcard $(B)/corpus/$*/*)" ]; then find $(wildcard $(call SEEDS,$*)) -type f -size -64k | \
 		while read -r f; do cp "$$f" $(B)/corpus/$*/$$(cksum <"$$f" | tr -d ' '); done; fi
 	$(B)/tests/fuzz_$* -max_total_time=$(TIME) -timeout=20 -rss_limit_mb=3000 -max_len=65536 -print_final_stats=1 \

@@ -54,7 +54,8 @@ qu_status qu_answer_locate(qu_txn *t, const qu_doc *d, qu_citation *c, qu_err *e
         return QU_OK;
     }
     if (st != QU_OK) goto out;
-    QU_TRY_OUT(qu_sync_unpack_map(map.data, map.len, &runs, &n_runs, &headings, &n_headings, err));
+    QU_TRY_OUT(qu_sync_unpack_map(map.data, map.len, d->text_bytes, &runs, &n_runs, &headings,
+                                  &n_headings, err));
     if ((d->flags & QU_DOC_HAS_SOURCE) && n_runs > 0) {
         qu_document_source_range(runs, n_runs, c->text_start, c->text_end, &c->byte_start,
                                  &c->byte_end);

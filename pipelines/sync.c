@@ -147,22 +147,38 @@ static qu_status pack_map(const qu_document *doc, qu_buf *b, qu_err *err)
     return qu_buf_add(b, doc->headings, (size_t)doc->n_headings * sizeof *doc->headings, err);
 }
 
-qu_status qu_sync_unpack_map(const void *blob, size_t n, const qu_source_run **runs,
-                             int64_t *n_runs, const qu_heading **headings, int64_t *n_headings,
-                             qu_err *err)
+/* Do all lie inside a text of that length and, the runs, in order? */
+static bool map_fits(const qu_source_run *r, int64_t n_runs, const qu_heading *h, int64_t n_headings,
+                     int64_t text_bytes)
+{
+    for (int64_t i = 0, at = 0, source = 0; i < n_runs; at = r[i].text_at + r[i].n, i++) {
+        if (r[i].n < 0 || r[i].text_at < at || r[i].n > text_bytes - r[i].text_at ||
+            r[i].source_at < source || r[i].source_at > INT64_MAX - r[i].n)
+            return false;
+        source = r[i].source_at + r[i].n;
+    }
+    for (int64_t i = 0; i < n_headings; i++)
+        if (h[i].text_start < 0 || h[i].text_end < h[i].text_start || h[i].text_end > text_bytes)
+            return false;
+    return true;
+}
+
+qu_status qu_sync_unpack_map(const void *blob, size_t n, int64_t text_bytes,
+                             const qu_source_run **runs, int64_t *n_runs,
+                             const qu_heading **headings, int64_t *n_headings, qu_err *err)
 {
     int64_t c[2] = {0};
     if (n >= sizeof c) memcpy(c, blob, sizeof c);
     int64_t room = (int64_t)n - (int64_t)sizeof c;
-    if (room < 0 || c[0] < 0 || c[1] < 0 || c[0] > room / (int64_t)sizeof **runs ||
-        c[1] > room / (int64_t)sizeof **headings ||
-        c[0] * (int64_t)sizeof **runs + c[1] * (int64_t)sizeof **headings != room)
-        return qu_fail(err, QU_ERR_CORRUPT, "stored source map of %zu bytes contradicts itself", n);
+    bool good = room >= 0 && c[0] >= 0 && c[1] >= 0 && c[0] <= room / (int64_t)sizeof **runs &&
+                c[1] <= room / (int64_t)sizeof **headings &&
+                c[0] * (int64_t)sizeof **runs + c[1] * (int64_t)sizeof **headings == room;
     *n_runs = c[0];
     *n_headings = c[1];
     *runs = (const qu_source_run *)((const int64_t *)blob + 2);
-    *headings = (const qu_heading *)(*runs + c[0]);
-    return QU_OK;
+    *headings = (const qu_heading *)(*runs + (good ? c[0] : 0));
+    if (good && map_fits(*runs, *n_runs, *headings, *n_headings, text_bytes)) return QU_OK;
+    return qu_fail(err, QU_ERR_CORRUPT, "stored source map of %zu bytes contradicts itself", n);
 }
 
 size_t qu_sync_file_len(const qu_doc *d)

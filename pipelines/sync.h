@@ -61,10 +61,10 @@ typedef struct qu_sync_report {
 qu_status qu_sync(qu_session *s, const char *const *roots, size_t n_roots,
                   const qu_sync_options *options, qu_sync_report *report, qu_err *err);
 
-/* The source map stored with a document: runs, then headings. Unpack borrows blob, which must be
- * aligned for int64. Errors: QU_ERR_CORRUPT. */
-qu_status qu_sync_unpack_map(const void *blob, size_t n, const qu_source_run **runs,
-                             int64_t *n_runs, const qu_heading **headings, int64_t *n_headings,
-                             qu_err *err);
+/* The source map stored with a document: runs, then headings, all of them inside its text. Unpack
+ * borrows blob, which must be aligned for int64. Errors: QU_ERR_CORRUPT. */
+qu_status qu_sync_unpack_map(const void *blob, size_t n, int64_t text_bytes,
+                             const qu_source_run **runs, int64_t *n_runs,
+                             const qu_heading **headings, int64_t *n_headings, qu_err *err);
 
 #endif

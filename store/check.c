@@ -152,11 +152,12 @@ static qu_status contents(check *c, const qu_doc *d, qu_page **pages, int32_t *n
     QU_TRY_OUT(
         finding(c, qu_catalogue_pages(c->t, d->doc_id, pages, n_pages, &c->e), d->doc_id, err));
     st = qu_catalogue_ids(c->t, d->doc_id, 0, d->n_pages, &b, &c->e);
-    if (st == QU_OK && *n_pages == d->n_pages) /* counts that do not add up fail here */
-        st = qu_pages_check_args(c->s, d->text_bytes, *pages, *n_pages, (const int32_t *)b.data,
-                                 (int64_t)b.len / 4, &c->e) == QU_OK
-                 ? QU_OK
-                 : QU_ERR_CORRUPT;
+    if (st == QU_OK && *n_pages == d->n_pages && /* counts that do not add up fail here */
+        (qu_pages_check_args(c->s, d->text_bytes, *pages, *n_pages, (const int32_t *)b.data,
+                             (int64_t)b.len / 4, &c->e) != QU_OK ||
+         d->n_tokens != (int64_t)b.len / 4))
+        st = qu_fail(&c->e, QU_ERR_CORRUPT, "tokens of document %llu do not add up",
+                     (unsigned long long)d->doc_id);
     QU_TRY_OUT(finding(c, st, d->doc_id, err));
 out:
     qu_buf_free(&b);

@@ -61,6 +61,12 @@ qu_status qu_stream_get(qu_txn *t, int tag, uint64_t doc_id, int64_t total, int6
     return st;
 }
 
+static bool page_fits(const qu_store *s, const qu_page *p, int64_t n_text)
+{
+    return p->n_tokens >= 0 && (uint32_t)p->n_tokens <= s->config.page_tokens &&
+           p->text_start >= 0 && p->text_end >= p->text_start && p->text_end <= n_text;
+}
+
 qu_status qu_pages_check_args(const qu_store *s, int64_t n_text, const qu_page *pages,
                               int32_t n_pages, const int32_t *ids, int64_t n_ids, qu_err *err)
 {
@@ -69,8 +75,7 @@ qu_status qu_pages_check_args(const qu_store *s, int64_t n_text, const qu_page *
         return qu_fail(err, QU_ERR_ARG, "page table or ids are missing");
     for (int32_t i = 0; i < n_pages; i++) {
         const qu_page *p = &pages[i];
-        if (p->n_tokens < 0 || (uint32_t)p->n_tokens > s->config.page_tokens || p->text_start < 0 ||
-            p->text_end < p->text_start || p->text_end > n_text)
+        if (!page_fits(s, p, n_text))
             return qu_fail(err, QU_ERR_ARG, "page %d is out of range: %d tokens, text %lld..%lld",
                            i, p->n_tokens, (long long)p->text_start, (long long)p->text_end);
         sum += p->n_tokens;
@@ -143,41 +148,45 @@ qu_status qu_catalogue_source_map(qu_txn *t, uint64_t doc_id, qu_buf *out, qu_er
     return qu_stream_get(t, QU_TAG_MAP, doc_id, r.map_bytes, 0, r.map_bytes, out, err);
 }
 
-/* Borrow the chunk of the page table that page first is in: its pages, unaligned. */
-static qu_status pages_chunk(qu_txn *t, const qu_doc *r, int32_t first, const uint8_t **p,
-                             int32_t *n, qu_err *err)
+/* Pages [first, first + *n) of the page table, *n at most to their chunk's end, into out. */
+static qu_status pages_get(qu_txn *t, const qu_doc *r, int32_t first, qu_page *out, int32_t *n,
+                           qu_err *err)
 {
+    const uint8_t *p;
     size_t len;
-    int32_t chunk = first / QU_CHUNK_PAGES, rest = r->n_pages - chunk * QU_CHUNK_PAGES;
+    int32_t chunk = first / QU_CHUNK_PAGES, at = chunk * QU_CHUNK_PAGES;
+    int32_t rest = r->n_pages - at < QU_CHUNK_PAGES ? r->n_pages - at : QU_CHUNK_PAGES;
     qu_rec_key k = qu_key_chunk(QU_TAG_PAGES, r->doc_id, (uint32_t)chunk);
-    *n = rest < QU_CHUNK_PAGES ? rest : QU_CHUNK_PAGES;
-    qu_status st = qu_rec_get(t, &k, (const void **)p, &len, err);
-    if (st == QU_ERR_NOTFOUND || (st == QU_OK && len != (size_t)*n * sizeof(qu_page)))
-        return qu_fail(err, QU_ERR_CORRUPT, "page table of document %llu is incomplete",
-                       (unsigned long long)r->doc_id);
-    return st;
+    qu_status st = qu_rec_get(t, &k, (const void **)&p, &len, err);
+    if (st != QU_OK && st != QU_ERR_NOTFOUND) return st;
+    bool good = st == QU_OK && len == (size_t)rest * sizeof *out;
+    if (*n > at + rest - first) *n = at + rest - first;
+    if (good) memcpy(out, p + (size_t)(first - at) * sizeof *out, (size_t)*n * sizeof *out);
+    for (int32_t i = 0; i < *n && good; i++) good = page_fits(t->s, &out[i], r->text_bytes);
+    return good ? QU_OK
+                : qu_fail(err, QU_ERR_CORRUPT, "page table of document %llu is malformed",
+                          (unsigned long long)r->doc_id);
 }
 
 qu_status qu_catalogue_pages(qu_txn *t, uint64_t doc_id, qu_page **pages, int32_t *n, qu_err *err)
 {
     qu_doc r;
-    const uint8_t *p;
-    int32_t len;
+    qu_buf b = {0};
+    qu_status st = QU_OK;
     *pages = NULL;
     *n = 0;
     QU_TRY(qu_doc_borrow(t, doc_id, &r, err));
-    if (r.n_pages == 0) return QU_OK;
-    qu_page *out = malloc((size_t)r.n_pages * sizeof *out);
-    if (!out) return qu_fail_nomem(err, r.n_pages * (long long)sizeof *out);
-    for (int32_t i = 0; i < r.n_pages; i += len) {
-        qu_status st = pages_chunk(t, &r, i, &p, &len, err);
-        if (st != QU_OK) {
-            free(out);
-            return st;
-        }
-        memcpy(out + i, p, (size_t)len * sizeof *out);
+    for (int32_t i = 0, len; i < r.n_pages && st == QU_OK; i += len) {
+        len = r.n_pages - i < QU_CHUNK_PAGES ? r.n_pages - i : QU_CHUNK_PAGES;
+        st = qu_buf_reserve(&b, (size_t)len * sizeof **pages, err); /* no more than is there */
+        if (st == QU_OK) st = pages_get(t, &r, i, (qu_page *)(void *)(b.data + b.len), &len, err);
+        b.len += (size_t)len * sizeof **pages;
     }
-    *pages = out;
+    if (st != QU_OK) {
+        qu_buf_free(&b);
+        return st;
+    }
+    *pages = (qu_page *)(void *)b.data; /* malloc'ed, so aligned */
     *n = r.n_pages;
     return QU_OK;
 }
@@ -191,13 +200,10 @@ static qu_status no_page(uint64_t doc_id, int32_t page, qu_err *err)
 qu_status qu_catalogue_page(qu_txn *t, uint64_t doc_id, int32_t page, qu_page *out, qu_err *err)
 {
     qu_doc r;
-    const uint8_t *p;
-    int32_t n;
+    int32_t n = 1;
     QU_TRY(qu_doc_borrow(t, doc_id, &r, err));
     if (page < 0 || page >= r.n_pages) return no_page(doc_id, page, err);
-    QU_TRY(pages_chunk(t, &r, page, &p, &n, err));
-    memcpy(out, p + (size_t)(page % QU_CHUNK_PAGES) * sizeof *out, sizeof *out);
-    return QU_OK;
+    return pages_get(t, &r, page, out, &n, err);
 }
 
 /* Ids of pages [first, last) of one group appended to out. */

@@ -1,25 +1,14 @@
-/* Fuzzing of GGUF files, the models and the tokenizers inside them. One entry point for libFuzzer
- *
- *     clang -fsanitize=fuzzer,address -DQU_LIBFUZZER -I. tests/fuzz_gguf.c ... && ./fuzz_gguf
- * corpus/
- *
- * and, without QU_LIBFUZZER, a replayer: every file named on the command line goes through it once.
- * tests/unit_gguf.c includes this file (QU_FUZZ_NO_MAIN) and feeds it seeded mutations.
+/* Any bytes as a GGUF file: its tables, the model and the tokenizer inside. See fuzz_testing.h.
+ * tests/unit_gguf.c includes this file and feeds it mutations of real ones.
  */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-#include "base/os.h"
 #include "decode/context.h"
 #include "decode/gguf.h"
 #include "decode/model.h"
 #include "decode/token.h"
-
 #include "kernels/codec.h"
+#include "tests/fuzz_testing.h"
 
 /* Called before the file of n bytes is opened, and after, when nothing else was done, so that a
  * test can look at the memory that opening took. */
@@ -118,20 +107,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     fuzz_one(data, n, NULL);
     return 0;
 }
-
-#if !defined(QU_LIBFUZZER) && !defined(QU_FUZZ_NO_MAIN)
-int main(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        qu_buf b = {0};
-        qu_err err;
-        if (qu_os_read(&b, argv[i], (size_t)1 << 30, &err) != QU_OK) {
-            fprintf(stderr, "%s\n", err.msg);
-            return 1;
-        }
-        printf("%s: %s\n", argv[i], qu_status_name(fuzz_one((const uint8_t *)b.data, b.len, NULL)));
-        qu_buf_free(&b);
-    }
-    return 0;
-}
-#endif

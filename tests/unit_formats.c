@@ -417,21 +417,7 @@ static void test_bombs(void **state)
 static void test_corpus(void **state)
 {
     (void)state;
-    DIR *d = opendir("tests/corpus/ingest");
-    int n = 0;
-    assert_non_null(d);
-    for (struct dirent *e; (e = readdir(d));) {
-        char path[512];
-        qu_buf raw = {0};
-        snprintf(path, sizeof path, "tests/corpus/ingest/%s", e->d_name);
-        if (*e->d_name == '.') continue;
-        TEST_OK(qu_os_read(&raw, path, 1 << 24, err));
-        LLVMFuzzerTestOneInput((const uint8_t *)raw.data, raw.len);
-        qu_buf_free(&raw);
-        n++;
-    }
-    closedir(d);
-    assert_true(n > 10);
+    assert_true(fuzz_corpus(LLVMFuzzerTestOneInput, "ingest", 0) > 10);
 }
 
 /* Every file of two hostile collections; and odd strings as names of members. */
