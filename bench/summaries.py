@@ -4,8 +4,8 @@
     bench/summaries.py --quire ./quire --model random-1b.gguf --texts reports.jsonl --work /tmp/sum --tokens 4096
 
 Texts are the `input` of JSONL files' rows, cut to about --tokens tokens. The store is made once and kept in
---work. llama.cpp (package llama-cpp-python in this interpreter) reads each text and its prompt and writes as many
-tokens as quire's summaries have on average; its loading of the model is not counted, quire's is. Wall time, both
+--work. llama.cpp (package llama-cpp-python in this interpreter) reads each text and its prompt and generates as many
+tokens as quire did on average; its loading of the model is not counted, quire's is. Wall time, both
 with --threads.
 """
 import argparse
@@ -46,7 +46,7 @@ def quire_seconds(args, store, batch):
     for name in os.listdir(out):
         if name.endswith(".json"):
             with open(os.path.join(out, name)) as f:
-                made += len(tokens(args, json.load(f)["summary"]))
+                made += json.load(f)["tokens"]["generated"]
     return took, made
 
 

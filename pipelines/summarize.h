@@ -86,6 +86,7 @@ typedef struct qu_synopsis {
     int32_t n;
     int32_t words;
     int64_t pages_read, pages; /* with a model: of the document's */
+    int64_t generated_tokens;  /* with a model: of all its passes */
 } qu_synopsis;
 
 void qu_synopsis_free(qu_synopsis *s);

@@ -26,6 +26,7 @@ struct qu_summarizer {
     bool is_first;   /* owns the encoder and the batch */
     const char *prompt;
     int32_t max_pages;
+    int64_t generated; /* tokens of the synopsis that is being written */
 };
 
 /* A document's chosen pages, the header first. */
@@ -189,10 +190,11 @@ static qu_status plan_section(ask_run *r, qu_txn *t, uint64_t doc_id, const sele
 
 /* The model's words after what stands in r->c, or what its plan says: appended to out with a NUL.
  * QU_ERR_UNSUPPORTED: none. */
-static qu_status write_part(const qu_summarizer *z, ask_run *r, qu_buf *out, qu_err *err)
+static qu_status write_part(qu_summarizer *z, ask_run *r, qu_buf *out, qu_err *err)
 {
     QU_TRY(make_tail(z, &r->tail, err));
     QU_TRY(qu_answer_model(r, err));
+    z->generated += r->ans->generated_tokens;
     if (!r->ans->found)
         return qu_fail(err, QU_ERR_UNSUPPORTED, "model '%s' wrote no summary", r->a->s->model->name);
     return qu_buf_add(out, r->ans->text.data, r->ans->text.len + 1, err);
@@ -374,9 +376,11 @@ qu_status qu_summarizer_write(qu_summarizer *z, qu_synopsis *s, const qu_doc *d,
         goto out;
     }
     s->pages = sel.n_pages - 1;
+    z->generated = 0;
     QU_TRY_OUT(map_reduce(z, s, d, &sel, &parts, err));
     QU_TRY_OUT(qu_buf_puts(&s->text, parts.data, err));
     s->words = count_words(s->text.data);
+    s->generated_tokens = z->generated;
     if (z->a.fresh.n > 0 && !z->a.batch) QU_TRY_OUT(qu_fresh_save(&z->a.fresh, z->a.s, err));
     qu_fresh_free(&z->a.fresh);
 out:

@@ -137,8 +137,10 @@ static qu_status render_json(qu_buf *out, const qu_synopsis *s, const qu_doc *d,
     json_object_set_new(o, "summary",
                         s->text.len ? qu_pages_json_text(s->text.data, s->text.len) : json_null());
     if (s->text.len)
-        json_object_set_new(o, "pages", json_pack("{s:I,s:I}", "read", (json_int_t)s->pages_read,
-                                                  "of", (json_int_t)s->pages));
+        json_object_update_new(
+            o, json_pack("{s:{s:I,s:I},s:{s:I}}", "pages", "read", (json_int_t)s->pages_read, "of",
+                         (json_int_t)s->pages, "tokens", "generated",
+                         (json_int_t)s->generated_tokens));
     for (int32_t i = 0; i < s->n; i++)
         json_array_append_new(list, qu_citation_json(&s->citations[i]));
     json_object_set(o, s->text.len ? "citations" : "sentences", list);
