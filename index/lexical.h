@@ -103,7 +103,8 @@ void qu_lexical_counts(const qu_lexical *lx, int64_t *n_docs, int64_t *n_pages);
  * hits [k] out, best first, ties by (doc_id, page); *n_hits <= k, 0 when no word is found.
  *   score = BM25(page) + 2 BM25(document, its title words counted four times), over words and, at a
  *   quarter of their weight, grams (index/words.h); a word that no page holds gives its grams half
- *   and words of the same letters three quarters
+ *   and words of the same letters three quarters. On each of n pages a word of the title counts
+ *   .75 (1 - 1/n) times more than it stands there
  * A page is a candidate if it holds a query word or gram; a document that matches by title alone stands
  * with its first page. Very frequent ones are left out where rarer ones suffice; work is bounded
  * by the distinct ones of the first 64 KiB of the query. Only for readers.

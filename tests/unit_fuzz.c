@@ -13,7 +13,7 @@
 static void test_store(void **state)
 {
     (void)state;
-    assert_true(fuzz_corpus(fuzz_store, "store", 40) > 5);
+    assert_true(fuzz_corpus(fuzz_store, "store", 200) > 5);
 }
 
 static void test_codec(void **state)
