@@ -55,10 +55,15 @@ typedef struct run {
 
 /* --- what is there --- */
 
+/* A file means all that is in it, too. Told by the path alone, which is what the manifest has. */
 static bool in_scope(const run *r, const char *path)
 {
-    for (size_t i = 0; i < r->scope.n; i++)
-        if (qu_paths_under(path, r->scope.paths[i])) return true;
+    for (size_t i = 0; i < r->scope.n; i++) {
+        size_t n = strlen(r->scope.paths[i]);
+        if (qu_paths_under(path, r->scope.paths[i]) ||
+            (strncmp(path, r->scope.paths[i], n) == 0 && path[n] == '!'))
+            return true;
+    }
     return r->scope.n == 0;
 }
 

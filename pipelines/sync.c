@@ -193,15 +193,22 @@ bool qu_sync_under(const qu_doc *d, const char *root)
     return qu_paths_under(d->path, root) || (strlen(root) == n && memcmp(root, d->path, n) == 0);
 }
 
+/* stat or lstat of a document's file. */
+static int stat_file(const qu_doc *d, bool follow, struct stat *sb)
+{
+    char path[PATH_MAX];
+    size_t n = qu_sync_file_len(d);
+    errno = ENOENT;
+    if (n >= sizeof path) return -1; /* no file has so long a name */
+    memcpy(path, d->path, n);
+    path[n] = 0;
+    return follow ? stat(path, sb) : lstat(path, sb);
+}
+
 const char *qu_sync_compare(const qu_doc *d)
 {
     struct stat sb;
-    char path[PATH_MAX];
-    size_t n = qu_sync_file_len(d);
-    if (n >= sizeof path) return "gone"; /* no file has so long a name */
-    memcpy(path, d->path, n);
-    path[n] = 0;
-    if (stat(path, &sb) != 0) return "gone";
+    if (stat_file(d, true, &sb) != 0) return "gone";
     int64_t mtime_ns = (int64_t)sb.st_mtim.tv_sec * 1000000000 + sb.st_mtim.tv_nsec;
     return sb.st_size == d->size && mtime_ns == d->mtime_ns ? "current" : "changed";
 }
@@ -236,7 +243,8 @@ static qu_status keep_kv(sync_run *r, uint64_t doc_id, const qu_doc *old, const 
     return qu_catalogue_set_kv(r->txn, doc_id, old->kv_id, old->kv_file, n, r->err);
 }
 
-/* e: its file, with the document's path. old: the version that this one replaces, or NULL. */
+/* e: its file, with the document's path. old: the version that this one replaces or another document
+ * with the same bytes, whose KV is shared; or NULL. */
 static qu_status put(sync_run *r, const qu_document *doc, const qu_walk_entry *e, uint32_t flags,
                      const qu_doc *old)
 {
@@ -273,27 +281,29 @@ out:
     return st;
 }
 
-/* A document with the same bytes whose file is gone: this path is where it went. Flags stay with a
- * document, so those that place it in its file must be the same. */
-static qu_status find_moved(sync_run *r, qu_hash content, uint32_t flags, uint64_t *moved)
+static bool is_gone(const qu_doc *d)
 {
-    *moved = 0;
-    for (uint64_t id = 0;;) {
+    struct stat sb;
+    return stat_file(d, false, &sb) != 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
+/* A document with the same bytes: one whose file is gone, so that this path is where it went (*moved),
+ * else one that has KV to share. same->doc_id 0: neither. */
+static qu_status find_same(sync_run *r, qu_hash content, qu_doc *same, bool *moved)
+{
+    *moved = false;
+    for (uint64_t id = 0; !*moved;) {
+        qu_doc d;
         QU_TRY(qu_catalogue_find_content(r->txn, content, id, &id, r->err));
         if (id == 0) return QU_OK;
-        qu_doc d;
-        struct stat sb;
         QU_TRY(qu_catalogue_get_doc(r->txn, id, &d, r->err));
-        bool same = d.flags >> QU_DOC_FILE_SHIFT == flags >> QU_DOC_FILE_SHIFT;
-        bool ours = is_ours(r, &d);
-        d.path[qu_sync_file_len(&d)] = 0;
-        bool gone = ours && lstat(d.path, &sb) != 0 && (errno == ENOENT || errno == ENOTDIR);
-        qu_doc_free(&d);
-        if (gone && same) {
-            *moved = id;
-            return QU_OK;
-        }
+        *moved = is_ours(r, &d) && is_gone(&d);
+        bool better = *moved || (d.kv_file && same->doc_id == 0);
+        qu_doc other = better ? *same : d;
+        if (better) *same = d;
+        qu_doc_free(&other);
     }
+    return QU_OK;
 }
 
 /* Its size or time moved on while it was read: what was read may be of two versions. The document
@@ -331,26 +341,27 @@ static qu_status on_version(sync_run *r, const qu_walk_entry *e, uint32_t flags,
                             const qu_document *doc)
 {
     qu_doc old = {0}, identity = identity_of(e);
-    uint64_t moved = 0;
+    bool moved = false;
     qu_status st = qu_catalogue_find_path(r->txn, identity.path, identity.path_len, &old, r->err);
     bool known = st == QU_OK;
     if (!known && st != QU_ERR_NOTFOUND) return st;
     st = QU_OK;
+    identity.flags = flags;
     if (known && qu_hash_equal(old.content_hash, doc->content_hash)) {
         QU_TRY_OUT(qu_catalogue_touch(r->txn, old.doc_id, &identity, r->err));
         r->report->unchanged++;
         st = add_seen(r, old.doc_id);
         goto out;
     }
-    if (!known) QU_TRY_OUT(find_moved(r, doc->content_hash, flags, &moved));
+    if (!known) QU_TRY_OUT(find_same(r, doc->content_hash, &old, &moved));
     if (moved) {
-        QU_TRY_OUT(qu_catalogue_rename(r->txn, moved, &identity, r->err));
+        QU_TRY_OUT(qu_catalogue_rename(r->txn, old.doc_id, &identity, r->err));
         r->report->renamed++;
         r->batch_docs++;
-        QU_TRY_OUT(add_seen(r, moved));
+        QU_TRY_OUT(add_seen(r, old.doc_id));
     } else {
         if (known && !r->options->dry_run) QU_TRY_OUT(qu_lexical_remove(r->lx, old.doc_id, r->err));
-        QU_TRY_OUT(put(r, doc, e, flags, known ? &old : NULL));
+        QU_TRY_OUT(put(r, doc, e, flags, old.doc_id ? &old : NULL));
         *(known ? &r->report->changed : &r->report->added) += 1;
     }
     st = end_batch(r, false);

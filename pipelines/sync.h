@@ -6,8 +6,8 @@
  * A file whose size, times and inode are known costs a stat. A changed one is read, cut into pages
  * of the store's model's tokens and replaces its old version, of whose KV it keeps the pages before the
  * first change (if it fits the window); one that moved within the roots keeps
- * its KV. Each member of an archive or mail is a document of its own, whose identity is its file's;
- * the file is read anew as a whole. What vanished under a root is removed, but never what lies under a folder that could not
+ * its KV, and a copy shares it. Each member of an archive or mail is a document of its own, whose identity is
+ * its file's; the file is read anew as a whole. What vanished under a root is removed, but never what lies under a folder that could not
  * be read. A root that is gone is reported and nothing under it is touched: it may be an unmounted
  * disk.
  */

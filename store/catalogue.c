@@ -327,6 +327,7 @@ qu_status qu_catalogue_rename(qu_txn *t, uint64_t doc_id, const qu_doc *to, qu_e
     identity_set(&d, to);
     d.path = to->path;
     d.path_len = to->path_len;
+    d.flags = to->flags;
     QU_TRY(doc_put(t, &d, err));
     qu_rec_key k = path_key(&d);
     QU_TRY(qu_rec_put(t, &k, NULL, 0, err));

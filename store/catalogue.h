@@ -132,8 +132,8 @@ qu_status qu_catalogue_find_content(qu_txn *txn, qu_hash content, uint64_t after
 /* Remove a document and all its records. Errors: QU_ERR_NOTFOUND. */
 qu_status qu_catalogue_del_doc(qu_txn *txn, uint64_t doc_id, qu_err *err);
 
-/* Give a document another path and source identity: path, path_len, size, mtime_ns, inode and dev
- * are taken from to. A document that had that path is removed, as rename(2) does. KV is untouched.
+/* Give a document another path and source identity: path, path_len, flags, size, mtime_ns, inode and
+ * dev are taken from to. A document that had that path is removed, as rename(2) does. KV is untouched.
  * Errors: QU_ERR_NOTFOUND, QU_ERR_ARG, QU_ERR_LIMIT. */
 qu_status qu_catalogue_rename(qu_txn *txn, uint64_t doc_id, const qu_doc *to, qu_err *err);
 

@@ -61,11 +61,9 @@ static void identical_files_share_kv(void **state)
     assert_int_equal(r.shared, 1);
     px_write(px_path("docs/c.md"), "Houses", "badar cefen digol fohux", 30,
              1); /* after publishing */
-    px_sync(&p, docs);
+    px_sync(&p, docs); /* shares at once what is there */
     r = px_make_kv(&p, -1);
-    assert_int_equal(r.docs, 0);
-    assert_int_equal(r.shared, 1);
-    assert_int_equal(r.tokens, 0);
+    assert_int_equal(r.docs + r.shared + r.tokens, 0);
     assert_true(px_doc(&p, px_path("docs/a.md"), &a) && px_doc(&p, px_path("docs/c.md"), &b));
     assert_int_equal(a.kv_id, b.kv_id);
     assert_int_equal(a.kv_file, b.kv_file);

@@ -42,9 +42,16 @@ cited "When is the pier closed?"
 # A damaged file is told, the others answer.
 head -c 60 docs/all.tgz >docs/cut.tgz
 x index --kv none docs | plain
-# With its file a member goes, and is renamed where the name is as long.
-mv docs/all.tgz docs/old.tgz
-x index --kv none docs | plain
+# With its file a member goes and is renamed, and keeps its KV; so does one that moves inside of it or is copied out.
+x index --kv eager --quiet docs >/dev/null
+mv docs/all.tgz docs/older.tgz
+x index --kv eager docs | plain
+mv in/pier.html in/piers.html
+tar -C in -czf docs/older.tgz ferry.md piers.html
+cp in/ferry.md docs
+x index --kv eager docs | plain | sed 's/ at .*//'
+x summarize docs/older.tgz --out out --extractive --json | plain | grep -oE '"(documents|done)":[0-9]*'
+rm docs/ferry.md
 rm docs/note.eml
 x index --kv none docs | plain
-x rm docs/old.tgz | plain
+x rm docs/older.tgz | plain
