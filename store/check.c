@@ -263,11 +263,10 @@ static qu_status check_all(check *c, qu_err *err)
     qu_status st = qu_txn_begin(&c->t, c->s, QU_TXN_READ, &c->e);
     if (st != QU_OK) return finding(c, st, 0, err);
     QU_TRY_OUT(records(c, err));
-    for (;;) {
+    for (;; from = k, from.b[from.n++] = 0) { /* the key after k */
         QU_TRY_OUT(finding(c, qu_rec_seek(c->t, &from, 1, &k, &c->e), 0, err));
-        if (k.n != 9) break;
-        from = qu_key_num(QU_TAG_DOC, qu_get_be64(k.b + 1) + 1);
-        QU_TRY_OUT(document(c, qu_get_be64(k.b + 1), err));
+        if (k.n == 0 || k.n >= QU_KEY_MAX) break;
+        if (k.n == 9) QU_TRY_OUT(document(c, qu_get_be64(k.b + 1), err)); /* others are reported */
     }
     st = orphans(c, err);
 out:
