@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@
 #include "ingest/xml.h"
 
 enum {
-    MAX_LINES = 1 << 17, /* on a page */
+    MAX_LINES = 1 << 21,
+    LEAST_PAGES = 5, /* that have a running line */
     MAX_TEXT = 1 << 29,
     MAX_HEADING = 150,
     CHUNK = 1 << 18,
@@ -26,6 +28,9 @@ static const double LARGEST = 1.6; /* one of the first level */
 static const double TITLE = .9;    /* lines of the title are at least this share of the largest */
 static const double MARGIN = .05;  /* a line that ends this close to the right edge is full */
 static const double SPACING = 2;   /* lines of a paragraph are at most so many heights apart */
+static const double EDGE = .1;     /* running lines stand in this share of the page, above or below; */
+static const double LAST = 3;      /* one with the page's number also within so many points of the last */
+static const double RUNNING = .4;  /* and on this share of the pages: left and right ones may differ */
 
 typedef struct box {
     double x0, y0, x1, y1;
@@ -34,19 +39,27 @@ typedef struct box {
 typedef struct line {
     box at;
     double width;           /* of its block */
-    int64_t text, n, block; /* words[text, text + n) */
+    int64_t text, n, block; /* words[text, text + n); n 0: a running line, left out */
     int64_t row;            /* number of the row that it belongs to */
 } line;
 
+typedef struct page {
+    int64_t first, n; /* all[first, first + n) */
+    double width, height;
+} page;
+
 typedef struct layout {
     qu_pdf *pdf;
-    qu_buf words; /* of this page, lines one after the other */
-    line *lines;
-    int64_t n_lines, cap, n_blocks, block_from;
-    double width, height; /* of the page */
-    box line_at, block_at;
+    qu_buf words; /* lines one after the other */
+    line *all;
+    page *pages, now; /* now: the one that is read */
+    int64_t n_all, cap, n_pages, pages_cap, n_blocks;
+    box block_at;
     bool in_line, in_word, in_title;
-    qu_buf scratch; /* of pointers to lines */
+    line *lines; /* [n_lines] of the page that is put */
+    int64_t n_lines, n_dropped;
+    double width, height; /* of it */
+    qu_buf scratch;       /* of pointers to lines */
 } layout;
 
 /* --- rows --- */
@@ -101,7 +114,7 @@ static bool find_rows(const layout *p, line **v)
                 break;
             }
     }
-    return (double)wide_pairs > COLUMNS * (double)(row + 1);
+    return (double)wide_pairs > COLUMNS * (double)(row + 1 + p->n_dropped);
 }
 
 static double median_height(const layout *p, double *heights)
@@ -134,8 +147,6 @@ static qu_status put_line(layout *p, const line *l, const char *with, qu_err *er
         with = "";
     }
     QU_TRY(qu_buf_puts(t, with, err));
-    if (t->len > MAX_TEXT)
-        return qu_fail(err, QU_ERR_LIMIT, "more than %d bytes of text", MAX_TEXT);
     return qu_buf_add(t, words, (size_t)l->n, err);
 }
 
@@ -206,11 +217,17 @@ static qu_status put_lines(layout *p, line *const *v, bool rows, double median, 
     return QU_OK;
 }
 
-static qu_status end_page(layout *p, qu_err *err)
+static qu_status put_page(layout *p, const page *of, qu_err *err)
 {
     qu_buf *t = &p->pdf->text;
-    qu_status st = QU_OK;
     int64_t begin = (int64_t)t->len, first = p->pdf->n_headings;
+    p->lines = p->all + of->first;
+    p->n_lines = 0;
+    p->width = of->width;
+    p->height = of->height;
+    for (int64_t i = 0; i < of->n; i++)
+        if (p->lines[i].n > 0) p->lines[p->n_lines++] = p->lines[i];
+    p->n_dropped = of->n - p->n_lines;
     QU_TRY(add_heading(p->pdf, begin, 0, 0, err));
     p->scratch.len = 0;
     QU_TRY(qu_buf_reserve(&p->scratch, (size_t)p->n_lines * sizeof(line *) + 1, err));
@@ -223,15 +240,90 @@ static qu_status end_page(layout *p, qu_err *err)
     else
         qsort(v, (size_t)p->n_lines, sizeof *v, by_row);
     if (first == 0 && p->pdf->title.len == 0) QU_TRY(find_title(p, v, err));
-    st = put_lines(p, v, !columns, median, err);
+    QU_TRY(put_lines(p, v, !columns, median, err));
     while (begin < (int64_t)t->len && begin > 0 && t->data[begin] == '\n') begin++;
     if (first < p->pdf->n_headings) { /* the page begins with its first word */
         qu_heading *h = &p->pdf->headings[first];
         h->at = h->text_start = h->text_end = begin;
     }
-    p->n_lines = p->n_blocks = 0;
-    p->words.len = 0;
-    p->in_line = p->in_word = false;
+    return QU_OK;
+}
+
+/* --- running lines: the same at the edge of most pages --- */
+
+typedef struct edge_line {
+    uint64_t key;
+    int64_t line, page;
+} edge_line;
+
+static int by_key(const void *a, const void *b)
+{
+    const edge_line *x = a, *y = b;
+    if (x->key != y->key) return x->key < y->key ? -1 : 1;
+    return (x->line > y->line) - (x->line < y->line);
+}
+
+/* Equal for lines with the same words but for one number, the first or the last, that counts the
+ * pages; neither: no such number. false: the line has none. */
+static bool edge_key(uint64_t *key, const char *s, int64_t n, int64_t number, char which)
+{
+    int64_t from = 0, to = 0, value = 0;
+    if (which) {
+        for (from = which == 'f' ? 0 : n - 1; from >= 0 && from < n && !isdigit((unsigned char)s[from]);)
+            from += which == 'f' ? 1 : -1;
+        if (from < 0 || from == n) return false;
+        while (from > 0 && isdigit((unsigned char)s[from - 1])) from--;
+        for (to = from; to < n && to < from + 9 && isdigit((unsigned char)s[to]); to++)
+            value = 10 * value + s[to] - '0';
+        value -= number;
+    }
+    *key = qu_hash_sum(s, (size_t)from, (uint64_t)which);
+    *key = qu_hash_sum(s + to, (size_t)(n - to), *key);
+    *key = qu_hash_sum(&value, sizeof value, *key);
+    return true;
+}
+
+static qu_status find_edges(const layout *p, qu_buf *edges, qu_err *err)
+{
+    static const char kinds[] = {0, 'f', 'l'};
+    for (int64_t i = 0; i < p->n_pages; i++) {
+        const page *of = &p->pages[i];
+        double edge = EDGE * of->height, last = 0;
+        for (int64_t k = of->first; k < of->first + of->n; k++)
+            last = fmax(last, p->all[k].at.y1);
+        for (int64_t k = of->first; k < of->first + of->n; k++) {
+            const line *l = &p->all[k];
+            edge_line e = {0, k, i};
+            bool at_edge = l->at.y1 <= edge || l->at.y0 >= of->height - edge;
+            if (!at_edge && l->at.y1 < last - LAST) continue;
+            for (size_t j = at_edge ? 0 : 1; j < sizeof kinds; j++)
+                if (edge_key(&e.key, p->words.data + l->text, l->n, i, kinds[j]))
+                    QU_TRY(qu_buf_add(edges, &e, sizeof e, err));
+        }
+    }
+    return QU_OK;
+}
+
+/* Leave them out, but for the first of those that have words: it may say what no other place says. */
+static qu_status drop_running(layout *p, qu_err *err)
+{
+    qu_buf edges = {0};
+    qu_status st = find_edges(p, &edges, err);
+    edge_line *e = (edge_line *)(void *)edges.data;
+    int64_t n = (int64_t)(edges.len / sizeof *e);
+    double least = fmax(LEAST_PAGES, RUNNING * (double)p->n_pages);
+    if (st == QU_OK && n > 0) qsort(e, (size_t)n, sizeof *e, by_key);
+    for (int64_t i = 0, end; st == QU_OK && i < n; i = end) {
+        int64_t pages = 1;
+        bool words = false;
+        for (end = i + 1; end < n && e[end].key == e[i].key; end++)
+            pages += e[end].page != e[end - 1].page;
+        line *first = &p->all[e[i].line];
+        for (int64_t k = 0; k < first->n; k++)
+            words = words || (unsigned char)p->words.data[first->text + k] > '9';
+        for (int64_t k = i + words; k < end && (double)pages >= least; k++) p->all[e[k].line].n = 0;
+    }
+    qu_buf_free(&edges);
     return st;
 }
 
@@ -248,28 +340,34 @@ static double number(const qu_xml_attr *a, const char *name)
 static qu_status on_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
 {
     layout *p = ctx;
-    (void)err;
     box at = {number(a, "xMin"), number(a, "yMin"), number(a, "xMax"), number(a, "yMax")};
-    if (strcmp(name, "page") == 0) {
-        p->width = number(a, "width");
-        p->height = number(a, "height");
-    }
+    if (strcmp(name, "page") == 0)
+        p->now = (page){p->n_all, 0, number(a, "width"), number(a, "height")};
     if (strcmp(name, "title") == 0) p->in_title = true;
     if (strcmp(name, "block") == 0) {
         p->block_at = at;
         p->n_blocks++;
     }
-    if (strcmp(name, "line") == 0 && p->n_lines < MAX_LINES && !p->in_line) {
-        QU_TRY(qu_builder_grow(&p->lines, p->n_lines, &p->cap, sizeof *p->lines, err));
-        p->lines[p->n_lines] =
+    if (strcmp(name, "line") == 0 && p->n_all < MAX_LINES && !p->in_line) {
+        QU_TRY(qu_builder_grow(&p->all, p->n_all, &p->cap, sizeof *p->all, err));
+        p->all[p->n_all] =
             (line){at, p->block_at.x1 - p->block_at.x0, (int64_t)p->words.len, 0, p->n_blocks, 0};
         p->in_line = true;
     }
     if (strcmp(name, "word") == 0 && p->in_line) {
         p->in_word = true;
-        if ((int64_t)p->words.len > p->lines[p->n_lines].text)
-            return qu_buf_puts(&p->words, " ", err);
+        if ((int64_t)p->words.len > p->all[p->n_all].text) return qu_buf_puts(&p->words, " ", err);
     }
+    return QU_OK;
+}
+
+static qu_status end_page(layout *p, qu_err *err)
+{
+    p->now.n = p->n_all - p->now.first;
+    p->in_line = p->in_word = false;
+    QU_TRY(qu_builder_grow(&p->pages, p->n_pages, &p->pages_cap, sizeof *p->pages, err));
+    p->pages[p->n_pages++] = p->now;
+    p->now.first = p->n_all;
     return QU_OK;
 }
 
@@ -291,9 +389,9 @@ static qu_status on_end(void *ctx, const char *name, qu_err *err)
         if (p->pdf->title.len && !is_title(p->pdf->title.data)) p->pdf->title.len = 0;
     }
     if (strcmp(name, "line") == 0 && p->in_line) { /* lines in lines are one */
-        line *l = &p->lines[p->n_lines];
+        line *l = &p->all[p->n_all];
         l->n = (int64_t)p->words.len - l->text;
-        p->n_lines += l->n > 0;
+        p->n_all += l->n > 0;
         p->in_line = p->in_word = false;
     }
     return strcmp(name, "page") == 0 ? end_page(p, err) : QU_OK;
@@ -304,6 +402,8 @@ static qu_status on_text(void *ctx, const char *s, int64_t n, qu_err *err)
 {
     layout *p = ctx;
     if (p->in_title) return qu_buf_add(&p->pdf->title, s, (size_t)n, err);
+    if (p->words.len > MAX_TEXT)
+        return qu_fail(err, QU_ERR_LIMIT, "more than %d bytes of text", MAX_TEXT);
     for (int64_t i = 0; i < n && p->in_word; i++) {
         char c = (unsigned char)s[i] <= ' ' || s[i] == 0x7F ? ' ' : s[i];
         QU_TRY(qu_buf_add(&p->words, &c, 1, err));
@@ -327,10 +427,13 @@ qu_status qu_pdf_read_boxes(qu_pdf *pdf, int fd, qu_err *err)
             QU_TRY_OUT(qu_fail(err, QU_ERR_IO, "cannot read from pdftotext: %s", strerror(errno)));
         QU_TRY_OUT(qu_xml_feed(x, chunk, n, err));
     }
+    QU_TRY_OUT(drop_running(&p, err));
+    for (int64_t i = 0; i < p.n_pages; i++) QU_TRY_OUT(put_page(&p, &p.pages[i], err));
 out:
     qu_xml_close(x);
     free(chunk);
-    free(p.lines);
+    free(p.all);
+    free(p.pages);
     qu_buf_free(&p.words);
     qu_buf_free(&p.scratch);
     return st;

@@ -8,7 +8,8 @@
  * Words come with their boxes, in the order in which poppler would read them. Lines of a block make
  * a paragraph, with words that were hyphenated at their end joined. Where a page is set in one
  * column its lines stand from top to bottom, and those of narrow blocks side by side are the cells
- * of a table's row. Large single lines are headings. Reentrant. Private to ingest/.
+ * of a table's row. Large single lines are headings. What stands at the edge of most pages, the same but
+ * for the page's number, is left out where it comes again. Reentrant. Private to ingest/.
  */
 #ifndef QU_INGEST_PDF_H
 #define QU_INGEST_PDF_H

@@ -268,6 +268,58 @@ static void test_mail(void **state)
     free_results(&r);
 }
 
+static void read_boxes(qu_pdf *pdf, const char *boxes)
+{
+    int ends[2];
+    ssize_t n = (ssize_t)strlen(boxes);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], boxes, (size_t)n), n);
+    close(ends[1]);
+    TEST_OK(qu_pdf_read_boxes(pdf, ends[0], err));
+    close(ends[0]);
+}
+
+/* A line at height y of a page. */
+static void add_line(qu_buf *b, int y, const char *fmt, int number)
+{
+    TEST_OK(qu_buf_printf(b, err, "<block xMin='50' yMin='%d' xMax='500' yMax='%d'><line xMin='50' yMin='%d' xMax='500' "
+                          "yMax='%d'><word>", y, y + 10, y, y + 10));
+    TEST_OK(qu_buf_printf(b, err, fmt, number));
+    TEST_OK(qu_buf_puts(b, "</word></line></block>", err));
+}
+
+/* What comes again at the edge of most pages is left out, but for the first; the rest stays: a total
+ * on every page, what counts otherwise than the pages, the same words further inside. */
+static void test_pdf_running_lines(void **state)
+{
+    (void)state;
+    qu_pdf pdf = {0};
+    qu_buf b = {0};
+    TEST_OK(qu_buf_puts(&b, XML "<html><body><doc>", err));
+    for (int page = 1; page <= 6; page++) {
+        TEST_OK(qu_buf_puts(&b, "<page width='600' height='800'>", err));
+        add_line(&b, 30, page == 4 ? "The annexe" : "The firm's year 2023", 0);
+        add_line(&b, 300, "Carried over", 0);
+        add_line(&b, 400, "Item %d", page * page);
+        add_line(&b, 500, "Page %d of 6", page);
+        if (page < 6) add_line(&b, 740, "%d", page + 4);
+        add_line(&b, 760, "Total %d", 7 * page);
+        TEST_OK(qu_buf_puts(&b, "</page>", err));
+    }
+    TEST_OK(qu_buf_puts(&b, "</doc></body></html>", err));
+    read_boxes(&pdf, b.data);
+    assert_string_equal(pdf.text.data,
+                        "The firm's year 2023\n\nCarried over\n\nItem 1\n\nPage 1 of 6\n\nTotal 7\n\n"
+                        "Carried over\n\nItem 4\n\nPage 2 of 6\n\nTotal 14\n\n"
+                        "Carried over\n\nItem 9\n\nPage 3 of 6\n\nTotal 21\n\n"
+                        "The annexe\n\nCarried over\n\nItem 16\n\nPage 4 of 6\n\nTotal 28\n\n"
+                        "Carried over\n\nItem 25\n\nPage 5 of 6\n\nTotal 35\n\n"
+                        "Carried over\n\nItem 36\n\nPage 6 of 6\n\nTotal 42");
+    assert_int_equal(pdf.n_headings, 6);
+    qu_pdf_free(&pdf);
+    qu_buf_free(&b);
+}
+
 /* Sizes of boxes as pdftotext gives them: a table whose columns come one after the other, a heading,
  * a divided word, a second page. */
 static void test_pdf_rows(void **state)
@@ -295,12 +347,7 @@ static void test_pdf_rows(void **state)
         "yMax='50'><word>End</word></line></block>"
         "</flow></page></doc></body></html>";
     qu_pdf pdf = {0};
-    int ends[2];
-    assert_int_equal(pipe(ends), 0);
-    assert_int_equal(write(ends[1], boxes, sizeof boxes - 1), sizeof boxes - 1);
-    close(ends[1]);
-    TEST_OK(qu_pdf_read_boxes(&pdf, ends[0], err));
-    close(ends[0]);
+    read_boxes(&pdf, boxes);
     assert_string_equal(pdf.text.data, "Fees\n\nTea\t4\nCoffee\t5\n\nA harbour <x>\n\nEnd");
     assert_string_equal(pdf.title.data, "Fees"); /* the file's own is a number */
     assert_int_equal(pdf.n_headings, 4);         /* three pages, one heading */
@@ -519,6 +566,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_xlsx),        cmocka_unit_test(test_opendocument),
         cmocka_unit_test(test_epub),        cmocka_unit_test(test_xml),
         cmocka_unit_test(test_mail),        cmocka_unit_test(test_pdf_rows),
+        cmocka_unit_test(test_pdf_running_lines),
         cmocka_unit_test(test_samples),     cmocka_unit_test(test_bad_pdf),
         cmocka_unit_test(test_bombs),       cmocka_unit_test(test_mutants),
         cmocka_unit_test(test_corpus),      cmocka_unit_test(test_empty_office),
