@@ -6,6 +6,8 @@
 #include "base/os.h"
 #include "store/store_int.h"
 
+#define MAX_BYTES ((int64_t)1 << 40) /* of a document's text: sums over all stay numbers */
+
 typedef struct open_rec {
     int64_t created_ms;
     uint32_t purpose, zero;
@@ -48,8 +50,9 @@ qu_status qu_doc_borrow(qu_txn *t, uint64_t doc_id, qu_doc *d, qu_err *err)
     QU_TRY(st);
     if (n >= fixed) memcpy(d, p, fixed);
     if (n < fixed || d->doc_id != doc_id || n != fixed + d->path_len + (size_t)d->title_len ||
-        d->n_pages < 0 || d->kv_pages < 0 || d->kv_pages > d->n_pages || d->text_bytes < 0 ||
-        d->map_bytes < 0)
+        d->n_pages < 0 || d->kv_pages < 0 || d->kv_pages > d->n_pages || d->n_tokens < 0 ||
+        d->n_tokens > (int64_t)d->n_pages * t->s->config.page_tokens || d->text_bytes < 0 ||
+        d->text_bytes > MAX_BYTES || d->map_bytes < 0 || d->map_bytes > MAX_BYTES)
         return qu_fail(err, QU_ERR_CORRUPT, "record of document %llu is malformed",
                        (unsigned long long)doc_id);
     d->format[sizeof d->format - 1] = d->charset[sizeof d->charset - 1] = 0;
