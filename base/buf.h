@@ -13,6 +13,7 @@
 
 #include <stddef.h>
 
+#include "base/memory.h"
 #include "base/status.h"
 
 typedef struct qu_buf {

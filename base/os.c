@@ -137,16 +137,15 @@ qu_status qu_os_sync_dir(const char *dir, qu_err *err)
 qu_status qu_os_replace(const char *path, const void *p, size_t n, int mode, qu_err *err)
 {
     qu_status st = QU_OK;
-    qu_buf tmp = {0}, dir = {0};
+    QU_OWN(qu_buf_free) qu_buf tmp = {0}, dir = {0};
     int fd = -1;
     const char *slash = strrchr(path, '/');
-    QU_TRY_OUT(qu_buf_printf(&tmp, err, "%s.tmp.%ld", path, (long)getpid()));
-    QU_TRY_OUT(qu_buf_add(&dir, slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1, err));
+    QU_TRY(qu_buf_printf(&tmp, err, "%s.tmp.%ld", path, (long)getpid()));
+    QU_TRY(qu_buf_add(&dir, slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1, err));
     fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
-    if (fd < 0) {
-        st = qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", tmp.data, qu_os_why(errno));
-        goto out;
-    }
+    if (fd < 0)
+        return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", tmp.data,
+                       qu_os_why(errno));
     st = write_all(fd, p, n, tmp.data, err);
     if (st == QU_OK && fsync(fd) != 0)
         st = qu_fail(err, qu_os_status(errno), "cannot sync '%s': %s", tmp.data, qu_os_why(errno));
@@ -156,20 +155,15 @@ qu_status qu_os_replace(const char *path, const void *p, size_t n, int mode, qu_
         st = qu_fail(err, qu_os_status(errno), "cannot replace '%s': %s", path, qu_os_why(errno));
     if (st != QU_OK) {
         unlink(tmp.data);
-        goto out;
+        return st;
     }
-    st = qu_os_sync_dir(dir.data, err);
-out:
-    qu_buf_free(&tmp);
-    qu_buf_free(&dir);
-    return st;
+    return qu_os_sync_dir(dir.data, err);
 }
 
 qu_status qu_os_mkdirs(const char *dir, int mode, qu_err *err)
 {
-    qu_buf b = {0};
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_buf_puts(&b, dir, err));
+    QU_OWN(qu_buf_free) qu_buf b = {0};
+    QU_TRY(qu_buf_puts(&b, dir, err));
     for (char *p = b.data + 1; b.len > 0; p++) {
         char c = *p;
         if (c != '/' && c != 0) continue;
@@ -178,15 +172,13 @@ qu_status qu_os_mkdirs(const char *dir, int mode, qu_err *err)
         if (mkdir(b.data, (mode_t)mode) != 0 &&
             !(errno == EEXIST && stat(b.data, &sb) == 0 && S_ISDIR(sb.st_mode))) {
             int e = errno == EEXIST ? ENOTDIR : errno;
-            st = qu_fail(err, qu_os_status(e), "cannot create directory '%s': %s", b.data, qu_os_why(e));
-            goto out;
+            return qu_fail(err, qu_os_status(e), "cannot create directory '%s': %s", b.data,
+                           qu_os_why(e));
         }
         *p = c;
         if (c == 0) break;
     }
-out:
-    qu_buf_free(&b);
-    return st;
+    return QU_OK;
 }
 
 double qu_os_now_ms(void)

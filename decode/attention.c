@@ -7,9 +7,9 @@
  *   split   an item is (block, KV head, page), partials are kept and merged in page order;
  *           for the few rows of a question, where direct would leave threads idle
  */
+#include "base/memory.h"
 #include "base/os.h"
 #include "decode/context_int.h"
-#include "decode/memory.h"
 #include "kernels/codec.h"
 #include "kernels/summary.h"
 

@@ -2,8 +2,8 @@
 
 #include <pthread.h>
 
+#include "base/memory.h"
 #include "decode/context_int.h"
-#include "decode/memory.h"
 
 enum { MOST_JOBS = 3 };
 

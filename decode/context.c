@@ -2,9 +2,9 @@
 
 #include <stdio.h>
 
+#include "base/memory.h"
 #include "decode/context_int.h"
 #include "decode/device.h"
-#include "decode/memory.h"
 #include "kernels/codec.h"
 #include "kernels/isa.h"
 #include "kernels/summary.h"

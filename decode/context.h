@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/memory.h"
 #include "base/pool.h"
 #include "base/status.h"
 #include "decode/model.h"
@@ -107,6 +108,7 @@ typedef struct qu_select_hook {
 qu_status qu_context_create(qu_context **c, const qu_model *model, qu_pool *pool, int codec,
                             qu_err *err);
 void qu_context_free(qu_context *c);
+QU_OWNER(qu_context, qu_context_free)
 
 /* Append a stored page of n tokens at position pos. Its slices are fetched layer by layer when a
  * step or prefill first reads them. source's ctx must outlive the context. Not after a step

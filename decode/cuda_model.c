@@ -1,9 +1,9 @@
 /* A model's weights on a CUDA device. */
 #include <stdio.h>
 
+#include "base/memory.h"
 #include "decode/cuda_int.h"
 #include "decode/device.h"
-#include "decode/memory.h"
 
 static qu_status take(struct qu_device *d, void **p, int64_t bytes, qu_err *err)
 {

@@ -4,9 +4,9 @@
  *   k, v of a document chunk --encode--> fresh --expand--> slice
  *                                          \--copy stream--> pinned --> sink, one layer later
  */
+#include "base/memory.h"
 #include "base/os.h"
 #include "decode/cuda_int.h"
-#include "decode/memory.h"
 #include "kernels/codec.h"
 #include "kernels/summary.h"
 

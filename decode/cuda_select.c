@@ -1,8 +1,8 @@
 /* Choosing on a CUDA device. Scores, cut and lists are made there; the choice comes back in the passes that
  * choose, since only the processor can read slices from the store, and what it chose is kept by epoch in
  * c->sel as on the processor, so that rewinding needs no undo. Passes that do not choose ask nothing. */
+#include "base/memory.h"
 #include "decode/cuda_int.h"
-#include "decode/memory.h"
 
 static int64_t layer_flags(const qu_context *c)
 {

@@ -2,8 +2,8 @@
 
 #include <math.h>
 
+#include "base/memory.h"
 #include "base/os.h"
-#include "decode/memory.h"
 
 enum {
     ROWS = QU_DRAFT_MAX + 1,

@@ -32,6 +32,7 @@
 #ifndef QU_DECODE_DRAFT_H
 #define QU_DECODE_DRAFT_H
 
+#include "base/memory.h"
 #include "decode/context.h"
 #include "decode/quote.h"
 #include "decode/sample.h"
@@ -83,6 +84,7 @@ typedef struct qu_draft qu_draft;
  * without small or with a quote), QU_ERR_NOMEM. */
 qu_status qu_draft_create(qu_draft **d, const qu_draft_options *o, qu_err *err);
 void qu_draft_free(qu_draft *d);
+QU_OWNER(qu_draft, qu_draft_free)
 
 /* The next token, and the share that the model itself gave it (softmax of its logits as they are;
  * NULL: not wanted). Not after the last of o->most or the

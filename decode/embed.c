@@ -5,7 +5,7 @@
 
 #include "base/buf.h"
 #include "base/dims.h"
-#include "decode/memory.h"
+#include "base/memory.h"
 #include "decode/model_int.h"
 #include "decode/wordpiece.h"
 #include "kernels/rows.h"

@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 
 #include "base/buf.h"
+#include "base/memory.h"
 #include "base/os.h"
-#include "decode/memory.h"
 
 #define OLLAMA "ollama:"
 #define REGISTRY "registry.ollama.ai"
@@ -53,13 +53,13 @@ static int64_t bytes_of(const char *path, int n_parts)
 {
     int64_t sum = 0;
     struct stat sb;
-    char *name = strdup(path), digits[16];
+    char digits[16];
+    QU_OWN(qu_freep) char *name = strdup(path);
     for (int part = 1; name && part <= n_parts; part++) {
         snprintf(digits, sizeof digits, "%05d", part % 100000);
         if (n_parts > 1) memcpy(name + strlen(name) - 19, digits, 5);
         if (stat(name, &sb) == 0) sum += sb.st_size;
     }
-    free(name);
     return sum;
 }
 
@@ -107,12 +107,12 @@ static qu_status ollama_name(qu_buf *out, const char *relative, qu_err *err)
 /* The weights' blob that a manifest names. */
 static qu_status read_manifest(char **path, const char *manifest, const char *ollama, qu_err *err)
 {
-    qu_buf text = {0}, blob = {0};
-    qu_status st = QU_OK;
-    json_t *root = NULL, *layer;
+    QU_OWN(qu_buf_free) qu_buf text = {0}, blob = {0};
+    json_t *layer;
+    json_auto_t *root = NULL;
     const char *hex = NULL;
     size_t i;
-    QU_TRY_OUT(qu_os_read(&text, manifest, MAX_MANIFEST, err));
+    QU_TRY(qu_os_read(&text, manifest, MAX_MANIFEST, err));
     root = json_loadb(text.data ? text.data : "", text.len, 0, NULL);
     json_array_foreach(json_object_get(root, "layers"), i, layer) {
         const char *type = json_string_value(json_object_get(layer, "mediaType"));
@@ -121,32 +121,23 @@ static qu_status read_manifest(char **path, const char *manifest, const char *ol
             strlen(digest) == 71 && strspn(digest + 7, "0123456789abcdef") == 64)
             hex = digest + 7;
     }
-    if (!hex) {
-        st = qu_fail(err, QU_ERR_FORMAT, "manifest '%s' names no weights", manifest);
-        goto out;
-    }
-    QU_TRY_OUT(qu_buf_printf(&blob, err, "%s/blobs/sha256-%s", ollama, hex));
+    if (!hex) return qu_fail(err, QU_ERR_FORMAT, "manifest '%s' names no weights", manifest);
+    QU_TRY(qu_buf_printf(&blob, err, "%s/blobs/sha256-%s", ollama, hex));
     *path = blob.data;
     blob = (qu_buf){0};
-out:
-    json_decref(root);
-    qu_buf_free(&text);
-    qu_buf_free(&blob);
-    return st;
+    return QU_OK;
 }
 
 static qu_status add_manifest(walk *w, const char *manifest)
 {
-    qu_buf name = {0};
-    char *path = NULL;
+    QU_OWN(qu_buf_free) qu_buf name = {0};
+    QU_OWN(qu_freep) char *path = NULL;
     struct stat sb;
     qu_status st = read_manifest(&path, manifest, w->ollama, NULL);
     if (st == QU_OK && stat(path, &sb) == 0 && S_ISREG(sb.st_mode)) {
         st = ollama_name(&name, manifest + strlen(w->root) + 1, w->err);
         if (st == QU_OK && name.len > 0) st = append(w, name.data, path, &sb);
     }
-    free(path);
-    qu_buf_free(&name);
     return st == QU_ERR_NOMEM ? st : QU_OK;
 }
 
@@ -172,16 +163,15 @@ static qu_status ollama_manifest(qu_buf *out, const char *name, const char *olla
 
 static qu_status ollama_model(char **path, const char *name, const qu_find_places *p, qu_err *err)
 {
-    qu_buf manifest = {0};
+    QU_OWN(qu_buf_free) qu_buf manifest = {0};
     qu_status st = QU_OK;
     if (!p->ollama)
         return qu_fail(err, QU_ERR_NOTFOUND, "no Ollama model '%s': no Ollama folder is known", name);
-    QU_TRY_OUT(ollama_manifest(&manifest, name, p->ollama, err));
+    QU_TRY(ollama_manifest(&manifest, name, p->ollama, err));
     st = read_manifest(path, manifest.data, p->ollama, err);
     if (st == QU_ERR_NOTFOUND)
-        qu_fail(err, st, "no Ollama model '%s' below '%s'; `quire models` lists them", name, p->ollama);
-out:
-    qu_buf_free(&manifest);
+        qu_fail(err, st, "no Ollama model '%s' below '%s'; `quire models` lists them", name,
+                p->ollama);
     return st;
 }
 
@@ -191,7 +181,7 @@ out:
 static qu_status walk_folder(walk *w, const char *dir, int depth)
 {
     DIR *d = depth <= MAX_DEPTH ? opendir(dir) : NULL;
-    qu_buf path = {0};
+    QU_OWN(qu_buf_free) qu_buf path = {0};
     qu_status st = QU_OK;
     const struct dirent *e;
     while (d && st == QU_OK && (e = readdir(d)) != NULL && w->left-- > 0) {
@@ -210,7 +200,6 @@ static qu_status walk_folder(walk *w, const char *dir, int depth)
             st = append(w, path.data, path.data, &sb);
     }
     if (d) closedir(d);
-    qu_buf_free(&path);
     return st;
 }
 
@@ -224,33 +213,27 @@ static int by_name(const void *a, const void *b)
 /* The snapshot of a Hugging Face repository that "main" names, else all of them. */
 static qu_status snapshot_of(qu_buf *out, const char *dir, qu_err *err)
 {
-    qu_buf ref = {0}, name = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf ref = {0}, name = {0};
     struct stat sb;
-    QU_TRY_OUT(qu_buf_printf(out, err, "%s/snapshots", dir));
+    QU_TRY(qu_buf_printf(out, err, "%s/snapshots", dir));
     if (stat(out->data, &sb) != 0 || !S_ISDIR(sb.st_mode)) {
         out->len = 0;
-        st = qu_buf_puts(out, dir, err);
-        goto out;
+        return qu_buf_puts(out, dir, err);
     }
-    QU_TRY_OUT(qu_buf_printf(&name, err, "%s/refs/main", dir));
-    if (qu_os_read(&ref, name.data, 256, NULL) != QU_OK) goto out;
+    QU_TRY(qu_buf_printf(&name, err, "%s/refs/main", dir));
+    if (qu_os_read(&ref, name.data, 256, NULL) != QU_OK) return QU_OK;
     size_t n = strspn(ref.data ? ref.data : "", "0123456789abcdef");
-    if (n > 0) st = qu_buf_printf(out, err, "/%.*s", (int)n, ref.data);
-out:
-    qu_buf_free(&ref);
-    qu_buf_free(&name);
-    return st;
+    return n > 0 ? qu_buf_printf(out, err, "/%.*s", (int)n, ref.data) : QU_OK;
 }
 
 static qu_status folder_model(char **path, const char *dir, qu_err *err)
 {
-    qu_found_list list = {0};
-    qu_buf from = {0};
+    QU_OWN(qu_found_free) qu_found_list list = {0};
+    QU_OWN(qu_buf_free) qu_buf from = {0};
     qu_status st = QU_OK;
     walk w = {.list = &list, .source = "", .left = MAX_ENTRIES, .err = err};
-    QU_TRY_OUT(snapshot_of(&from, dir, err));
-    QU_TRY_OUT(walk_folder(&w, from.data, 0));
+    QU_TRY(snapshot_of(&from, dir, err));
+    QU_TRY(walk_folder(&w, from.data, 0));
     if (list.n > 1) qsort(list.items, (size_t)list.n, sizeof *list.items, by_name);
     if (list.n == 0)
         st = qu_fail(err, QU_ERR_NOTFOUND, "no GGUF file in '%s'", from.data);
@@ -260,9 +243,6 @@ static qu_status folder_model(char **path, const char *dir, qu_err *err)
                      list.items[1].path + from.len + 1);
     else if (!(*path = strdup(list.items[0].path)))
         st = qu_fail_nomem(err, (long long)strlen(list.items[0].path));
-out:
-    qu_buf_free(&from);
-    qu_found_free(&list);
     return st;
 }
 
@@ -279,23 +259,20 @@ qu_status qu_find_model(char **path, const char *spec, const qu_find_places *p, 
 
 qu_status qu_find_all(qu_found_list *list, const qu_find_places *p, qu_err *err)
 {
-    qu_buf manifests = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf manifests = {0};
     walk hub = {.list = list, .source = "huggingface", .left = MAX_ENTRIES, .err = err};
     walk studio = {.list = list, .source = "lmstudio", .left = MAX_ENTRIES, .err = err};
     walk ollama = {.list = list, .source = "ollama", .left = MAX_ENTRIES, .err = err};
-    if (p->huggingface) QU_TRY_OUT(walk_folder(&hub, p->huggingface, 0));
-    if (p->lmstudio) QU_TRY_OUT(walk_folder(&studio, p->lmstudio, 0));
+    if (p->huggingface) QU_TRY(walk_folder(&hub, p->huggingface, 0));
+    if (p->lmstudio) QU_TRY(walk_folder(&studio, p->lmstudio, 0));
     if (p->ollama) {
-        QU_TRY_OUT(qu_buf_printf(&manifests, err, "%s/manifests", p->ollama));
+        QU_TRY(qu_buf_printf(&manifests, err, "%s/manifests", p->ollama));
         ollama.root = manifests.data;
         ollama.ollama = p->ollama;
-        QU_TRY_OUT(walk_folder(&ollama, manifests.data, 0));
+        QU_TRY(walk_folder(&ollama, manifests.data, 0));
     }
     if (list->n > 1) qsort(list->items, (size_t)list->n, sizeof *list->items, by_name);
-out:
-    qu_buf_free(&manifests);
-    return st;
+    return QU_OK;
 }
 
 void qu_found_free(qu_found_list *list)

@@ -9,8 +9,8 @@
  */
 #include <math.h>
 
+#include "base/memory.h"
 #include "decode/context_int.h"
-#include "decode/memory.h"
 #include "kernels/codec.h"
 #include "kernels/rows.h"
 #include "kernels/summary.h"

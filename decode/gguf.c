@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 
 #include "base/dims.h"
+#include "base/memory.h"
 #include "base/os.h"
-#include "decode/memory.h"
 
 /* GGUF's value types; the first ten are 0 to 9. */
 enum { KV_U8, KV_I8, KV_U16, KV_I16, KV_U32, KV_I32, KV_F32, KV_BOOL, KV_STR, KV_ARRAY };
@@ -237,7 +237,7 @@ static int by_data(const void *a, const void *b)
 /* Writers store tensors in order; only where they did not, order is made first. */
 static qu_status check_overlap(const qu_gguf *g, qu_err *err)
 {
-    const qu_gguf_tensor **order;
+    QU_OWN(qu_freep) const qu_gguf_tensor **order = NULL;
     QU_TRY(qu_memory_take(&order, g->n_tensors, sizeof *order, err));
     bool sorted = true;
     for (int64_t i = 0; i < g->n_tensors; i++) {
@@ -250,7 +250,6 @@ static qu_status check_overlap(const qu_gguf *g, qu_err *err)
         if (order[i]->data - order[i - 1]->data < order[i - 1]->n_bytes)
             st = qu_fail(err, QU_ERR_FORMAT, "'%s' has overlapping tensors '%s' and '%s'", g->path,
                          order[i - 1]->name, order[i]->name);
-    free(order);
     return st;
 }
 
@@ -266,14 +265,14 @@ static qu_status read_tensors(qu_gguf *g, cursor *c, int64_t n, qu_err *err)
                        align);
     /* Every entry is longer than its name and a NUL, so what is left of the file is room enough. */
     int64_t left = (int64_t)(c->len - c->pos), names_bytes = n * (MAX_NAME + 1);
-    uint64_t *offsets;
+    QU_OWN(qu_freep) uint64_t *offsets = NULL;
     QU_TRY(qu_memory_take(&g->tensors, n, sizeof *g->tensors, err));
     QU_TRY(qu_memory_take(&g->names, (left < names_bytes ? left : names_bytes) + 1, 1, err));
     QU_TRY(qu_memory_take(&offsets, n, sizeof *offsets, err));
     char *names = g->names;
-    QU_TRY_OUT(table_make(&g->tensor_table, n, err));
+    QU_TRY(table_make(&g->tensor_table, n, err));
     for (int64_t i = 0; i < n; i++) {
-        QU_TRY_OUT(read_tensor(g, c, i, &names, &offsets[i], err));
+        QU_TRY(read_tensor(g, c, i, &names, &offsets[i], err));
         g->n_tensors = i + 1;
     }
     g->table_end = c->pos;
@@ -287,14 +286,11 @@ static qu_status read_tensors(qu_gguf *g, cursor *c, int64_t n, qu_err *err)
             st = qu_fail(err, QU_ERR_FORMAT,
                          "'%s' is truncated: tensor '%s' lies outside the file; fetch it again",
                          g->path, t->name);
-            goto out;
+            return st;
         }
         t->data = c->data + start + offsets[i];
     }
-    st = check_overlap(g, err);
-out:
-    free(offsets);
-    return st;
+    return check_overlap(g, err);
 }
 
 static qu_status read_header(qu_gguf *g, qu_err *err)
@@ -373,7 +369,7 @@ static qu_status open_parts(qu_gguf *g, int32_t n, qu_err *err)
         return qu_fail(err, QU_ERR_FORMAT,
                        "'%s' is the first of %d parts: its name must end in '%s'", g->path, n,
                        suffix);
-    char *path = malloc(end + sizeof suffix);
+    QU_OWN(qu_freep) char *path = malloc(end + sizeof suffix);
     g->parts = calloc((size_t)n, sizeof *g->parts);
     qu_status st = path && g->parts ? QU_OK : qu_fail_nomem(err, n * (long long)sizeof *g->parts);
     for (int32_t i = 1; i < n && st == QU_OK; i++) {
@@ -387,7 +383,6 @@ static qu_status open_parts(qu_gguf *g, int32_t n, qu_err *err)
         if (split_key(part, "split.no") != i || split_key(part, "split.count") != n)
             st = qu_fail(err, QU_ERR_FORMAT, "'%s' is not part %d of %d", path, i + 1, n);
     }
-    free(path);
     return st;
 }
 

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#include "decode/memory.h"
+#include "base/memory.h"
 
 enum { MAX_RANK = 4096 };
 
@@ -17,9 +17,9 @@ qu_status qu_lora_open(qu_lora **out, const char *path, const char *arch, qu_err
     qu_gguf_str type = {"", 0}, kind = {"", 0}, of = {"", 0};
     qu_status st = QU_OK;
     *out = NULL;
-    qu_lora *l;
+    QU_OWN(qu_lora_closep) qu_lora *l = NULL;
     QU_TRY(qu_memory_take(&l, 1, sizeof *l, err));
-    QU_TRY_OUT(qu_gguf_open(&l->gguf, path, err));
+    QU_TRY(qu_gguf_open(&l->gguf, path, err));
     qu_gguf_get_str(l->gguf, "general.type", &type, NULL);
     qu_gguf_get_str(l->gguf, "adapter.type", &kind, NULL);
     qu_gguf_get_str(l->gguf, "general.architecture", &of, NULL);
@@ -32,11 +32,9 @@ qu_status qu_lora_open(qu_lora **out, const char *path, const char *arch, qu_err
     else if (!qu_gguf_is(of, arch))
         st = qu_fail(err, QU_ERR_MISMATCH, "adapter '%s' is for a %.*s model, not for %s", path,
                      (int)(of.len > 40 ? 40 : of.len), of.data, arch);
-    if (st != QU_OK) goto out;
-    *out = l;
+    if (st != QU_OK) return st;
+    *out = QU_TAKE(l);
     return QU_OK;
-out:
-    qu_lora_close(l);
     return st;
 }
 

@@ -17,6 +17,7 @@
 #define QU_DECODE_LORA_H
 
 #include "base/hash.h"
+#include "base/memory.h"
 #include "base/pool.h"
 #include "decode/gguf.h"
 #include "kernels/linear.h"
@@ -34,6 +35,7 @@ typedef struct qu_lora_pair {
  * architecture), each naming path. */
 qu_status qu_lora_open(qu_lora **l, const char *path, const char *arch, qu_err *err);
 void qu_lora_close(qu_lora *l);
+QU_OWNER(qu_lora, qu_lora_close)
 
 /* The pair for a tensor [n,k] of the model, or rank 0. l NULL: rank 0. Errors: QU_ERR_MISMATCH
  * (shapes), QU_ERR_FORMAT (half a pair). */

@@ -3,8 +3,8 @@
 #include <stdio.h>
 
 #include "base/dims.h"
+#include "base/memory.h"
 #include "decode/device.h"
-#include "decode/memory.h"
 #include "decode/model_int.h"
 
 static qu_status misshapen(const qu_gguf *g, const char *name, const qu_gguf_tensor *t, qu_err *err)
@@ -119,29 +119,25 @@ qu_status qu_model_open_with(qu_model **out, const char *path, const qu_model_op
                              qu_err *err)
 {
     *out = NULL;
-    qu_status st = QU_OK;
-    qu_model *m;
+    QU_OWN(qu_model_closep) qu_model *m = NULL;
     QU_TRY(qu_memory_take(&m, 1, sizeof *m, err));
     qu_model_reader r = {.m = m, .path = path, .err = err};
     if (options) r.o = *options;
-    QU_TRY_OUT(qu_gguf_open(&m->gguf, path, err));
+    QU_TRY(qu_gguf_open(&m->gguf, path, err));
     m->fingerprint = qu_gguf_fingerprint(m->gguf);
     qu_gguf_name(m->gguf, m->name);
-    QU_TRY_OUT(qu_model_read_dims(&r));
-    QU_TRY_OUT(qu_model_check_tensors(&r));
-    QU_TRY_OUT(qu_model_read_rope(&r));
+    QU_TRY(qu_model_read_dims(&r));
+    QU_TRY(qu_model_check_tensors(&r));
+    QU_TRY(qu_model_read_rope(&r));
     if (r.o.lora) {
-        QU_TRY_OUT(qu_lora_open(&m->lora, r.o.lora, r.arch, err));
+        QU_TRY(qu_lora_open(&m->lora, r.o.lora, r.arch, err));
         qu_hash h = qu_lora_fingerprint(m->lora);
         m->fingerprint = qu_hash_chain(m->fingerprint, &h, sizeof h);
     }
-    QU_TRY_OUT(read_weights(&r));
-    QU_TRY_OUT(qu_lora_check(m->lora, err));
-    *out = m;
+    QU_TRY(read_weights(&r));
+    QU_TRY(qu_lora_check(m->lora, err));
+    *out = QU_TAKE(m);
     return QU_OK;
-out:
-    qu_model_close(m);
-    return st;
 }
 
 void qu_model_close(qu_model *m)

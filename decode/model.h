@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/hash.h"
+#include "base/memory.h"
 #include "base/status.h"
 #include "decode/gguf.h"
 #include "decode/lora.h"
@@ -85,6 +86,7 @@ static inline int32_t qu_model_rope(const qu_model *m, int32_t layer, int32_t g)
 }
 
 void qu_model_close(qu_model *m);
+QU_OWNER(qu_model, qu_model_close)
 
 /* KV bytes of one token, all layers and KV heads, at two bytes an element. */
 int64_t qu_model_kv_bytes_per_token(const qu_model *m);

@@ -11,7 +11,7 @@
 #include <math.h>
 
 #include "base/dims.h"
-#include "decode/memory.h"
+#include "base/memory.h"
 #include "decode/model_int.h"
 
 enum { MAX_ROPES = 64 };
@@ -149,13 +149,12 @@ static qu_status make_rows(qu_model_reader *r, qu_rope_config *c)
         return qu_fail(r->err, QU_ERR_FORMAT,
                        "model '%s' has %lld values in %s: expected %d or %lld", r->path,
                        (long long)n, r->key, m->n_kv_heads, (long long)all);
-    float *each;
+    QU_OWN(qu_freep) float *each = NULL;
     QU_TRY(qu_memory_take(&m->rope_row, all, 1, r->err));
     QU_TRY(qu_memory_take(&each, n, sizeof *each, r->err));
     qu_status st = qu_gguf_array_f32(m->gguf, r->key, each, n, r->err);
     for (int64_t i = 0; i < all && st == QU_OK; i++)
         st = row_of(r, c, bases, each[i % n], &m->rope_row[i]);
-    free(each);
     return st;
 }
 

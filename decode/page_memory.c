@@ -1,6 +1,6 @@
 #include "decode/page_memory.h"
 
-#include "decode/memory.h"
+#include "base/memory.h"
 #include "kernels/codec.h"
 
 struct qu_page_memory {

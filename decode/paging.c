@@ -1,7 +1,7 @@
 #include "decode/paging.h"
 
 #include "base/dims.h"
-#include "decode/memory.h"
+#include "base/memory.h"
 
 enum { NO_CUT = 100 };
 
@@ -39,7 +39,7 @@ qu_status qu_paging_cut(int64_t **ends, int32_t *n_pages, int64_t n_tokens, cons
     if (most > INT32_MAX / 2)
         return qu_fail(err, QU_ERR_LIMIT, "document of %lld tokens is too long",
                        (long long)n_tokens);
-    int8_t *rank;
+    QU_OWN(qu_freep) int8_t *rank = NULL;
     QU_TRY(qu_memory_take(&rank, n_tokens, 1, err));
     qu_status st = qu_memory_take(ends, most, sizeof **ends, err);
     rank_tokens(rank, n_tokens, at, cuts, n_cuts, text);
@@ -53,6 +53,5 @@ qu_status qu_paging_cut(int64_t **ends, int32_t *n_pages, int64_t n_tokens, cons
         (*ends)[(*n_pages)++] = end;
         start = end;
     }
-    free(rank);
     return st;
 }

@@ -2,7 +2,7 @@
 
 #include <utf8proc.h>
 
-#include "decode/memory.h"
+#include "base/memory.h"
 
 /* A token of a page: where its text begins. Its end is where the next one begins. */
 typedef struct place {
@@ -105,11 +105,10 @@ static bool starts_well(const qu_quote *q, int32_t i)
 
 static int32_t single_token(const qu_tokenizer *t, const char *text, qu_err *err, qu_status *st)
 {
-    qu_tokens ids = {0};
+    QU_OWN(qu_tokens_free) qu_tokens ids = {0};
     int32_t id = -1;
     if (*st == QU_OK) *st = qu_tokenize(t, &ids, text, strlen(text), QU_TOK_CONTINUE, err);
     if (*st == QU_OK && ids.n == 1) id = ids.ids[0];
-    qu_tokens_free(&ids);
     return id;
 }
 

@@ -2,8 +2,8 @@
 
 #include <math.h>
 
+#include "base/memory.h"
 #include "decode/context_int.h"
-#include "decode/memory.h"
 #include "kernels/codec.h"
 #include "kernels/quant.h"
 
@@ -307,22 +307,18 @@ qu_status qu_repair(qu_context *c, const int32_t *const *ids, int32_t first, dou
                     const int32_t *question, int32_t n, int64_t pos, qu_repair_report *report,
                     qu_err *err)
 {
-    double *scores = NULL;
-    qu_repair_token *tokens = NULL;
+    QU_OWN(qu_freep) double *scores = NULL;
+    QU_OWN(qu_freep) qu_repair_token *tokens = NULL;
     int64_t skip = 0, all = 0;
-    qu_status st = QU_OK;
     if (!(share >= 0 && share <= 1) || first < 0 || first > c->n_seg)
         return qu_fail(err, QU_ERR_ARG, "repair of a share of %g from segment %d", share, first);
     for (int32_t s = 0; s < c->n_seg; s++) *(s < first ? &skip : &all) += c->seg[s].n;
     int32_t n_tokens = (int32_t)((double)all * share + 1e-9);
     if (n_tokens > 0) {
-        QU_TRY_OUT(qu_repair_scores(c, question, n, pos, &scores, err));
-        QU_TRY_OUT(choose(c, ids, first, all, scores + skip, &tokens, n_tokens, err));
-        QU_TRY_OUT(qu_repair_tokens(c, tokens, n_tokens, err));
+        QU_TRY(qu_repair_scores(c, question, n, pos, &scores, err));
+        QU_TRY(choose(c, ids, first, all, scores + skip, &tokens, n_tokens, err));
+        QU_TRY(qu_repair_tokens(c, tokens, n_tokens, err));
     }
     if (report) fill_report(report, c, tokens, n_tokens, n);
-out:
-    free(scores);
-    free(tokens);
-    return st;
+    return QU_OK;
 }

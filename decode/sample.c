@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "decode/memory.h"
+#include "base/memory.h"
 
 /* A token that may be drawn. weight = exp((logit - largest) / temperature). */
 typedef struct choice {
@@ -119,26 +119,24 @@ static qu_status choices(choice **list, int32_t *n_list, double *mass, int32_t *
 qu_status qu_sample_pick(int32_t *id, const float *logits, int32_t n, const qu_sample *o,
                          uint64_t at, qu_err *err)
 {
-    choice *list;
+    QU_OWN(qu_freep) choice *list = NULL;
     int32_t n_list;
     double mass;
     QU_TRY(choices(&list, &n_list, &mass, id, logits, n, o, err));
     if (list) *id = draw(list, n_list, mass, uniform(o->seed, PICK, at));
-    free(list);
     return QU_OK;
 }
 
 qu_status qu_sample_shares(float *p, const float *logits, int32_t n, const qu_sample *o,
                            qu_err *err)
 {
-    choice *list;
+    QU_OWN(qu_freep) choice *list = NULL;
     int32_t n_list, best;
     double mass;
     QU_TRY(choices(&list, &n_list, &mass, &best, logits, n, o, err));
     memset(p, 0, (size_t)n * sizeof *p);
     if (!list) p[best] = 1;
     for (int32_t i = 0; i < n_list; i++) p[list[i].id] = (float)(list[i].weight / mass);
-    free(list);
     return QU_OK;
 }
 

@@ -9,9 +9,9 @@
  */
 #include <math.h>
 
+#include "base/memory.h"
 #include "base/os.h"
 #include "decode/context_int.h"
-#include "decode/memory.h"
 #include "kernels/codec.h"
 #include "kernels/quant.h"
 #include "kernels/summary.h"

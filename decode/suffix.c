@@ -1,6 +1,6 @@
 #include "decode/suffix.h"
 
-#include "decode/memory.h"
+#include "base/memory.h"
 
 /* A token of any text. */
 typedef struct place {

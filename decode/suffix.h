@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/memory.h"
 #include "base/status.h"
 
 typedef struct qu_suffix qu_suffix;
@@ -26,6 +27,7 @@ typedef struct qu_suffix qu_suffix;
 /* Ids are 0 .. n_vocab - 1. Errors: QU_ERR_NOMEM. */
 qu_status qu_suffix_create(qu_suffix **s, int32_t n_vocab, qu_err *err);
 void qu_suffix_free(qu_suffix *s);
+QU_OWNER(qu_suffix, qu_suffix_free)
 
 /* Add a text to search in, before the first qu_suffix_next. joined: it continues the one added
  * before, and matches may run across. Errors: QU_ERR_ARG (an id outside the vocabulary),

@@ -200,11 +200,9 @@ static qu_status disarm(qu_buf *out, qu_template_kind kind, const qu_tokenizer *
 qu_status qu_template_text(qu_template_kind kind, const qu_tokenizer *t, const char *text, size_t n,
                            qu_tokens *out, qu_err *err)
 {
-    qu_buf copy = {0};
-    qu_status st = disarm(&copy, kind, t, text, n, err);
-    if (st == QU_OK) st = qu_tokenize(t, out, copy.data, n, QU_TOK_CONTINUE, err);
-    qu_buf_free(&copy);
-    return st;
+    QU_OWN(qu_buf_free) qu_buf copy = {0};
+    QU_TRY(disarm(&copy, kind, t, text, n, err));
+    return qu_tokenize(t, out, copy.data, n, QU_TOK_CONTINUE, err);
 }
 
 qu_status qu_template_header(qu_template_kind kind, const qu_tokenizer *t, const char *title,

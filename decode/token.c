@@ -1,5 +1,5 @@
 #include "base/dims.h"
-#include "decode/memory.h"
+#include "base/memory.h"
 #include "decode/token_int.h"
 
 /* GGUF's token types. */
@@ -192,8 +192,7 @@ static qu_status read_tokens(qu_tokenizer *t, const int16_t byte_of[512], qu_err
     const qu_gguf_str *s;
     int64_t n;
     uint64_t bytes = 0;
-    qu_status st = QU_OK;
-    int32_t *types = NULL;
+    QU_OWN(qu_freep) int32_t *types = NULL;
     uint32_t size = 2;
     QU_TRY(qu_gguf_array_str(t->g, "tokenizer.ggml.tokens", &s, &n, err));
     for (int64_t i = 0; i < n; i++) bytes += s[i].len;
@@ -210,10 +209,10 @@ static qu_status read_tokens(qu_tokenizer *t, const int16_t byte_of[512], qu_err
     QU_TRY(qu_memory_take(&t->slots, size, sizeof *t->slots, err));
     QU_TRY(qu_memory_take(&types, n, sizeof *types, err));
     if (qu_gguf_has(t->g, "tokenizer.ggml.token_type"))
-        QU_TRY_OUT(qu_gguf_array_i32(t->g, "tokenizer.ggml.token_type", types, n, err));
+        QU_TRY(qu_gguf_array_i32(t->g, "tokenizer.ggml.token_type", types, n, err));
     if (t->spm) {
-        QU_TRY_OUT(qu_memory_take(&t->scores, n, sizeof *t->scores, err));
-        QU_TRY_OUT(qu_gguf_array_f32(t->g, "tokenizer.ggml.scores", t->scores, n, err));
+        QU_TRY(qu_memory_take(&t->scores, n, sizeof *t->scores, err));
+        QU_TRY(qu_gguf_array_f32(t->g, "tokenizer.ggml.scores", t->scores, n, err));
     }
     memset(t->slots, -1, size * sizeof *t->slots);
     t->off[0] = 0;
@@ -224,9 +223,7 @@ static qu_status read_tokens(qu_tokenizer *t, const int16_t byte_of[512], qu_err
         __builtin_prefetch(&t->slots[(uint32_t)h & t->slot_mask], 1);
         index_token(t, i);
     }
-out:
-    free(types);
-    return st;
+    return QU_OK;
 }
 
 /* The merge spelled "left right" as ids; false when it can never be used: one of the two, or their
@@ -260,7 +257,7 @@ static qu_status read_merges(qu_tokenizer *t, const int16_t byte_of[512], qu_err
     if (n > INT32_MAX / 2)
         return qu_fail(err, QU_ERR_FORMAT, "'%s' has too many merges", qu_gguf_path(t->g));
     while (size < n + n / 2) size *= 2;
-    qu_merge_slot *used;
+    QU_OWN(qu_freep) qu_merge_slot *used = NULL;
     QU_TRY(qu_memory_take(&t->merges, size, sizeof *t->merges, err));
     QU_TRY(qu_memory_take(&used, n + 1, sizeof *used, err));
     t->merge_mask = size - 1;
@@ -279,7 +276,6 @@ static qu_status read_merges(qu_tokenizer *t, const int16_t byte_of[512], qu_err
             k = (k + 1) & t->merge_mask;
         if (t->merges[k].id < 0) t->merges[k] = *m;
     }
-    free(used);
     return QU_OK;
 }
 

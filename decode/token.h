@@ -29,6 +29,7 @@
 
 #include "base/buf.h"
 #include "base/hash.h"
+#include "base/memory.h"
 #include "base/status.h"
 #include "decode/gguf.h"
 
@@ -62,6 +63,7 @@ enum { QU_TOK_MAX_BYTES = 1 << 29 };
  * QU_ERR_NOMEM. */
 qu_status qu_tokenizer_create(qu_tokenizer **t, const qu_gguf *g, qu_err *err);
 void qu_tokenizer_free(qu_tokenizer *t);
+QU_OWNER(qu_tokenizer, qu_tokenizer_free)
 
 /* Append the tokens of text [n] to *out. Flags: BOS, SPECIAL, CONTINUE. User-defined tokens are
  * matched with and without SPECIAL, as the models were trained, unless they are written like

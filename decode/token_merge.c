@@ -7,7 +7,7 @@
  * Best is the lowest rank (byte-level) or the highest score (SentencePiece), the leftmost among
  * equals. A pair whose symbols have changed since is recognised by its length and dropped.
  */
-#include "decode/memory.h"
+#include "base/memory.h"
 #include "decode/token_int.h"
 
 enum {

@@ -3,7 +3,7 @@
 #include <utf8proc.h>
 
 #include "base/dims.h"
-#include "decode/memory.h"
+#include "base/memory.h"
 
 enum {
     WORD_CHARACTERS = 100, /* a longer word is unknown, as in BERT's own tokenizer */

@@ -31,6 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/memory.h"
 #include "base/status.h"
 
 typedef struct qu_lexical qu_lexical;
@@ -63,6 +64,7 @@ qu_status qu_lexical_open(qu_lexical **lx, const char *file, unsigned flags, qu_
 
 /* Release the handle. Additions and removals since the last commit are dropped. NULL is fine. */
 void qu_lexical_close(qu_lexical *lx);
+QU_OWNER(qu_lexical, qu_lexical_close)
 
 /* Add a page of a document. The pages of one document are added one after another: the first of
  * them replaces whatever the index held of that document, so coming back to a document after

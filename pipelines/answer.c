@@ -23,18 +23,15 @@ json_t *qu_citation_json(const qu_citation *c)
            *heading = c->heading ? qu_pages_json_text(c->heading, strlen(c->heading)) : json_null(),
            *member = c->member ? qu_pages_json_text(c->member, strlen(c->member)) : json_null();
     if (!o || qu_out_path(o, "path", c->path, NULL) != QU_OK) return o;
-    json_t *rest =
-        json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:f,s:b,s:b}", "member", member, "page_id",
-                  page_id, "page_number",
-                  c->page_number ? json_integer(c->page_number) : json_null(), "heading", heading,
-                  "byte_start",
-                  c->has_bytes ? json_integer(c->byte_start) : json_null(), "byte_end",
-                  c->has_bytes ? json_integer(c->byte_end) : json_null(), "text_start",
-                  (json_int_t)c->text_start, "text_end", (json_int_t)c->text_end, "text",
-                  qu_pages_json_text(c->text, strlen(c->text)), "score", (double)c->score, "supported",
-                  c->supported, "stale", c->stale);
+    json_auto_t *rest = json_pack(
+        "{s:o,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:f,s:b,s:b}", "member", member, "page_id", page_id,
+        "page_number", c->page_number ? json_integer(c->page_number) : json_null(), "heading",
+        heading, "byte_start", c->has_bytes ? json_integer(c->byte_start) : json_null(), "byte_end",
+        c->has_bytes ? json_integer(c->byte_end) : json_null(), "text_start",
+        (json_int_t)c->text_start, "text_end", (json_int_t)c->text_end, "text",
+        qu_pages_json_text(c->text, strlen(c->text)), "score", (double)c->score, "supported",
+        c->supported, "stale", c->stale);
     json_object_update(o, rest);
-    json_decref(rest);
     return o;
 }
 

@@ -47,12 +47,11 @@ qu_status qu_asker_free(qu_asker *a, qu_status st, qu_err *err)
 {
     if (!a) return st;
     qu_session *s = a->s;
-    qu_fresh fresh = a->fresh;
+    QU_OWN(qu_fresh_free) qu_fresh fresh = a->fresh;
     a->fresh = (qu_fresh){0};
     qu_asker_close(a); /* saving opens the store anew: nothing may hold on to it */
     free(a);
     qu_status saved = qu_fresh_save(&fresh, s, st == QU_OK ? err : NULL);
-    qu_fresh_free(&fresh);
     return st == QU_OK ? saved : st;
 }
 
@@ -78,24 +77,19 @@ static qu_status retrieve(ask_run *r, int64_t room, qu_err *err)
 {
     qu_asker *a = r->a;
     int32_t k = a->o.pages * HITS_PER_PAGE, n = 0;
-    qu_txn *t = NULL;
-    qu_status st = QU_OK;
-    qu_lexical_hit *hits = calloc((size_t)k, sizeof *hits);
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
+    QU_OWN(qu_freep) qu_lexical_hit *hits = calloc((size_t)k, sizeof *hits);
     if (!hits) return qu_fail_nomem(err, k * (long long)sizeof *hits);
-    QU_TRY_OUT(qu_txn_begin(&t, a->s->store, QU_TXN_READ, err));
+    QU_TRY(qu_txn_begin(&t, a->s->store, QU_TXN_READ, err));
     qu_paths_filter filter = {a->o.in_glob, t};
     qu_lexical_opts opts = {0};
     qu_paths_keep(&opts, &filter);
-    QU_TRY_OUT(qu_hybrid_search(a->hybrid, t, r->question, strlen(r->question), &opts, k, hits, &n,
-                                err));
+    QU_TRY(
+        qu_hybrid_search(a->hybrid, t, r->question, strlen(r->question), &opts, k, hits, &n, err));
     float floor = a->o.floor < 0 ? 0 : a->o.floor > 0 ? a->o.floor : QU_PLAN_FLOOR;
     qu_plan_options plan = {a->o.pages, a->s->prefix.n, room, floor};
-    QU_TRY_OUT(qu_plan_make(&r->plan, t, hits, n, &plan, err));
-    QU_TRY_OUT(read_pages(r, t, err));
-out:
-    qu_txn_abort(t); /* none is held while generating */
-    free(hits);
-    return st;
+    QU_TRY(qu_plan_make(&r->plan, t, hits, n, &plan, err));
+    return read_pages(r, t, err);
 }
 
 static void trim(qu_buf *b)

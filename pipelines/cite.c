@@ -40,7 +40,7 @@ static char *heading_of(const char *text, const qu_heading *h, int64_t n, int64_
 
 qu_status qu_answer_locate(qu_txn *t, const qu_doc *d, qu_citation *c, qu_err *err)
 {
-    qu_buf map = {0}, text = {0};
+    QU_OWN(qu_buf_free) qu_buf map = {0}, text = {0};
     const qu_source_run *runs;
     const qu_heading *headings;
     int64_t n_runs, n_headings;
@@ -49,25 +49,19 @@ qu_status qu_answer_locate(qu_txn *t, const qu_doc *d, qu_citation *c, qu_err *e
     if (file < d->path_len) c->member = strdup(d->path + file + 1);
     if (!c->path || (file < d->path_len && !c->member)) return qu_fail_nomem(err, (long long)d->path_len);
     qu_status st = qu_catalogue_source_map(t, d->doc_id, &map, err);
-    if (st == QU_ERR_NOTFOUND || (st == QU_OK && map.len == 0)) {
-        qu_buf_free(&map);
-        return QU_OK;
-    }
-    if (st != QU_OK) goto out;
-    QU_TRY_OUT(qu_sync_unpack_map(map.data, map.len, d->text_bytes, &runs, &n_runs, &headings,
-                                  &n_headings, err));
+    if (st == QU_ERR_NOTFOUND || (st == QU_OK && map.len == 0)) return QU_OK;
+    if (st != QU_OK) return st;
+    QU_TRY(qu_sync_unpack_map(map.data, map.len, d->text_bytes, &runs, &n_runs, &headings,
+                              &n_headings, err));
     if ((d->flags & QU_DOC_HAS_SOURCE) && n_runs > 0) {
         qu_document_source_range(runs, n_runs, c->text_start, c->text_end, &c->byte_start,
                                  &c->byte_end);
         c->has_bytes = true;
     }
     if (n_headings > 0) {
-        QU_TRY_OUT(qu_catalogue_text(t, d->doc_id, 0, d->text_bytes, &text, err));
+        QU_TRY(qu_catalogue_text(t, d->doc_id, 0, d->text_bytes, &text, err));
         c->heading = heading_of(text.data, headings, n_headings, c->text_start, &c->page_number);
     }
-out:
-    qu_buf_free(&map);
-    qu_buf_free(&text);
     return st;
 }
 
@@ -95,24 +89,21 @@ static qu_status add_citation(ask_run *r, qu_txn *t, int32_t i, int64_t start, i
 /* What was quoted, exactly, in the answer's order. */
 static qu_status cite_quotes(ask_run *r, qu_err *err)
 {
-    qu_txn *t = NULL;
-    qu_status st = QU_OK;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     QU_TRY(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
     for (int32_t i = 0; i < r->n_quotes; i++) {
         const qu_quote_span *q = &r->quotes[i];
-        QU_TRY_OUT(add_citation(r, t, q->page, q->start, q->end, r->plan.pages[q->page].score, true,
-                                err));
+        QU_TRY(
+            add_citation(r, t, q->page, q->start, q->end, r->plan.pages[q->page].score, true, err));
     }
     r->ans->supported = true;
-out:
-    qu_txn_abort(t);
-    return st;
+    return QU_OK;
 }
 
 /* The answer's sentences, trimmed; one of all of it where it has none. */
 static qu_status split_answer(qu_answer *ans, qu_err *err)
 {
-    qu_sentences s = {0};
+    QU_OWN(qu_sentences_free) qu_sentences s = {0};
     int64_t n = (int64_t)ans->text.len;
     qu_status st = qu_sentences_find(&s, ans->text.data, 0, n, err);
     ans->sentences = calloc((size_t)s.n + 1, sizeof *ans->sentences);
@@ -124,7 +115,6 @@ static qu_status split_answer(qu_answer *ans, qu_err *err)
     }
     if (st == QU_OK && ans->n_sentences == 0)
         ans->sentences[ans->n_sentences++] = (qu_answer_sentence){0, n, -1};
-    qu_sentences_free(&s);
     return st;
 }
 
@@ -167,49 +157,40 @@ static qu_status cite_sentence(ask_run *r, qu_txn *t, const qu_support_text *tex
 qu_status qu_answer_cite(ask_run *r, qu_err *err)
 {
     qu_answer *ans = r->ans;
-    qu_support_text *texts = NULL;
-    qu_txn *t = NULL;
-    qu_status st = QU_OK;
+    QU_OWN(qu_freep) qu_support_text *texts = NULL;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     if (r->n_quotes > 0) return cite_quotes(r, err);
-    QU_TRY_OUT(list_pages(r, &texts, err));
-    QU_TRY_OUT(split_answer(ans, err));
-    QU_TRY_OUT(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
+    QU_TRY(list_pages(r, &texts, err));
+    QU_TRY(split_answer(ans, err));
+    QU_TRY(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
     ans->supported = true;
     for (int32_t k = 0; k < ans->n_sentences; k++) {
-        QU_TRY_OUT(cite_sentence(r, t, texts, k, err));
+        QU_TRY(cite_sentence(r, t, texts, k, err));
         ans->supported = ans->supported && ans->sentences[k].citation >= 0;
     }
-out:
-    qu_txn_abort(t);
-    free(texts);
-    return st;
+    return QU_OK;
 }
 
 qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err)
 {
     qu_answer *ans = r->ans;
     qu_extract_answer found[ALTERNATIVES];
-    qu_support_text *texts = NULL;
+    QU_OWN(qu_freep) qu_support_text *texts = NULL;
     int32_t n = 0;
-    qu_txn *t = NULL;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(list_pages(r, &texts, err));
-    QU_TRY_OUT(qu_extract(r->question, texts, r->plan.n_pages, found, ALTERNATIVES, &n, err));
-    if (n == 0) goto out;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
+    QU_TRY(list_pages(r, &texts, err));
+    QU_TRY(qu_extract(r->question, texts, r->plan.n_pages, found, ALTERNATIVES, &n, err));
+    if (n == 0) return QU_OK;
     if (answer) {
         const char *p = texts[found[0].text].text + found[0].span_start;
-        QU_TRY_OUT(
-            qu_buf_add(&ans->text, p, (size_t)(found[0].span_end - found[0].span_start), err));
+        QU_TRY(qu_buf_add(&ans->text, p, (size_t)(found[0].span_end - found[0].span_start), err));
         ans->found = ans->supported = true;
         ans->confidence = (double)found[0].score;
         if (r->a->o.on_text) r->a->o.on_text(r->a->o.ctx, ans->text.data, ans->text.len);
     }
-    QU_TRY_OUT(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
+    QU_TRY(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
     for (int32_t i = 0; i < n; i++)
-        QU_TRY_OUT(add_citation(r, t, found[i].text, found[i].sent_start, found[i].sent_end,
-                                found[i].score, answer && i == 0, err));
-out:
-    qu_txn_abort(t);
-    free(texts);
-    return st;
+        QU_TRY(add_citation(r, t, found[i].text, found[i].sent_start, found[i].sent_end,
+                            found[i].score, answer && i == 0, err));
+    return QU_OK;
 }

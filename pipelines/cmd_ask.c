@@ -222,7 +222,7 @@ static void say_unverified(ask_state *a)
 static qu_status one_question(void *ctx, const qu_question *q, qu_err *err)
 {
     ask_state *a = ctx;
-    qu_answer ans;
+    QU_OWN(qu_answer_free) qu_answer ans = {0};
     a->started = false;
     qu_status st = qu_asker_ask(a->asker, q->text, &ans, err);
     if (st == QU_OK) {
@@ -234,7 +234,6 @@ static qu_status one_question(void *ctx, const qu_question *q, qu_err *err)
             qu_out_warn("%s", ans.warnings.data + i);
         if (ans.candidates > 0) say_unverified(a);
     }
-    qu_answer_free(&ans);
     return st;
 }
 

@@ -36,7 +36,7 @@ static qu_status fill_page(bench *b, qu_page_memory *page, qu_err *err)
 {
     const qu_model *m = b->s->model;
     int32_t d = m->head_size, n = QU_PAGE_TOKENS;
-    float *kv = malloc((size_t)n * (size_t)d * 2 * sizeof *kv);
+    QU_OWN(qu_freep) float *kv = malloc((size_t)n * (size_t)d * 2 * sizeof *kv);
     if (!kv) return qu_fail_nomem(err, (long long)n * d * 8);
     for (int32_t layer = 0; layer < m->n_layers; layer++)
         for (int32_t g = 0; g < m->n_kv_heads; g++) {
@@ -45,7 +45,6 @@ static qu_status fill_page(bench *b, qu_page_memory *page, qu_err *err)
             qu_codec_encode(qu_page_memory_slice(page, layer, g), b->s->codec, kv, d,
                             kv + (int64_t)n * d, d, n, d);
         }
-    free(kv);
     return QU_OK;
 }
 
@@ -86,7 +85,7 @@ static qu_status attach(bench *b, qu_context *c, int64_t tokens, qu_err *err)
 static qu_status run_prefill(bench *b, qu_context *c, int64_t n, double *value, qu_err *err)
 {
     int32_t n_pages = (int32_t)((n + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS);
-    qu_page_tokens *pages = malloc((size_t)n_pages * sizeof *pages);
+    QU_OWN(qu_freep) qu_page_tokens *pages = malloc((size_t)n_pages * sizeof *pages);
     if (!pages) return qu_fail_nomem(err, n_pages * (long long)sizeof *pages);
     for (int32_t i = 0; i < n_pages; i++) {
         int64_t at = (int64_t)i * QU_PAGE_TOKENS;
@@ -96,7 +95,6 @@ static qu_status run_prefill(bench *b, qu_context *c, int64_t n, double *value, 
     double start = qu_os_now_ms();
     qu_status st = qu_context_prefill(c, pages, n_pages, NULL, err);
     *value = (double)n * 1e3 / (qu_os_now_ms() - start);
-    free(pages);
     return st;
 }
 
@@ -132,25 +130,22 @@ static qu_status generate(bench *b, qu_context *c, int64_t n, qu_suffix *suffix,
 static qu_status draft(bench *b, qu_context *c, int64_t n, bool right, double *value, qu_err *err)
 {
     int32_t ids[DRAFTED];
-    qu_suffix *suffix = NULL;
-    qu_status st = QU_OK;
+    QU_OWN(qu_suffix_freep) qu_suffix *suffix = NULL;
     QU_TRY(attach(b, c, n, err));
     QU_TRY(qu_context_step(c, b->ids, 1, n, 1, b->logits, err));
     double start = qu_os_now_ms();
     QU_TRY(generate(b, c, n, NULL, ids, err));
     double plain = qu_os_now_ms() - start;
     QU_TRY(qu_suffix_create(&suffix, b->s->model->vocab, err));
-    if (right) QU_TRY_OUT(qu_suffix_add(suffix, ids, DRAFTED, false, err));
+    if (right) QU_TRY(qu_suffix_add(suffix, ids, DRAFTED, false, err));
     for (int i = 3; i < DRAFTED && !right; i++) {
         int32_t wrong[] = {ids[i - 3], ids[i - 2], ids[i - 1], (ids[i] + 1) % b->s->model->vocab};
-        QU_TRY_OUT(qu_suffix_add(suffix, wrong, 4, false, err));
+        QU_TRY(qu_suffix_add(suffix, wrong, 4, false, err));
     }
     start = qu_os_now_ms();
-    QU_TRY_OUT(generate(b, c, n, suffix, ids, err));
+    QU_TRY(generate(b, c, n, suffix, ids, err));
     *value = plain / (qu_os_now_ms() - start);
-out:
-    qu_suffix_free(suffix);
-    return st;
+    return QU_OK;
 }
 
 static qu_status run_draft_right(bench *b, qu_context *c, int64_t n, double *value, qu_err *err)
@@ -264,32 +259,24 @@ static qu_status lengths(bench *b, const char *option, int64_t min, int64_t extr
 
 static qu_status run_all(bench *b, qu_err *err)
 {
-    int64_t *tokens = NULL, *contexts = NULL, n_tokens = 0, n_contexts = 0,
-            most = DECODED + QUESTION, deepest = 0;
+    int64_t n_tokens = 0, n_contexts = 0, most = DECODED + QUESTION, deepest = 0;
+    QU_OWN(qu_freep) int64_t *tokens = NULL, *contexts = NULL;
     int only = qu_args_choice(b->args, "test") - 1;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(lengths(b, "tokens", 1, 0, &tokens, &n_tokens, &most, err));
-    QU_TRY_OUT(lengths(b, "context", 0, DRAFTED + 1, &contexts, &n_contexts, &deepest, err));
+    QU_TRY(lengths(b, "tokens", 1, 0, &tokens, &n_tokens, &most, err));
+    QU_TRY(lengths(b, "context", 0, DRAFTED + 1, &contexts, &n_contexts, &deepest, err));
     b->ids = malloc((size_t)most * sizeof *b->ids);
     b->logits = malloc((size_t)b->s->model->vocab * sizeof *b->logits);
-    if (!b->ids || !b->logits) {
-        st = qu_fail_nomem(err, most * 4);
-        goto out;
-    }
+    if (!b->ids || !b->logits) return qu_fail_nomem(err, most * 4);
     for (int64_t i = 0; i < most; i++)
         b->ids[i] = (int32_t)(qu_score_random(&b->random) % (uint64_t)b->s->model->vocab);
-    QU_TRY_OUT(make_pages(b, deepest, err));
+    QU_TRY(make_pages(b, deepest, err));
     for (int k = 0; k < N_KINDS; k++) {
         if (only >= 0 && only != k) continue;
         const int64_t *list = kinds[k].by_context ? contexts : tokens;
         for (int64_t i = 0; i < (kinds[k].by_context ? n_contexts : n_tokens); i++)
-            if (list[i] > 0 || !kinds[k].needs_pages)
-                QU_TRY_OUT(measure(b, &kinds[k], list[i], err));
+            if (list[i] > 0 || !kinds[k].needs_pages) QU_TRY(measure(b, &kinds[k], list[i], err));
     }
-out:
-    free(tokens);
-    free(contexts);
-    return st;
+    return QU_OK;
 }
 
 static qu_status act(qu_session *s, int *code, qu_err *err)

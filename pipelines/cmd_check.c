@@ -45,11 +45,9 @@ static void on_finding(void *ctx, qu_status status, uint64_t doc_id, const char 
 
 static bool same_bytes(const char *a, const char *b)
 {
-    qu_map x = {0}, y = {0};
+    QU_OWN(qu_os_unmap) qu_map x = {0}, y = {0};
     bool same = qu_os_map(&x, a, NULL) == QU_OK && qu_os_map(&y, b, NULL) == QU_OK &&
                 x.len == y.len && (x.len == 0 || memcmp(x.data, y.data, x.len) == 0);
-    qu_os_unmap(&x);
-    qu_os_unmap(&y);
     return same;
 }
 
@@ -68,15 +66,15 @@ static qu_status compare_words(void *ctx, const char *other, qu_err *err)
 
 static qu_status check_words(findings *f, qu_session *s, qu_err *err)
 {
-    qu_lexical *lx = NULL;
-    qu_buf path = {0};
-    qu_txn *t = NULL;
+    QU_OWN(qu_lexical_closep) qu_lexical *lx = NULL;
+    QU_OWN(qu_buf_free) qu_buf path = {0};
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     qu_err why = {0};
     const char *fault = NULL;
     qu_status st = qu_txn_begin(&t, s->store, QU_TXN_READ, &why);
     if (st == QU_ERR_CORRUPT) return QU_OK; /* was told of before */
     if (st != QU_OK) return qu_fail(err, st, "%s", why.msg);
-    QU_TRY_OUT(qu_session_lexical_path(s, &path, err));
+    QU_TRY(qu_session_lexical_path(s, &path, err));
     comparison c = {path.data, false};
     qu_status opened = qu_lexical_open(&lx, path.data, QU_LEXICAL_READ, NULL);
     f->behind = opened == QU_OK ? qu_lexical_generation(lx) != qu_catalogue_generation(t)
@@ -92,10 +90,6 @@ static qu_status check_words(findings *f, qu_session *s, qu_err *err)
         fault = "the word index differs from the documents' words";
     f->words = fault != NULL;
     if (fault) tell(f, "damage", 0, fault);
-out:
-    qu_txn_abort(t);
-    qu_lexical_close(lx);
-    qu_buf_free(&path);
     return st;
 }
 
@@ -106,7 +100,7 @@ static qu_status check_model(findings *f, qu_session *s, qu_err *err)
     const qu_store_config *c = qu_store_config_get(s->store);
     const char *given = qu_args_str(s->args, "model"), *path = given ? given : c->model_path;
     char text[400];
-    qu_model *m = NULL;
+    QU_OWN(qu_model_closep) qu_model *m = NULL;
     qu_err why = {0};
     qu_hash zero = {0};
     qu_status st = path ? qu_session_model(&m, s->args, path, &why) : QU_ERR_NOTFOUND;
@@ -128,7 +122,6 @@ static qu_status check_model(findings *f, qu_session *s, qu_err *err)
         tell(f, "damage", 0, text);
         f->model = true;
     }
-    qu_model_close(m);
     return QU_OK;
 }
 
@@ -146,22 +139,15 @@ static qu_status look(findings *f, qu_session *s, qu_err *err)
 /* Let the store drop what is damaged, and make the word index again unless it is right. */
 static qu_status mend(findings *f, qu_session *s, qu_err *err)
 {
-    qu_buf path = {0};
-    qu_lexical *lx = NULL;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_store_repair(s->store, on_finding, f, &f->stats, err));
-    QU_TRY_OUT(check_words(f, s, err));
-    if (!f->words && !f->behind) goto out;
-    QU_TRY_OUT(qu_session_lexical_path(s, &path, err));
-    if (unlink(path.data) != 0 && errno != ENOENT) {
-        st = qu_fail(err, QU_ERR_IO, "cannot remove '%s': %s", path.data, strerror(errno));
-        goto out;
-    }
-    st = qu_session_lexical(s, &lx, err);
-out:
-    qu_lexical_close(lx);
-    qu_buf_free(&path);
-    return st;
+    QU_OWN(qu_buf_free) qu_buf path = {0};
+    QU_OWN(qu_lexical_closep) qu_lexical *lx = NULL;
+    QU_TRY(qu_store_repair(s->store, on_finding, f, &f->stats, err));
+    QU_TRY(check_words(f, s, err));
+    if (!f->words && !f->behind) return QU_OK;
+    QU_TRY(qu_session_lexical_path(s, &path, err));
+    if (unlink(path.data) != 0 && errno != ENOENT)
+        return qu_fail(err, QU_ERR_IO, "cannot remove '%s': %s", path.data, strerror(errno));
+    return qu_session_lexical(s, &lx, err);
 }
 
 static int verdict(const findings *f)

@@ -109,8 +109,7 @@ static qu_status add_token(void *ctx, int32_t id, double probability, bool *stop
 
 static qu_status generate(completion *p, qu_err *err)
 {
-    qu_suffix *suffix = NULL;
-    qu_status st = QU_OK;
+    QU_OWN(qu_suffix_freep) qu_suffix *suffix = NULL;
     p->g = (qu_generate){
         .draft = {.kind = (qu_draft_kind)qu_args_choice(p->args, "draft"), .sample = p->sample,
                   .model = p->s->model, .context = p->c, .logits = p->logits, .pos = p->prompt.n,
@@ -118,18 +117,16 @@ static qu_status generate(completion *p, qu_err *err)
         .tok = p->s->tok, .ignore_end = qu_args_flag(p->args, "ignore-eos"), .token = add_token,
         .ctx = p};
     if (p->g.draft.kind != QU_DRAFT_NONE) {
-        QU_TRY_OUT(qu_suffix_create(&suffix, p->s->model->vocab, err));
+        QU_TRY(qu_suffix_create(&suffix, p->s->model->vocab, err));
         for (int64_t i = 0; i < p->prompt.n; i++)
-            QU_TRY_OUT(qu_suffix_next(suffix, p->prompt.ids[i], err));
+            QU_TRY(qu_suffix_next(suffix, p->prompt.ids[i], err));
     }
     p->g.draft.suffix = suffix;
-    QU_TRY_OUT(qu_generate_run(&p->g, err));
+    QU_TRY(qu_generate_run(&p->g, err));
     p->stop = p->g.stop;
     if (strcmp(p->stop, "length") == 0 && p->most < qu_args_int(p->args, "tokens"))
         p->stop = "window";
-out:
-    qu_suffix_free(suffix);
-    return st;
+    return QU_OK;
 }
 
 static qu_status print_end(completion *p, qu_err *err)

@@ -8,9 +8,8 @@
 /* A word index that is behind still holds hashes of removed documents' words: make it again. */
 static qu_status renew_words(qu_session *s, qu_err *err)
 {
-    qu_lexical *lx;
+    QU_OWN(qu_lexical_closep) qu_lexical *lx = NULL;
     QU_TRY(qu_session_lexical(s, &lx, err));
-    qu_lexical_close(lx);
     return QU_OK;
 }
 

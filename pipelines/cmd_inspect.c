@@ -73,11 +73,11 @@ static qu_status print_json(inspection *x, qu_err *err)
     const qu_page_view *v = &x->view;
     char context[33];
     qu_hash_hex(context, v->page.context);
-    json_t *o = json_object(), *ids = json_array();
+    json_auto_t *o = json_object(), *ids = json_array();
     for (int32_t i = 0; i < v->page.n_tokens; i++)
         json_array_append_new(ids, json_integer(ids_of(x)[i]));
     qu_status st = qu_out_path(o, "path", v->doc.path, err);
-    json_t *rest =
+    json_auto_t *rest =
         json_pack("{s:s,s:s,s:i,s:i,s:I,s:I,s:s,s:O,s:{s:b,s:I,s:I,s:I},s:o}", "page_id", v->id,
                   "title", v->doc.title, "page", v->number, "pages", v->doc.n_pages, "text_start",
                   (json_int_t)v->page.text_start, "text_end", (json_int_t)v->page.text_end,
@@ -86,11 +86,8 @@ static qu_status print_json(inspection *x, qu_err *err)
                   (json_int_t)x->sum.bytes, "text", qu_pages_json_text(v->text.data, v->text.len));
     if (rest && x->each) json_object_set(rest, "slices", x->slices);
     if (st == QU_OK && (!rest || json_object_update(o, rest) != 0)) st = qu_fail_nomem(err, 1024);
-    if (st == QU_OK) st = qu_out_json(json_incref(o), err);
-    json_decref(ids);
-    json_decref(rest);
-    json_decref(o);
-    return st;
+    QU_TRY(st);
+    return qu_out_json(json_incref(o), err);
 }
 
 static qu_status print_head(inspection *x, qu_err *err)
@@ -132,18 +129,14 @@ static qu_status inspect(inspection *x, const char *id, qu_err *err)
 {
     uint64_t doc_id;
     int32_t page;
-    qu_txn *t = NULL;
-    qu_status st = QU_OK;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     QU_TRY(qu_pages_parse_id(id, &doc_id, &page, err));
     QU_TRY(qu_txn_begin(&t, x->s->store, QU_TXN_READ, err));
-    QU_TRY_OUT(qu_pages_load(&x->view, t, doc_id, page, true, err));
-    QU_TRY_OUT(qu_catalogue_ids(t, doc_id, page, 1, &x->ids, err));
-    if (!qu_out_is_json()) QU_TRY_OUT(print_head(x, err));
-    QU_TRY_OUT(look_at_all(x, err));
-    st = qu_out_is_json() ? print_json(x, err) : print_tail(x, err);
-out:
-    qu_txn_abort(t);
-    return st;
+    QU_TRY(qu_pages_load(&x->view, t, doc_id, page, true, err));
+    QU_TRY(qu_catalogue_ids(t, doc_id, page, 1, &x->ids, err));
+    if (!qu_out_is_json()) QU_TRY(print_head(x, err));
+    QU_TRY(look_at_all(x, err));
+    return qu_out_is_json() ? print_json(x, err) : print_tail(x, err);
 }
 
 static qu_status act(qu_session *s, int *code, qu_err *err)

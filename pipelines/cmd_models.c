@@ -36,8 +36,8 @@ static model_row try_model(const char *path)
 {
     model_row r = {0};
     qu_gguf *g = NULL;
-    qu_model *m = NULL;
-    qu_tokenizer *t = NULL;
+    QU_OWN(qu_model_closep) qu_model *m = NULL;
+    QU_OWN(qu_tokenizer_freep) qu_tokenizer *t = NULL;
     if (qu_gguf_open(&g, path, &r.why) == QU_OK) r.type = main_type(g);
     qu_gguf_close(g);
     if (r.why.status == QU_OK && qu_model_open(&m, path, &r.why) == QU_OK &&
@@ -46,8 +46,6 @@ static model_row try_model(const char *path)
         r.context = m->context;
         snprintf(r.name, sizeof r.name, "%s", m->name);
     }
-    qu_tokenizer_free(t);
-    qu_model_close(m);
     return r;
 }
 
@@ -60,14 +58,13 @@ static qu_status print_json(const qu_found *f, const model_row *r, qu_err *err)
         json_decref(o);
         return qu_fail_nomem(err, 64);
     }
-    json_t *rest =
+    json_auto_t *rest =
         json_pack("{s:s,s:s?,s:I,s:s?,s:o,s:o,s:b,s:s?}", "source", f->source, "name",
                   runs ? r->name : NULL, "bytes", (json_int_t)f->bytes, "type", r->type, "context",
                   runs ? json_integer(r->context) : json_null(), "kv_bytes_per_token",
                   runs ? json_integer(r->kv_bytes) : json_null(), "runs", runs, "why",
                   runs ? NULL : r->why.msg);
     json_object_update(o, rest);
-    json_decref(rest);
     return qu_out_json(o, err);
 }
 
@@ -94,26 +91,21 @@ static qu_status print_one(const qu_found *f, qu_err *err)
 
 static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_found_list list = {0};
-    char *own = qu_places_bundled();
+    QU_OWN(qu_found_free) qu_found_list list = {0};
+    QU_OWN(qu_freep) char *own = qu_places_bundled();
     qu_found bundled = {.name = own, .path = own, .source = "bundled"};
     qu_gguf *g = NULL;
-    qu_status st = QU_OK;
     (void)s;
-    QU_TRY_OUT(qu_places_all(&list, err));
+    QU_TRY(qu_places_all(&list, err));
     if (!qu_out_is_json() && (own || list.n > 0))
-        QU_TRY_OUT(qu_out_printf(err, "%12s  %-7s %12s  %-3s  %s\n", "size", "type", "KV a token",
-                                 "runs", "model"));
+        QU_TRY(qu_out_printf(err, "%12s  %-7s %12s  %-3s  %s\n", "size", "type", "KV a token",
+                             "runs", "model"));
     if (own && qu_gguf_open(&g, own, NULL) == QU_OK) bundled.bytes = qu_gguf_file_bytes(g);
     qu_gguf_close(g);
-    if (own) QU_TRY_OUT(print_one(&bundled, err));
-    for (int64_t i = 0; i < list.n && !qu_out_gone(); i++)
-        QU_TRY_OUT(print_one(&list.items[i], err));
+    if (own) QU_TRY(print_one(&bundled, err));
+    for (int64_t i = 0; i < list.n && !qu_out_gone(); i++) QU_TRY(print_one(&list.items[i], err));
     if (!own && list.n == 0) *code = QU_EXIT_NOTHING;
-out:
-    qu_found_free(&list);
-    free(own);
-    return st;
+    return QU_OK;
 }
 
 const qu_command qu_cmd_models = {

@@ -58,14 +58,13 @@ static qu_status remove_docs(removal *r, const char *path, qu_err *err)
 
 static qu_status remove_roots(removal *r, const char *path, qu_err *err)
 {
-    qu_roots roots = {0};
+    QU_OWN(qu_roots_free) qu_roots roots = {0};
     qu_status st = qu_roots_read(&roots, r->t, err);
     for (size_t i = 0; i < roots.n && st == QU_OK; i++) {
         if (!qu_paths_under(roots.paths[i], path)) continue;
         st = qu_catalogue_del_root(r->t, roots.paths[i], strlen(roots.paths[i]), err);
         if (st == QU_OK) st = note(r, 0, roots.paths[i], err);
     }
-    qu_roots_free(&roots);
     return st;
 }
 
@@ -88,22 +87,16 @@ static qu_status remove_typed(removal *r, const char *typed, qu_err *err)
  * from; elsewhere it is rebuilt by whoever needs it next. */
 static qu_status update_words(removal *r, uint64_t before, qu_err *err)
 {
-    qu_buf path = {0};
-    qu_lexical *lx = NULL;
-    qu_txn *t = NULL;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_session_lexical_path(r->s, &path, err));
-    QU_TRY_OUT(qu_lexical_open(&lx, path.data, QU_LEXICAL_WRITE, err));
-    if (qu_lexical_generation(lx) != before) goto out;
+    QU_OWN(qu_buf_free) qu_buf path = {0};
+    QU_OWN(qu_lexical_closep) qu_lexical *lx = NULL;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
+    QU_TRY(qu_session_lexical_path(r->s, &path, err));
+    QU_TRY(qu_lexical_open(&lx, path.data, QU_LEXICAL_WRITE, err));
+    if (qu_lexical_generation(lx) != before) return QU_OK;
     for (size_t i = 0; i < r->n; i++)
-        if (at(r, i)->id) QU_TRY_OUT(qu_lexical_remove(lx, at(r, i)->id, err));
-    QU_TRY_OUT(qu_txn_begin(&t, r->s->store, QU_TXN_READ, err));
-    QU_TRY_OUT(qu_lexical_commit(lx, qu_catalogue_generation(t), err));
-out:
-    qu_txn_abort(t);
-    qu_lexical_close(lx);
-    qu_buf_free(&path);
-    return st;
+        if (at(r, i)->id) QU_TRY(qu_lexical_remove(lx, at(r, i)->id, err));
+    QU_TRY(qu_txn_begin(&t, r->s->store, QU_TXN_READ, err));
+    return qu_lexical_commit(lx, qu_catalogue_generation(t), err);
 }
 
 static qu_status print_removed(const removal *r, qu_err *err)
@@ -130,7 +123,7 @@ static qu_status print_removed(const removal *r, qu_err *err)
 /* A file that is still there, below a root that stays, comes back with the next index. */
 static qu_status warn_of_return(removal *r, qu_err *err)
 {
-    qu_roots roots = {0};
+    QU_OWN(qu_roots_free) qu_roots roots = {0};
     qu_status st = qu_roots_read(&roots, r->t, err);
     for (size_t i = 0; i < roots.n * r->n && st == QU_OK; i++) {
         const char *root = roots.paths[i / r->n];
@@ -139,7 +132,6 @@ static qu_status warn_of_return(removal *r, qu_err *err)
         qu_out_note("'%s' is still below the root '%s': quire index reads it again", one->path, root);
         break;
     }
-    qu_roots_free(&roots);
     return st;
 }
 

@@ -136,7 +136,7 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
     const qu_args *args = s->args;
     qu_question q = {.text = args->argv[0], .n = strlen(args->argv[0])};
     double weight = qu_args_given(args, "weight") ? qu_args_float(args, "weight") : QU_HYBRID_STORED;
-    search *x = calloc(1, sizeof *x);
+    QU_OWN(qu_freep) search *x = calloc(1, sizeof *x);
     if (!x) return qu_fail_nomem(err, sizeof *x);
     x->args = args;
     x->s = s;
@@ -152,7 +152,6 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
         }
     }
     qu_hybrid_close(x->h);
-    free(x);
     return st;
 }
 

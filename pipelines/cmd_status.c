@@ -20,8 +20,8 @@
 static json_t *words(qu_session *s, qu_txn *t, qu_err *err)
 {
     struct stat sb;
-    qu_lexical *lx = NULL;
-    qu_buf path = {0};
+    QU_OWN(qu_lexical_closep) qu_lexical *lx = NULL;
+    QU_OWN(qu_buf_free) qu_buf path = {0};
     json_t *o = NULL;
     if (qu_session_lexical_path(s, &path, err) == QU_OK) {
         int64_t bytes = stat(path.data, &sb) == 0 ? (int64_t)sb.st_size : -1;
@@ -29,35 +29,30 @@ static json_t *words(qu_session *s, qu_txn *t, qu_err *err)
                        qu_lexical_generation(lx) == qu_catalogue_generation(t);
         o = json_pack("{s:I,s:b}", "bytes", (json_int_t)bytes, "current", current);
     }
-    qu_lexical_close(lx);
-    qu_buf_free(&path);
     return o;
 }
 
 static qu_status add_roots(json_t *list, qu_txn *t, qu_err *err)
 {
-    qu_roots roots = {0};
+    QU_OWN(qu_roots_free) qu_roots roots = {0};
     qu_status st = qu_roots_read(&roots, t, err);
     for (size_t i = 0; i < roots.n && st == QU_OK; i++) {
         json_t *one = json_object();
         st = qu_out_path(one, "path", roots.paths[i], err);
         json_array_append_new(list, one);
     }
-    qu_roots_free(&roots);
     return st;
 }
 
 /* The lines of a list that index was told to keep to, if there are any. */
 static qu_status add_rules(json_t *all, const char *key, qu_txn *t, const char *meta, qu_err *err)
 {
-    qu_buf list = {0};
-    json_t *lines = json_array();
+    QU_OWN(qu_buf_free) qu_buf list = {0};
+    json_auto_t *lines = json_array();
     qu_status st = qu_catalogue_get_meta(t, meta, &list, err);
     for (char *save, *p = list.len ? strtok_r(list.data, "\n", &save) : NULL; p; p = strtok_r(NULL, "\n", &save))
         json_array_append_new(lines, qu_pages_json_text(p, strlen(p)));
     if (json_array_size(lines) > 0) json_object_set(all, key, lines);
-    json_decref(lines);
-    qu_buf_free(&list);
     return st == QU_ERR_NOTFOUND ? QU_OK : st;
 }
 
@@ -96,9 +91,8 @@ static qu_status show_store(qu_session *s, qu_txn *t, qu_err *err)
     json_object_set_new(all, "roots", roots);
     if (st == QU_OK) st = add_rules(all, "exclude", t, QU_SYNC_EXCLUDE, err);
     if (st == QU_OK) st = add_rules(all, "include", t, QU_SYNC_INCLUDE, err);
-    if (st == QU_OK) return qu_out_result(all, err);
-    json_decref(all);
-    return st;
+    if (st != QU_OK) json_decref(all);
+    return st == QU_OK ? qu_out_result(all, err) : st;
 }
 
 /* --- one document --- */
@@ -125,13 +119,13 @@ static void say_time(char out[32], int64_t seconds)
 
 static qu_status show_doc(qu_txn *t, const char *typed, qu_err *err)
 {
-    qu_doc d;
+    QU_OWN(qu_doc_free) qu_doc d = {0};
     char modified[32], indexed[32];
     qu_status st = find_doc(t, typed, &d, err);
     if (st != QU_OK) return st;
     say_time(modified, d.mtime_ns / 1000000000);
     say_time(indexed, d.indexed_ms / 1000);
-    json_t *o = json_object();
+    json_auto_t *o = json_object();
     json_t *rest = json_pack(
         "{s:I,s:s,s:o,s:s,s:s,s:I,s:s,s:s,s:I,s:i,s:I,s:i,s:I,s:I}", "document",
         (json_int_t)d.doc_id, "file", qu_sync_compare(&d), "title",
@@ -142,10 +136,8 @@ static qu_status show_doc(qu_txn *t, const char *typed, qu_err *err)
     st = rest ? qu_out_path(o, "path", d.path, err) : qu_fail_nomem(err, 1024);
     json_object_update(o, rest);
     json_decref(rest);
-    if (st == QU_OK) st = qu_out_result(json_incref(o), err);
-    json_decref(o);
-    qu_doc_free(&d);
-    return st;
+    QU_TRY(st);
+    return qu_out_result(json_incref(o), err);
 }
 
 static int run(const qu_args *args)

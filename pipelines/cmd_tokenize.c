@@ -79,49 +79,42 @@ static qu_status tokenize(conversion *c, const char *text, size_t n, qu_err *err
 /* Plain output is the exact inverse, byte for byte; JSON has to be UTF-8. */
 static qu_status detokenize(conversion *c, const char *text, size_t n, qu_err *err)
 {
-    int64_t *list = NULL, n_list = 0;
+    int64_t n_list = 0;
+    QU_OWN(qu_freep) int64_t *list = NULL;
     qu_detok d;
     qu_status st = qu_input_numbers(&list, &n_list, text, n, 0, qu_tokenizer_n_vocab(c->tok) - 1,
                                     "token id", err);
     if (st != QU_OK) return st;
     qu_detok_init(&d, c->tok, (c->flags & QU_TOK_SPECIAL) | (qu_out_is_json() ? 0 : QU_TOK_RAW));
     c->out.len = 0;
-    for (int64_t i = 0; i < n_list; i++)
-        QU_TRY_OUT(qu_detok_add(&d, (int32_t)list[i], &c->out, err));
-    QU_TRY_OUT(qu_detok_end(&d, &c->out, err));
+    for (int64_t i = 0; i < n_list; i++) QU_TRY(qu_detok_add(&d, (int32_t)list[i], &c->out, err));
+    QU_TRY(qu_detok_end(&d, &c->out, err));
     if (qu_out_is_json()) {
         st = qu_out_json(json_pack("{s:o}", "text", qu_pages_json_text(c->out.data, c->out.len)),
                          err);
-        goto out;
+        return st;
     }
-    QU_TRY_OUT(qu_buf_puts(&c->out, c->after, err));
-    QU_TRY_OUT(qu_out_write(c->out.data, c->out.len, err));
-    QU_TRY_OUT(qu_out_flush(err));
-out:
-    free(list);
-    return st;
+    QU_TRY(qu_buf_puts(&c->out, c->after, err));
+    QU_TRY(qu_out_write(c->out.data, c->out.len, err));
+    return qu_out_flush(err);
 }
 
 static qu_status convert(conversion *c, const qu_args *args, qu_err *err)
 {
     bool whole = qu_args_flag(args, "whole"), more = true, back = qu_args_flag(args, "detokenize");
     qu_status (*one)(conversion *, const char *, size_t, qu_err *) = back ? detokenize : tokenize;
-    qu_buf text = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf text = {0};
     c->after = whole ? "" : "\n";
     if (whole) {
-        QU_TRY_OUT(qu_input_all(stdin, &text, QU_TOK_MAX_BYTES, err));
-        st = one(c, text.data, text.len, err);
-        goto out;
+        QU_TRY(qu_input_all(stdin, &text, QU_TOK_MAX_BYTES, err));
+        return one(c, text.data, text.len, err);
     }
     for (;;) {
-        QU_TRY_OUT(qu_input_line(stdin, &text, QU_TOK_MAX_BYTES, &more, err));
+        QU_TRY(qu_input_line(stdin, &text, QU_TOK_MAX_BYTES, &more, err));
         if (!more) break;
-        QU_TRY_OUT(one(c, text.data, text.len, err));
+        QU_TRY(one(c, text.data, text.len, err));
     }
-out:
-    qu_buf_free(&text);
-    return st;
+    return QU_OK;
 }
 
 static qu_status act(qu_session *s, int *code, qu_err *err)

@@ -32,7 +32,7 @@ static qu_status add_gap(verify *v, const char *s, size_t n, uint64_t *seed, qu_
 {
     size_t start[MAX_WORDS], len[MAX_WORDS];
     int32_t words = 0, fit[MAX_WORDS], n_fit = 0;
-    qu_buf q = {0};
+    QU_OWN(qu_buf_free) qu_buf q = {0};
     qu_status st = QU_OK;
     for (size_t i = 0; i < n && words < MAX_WORDS;) {
         size_t w = 0;
@@ -48,13 +48,11 @@ static qu_status add_gap(verify *v, const char *s, size_t n, uint64_t *seed, qu_
     int32_t gap = fit[qu_score_random(seed) % (uint64_t)n_fit];
     int32_t from = gap > SIDE_WORDS ? gap - SIDE_WORDS : 0;
     for (int32_t i = from; i < words && i <= gap + SIDE_WORDS; i++) {
-        if (i > from) QU_TRY_OUT(qu_buf_add(&q, " ", 1, err));
-        QU_TRY_OUT(qu_buf_add(&q, i == gap ? "___" : s + start[i], i == gap ? 3 : len[i], err));
+        if (i > from) QU_TRY(qu_buf_add(&q, " ", 1, err));
+        QU_TRY(qu_buf_add(&q, i == gap ? "___" : s + start[i], i == gap ? 3 : len[i], err));
     }
     if (json_array_append_new(v->questions, json_pack("{s:s%}", "question", q.data, q.len)) != 0)
         st = qu_fail_nomem(err, (long long)q.len);
-out:
-    qu_buf_free(&q);
     return st;
 }
 
@@ -63,20 +61,15 @@ static qu_status draw_one(verify *v, qu_txn *t, uint64_t doc_id, int32_t page, u
                           qu_err *err)
 {
     qu_page record;
-    qu_buf text = {0};
-    qu_sentences s = {0};
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_catalogue_page(t, doc_id, page, &record, err));
-    QU_TRY_OUT(qu_catalogue_text(t, doc_id, record.text_start, record.text_end, &text, err));
-    QU_TRY_OUT(qu_sentences_find(&s, text.data, 0, (int64_t)text.len, err));
-    if (s.n == 0) goto out;
+    QU_OWN(qu_buf_free) qu_buf text = {0};
+    QU_OWN(qu_sentences_free) qu_sentences s = {0};
+    QU_TRY(qu_catalogue_page(t, doc_id, page, &record, err));
+    QU_TRY(qu_catalogue_text(t, doc_id, record.text_start, record.text_end, &text, err));
+    QU_TRY(qu_sentences_find(&s, text.data, 0, (int64_t)text.len, err));
+    if (s.n == 0) return QU_OK;
     int64_t i = (int64_t)(qu_score_random(seed) % (uint64_t)s.n);
     int64_t end = i + 1 < s.n ? s.starts[i + 1] : (int64_t)text.len;
-    st = add_gap(v, text.data + s.starts[i], (size_t)(end - s.starts[i]), seed, err);
-out:
-    qu_sentences_free(&s);
-    qu_buf_free(&text);
-    return st;
+    return add_gap(v, text.data + s.starts[i], (size_t)(end - s.starts[i]), seed, err);
 }
 
 /* A document and the running number of pages up to and with it, headers not counted. */
@@ -101,12 +94,11 @@ static qu_status take_census(qu_buf *list, qu_txn *t, qu_err *err)
 static qu_status draw(verify *v, int32_t wanted, qu_err *err)
 {
     uint64_t seed = (uint64_t)qu_args_int(v->args, "seed");
-    qu_buf list = {0};
-    qu_txn *t = NULL;
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf list = {0};
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     v->questions = json_array();
-    QU_TRY_OUT(qu_txn_begin(&t, v->s->store, QU_TXN_READ, err));
-    QU_TRY_OUT(take_census(&list, t, err));
+    QU_TRY(qu_txn_begin(&t, v->s->store, QU_TXN_READ, err));
+    QU_TRY(take_census(&list, t, err));
     const census *c = (const census *)(void *)list.data;
     int64_t n = (int64_t)(list.len / sizeof *c), pages = n ? c[n - 1].pages : 0;
     for (int32_t k = 0; pages > 0 && k < wanted * DRAWS_EACH; k++) {
@@ -117,13 +109,10 @@ static qu_status draw(verify *v, int32_t wanted, qu_err *err)
             else hi = mid;
         }
         int32_t page = 1 + (int32_t)(r - (lo ? c[lo - 1].pages : 0));
-        QU_TRY_OUT(draw_one(v, t, c[lo].doc_id, page, &seed, err));
+        QU_TRY(draw_one(v, t, c[lo].doc_id, page, &seed, err));
         if (json_array_size(v->questions) == (size_t)wanted) break;
     }
-out:
-    qu_txn_abort(t);
-    qu_buf_free(&list);
-    return st;
+    return QU_OK;
 }
 
 /* --- asking --- */

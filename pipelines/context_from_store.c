@@ -72,8 +72,8 @@ static qu_status attach_memory(ask_run *r, const qu_plan_doc *d, qu_err *err)
 /* Make the KV of pages [first, first + n) as if they were a document. */
 static qu_status make_pages(ask_run *r, int32_t first, int32_t n, qu_err *err)
 {
-    qu_buf ids = {0}, records = {0};
-    qu_page_memory **made = calloc((size_t)n, sizeof *made);
+    QU_OWN(qu_buf_free) qu_buf ids = {0}, records = {0};
+    QU_OWN(qu_freep) qu_page_memory **made = calloc((size_t)n, sizeof *made);
     qu_status st = made ? QU_OK : qu_fail_nomem(err, n * 8ll);
     for (int32_t i = first; i < first + n && st == QU_OK; i++) {
         st = qu_buf_add(&records, &r->plan.pages[i].record, sizeof(qu_page), err);
@@ -86,9 +86,6 @@ static qu_status make_pages(ask_run *r, int32_t first, int32_t n, qu_err *err)
         r->pages[first + i].memory = made[i];
         r->pages[first + i].own = true;
     }
-    free(made);
-    qu_buf_free(&records);
-    qu_buf_free(&ids);
     return st;
 }
 

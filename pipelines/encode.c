@@ -34,15 +34,11 @@ static qu_status keep_prefix(void *ctx, int32_t page, int32_t layer, int32_t g, 
 static qu_status compute_prefix(qu_encoder *e, qu_err *err)
 {
     qu_session *s = e->s;
-    qu_context *c = NULL;
-    qu_status st = QU_OK;
+    QU_OWN(qu_context_freep) qu_context *c = NULL;
     qu_page_tokens page = {s->prefix.ids, (int32_t)s->prefix.n, 0};
     qu_page_sink sink = {keep_prefix, e->prefix, NULL};
-    QU_TRY_OUT(qu_context_create(&c, s->model, s->pool, s->codec, err));
-    QU_TRY_OUT(qu_context_prefill(c, &page, 1, &sink, err));
-out:
-    qu_context_free(c);
-    return st;
+    QU_TRY(qu_context_create(&c, s->model, s->pool, s->codec, err));
+    return qu_context_prefill(c, &page, 1, &sink, err);
 }
 
 /* One blob a layer: its KV heads' slices one after the other. */
@@ -50,48 +46,37 @@ static qu_status load_prefix(qu_encoder *e, qu_txn *t, qu_err *err)
 {
     const qu_model *m = e->s->model;
     size_t each = qu_page_memory_bytes(e->prefix), want = each * (size_t)m->n_kv_heads;
-    qu_buf b = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     for (int32_t l = 0; l < m->n_layers; l++) {
         char name[32];
         snprintf(name, sizeof name, "prefix.%d", l);
         b.len = 0;
-        QU_TRY_OUT(qu_catalogue_get_meta(t, name, &b, err));
-        if (b.len != want) {
-            st = qu_fail(err, QU_ERR_CORRUPT,
-                         "stored prefix of layer %d has %zu bytes, expected %zu", l, b.len, want);
-            goto out;
-        }
+        QU_TRY(qu_catalogue_get_meta(t, name, &b, err));
+        if (b.len != want)
+            return qu_fail(err, QU_ERR_CORRUPT,
+                           "stored prefix of layer %d has %zu bytes, expected %zu", l, b.len, want);
         for (int32_t g = 0; g < m->n_kv_heads; g++)
             memcpy(qu_page_memory_slice(e->prefix, l, g), b.data + (size_t)g * each, each);
     }
-out:
-    qu_buf_free(&b);
-    return st;
+    return QU_OK;
 }
 
 static qu_status save_prefix(qu_encoder *e, qu_err *err)
 {
     const qu_model *m = e->s->model;
     size_t each = qu_page_memory_bytes(e->prefix);
-    qu_buf b = {0};
-    qu_txn *t = NULL;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_txn_begin(&t, e->s->store, QU_TXN_WRITE, err));
+    QU_OWN(qu_buf_free) qu_buf b = {0};
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
+    QU_TRY(qu_txn_begin(&t, e->s->store, QU_TXN_WRITE, err));
     for (int32_t l = 0; l < m->n_layers; l++) {
         char name[32];
         snprintf(name, sizeof name, "prefix.%d", l);
         b.len = 0;
         for (int32_t g = 0; g < m->n_kv_heads; g++)
-            QU_TRY_OUT(qu_buf_add(&b, qu_page_memory_slice(e->prefix, l, g), each, err));
-        QU_TRY_OUT(qu_catalogue_put_meta(t, name, b.data, b.len, err));
+            QU_TRY(qu_buf_add(&b, qu_page_memory_slice(e->prefix, l, g), each, err));
+        QU_TRY(qu_catalogue_put_meta(t, name, b.data, b.len, err));
     }
-    st = qu_txn_commit(t, err);
-    t = NULL;
-out:
-    qu_txn_abort(t);
-    qu_buf_free(&b);
-    return st;
+    return qu_txn_commit(QU_TAKE(t), err);
 }
 
 qu_status qu_encoder_create(qu_encoder **out, qu_session *s, qu_err *err)
@@ -454,25 +439,18 @@ out:
 
 double qu_encode_speed(qu_session *s)
 {
-    qu_buf b = {0};
-    qu_txn *t = NULL;
+    QU_OWN(qu_buf_free) qu_buf b = {0};
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     double speed = 0;
     if (s->store && qu_txn_begin(&t, s->store, QU_TXN_READ, NULL) == QU_OK &&
         qu_catalogue_get_meta(t, SPEED_NAME, &b, NULL) == QU_OK && b.len == sizeof speed)
         memcpy(&speed, b.data, sizeof speed);
-    qu_txn_abort(t);
-    qu_buf_free(&b);
     return speed > 0 ? speed : ASSUMED_FLOPS;
 }
 
 qu_status qu_encode_speed_put(qu_session *s, double flops, double seconds, qu_err *err)
 {
-    qu_txn *t;
     double speed = flops / seconds;
     if (seconds < MEASURE_SECONDS || !(speed > 0)) return QU_OK;
-    QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
-    qu_status st = qu_catalogue_put_meta(t, SPEED_NAME, &speed, sizeof speed, err);
-    if (st == QU_OK) return qu_txn_commit(t, err);
-    qu_txn_abort(t);
-    return st;
+    return qu_session_put_meta(s, SPEED_NAME, &speed, sizeof speed, err);
 }

@@ -15,6 +15,7 @@
 #ifndef QU_PIPELINES_ENCODE_H
 #define QU_PIPELINES_ENCODE_H
 
+#include "base/memory.h"
 #include "decode/page_memory.h"
 #include "pipelines/session.h"
 
@@ -26,6 +27,7 @@ typedef struct qu_encoder qu_encoder;
  * writable, in a transaction of its own). Errors: those of store and context. */
 qu_status qu_encoder_create(qu_encoder **e, qu_session *s, qu_err *err);
 void qu_encoder_free(qu_encoder *e);
+QU_OWNER(qu_encoder, qu_encoder_free)
 
 /* Attach the prefix to a fresh context at position 0; nothing for an empty prefix. */
 qu_status qu_encoder_attach_prefix(const qu_encoder *e, qu_context *c, qu_err *err);

@@ -83,12 +83,11 @@ static qu_status ask(needle *x, qu_bed_doc *doc, const pin *p, int64_t prune, bo
                      qu_err *err)
 {
     char question[64];
-    qu_answer ans;
+    QU_OWN(qu_answer_free) qu_answer ans = {0};
     snprintf(question, sizeof question, "what follows %s?", p->key);
     x->a.o.keep = (double)(100 - prune) / 100;
     qu_status st = qu_bed_ask(&x->a, &doc, 1, question, &ans, err);
     *right = st == QU_OK && strncmp(ans.text.data, p->value, strlen(p->value)) == 0;
-    qu_answer_free(&ans);
     return st;
 }
 
@@ -100,21 +99,17 @@ static double *cell(needle *x, int32_t depth, int64_t length, int64_t prune)
 static qu_status one_text(needle *x, int32_t depth, int64_t length, uint64_t *seed, qu_err *err)
 {
     pin pins[MAX_KEYS];
-    qu_buf text = {0};
-    qu_bed_doc doc = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf text = {0};
+    QU_OWN(qu_bed_free_document) qu_bed_doc doc = {0};
     draw_pins(pins, x->keys, seed);
-    QU_TRY_OUT(write_text(x, &text, x->lengths[length], depth, pins, err));
-    QU_TRY_OUT(qu_bed_document(&x->a, &doc, "notes", text.data, text.len, err));
+    QU_TRY(write_text(x, &text, x->lengths[length], depth, pins, err));
+    QU_TRY(qu_bed_document(&x->a, &doc, "notes", text.data, text.len, err));
     for (int64_t p = 0; p < x->n_prunes; p++) {
         bool right;
-        QU_TRY_OUT(ask(x, &doc, &pins[0], x->prunes[p], &right, err));
+        QU_TRY(ask(x, &doc, &pins[0], x->prunes[p], &right, err));
         *cell(x, depth, length, p) += right / (double)x->trials;
     }
-out:
-    qu_bed_free_document(&doc);
-    qu_buf_free(&text);
-    return st;
+    return QU_OK;
 }
 
 static qu_status measure(needle *x, uint64_t seed, qu_err *err)
@@ -154,25 +149,20 @@ static json_t *rows(needle *x)
 /* PREFIX.tsv, a line a cell; PREFIX.png, depth downwards, for each length its prunings. */
 static qu_status save(needle *x, const char *prefix, qu_err *err)
 {
-    qu_buf path = {0}, tsv = {0};
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_buf_puts(&tsv, "tokens\tdepth\tpruned_percent\tkeys\ttrials\tright\n", err));
+    QU_OWN(qu_buf_free) qu_buf path = {0}, tsv = {0};
+    QU_TRY(qu_buf_puts(&tsv, "tokens\tdepth\tpruned_percent\tkeys\ttrials\tright\n", err));
     for (int64_t l = 0; l < x->n_lengths; l++)
         for (int32_t d = 0; d < x->depths; d++)
             for (int64_t p = 0; p < x->n_prunes; p++)
-                QU_TRY_OUT(qu_buf_printf(
+                QU_TRY(qu_buf_printf(
                     &tsv, err, "%lld\t%.4f\t%lld\t%d\t%d\t%.4f\n", (long long)x->lengths[l],
                     x->depths > 1 ? d / (double)(x->depths - 1) : .5, (long long)x->prunes[p],
                     x->keys, x->trials, *cell(x, d, l, p)));
-    QU_TRY_OUT(qu_buf_printf(&path, err, "%s.tsv", prefix));
-    QU_TRY_OUT(qu_os_replace(path.data, tsv.data, tsv.len, 0644, err));
+    QU_TRY(qu_buf_printf(&path, err, "%s.tsv", prefix));
+    QU_TRY(qu_os_replace(path.data, tsv.data, tsv.len, 0644, err));
     path.len = 0;
-    QU_TRY_OUT(qu_buf_printf(&path, err, "%s.png", prefix));
-    st = qu_png_heat(path.data, x->share, x->depths, (int32_t)(x->n_lengths * x->n_prunes), err);
-out:
-    qu_buf_free(&path);
-    qu_buf_free(&tsv);
-    return st;
+    QU_TRY(qu_buf_printf(&path, err, "%s.png", prefix));
+    return qu_png_heat(path.data, x->share, x->depths, (int32_t)(x->n_lengths * x->n_prunes), err);
 }
 
 static qu_status read_list(const qu_args *args, const char *name, const char *what, int64_t **list,

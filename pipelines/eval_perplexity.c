@@ -53,25 +53,22 @@ static qu_status predict(perplexity *x, qu_bed_doc *d, int32_t first, int32_t pa
     int32_t n = d->records[page].n_tokens, rest = n - WARM_TOKENS;
     const int32_t *ids = d->ids + d->first[page];
     int64_t pos = x->s->prefix.n;
-    qu_context *c = NULL;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_context_create(&c, m, x->s->pool, x->s->codec, err));
-    QU_TRY_OUT(qu_encoder_attach_prefix(x->a.encoder, c, err));
+    QU_OWN(qu_context_freep) qu_context *c = NULL;
+    QU_TRY(qu_context_create(&c, m, x->s->pool, x->s->codec, err));
+    QU_TRY(qu_encoder_attach_prefix(x->a.encoder, c, err));
     for (int32_t p = 0; p < page; p = p == 0 ? first : p + 1) {
         qu_page_source source = qu_page_memory_source(d->pages[p]);
         if (p == 0 || p == page - 1) source.summary = NULL;
-        QU_TRY_OUT(qu_context_attach(c, d->records[p].n_tokens, pos + d->first[p], &source, err));
+        QU_TRY(qu_context_attach(c, d->records[p].n_tokens, pos + d->first[p], &source, err));
     }
     pos += d->first[page];
     qu_context_select(c, hook);
-    QU_TRY_OUT(qu_context_step(c, ids, WARM_TOKENS, pos, 1, x->logits, err));
-    QU_TRY_OUT(qu_context_step(c, ids + WARM_TOKENS, rest, pos + WARM_TOKENS, rest,
-                               x->logits + m->vocab, err));
+    QU_TRY(qu_context_step(c, ids, WARM_TOKENS, pos, 1, x->logits, err));
+    QU_TRY(qu_context_step(c, ids + WARM_TOKENS, rest, pos + WARM_TOKENS, rest,
+                           x->logits + m->vocab, err));
     for (int32_t i = 0; i < rest; i++) /* the last row predicts the next page: not looked at */
         logp[i] = log_share(x->logits + (int64_t)i * m->vocab, m->vocab, ids[WARM_TOKENS + i]);
-out:
-    qu_context_free(c);
-    return st;
+    return QU_OK;
 }
 
 static void count(perplexity *x, int32_t n)

@@ -39,7 +39,8 @@ static char *key_of(const json_t *line)
 
 static qu_status read_predictions(qa *x, const char *path, qu_err *err)
 {
-    json_t *list, *line;
+    json_t *line;
+    json_auto_t *list = NULL;
     size_t i;
     qu_status st = qu_input_objects(&list, path, MAX_LINE, err);
     x->predictions = json_object();
@@ -51,7 +52,6 @@ static qu_status read_predictions(qa *x, const char *path, qu_err *err)
         if (key && json_is_string(answer)) json_object_set(x->predictions, key, answer);
         free(key);
     }
-    json_decref(list);
     return st;
 }
 
@@ -63,7 +63,7 @@ static bool is_gold(const json_t *passage)
 /* Does the passage hold one of the answers, both in the form that answers are compared in? */
 static qu_status holds(const json_t *passage, const json_t *golds, bool *yes, qu_err *err)
 {
-    qu_buf text = {0}, answer = {0};
+    QU_OWN(qu_buf_free) qu_buf text = {0}, answer = {0};
     const json_t *gold;
     size_t i;
     qu_status st = qu_score_normalise(&text, qu_input_text(passage, "text"), err);
@@ -75,8 +75,6 @@ static qu_status holds(const json_t *passage, const json_t *golds, bool *yes, qu
         st = qu_score_normalise(&answer, json_string_value(gold), err);
         if (st == QU_OK && answer.len > 0) *yes = *yes || strstr(text.data, answer.data);
     }
-    qu_buf_free(&text);
-    qu_buf_free(&answer);
     return st;
 }
 

@@ -57,7 +57,7 @@ static qu_status score(rouge_run *x, int set, const char *text, const json_t *re
 static qu_status extract(qu_buf *out, const char *text, qu_digest_method method, int64_t words,
                          qu_err *err)
 {
-    qu_digest d;
+    QU_OWN(qu_digest_free) qu_digest d = {0};
     out->len = 0;
     QU_TRY(qu_digest_make(&d, text, (int64_t)strlen(text), method, (int32_t)words, err));
     qu_status st = qu_buf_reserve(out, 1, err);
@@ -68,7 +68,6 @@ static qu_status extract(qu_buf *out, const char *text, qu_digest_method method,
         if (st == QU_OK) st = qu_buf_puts(out, "\n", err);
     }
     if (out->data) out->data[out->len] = 0;
-    qu_digest_free(&d);
     return st;
 }
 
@@ -82,35 +81,31 @@ static const char *text_of(const json_t *o, const char *name, const char *other)
  * "outputs". */
 static qu_status do_line(rouge_run *x, const json_t *o, qu_err *err)
 {
-    json_t *refs = json_object_get(o, "references"), *ref;
-    qu_buf out = {0};
+    json_t *ref;
+    json_auto_t *refs = json_object_get(o, "references");
+    QU_OWN(qu_buf_free) qu_buf out = {0};
     size_t i;
     if (!refs) refs = json_object_get(o, "outputs");
     refs = refs ? json_incref(refs) : json_pack("[O]", json_object_get(o, "reference"));
     const char *summary = text_of(o, "summary", "prediction"), *text = text_of(o, "input", "text");
     bool right = json_array_size(refs) > 0 && (summary || text);
     json_array_foreach(refs, i, ref) right = right && json_is_string(ref);
-    qu_status st = QU_OK;
-    if (!right || (x->n > 0 && x->extracts != !summary)) {
-        st = qu_fail(err, QU_ERR_ARG,
-                     "line %lld has no 'reference' or 'outputs', or no 'summary' or 'input', or not "
-                     "the one that the first line has",
-                     (long long)x->n + 1);
-        goto out;
-    }
+    if (!right || (x->n > 0 && x->extracts != !summary))
+        return qu_fail(
+            err, QU_ERR_ARG,
+            "line %lld has no 'reference' or 'outputs', or no 'summary' or 'input', or not "
+            "the one that the first line has",
+            (long long)x->n + 1);
     x->extracts = !summary;
     int64_t words = qu_args_int(x->e->args, "words");
     if (words == 0) words = count_words(json_string_value(json_array_get(refs, 0)));
     if (words < 1) words = 1;
     for (int k = 0; k < (x->extracts ? N_SETS : 1); k++) {
-        if (x->extracts) QU_TRY_OUT(extract(&out, text, (qu_digest_method)k, words, err));
-        QU_TRY_OUT(score(x, k, x->extracts ? out.data : summary, refs, err));
+        if (x->extracts) QU_TRY(extract(&out, text, (qu_digest_method)k, words, err));
+        QU_TRY(score(x, k, x->extracts ? out.data : summary, refs, err));
     }
     x->n++;
-out:
-    json_decref(refs);
-    qu_buf_free(&out);
-    return st;
+    return QU_OK;
 }
 
 static qu_status do_all(rouge_run *x, const json_t *lines, qu_err *err)
@@ -157,7 +152,7 @@ static json_t *row(const rouge_run *x, int set)
 qu_status qu_eval_rouge(qu_eval *e, qu_err *err)
 {
     rouge_run x = {.e = e, .flavour = (qu_rouge_flavour)qu_args_choice(e->args, "flavour")};
-    json_t *lines = NULL, *list = json_array();
+    json_auto_t *lines = NULL, *list = json_array();
     qu_status st = qu_eval_lines(e, MAX_LINE, false, &lines, err);
     if (st == QU_OK) st = do_all(&x, lines, err);
     for (int k = 0; st == QU_OK && k < (x.extracts ? N_SETS : 1); k++)
@@ -166,7 +161,5 @@ qu_status qu_eval_rouge(qu_eval *e, qu_err *err)
         st = qu_eval_print(e, json_pack("{s:I,s:O}", "n", (json_int_t)x.n, "rouge", list), err);
     for (int i = 0; i < N_SETS * N_MEASURES; i++) free(x.f1[i / N_MEASURES][i % N_MEASURES]);
     free(x.ones);
-    json_decref(lines);
-    json_decref(list);
     return st;
 }

@@ -90,12 +90,10 @@ qu_status qu_fresh_window(qu_page_memory **out, qu_encoder *e, qu_session *s, co
 static qu_status read_document(qu_session *s, uint64_t doc_id, qu_fresh_doc *d, qu_buf *ids,
                                qu_err *err)
 {
-    qu_txn *t;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
-    qu_status st = qu_catalogue_pages(t, doc_id, &d->records, &d->n_pages, err);
-    if (st == QU_OK) st = qu_catalogue_ids(t, doc_id, 0, d->n_pages, ids, err);
-    qu_txn_abort(t);
-    return st;
+    QU_TRY(qu_catalogue_pages(t, doc_id, &d->records, &d->n_pages, err));
+    return qu_catalogue_ids(t, doc_id, 0, d->n_pages, ids, err);
 }
 
 qu_status qu_fresh_document(qu_fresh *f, qu_encoder *e, qu_session *s, uint64_t doc_id,
@@ -164,7 +162,7 @@ static qu_status still_wanted(qu_session *s, qu_quota *q, const qu_fresh_doc *d,
                               bool *wanted, qu_err *err)
 {
     qu_txn *t;
-    qu_doc doc;
+    QU_OWN(qu_doc_free) qu_doc doc = {0};
     QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
     qu_status st = qu_catalogue_get_doc(t, d->doc_id, &doc, err);
     qu_txn_abort(t);
@@ -174,7 +172,6 @@ static qu_status still_wanted(qu_session *s, qu_quota *q, const qu_fresh_doc *d,
         double worth = qu_quota_worth(q, doc.kv_id, doc.n_tokens, bytes);
         st = qu_quota_room(q, beside + bytes, worth, wanted, err);
     }
-    qu_doc_free(&doc);
     return st == QU_ERR_NOTFOUND ? QU_OK : st;
 }
 
@@ -198,40 +195,30 @@ out:
 
 static qu_status save(qu_fresh *f, qu_session *s, qu_err *err)
 {
-    qu_kv_writer *w = NULL;
-    qu_quota *q = NULL;
-    qu_encoder *e = NULL;
+    QU_OWN(qu_kv_writer_freep) qu_kv_writer *w = NULL;
+    QU_OWN(qu_quota_freep) qu_quota *q = NULL;
+    QU_OWN(qu_encoder_freep) qu_encoder *e = NULL;
     int32_t from = 0;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_make_kv_quota(&q, s, err));
-    QU_TRY_OUT(
-        qu_encoder_create(&e, s, err)); /* keeps the prefix, now that the store can be written */
+    QU_TRY(qu_make_kv_quota(&q, s, err));
+    QU_TRY(qu_encoder_create(&e, s, err)); /* keeps the prefix, now that the store can be written */
     for (int32_t i = 0; i < f->n; i++) {
         bool wanted = false;
         int64_t beside = w ? qu_kv_writer_bytes(w) : 0;
         if (w && beside >= qu_make_kv_pack(q)) {
             qu_quota_grew(q, beside);
-            st = publish(f, from, i, w, s, err);
-            w = NULL;
-            if (st != QU_OK) goto out;
+            QU_TRY(publish(f, from, i, QU_TAKE(w), s, err));
             from = i;
             beside = 0;
         }
-        QU_TRY_OUT(still_wanted(s, q, &f->docs[i], beside, &wanted, err));
+        QU_TRY(still_wanted(s, q, &f->docs[i], beside, &wanted, err));
         if (!wanted) {
             free_doc(&f->docs[i]);
             continue;
         }
-        if (!w) QU_TRY_OUT(qu_kv_writer_create(&w, s->store, 0, err));
-        QU_TRY_OUT(write_doc(w, s, &f->docs[i], err));
+        if (!w) QU_TRY(qu_kv_writer_create(&w, s->store, 0, err));
+        QU_TRY(write_doc(w, s, &f->docs[i], err));
     }
-    if (w) st = publish(f, from, f->n, w, s, err);
-    w = NULL;
-out:
-    qu_kv_writer_free(w);
-    qu_quota_free(q);
-    qu_encoder_free(e);
-    return st;
+    return w ? publish(f, from, f->n, QU_TAKE(w), s, err) : QU_OK;
 }
 
 qu_status qu_fresh_save(qu_fresh *f, qu_session *s, qu_err *err)

@@ -19,13 +19,12 @@ static qu_status loop(qu_generate *g, qu_draft *d, qu_err *err)
 
 qu_status qu_generate_run(qu_generate *g, qu_err *err)
 {
-    qu_draft *d;
+    QU_OWN(qu_draft_freep) qu_draft *d = NULL;
     g->stop = "length";
     QU_TRY(qu_draft_create(&d, &g->draft, err));
     qu_status st = loop(g, d, err);
     if (st == QU_OK) qu_draft_finish(d);
     g->stats = qu_draft_stats_get(d);
-    qu_draft_free(d);
     return st;
 }
 

@@ -35,12 +35,11 @@ static qu_status vectors_path(const qu_session *s, qu_buf *out, qu_err *err)
 /* 0 where none was set. */
 static qu_status stored_weight(qu_txn *t, double *weight, qu_err *err)
 {
-    qu_buf b = {0};
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     qu_status st = qu_catalogue_get_meta(t, META_WEIGHT, &b, err);
     *weight = 0;
     if (st == QU_OK && b.len == sizeof *weight) memcpy(weight, b.data, sizeof *weight);
     if (!(*weight >= 0 && *weight <= 1000)) *weight = 0;
-    qu_buf_free(&b);
     return st == QU_ERR_NOTFOUND ? QU_OK : st;
 }
 
@@ -52,26 +51,20 @@ qu_status qu_hybrid_set_weight(qu_session *s, double weight, qu_err *err)
 /* The model that made the store's vectors, and the vectors. */
 static qu_status open_vectors(qu_hybrid *h, qu_txn *t, qu_err *err)
 {
-    qu_buf path = {0}, file = {0};
+    QU_OWN(qu_buf_free) qu_buf path = {0}, file = {0};
     qu_vector_info info;
     qu_status st = QU_OK;
     st = qu_vector_get_info(t, &info, err);
     if (st == QU_OK) st = qu_catalogue_get_meta(t, META_PATH, &path, err);
     if (st == QU_ERR_NOTFOUND)
         qu_fail(err, st, "the store has no vectors: quire index --embed-model FILE makes them");
-    if (st != QU_OK) goto out;
-    QU_TRY_OUT(qu_embed_open(&h->model, path.data, err));
-    if (!qu_hash_equal(qu_embed_hash(h->model), info.model)) {
-        st = qu_fail(err, QU_ERR_NOTFOUND, "embedding model '%s' is not the one that made the vectors",
-                     path.data);
-        goto out;
-    }
-    QU_TRY_OUT(vectors_path(h->s, &file, err));
-    QU_TRY_OUT(qu_vector_open(&h->vectors, t, file.data, err));
-out:
-    qu_buf_free(&path);
-    qu_buf_free(&file);
-    return st;
+    if (st != QU_OK) return st;
+    QU_TRY(qu_embed_open(&h->model, path.data, err));
+    if (!qu_hash_equal(qu_embed_hash(h->model), info.model))
+        return qu_fail(err, QU_ERR_NOTFOUND,
+                       "embedding model '%s' is not the one that made the vectors", path.data);
+    QU_TRY(vectors_path(h->s, &file, err));
+    return qu_vector_open(&h->vectors, t, file.data, err);
 }
 
 qu_status qu_hybrid_open(qu_hybrid **out, qu_session *s, double weight, qu_err *err)
@@ -124,18 +117,15 @@ double qu_hybrid_weight(const qu_hybrid *h) { return h->weight; }
 static qu_status find_words(qu_hybrid *h, const char *q, size_t n, const qu_lexical_opts *opts,
                             int32_t k, qu_lexical_hit *hits, int32_t *n_hits, qu_err *err)
 {
-    qu_buf path = {0};
+    QU_OWN(qu_buf_free) qu_buf path = {0};
     qu_status st = qu_lexical_search(h->lx, q, n, opts, k, hits, n_hits, err);
     if (st != QU_ERR_CORRUPT) return st;
-    QU_TRY_OUT(qu_session_lexical_path(h->s, &path, err));
+    QU_TRY(qu_session_lexical_path(h->s, &path, err));
     qu_lexical_close(h->lx);
     h->lx = NULL;
     unlink(path.data);
-    QU_TRY_OUT(qu_session_lexical(h->s, &h->lx, err));
-    st = qu_lexical_search(h->lx, q, n, opts, k, hits, n_hits, err);
-out:
-    qu_buf_free(&path);
-    return st;
+    QU_TRY(qu_session_lexical(h->s, &h->lx, err));
+    return qu_lexical_search(h->lx, q, n, opts, k, hits, n_hits, err);
 }
 
 qu_status qu_hybrid_lists(qu_hybrid *h, qu_txn *t, const char *q, size_t n,
@@ -147,12 +137,10 @@ qu_status qu_hybrid_lists(qu_hybrid *h, qu_txn *t, const char *q, size_t n,
     QU_TRY(find_words(h, q, n, opts, k, words, n_words, err));
     if (!h->vectors) return QU_OK;
     qu_embed_text text = {q, n};
-    float *x = malloc((size_t)qu_embed_dims(h->model) * sizeof *x);
+    QU_OWN(qu_freep) float *x = malloc((size_t)qu_embed_dims(h->model) * sizeof *x);
     if (!x) return qu_fail_nomem(err, qu_embed_dims(h->model) * 4ll);
-    qu_status st = qu_embed_run(h->model, h->s->pool, &text, 1, QU_EMBED_QUESTION, x, err);
-    if (st == QU_OK) st = qu_vector_search(h->vectors, t, x, opts, k, vectors, n_vectors, err);
-    free(x);
-    return st;
+    QU_TRY(qu_embed_run(h->model, h->s->pool, &text, 1, QU_EMBED_QUESTION, x, err));
+    return qu_vector_search(h->vectors, t, x, opts, k, vectors, n_vectors, err);
 }
 
 qu_status qu_hybrid_search(qu_hybrid *h, qu_txn *t, const char *q, size_t n,
@@ -161,16 +149,14 @@ qu_status qu_hybrid_search(qu_hybrid *h, qu_txn *t, const char *q, size_t n,
 {
     if (!h->vectors) return find_words(h, q, n, opts, k, hits, n_hits, err);
     int32_t more = k + MORE_HITS, n_words, n_vectors;
-    qu_lexical_hit *both = malloc(2 * (size_t)more * sizeof *both);
+    QU_OWN(qu_freep) qu_lexical_hit *both = malloc(2 * (size_t)more * sizeof *both);
     *n_hits = 0;
     if (!both) return qu_fail_nomem(err, more * 2ll * (long long)sizeof *both);
     qu_status st =
         qu_hybrid_lists(h, t, q, n, opts, more, both, &n_words, both + more, &n_vectors, err);
-    if (st == QU_OK)
-        st = qu_fuse(hits, n_hits, k, both, n_words, both + more, n_vectors, (float)h->weight,
-                     opts && opts->max_per_doc == 1, err);
-    free(both);
-    return st;
+    QU_TRY(st);
+    return qu_fuse(hits, n_hits, k, both, n_words, both + more, n_vectors, (float)h->weight,
+                   opts && opts->max_per_doc == 1, err);
 }
 
 /* --- making vectors --- */
@@ -271,22 +257,18 @@ out:
 
 static qu_status build_file(make *m)
 {
-    qu_buf path = {0};
+    QU_OWN(qu_buf_free) qu_buf path = {0};
     qu_vector_build_options options = {.pool = m->s->pool};
     qu_txn *t;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(vectors_path(m->s, &path, m->err));
-    QU_TRY_OUT(qu_txn_begin(&t, m->s->store, QU_TXN_WRITE, m->err));
-    st = qu_txn_end(t, qu_vector_build(t, path.data, &options, m->err), m->err);
-out:
-    qu_buf_free(&path);
-    return st;
+    QU_TRY(vectors_path(m->s, &path, m->err));
+    QU_TRY(qu_txn_begin(&t, m->s->store, QU_TXN_WRITE, m->err));
+    return qu_txn_end(t, qu_vector_build(t, path.data, &options, m->err), m->err);
 }
 
 /* The model to use: the given one, else the store's; empty for none. */
 static qu_status model_path(qu_session *s, const char *path, qu_buf *out, qu_err *err)
 {
-    qu_txn *t;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     if (path) {
         char *real = realpath(path, NULL);
         qu_status st = qu_buf_puts(out, real ? real : path, err);
@@ -295,7 +277,6 @@ static qu_status model_path(qu_session *s, const char *path, qu_buf *out, qu_err
     }
     QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
     qu_status st = qu_catalogue_get_meta(t, META_PATH, out, err);
-    qu_txn_abort(t);
     return st == QU_ERR_NOTFOUND ? QU_OK : st;
 }
 

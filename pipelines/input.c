@@ -76,17 +76,15 @@ qu_status qu_question_parse(qu_question *q, const char *line, size_t n, qu_err *
     memset(q, 0, sizeof *q);
     while (first < n && is_blank(line[first])) first++;
     if (first == n || line[first] != '{') return keep_text(q, line, n, err);
-    json_t *object = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &fault);
+    json_auto_t *object = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &fault);
     if (!object)
         return qu_fail(err, QU_ERR_ARG, "a line that begins with '{' is no JSON object: %.100s",
                        fault.text);
     q->id = json_incref(json_object_get(object, "id"));
     json_t *text = json_object_get(object, "question");
-    qu_status st = json_is_string(text)
-                       ? keep_text(q, json_string_value(text), json_string_length(text), err)
-                       : qu_fail(err, QU_ERR_ARG, "a JSON line without the string 'question'");
-    json_decref(object);
-    return st;
+    return json_is_string(text)
+               ? keep_text(q, json_string_value(text), json_string_length(text), err)
+               : qu_fail(err, QU_ERR_ARG, "a JSON line without the string 'question'");
 }
 
 void qu_question_free(qu_question *q)
@@ -98,7 +96,7 @@ void qu_question_free(qu_question *q)
 
 int qu_input_questions(qu_status (*one)(void *ctx, const qu_question *q, qu_err *err), void *ctx)
 {
-    qu_buf line = {0};
+    QU_OWN(qu_buf_free) qu_buf line = {0};
     int code = QU_EXIT_OK;
     for (bool more = true; more && !qu_out_gone();) {
         qu_err err = {0};
@@ -114,7 +112,6 @@ int qu_input_questions(qu_status (*one)(void *ctx, const qu_question *q, qu_err 
         if (!ours || code == QU_EXIT_OK) code = ours ? QU_EXIT_SOME : fault;
         if (st == QU_ERR_IO || st == QU_ERR_CORRUPT || st == QU_ERR_NOMEM) break;
     }
-    qu_buf_free(&line);
     return code;
 }
 

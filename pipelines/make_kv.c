@@ -39,7 +39,7 @@ typedef struct make_run {
 
 qu_status qu_make_kv_missing(qu_session *s, qu_make_kv_work *work, qu_err *err)
 {
-    qu_txn *t;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     qu_doc d;
     qu_status st = QU_OK;
     memset(work, 0, sizeof *work);
@@ -55,7 +55,6 @@ qu_status qu_make_kv_missing(qu_session *s, qu_make_kv_work *work, qu_err *err)
         }
         qu_doc_free(&d);
     }
-    qu_txn_abort(t);
     return st;
 }
 
@@ -73,12 +72,11 @@ qu_status qu_make_kv_quota(qu_quota **q, qu_session *s, qu_err *err)
 
 qu_status qu_make_kv_trim(qu_session *s, int64_t *evicted, qu_err *err)
 {
-    qu_quota *q;
+    QU_OWN(qu_quota_freep) qu_quota *q = NULL;
     bool fits;
     QU_TRY(qu_make_kv_quota(&q, s, err));
     qu_status st = qu_quota_room(q, 0, INFINITY, &fits, err);
     *evicted += qu_quota_evicted(q);
-    qu_quota_free(q);
     return st;
 }
 
@@ -189,19 +187,15 @@ static bool should_stop(void *ctx)
  * */
 static qu_status same_text(qu_txn *t, const qu_doc *a, const qu_doc *b, bool *same, qu_err *err)
 {
-    qu_buf x = {0}, y = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf x = {0}, y = {0};
     *same = false;
     if (a->text_bytes != b->text_bytes || !qu_hash_equal(a->text_hash, b->text_hash) ||
         strcmp(a->title, b->title) != 0 || a->n_pages != b->n_pages)
         return QU_OK;
-    QU_TRY_OUT(qu_catalogue_text(t, a->doc_id, 0, a->text_bytes, &x, err));
-    QU_TRY_OUT(qu_catalogue_text(t, b->doc_id, 0, b->text_bytes, &y, err));
+    QU_TRY(qu_catalogue_text(t, a->doc_id, 0, a->text_bytes, &x, err));
+    QU_TRY(qu_catalogue_text(t, b->doc_id, 0, b->text_bytes, &y, err));
     *same = x.len == y.len && memcmp(x.data, y.data, x.len) == 0;
-out:
-    qu_buf_free(&x);
-    qu_buf_free(&y);
-    return st;
+    return QU_OK;
 }
 
 /* The KV id of a document with the same text that is in the open pack (*file 0) or published. */
@@ -239,10 +233,8 @@ static qu_status share(make_run *r, const qu_doc *d, uint64_t kv_id, uint64_t fi
     if (!file) return add_member(r, d, kv_id);
     qu_txn *t;
     QU_TRY(qu_txn_begin(&t, r->s->store, QU_TXN_WRITE, r->err));
-    qu_status st = qu_catalogue_set_kv(t, d->doc_id, kv_id, file, d->n_pages, r->err);
-    if (st == QU_OK) return qu_txn_commit(t, r->err);
-    qu_txn_abort(t);
-    return st;
+    return qu_txn_end(t, qu_catalogue_set_kv(t, d->doc_id, kv_id, file, d->n_pages, r->err),
+                      r->err);
 }
 
 /* One value of an older version's page into the open pack. */
@@ -334,36 +326,29 @@ static qu_status make_room(make_run *r, const qu_doc *d, bool *fits)
 
 static qu_status one_document(make_run *r, uint64_t doc_id)
 {
-    qu_txn *t = NULL;
-    qu_doc d = {0};
-    qu_page *pages = NULL;
-    qu_buf ids = {0};
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
+    QU_OWN(qu_doc_free) qu_doc d = {0};
+    QU_OWN(qu_freep) qu_page *pages = NULL;
+    QU_OWN(qu_buf_free) qu_buf ids = {0};
     int32_t n_pages = 0;
     uint64_t kv_id = 0, file = 0;
     bool fits = true;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
-    QU_TRY_OUT(qu_catalogue_get_doc(t, doc_id, &d, r->err));
-    QU_TRY_OUT(find_twin(r, t, &d, &kv_id, &file));
+    QU_TRY(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
+    QU_TRY(qu_catalogue_get_doc(t, doc_id, &d, r->err));
+    QU_TRY(find_twin(r, t, &d, &kv_id, &file));
     if (!kv_id) {
         qu_txn_abort(t); /* eviction writes */
         t = NULL;
-        QU_TRY_OUT(make_room(r, &d, &fits));
-        if (!fits) goto out;
-        QU_TRY_OUT(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
+        QU_TRY(make_room(r, &d, &fits));
+        if (!fits) return QU_OK;
+        QU_TRY(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
     }
-    QU_TRY_OUT(qu_catalogue_pages(t, doc_id, &pages, &n_pages, r->err));
-    QU_TRY_OUT(qu_catalogue_ids(t, doc_id, 0, n_pages, &ids, r->err));
+    QU_TRY(qu_catalogue_pages(t, doc_id, &pages, &n_pages, r->err));
+    QU_TRY(qu_catalogue_ids(t, doc_id, 0, n_pages, &ids, r->err));
     qu_txn_abort(t); /* none is held over a prefill */
     t = NULL;
-    st = kv_id ? share(r, &d, kv_id, file)
-               : encode(r, &d, pages, n_pages, (const int32_t *)(const void *)ids.data);
-out:
-    qu_txn_abort(t);
-    qu_doc_free(&d);
-    free(pages);
-    qu_buf_free(&ids);
-    return st;
+    return kv_id ? share(r, &d, kv_id, file)
+                 : encode(r, &d, pages, n_pages, (const int32_t *)(const void *)ids.data);
 }
 
 /* --- all documents --- */

@@ -73,26 +73,22 @@ static qu_status option_text(qu_buf *out, const qu_option *o, qu_err *err)
 
 static qu_status option_lines(qu_buf *out, const qu_option *options, int n, qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_buf head = {0}, text = {0};
+    QU_OWN(qu_buf_free) qu_buf head = {0}, text = {0};
     for (int i = 0; i < n; i++) {
         head.len = text.len = 0;
-        QU_TRY_OUT(option_head(&head, &options[i], err));
-        QU_TRY_OUT(option_text(&text, &options[i], err));
+        QU_TRY(option_head(&head, &options[i], err));
+        QU_TRY(option_text(&text, &options[i], err));
         const char *indent = options[i].letter ? "  " : "      ";
         int at = (int)(strlen(indent) + head.len);
-        QU_TRY_OUT(qu_buf_printf(out, err, "%s%s", indent, head.data));
+        QU_TRY(qu_buf_printf(out, err, "%s%s", indent, head.data));
         if (at + 2 > OPTION_COLUMN) {
-            QU_TRY_OUT(qu_buf_puts(out, "\n", err));
+            QU_TRY(qu_buf_puts(out, "\n", err));
             at = 0;
         }
-        QU_TRY_OUT(qu_buf_printf(out, err, "%*s", OPTION_COLUMN - at, ""));
-        QU_TRY_OUT(wrap(out, text.data, OPTION_COLUMN, OPTION_COLUMN, err));
+        QU_TRY(qu_buf_printf(out, err, "%*s", OPTION_COLUMN - at, ""));
+        QU_TRY(wrap(out, text.data, OPTION_COLUMN, OPTION_COLUMN, err));
     }
-out:
-    qu_buf_free(&head);
-    qu_buf_free(&text);
-    return st;
+    return QU_OK;
 }
 
 qu_status qu_manual_overview(qu_buf *out, qu_commands commands, qu_err *err)
@@ -119,18 +115,15 @@ static qu_status help_paragraph(qu_buf *out, const char *text, qu_err *err)
 static qu_status paragraphs(qu_buf *out, const char *text,
                             qu_status (*put)(qu_buf *, const char *, qu_err *), qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_buf one = {0};
+    QU_OWN(qu_buf_free) qu_buf one = {0};
     while (text && *text) {
         const char *end = strstr(text, "\n\n");
         one.len = 0;
-        QU_TRY_OUT(qu_buf_add(&one, text, end ? (size_t)(end - text) : strlen(text), err));
-        QU_TRY_OUT(put(out, one.data, err));
+        QU_TRY(qu_buf_add(&one, text, end ? (size_t)(end - text) : strlen(text), err));
+        QU_TRY(put(out, one.data, err));
         text = end ? end + 2 : NULL;
     }
-out:
-    qu_buf_free(&one);
-    return st;
+    return QU_OK;
 }
 
 /* Every line of text behind a prefix. */
@@ -176,22 +169,19 @@ static qu_status roff(qu_buf *out, const char *text, qu_err *err)
 
 static qu_status roff_options(qu_buf *out, const qu_option *options, int n, qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_buf part = {0};
+    QU_OWN(qu_buf_free) qu_buf part = {0};
     for (int i = 0; i < n; i++) {
         part.len = 0;
-        QU_TRY_OUT(option_head(&part, &options[i], err));
-        QU_TRY_OUT(qu_buf_puts(out, ".TP\n.B ", err));
-        QU_TRY_OUT(roff(out, part.data, err));
+        QU_TRY(option_head(&part, &options[i], err));
+        QU_TRY(qu_buf_puts(out, ".TP\n.B ", err));
+        QU_TRY(roff(out, part.data, err));
         part.len = 0;
-        QU_TRY_OUT(option_text(&part, &options[i], err));
-        QU_TRY_OUT(qu_buf_puts(out, "\n", err));
-        QU_TRY_OUT(roff(out, part.data, err));
-        QU_TRY_OUT(qu_buf_puts(out, "\n", err));
+        QU_TRY(option_text(&part, &options[i], err));
+        QU_TRY(qu_buf_puts(out, "\n", err));
+        QU_TRY(roff(out, part.data, err));
+        QU_TRY(qu_buf_puts(out, "\n", err));
     }
-out:
-    qu_buf_free(&part);
-    return st;
+    return QU_OK;
 }
 
 static qu_status roff_paragraph(qu_buf *out, const char *text, qu_err *err)

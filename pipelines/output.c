@@ -193,33 +193,30 @@ static json_t *row_at(json_t *table, size_t i, const char **name)
 /* One column: its cells as wide as the widest; row 0 is the head. */
 static qu_status add_column(qu_buf *lines, size_t n, const char *title, json_t *table, qu_err *err)
 {
-    qu_buf cell = {0};
+    QU_OWN(qu_buf_free) qu_buf cell = {0};
     const char *name;
     size_t width = 0;
-    qu_status st = QU_OK;
     bool first = lines[0].len == 0;
     for (int pass = 0; pass < 2; pass++)
         for (size_t i = 0; i < n; i++) {
             const json_t *row = i ? row_at(table, i - 1, &name) : NULL;
             const json_t *v = json_object_get(row, title);
             cell.len = 0;
-            QU_TRY_OUT(qu_buf_puts(&cell, !i ? title : first ? name : "", err));
-            if (v && !first) QU_TRY_OUT(add_value(&cell, v, err));
+            QU_TRY(qu_buf_puts(&cell, !i ? title : first ? name : "", err));
+            if (v && !first) QU_TRY(add_value(&cell, v, err));
             if (cell.len > width) width = cell.len;
             if (pass)
-                QU_TRY_OUT(qu_buf_printf(&lines[i], err, first ? "%-*s" : "  %*s", (int)width,
-                                         cell.data));
+                QU_TRY(
+                    qu_buf_printf(&lines[i], err, first ? "%-*s" : "  %*s", (int)width, cell.data));
         }
-out:
-    qu_buf_free(&cell);
-    return st;
+    return QU_OK;
 }
 
 static qu_status print_table(const char *title, json_t *table, qu_err *err)
 {
     const char *column;
     size_t n = 1 + (json_is_array(table) ? json_array_size(table) : json_object_size(table));
-    qu_buf *lines = calloc(n, sizeof *lines);
+    QU_OWN(qu_freep) qu_buf *lines = calloc(n, sizeof *lines);
     if (!lines) return qu_fail_nomem(err, (long long)(n * sizeof *lines));
     qu_status st = add_column(lines, n, title, table, err);
     for (void *it = json_object_iter(row_at(table, 0, &column)); it && st == QU_OK;
@@ -229,7 +226,6 @@ static qu_status print_table(const char *title, json_t *table, qu_err *err)
         if (st == QU_OK) st = qu_out_printf(err, "%s\n", lines[i].data);
         qu_buf_free(&lines[i]);
     }
-    free(lines);
     return st;
 }
 
@@ -237,11 +233,9 @@ static qu_status print_member(const char *name, json_t *v, qu_err *err)
 {
     const char *row;
     if (json_is_object(row_at(v, 0, &row))) return print_table(name, v, err);
-    qu_buf b = {0};
-    qu_status st = add_value(&b, v, err);
-    if (st == QU_OK) st = qu_out_printf(err, "%-16s %s\n", name, b.data ? b.data : "");
-    qu_buf_free(&b);
-    return st;
+    QU_OWN(qu_buf_free) qu_buf b = {0};
+    QU_TRY(add_value(&b, v, err));
+    return qu_out_printf(err, "%-16s %s\n", name, b.data ? b.data : "");
 }
 
 qu_status qu_out_result(json_t *object, qu_err *err)
@@ -276,20 +270,17 @@ static qu_status base64(qu_buf *b, const unsigned char *p, size_t n, qu_err *err
 qu_status qu_out_path(json_t *object, const char *key, const char *path, qu_err *err)
 {
     qu_status st = QU_OK;
-    qu_buf name = {0}, text = {0};
+    QU_OWN(qu_buf_free) qu_buf name = {0}, text = {0};
     json_t *s = json_string(path); /* NULL unless UTF-8 */
     if (s) {
         if (json_object_set_new(object, key, s) != 0)
             st = qu_fail_nomem(err, (long long)strlen(path));
-        goto out;
+        return st;
     }
-    QU_TRY_OUT(qu_buf_printf(&name, err, "%s_b64", key));
-    QU_TRY_OUT(base64(&text, (const unsigned char *)path, strlen(path), err));
+    QU_TRY(qu_buf_printf(&name, err, "%s_b64", key));
+    QU_TRY(base64(&text, (const unsigned char *)path, strlen(path), err));
     if (json_object_set_new(object, name.data, json_stringn(text.data, text.len)) != 0)
         st = qu_fail_nomem(err, (long long)text.len);
-out:
-    qu_buf_free(&name);
-    qu_buf_free(&text);
     return st;
 }
 
@@ -323,11 +314,10 @@ qu_status qu_out_safe(qu_buf *b, const char *text, size_t n, bool keep_lines, qu
 
 qu_status qu_out_text(const char *text, size_t n, bool keep_lines, qu_err *err)
 {
-    qu_buf b = {0};
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     qu_status st = qu_out_safe(&b, text, n, keep_lines, NULL);
     errno = ENOMEM; /* what was not printed is as lost as what could not be written */
     st = st == QU_OK ? qu_out_write(b.data, b.len, err) : stdout_status(false, err);
-    qu_buf_free(&b);
     return st;
 }
 

@@ -58,9 +58,8 @@ qu_status qu_pages_parse_id(const char *id, uint64_t *doc_id, int32_t *page, qu_
 json_t *qu_pages_json_text(const char *text, size_t n)
 {
     json_t *s = json_stringn(n ? text : "", n);
-    qu_buf safe = {0};
+    QU_OWN(qu_buf_free) qu_buf safe = {0};
     if (!s && qu_out_safe(&safe, text, n, true, NULL) == QU_OK)
         s = json_stringn(safe.data, safe.len);
-    qu_buf_free(&safe);
     return s;
 }

@@ -47,33 +47,22 @@ qu_status qu_png_heat(const char *path, const double *value, int32_t rows, int32
                        columns, QU_PNG_MAX_CELLS);
     size_t line = 1 + (size_t)columns * QU_PNG_CELL * 3, size = line * (size_t)rows * QU_PNG_CELL;
     uLongf packed = compressBound(size);
-    uint8_t head[13] = {0}, *raw = calloc(1, size), *zip = malloc(packed);
-    qu_buf out = {0};
-    qu_status st = QU_OK;
-    if (!raw || !zip) {
-        st = qu_fail_nomem(err, (long long)size);
-        goto out;
-    }
+    uint8_t head[13] = {0};
+    QU_OWN(qu_freep) uint8_t *raw = calloc(1, size), *zip = malloc(packed);
+    QU_OWN(qu_buf_free) qu_buf out = {0};
+    if (!raw || !zip) return qu_fail_nomem(err, (long long)size);
     for (int32_t y = 0; y < rows * QU_PNG_CELL; y++) /* each line begins with filter 0 */
         for (int32_t x = 0; x < columns * QU_PNG_CELL; x++)
             colour(raw + (size_t)y * line + 1 + (size_t)x * 3,
                    value[(int64_t)(y / QU_PNG_CELL) * columns + x / QU_PNG_CELL]);
-    if (compress2(zip, &packed, raw, size, 9) != Z_OK) {
-        st = qu_fail_nomem(err, (long long)size);
-        goto out;
-    }
+    if (compress2(zip, &packed, raw, size, 9) != Z_OK) return qu_fail_nomem(err, (long long)size);
     put_u32(head, (uint32_t)columns * QU_PNG_CELL);
     put_u32(head + 4, (uint32_t)rows * QU_PNG_CELL);
     head[8] = 8; /* bits a channel */
     head[9] = 2; /* RGB */
-    QU_TRY_OUT(qu_buf_add(&out, "\x89PNG\r\n\x1a\n", 8, err));
-    QU_TRY_OUT(add_chunk(&out, "IHDR", head, sizeof head, err));
-    QU_TRY_OUT(add_chunk(&out, "IDAT", zip, packed, err));
-    QU_TRY_OUT(add_chunk(&out, "IEND", NULL, 0, err));
-    st = qu_os_replace(path, out.data, out.len, 0644, err);
-out:
-    free(raw);
-    free(zip);
-    qu_buf_free(&out);
-    return st;
+    QU_TRY(qu_buf_add(&out, "\x89PNG\r\n\x1a\n", 8, err));
+    QU_TRY(add_chunk(&out, "IHDR", head, sizeof head, err));
+    QU_TRY(add_chunk(&out, "IDAT", zip, packed, err));
+    QU_TRY(add_chunk(&out, "IEND", NULL, 0, err));
+    return qu_os_replace(path, out.data, out.len, 0644, err);
 }

@@ -29,24 +29,22 @@ qu_status qu_roots_add(qu_roots *r, const char *path, qu_err *err)
 
 qu_status qu_roots_read(qu_roots *roots, qu_txn *t, qu_err *err)
 {
-    qu_buf b = {0};
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     qu_status st = QU_OK;
     for (int64_t i = 0; st == QU_OK; i++) {
         b.len = 0;
         st = qu_catalogue_root_at(t, i, &b, err);
         if (st == QU_OK) st = qu_roots_add(roots, b.data, err);
     }
-    qu_buf_free(&b);
     return st == QU_ERR_NOTFOUND ? QU_OK : st;
 }
 
 /* Does a path lie under a remembered root? */
 static qu_status is_covered(qu_txn *t, const char *path, bool *yes, qu_err *err)
 {
-    qu_roots roots = {0};
+    QU_OWN(qu_roots_free) qu_roots roots = {0};
     qu_status st = qu_roots_read(&roots, t, err);
     for (size_t i = 0; i < roots.n; i++) *yes = *yes || qu_paths_under(path, roots.paths[i]);
-    qu_roots_free(&roots);
     return st;
 }
 
@@ -55,7 +53,7 @@ static qu_status take_path(qu_roots *roots, qu_txn *t, const char *path, bool re
 {
     struct stat sb;
     bool covered = false;
-    char *real = realpath(path, NULL);
+    QU_OWN(qu_freep) char *real = realpath(path, NULL);
     qu_status st;
     if (!real || stat(real, &sb) != 0 || !(S_ISREG(sb.st_mode) || S_ISDIR(sb.st_mode))) {
         const char *why = real              ? "it is neither a file nor a folder"
@@ -68,14 +66,13 @@ static qu_status take_path(qu_roots *roots, qu_txn *t, const char *path, bool re
     }
     if (st == QU_OK && remember) st = is_covered(t, real, &covered, err);
     if (st == QU_OK && remember && !covered) st = qu_catalogue_put_root(t, real, strlen(real), err);
-    free(real);
     return st;
 }
 
 qu_status qu_roots_collect(qu_roots *roots, qu_session *s, const qu_args *args, bool remember,
                            qu_err *err)
 {
-    qu_txn *t;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     qu_status st = QU_OK;
     QU_TRY(qu_txn_begin(&t, s->store, remember ? QU_TXN_WRITE : QU_TXN_READ, err));
     for (int i = 0; st == QU_OK && i < args->argc; i++)
@@ -84,6 +81,5 @@ qu_status qu_roots_collect(qu_roots *roots, qu_session *s, const qu_args *args, 
     if (st == QU_OK && roots->n == 0)
         st = qu_fail(err, QU_ERR_ARG, "nothing to index: give a path");
     if (remember) return qu_txn_end(t, st, err);
-    qu_txn_abort(t);
     return st;
 }

@@ -92,11 +92,10 @@ static void shorten(qu_buf *b)
 qu_status qu_score_answer(const char *answer, const json_t *golds, bool *exact, double *f1,
                           qu_err *err)
 {
-    qu_buf a = {0}, b = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf a = {0}, b = {0};
     const json_t *gold;
     size_t i;
-    QU_TRY_OUT(qu_score_normalise(&a, answer, err));
+    QU_TRY(qu_score_normalise(&a, answer, err));
     shorten(&a);
     *exact = json_array_size(golds) == 0 && a.len == 0;
     *f1 = *exact;
@@ -104,7 +103,7 @@ qu_status qu_score_answer(const char *answer, const json_t *golds, bool *exact, 
     {
         if (!json_is_string(gold)) continue;
         b.len = 0;
-        QU_TRY_OUT(qu_score_normalise(&b, json_string_value(gold), err));
+        QU_TRY(qu_score_normalise(&b, json_string_value(gold), err));
         shorten(&b);
         *exact = *exact || (a.len == b.len && memcmp(a.data, b.data, a.len) == 0);
         int32_t n = count_words(a.data) + count_words(b.data);
@@ -112,10 +111,7 @@ qu_status qu_score_answer(const char *answer, const json_t *golds, bool *exact, 
         double now = n > 0 ? 2.0 * same / n : 1;
         if (now > *f1) *f1 = now;
     }
-out:
-    qu_buf_free(&a);
-    qu_buf_free(&b);
-    return st;
+    return QU_OK;
 }
 
 double qu_score_half_width(double sum, double squares, double n)

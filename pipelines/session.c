@@ -26,20 +26,18 @@ static char *absolute(const char *path)
 {
     char real[PATH_MAX], *out = NULL;
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    QU_OWN(qu_freep) char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
     if (dir && access(path, F_OK) == 0 && realpath(dir, real) &&
         asprintf(&out, "%s%s%s", real, strcmp(real, "/") ? "/" : "", name) < 0)
         out = NULL;
-    free(dir);
     return out ? out : strdup(path);
 }
 
 static qu_status name_model(qu_session *s, const char *spec, qu_err *err)
 {
-    char *path;
+    QU_OWN(qu_freep) char *path = NULL;
     QU_TRY(qu_places_model(&path, spec, err));
     s->model_path = absolute(path);
-    free(path);
     return QU_OK;
 }
 
@@ -231,21 +229,17 @@ qu_status qu_session_lexical_path(const qu_session *s, qu_buf *out, qu_err *err)
 /* Every page of a document, texts from the catalogue. */
 static qu_status add_document(qu_txn *t, qu_lexical *lx, const qu_doc *doc, qu_err *err)
 {
-    qu_page *pages = NULL;
+    QU_OWN(qu_freep) qu_page *pages = NULL;
     int32_t n = 0;
-    qu_buf text = {0};
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_catalogue_pages(t, doc->doc_id, &pages, &n, err));
-    QU_TRY_OUT(qu_catalogue_text(t, doc->doc_id, 0, doc->text_bytes, &text, err));
+    QU_OWN(qu_buf_free) qu_buf text = {0};
+    QU_TRY(qu_catalogue_pages(t, doc->doc_id, &pages, &n, err));
+    QU_TRY(qu_catalogue_text(t, doc->doc_id, 0, doc->text_bytes, &text, err));
     for (int32_t i = 0; i < n; i++) {
         const char *p = i ? text.data + pages[i].text_start : doc->title;
         size_t len = i ? (size_t)(pages[i].text_end - pages[i].text_start) : strlen(doc->title);
-        QU_TRY_OUT(qu_lexical_add(lx, doc->doc_id, i, doc->title, p, len, err));
+        QU_TRY(qu_lexical_add(lx, doc->doc_id, i, doc->title, p, len, err));
     }
-out:
-    free(pages);
-    qu_buf_free(&text);
-    return st;
+    return QU_OK;
 }
 
 qu_status qu_session_fill_lexical(qu_txn *t, qu_lexical *lx, qu_err *err)
@@ -263,15 +257,11 @@ qu_status qu_session_fill_lexical(qu_txn *t, qu_lexical *lx, qu_err *err)
 
 qu_status qu_session_make_lexical(qu_txn *t, const char *path, qu_err *err)
 {
-    qu_lexical *lx = NULL;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_lexical_open(&lx, path, QU_LEXICAL_WRITE, err));
-    QU_TRY_OUT(qu_lexical_clear(lx, err));
-    QU_TRY_OUT(qu_session_fill_lexical(t, lx, err));
-    QU_TRY_OUT(qu_lexical_commit(lx, qu_catalogue_generation(t), err));
-out:
-    qu_lexical_close(lx);
-    return st;
+    QU_OWN(qu_lexical_closep) qu_lexical *lx = NULL;
+    QU_TRY(qu_lexical_open(&lx, path, QU_LEXICAL_WRITE, err));
+    QU_TRY(qu_lexical_clear(lx, err));
+    QU_TRY(qu_session_fill_lexical(t, lx, err));
+    return qu_lexical_commit(lx, qu_catalogue_generation(t), err);
 }
 
 static bool fits(const qu_lexical *lx, const qu_txn *t)
@@ -282,14 +272,13 @@ static bool fits(const qu_lexical *lx, const qu_txn *t)
 /* Does another process hold the store's lock? Then the word index is about to be replaced by it. */
 static bool is_being_written(const qu_session *s)
 {
-    qu_buf path = {0};
+    QU_OWN(qu_buf_free) qu_buf path = {0};
     bool held = false;
     if (qu_buf_printf(&path, NULL, "%s/lock", s->store_dir) == QU_OK) {
         int fd = open(path.data, O_RDONLY | O_CLOEXEC);
         held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
         if (fd >= 0) close(fd);
     }
-    qu_buf_free(&path);
     return held;
 }
 
@@ -325,15 +314,15 @@ static qu_status open_private(void *ctx, const char *path, qu_err *err)
 
 qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err)
 {
-    qu_buf path = {0};
-    qu_txn *t = NULL;
+    QU_OWN(qu_buf_free) qu_buf path = {0};
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     qu_status st = QU_OK;
     *lx = NULL;
-    QU_TRY_OUT(qu_session_lexical_path(s, &path, err));
-    QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
+    QU_TRY(qu_session_lexical_path(s, &path, err));
+    QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
     st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
-    if (st == QU_OK && (fits(*lx, t) || is_being_written(s))) goto out;
-    if (st != QU_OK && st != QU_ERR_NOTFOUND) goto out;
+    if (st == QU_OK && (fits(*lx, t) || is_being_written(s))) return st;
+    if (st != QU_OK && st != QU_ERR_NOTFOUND) return st;
     qu_lexical_close(*lx);
     *lx = NULL;
     qu_out_note("rebuilding the word index of '%s'", s->store_dir);
@@ -342,8 +331,5 @@ qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err)
         st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
     else if (st == QU_ERR_IO || st == QU_ERR_FULL) /* a store that cannot be written */
         st = qu_session_private_words(t, open_private, lx, err);
-out:
-    qu_txn_abort(t);
-    qu_buf_free(&path);
     return st;
 }

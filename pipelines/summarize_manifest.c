@@ -218,13 +218,10 @@ static bool read_line(qu_manifest *m, char *line, qu_status *st, qu_err *err)
 
 static qu_status read_manifest(qu_manifest *m, qu_err *err)
 {
-    qu_buf b = {0};
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     qu_err why = {0};
     qu_status st = qu_os_read(&b, m->file, MAX_MANIFEST, &why);
-    if (st == QU_ERR_NOTFOUND || (st == QU_OK && b.len == 0)) {
-        qu_buf_free(&b);
-        return QU_OK;
-    }
+    if (st == QU_ERR_NOTFOUND || (st == QU_OK && b.len == 0)) return QU_OK;
     if (st != QU_OK && err) *err = why;
     for (size_t at = 0, number = 1; st == QU_OK && at < b.len; number++) {
         char *line = b.data + at, *end = memchr(line, '\n', b.len - at);
@@ -252,7 +249,6 @@ static qu_status read_manifest(qu_manifest *m, qu_err *err)
                          number, m->file);
         m->size = (int64_t)at;
     }
-    qu_buf_free(&b);
     return st;
 }
 
@@ -266,7 +262,7 @@ static qu_status add_head(qu_buf *b, const qu_manifest *m, qu_err *err)
 /* Add to the file's end; what could not be added whole has no line end and is cut off by the next. */
 static qu_status append(qu_manifest *m, const qu_buf *b, qu_err *err)
 {
-    qu_buf line = {0};
+    QU_OWN(qu_buf_free) qu_buf line = {0};
     ssize_t n = -1;
     qu_status st = m->size == 0 ? add_head(&line, m, err) : QU_OK;
     if (st == QU_OK) st = qu_buf_add(&line, b->data, b->len, err);
@@ -280,7 +276,6 @@ static qu_status append(qu_manifest *m, const qu_buf *b, qu_err *err)
         st = qu_fail(err, qu_os_status(fault), "cannot write '%s': %s", m->file, strerror(fault));
     if (st == QU_OK) m->size += (int64_t)n;
     m->untidy = true;
-    qu_buf_free(&line);
     return st;
 }
 
@@ -288,7 +283,7 @@ static qu_status append(qu_manifest *m, const qu_buf *b, qu_err *err)
 
 static qu_status lock(qu_manifest *m, bool wait, qu_err *err)
 {
-    qu_buf path = {0};
+    QU_OWN(qu_buf_free) qu_buf path = {0};
     qu_status st = qu_buf_printf(&path, err, "%s/.lock", m->dir);
     if (st != QU_OK) return st;
     m->lock = open(path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
@@ -305,7 +300,6 @@ static qu_status lock(qu_manifest *m, bool wait, qu_err *err)
         else
             usleep(POLL_US);
     }
-    qu_buf_free(&path);
     return st;
 }
 
@@ -354,10 +348,9 @@ const char *qu_manifest_dir(const qu_manifest *m)
 bool qu_manifest_holds(const qu_manifest *m, const qu_manifest_entry *e)
 {
     struct stat sb;
-    qu_buf path = {0};
+    QU_OWN(qu_buf_free) qu_buf path = {0};
     bool yes = e->bytes >= 0 && output_path(m, e->path, e->format, &path, NULL) == QU_OK &&
                stat(path.data, &sb) == 0 && S_ISREG(sb.st_mode) && sb.st_size == e->bytes;
-    qu_buf_free(&path);
     return yes;
 }
 
@@ -365,49 +358,37 @@ bool qu_manifest_holds(const qu_manifest *m, const qu_manifest_entry *e)
 
 static qu_status note(qu_manifest *m, const qu_manifest_entry *e, qu_err *err)
 {
-    qu_buf line = {0};
-    qu_status st = add_line(&line, e, err);
-    if (st == QU_OK) st = append(m, &line, err);
-    if (st == QU_OK) st = keep(m, e, err);
-    qu_buf_free(&line);
-    return st;
+    QU_OWN(qu_buf_free) qu_buf line = {0};
+    QU_TRY(add_line(&line, e, err));
+    QU_TRY(append(m, &line, err));
+    return keep(m, e, err);
 }
 
 /* Remove a path's outputs of every format but one (QU_N_SYNOPSIS_FORMATS: of all). */
 static qu_status remove_outputs(const qu_manifest *m, const char *path, int but, qu_err *err)
 {
-    qu_buf name = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf name = {0};
     for (int f = 0; f < QU_N_SYNOPSIS_FORMATS; f++) {
         if (f == but) continue;
         name.len = 0;
-        QU_TRY_OUT(output_path(m, path, (qu_synopsis_format)f, &name, err));
-        if (unlink(name.data) != 0 && errno != ENOENT) {
-            st = qu_fail(err, qu_os_status(errno), "cannot remove '%s': %s", name.data,
-                         strerror(errno));
-            goto out;
-        }
+        QU_TRY(output_path(m, path, (qu_synopsis_format)f, &name, err));
+        if (unlink(name.data) != 0 && errno != ENOENT)
+            return qu_fail(err, qu_os_status(errno), "cannot remove '%s': %s", name.data,
+                           strerror(errno));
     }
-out:
-    qu_buf_free(&name);
-    return st;
+    return QU_OK;
 }
 
 qu_status qu_manifest_write(qu_manifest *m, qu_manifest_entry *e, const qu_buf *output, qu_err *err)
 {
-    qu_buf path = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf path = {0};
     e->bytes = (int64_t)output->len;
     e->fault = NULL;
-    QU_TRY_OUT(output_path(m, e->path, e->format, &path, err));
-    QU_TRY_OUT(qu_os_replace(path.data, output->data, output->len, 0644, err));
+    QU_TRY(output_path(m, e->path, e->format, &path, err));
+    QU_TRY(qu_os_replace(path.data, output->data, output->len, 0644, err));
     const qu_manifest_entry *old = qu_manifest_find(m, e->path);
-    if (old && old->format != e->format)
-        QU_TRY_OUT(remove_outputs(m, e->path, (int)e->format, err));
-    st = note(m, e, err);
-out:
-    qu_buf_free(&path);
-    return st;
+    if (old && old->format != e->format) QU_TRY(remove_outputs(m, e->path, (int)e->format, err));
+    return note(m, e, err);
 }
 
 qu_status qu_manifest_fail(qu_manifest *m, const char *path, const char *fault, qu_err *err)
@@ -426,36 +407,30 @@ qu_status qu_manifest_fail(qu_manifest *m, const char *path, const char *fault, 
 qu_status qu_manifest_sweep(qu_manifest *m, bool (*is_gone)(void *ctx, const char *path), void *ctx,
                             int64_t *n, qu_err *err)
 {
-    qu_buf line = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf line = {0};
     for (size_t i = n_entries(m); i-- > 0;) {
         const char *path = entry_at(m, i)->path;
         if (!is_gone(ctx, path)) continue;
         line.len = 0;
-        QU_TRY_OUT(remove_outputs(m, path, QU_N_SYNOPSIS_FORMATS, err));
-        QU_TRY_OUT(qu_buf_puts(&line, "-\t-\t0\t-1\tmd\t", err));
-        QU_TRY_OUT(add_escaped(&line, path, err));
-        QU_TRY_OUT(qu_buf_puts(&line, "\t\n", err));
-        QU_TRY_OUT(append(m, &line, err));
+        QU_TRY(remove_outputs(m, path, QU_N_SYNOPSIS_FORMATS, err));
+        QU_TRY(qu_buf_puts(&line, "-\t-\t0\t-1\tmd\t", err));
+        QU_TRY(add_escaped(&line, path, err));
+        QU_TRY(qu_buf_puts(&line, "\t\n", err));
+        QU_TRY(append(m, &line, err));
         ++*n;
         forget(m, path);
     }
-out:
-    qu_buf_free(&line);
-    return st;
+    return QU_OK;
 }
 
 qu_status qu_manifest_save(qu_manifest *m, qu_err *err)
 {
-    qu_buf b = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     if (!m->untidy) return QU_OK;
-    QU_TRY_OUT(add_head(&b, m, err));
-    for (size_t i = 0; i < n_entries(m); i++) QU_TRY_OUT(add_line(&b, entry_at(m, i), err));
-    QU_TRY_OUT(qu_os_replace(m->file, b.data, b.len, 0644, err));
+    QU_TRY(add_head(&b, m, err));
+    for (size_t i = 0; i < n_entries(m); i++) QU_TRY(add_line(&b, entry_at(m, i), err));
+    QU_TRY(qu_os_replace(m->file, b.data, b.len, 0644, err));
     m->untidy = false;
     m->size = (int64_t)b.len;
-out:
-    qu_buf_free(&b);
-    return st;
+    return QU_OK;
 }

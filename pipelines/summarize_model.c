@@ -108,14 +108,14 @@ static int by_number(const void *a, const void *b)
 static qu_status choose_pages(selection *sel, qu_txn *t, const qu_doc *d, int32_t max_pages,
                               qu_err *err)
 {
-    qu_buf text = {0};
-    qu_digest g = {0};
-    scored *order = calloc((size_t)sel->n_pages + 1, sizeof *order);
+    QU_OWN(qu_buf_free) qu_buf text = {0};
+    QU_OWN(qu_digest_free) qu_digest g = {0};
+    QU_OWN(qu_freep) scored *order = calloc((size_t)sel->n_pages + 1, sizeof *order);
     qu_status st = order ? QU_OK : qu_fail_nomem(err, sel->n_pages * 16ll);
-    if (st != QU_OK) goto out;
-    QU_TRY_OUT(qu_catalogue_text(t, d->doc_id, 0, d->text_bytes, &text, err));
-    QU_TRY_OUT(qu_digest_make(&g, text.data ? text.data : "", (int64_t)text.len, QU_DIGEST_GRAPH, 1,
-                              err));
+    if (st != QU_OK) return st;
+    QU_TRY(qu_catalogue_text(t, d->doc_id, 0, d->text_bytes, &text, err));
+    QU_TRY(
+        qu_digest_make(&g, text.data ? text.data : "", (int64_t)text.len, QU_DIGEST_GRAPH, 1, err));
     for (int32_t i = 1; i < sel->n_pages; i++) order[i].page = i;
     for (int32_t i = 0, p = 1; i < g.n; i++) {
         while (p + 1 < sel->n_pages && sel->pages[p + 1].text_start <= g.sentences[i].start) p++;
@@ -125,10 +125,6 @@ static qu_status choose_pages(selection *sel, qu_txn *t, const qu_doc *d, int32_
     for (int32_t i = 1; i <= max_pages; i++) sel->index[i] = order[i].page;
     sel->n = max_pages + 1;
     qsort(sel->index, (size_t)sel->n, sizeof *sel->index, by_number);
-out:
-    free(order);
-    qu_buf_free(&text);
-    qu_digest_free(&g);
     return st;
 }
 
@@ -158,15 +154,15 @@ static qu_status make_tail(const qu_summarizer *z, qu_tokens *tail, qu_err *err)
 static qu_status measure_room(const qu_summarizer *z, int64_t header, int64_t *room, qu_err *err)
 {
     const qu_session *s = z->a.s;
-    qu_tokens tail = {0};
+    QU_OWN(qu_tokens_free) qu_tokens tail = {0};
     qu_status st = make_tail(z, &tail, err);
     *room = s->model->context - s->prefix.n - header - tail.n - z->a.o.max_tokens;
     if (st == QU_OK && *room < MIN_ROOM)
         st = qu_fail(err, QU_ERR_LIMIT,
-                     "prompt of %" PRId64 " tokens and a summary of up to %d do not fit the window of "
+                     "prompt of %" PRId64
+                     " tokens and a summary of up to %d do not fit the window of "
                      "%d: shorten --prompt or --length",
                      (int64_t)tail.n, z->a.o.max_tokens, s->model->context);
-    qu_tokens_free(&tail);
     return st;
 }
 

@@ -42,16 +42,16 @@ static qu_status cite(qu_synopsis *s, qu_txn *t, const qu_doc *d, const char *te
 qu_status qu_synopsis_extract(qu_synopsis *s, qu_txn *t, const qu_doc *d, qu_digest_method method,
                              int32_t max_words, qu_err *err)
 {
-    qu_buf text = {0};
-    qu_digest g = {0};
-    qu_page *pages = NULL;
+    QU_OWN(qu_buf_free) qu_buf text = {0};
+    QU_OWN(qu_digest_free) qu_digest g = {0};
+    QU_OWN(qu_freep) qu_page *pages = NULL;
     int32_t n_pages = 0, n = 0;
     qu_status st = QU_OK;
     memset(s, 0, sizeof *s);
-    QU_TRY_OUT(qu_catalogue_text(t, d->doc_id, 0, d->text_bytes, &text, err));
-    QU_TRY_OUT(qu_catalogue_pages(t, d->doc_id, &pages, &n_pages, err));
-    QU_TRY_OUT(qu_digest_make(&g, text.data ? text.data : "", (int64_t)text.len, method, max_words,
-                              err));
+    QU_TRY(qu_catalogue_text(t, d->doc_id, 0, d->text_bytes, &text, err));
+    QU_TRY(qu_catalogue_pages(t, d->doc_id, &pages, &n_pages, err));
+    QU_TRY(
+        qu_digest_make(&g, text.data ? text.data : "", (int64_t)text.len, method, max_words, err));
     for (int32_t i = 0; i < g.n; i++) n += g.sentences[i].chosen;
     s->citations = calloc((size_t)n + 1, sizeof *s->citations);
     if (!s->citations) st = qu_fail_nomem(err, n * (long long)sizeof *s->citations);
@@ -60,10 +60,6 @@ qu_status qu_synopsis_extract(qu_synopsis *s, qu_txn *t, const qu_doc *d, qu_dig
             st = cite(s, t, d, text.data, &g.sentences[i],
                       page_of(pages, n_pages, g.sentences[i].start), err);
     s->words = g.words;
-out:
-    qu_buf_free(&text);
-    qu_digest_free(&g);
-    free(pages);
     return st;
 }
 
@@ -72,7 +68,7 @@ out:
 /* On one line, runs of white space one blank, safe for a terminal. */
 static qu_status add_line(qu_buf *out, const char *text, size_t n, qu_err *err)
 {
-    qu_buf flat = {0};
+    QU_OWN(qu_buf_free) qu_buf flat = {0};
     qu_status st = qu_buf_reserve(&flat, n + 1, err);
     if (st != QU_OK) return st;
     for (size_t i = 0; i < n; i++) {
@@ -83,7 +79,6 @@ static qu_status add_line(qu_buf *out, const char *text, size_t n, qu_err *err)
             flat.data[flat.len++] = ' ';
     }
     st = qu_out_safe(out, flat.data, flat.len, false, err);
-    qu_buf_free(&flat);
     return st;
 }
 
@@ -127,9 +122,9 @@ static qu_status render_json(qu_buf *out, const qu_synopsis *s, const qu_doc *d,
 {
     char hash[33];
     qu_status st = QU_OK;
-    json_t *o = json_pack("{s:i}", "schema", 1), *list = json_array();
+    json_auto_t *o = json_pack("{s:i}", "schema", 1), *list = json_array();
     qu_hash_hex(hash, d->content_hash);
-    QU_TRY_OUT(qu_out_path(o, "path", d->path, err));
+    QU_TRY(qu_out_path(o, "path", d->path, err));
     json_object_set_new(o, "title", qu_pages_json_text(d->title, strlen(d->title)));
     json_object_set_new(o, "content_hash", json_string(hash));
     json_object_set_new(o, "method", json_string(method));
@@ -148,9 +143,6 @@ static qu_status render_json(qu_buf *out, const qu_synopsis *s, const qu_doc *d,
     st = text ? qu_buf_puts(out, text, err) : qu_fail_nomem(err, 4096);
     if (st == QU_OK) st = qu_buf_puts(out, "\n", err);
     free(text);
-out:
-    json_decref(list);
-    json_decref(o);
     return st;
 }
 

@@ -19,21 +19,13 @@ void qu_bed_free_document(qu_bed_doc *d)
 static qu_status cut_pages(const char *text, size_t n, const qu_tokens *t, int64_t **ends,
                            int32_t *n_pages, qu_err *err)
 {
-    qu_sentences s = {0};
-    qu_cut *cuts = NULL;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_sentences_find(&s, text, 0, (int64_t)n, err));
+    QU_OWN(qu_sentences_free) qu_sentences s = {0};
+    QU_OWN(qu_freep) qu_cut *cuts = NULL;
+    QU_TRY(qu_sentences_find(&s, text, 0, (int64_t)n, err));
     cuts = malloc(((size_t)s.n + 1) * sizeof *cuts);
-    if (!cuts) {
-        st = qu_fail_nomem(err, s.n * 16);
-        goto out;
-    }
+    if (!cuts) return qu_fail_nomem(err, s.n * 16);
     for (int64_t i = 0; i < s.n; i++) cuts[i] = (qu_cut){s.starts[i], QU_CUT_SENTENCE};
-    st = qu_paging_cut(ends, n_pages, t->n, t->at, cuts, s.n, text, err);
-out:
-    free(cuts);
-    qu_sentences_free(&s);
-    return st;
+    return qu_paging_cut(ends, n_pages, t->n, t->at, cuts, s.n, text, err);
 }
 
 qu_status qu_bed_document(qu_asker *a, qu_bed_doc *d, const char *title, const char *text, size_t n,

@@ -59,13 +59,9 @@ qu_status qu_verdict_save(const qu_verdict *v, qu_session *s, qu_err *err)
 {
     char name[QU_STORE_MAX_NAME];
     name_of(name, s);
-    json_t *o =
+    json_auto_t *o =
         json_pack("{s:I,s:I,s:o,s:o}", "questions", (json_int_t)v->questions, "at_ms",
                   (json_int_t)v->at_ms, "kv", mode_json(&v->kv), "repair", mode_json(&v->repair));
-    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-    qu_status st = text ? qu_session_put_meta(s, name, text, strlen(text), err)
-                        : qu_fail_nomem(err, 256);
-    free(text);
-    json_decref(o);
-    return st;
+    QU_OWN(qu_freep) char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+    return text ? qu_session_put_meta(s, name, text, strlen(text), err) : qu_fail_nomem(err, 256);
 }

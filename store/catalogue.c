@@ -63,16 +63,12 @@ qu_status qu_doc_borrow(qu_txn *t, uint64_t doc_id, qu_doc *d, qu_err *err)
 
 static qu_status doc_put(qu_txn *t, const qu_doc *d, qu_err *err)
 {
-    qu_status st;
-    qu_buf b = {0};
-    QU_TRY_OUT(qu_buf_add(&b, d, offsetof(qu_doc, path), err));
-    QU_TRY_OUT(qu_buf_add(&b, d->path, d->path_len, err));
-    QU_TRY_OUT(qu_buf_add(&b, d->title, d->title_len, err));
+    QU_OWN(qu_buf_free) qu_buf b = {0};
+    QU_TRY(qu_buf_add(&b, d, offsetof(qu_doc, path), err));
+    QU_TRY(qu_buf_add(&b, d->path, d->path_len, err));
+    QU_TRY(qu_buf_add(&b, d->title, d->title_len, err));
     qu_rec_key k = qu_key_num(QU_TAG_DOC, d->doc_id);
-    st = qu_rec_put(t, &k, b.data, b.len, err);
-out:
-    qu_buf_free(&b);
-    return st;
+    return qu_rec_put(t, &k, b.data, b.len, err);
 }
 
 /* Change a document's fixed part: what d borrowed may have moved since. */

@@ -25,6 +25,7 @@
 #define QU_STORE_CATALOGUE_H
 
 #include "base/buf.h"
+#include "base/memory.h"
 #include "store/store.h"
 
 typedef struct qu_txn qu_txn;
@@ -84,6 +85,7 @@ qu_status qu_txn_commit(qu_txn *txn, qu_err *err);
 
 /* Drop it and free txn. NULL is fine. */
 void qu_txn_abort(qu_txn *txn);
+QU_OWNER(qu_txn, qu_txn_abort)
 
 /* End it by how things went: commit if st is QU_OK, else abort. Returns st or what the commit said. */
 qu_status qu_txn_end(qu_txn *txn, qu_status st, qu_err *err);

@@ -139,18 +139,17 @@ static void indexes(check *c, const qu_doc *d)
 
 static qu_status contents(check *c, const qu_doc *d, qu_page **pages, int32_t *n_pages, qu_err *err)
 {
-    qu_buf b = {0};
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     qu_status st = qu_catalogue_text(c->t, d->doc_id, 0, d->text_bytes, &b, &c->e);
     if (st == QU_OK && !qu_hash_equal(qu_hash_bytes(b.data, b.len, 0), d->text_hash))
         st = qu_fail(&c->e, QU_ERR_CORRUPT, "text of document %llu does not match its hash",
                      (unsigned long long)d->doc_id);
-    QU_TRY_OUT(finding(c, st, d->doc_id, err));
+    QU_TRY(finding(c, st, d->doc_id, err));
     c->r.bytes += (int64_t)b.len;
     b.len = 0;
-    QU_TRY_OUT(finding(c, qu_catalogue_source_map(c->t, d->doc_id, &b, &c->e), d->doc_id, err));
+    QU_TRY(finding(c, qu_catalogue_source_map(c->t, d->doc_id, &b, &c->e), d->doc_id, err));
     b.len = 0;
-    QU_TRY_OUT(
-        finding(c, qu_catalogue_pages(c->t, d->doc_id, pages, n_pages, &c->e), d->doc_id, err));
+    QU_TRY(finding(c, qu_catalogue_pages(c->t, d->doc_id, pages, n_pages, &c->e), d->doc_id, err));
     st = qu_catalogue_ids(c->t, d->doc_id, 0, d->n_pages, &b, &c->e);
     if (st == QU_OK && *n_pages == d->n_pages && /* counts that do not add up fail here */
         (qu_pages_check_args(c->s, d->text_bytes, *pages, *n_pages, (const int32_t *)b.data,
@@ -158,10 +157,7 @@ static qu_status contents(check *c, const qu_doc *d, qu_page **pages, int32_t *n
          d->n_tokens != (int64_t)b.len / 4))
         st = qu_fail(&c->e, QU_ERR_CORRUPT, "tokens of document %llu do not add up",
                      (unsigned long long)d->doc_id);
-    QU_TRY_OUT(finding(c, st, d->doc_id, err));
-out:
-    qu_buf_free(&b);
-    return st;
+    return finding(c, st, d->doc_id, err);
 }
 
 /* One page's slices. The first fault of a page is reported, the others would say the same. */
@@ -211,8 +207,8 @@ static qu_status slices(check *c, const qu_doc *d, const qu_page *pages, int32_t
 
 static qu_status document(check *c, uint64_t doc_id, qu_err *err)
 {
-    qu_doc d;
-    qu_page *pages = NULL;
+    QU_OWN(qu_doc_free) qu_doc d = {0};
+    QU_OWN(qu_freep) qu_page *pages = NULL;
     int32_t n_pages = 0;
     const void *p;
     size_t n;
@@ -230,8 +226,6 @@ static qu_status document(check *c, uint64_t doc_id, qu_err *err)
     st = contents(c, &d, &pages, &n_pages, err);
     c->about = ABOUT_KV;
     if (st == QU_OK && d.kv_file) st = slices(c, &d, pages, n_pages, err);
-    free(pages);
-    qu_doc_free(&d);
     return st;
 }
 

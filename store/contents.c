@@ -94,24 +94,20 @@ qu_status qu_pages_check_args(const qu_store *s, int64_t n_text, const qu_page *
 static qu_status ids_put(qu_txn *t, uint64_t doc_id, int32_t first, int32_t n_pages,
                          const qu_page *pages, const int32_t *ids, qu_err *err)
 {
-    qu_status st;
-    qu_buf b = {0};
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     size_t n = 0;
     for (int32_t i = 0; i < n_pages; i++) {
         uint32_t len = (uint32_t)pages[i].n_tokens;
-        QU_TRY_OUT(qu_buf_add(&b, &len, 4, err));
+        QU_TRY(qu_buf_add(&b, &len, 4, err));
         n += len;
     }
-    QU_TRY_OUT(qu_buf_reserve(&b, 3 * n, err));
+    QU_TRY(qu_buf_reserve(&b, 3 * n, err));
     for (size_t i = 0; i < n; i++)
         for (size_t plane = 0; plane < 3; plane++)
             b.data[b.len + plane * n + i] = (char)(ids[i] >> (8 * plane));
     b.len += 3 * n;
     qu_rec_key k = qu_key_chunk(QU_TAG_IDS, doc_id, (uint32_t)first / QU_CHUNK_IDS);
-    st = qu_chunk_put(t, &k, b.data, b.len, err);
-out:
-    qu_buf_free(&b);
-    return st;
+    return qu_chunk_put(t, &k, b.data, b.len, err);
 }
 
 qu_status qu_pages_put(qu_txn *t, uint64_t doc_id, const qu_page *pages, int32_t n_pages,
@@ -241,7 +237,7 @@ qu_status qu_catalogue_ids(qu_txn *t, uint64_t doc_id, int32_t first, int32_t n_
                            qu_err *err)
 {
     qu_doc r;
-    qu_buf raw = {0};
+    QU_OWN(qu_buf_free) qu_buf raw = {0};
     qu_status st = QU_OK;
     size_t len0 = ids->len;
     QU_TRY(qu_doc_borrow(t, doc_id, &r, err));
@@ -253,6 +249,5 @@ qu_status qu_catalogue_ids(qu_txn *t, uint64_t doc_id, int32_t first, int32_t n_
         st = ids_get(t, &r, i, next, &raw, ids, err);
     }
     if (st != QU_OK) ids->len = len0;
-    qu_buf_free(&raw);
     return st;
 }

@@ -24,6 +24,7 @@
 #ifndef QU_STORE_KVFILE_H
 #define QU_STORE_KVFILE_H
 
+#include "base/memory.h"
 #include "store/catalogue.h"
 
 enum {
@@ -91,6 +92,7 @@ qu_status qu_kv_writer_seal(qu_kv_writer *w, qu_err *err);
 /* Free w. Unsealed: pending pages are dropped, committed ones stay in progress for a later resume.
  * NULL is fine. */
 void qu_kv_writer_free(qu_kv_writer *w);
+QU_OWNER(qu_kv_writer, qu_kv_writer_free)
 
 /* Free w and remove its file and in-progress record (a catalogue transaction of its own). */
 qu_status qu_kv_writer_discard(qu_kv_writer *w, qu_err *err);

@@ -33,11 +33,10 @@ qu_status qu_quota_set(qu_txn *t, int64_t bytes, qu_err *err)
 
 static qu_status read_set(qu_txn *t, int64_t *set, qu_err *err)
 {
-    qu_buf b = {0};
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     *set = QU_QUOTA_AUTO;
     qu_status st = qu_catalogue_get_meta(t, META_NAME, &b, err);
     if (st == QU_OK && b.len == sizeof *set) memcpy(set, b.data, sizeof *set);
-    qu_buf_free(&b);
     return st == QU_ERR_NOTFOUND ? QU_OK : st;
 }
 
@@ -90,12 +89,9 @@ static qu_status rank_files(qu_quota *q, qu_err *err)
 {
     const qu_claim *claims = (const qu_claim *)(const void *)q->claims.data;
     size_t n = q->claims.len / sizeof *claims, i = 0;
-    uint64_t *kv_ids = malloc((n + 1) * sizeof *kv_ids);
+    QU_OWN(qu_freep) uint64_t *kv_ids = malloc((n + 1) * sizeof *kv_ids);
     q->files = calloc(n + 1, sizeof *q->files);
-    if (!q->files || !kv_ids) {
-        free(kv_ids);
-        return qu_fail_nomem(err, (long long)(n * sizeof *q->files));
-    }
+    if (!q->files || !kv_ids) return qu_fail_nomem(err, (long long)(n * sizeof *q->files));
     for (i = 0; i < n; i++) {
         const qu_claim *c = &claims[i];
         kv_ids[i] = c->kv_id;
@@ -111,7 +107,6 @@ static qu_status rank_files(qu_quota *q, qu_err *err)
     qsort(q->files, q->n_files, sizeof *q->files, by_worth);
     qsort(kv_ids, n, sizeof *kv_ids, by_number);
     qu_use_fold(&q->use, q->s, kv_ids, n);
-    free(kv_ids);
     return QU_OK;
 }
 

@@ -22,6 +22,7 @@
 #ifndef QU_STORE_QUOTA_H
 #define QU_STORE_QUOTA_H
 
+#include "base/memory.h"
 #include "store/catalogue.h"
 
 enum { QU_QUOTA_AUTO = -1 };
@@ -47,6 +48,7 @@ typedef double (*qu_quota_cost)(void *ctx, int64_t n_tokens);
  * caller adds them to the bytes that it asks room for. Errors: those of catalogue.h. */
 qu_status qu_quota_open(qu_quota **q, qu_store *s, qu_quota_cost cost, void *ctx, qu_err *err);
 void qu_quota_free(qu_quota *q);
+QU_OWNER(qu_quota, qu_quota_free)
 
 /* How often the document's KV was read of late, 0 = never; and what its KV of that many bytes is worth:
  * 0 if never. */

@@ -266,20 +266,16 @@ qu_status qu_chunk_put(qu_txn *t, const qu_rec_key *k, const void *p, size_t n, 
     qu_status st;
     uLongf packed = compressBound((uLong)n);
     uint32_t raw = (uint32_t)n;
-    uint8_t *b = malloc(4 + (packed > n ? packed : n));
+    QU_OWN(qu_freep) uint8_t *b = malloc(4 + (packed > n ? packed : n));
     if (!b) return qu_fail_nomem(err, (long long)packed);
     memcpy(b, &raw, 4);
     int rc = compress2(b + 4, &packed, p, (uLong)n, Z_BEST_SPEED);
-    if (rc == Z_MEM_ERROR) {
-        free(b);
-        return qu_fail_nomem(err, 1 << 18);
-    }
+    if (rc == Z_MEM_ERROR) return qu_fail_nomem(err, 1 << 18);
     if (rc != Z_OK || packed >= n) { /* stored length == raw length says: not compressed */
         memcpy(b + 4, p, n);
         packed = (uLongf)n;
     }
     st = qu_rec_put(t, k, b, 4 + packed, err);
-    free(b);
     return st;
 }
 

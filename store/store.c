@@ -84,24 +84,20 @@ static qu_status config_check(const qu_store_config *c, qu_err *err)
 
 static qu_status config_write(const qu_store *s, const qu_store_config *config, qu_err *err)
 {
-    qu_status st;
-    qu_buf b = {0};
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     qu_store_config c = *config;
     c.model_path_len = c.model_path ? (uint32_t)strlen(c.model_path) : 0;
     c.zero = 0;
     size_t n_ids = (size_t)c.n_prefix * sizeof *c.prefix_ids;
     config_head h = {CONFIG_MAGIC, BYTE_ORDER_MARK, QU_STORE_FORMAT, 0,
                      CONFIG_FIXED + n_ids + c.model_path_len};
-    QU_TRY_OUT(qu_buf_add(&b, &h, sizeof h, err));
-    QU_TRY_OUT(qu_buf_add(&b, &c, CONFIG_BODY, err));
-    QU_TRY_OUT(qu_buf_add(&b, c.prefix_ids, n_ids, err));
-    QU_TRY_OUT(qu_buf_add(&b, c.model_path, c.model_path_len, err));
+    QU_TRY(qu_buf_add(&b, &h, sizeof h, err));
+    QU_TRY(qu_buf_add(&b, &c, CONFIG_BODY, err));
+    QU_TRY(qu_buf_add(&b, c.prefix_ids, n_ids, err));
+    QU_TRY(qu_buf_add(&b, c.model_path, c.model_path_len, err));
     h.sum = qu_hash_sum(b.data + CONFIG_SUM_FROM, b.len - CONFIG_SUM_FROM, 0);
     memcpy(b.data, &h, sizeof h);
-    st = qu_os_replace(qu_store_path(s, "config").s, b.data, b.len, 0600, err);
-out:
-    qu_buf_free(&b);
-    return st;
+    return qu_os_replace(qu_store_path(s, "config").s, b.data, b.len, 0600, err);
 }
 
 static qu_status config_damaged(const qu_store *s, qu_err *err)
@@ -152,15 +148,14 @@ static qu_status no_store(const qu_store *s, qu_err *err)
 
 static qu_status config_read(qu_store *s, qu_err *err)
 {
-    qu_buf b = {0};
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     qu_status st = qu_os_read(&b, qu_store_path(s, "config").s, CONFIG_MAX_BYTES, err);
     if (st == QU_ERR_NOTFOUND)
         st = no_store(s, err);
     else if (st == QU_ERR_LIMIT)
         st = config_damaged(s, err);
-    if (st == QU_OK) st = config_parse(s, &b, err);
-    qu_buf_free(&b);
-    return st;
+    QU_TRY(st);
+    return config_parse(s, &b, err);
 }
 
 /* --- lock --- */
@@ -259,7 +254,7 @@ static qu_status create_files(qu_store *s, const qu_store_config *c, qu_err *err
 
 static qu_status read_current(qu_store *s, qu_err *err)
 {
-    qu_buf b = {0};
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     unsigned long long no = 0;
     qu_path path = qu_store_path(s, "CURRENT");
     qu_status st = qu_os_read(&b, path.s, 64, err);
@@ -267,7 +262,6 @@ static qu_status read_current(qu_store *s, qu_err *err)
         (st == QU_OK && (sscanf(b.data, "catalogue.%llu\n", &no) != 1 || no == 0)))
         st = qu_fail(err, QU_ERR_CORRUPT, "file '%s' is damaged: it must name a catalogue", path.s);
     s->catalogue_no = no;
-    qu_buf_free(&b);
     return st;
 }
 

@@ -111,7 +111,7 @@ static qu_status take(qu_use *u, const use_record *r, qu_err *err)
 
 qu_status qu_use_read(qu_use *u, const qu_store *s, qu_err *err)
 {
-    qu_buf b = {0};
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     use_record r;
     qu_err why = {0};
     qu_status st = qu_os_read(&b, qu_store_path(s, "use").s, 2 * (size_t)QU_USE_MAX_BYTES, &why);
@@ -123,7 +123,6 @@ qu_status qu_use_read(qu_use *u, const qu_store *s, qu_err *err)
         at += whole ? sizeof r : 1; /* behind damage: wherever the next whole one begins */
         if (whole) st = take(u, &r, err);
     }
-    qu_buf_free(&b);
     return st;
 }
 
