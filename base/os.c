@@ -76,38 +76,36 @@ void qu_os_unmap(qu_map *map)
     memset(map, 0, sizeof *map);
 }
 
+static void close_fd(int *fd)
+{
+    if (*fd >= 0) close(*fd);
+}
+
 qu_status qu_os_read(qu_buf *out, const char *path, size_t max, qu_err *err)
 {
-    int fd;
+    QU_OWN(close_fd) int fd = -1;
     struct stat sb;
-    qu_status st = QU_OK;
     QU_TRY(open_regular(&fd, &sb, path, err));
-    if ((uint64_t)sb.st_size > max) {
-        st = qu_fail(err, QU_ERR_LIMIT, "file '%s' is too large: %lld bytes, the limit is %zu", path,
-                     (long long)sb.st_size, max);
-        goto out;
-    }
-    QU_TRY_OUT(qu_buf_reserve(out, (size_t)sb.st_size + 1, err));
+    if ((uint64_t)sb.st_size > max)
+        return qu_fail(err, QU_ERR_LIMIT, "file '%s' is too large: %lld bytes, the limit is %zu",
+                       path, (long long)sb.st_size, max);
+    QU_TRY(qu_buf_reserve(out, (size_t)sb.st_size + 1, err));
     size_t start = out->len;
     for (;;) { /* the file may grow while it is read: stop at the limit, not at st_size */
-        QU_TRY_OUT(qu_buf_reserve(out, 1 << 16, err));
+        QU_TRY(qu_buf_reserve(out, 1 << 16, err));
         ssize_t n = read(fd, out->data + out->len, out->cap - out->len - 1);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) {
-            st = qu_fail(err, qu_os_status(errno), "cannot read '%s': %s", path, qu_os_why(errno));
-            goto out;
-        }
+        if (n < 0)
+            return qu_fail(err, qu_os_status(errno), "cannot read '%s': %s", path,
+                           qu_os_why(errno));
         if (n == 0) break;
         out->len += (size_t)n;
-        if (out->len - start > max) {
-            st = qu_fail(err, QU_ERR_LIMIT, "file '%s' grew past the limit of %zu bytes", path, max);
-            goto out;
-        }
+        if (out->len - start > max)
+            return qu_fail(err, QU_ERR_LIMIT, "file '%s' grew past the limit of %zu bytes", path,
+                           max);
     }
     out->data[out->len] = 0;
-out:
-    close(fd);
-    return st;
+    return QU_OK;
 }
 
 static qu_status write_all(int fd, const char *p, size_t n, const char *path, qu_err *err)

@@ -143,14 +143,13 @@ static void choose_prefixes(qu_embed *m)
 
 qu_status qu_embed_open(qu_embed **out, const char *path, qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_embed *m;
+    QU_OWN(qu_embed_closep) qu_embed *m = NULL;
     *out = NULL;
     QU_TRY(qu_memory_take(&m, 1, sizeof *m, err));
-    QU_TRY_OUT(qu_gguf_open(&m->gguf, path, err));
-    QU_TRY_OUT(read_keys(m, err));
-    QU_TRY_OUT(qu_wordpiece_create(&m->words, m->gguf, err));
-    QU_TRY_OUT(take_weights(m, err));
+    QU_TRY(qu_gguf_open(&m->gguf, path, err));
+    QU_TRY(read_keys(m, err));
+    QU_TRY(qu_wordpiece_create(&m->words, m->gguf, err));
+    QU_TRY(take_weights(m, err));
     choose_prefixes(m);
     int32_t rules[5] = {1, m->pooling, m->n_heads, m->window, m->n_layers};
     qu_hash words = qu_wordpiece_hash(m->words);
@@ -158,12 +157,8 @@ qu_status qu_embed_open(qu_embed **out, const char *path, qu_err *err)
     m->hash = qu_hash_chain(m->hash, &words, sizeof words);
     m->hash =
         qu_hash_chain(m->hash, m->prefix[QU_EMBED_PASSAGE], strlen(m->prefix[QU_EMBED_PASSAGE]));
-out:
-    if (st == QU_OK)
-        *out = m;
-    else
-        qu_embed_close(m);
-    return st;
+    *out = QU_TAKE(m);
+    return QU_OK;
 }
 
 void qu_embed_close(qu_embed *m)
@@ -348,16 +343,17 @@ static void pool_rows(const run *r, int32_t text, float *out)
 
 /* Tokens of texts from first on, as many as fit a batch, behind one another. */
 static qu_status fill(run *r, const qu_embed_text *texts, int32_t first, int32_t n,
-                      qu_embed_kind kind, qu_buf *text, qu_err *err)
+                      qu_embed_kind kind, qu_err *err)
 {
+    QU_OWN(qu_buf_free) qu_buf text = {0};
     int32_t window = r->m->window;
     r->n = r->n_texts = r->longest = 0;
     r->starts[0] = 0;
     for (int32_t i = first; i < n && (r->n == 0 || r->n + window <= BATCH_TOKENS); i++) {
-        text->len = 0;
-        QU_TRY(qu_buf_puts(text, r->m->prefix[kind], err));
-        QU_TRY(qu_buf_add(text, texts[i].data, texts[i].n, err));
-        int32_t k = qu_wordpiece_run(r->m->words, text->data, text->len, r->ids + r->n, window);
+        text.len = 0;
+        QU_TRY(qu_buf_puts(&text, r->m->prefix[kind], err));
+        QU_TRY(qu_buf_add(&text, texts[i].data, texts[i].n, err));
+        int32_t k = qu_wordpiece_run(r->m->words, text.data, text.len, r->ids + r->n, window);
         r->n += k;
         r->starts[++r->n_texts] = r->n;
         if (k > r->longest) r->longest = k;
@@ -369,21 +365,18 @@ qu_status qu_embed_run(qu_embed *m, qu_pool *pool, const qu_embed_text *texts, i
                        qu_embed_kind kind, float *x, qu_err *err)
 {
     run r = {.m = m, .pool = pool};
-    qu_buf text = {0};
-    qu_status st = QU_OK;
     int64_t cap = m->window > BATCH_TOKENS ? m->window : BATCH_TOKENS;
-    QU_TRY_OUT(qu_memory_take(&r.ids, cap, sizeof *r.ids, err));
-    QU_TRY_OUT(qu_memory_take(&r.starts, cap + 1, sizeof *r.starts, err));
-    for (int32_t first = 0; first < n; first += r.n_texts) {
-        QU_TRY_OUT(fill(&r, texts, first, n, kind, &text, err));
-        QU_TRY_OUT(forward(&r, err));
-        for (int32_t i = 0; i < r.n_texts; i++) pool_rows(&r, i, x + (int64_t)(first + i) * m->e);
+    qu_status st = qu_memory_take(&r.ids, cap, sizeof *r.ids, err);
+    if (st == QU_OK) st = qu_memory_take(&r.starts, cap + 1, sizeof *r.starts, err);
+    for (int32_t first = 0; first < n && st == QU_OK; first += r.n_texts) {
+        st = fill(&r, texts, first, n, kind, err);
+        if (st == QU_OK) st = forward(&r, err);
+        for (int32_t i = 0; st == QU_OK && i < r.n_texts; i++)
+            pool_rows(&r, i, x + (int64_t)(first + i) * m->e);
     }
-out:
     free(r.x);
     free(r.ids);
     free(r.starts);
-    qu_buf_free(&text);
     return st;
 }
 

@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "base/hash.h"
+#include "base/memory.h"
 #include "base/pool.h"
 #include "base/status.h"
 
@@ -42,6 +43,7 @@ typedef enum qu_embed_kind {
  * architecture, tokenizer or pooling), QU_ERR_FORMAT (missing or misshapen tensor or key). */
 qu_status qu_embed_open(qu_embed **m, const char *path, qu_err *err);
 void qu_embed_close(qu_embed *m);
+QU_OWNER(qu_embed, qu_embed_close)
 
 int32_t qu_embed_dims(const qu_embed *m); /* E */
 

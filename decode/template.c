@@ -125,13 +125,7 @@ static qu_status add_words(prompt *p, const char *words)
     return QU_OK;
 }
 
-/* Write what is left; st is how it went so far. */
-static qu_status finish(prompt *p, qu_status st)
-{
-    if (st == QU_OK) st = flush(p);
-    qu_buf_free(&p->run);
-    return st;
-}
+static void end_prompt(prompt *p) { qu_buf_free(&p->run); }
 
 static qu_status begin(prompt *p, qu_template_kind kind)
 {
@@ -146,34 +140,29 @@ static qu_status begin(prompt *p, qu_template_kind kind)
 qu_status qu_template_prefix(qu_template_kind kind, const qu_tokenizer *t, qu_tokens *out,
                              qu_err *err)
 {
-    prompt p = {.t = t, .out = out, .err = err};
+    QU_OWN(end_prompt) prompt p = {.t = t, .out = out, .err = err};
     const form *f = form_of(kind);
-    qu_status st = QU_OK;
-    QU_TRY_OUT(begin(&p, kind));
-    if (f) QU_TRY_OUT(add_words(&p, f->open));
-    if (kind != QU_TEMPLATE_PAGES)
-        QU_TRY_OUT(qu_buf_puts(&p.run, f ? CHAT_SYSTEM : PLAIN_PREFIX, err));
-    if (f) QU_TRY_OUT(add_words(&p, f->close));
-out:
-    return finish(&p, st);
+    QU_TRY(begin(&p, kind));
+    if (f) QU_TRY(add_words(&p, f->open));
+    if (kind != QU_TEMPLATE_PAGES) QU_TRY(qu_buf_puts(&p.run, f ? CHAT_SYSTEM : PLAIN_PREFIX, err));
+    if (f) QU_TRY(add_words(&p, f->close));
+    return flush(&p);
 }
 
 qu_status qu_template_chat(qu_template_kind kind, const qu_tokenizer *t, const char *system,
                            const char *text, qu_tokens *out, qu_err *err)
 {
     static const form none = {.open = "", .close = "\n\n", .user = "", .answer = ""};
-    prompt p = {.t = t, .out = out, .err = err};
+    QU_OWN(end_prompt) prompt p = {.t = t, .out = out, .err = err};
     const form *f = form_of(kind) ? form_of(kind) : &none;
     bool turn = system && *system;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(begin(&p, kind));
-    QU_TRY_OUT(add_words(&p, turn ? f->open : f->user));
-    if (turn) QU_TRY_OUT(qu_buf_puts(&p.run, system, err));
-    if (turn) QU_TRY_OUT(add_words(&p, f->close));
-    QU_TRY_OUT(qu_buf_puts(&p.run, text, err));
-    QU_TRY_OUT(add_words(&p, f->answer));
-out:
-    return finish(&p, st);
+    QU_TRY(begin(&p, kind));
+    QU_TRY(add_words(&p, turn ? f->open : f->user));
+    if (turn) QU_TRY(qu_buf_puts(&p.run, system, err));
+    if (turn) QU_TRY(add_words(&p, f->close));
+    QU_TRY(qu_buf_puts(&p.run, text, err));
+    QU_TRY(add_words(&p, f->answer));
+    return flush(&p);
 }
 
 /* Append text[0, n) to out with another last character in each mark of turns that this vocabulary
@@ -208,32 +197,28 @@ qu_status qu_template_text(qu_template_kind kind, const qu_tokenizer *t, const c
 qu_status qu_template_header(qu_template_kind kind, const qu_tokenizer *t, const char *title,
                              qu_tokens *out, qu_err *err)
 {
-    prompt p = {.t = t, .out = out, .err = err};
+    QU_OWN(end_prompt) prompt p = {.t = t, .out = out, .err = err};
     bool pages = kind == QU_TEMPLATE_PAGES;
-    qu_status st = QU_OK;
     int64_t start = out->n;
-    QU_TRY_OUT(add_words(&p, pages ? "<|page|>" : "Document: "));
-    QU_TRY_OUT(disarm(&p.run, kind, t, title, strlen(title), err));
-    QU_TRY_OUT(qu_buf_puts(&p.run, pages ? "\n" : "\n\n", err));
-out:
-    st = finish(&p, st);
+    QU_TRY(add_words(&p, pages ? "<|page|>" : "Document: "));
+    QU_TRY(disarm(&p.run, kind, t, title, strlen(title), err));
+    QU_TRY(qu_buf_puts(&p.run, pages ? "\n" : "\n\n", err));
+    QU_TRY(flush(&p));
     if (out->n - start > QU_PAGE_TOKENS) out->n = start + QU_PAGE_TOKENS;
-    return st;
+    return QU_OK;
 }
 
 qu_status qu_template_instruct(qu_template_kind kind, const qu_tokenizer *t,
                                const char *instruction, const char *question, qu_tokens *out,
                                qu_err *err)
 {
-    prompt p = {.t = t, .out = out, .err = err};
+    QU_OWN(end_prompt) prompt p = {.t = t, .out = out, .err = err};
     const form *f = form_of(kind);
-    qu_status st = QU_OK;
     if (!instruction) instruction = kind == QU_TEMPLATE_PAGES ? "" : ASK;
-    if (*instruction) QU_TRY_OUT(qu_buf_printf(&p.run, err, "\n\n%s\n", instruction));
-    QU_TRY_OUT(qu_buf_printf(&p.run, err, "\nQuestion: %s", question));
-    QU_TRY_OUT(add_words(&p, f ? f->answer : "\nAnswer:"));
-out:
-    return finish(&p, st);
+    if (*instruction) QU_TRY(qu_buf_printf(&p.run, err, "\n\n%s\n", instruction));
+    QU_TRY(qu_buf_printf(&p.run, err, "\nQuestion: %s", question));
+    QU_TRY(add_words(&p, f ? f->answer : "\nAnswer:"));
+    return flush(&p);
 }
 
 qu_status qu_template_question(qu_template_kind kind, const qu_tokenizer *t, const char *question,

@@ -55,19 +55,16 @@ static qu_status check_kind(const qu_gguf *g, qu_err *err)
 
 qu_status qu_wordpiece_create(qu_wordpiece **out, const qu_gguf *g, qu_err *err)
 {
-    qu_status st = QU_OK;
     *out = NULL;
     QU_TRY(check_kind(g, err));
-    qu_wordpiece *w;
+    QU_OWN(qu_wordpiece_freep) qu_wordpiece *w = NULL;
     QU_TRY(qu_memory_take(&w, 1, sizeof *w, err));
-    QU_TRY_OUT(qu_gguf_array_str(g, "tokenizer.ggml.tokens", &w->pieces, &w->n, err));
-    if (w->n < 3 || w->n > QU_MAX_VOCAB) {
-        st = qu_fail(err, QU_ERR_FORMAT, "vocabulary of '%s' has %lld tokens", qu_gguf_path(g),
-                     (long long)w->n);
-        goto out;
-    }
+    QU_TRY(qu_gguf_array_str(g, "tokenizer.ggml.tokens", &w->pieces, &w->n, err));
+    if (w->n < 3 || w->n > QU_MAX_VOCAB)
+        return qu_fail(err, QU_ERR_FORMAT, "vocabulary of '%s' has %lld tokens", qu_gguf_path(g),
+                       (long long)w->n);
     for (w->mask = 4; w->mask < 2 * (uint64_t)w->n;) w->mask *= 2;
-    QU_TRY_OUT(qu_memory_take(&w->table, (int64_t)w->mask, sizeof *w->table, err));
+    QU_TRY(qu_memory_take(&w->table, (int64_t)w->mask, sizeof *w->table, err));
     w->mask--;
     for (int32_t id = 0; id < w->n; id++) {
         const qu_gguf_str *p = &w->pieces[id];
@@ -78,18 +75,14 @@ qu_status qu_wordpiece_create(qu_wordpiece **out, const qu_gguf *g, qu_err *err)
         w->table[i & w->mask] = id + 1;
         if (p->len > w->longest) w->longest = p->len;
     }
-    QU_TRY_OUT(special(g, &w->cls, "[CLS]", "tokenizer.ggml.cls_token_id",
-                       "tokenizer.ggml.bos_token_id", w, err));
-    QU_TRY_OUT(special(g, &w->sep, "[SEP]", "tokenizer.ggml.seperator_token_id",
-                       "tokenizer.ggml.eos_token_id", w, err));
-    QU_TRY_OUT(special(g, &w->unknown, "[UNK]", "tokenizer.ggml.unknown_token_id",
-                       "tokenizer.ggml.unknown_token_id", w, err));
-out:
-    if (st == QU_OK)
-        *out = w;
-    else
-        qu_wordpiece_free(w);
-    return st;
+    QU_TRY(special(g, &w->cls, "[CLS]", "tokenizer.ggml.cls_token_id",
+                   "tokenizer.ggml.bos_token_id", w, err));
+    QU_TRY(special(g, &w->sep, "[SEP]", "tokenizer.ggml.seperator_token_id",
+                   "tokenizer.ggml.eos_token_id", w, err));
+    QU_TRY(special(g, &w->unknown, "[UNK]", "tokenizer.ggml.unknown_token_id",
+                   "tokenizer.ggml.unknown_token_id", w, err));
+    *out = QU_TAKE(w);
+    return QU_OK;
 }
 
 void qu_wordpiece_free(qu_wordpiece *w)

@@ -15,6 +15,7 @@
 #define QU_DECODE_WORDPIECE_H
 
 #include "base/hash.h"
+#include "base/memory.h"
 #include "decode/gguf.h"
 
 typedef struct qu_wordpiece qu_wordpiece;
@@ -23,6 +24,7 @@ typedef struct qu_wordpiece qu_wordpiece;
  * unknown token), QU_ERR_NOMEM. */
 qu_status qu_wordpiece_create(qu_wordpiece **w, const qu_gguf *g, qu_err *err);
 void qu_wordpiece_free(qu_wordpiece *w);
+QU_OWNER(qu_wordpiece, qu_wordpiece_free)
 
 /* Tokens of n bytes of text into ids [cap], cap >= 2, and how many: [CLS] first, [SEP] last, cut to
  * fit. */

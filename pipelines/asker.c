@@ -14,8 +14,7 @@ qu_status qu_asker_open(qu_asker *a, qu_session *s, const qu_ask_options *option
 {
     *a = (qu_asker){.s = s, .o = *options};
     if (!s->model) return QU_OK;
-    a->logits = malloc((size_t)s->model->vocab * sizeof *a->logits);
-    if (!a->logits) return qu_fail_nomem(err, s->model->vocab * 4ll);
+    QU_TRY(qu_memory_take(&a->logits, s->model->vocab, sizeof *a->logits, err));
     return qu_encoder_create(&a->encoder, s, err);
 }
 
@@ -61,8 +60,7 @@ qu_status qu_asker_free(qu_asker *a, qu_status st, qu_err *err)
 static qu_status read_pages(ask_run *r, qu_txn *t, qu_err *err)
 {
     const qu_plan *p = &r->plan;
-    r->pages = calloc((size_t)p->n_pages + 1, sizeof *r->pages);
-    if (!r->pages) return qu_fail_nomem(err, p->n_pages * (long long)sizeof *r->pages);
+    QU_TRY(qu_memory_take(&r->pages, p->n_pages + 1, sizeof *r->pages, err));
     for (int32_t i = 0; i < p->n_pages; i++) {
         const qu_plan_page *page = &p->pages[i];
         uint64_t id = p->docs[page->doc].doc.doc_id;

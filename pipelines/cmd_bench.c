@@ -6,7 +6,6 @@
 #include "base/dims.h"
 #include "base/os.h"
 #include "decode/context.h"
-#include "decode/draft.h"
 #include "decode/page_memory.h"
 #include "decode/sample.h"
 #include "kernels/codec.h"
@@ -17,7 +16,7 @@
 #include "pipelines/score.h"
 #include "pipelines/session.h"
 
-enum { DECODED = 16, DRAFTED = 64, QUESTION = 32, MAX_TOKENS = 1 << 20, MAX_REPEAT = 101 };
+enum { DECODED = 16, QUESTION = 32, MAX_TOKENS = 1 << 20, MAX_REPEAT = 101 };
 
 #define PAGES_BYTES (256ll << 20) /* memory for distinct pages; a longer context uses them again */
 
@@ -57,8 +56,7 @@ static qu_status make_pages(bench *b, int64_t tokens, qu_err *err)
         qu_codec_bytes(b->s->codec, QU_PAGE_TOKENS, m->head_size) * m->n_layers * m->n_kv_heads;
     int64_t n = (tokens + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS, most = PAGES_BYTES / bytes;
     if (n > most) n = most > 1 ? most : 1;
-    b->pages = calloc((size_t)n + 1, sizeof *b->pages);
-    if (!b->pages) return qu_fail_nomem(err, n * 8);
+    QU_TRY(qu_memory_take(&b->pages, n, sizeof *b->pages, err));
     for (; b->n_pages < n; b->n_pages++) {
         QU_TRY(qu_page_memory_create(&b->pages[b->n_pages], m, b->s->codec, QU_PAGE_TOKENS, err));
         if (b->n_pages == 0) QU_TRY(fill_page(b, b->pages[0], err));
@@ -109,55 +107,6 @@ static qu_status run_decode(bench *b, qu_context *c, int64_t n, double *value, q
     return QU_OK;
 }
 
-/* Token by token, or drafted from suffix, after the one live token; into ids [DRAFTED]. */
-static qu_status generate(bench *b, qu_context *c, int64_t n, qu_suffix *suffix, int32_t *ids,
-                          qu_err *err)
-{
-    qu_draft *d;
-    qu_status st = QU_OK;
-    qu_draft_options o = {.kind = suffix ? QU_DRAFT_AUTO : QU_DRAFT_NONE, .model = b->s->model,
-                          .context = c, .logits = b->logits, .pos = n + 1, .most = DRAFTED,
-                          .suffix = suffix};
-    QU_TRY(qu_draft_create(&d, &o, err));
-    for (int i = 0; i < DRAFTED && st == QU_OK; i++) st = qu_draft_next(d, &ids[i], NULL, err);
-    qu_draft_free(d);
-    qu_context_rewind(c, 1);
-    return st;
-}
-
-/* An answer that the loaded text holds word for word; or one whose every three tokens stand there
- * before another than in the answer. */
-static qu_status draft(bench *b, qu_context *c, int64_t n, bool right, double *value, qu_err *err)
-{
-    int32_t ids[DRAFTED];
-    QU_OWN(qu_suffix_freep) qu_suffix *suffix = NULL;
-    QU_TRY(attach(b, c, n, err));
-    QU_TRY(qu_context_step(c, b->ids, 1, n, 1, b->logits, err));
-    double start = qu_os_now_ms();
-    QU_TRY(generate(b, c, n, NULL, ids, err));
-    double plain = qu_os_now_ms() - start;
-    QU_TRY(qu_suffix_create(&suffix, b->s->model->vocab, err));
-    if (right) QU_TRY(qu_suffix_add(suffix, ids, DRAFTED, false, err));
-    for (int i = 3; i < DRAFTED && !right; i++) {
-        int32_t wrong[] = {ids[i - 3], ids[i - 2], ids[i - 1], (ids[i] + 1) % b->s->model->vocab};
-        QU_TRY(qu_suffix_add(suffix, wrong, 4, false, err));
-    }
-    start = qu_os_now_ms();
-    QU_TRY(generate(b, c, n, suffix, ids, err));
-    *value = plain / (qu_os_now_ms() - start);
-    return QU_OK;
-}
-
-static qu_status run_draft_right(bench *b, qu_context *c, int64_t n, double *value, qu_err *err)
-{
-    return draft(b, c, n, true, value, err);
-}
-
-static qu_status run_draft_wrong(bench *b, qu_context *c, int64_t n, double *value, qu_err *err)
-{
-    return draft(b, c, n, false, value, err);
-}
-
 static qu_status run_first_token(bench *b, qu_context *c, int64_t n, double *value, qu_err *err)
 {
     int32_t id;
@@ -190,8 +139,6 @@ typedef struct kind {
 static const kind kinds[] = {
     {"prefill", "tokens/s", run_prefill, false, 0, false},
     {"decode", "tokens/s", run_decode, true, DECODED, false},
-    {"draft_right", "x decode", run_draft_right, true, DRAFTED, false},
-    {"draft_wrong", "x decode", run_draft_wrong, true, DRAFTED, false},
     {"first_token", "ms", run_first_token, true, QUESTION, false},
     {"page_load", "GB/s", run_page_load, true, 0, true},
 };
@@ -263,10 +210,9 @@ static qu_status run_all(bench *b, qu_err *err)
     QU_OWN(qu_freep) int64_t *tokens = NULL, *contexts = NULL;
     int only = qu_args_choice(b->args, "test") - 1;
     QU_TRY(lengths(b, "tokens", 1, 0, &tokens, &n_tokens, &most, err));
-    QU_TRY(lengths(b, "context", 0, DRAFTED + 1, &contexts, &n_contexts, &deepest, err));
-    b->ids = malloc((size_t)most * sizeof *b->ids);
-    b->logits = malloc((size_t)b->s->model->vocab * sizeof *b->logits);
-    if (!b->ids || !b->logits) return qu_fail_nomem(err, most * 4);
+    QU_TRY(lengths(b, "context", 0, QUESTION, &contexts, &n_contexts, &deepest, err));
+    QU_TRY(qu_memory_take(&b->ids, most, sizeof *b->ids, err));
+    QU_TRY(qu_memory_take(&b->logits, b->s->model->vocab, sizeof *b->logits, err));
     for (int64_t i = 0; i < most; i++)
         b->ids[i] = (int32_t)(qu_score_random(&b->random) % (uint64_t)b->s->model->vocab);
     QU_TRY(make_pages(b, deepest, err));
@@ -295,9 +241,7 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
 }
 
 static const qu_option options[] = {
-    QU_ENUM("test", "TEST", "all",
-            "all|prefill|decode|draft_right|draft_wrong|first_token|page_load",
-            "run one test only"),
+    QU_ENUM("test", "TEST", "all", "all|prefill|decode|first_token|page_load", "run one test only"),
     QU_STR("tokens", "LIST", "128,512", "lengths of documents to prefill"),
     QU_STR("context", "LIST", "0,384,2048",
            "lengths of loaded context, rounded up to whole pages of 128"),
@@ -310,9 +254,7 @@ const qu_command qu_cmd_bench = {
     .summary = "measure how fast this machine runs a model",
     .description =
         "prefill: tokens a second of reading a document. decode: tokens a second of writing "
-        "an answer over a loaded context. draft_right, draft_wrong: how many times as fast drafts "
-        "from the text make it (--draft auto), when the text holds the answer, and when the text "
-        "always goes on otherwise. first_token: milliseconds from a question of 32 "
+        "an answer over a loaded context. first_token: milliseconds from a question of 32 "
         "tokens to its first token, the pages loaded from memory. page_load: stored bytes a "
         "second from memory into attention, decoded and rotated.\n\n"
         "Tokens and pages are random, no store and no disk take part, and the first run of "

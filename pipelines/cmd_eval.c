@@ -41,7 +41,7 @@ static const qu_option options[] = {
     QU_FLOAT("weight", "W", NULL, 0, 1000,
              "recall: weight of vectors beside words (default: the store's)"),
     QU_FLAG("tune", "recall: choose that weight on the dev half, keep it in the store, report the "
-            "test half"),
+                    "test half"),
     QU_INT("seed", "N", "1", 0, 1e9, "seed of everything that is drawn"),
     QU_INT("n", "N", "0", 0, 100000,
            "fidelity, qa, mass, rouge: at most so many questions or lines; 0 = all", .letter = 'n'),
@@ -67,7 +67,7 @@ static const qu_option options[] = {
     QU_STR("prune", "LIST", "0,70,80,90",
            "needle, mass: percent of the candidates' tokens to leave out"),
     QU_INT("trials", "N", "1", 1, 1000, "needle: texts with other words for each cell"),
-    QU_STR("out", "PREFIX", NULL, "needle: write the grid to PREFIX.tsv and PREFIX.png"),
+    QU_STR("out", "FILE", NULL, "needle: write the grid to FILE, a line a cell, parted by tabs"),
     QU_ENUM("flavour", "NAME", "rouge-score", QU_ROUGE_NAMES,
             "rouge: whose numbers, by the program's name"),
     QU_INT("words", "N", "0", 0, 100000,

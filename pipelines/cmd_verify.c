@@ -194,29 +194,25 @@ static qu_status print(const verify *v, const qu_verdict *r, qu_err *err)
         err);
 }
 
+static void end_verify(verify *v) { json_decref(v->questions); }
+
 static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_status st = QU_OK;
-    verify v = {.args = s->args, .s = s};
+    QU_OWN(end_verify) verify v = {.args = s->args, .s = s};
     int32_t n = (int32_t)qu_args_int(s->args, "n");
     const char *path = qu_args_str(s->args, "questions");
-    QU_TRY_OUT(path ? qu_input_objects(&v.questions, path, QU_INPUT_MAX_QUESTION, err)
-                    : draw(&v, n, err));
-    QU_TRY_OUT(compare_all(&v, (size_t)n, err));
-    if (v.asked == 0) {
-        st = qu_fail(err, QU_ERR_NOTFOUND, "no question about the documents of '%s'%s",
-                     s->store_dir, path ? "" : ": there is no sentence of some length in them");
-        goto out;
-    }
+    QU_TRY(path ? qu_input_objects(&v.questions, path, QU_INPUT_MAX_QUESTION, err)
+                : draw(&v, n, err));
+    QU_TRY(compare_all(&v, (size_t)n, err));
+    if (v.asked == 0)
+        return qu_fail(err, QU_ERR_NOTFOUND, "no question about the documents of '%s'%s",
+                       s->store_dir, path ? "" : ": there is no sentence of some length in them");
     qu_verdict r = {true, v.asked, qu_os_wall_ms(), judge(&v, &v.kv, v.same_kv),
                     judge(&v, &v.repair, v.same_repair)};
     if (!r.kv.passed) *code = QU_EXIT_NOTHING;
-    QU_TRY_OUT(print(&v, &r, err));
-    QU_TRY_OUT(qu_session_reopen(s, true, err));
-    st = qu_verdict_save(&r, s, err);
-out:
-    json_decref(v.questions);
-    return st;
+    QU_TRY(print(&v, &r, err));
+    QU_TRY(qu_session_reopen(s, true, err));
+    return qu_verdict_save(&r, s, err);
 }
 
 static const qu_option options[] = {

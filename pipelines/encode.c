@@ -81,31 +81,25 @@ static qu_status save_prefix(qu_encoder *e, qu_err *err)
 
 qu_status qu_encoder_create(qu_encoder **out, qu_session *s, qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_txn *t = NULL;
-    qu_encoder *e = *out = calloc(1, sizeof *e);
-    if (!e) return qu_fail_nomem(err, sizeof *e);
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
+    QU_OWN(qu_encoder_freep) qu_encoder *e = NULL;
+    qu_status st = QU_ERR_NOTFOUND;
+    *out = NULL;
+    QU_TRY(qu_memory_take(&e, 1, sizeof *e, err));
     e->s = s;
-    if (s->prefix.n == 0) return QU_OK;
-    QU_TRY_OUT(qu_page_memory_create(&e->prefix, s->model, s->codec, (int32_t)s->prefix.n, err));
-    if (s->store) {
-        QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
-        st = load_prefix(e, t, err);
-        if (st != QU_ERR_NOTFOUND) goto out;
+    if (s->prefix.n > 0) {
+        QU_TRY(qu_page_memory_create(&e->prefix, s->model, s->codec, (int32_t)s->prefix.n, err));
+        if (s->store) QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
+        if (s->store) st = load_prefix(e, t, err);
+        qu_txn_abort(QU_TAKE(t));
+        if (st == QU_ERR_NOTFOUND) {
+            QU_TRY(compute_prefix(e, err));
+            st = s->store && qu_store_is_writable(s->store) ? save_prefix(e, err) : QU_OK;
+        }
+        QU_TRY(st);
     }
-    QU_TRY_OUT(compute_prefix(e, err));
-    if (s->store && qu_store_is_writable(s->store)) {
-        qu_txn_abort(t);
-        t = NULL;
-        QU_TRY_OUT(save_prefix(e, err));
-    }
-out:
-    qu_txn_abort(t);
-    if (st != QU_OK) {
-        qu_encoder_free(e);
-        *out = NULL;
-    }
-    return st;
+    *out = QU_TAKE(e);
+    return QU_OK;
 }
 
 void qu_encoder_free(qu_encoder *e)
@@ -365,12 +359,10 @@ static qu_status lay_out(encode_run *r, int32_t from, qu_err *err)
 static qu_status begin_stream(encode_run *r, qu_err *err)
 {
     qu_session *s = r->e->s;
-    int32_t *tokens = calloc((size_t)r->n_pages, sizeof *tokens);
-    if (!tokens) return qu_fail_nomem(err, r->n_pages * 4ll);
+    QU_OWN(qu_freep) int32_t *tokens = NULL;
+    QU_TRY(qu_memory_take(&tokens, r->n_pages, sizeof *tokens, err));
     for (int32_t p = 0; p < r->n_pages; p++) tokens[p] = r->pages[p].n_tokens;
-    qu_status st = qu_lookback_create(&r->lookback, s->model, s->pool, tokens, r->n_pages, err);
-    free(tokens);
-    if (st != QU_OK) return st;
+    QU_TRY(qu_lookback_create(&r->lookback, s->model, s->pool, tokens, r->n_pages, err));
     QU_TRY(qu_encoder_attach_prefix(r->e, r->c, err));
     int32_t prefix_segments = qu_context_segments(r->c);
     if (r->out->done == 0) {
@@ -401,10 +393,21 @@ static qu_status run_streamed(encode_run *r, qu_err *err)
     return QU_OK;
 }
 
+static void end_run(encode_run *r)
+{
+    qu_context_free(r->c);
+    qu_lookback_free(r->lookback);
+    for (int32_t p = 0; r->memory && p < r->n_pages; p++) qu_page_memory_free(r->memory[p]);
+    free(r->memory);
+    free(r->first);
+    free(r->seen);
+    free(r->use);
+}
+
 qu_status qu_encode_document(const qu_encoder *e, const qu_page *pages, int32_t n_pages,
                              const int32_t *ids, const qu_encode_output *out, qu_err *err)
 {
-    qu_status st = QU_OK;
+    QU_OWN(end_run)
     encode_run r = {.e = e, .pages = pages, .n_pages = n_pages, .ids = ids, .out = out};
     if (n_pages < 1) return qu_fail(err, QU_ERR_ARG, "a document without pages");
     if (e->s->prefix.n + pages[0].n_tokens + chunk_pages(e->s->model) * QU_PAGE_TOKENS >
@@ -412,27 +415,14 @@ qu_status qu_encode_document(const qu_encoder *e, const qu_page *pages, int32_t 
         return qu_fail(err, QU_ERR_LIMIT,
                        "model '%s' has a window of %d tokens: too small for documents",
                        e->s->model->name, e->s->model->context);
-    r.memory = calloc((size_t)n_pages, sizeof *r.memory);
-    r.first = calloc((size_t)n_pages + 1, sizeof *r.first);
-    r.seen = calloc((size_t)n_pages, sizeof *r.seen);
-    r.use = calloc((size_t)n_pages, 1);
-    if (!r.memory || !r.first || !r.seen || !r.use) {
-        st = qu_fail_nomem(err, n_pages * 21ll);
-        goto out;
-    }
+    QU_TRY(qu_memory_take(&r.memory, n_pages, sizeof *r.memory, err));
+    QU_TRY(qu_memory_take(&r.first, n_pages + 1, sizeof *r.first, err));
+    QU_TRY(qu_memory_take(&r.seen, n_pages, sizeof *r.seen, err));
+    QU_TRY(qu_memory_take(&r.use, n_pages, 1, err));
     for (int32_t p = 0; p < n_pages; p++) r.first[p + 1] = r.first[p] + pages[p].n_tokens;
-    QU_TRY_OUT(qu_context_create(&r.c, e->s->model, e->s->pool, e->s->codec, err));
+    QU_TRY(qu_context_create(&r.c, e->s->model, e->s->pool, e->s->codec, err));
     bool streamed = e->s->prefix.n + r.first[n_pages] > e->s->model->context;
-    st = streamed ? run_streamed(&r, err) : run_whole(&r, err);
-out:
-    qu_context_free(r.c);
-    qu_lookback_free(r.lookback);
-    for (int32_t p = 0; r.memory && p < n_pages; p++) qu_page_memory_free(r.memory[p]);
-    free(r.memory);
-    free(r.first);
-    free(r.seen);
-    free(r.use);
-    return st;
+    return streamed ? run_streamed(&r, err) : run_whole(&r, err);
 }
 
 /* --- speed --- */

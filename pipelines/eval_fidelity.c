@@ -95,9 +95,10 @@ static qu_status print(qu_eval *e, const fidelity *x, int64_t unanswered, qu_err
 
 qu_status qu_eval_fidelity(qu_eval *e, qu_err *err)
 {
-    qu_status st = QU_OK;
     fidelity x = {0};
-    json_t *lines = NULL, *line;
+    QU_OWN(qu_freep) double *em = NULL;
+    json_auto_t *lines = NULL;
+    json_t *line;
     size_t i;
     /* lines without an answer are passed over */
     int64_t unanswered = 0, most = qu_args_int(e->args, "n");
@@ -106,32 +107,27 @@ qu_status qu_eval_fidelity(qu_eval *e, qu_err *err)
                         .max_tokens = (int32_t)qu_args_int(e->args, "max-tokens"),
                         .max_wait_s = 1e9,
                         .repair_share = qu_args_float(e->args, "repair")};
-    QU_TRY_OUT(qu_eval_lines(e, QU_INPUT_MAX_QUESTION, true, &lines, err));
-    for (int m = 0; m < N_MODES; m++) {
-        x.arms[m].em = calloc(json_array_size(lines) + 1, sizeof(double));
-        if (!x.arms[m].em) st = qu_fail_nomem(err, (long long)json_array_size(lines) * 8);
-        if (st != QU_OK) goto out;
-    }
-    QU_TRY_OUT(qu_eval_open(e, QU_SESSION_STORE | QU_SESSION_MODEL, err));
-    QU_TRY_OUT(qu_compare_create(&x.compare, e->s, &o, err));
+    QU_TRY(qu_eval_lines(e, QU_INPUT_MAX_QUESTION, true, &lines, err));
+    int64_t n_lines = (int64_t)json_array_size(lines);
+    QU_TRY(qu_memory_take(&em, n_lines * N_MODES, sizeof *em, err));
+    for (int m = 0; m < N_MODES; m++) x.arms[m].em = em + m * n_lines;
+    QU_TRY(qu_eval_open(e, QU_SESSION_STORE | QU_SESSION_MODEL, err));
+    QU_TRY(qu_compare_create(&x.compare, e->s, &o, err));
+    qu_status st = QU_OK;
     json_array_foreach(lines, i, line)
     {
         const json_t *golds = json_object_get(line, "answers");
-        if (most > 0 && x.n >= most) break;
+        if (st != QU_OK || (most > 0 && x.n >= most)) break;
         qu_out_progress("fidelity", x.n, 0, "questions");
         if (json_array_size(golds) == 0)
             unanswered++;
         else
-            QU_TRY_OUT(ask(&x, qu_input_text(line, "question"), golds, err));
+            st = ask(&x, qu_input_text(line, "question"), golds, err);
     }
     qu_out_progress_end();
-    if (x.n == 0)
+    if (st == QU_OK && x.n == 0)
         st = qu_fail(err, QU_ERR_ARG, "no question with an answer in '%s'", e->args->argv[1]);
-    else
+    else if (st == QU_OK)
         st = print(e, &x, unanswered, err);
-out:
-    st = qu_compare_free(x.compare, st, err);
-    json_decref(lines);
-    for (int m = 0; m < N_MODES; m++) free(x.arms[m].em);
-    return st;
+    return qu_compare_free(x.compare, st, err);
 }

@@ -1,6 +1,7 @@
 /* quire eval mass: how much of the attention that falls on the candidates each policy catches, against
  * what the same cut catches knowing the truth. Far field off: only what is read counts. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "pipelines/answer.h"
 #include "pipelines/eval.h"
@@ -80,36 +81,28 @@ static json_t *row(arm *a, int32_t n_heads)
 
 qu_status qu_eval_mass(qu_eval *e, qu_err *err)
 {
-    qu_status st = QU_OK;
     char *end = "";
-    arm arms[N_POLICIES] = {{0}};
-    json_t *lines = NULL, *table = json_object();
+    QU_OWN(qu_freep) double *heads = NULL;
+    json_auto_t *lines = NULL, *table = json_object();
+    int64_t n = 0;
     /* the share left out is one number here; the option's default is needle's list */
     long prune = qu_args_given(e->args, "prune") ? strtol(qu_args_str(e->args, "prune"), &end, 10) : 90;
-    if (prune < 1 || prune > 99 || *end) {
-        st = qu_fail(err, QU_ERR_ARG, "option '--prune' of eval mass takes a number from 1 to 99");
-        goto out;
-    }
+    if (prune < 1 || prune > 99 || *end)
+        return qu_fail(err, QU_ERR_ARG,
+                       "option '--prune' of eval mass takes a number from 1 to 99");
     json_object_set_new(e->settings, "prune", json_integer(prune));
-    QU_TRY_OUT(qu_eval_lines(e, QU_INPUT_MAX_QUESTION, false, &lines, err));
-    QU_TRY_OUT(qu_eval_open(e, QU_SESSION_STORE | QU_SESSION_MODEL, err));
+    QU_TRY(qu_eval_lines(e, QU_INPUT_MAX_QUESTION, false, &lines, err));
+    QU_TRY(qu_eval_open(e, QU_SESSION_STORE | QU_SESSION_MODEL, err));
     int32_t n_heads = e->s->model->n_layers * e->s->model->n_kv_heads;
+    QU_TRY(qu_memory_take(&heads, n_heads, sizeof *heads, err));
     for (int i = 0; i < N_POLICIES; i++) {
-        arms[i].heads = calloc((size_t)n_heads, sizeof(double));
-        st = arms[i].heads ? ask_all(e, lines, i, 1 - (double)prune / 100, &arms[i], err)
-                           : qu_fail_nomem(err, n_heads * 8);
-        if (st != QU_OK) goto out;
-        json_object_set_new(table, policies[i], row(&arms[i], n_heads));
+        arm a = {.heads = memset(heads, 0, (size_t)n_heads * sizeof *heads)};
+        QU_TRY(ask_all(e, lines, i, 1 - (double)prune / 100, &a, err));
+        json_object_set_new(table, policies[i], row(&a, n_heads));
+        if (i == 0) n = a.n;
     }
-    if (arms[0].n == 0)
-        st = qu_fail(err, QU_ERR_ARG, "no question in '%s' had candidates to leave out",
-                     e->args->argv[1]);
-    else
-        st = qu_eval_print(
-            e, json_pack("{s:I,s:O}", "questions", (json_int_t)arms[0].n, "mass", table), err);
-out:
-    json_decref(lines);
-    json_decref(table);
-    for (int i = 0; i < N_POLICIES; i++) free(arms[i].heads);
-    return st;
+    if (n == 0)
+        return qu_fail(err, QU_ERR_ARG, "no question in '%s' had candidates to leave out",
+                       e->args->argv[1]);
+    return qu_eval_print(e, json_pack("{s:I,s:O}", "questions", (json_int_t)n, "mass", table), err);
 }

@@ -7,7 +7,6 @@
 #include "pipelines/eval.h"
 #include "pipelines/input.h"
 #include "pipelines/output.h"
-#include "pipelines/png.h"
 #include "pipelines/score.h"
 #include "pipelines/testbed.h"
 
@@ -115,8 +114,8 @@ static qu_status one_text(needle *x, int32_t depth, int64_t length, uint64_t *se
 static qu_status measure(needle *x, uint64_t seed, qu_err *err)
 {
     int64_t all = x->depths * x->n_lengths * x->trials, done = 0;
-    x->share = calloc((size_t)(x->depths * x->n_lengths * x->n_prunes), sizeof *x->share);
-    if (!x->share) return qu_fail_nomem(err, all * 8);
+    QU_TRY(
+        qu_memory_take(&x->share, x->depths * x->n_lengths * x->n_prunes, sizeof *x->share, err));
     for (int64_t l = 0; l < x->n_lengths; l++)
         for (int32_t d = 0; d < x->depths; d++)
             for (int32_t t = 0; t < x->trials; t++) {
@@ -146,10 +145,10 @@ static json_t *rows(needle *x)
     return list;
 }
 
-/* PREFIX.tsv, a line a cell; PREFIX.png, depth downwards, for each length its prunings. */
-static qu_status save(needle *x, const char *prefix, qu_err *err)
+/* A line a cell. */
+static qu_status save(needle *x, const char *path, qu_err *err)
 {
-    QU_OWN(qu_buf_free) qu_buf path = {0}, tsv = {0};
+    QU_OWN(qu_buf_free) qu_buf tsv = {0};
     QU_TRY(qu_buf_puts(&tsv, "tokens\tdepth\tpruned_percent\tkeys\ttrials\tright\n", err));
     for (int64_t l = 0; l < x->n_lengths; l++)
         for (int32_t d = 0; d < x->depths; d++)
@@ -158,11 +157,7 @@ static qu_status save(needle *x, const char *prefix, qu_err *err)
                     &tsv, err, "%lld\t%.4f\t%lld\t%d\t%d\t%.4f\n", (long long)x->lengths[l],
                     x->depths > 1 ? d / (double)(x->depths - 1) : .5, (long long)x->prunes[p],
                     x->keys, x->trials, *cell(x, d, l, p)));
-    QU_TRY(qu_buf_printf(&path, err, "%s.tsv", prefix));
-    QU_TRY(qu_os_replace(path.data, tsv.data, tsv.len, 0644, err));
-    path.len = 0;
-    QU_TRY(qu_buf_printf(&path, err, "%s.png", prefix));
-    return qu_png_heat(path.data, x->share, x->depths, (int32_t)(x->n_lengths * x->n_prunes), err);
+    return qu_os_replace(path, tsv.data, tsv.len, 0644, err);
 }
 
 static qu_status read_list(const qu_args *args, const char *name, const char *what, int64_t **list,
@@ -175,10 +170,18 @@ static qu_status read_list(const qu_args *args, const char *name, const char *wh
     return QU_OK;
 }
 
+static void end_needle(needle *x)
+{
+    free(x->lengths);
+    free(x->prunes);
+    free(x->share);
+    qu_asker_close(&x->a);
+}
+
 qu_status qu_eval_needle(qu_eval *e, qu_err *err)
 {
     const qu_args *args = e->args;
-    qu_status st = QU_OK;
+    QU_OWN(end_needle)
     needle x = {.depths = (int32_t)qu_args_int(args, "depths"),
                 .keys = (int32_t)qu_args_int(args, "keys"),
                 .trials = (int32_t)qu_args_int(args, "trials")};
@@ -188,18 +191,12 @@ qu_status qu_eval_needle(qu_eval *e, qu_err *err)
                         .repair_share = qu_args_float(args, "repair"),
                         .policy = qu_args_str(args, "policy"),
                         .far_field = !qu_args_flag(args, "no-far-field")};
-    QU_TRY_OUT(read_list(args, "lengths", "length in tokens", &x.lengths, &x.n_lengths, 64, 1 << 20,
-                         err));
-    QU_TRY_OUT(read_list(args, "prune", "percentage", &x.prunes, &x.n_prunes, 0, 99, err));
-    QU_TRY_OUT(qu_eval_open(e, QU_SESSION_MODEL, err));
-    QU_TRY_OUT(qu_asker_open(&x.a, e->s, &o, err));
-    QU_TRY_OUT(measure(&x, (uint64_t)qu_args_int(args, "seed"), err));
-    QU_TRY_OUT(qu_eval_print(e, json_pack("{s:o}", "needle", rows(&x)), err));
-    if (qu_args_str(args, "out")) st = save(&x, qu_args_str(args, "out"), err);
-out:
-    free(x.lengths);
-    free(x.prunes);
-    free(x.share);
-    qu_asker_close(&x.a);
-    return st;
+    QU_TRY(
+        read_list(args, "lengths", "length in tokens", &x.lengths, &x.n_lengths, 64, 1 << 20, err));
+    QU_TRY(read_list(args, "prune", "percentage", &x.prunes, &x.n_prunes, 0, 99, err));
+    QU_TRY(qu_eval_open(e, QU_SESSION_MODEL, err));
+    QU_TRY(qu_asker_open(&x.a, e->s, &o, err));
+    QU_TRY(measure(&x, (uint64_t)qu_args_int(args, "seed"), err));
+    QU_TRY(qu_eval_print(e, json_pack("{s:o}", "needle", rows(&x)), err));
+    return qu_args_str(args, "out") ? save(&x, qu_args_str(args, "out"), err) : QU_OK;
 }

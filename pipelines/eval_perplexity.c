@@ -112,26 +112,22 @@ static qu_status one_page(perplexity *x, qu_bed_doc *d, int32_t page, qu_err *er
 /* The later half of the pages that fit the window. */
 static qu_status one_file(perplexity *x, const char *path, qu_err *err)
 {
-    qu_buf text = {0};
-    qu_bed_doc d = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf text = {0};
+    QU_OWN(qu_bed_free_document) qu_bed_doc d = {0};
     int64_t window = x->s->model->context - x->s->prefix.n;
-    QU_TRY_OUT(qu_os_read(&text, path, MAX_FILE, err));
+    QU_TRY(qu_os_read(&text, path, MAX_FILE, err));
     const char *name = strrchr(path, '/');
-    QU_TRY_OUT(qu_bed_document(&x->a, &d, name ? name + 1 : path, text.data ? text.data : "",
-                               text.len, err));
+    QU_TRY(qu_bed_document(&x->a, &d, name ? name + 1 : path, text.data ? text.data : "", text.len,
+                           err));
     int32_t n = d.n_pages;
     while (n > 1 && d.first[n - 1] + d.records[n - 1].n_tokens > window) n--;
     for (int32_t p = 1 + n / 2; p < n; p++) {
         qu_out_progress("perplexity", p, n, "pages");
-        QU_TRY_OUT(one_page(x, &d, p, err));
+        QU_TRY(one_page(x, &d, p, err));
     }
     x->documents++;
-out:
     qu_out_progress_end();
-    qu_bed_free_document(&d);
-    qu_buf_free(&text);
-    return st;
+    return QU_OK;
 }
 
 static qu_status print(qu_eval *e, const perplexity *x, qu_err *err)

@@ -267,31 +267,32 @@ static qu_status read_cutoffs(recall *x, qu_err *err)
     return QU_OK;
 }
 
+static void end_recall(recall **x)
+{
+    if (!*x) return;
+    qu_txn_abort((*x)->txn);
+    free((*x)->cutoffs);
+    qu_hybrid_close((*x)->h);
+    free(*x);
+}
+
 qu_status qu_eval_recall(qu_eval *e, qu_err *err)
 {
     const qu_args *args = e->args;
-    qu_status st = QU_OK;
-    json_t *lines = NULL;
-    recall *x = calloc(1, sizeof *x);
-    if (!x) return qu_fail_nomem(err, sizeof *x);
+    json_auto_t *lines = NULL;
+    QU_OWN(end_recall) recall *x = NULL;
+    QU_TRY(qu_memory_take(&x, 1, sizeof *x, err));
     x->args = args;
     x->s = e->s;
     x->tune = qu_args_flag(args, "tune");
     double weight = x->tune                         ? 1
                     : qu_args_given(args, "weight") ? qu_args_float(args, "weight")
                                                     : QU_HYBRID_STORED;
-    QU_TRY_OUT(read_cutoffs(x, err));
-    QU_TRY_OUT(qu_eval_open(e, QU_SESSION_STORE | (x->tune ? QU_SESSION_WRITE : 0), err));
-    QU_TRY_OUT(qu_hybrid_open(&x->h, e->s, weight, err));
-    QU_TRY_OUT(qu_txn_begin(&x->txn, e->s->store, QU_TXN_READ, err));
-    QU_TRY_OUT(qu_eval_lines(e, QU_INPUT_MAX_QUESTION, false, &lines, err));
-    QU_TRY_OUT(ask_all(x, lines, err));
-    st = finish(e, x, err);
-out:
-    json_decref(lines);
-    qu_txn_abort(x->txn);
-    free(x->cutoffs);
-    qu_hybrid_close(x->h);
-    free(x);
-    return st;
+    QU_TRY(read_cutoffs(x, err));
+    QU_TRY(qu_eval_open(e, QU_SESSION_STORE | (x->tune ? QU_SESSION_WRITE : 0), err));
+    QU_TRY(qu_hybrid_open(&x->h, e->s, weight, err));
+    QU_TRY(qu_txn_begin(&x->txn, e->s->store, QU_TXN_READ, err));
+    QU_TRY(qu_eval_lines(e, QU_INPUT_MAX_QUESTION, false, &lines, err));
+    QU_TRY(ask_all(x, lines, err));
+    return finish(e, x, err);
 }

@@ -99,40 +99,25 @@ static qu_status read_document(qu_session *s, uint64_t doc_id, qu_fresh_doc *d, 
 qu_status qu_fresh_document(qu_fresh *f, qu_encoder *e, qu_session *s, uint64_t doc_id,
                             const qu_fresh_doc **doc, qu_err *err)
 {
-    qu_fresh_doc d = {.doc_id = doc_id};
-    qu_buf ids = {0};
-    qu_status st = QU_OK;
+    QU_OWN(free_doc) qu_fresh_doc d = {.doc_id = doc_id};
+    QU_OWN(qu_buf_free) qu_buf ids = {0};
     for (int32_t i = 0; i < f->n; i++)
         if (f->docs[i].doc_id == doc_id) {
             *doc = &f->docs[i];
             return QU_OK;
         }
     double start = qu_os_now_ms();
-    QU_TRY_OUT(read_document(s, doc_id, &d, &ids, err));
-    d.pages = calloc((size_t)d.n_pages + 1, sizeof *d.pages);
-    if (f->n == f->cap) {
-        int32_t cap = f->cap ? f->cap * 2 : 8;
-        qu_fresh_doc *p = realloc(f->docs, (size_t)cap * sizeof *p);
-        if (p) {
-            f->docs = p;
-            f->cap = cap;
-        }
-    }
-    if (!d.pages || f->n == f->cap) {
-        st = qu_fail_nomem(err, d.n_pages * (long long)sizeof *d.pages);
-        goto out;
-    }
+    QU_TRY(read_document(s, doc_id, &d, &ids, err));
+    QU_TRY(qu_memory_take(&d.pages, d.n_pages, sizeof *d.pages, err));
+    QU_TRY(qu_memory_grow(&f->docs, &f->cap, f->n + 1, sizeof *f->docs, err));
     const int32_t *tokens = (const int32_t *)(const void *)ids.data;
-    QU_TRY_OUT(encode(e, s, d.records, d.n_pages, tokens, d.pages, err));
+    QU_TRY(encode(e, s, d.records, d.n_pages, tokens, d.pages, err));
     f->flops += qu_model_prefill_flops(s->model, (int64_t)(ids.len / sizeof *tokens));
     f->ms += qu_os_now_ms() - start;
     f->docs[f->n] = d;
     *doc = &f->docs[f->n++];
     memset(&d, 0, sizeof d);
-out:
-    qu_buf_free(&ids);
-    free_doc(&d);
-    return st;
+    return QU_OK;
 }
 
 /* --- saving --- */
@@ -179,18 +164,16 @@ static qu_status still_wanted(qu_session *s, qu_quota *q, const qu_fresh_doc *d,
 static qu_status publish(qu_fresh *f, int32_t from, int32_t to, qu_kv_writer *w, qu_session *s,
                          qu_err *err)
 {
+    QU_OWN(qu_kv_writer_freep) qu_kv_writer *owned = w;
     qu_txn *t;
     qu_status st = QU_OK;
-    QU_TRY_OUT(qu_kv_writer_seal(w, err));
-    QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
+    QU_TRY(qu_kv_writer_seal(w, err));
+    QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_WRITE, err));
     for (int32_t i = from; st == QU_OK && i < to; i++)
         if (f->docs[i].doc_id)
             st = qu_catalogue_set_kv(t, f->docs[i].doc_id, f->docs[i].doc_id, qu_kv_writer_file(w),
                                      f->docs[i].n_pages, err);
-    st = qu_txn_end(t, st, err);
-out:
-    qu_kv_writer_free(w);
-    return st;
+    return qu_txn_end(t, st, err);
 }
 
 static qu_status save(qu_fresh *f, qu_session *s, qu_err *err)

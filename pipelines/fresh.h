@@ -23,7 +23,8 @@ typedef struct qu_fresh_doc {
 
 typedef struct qu_fresh {
     qu_fresh_doc *docs;
-    int32_t n, cap;
+    int32_t n;
+    int64_t cap;
     double flops, ms; /* work done so far and the time it took */
 } qu_fresh;
 

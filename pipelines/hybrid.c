@@ -69,36 +69,25 @@ static qu_status open_vectors(qu_hybrid *h, qu_txn *t, qu_err *err)
 
 qu_status qu_hybrid_open(qu_hybrid **out, qu_session *s, double weight, qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_txn *t = NULL;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
+    QU_OWN(qu_hybrid_closep) qu_hybrid *h = NULL;
     qu_err why = {0};
-    qu_hybrid *h = calloc(1, sizeof *h);
     *out = NULL;
-    if (!h) return qu_fail_nomem(err, sizeof *h);
+    QU_TRY(qu_memory_take(&h, 1, sizeof *h, err));
     h->s = s;
     h->weight = weight;
-    QU_TRY_OUT(qu_session_lexical(s, &h->lx, err));
-    QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
-    if (weight < 0) QU_TRY_OUT(stored_weight(t, &h->weight, err));
-    if (h->weight > 0) {
-        st = open_vectors(h, t, &why);
-        if (st == QU_ERR_NOTFOUND && weight < 0) {
-            qu_out_warn("words alone are searched: %s", why.msg);
-            qu_embed_close(h->model);
-            h->model = NULL;
-            h->weight = 0;
-            st = QU_OK;
-        } else if (st != QU_OK) {
-            qu_fail(err, st, "%s", why.msg);
-        }
+    QU_TRY(qu_session_lexical(s, &h->lx, err));
+    QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
+    if (weight < 0) QU_TRY(stored_weight(t, &h->weight, err));
+    qu_status st = h->weight > 0 ? open_vectors(h, t, &why) : QU_OK;
+    if (st == QU_ERR_NOTFOUND && weight < 0) {
+        qu_out_warn("words alone are searched: %s", why.msg);
+        qu_embed_close(QU_TAKE(h->model));
+        h->weight = 0;
+    } else if (st != QU_OK) {
+        return qu_fail(err, st, "%s", why.msg);
     }
-out:
-    qu_txn_abort(t);
-    if (st != QU_OK) {
-        qu_hybrid_close(h);
-        return st;
-    }
-    *out = h;
+    *out = QU_TAKE(h);
     return QU_OK;
 }
 
@@ -182,77 +171,59 @@ static qu_status begin(make *m, const char *path)
 /* Vectors of every page of a document into *x, malloc'ed [*n,E]; a page is read with its title. */
 static qu_status embed_doc(make *m, qu_txn *t, const qu_doc *doc, float **x, int32_t *n)
 {
-    qu_page *pages = NULL;
-    qu_buf text = {0}, all = {0};
+    QU_OWN(qu_freep) qu_page *pages = NULL;
+    QU_OWN(qu_freep) float *made = NULL;
+    QU_OWN(qu_buf_free) qu_buf text = {0}, all = {0};
     qu_embed_text texts[BATCH_PAGES];
     size_t starts[BATCH_PAGES + 1] = {0};
-    qu_status st = QU_OK;
     int64_t e = qu_embed_dims(m->model);
     int32_t n_pages;
-    *x = NULL;
-    QU_TRY_OUT(qu_catalogue_pages(t, doc->doc_id, &pages, &n_pages, m->err));
-    QU_TRY_OUT(qu_catalogue_text(t, doc->doc_id, 0, doc->text_bytes, &text, m->err));
+    QU_TRY(qu_catalogue_pages(t, doc->doc_id, &pages, &n_pages, m->err));
+    QU_TRY(qu_catalogue_text(t, doc->doc_id, 0, doc->text_bytes, &text, m->err));
     *n = n_pages > 0 ? n_pages - 1 : 0;
-    *x = malloc((size_t)(*n * e + 1) * sizeof **x);
-    if (!*x) {
-        st = qu_fail_nomem(m->err, *n * e * 4);
-        goto out;
-    }
+    QU_TRY(qu_memory_take(&made, *n * e, sizeof *made, m->err));
     for (int32_t first = 1; first <= *n; first += BATCH_PAGES) {
         int32_t k = *n + 1 - first < BATCH_PAGES ? *n + 1 - first : BATCH_PAGES;
         all.len = 0;
         for (int32_t i = 0; i < k; i++) {
             const qu_page *p = &pages[first + i];
-            QU_TRY_OUT(qu_buf_printf(&all, m->err, "%s\n", doc->title));
-            QU_TRY_OUT(qu_buf_add(&all, text.data + p->text_start,
-                                  (size_t)(p->text_end - p->text_start), m->err));
+            QU_TRY(qu_buf_printf(&all, m->err, "%s\n", doc->title));
+            QU_TRY(qu_buf_add(&all, text.data + p->text_start,
+                              (size_t)(p->text_end - p->text_start), m->err));
             starts[i + 1] = all.len;
         }
         for (int32_t i = 0; i < k; i++)
             texts[i] = (qu_embed_text){all.data + starts[i], starts[i + 1] - starts[i]};
-        QU_TRY_OUT(qu_embed_run(m->model, m->s->pool, texts, k, QU_EMBED_PASSAGE,
-                                *x + (first - 1) * e, m->err));
+        QU_TRY(qu_embed_run(m->model, m->s->pool, texts, k, QU_EMBED_PASSAGE,
+                            made + (first - 1) * e, m->err));
     }
-out:
-    free(pages);
-    qu_buf_free(&text);
-    qu_buf_free(&all);
-    if (st != QU_OK) {
-        free(*x);
-        *x = NULL;
-    }
-    return st;
+    *x = QU_TAKE(made);
+    return QU_OK;
 }
 
 /* Documents after *after until the time of a commit has come; *after 0 when all are done. */
 static qu_status make_some(make *m, uint64_t *after)
 {
     double start = qu_os_now_ms();
-    qu_txn *t;
-    qu_doc doc = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     QU_TRY(qu_txn_begin(&t, m->s->store, QU_TXN_WRITE, m->err));
     while (qu_os_now_ms() - start < COMMIT_MS && !(m->made->stopped = m->stop && m->stop())) {
+        QU_OWN(qu_doc_free) qu_doc doc = {0};
+        QU_OWN(qu_freep) float *x = NULL;
         bool has;
-        float *x = NULL;
         int32_t n;
-        QU_TRY_OUT(qu_catalogue_next_doc(t, *after, &doc, m->err));
+        QU_TRY(qu_catalogue_next_doc(t, *after, &doc, m->err));
         *after = doc.doc_id;
         if (doc.doc_id == 0) break;
-        st = qu_vector_has(t, doc.doc_id, &has, m->err);
-        if (st == QU_OK && !has) st = embed_doc(m, t, &doc, &x, &n);
-        if (x) {
-            st = qu_vector_put(t, doc.doc_id, x, n, m->err);
-            m->made->docs++;
-            m->made->pages += n;
-        }
-        free(x);
-        qu_doc_free(&doc);
-        if (st != QU_OK) goto out;
+        QU_TRY(qu_vector_has(t, doc.doc_id, &has, m->err));
+        if (has) continue;
+        QU_TRY(embed_doc(m, t, &doc, &x, &n));
+        QU_TRY(qu_vector_put(t, doc.doc_id, x, n, m->err));
+        m->made->docs++;
+        m->made->pages += n;
         qu_out_progress("vectors", m->made->pages, 0, "pages");
     }
-out:
-    return qu_txn_end(t, st, m->err);
+    return qu_txn_commit(QU_TAKE(t), m->err);
 }
 
 static qu_status build_file(make *m)
@@ -284,23 +255,21 @@ qu_status qu_hybrid_make(qu_session *s, const char *path, bool (*stop)(void), qu
                          qu_err *err)
 {
     make m = {.s = s, .stop = stop, .made = made, .err = err};
-    qu_buf model = {0};
+    QU_OWN(qu_buf_free) qu_buf model = {0};
     uint64_t after = 0;
-    qu_status st = QU_OK;
     double start = qu_os_now_ms();
     memset(made, 0, sizeof *made);
-    QU_TRY_OUT(model_path(s, path, &model, err));
-    if (model.len == 0) goto out;
-    QU_TRY_OUT(qu_embed_open(&m.model, model.data, err));
-    QU_TRY_OUT(begin(&m, model.data));
+    QU_TRY(model_path(s, path, &model, err));
+    if (model.len == 0) return QU_OK;
+    QU_OWN(qu_embed_closep) qu_embed *embed = NULL;
+    QU_TRY(qu_embed_open(&embed, model.data, err));
+    m.model = embed;
+    QU_TRY(begin(&m, model.data));
     do {
-        QU_TRY_OUT(make_some(&m, &after));
+        QU_TRY(make_some(&m, &after));
     } while (after != 0 && !made->stopped);
     qu_out_progress_end();
-    if (!made->stopped) QU_TRY_OUT(build_file(&m));
+    if (!made->stopped) QU_TRY(build_file(&m));
     made->seconds = (qu_os_now_ms() - start) / 1e3;
-out:
-    qu_embed_close(m.model);
-    qu_buf_free(&model);
-    return st;
+    return QU_OK;
 }

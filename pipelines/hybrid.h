@@ -26,6 +26,7 @@ typedef struct qu_hybrid qu_hybrid;
  * Other errors: those of qu_session_lexical, of the catalogue and of qu_embed_open. */
 qu_status qu_hybrid_open(qu_hybrid **h, qu_session *s, double weight, qu_err *err);
 void qu_hybrid_close(qu_hybrid *h);
+QU_OWNER(qu_hybrid, qu_hybrid_close)
 
 /* The weight in use. */
 double qu_hybrid_weight(const qu_hybrid *h);

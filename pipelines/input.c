@@ -115,16 +115,20 @@ int qu_input_questions(qu_status (*one)(void *ctx, const qu_question *q, qu_err 
     return code;
 }
 
+static void close_file(FILE **f)
+{
+    if (*f && *f != stdin) fclose(*f);
+}
+
 qu_status qu_input_objects(json_t **list, const char *path, size_t max, qu_err *err)
 {
     bool is_stdin = strcmp(path, "-") == 0, more = true;
-    FILE *f = is_stdin ? stdin : fopen(path, "re");
-    qu_buf line = {0};
-    qu_status st = QU_OK;
+    QU_OWN(close_file) FILE *f = is_stdin ? stdin : fopen(path, "re");
+    QU_OWN(qu_buf_free) qu_buf line = {0};
     *list = json_array();
     if (!f) return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path, strerror(errno));
     for (long long number = 1;; number++) {
-        QU_TRY_OUT(qu_input_line(f, &line, max, &more, err));
+        QU_TRY(qu_input_line(f, &line, max, &more, err));
         if (!more) break;
         size_t from = strspn(line.data, " \t\r"), n = line.len;
         while (n > from && is_blank(line.data[n - 1])) n--;
@@ -132,16 +136,11 @@ qu_status qu_input_objects(json_t **list, const char *path, size_t max, qu_err *
         json_t *o = line.data[from] == '{'
                         ? json_loadb(line.data, line.len, JSON_REJECT_DUPLICATES, NULL)
                         : json_pack("{s:s%}", "question", line.data + from, n - from);
-        if (json_array_append_new(*list, o) != 0) {
-            st = qu_fail(err, QU_ERR_ARG, "line %lld of '%s' is neither text nor a JSON object", number,
-                         path);
-            goto out;
-        }
+        if (json_array_append_new(*list, o) != 0)
+            return qu_fail(err, QU_ERR_ARG, "line %lld of '%s' is neither text nor a JSON object",
+                           number, path);
     }
-out:
-    if (!is_stdin) fclose(f);
-    qu_buf_free(&line);
-    return st;
+    return QU_OK;
 }
 
 const char *qu_input_text(const json_t *o, const char *name)
@@ -171,37 +170,24 @@ static bool read_whole(int64_t *v, const char *s, size_t n)
 qu_status qu_input_numbers(int64_t **list, int64_t *n_list, const char *text, size_t n, int64_t min,
                            int64_t max, const char *what, qu_err *err)
 {
-    int64_t *v = NULL;
-    size_t n_v = 0, cap = 0;
+    QU_OWN(qu_freep) int64_t *v = NULL;
+    int64_t n_v = 0, cap = 0;
     *list = NULL;
     *n_list = 0;
     for (size_t i = 0; i < n;) {
-        if (parts(text[i])) {
-            i++;
-            continue;
-        }
         size_t start = i;
         int64_t x = 0;
         while (i < n && !parts(text[i])) i++;
-        if (!read_whole(&x, text + start, i - start) || x < min || x > max) {
-            free(v);
-            return qu_fail(err, QU_ERR_ARG,
-                           "'%.*s' is no %s: whole numbers from %lld to %lld are possible",
-                           i - start < 40 ? (int)(i - start) : 40, text + start, what,
-                           (long long)min, (long long)max);
-        }
-        if (n_v == cap) {
-            cap = cap ? 2 * cap : 64;
-            int64_t *p = realloc(v, cap * sizeof *p);
-            if (!p) {
-                free(v);
-                return qu_fail_nomem(err, (long long)(cap * sizeof *p));
-            }
-            v = p;
-        }
+        if (i++ == start) continue;
+        size_t len = i - 1 - start;
+        if (!read_whole(&x, text + start, len) || x < min || x > max)
+            return qu_fail(
+                err, QU_ERR_ARG, "'%.*s' is no %s: whole numbers from %lld to %lld are possible",
+                len < 40 ? (int)len : 40, text + start, what, (long long)min, (long long)max);
+        QU_TRY(qu_memory_grow(&v, &cap, n_v + 1, sizeof *v, err));
         v[n_v++] = x;
     }
-    *list = v;
-    *n_list = (int64_t)n_v;
+    *list = QU_TAKE(v);
+    *n_list = n_v;
     return QU_OK;
 }

@@ -28,7 +28,8 @@ typedef struct make_run {
     qu_quota *quota;
     int64_t pack_bytes;
     member *members;
-    int32_t n_members, cap;
+    int32_t n_members;
+    int64_t cap;
     int64_t total_tokens, done_tokens;
     double start_ms;
     /* the document at hand */
@@ -40,22 +41,17 @@ typedef struct make_run {
 qu_status qu_make_kv_missing(qu_session *s, qu_make_kv_work *work, qu_err *err)
 {
     QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
-    qu_doc d;
-    qu_status st = QU_OK;
     memset(work, 0, sizeof *work);
     QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
     for (uint64_t after = 0;;) {
-        st = qu_catalogue_next_doc(t, after, &d, err);
-        if (st != QU_OK || d.doc_id == 0) break;
-        after = d.doc_id;
-        if (d.kv_pages < d.n_pages) {
-            work->docs++;
-            work->tokens += d.n_tokens;
-            work->flops += qu_model_prefill_flops(s->model, d.n_tokens);
-        }
-        qu_doc_free(&d);
+        QU_OWN(qu_doc_free) qu_doc d = {0};
+        QU_TRY(qu_catalogue_next_doc(t, after, &d, err));
+        if ((after = d.doc_id) == 0) return QU_OK;
+        if (d.kv_pages >= d.n_pages) continue;
+        work->docs++;
+        work->tokens += d.n_tokens;
+        work->flops += qu_model_prefill_flops(s->model, d.n_tokens);
     }
-    return st;
 }
 
 /* --- the quota --- */
@@ -98,39 +94,24 @@ int64_t qu_make_kv_pack(const qu_quota *q)
 
 static qu_status publish(make_run *r)
 {
-    if (!r->w) return QU_OK;
-    if (r->n_members == 0) { /* no document is in it, or none that still is there */
-        qu_kv_writer *w = r->w;
-        r->w = NULL;
-        return qu_kv_writer_discard(w, r->err);
-    }
-    qu_txn *t = NULL;
-    qu_status st = QU_OK;
-    qu_quota_grew(r->quota, qu_kv_writer_bytes(r->w));
-    QU_TRY_OUT(qu_kv_writer_seal(r->w, r->err));
-    QU_TRY_OUT(qu_txn_begin(&t, r->s->store, QU_TXN_WRITE, r->err));
-    for (int32_t i = 0; i < r->n_members; i++)
-        QU_TRY_OUT(qu_catalogue_set_kv(t, r->members[i].doc_id, r->members[i].kv_id,
-                                       qu_kv_writer_file(r->w), r->members[i].n_pages, r->err));
-    st = qu_txn_commit(t, r->err);
-    t = NULL;
-out:
-    qu_txn_abort(t);
-    qu_kv_writer_free(r->w);
-    r->w = NULL;
+    QU_OWN(qu_kv_writer_freep) qu_kv_writer *w = QU_TAKE(r->w);
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
+    int32_t n = r->n_members;
+    if (!w) return QU_OK;
+    if (n == 0) return qu_kv_writer_discard(QU_TAKE(w), r->err); /* no document is in it any more */
     r->n_members = 0;
-    return st;
+    qu_quota_grew(r->quota, qu_kv_writer_bytes(w));
+    QU_TRY(qu_kv_writer_seal(w, r->err));
+    QU_TRY(qu_txn_begin(&t, r->s->store, QU_TXN_WRITE, r->err));
+    for (int32_t i = 0; i < n; i++)
+        QU_TRY(qu_catalogue_set_kv(t, r->members[i].doc_id, r->members[i].kv_id,
+                                   qu_kv_writer_file(w), r->members[i].n_pages, r->err));
+    return qu_txn_commit(QU_TAKE(t), r->err);
 }
 
 static qu_status add_member(make_run *r, const qu_doc *d, uint64_t kv_id)
 {
-    if (r->n_members == r->cap) {
-        int32_t cap = r->cap ? r->cap * 2 : 64;
-        member *p = realloc(r->members, (size_t)cap * sizeof *p);
-        if (!p) return qu_fail_nomem(r->err, cap * (long long)sizeof *p);
-        r->members = p;
-        r->cap = cap;
-    }
+    QU_TRY(qu_memory_grow(&r->members, &r->cap, r->n_members + 1, sizeof *r->members, r->err));
     r->members[r->n_members++] = (member){d->doc_id, kv_id, d->text_hash, d->n_pages};
     return QU_OK;
 }
@@ -207,7 +188,7 @@ static qu_status find_twin(make_run *r, qu_txn *t, const qu_doc *d, uint64_t *kv
         QU_TRY(qu_catalogue_find_content(t, d->content_hash, id, &id, r->err));
         if (id == 0) return QU_OK;
         if (id == d->doc_id) continue;
-        qu_doc twin;
+        QU_OWN(qu_doc_free) qu_doc twin = {0};
         QU_TRY(qu_catalogue_get_doc(t, id, &twin, r->err));
         uint64_t slices = twin.kv_id;
         for (int32_t i = 0; i < r->n_members; i++)
@@ -215,14 +196,11 @@ static qu_status find_twin(make_run *r, qu_txn *t, const qu_doc *d, uint64_t *kv
                 in_pack = true;
                 slices = r->members[i].kv_id;
             }
-        qu_status st = QU_OK;
-        if (in_pack || twin.kv_pages == twin.n_pages) st = same_text(t, d, &twin, &same, r->err);
-        if (same) {
-            *kv_id = slices;
-            *file = in_pack ? 0 : twin.kv_file;
-        }
-        qu_doc_free(&twin);
-        if (st != QU_OK || same) return st;
+        if (in_pack || twin.kv_pages == twin.n_pages) QU_TRY(same_text(t, d, &twin, &same, r->err));
+        if (!same) continue;
+        *kv_id = slices;
+        *file = in_pack ? 0 : twin.kv_file;
+        return QU_OK;
     }
 }
 
@@ -407,21 +385,16 @@ static qu_status add_missing(make_run *r, const qu_doc *d, qu_buf *docs)
 /* Documents that lack KV, in the order in which to make it. */
 static qu_status list_missing(make_run *r, qu_buf *docs)
 {
-    qu_txn *t;
-    qu_doc d;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     QU_TRY(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
-    qu_status st = QU_OK;
     for (uint64_t after = 0;;) {
-        st = qu_catalogue_next_doc(t, after, &d, r->err);
-        if (st != QU_OK || d.doc_id == 0) break;
-        after = d.doc_id;
-        if (d.kv_pages < d.n_pages) st = add_missing(r, &d, docs);
-        qu_doc_free(&d);
-        if (st != QU_OK) break;
+        QU_OWN(qu_doc_free) qu_doc d = {0};
+        QU_TRY(qu_catalogue_next_doc(t, after, &d, r->err));
+        if ((after = d.doc_id) == 0) break;
+        if (d.kv_pages < d.n_pages) QU_TRY(add_missing(r, &d, docs));
     }
-    qu_txn_abort(t);
     if (docs->len) qsort(docs->data, docs->len / sizeof(missing_doc), sizeof(missing_doc), by_use);
-    return st;
+    return QU_OK;
 }
 
 qu_status qu_make_kv(qu_session *s, const qu_make_kv_options *options, qu_make_kv_report *report,

@@ -319,12 +319,8 @@ qu_status qu_args_parse(qu_args *args, const qu_command *command, int argc, char
     bool options = true;
     memset(args, 0, sizeof *args);
     args->command = command;
-    args->argv = calloc((size_t)argc + 1, sizeof *args->argv);
-    args->values = calloc((size_t)n_all(command), sizeof *args->values);
-    if (!args->argv || !args->values) {
-        st = qu_fail_nomem(err, (long long)n_all(command) * (long long)sizeof *args->values);
-        goto out;
-    }
+    QU_TRY_OUT(qu_memory_take(&args->argv, argc + 1, sizeof *args->argv, err));
+    QU_TRY_OUT(qu_memory_take(&args->values, n_all(command), sizeof *args->values, err));
     while (p.at < argc) {
         char *word = argv[p.at++];
         if (!options || word[0] != '-' || word[1] == 0) {

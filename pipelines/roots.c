@@ -16,14 +16,10 @@ void qu_roots_free(qu_roots *r)
 
 qu_status qu_roots_add(qu_roots *r, const char *path, qu_err *err)
 {
-    char **p = realloc(r->paths, (r->n + 1) * sizeof *p);
-    char *copy = strdup(path);
-    if (p) r->paths = p;
-    if (!p || !copy) {
-        free(copy);
-        return qu_fail_nomem(err, 64);
-    }
-    r->paths[r->n++] = copy;
+    QU_OWN(qu_freep) char *copy = strdup(path);
+    if (!copy) return qu_fail_nomem(err, (long long)strlen(path));
+    QU_TRY(qu_memory_grow(&r->paths, &r->cap, (int64_t)r->n + 1, sizeof *r->paths, err));
+    r->paths[r->n++] = QU_TAKE(copy);
     return QU_OK;
 }
 

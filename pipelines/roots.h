@@ -13,6 +13,7 @@
 typedef struct qu_roots {
     char **paths; /* real paths; owned */
     size_t n;
+    int64_t cap;
 } qu_roots;
 
 /* Add the real path of each positional argument, and remember it in the store if asked to,

@@ -49,8 +49,7 @@ qu_status qu_answer_selected(ask_run *r, qu_err *err)
     int32_t n = r->a->s->model->n_layers;
     if (!r->policy || !qu_policy_hook(r->policy)) return QU_OK;
     ans->selected = true;
-    ans->layers = calloc((size_t)n, sizeof *ans->layers);
-    if (!ans->layers) return qu_fail_nomem(err, n * (long long)sizeof *ans->layers);
+    QU_TRY(qu_memory_take(&ans->layers, n, sizeof *ans->layers, err));
     ans->n_layers = n;
     for (int32_t l = 0; l < n; l++) {
         ans->layers[l] = qu_policy_report(r->policy, l);
@@ -58,8 +57,7 @@ qu_status qu_answer_selected(ask_run *r, qu_err *err)
     }
     if (!r->a->o.explain && !r->a->o.measure) return QU_OK;
     size_t heads = (size_t)n * (size_t)r->a->s->model->n_kv_heads;
-    ans->caught = malloc(heads * sizeof *ans->caught);
-    if (!ans->caught) return qu_fail_nomem(err, (long long)(heads * sizeof *ans->caught));
+    QU_TRY(qu_memory_take(&ans->caught, heads, sizeof *ans->caught, err));
     memcpy(ans->caught, qu_policy_heads(r->policy), heads * sizeof *ans->caught);
     if (r->a->o.explain)
         qu_out_note("%lld slices, %lld bytes read", (long long)ans->slices_read,
@@ -70,25 +68,20 @@ qu_status qu_answer_selected(ask_run *r, qu_err *err)
 qu_status qu_selection_heads(float **heads, const char *path, const qu_model *m, qu_err *err)
 {
     int64_t want = (int64_t)m->n_layers * m->n_kv_heads, n = 0;
-    qu_buf text = {0};
-    qu_status st = QU_OK;
-    float *x = *heads = calloc((size_t)want, sizeof *x);
-    if (!x) return qu_fail_nomem(err, want * (long long)sizeof *x);
-    QU_TRY_OUT(qu_os_read(&text, path, MAX_TABLE, err));
-    QU_TRY_OUT(qu_buf_add(&text, "", 0, err));
+    QU_OWN(qu_buf_free) qu_buf text = {0};
+    QU_OWN(qu_freep) float *x = NULL;
+    QU_TRY(qu_memory_take(&x, want, sizeof *x, err));
+    QU_TRY(qu_os_read(&text, path, MAX_TABLE, err));
+    QU_TRY(qu_buf_add(&text, "", 0, err));
     char *end, *p = text.data;
     for (float v = strtof(p, &end); end != p; v = strtof(p, &end), n++) {
         if (n < want) x[n] = v;
         p = end;
     }
     if (n != want || p[strspn(p, " \t\r\n")] != 0)
-        st = qu_fail(err, QU_ERR_FORMAT,
-                     "table of heads '%s' is not %d lines of %d numbers, one a layer and KV head",
-                     path, m->n_layers, m->n_kv_heads);
-out:
-    qu_buf_free(&text);
-    if (st == QU_OK) return st;
-    free(x);
-    *heads = NULL;
-    return st;
+        return qu_fail(err, QU_ERR_FORMAT,
+                       "table of heads '%s' is not %d lines of %d numbers, one a layer and KV head",
+                       path, m->n_layers, m->n_kv_heads);
+    *heads = QU_TAKE(x);
+    return QU_OK;
 }

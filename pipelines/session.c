@@ -126,8 +126,7 @@ static qu_status take_prefix(qu_session *s, qu_err *err)
     const qu_store_config *c = s->store ? qu_store_config_get(s->store) : NULL;
     if (!c) QU_TRY(qu_template_prefix(s->template, s->tok, &s->prefix, err));
     if (c && c->n_prefix > 0) {
-        s->prefix.ids = malloc((size_t)c->n_prefix * sizeof *s->prefix.ids);
-        if (!s->prefix.ids) return qu_fail_nomem(err, c->n_prefix * 4ll);
+        QU_TRY(qu_memory_take(&s->prefix.ids, c->n_prefix, sizeof *s->prefix.ids, err));
         memcpy(s->prefix.ids, c->prefix_ids, (size_t)c->n_prefix * sizeof *s->prefix.ids);
         s->prefix.n = c->n_prefix;
     }

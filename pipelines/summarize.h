@@ -51,6 +51,7 @@ qu_status qu_manifest_open(qu_manifest **m, const char *dir, const char *store, 
 
 /* Release lock and memory; the journal stays as it is. NULL is fine. */
 void qu_manifest_free(qu_manifest *m);
+QU_OWNER(qu_manifest, qu_manifest_free)
 
 /* The entry of a path or NULL; borrowed until the next put. */
 const qu_manifest_entry *qu_manifest_find(const qu_manifest *m, const char *path);

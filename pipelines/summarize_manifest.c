@@ -306,26 +306,20 @@ static qu_status lock(qu_manifest *m, bool wait, qu_err *err)
 qu_status qu_manifest_open(qu_manifest **out, const char *dir, const char *store, bool wait,
                            qu_err *err)
 {
-    qu_manifest *m = *out = calloc(1, sizeof *m);
-    qu_status st = QU_OK;
-    if (!m) return qu_fail_nomem(err, sizeof *m);
+    QU_OWN(qu_manifest_freep) qu_manifest *m = NULL;
+    *out = NULL;
+    QU_TRY(qu_memory_take(&m, 1, sizeof *m, err));
     m->lock = -1;
-    QU_TRY_OUT(qu_os_mkdirs(dir, 0755, err));
+    QU_TRY(qu_os_mkdirs(dir, 0755, err));
     m->dir = realpath(dir, NULL);
     m->store = strdup(store);
-    if (!m->dir || !m->store || asprintf(&m->file, "%s/" MANIFEST, m->dir) < 0) {
-        st = qu_fail(err, QU_ERR_IO, "cannot open folder '%s': %s", dir, strerror(errno));
-        goto out;
-    }
-    QU_TRY_OUT(lock(m, wait, err));
+    if (!m->dir || !m->store || asprintf(&m->file, "%s/" MANIFEST, m->dir) < 0)
+        return qu_fail(err, QU_ERR_IO, "cannot open folder '%s': %s", dir, strerror(errno));
+    QU_TRY(lock(m, wait, err));
     remove_remains(m);
-    st = read_manifest(m, err);
-out:
-    if (st != QU_OK) {
-        qu_manifest_free(m);
-        *out = NULL;
-    }
-    return st;
+    QU_TRY(read_manifest(m, err));
+    *out = QU_TAKE(m);
+    return QU_OK;
 }
 
 void qu_manifest_free(qu_manifest *m)

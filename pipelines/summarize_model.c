@@ -60,17 +60,16 @@ qu_status qu_summarizer_create(qu_summarizer **out, qu_session *s, const char *p
 
 qu_status qu_summarizer_seat(qu_summarizer **out, const qu_summarizer *first, qu_err *err)
 {
-    qu_summarizer *z = *out = malloc(sizeof *z);
-    if (!z) return qu_fail_nomem(err, sizeof *z);
+    QU_OWN(qu_freep) qu_summarizer *z = NULL;
+    *out = NULL;
+    QU_TRY(qu_memory_take(&z, 1, sizeof *z, err));
     *z = *first;
     z->is_first = false;
     z->a.s = &z->own;
     z->a.fresh = (qu_fresh){0};
-    z->a.logits = malloc((size_t)z->own.model->vocab * sizeof *z->a.logits);
-    if (z->a.logits) return QU_OK;
-    free(z);
-    *out = NULL;
-    return qu_fail_nomem(err, first->own.model->vocab * 4ll);
+    QU_TRY(qu_memory_take(&z->a.logits, z->own.model->vocab, sizeof *z->a.logits, err));
+    *out = QU_TAKE(z);
+    return QU_OK;
 }
 
 void qu_summarizer_free(qu_summarizer *z)
@@ -110,9 +109,8 @@ static qu_status choose_pages(selection *sel, qu_txn *t, const qu_doc *d, int32_
 {
     QU_OWN(qu_buf_free) qu_buf text = {0};
     QU_OWN(qu_digest_free) qu_digest g = {0};
-    QU_OWN(qu_freep) scored *order = calloc((size_t)sel->n_pages + 1, sizeof *order);
-    qu_status st = order ? QU_OK : qu_fail_nomem(err, sel->n_pages * 16ll);
-    if (st != QU_OK) return st;
+    QU_OWN(qu_freep) scored *order = NULL;
+    QU_TRY(qu_memory_take(&order, sel->n_pages, sizeof *order, err));
     QU_TRY(qu_catalogue_text(t, d->doc_id, 0, d->text_bytes, &text, err));
     QU_TRY(
         qu_digest_make(&g, text.data ? text.data : "", (int64_t)text.len, QU_DIGEST_GRAPH, 1, err));
@@ -125,15 +123,14 @@ static qu_status choose_pages(selection *sel, qu_txn *t, const qu_doc *d, int32_
     for (int32_t i = 1; i <= max_pages; i++) sel->index[i] = order[i].page;
     sel->n = max_pages + 1;
     qsort(sel->index, (size_t)sel->n, sizeof *sel->index, by_number);
-    return st;
+    return QU_OK;
 }
 
 static qu_status select_pages(selection *sel, qu_txn *t, const qu_doc *d, int32_t max_pages,
                               qu_err *err)
 {
     QU_TRY(qu_catalogue_pages(t, d->doc_id, &sel->pages, &sel->n_pages, err));
-    sel->index = calloc((size_t)sel->n_pages + 1, sizeof *sel->index);
-    if (!sel->index) return qu_fail_nomem(err, sel->n_pages * 4ll);
+    QU_TRY(qu_memory_take(&sel->index, sel->n_pages + 1, sizeof *sel->index, err));
     if (sel->n_pages - 1 > max_pages) {
         QU_TRY(choose_pages(sel, t, d, max_pages, err));
     } else {
@@ -213,28 +210,22 @@ static qu_status take_citations(qu_synopsis *s, ask_run *r, int32_t most, qu_err
 static qu_status map_section(qu_summarizer *z, qu_synopsis *s, const qu_doc *d, const selection *sel,
                              int32_t from, int32_t to, int32_t most, qu_buf *parts, qu_err *err)
 {
-    qu_answer ans = {0};
+    QU_OWN(qu_answer_free) qu_answer ans = {0};
     qu_err why = {0};
     qu_txn *t;
+    QU_OWN(qu_answer_end)
     ask_run r = {.a = &z->a, .question = z->prompt, .ans = &ans, .started_ms = qu_os_now_ms()};
     if (qu_stop_asked()) return qu_fail(err, QU_ERR_CANCELLED, "stopped");
     QU_TRY(qu_txn_begin(&t, z->a.s->store, QU_TXN_READ, err));
     qu_status st = plan_section(&r, t, d->doc_id, sel, from, to, err);
     qu_txn_abort(t); /* none is held while generating */
-    if (st != QU_OK) goto out;
+    QU_TRY(st);
     s->pages_read += to - from;
     st = write_part(z, &r, parts, &why);
-    if (st != QU_OK) { /* other sections may have more to say */
-        if (st == QU_ERR_UNSUPPORTED) st = QU_OK;
-        else if (err) *err = why;
-        goto out;
-    }
-    QU_TRY_OUT(qu_answer_cite(&r, err));
-    st = take_citations(s, &r, most, err);
-out:
-    qu_answer_end(&r);
-    qu_answer_free(&ans);
-    return st;
+    if (st == QU_ERR_UNSUPPORTED) return QU_OK; /* other sections may have more to say */
+    if (st != QU_OK) return qu_fail(err, st, "%s", why.msg);
+    QU_TRY(qu_answer_cite(&r, err));
+    return take_citations(s, &r, most, err);
 }
 
 /* Tokens as pages behind the prefix. */
@@ -242,20 +233,18 @@ static qu_status prefill(ask_run *r, const qu_tokens *ids, qu_err *err)
 {
     qu_session *s = r->a->s;
     int32_t n = (int32_t)((ids->n + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS);
-    qu_page_tokens *pages = calloc((size_t)n, sizeof *pages);
-    if (!pages) return qu_fail_nomem(err, n * (long long)sizeof *pages);
+    QU_OWN(qu_freep) qu_page_tokens *pages = NULL;
+    QU_TRY(qu_memory_take(&pages, n, sizeof *pages, err));
     for (int32_t i = 0; i < n; i++) {
         int64_t at = (int64_t)i * QU_PAGE_TOKENS, left = ids->n - at;
         pages[i] = (qu_page_tokens){ids->ids + at,
                                     (int32_t)(left < QU_PAGE_TOKENS ? left : QU_PAGE_TOKENS),
                                     s->prefix.n + at};
     }
-    qu_status st = qu_context_create(&r->c, s->model, s->pool, s->codec, err);
-    if (st == QU_OK) st = qu_encoder_attach_prefix(r->a->encoder, r->c, err);
-    if (st == QU_OK) st = qu_context_prefill(r->c, pages, n, NULL, err);
-    free(pages);
     r->plan.end_pos = s->prefix.n + ids->n;
-    return st;
+    QU_TRY(qu_context_create(&r->c, s->model, s->pool, s->codec, err));
+    QU_TRY(qu_encoder_attach_prefix(r->a->encoder, r->c, err));
+    return qu_context_prefill(r->c, pages, n, NULL, err);
 }
 
 /* As many of the parts as fit the room (at least two; what is too much of them is cut) become one.
@@ -263,21 +252,21 @@ static qu_status prefill(ask_run *r, const qu_tokens *ids, qu_err *err)
 static qu_status reduce_some(qu_summarizer *z, const qu_doc *d, const char *parts, size_t n,
                              int64_t room, size_t *used, qu_buf *out, qu_err *err)
 {
-    qu_answer ans = {0};
-    qu_tokens ids = {0};
+    QU_OWN(qu_answer_free) qu_answer ans = {0};
+    QU_OWN(qu_tokens_free) qu_tokens ids = {0};
+    QU_OWN(qu_answer_end)
     ask_run r = {.a = &z->a, .question = z->prompt, .ans = &ans, .started_ms = qu_os_now_ms()};
     const qu_session *s = z->a.s;
-    qu_status st = QU_OK;
     int n_parts = 0;
     *used = 0;
     if (qu_stop_asked()) return qu_fail(err, QU_ERR_CANCELLED, "stopped");
-    QU_TRY_OUT(qu_template_header(s->template, s->tok, d->title, &ids, err));
+    QU_TRY(qu_template_header(s->template, s->tok, d->title, &ids, err));
     room += ids.n;
     while (*used < n) {
         size_t len = strlen(parts + *used);
         int64_t before = ids.n;
-        QU_TRY_OUT(qu_template_text(s->template, s->tok, parts + *used, len, &ids, err));
-        QU_TRY_OUT(qu_tokenize(s->tok, &ids, "\n\n", 2, QU_TOK_CONTINUE, err));
+        QU_TRY(qu_template_text(s->template, s->tok, parts + *used, len, &ids, err));
+        QU_TRY(qu_tokenize(s->tok, &ids, "\n\n", 2, QU_TOK_CONTINUE, err));
         if (ids.n > room && n_parts >= 2) {
             ids.n = before;
             break;
@@ -286,13 +275,8 @@ static qu_status reduce_some(qu_summarizer *z, const qu_doc *d, const char *part
         n_parts++;
     }
     if (ids.n > room) ids.n = room;
-    QU_TRY_OUT(prefill(&r, &ids, err));
-    st = write_part(z, &r, out, err);
-out:
-    qu_tokens_free(&ids);
-    qu_answer_end(&r);
-    qu_answer_free(&ans);
-    return st;
+    QU_TRY(prefill(&r, &ids, err));
+    return write_part(z, &r, out, err);
 }
 
 static size_t count_parts(const qu_buf *b)
@@ -357,31 +341,30 @@ static int32_t count_words(const char *p)
     return n;
 }
 
+static void end_selection(selection *sel)
+{
+    free(sel->pages);
+    free(sel->index);
+}
+
 qu_status qu_summarizer_write(qu_summarizer *z, qu_synopsis *s, const qu_doc *d, qu_err *err)
 {
-    selection sel = {0};
-    qu_buf parts = {0};
+    QU_OWN(end_selection) selection sel = {0};
+    QU_OWN(qu_buf_free) qu_buf parts = {0};
     qu_txn *t;
     memset(s, 0, sizeof *s);
     QU_TRY(qu_txn_begin(&t, z->a.s->store, QU_TXN_READ, err));
     qu_status st = select_pages(&sel, t, d, z->max_pages, err);
     qu_txn_abort(t);
-    if (st != QU_OK) goto out;
-    if (sel.n < 2) {
-        st = qu_fail(err, QU_ERR_UNSUPPORTED, "'%s' has no text", d->path);
-        goto out;
-    }
+    QU_TRY(st);
+    if (sel.n < 2) return qu_fail(err, QU_ERR_UNSUPPORTED, "'%s' has no text", d->path);
     s->pages = sel.n_pages - 1;
     z->generated = 0;
-    QU_TRY_OUT(map_reduce(z, s, d, &sel, &parts, err));
-    QU_TRY_OUT(qu_buf_puts(&s->text, parts.data, err));
+    QU_TRY(map_reduce(z, s, d, &sel, &parts, err));
+    QU_TRY(qu_buf_puts(&s->text, parts.data, err));
     s->words = count_words(s->text.data);
     s->generated_tokens = z->generated;
-    if (z->a.fresh.n > 0 && !z->a.batch) QU_TRY_OUT(qu_fresh_save(&z->a.fresh, z->a.s, err));
+    if (z->a.fresh.n > 0 && !z->a.batch) QU_TRY(qu_fresh_save(&z->a.fresh, z->a.s, err));
     qu_fresh_free(&z->a.fresh);
-out:
-    free(sel.pages);
-    free(sel.index);
-    qu_buf_free(&parts);
-    return st;
+    return QU_OK;
 }

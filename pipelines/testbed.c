@@ -22,36 +22,29 @@ static qu_status cut_pages(const char *text, size_t n, const qu_tokens *t, int64
     QU_OWN(qu_sentences_free) qu_sentences s = {0};
     QU_OWN(qu_freep) qu_cut *cuts = NULL;
     QU_TRY(qu_sentences_find(&s, text, 0, (int64_t)n, err));
-    cuts = malloc(((size_t)s.n + 1) * sizeof *cuts);
-    if (!cuts) return qu_fail_nomem(err, s.n * 16);
+    QU_TRY(qu_memory_take(&cuts, s.n + 1, sizeof *cuts, err));
     for (int64_t i = 0; i < s.n; i++) cuts[i] = (qu_cut){s.starts[i], QU_CUT_SENTENCE};
     return qu_paging_cut(ends, n_pages, t->n, t->at, cuts, s.n, text, err);
 }
 
-qu_status qu_bed_document(qu_asker *a, qu_bed_doc *d, const char *title, const char *text, size_t n,
-                          qu_err *err)
+qu_status qu_bed_document(qu_asker *a, qu_bed_doc *out, const char *title, const char *text,
+                          size_t n, qu_err *err)
 {
-    qu_tokens header = {0}, body = {0};
-    int64_t *ends = NULL;
+    QU_OWN(qu_tokens_free) qu_tokens header = {0}, body = {0};
+    QU_OWN(qu_freep) int64_t *ends = NULL;
     int32_t n_pages = 0;
-    qu_status st = QU_OK;
-    memset(d, 0, sizeof *d);
-    QU_TRY_OUT(qu_template_header(a->s->template, a->s->tok, title, &header, err));
-    QU_TRY_OUT(qu_template_text(a->s->template, a->s->tok, text, n, &body, err));
-    QU_TRY_OUT(cut_pages(text, n, &body, &ends, &n_pages, err));
-    if (n_pages == 0) {
-        st = qu_fail(err, QU_ERR_ARG, "'%.60s' is a document without text", title);
-        goto out;
-    }
+    QU_OWN(qu_bed_free_document) qu_bed_doc made = {0};
+    qu_bed_doc *d = &made;
+    memset(out, 0, sizeof *out);
+    QU_TRY(qu_template_header(a->s->template, a->s->tok, title, &header, err));
+    QU_TRY(qu_template_text(a->s->template, a->s->tok, text, n, &body, err));
+    QU_TRY(cut_pages(text, n, &body, &ends, &n_pages, err));
+    if (n_pages == 0) return qu_fail(err, QU_ERR_ARG, "'%.60s' is a document without text", title);
     d->n_tokens = header.n + body.n;
-    d->records = calloc((size_t)n_pages + 1, sizeof *d->records);
-    d->pages = calloc((size_t)n_pages + 1, sizeof *d->pages);
-    d->first = calloc((size_t)n_pages + 1, sizeof *d->first);
-    d->ids = malloc((size_t)d->n_tokens * sizeof *d->ids);
-    if (!d->records || !d->pages || !d->first || !d->ids) {
-        st = qu_fail_nomem(err, d->n_tokens * 4);
-        goto out;
-    }
+    QU_TRY(qu_memory_take(&d->records, n_pages + 1, sizeof *d->records, err));
+    QU_TRY(qu_memory_take(&d->pages, n_pages + 1, sizeof *d->pages, err));
+    QU_TRY(qu_memory_take(&d->first, n_pages + 1, sizeof *d->first, err));
+    QU_TRY(qu_memory_take(&d->ids, d->n_tokens, sizeof *d->ids, err));
     d->n_pages = n_pages + 1;
     memcpy(d->ids, header.ids, (size_t)header.n * sizeof *d->ids);
     memcpy(d->ids + header.n, body.ids, (size_t)body.n * sizeof *d->ids);
@@ -60,13 +53,10 @@ qu_status qu_bed_document(qu_asker *a, qu_bed_doc *d, const char *title, const c
         d->first[p] = header.n + (p > 1 ? ends[p - 2] : 0);
         d->records[p].n_tokens = (int32_t)(header.n + ends[p - 1] - d->first[p]);
     }
-    st = qu_fresh_window(d->pages, a->encoder, a->s, d->records, d->n_pages, d->ids, err);
-out:
-    qu_tokens_free(&header);
-    qu_tokens_free(&body);
-    free(ends);
-    if (st != QU_OK) qu_bed_free_document(d);
-    return st;
+    QU_TRY(qu_fresh_window(d->pages, a->encoder, a->s, d->records, d->n_pages, d->ids, err));
+    *out = made;
+    made = (qu_bed_doc){0};
+    return QU_OK;
 }
 
 /* Each page with the KV it has. */
@@ -91,21 +81,16 @@ qu_status qu_bed_ask(qu_asker *a, qu_bed_doc *const *docs, int32_t n_docs, const
                      qu_answer *ans, qu_err *err)
 {
     const qu_session *s = a->s;
-    ask_run r = {.a = a, .question = question, .ans = ans};
-    qu_status st = QU_OK;
+    QU_OWN(qu_answer_end) ask_run r = {.a = a, .question = question, .ans = ans};
     memset(ans, 0, sizeof *ans);
-    QU_TRY_OUT(qu_template_question(s->template, s->tok, question, &r.tail, err));
-    QU_TRY_OUT(plan_pages(&r, docs, n_docs, err));
-    if (r.plan.end_pos + r.tail.n > s->model->context) {
-        st = qu_fail(err, QU_ERR_LIMIT, "a prompt of %lld tokens does not fit the window of %d",
-                     (long long)(r.plan.end_pos + r.tail.n), s->model->context);
-        goto out;
-    }
-    QU_TRY_OUT(qu_answer_model(&r, err));
+    QU_TRY(qu_template_question(s->template, s->tok, question, &r.tail, err));
+    QU_TRY(plan_pages(&r, docs, n_docs, err));
+    if (r.plan.end_pos + r.tail.n > s->model->context)
+        return qu_fail(err, QU_ERR_LIMIT, "a prompt of %lld tokens does not fit the window of %d",
+                       (long long)(r.plan.end_pos + r.tail.n), s->model->context);
+    QU_TRY(qu_answer_model(&r, err));
     if (!ans->found) ans->text.len = 0;
-    QU_TRY_OUT(qu_buf_add(&ans->text, "", 0, err));
+    QU_TRY(qu_buf_add(&ans->text, "", 0, err));
     ans->text.data[ans->text.len] = 0;
-out:
-    qu_answer_end(&r);
-    return st;
+    return QU_OK;
 }

@@ -33,26 +33,21 @@ static bool read_mode(qu_verdict_mode *m, json_t *o)
 qu_status qu_verdict_load(qu_verdict *v, const qu_session *s, qu_err *err)
 {
     char name[QU_STORE_MAX_NAME];
-    qu_buf b = {0};
-    qu_txn *t = NULL;
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf b = {0};
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     json_int_t questions = 0, at = 0;
     *v = (qu_verdict){0};
     name_of(name, s);
-    QU_TRY_OUT(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
-    st = qu_catalogue_get_meta(t, name, &b, err);
-    if (st != QU_OK) goto out;
-    json_t *o = json_loadb(b.data, b.len, 0, NULL);
+    QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
+    qu_status st = qu_catalogue_get_meta(t, name, &b, err);
+    if (st != QU_OK) return st == QU_ERR_NOTFOUND ? QU_OK : st;
+    json_auto_t *o = json_loadb(b.data, b.len, 0, NULL);
     v->known = json_unpack(o, "{s:I,s:I}", "questions", &questions, "at_ms", &at) == 0 &&
                read_mode(&v->kv, json_object_get(o, "kv")) &&
                read_mode(&v->repair, json_object_get(o, "repair"));
     v->questions = questions;
     v->at_ms = at;
-    json_decref(o);
-out:
-    qu_txn_abort(t);
-    qu_buf_free(&b);
-    return st == QU_ERR_NOTFOUND ? QU_OK : st;
+    return QU_OK;
 }
 
 qu_status qu_verdict_save(const qu_verdict *v, qu_session *s, qu_err *err)

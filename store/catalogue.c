@@ -83,20 +83,16 @@ static qu_status doc_update(qu_txn *t, qu_doc *d, qu_err *err)
 
 qu_status qu_catalogue_get_doc(qu_txn *t, uint64_t doc_id, qu_doc *doc, qu_err *err)
 {
-    qu_doc d;
+    QU_OWN(qu_doc_free) qu_doc d = {0};
+    qu_doc from;
     memset(doc, 0, sizeof *doc);
-    QU_TRY(qu_doc_borrow(t, doc_id, &d, err));
-    const char *path = d.path, *title = d.title;
-    d.path = malloc((size_t)d.path_len + 1);
-    d.title = malloc((size_t)d.title_len + 1);
-    if (!d.path || !d.title) {
-        qu_doc_free(&d);
-        return qu_fail_nomem(err, (long long)d.path_len + d.title_len);
-    }
-    memcpy(d.path, path, d.path_len);
-    memcpy(d.title, title, d.title_len);
-    d.path[d.path_len] = d.title[d.title_len] = 0;
-    *doc = d;
+    QU_TRY(qu_doc_borrow(t, doc_id, &from, err));
+    d.path = strndup(from.path, from.path_len);
+    d.title = strndup(from.title, from.title_len);
+    if (!d.path || !d.title) return qu_fail_nomem(err, (long long)d.path_len + d.title_len);
+    *doc = from;
+    doc->path = QU_TAKE(d.path);
+    doc->title = QU_TAKE(d.title);
     return QU_OK;
 }
 

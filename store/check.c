@@ -253,20 +253,17 @@ static qu_status orphans(check *c, qu_err *err)
 
 static qu_status check_all(check *c, qu_err *err)
 {
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     qu_rec_key k, from = qu_key_tag(QU_TAG_DOC);
-    qu_status st = qu_txn_begin(&c->t, c->s, QU_TXN_READ, &c->e);
+    qu_status st = qu_txn_begin(&t, c->s, QU_TXN_READ, &c->e);
     if (st != QU_OK) return finding(c, st, 0, err);
-    QU_TRY_OUT(records(c, err));
+    c->t = t;
+    QU_TRY(records(c, err));
     for (;; from = k, from.b[from.n++] = 0) { /* the key after k */
-        QU_TRY_OUT(finding(c, qu_rec_seek(c->t, &from, 1, &k, &c->e), 0, err));
-        if (k.n == 0 || k.n >= QU_KEY_MAX) break;
-        if (k.n == 9) QU_TRY_OUT(document(c, qu_get_be64(k.b + 1), err)); /* others are reported */
+        QU_TRY(finding(c, qu_rec_seek(c->t, &from, 1, &k, &c->e), 0, err));
+        if (k.n == 0 || k.n >= QU_KEY_MAX) return orphans(c, err);
+        if (k.n == 9) QU_TRY(document(c, qu_get_be64(k.b + 1), err)); /* others are reported */
     }
-    st = orphans(c, err);
-out:
-    qu_txn_abort(c->t);
-    c->t = NULL;
-    return st;
 }
 
 qu_status qu_store_check(qu_store *s, qu_check_fn *fn, void *ctx, qu_check_stats *stats,
@@ -331,37 +328,34 @@ static qu_status sweep_records(check *c, qu_err *err)
 
 static qu_status rebuild_indexes(check *c, qu_err *err)
 {
-    qu_doc d;
     for (uint64_t at = 0;;) {
+        QU_OWN(qu_doc_free) qu_doc d = {0};
         QU_TRY(qu_catalogue_next_doc(c->t, at, &d, err));
         if ((at = d.doc_id) == 0) return QU_OK;
-        qu_status st = qu_indexes_put(c->t, &d, err);
-        qu_doc_free(&d);
-        QU_TRY(st);
+        QU_TRY(qu_indexes_put(c->t, &d, err));
     }
+}
+
+static qu_status mend(check *c, qu_err *err)
+{
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
+    QU_TRY(qu_txn_begin(&t, c->s, QU_TXN_WRITE, err)); /* QU_ERR_CORRUPT without its counters */
+    c->t = t;
+    QU_TRY(drop(c, ABOUT_DOC, err)); /* first, then the KV of those that stay */
+    QU_TRY(drop(c, ABOUT_KV, err));
+    QU_TRY(sweep_records(c, err));
+    QU_TRY(rebuild_indexes(c, err));
+    return qu_txn_commit(QU_TAKE(t), err);
 }
 
 qu_status qu_store_repair(qu_store *s, qu_check_fn *fn, void *ctx, qu_check_stats *stats,
                           qu_err *err)
 {
     check c = {.s = s, .fn = fn, .ctx = ctx};
-    qu_status st;
     if (!s->writable) return qu_fail(err, QU_ERR_ARG, "store '%s' was opened for reading", s->dir);
-    QU_TRY_OUT(check_all(&c, err));
-    if (c.r.n_problems == 0) goto out;
-    if (c.victims_kept != QU_OK) {
-        st = qu_fail_nomem(err, (long long)c.victims.len);
-        goto out;
-    }
-    QU_TRY_OUT(qu_txn_begin(&c.t, s, QU_TXN_WRITE, err)); /* QU_ERR_CORRUPT without its counters */
-    QU_TRY_OUT(drop(&c, ABOUT_DOC, err)); /* first, then the KV of those that stay */
-    QU_TRY_OUT(drop(&c, ABOUT_KV, err));
-    QU_TRY_OUT(sweep_records(&c, err));
-    QU_TRY_OUT(rebuild_indexes(&c, err));
-    st = qu_txn_commit(c.t, err);
-    c.t = NULL;
-out:
-    qu_txn_abort(c.t);
+    qu_status st = check_all(&c, err);
+    if (st == QU_OK && c.victims_kept != QU_OK) st = qu_fail_nomem(err, (long long)c.victims.len);
+    if (st == QU_OK && c.r.n_problems > 0) st = mend(&c, err);
     qu_buf_free(&c.victims);
     if (stats) *stats = c.r;
     return st;

@@ -24,13 +24,12 @@ typedef struct gc {
 
 static qu_status claims_read(gc *g, qu_err *err)
 {
-    qu_txn *t;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     QU_TRY(qu_txn_begin(&t, g->s, QU_TXN_READ, err));
-    qu_status st = qu_claims_read(t, &g->list, err);
-    qu_txn_abort(t);
+    QU_TRY(qu_claims_read(t, &g->list, err));
     g->claims = (const qu_claim *)(const void *)g->list.data;
     g->n_claims = g->list.len / sizeof *g->claims;
-    return st;
+    return QU_OK;
 }
 
 static int by_file(const void *file_id, const void *claim)
@@ -281,32 +280,35 @@ static qu_status compact(gc *g, qu_err *err)
 
 static qu_status disk_use(gc *g, int64_t *bytes, qu_err *err)
 {
-    qu_txn *t;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     qu_store_counts c;
+    *bytes = 0;
     QU_TRY(qu_txn_begin(&t, g->s, QU_TXN_READ, err));
-    qu_status st = qu_catalogue_counts(t, &c, err);
-    qu_txn_abort(t);
-    *bytes = st == QU_OK ? c.catalogue_bytes + c.kv_bytes : 0;
-    return st;
+    QU_TRY(qu_catalogue_counts(t, &c, err));
+    *bytes = c.catalogue_bytes + c.kv_bytes;
+    return QU_OK;
+}
+
+static qu_status collect(gc *g, qu_err *err)
+{
+    QU_TRY(disk_use(g, &g->r.bytes_before, err));
+    QU_TRY(claims_read(g, err));
+    QU_TRY(open_files(g, err));
+    QU_TRY(sweep(g, "kv", err));
+    QU_TRY(packs(g, err));
+    QU_TRY(sweep(g, "", err));
+    QU_TRY(compact(g, err));
+    return disk_use(g, &g->r.bytes_after, err);
 }
 
 qu_status qu_store_gc(qu_store *s, qu_gc_report *report, qu_err *err)
 {
     gc g = {.s = s};
-    qu_status st;
     if (!s->writable || s->n_txns > 0 || s->writers)
         return qu_fail(err, QU_ERR_ARG, "cannot collect garbage in '%s': read-only or in use",
                        s->dir);
     qu_kv_close_readers(s);
-    QU_TRY_OUT(disk_use(&g, &g.r.bytes_before, err));
-    QU_TRY_OUT(claims_read(&g, err));
-    QU_TRY_OUT(open_files(&g, err));
-    QU_TRY_OUT(sweep(&g, "kv", err));
-    QU_TRY_OUT(packs(&g, err));
-    QU_TRY_OUT(sweep(&g, "", err));
-    QU_TRY_OUT(compact(&g, err));
-    QU_TRY_OUT(disk_use(&g, &g.r.bytes_after, err));
-out:
+    qu_status st = collect(&g, err);
     qu_buf_free(&g.list);
     qu_buf_free(&g.open);
     if (report) *report = g.r;

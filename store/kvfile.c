@@ -164,24 +164,21 @@ static qu_status open_env(qu_kv_writer *w, qu_err *err)
 qu_status qu_kv_writer_start(qu_kv_writer **out, qu_store *s, uint64_t file_id, uint32_t purpose,
                              qu_err *err)
 {
-    qu_status st = QU_OK;
+    QU_OWN(qu_kv_writer_freep) qu_kv_writer *w = NULL;
     *out = NULL;
     if (!s->writable) return qu_fail(err, QU_ERR_ARG, "store '%s' was opened for reading", s->dir);
-    qu_kv_writer *w = calloc(1, sizeof *w);
-    if (!w) return qu_fail_nomem(err, sizeof *w);
+    QU_TRY(qu_memory_take(&w, 1, sizeof *w, err));
     w->s = s;
     w->file_id = file_id;
-    QU_TRY_OUT(register_file(s, &w->file_id, purpose, err));
+    QU_TRY(register_file(s, &w->file_id, purpose, err));
     w->path = qu_kv_path(s, w->file_id);
-    QU_TRY_OUT(open_env(w, err));
+    QU_TRY(open_env(w, err));
     pthread_mutex_lock(&s->mu);
     w->next = s->writers;
     s->writers = w;
     pthread_mutex_unlock(&s->mu);
-out:
-    if (st == QU_OK) *out = w;
-    else qu_kv_writer_free(w);
-    return st;
+    *out = QU_TAKE(w);
+    return QU_OK;
 }
 
 qu_status qu_kv_writer_create(qu_kv_writer **w, qu_store *store, uint64_t file_id, qu_err *err)

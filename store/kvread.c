@@ -55,18 +55,14 @@ static void trim(qu_store *s, int keep)
 /* Under s->mu. */
 static qu_status reader_open(qu_store *s, uint64_t file_id, qu_err *err)
 {
+    QU_OWN(qu_freep) qu_kv_reader *r = NULL;
     trim(s, QU_KV_READERS - 1);
-    qu_kv_reader *r = calloc(1, sizeof *r);
-    if (!r) return qu_fail_nomem(err, sizeof *r);
-    qu_status st = qu_kv_open_read(s, file_id, &r->env, &r->txn, err);
-    if (st != QU_OK) {
-        free(r);
-        return st;
-    }
+    QU_TRY(qu_memory_take(&r, 1, sizeof *r, err));
+    QU_TRY(qu_kv_open_read(s, file_id, &r->env, &r->txn, err));
     r->file_id = file_id;
     pthread_mutex_init(&r->mu, NULL);
     r->next = s->readers;
-    s->readers = r;
+    s->readers = QU_TAKE(r);
     return QU_OK;
 }
 

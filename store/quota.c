@@ -89,9 +89,9 @@ static qu_status rank_files(qu_quota *q, qu_err *err)
 {
     const qu_claim *claims = (const qu_claim *)(const void *)q->claims.data;
     size_t n = q->claims.len / sizeof *claims, i = 0;
-    QU_OWN(qu_freep) uint64_t *kv_ids = malloc((n + 1) * sizeof *kv_ids);
-    q->files = calloc(n + 1, sizeof *q->files);
-    if (!q->files || !kv_ids) return qu_fail_nomem(err, (long long)(n * sizeof *q->files));
+    QU_OWN(qu_freep) uint64_t *kv_ids = NULL;
+    QU_TRY(qu_memory_take(&kv_ids, (int64_t)n, sizeof *kv_ids, err));
+    QU_TRY(qu_memory_take(&q->files, (int64_t)n, sizeof *q->files, err));
     for (i = 0; i < n; i++) {
         const qu_claim *c = &claims[i];
         kv_ids[i] = c->kv_id;
@@ -112,36 +112,30 @@ static qu_status rank_files(qu_quota *q, qu_err *err)
 
 static qu_status read_state(qu_quota *q, qu_err *err)
 {
-    qu_txn *t;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     qu_quota_state state = {0};
     QU_TRY(qu_txn_begin(&t, q->s, QU_TXN_READ, err));
-    qu_status st = qu_quota_get(t, &state, err);
-    if (st == QU_OK) st = qu_claims_read(t, &q->claims, err);
-    qu_txn_abort(t);
+    QU_TRY(qu_quota_get(t, &state, err));
     q->limit = state.limit;
     q->held = state.held - qu_kv_writing_bytes(q->s);
-    return st;
+    return qu_claims_read(t, &q->claims, err);
 }
 
 qu_status qu_quota_open(qu_quota **out, qu_store *s, qu_quota_cost cost, void *ctx, qu_err *err)
 {
-    qu_status st;
-    qu_quota *q = *out = calloc(1, sizeof *q);
-    if (!q) return qu_fail_nomem(err, sizeof *q);
+    QU_OWN(qu_quota_freep) qu_quota *q = NULL;
+    *out = NULL;
+    QU_TRY(qu_memory_take(&q, 1, sizeof *q, err));
     q->s = s;
     q->cost = cost;
     q->ctx = ctx;
-    QU_TRY_OUT(read_state(q, err));
+    QU_TRY(read_state(q, err));
     for (size_t i = 0; i < q->claims.len / sizeof(qu_claim); i++)
         q->use.kept += ((const qu_claim *)(const void *)q->claims.data)[i].file_id != 0;
-    QU_TRY_OUT(qu_use_read(&q->use, s, err));
-    st = rank_files(q, err);
-out:
-    if (st != QU_OK) {
-        qu_quota_free(q);
-        *out = NULL;
-    }
-    return st;
+    QU_TRY(qu_use_read(&q->use, s, err));
+    QU_TRY(rank_files(q, err));
+    *out = QU_TAKE(q);
+    return QU_OK;
 }
 
 void qu_quota_free(qu_quota *q)

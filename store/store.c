@@ -150,10 +150,8 @@ static qu_status config_read(qu_store *s, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf b = {0};
     qu_status st = qu_os_read(&b, qu_store_path(s, "config").s, CONFIG_MAX_BYTES, err);
-    if (st == QU_ERR_NOTFOUND)
-        st = no_store(s, err);
-    else if (st == QU_ERR_LIMIT)
-        st = config_damaged(s, err);
+    if (st == QU_ERR_NOTFOUND) return no_store(s, err);
+    if (st == QU_ERR_LIMIT) return config_damaged(s, err);
     QU_TRY(st);
     return config_parse(s, &b, err);
 }
@@ -232,8 +230,8 @@ static qu_status look(const qu_store *s, bool *exists, qu_err *err)
 /* The config comes last and makes it a store. */
 static qu_status create_files(qu_store *s, const qu_store_config *c, qu_err *err)
 {
-    qu_txn *t = NULL;
     qu_path cat = qu_store_path(s, "catalogue.1");
+    qu_txn *t = NULL;
     QU_TRY(qu_os_mkdirs(qu_store_path(s, "kv").s, 0700, err));
     unlink(cat.s);
     unlink(qu_store_path(s, "catalogue.1-lock").s);
@@ -243,8 +241,7 @@ static qu_status create_files(qu_store *s, const qu_store_config *c, qu_err *err
     qu_status st = qu_txn_begin(&t, s, QU_TXN_WRITE, err);
     if (st == QU_OK) st = qu_txn_commit(t, err);
     memset(&s->config, 0, sizeof s->config);
-    mdb_env_close(s->env);
-    s->env = NULL;
+    mdb_env_close(QU_TAKE(s->env));
     QU_TRY(st);
     QU_TRY(qu_os_replace(qu_store_path(s, "CURRENT").s, "catalogue.1\n", 12, 0600, err));
     return config_write(s, c, err);
@@ -327,29 +324,23 @@ static qu_status open_for_writing(qu_store *s, const qu_store_config *create, qu
 qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config *create,
                         unsigned flags, qu_err *err)
 {
-    qu_status st = QU_OK;
+    QU_OWN(qu_store_closep) qu_store *s = NULL;
     *store = NULL;
     if (!dir || !*dir) return qu_fail(err, QU_ERR_ARG, "store folder is empty");
     if (strlen(dir) > PATH_MAX - 128)
         return qu_fail(err, QU_ERR_LIMIT, "store folder '%.80s...' has too long a name", dir);
     if (create && !(flags & QU_STORE_WRITE))
         return qu_fail(err, QU_ERR_ARG, "cannot create store '%s' without writing", dir);
-    qu_store *s = calloc(1, sizeof *s);
-    if (!s) return qu_fail_nomem(err, sizeof *s);
+    QU_TRY(qu_memory_take(&s, 1, sizeof *s, err));
     s->lock_fd = -1;
     s->writable = flags & QU_STORE_WRITE;
     pthread_mutex_init(&s->mu, NULL);
-    if (!(s->dir = strdup(dir))) {
-        st = qu_fail_nomem(err, (long long)strlen(dir));
-        goto out;
-    }
-    if (s->writable) QU_TRY_OUT(open_for_writing(s, create, err));
-    QU_TRY_OUT(config_read(s, err));
-    QU_TRY_OUT(qu_store_open_catalogue(s, err));
-out:
-    if (st == QU_OK) *store = s;
-    else qu_store_close(s);
-    return st;
+    if (!(s->dir = strdup(dir))) return qu_fail_nomem(err, (long long)strlen(dir));
+    if (s->writable) QU_TRY(open_for_writing(s, create, err));
+    QU_TRY(config_read(s, err));
+    QU_TRY(qu_store_open_catalogue(s, err));
+    *store = QU_TAKE(s);
+    return QU_OK;
 }
 
 void qu_store_close(qu_store *s)

@@ -30,6 +30,7 @@
 #include <stdint.h>
 
 #include "base/hash.h"
+#include "base/memory.h"
 #include "base/status.h"
 
 enum {
@@ -76,6 +77,7 @@ qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config
 /* Close it and everything handed out by it: transactions, writers and slices must be done with.
  * NULL is fine. */
 void qu_store_close(qu_store *store);
+QU_OWNER(qu_store, qu_store_close)
 
 /* The config the store was made with; lives as long as the store. */
 const qu_store_config *qu_store_config_get(const qu_store *store);

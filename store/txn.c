@@ -124,36 +124,26 @@ static qu_status keep_unused(qu_txn *t, qu_err *err)
 
 qu_status qu_txn_commit(qu_txn *t, qu_err *err)
 {
-    qu_status st = QU_OK;
-    if (!t->write) {
-        qu_txn_abort(t);
-        return QU_OK;
-    }
-    if (t->failed) {
-        st = qu_fail(err, QU_ERR_ARG, "cannot commit to '%s': a write in this transaction failed",
-                     t->s->dir);
-        goto out;
-    }
-    QU_TRY_OUT(keep_unused(t, err));
+    QU_OWN(qu_txn_abortp) qu_txn *owned = t;
+    if (!t->write) return QU_OK;
+    if (t->failed)
+        return qu_fail(err, QU_ERR_ARG, "cannot commit to '%s': a write in this transaction failed",
+                       t->s->dir);
+    QU_TRY(keep_unused(t, err));
     if (t->docs_changed) t->state.generation++;
     if (memcmp(&t->state, &t->state_at_begin, sizeof t->state) != 0) {
         qu_rec_key k = qu_key_tag(QU_TAG_STATE);
-        QU_TRY_OUT(qu_rec_put(t, &k, &t->state, sizeof t->state, err));
+        QU_TRY(qu_rec_put(t, &k, &t->state, sizeof t->state, err));
     }
     int rc = mdb_txn_commit(t->mt);
     t->mt = NULL; /* freed, also on error */
-    if (rc) {
-        st = qu_lmdb_fail(err, rc, "commit to the catalogue of", t->s->dir);
-        goto out;
-    }
+    if (rc) return qu_lmdb_fail(err, rc, "commit to the catalogue of", t->s->dir);
     for (size_t i = 0; i < t->lost.len / sizeof(uint64_t); i++) {
         uint64_t file_id = ((uint64_t *)(void *)t->lost.data)[i];
         unlink(qu_kv_path(t->s, file_id).s);
         qu_kv_forget(t->s, file_id);
     }
-out:
-    qu_txn_abort(t);
-    return st;
+    return QU_OK;
 }
 
 void qu_txn_abort(qu_txn *t)

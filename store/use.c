@@ -54,8 +54,7 @@ static qu_status slot_make(qu_use *u, uint64_t kv_id, qu_use_entry **e, qu_err *
     if (2 * u->n >= u->cap) {
         qu_use wide = *u;
         wide.cap = u->cap ? 2 * u->cap : 64;
-        wide.slots = calloc(wide.cap, sizeof *wide.slots);
-        if (!wide.slots) return qu_fail_nomem(err, (long long)(wide.cap * sizeof *wide.slots));
+        QU_TRY(qu_memory_take(&wide.slots, wide.cap, sizeof *wide.slots, err));
         for (size_t i = 0; i < u->cap; i++)
             if (u->slots[i].kv_id) *slot_of(&wide, u->slots[i].kv_id) = u->slots[i];
         free(u->slots);

@@ -1,11 +1,8 @@
-/* Comparing fidelities, keeping the verdict, and the heat map's file. */
+/* Comparing fidelities and keeping the verdict. */
 #include "tests/pipeline_testing.h"
-
-#include <zlib.h>
 
 #include "base/os.h"
 #include "pipelines/compare.h"
-#include "pipelines/png.h"
 #include "pipelines/verdict.h"
 
 static const qu_ask_options options = {
@@ -156,49 +153,6 @@ static void verdicts(void **state)
     px_close(&p);
 }
 
-static uint32_t u32(const char *p)
-{
-    const uint8_t *b = (const uint8_t *)p;
-    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
-}
-
-/* Chunk sums are right and the pixels are the cells' colours. */
-static void heat_map(void **state)
-{
-    (void)state;
-    const double grid[] = {0, .5, 1, NAN, -3, 7};
-    const uint8_t want[6][3] = {{200, 40, 40},   {240, 210, 80}, {40, 150, 70},
-                                {128, 128, 128}, {200, 40, 40},  {40, 150, 70}};
-    qu_buf file = {0};
-    qu_err e;
-    TEST_OK(qu_png_heat(px_path("grid.png"), grid, 2, 3, err));
-    TEST_OK(qu_os_read(&file, px_path("grid.png"), 1 << 20, err));
-    assert_memory_equal(file.data, "\x89PNG\r\n\x1a\n", 8);
-    uLongf line = 1 + 3 * QU_PNG_CELL * 3, size = line * 2 * QU_PNG_CELL;
-    uint8_t *raw = calloc(1, size);
-    for (size_t at = 8; at < file.len;) {
-        const char *p = file.data + at;
-        uint32_t n = u32(p);
-        assert_int_equal(u32(p + 8 + n), crc32(0, (const uint8_t *)p + 4, n + 4));
-        if (memcmp(p + 4, "IHDR", 4) == 0) {
-            assert_int_equal(u32(p + 8), 3 * QU_PNG_CELL);
-            assert_int_equal(u32(p + 12), 2 * QU_PNG_CELL);
-        }
-        if (memcmp(p + 4, "IDAT", 4) == 0)
-            assert_int_equal(uncompress(raw, &size, (const uint8_t *)p + 8, n), Z_OK);
-        at += 12 + n;
-    }
-    for (size_t i = 0; i < 6; i++) {
-        size_t y = i / 3 * QU_PNG_CELL + 5, x = i % 3 * QU_PNG_CELL + 20;
-        assert_memory_equal(raw + y * line + 1 + x * 3, want[i], 3);
-    }
-    assert_int_equal(qu_png_heat(px_path("x.png"), grid, 0, 3, &e), QU_ERR_ARG);
-    assert_int_equal(qu_png_heat(px_path("x.png"), grid, 2, 513, &e), QU_ERR_ARG);
-    assert_int_equal(qu_png_heat(px_path("no/x.png"), grid, 2, 3, &e), QU_ERR_NOTFOUND);
-    free(raw);
-    qu_buf_free(&file);
-}
-
 static int setup(void **state)
 {
     if (px_setup(state) != 0) return -1;
@@ -210,6 +164,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(differences),
                                        cmocka_unit_test(forced_tokens_are_the_exact_ones),
-                                       cmocka_unit_test(verdicts), cmocka_unit_test(heat_map)};
+                                       cmocka_unit_test(verdicts)};
     return cmocka_run_group_tests(tests, setup, px_teardown);
 }
