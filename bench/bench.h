@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/memory.h"
 #include "base/status.h"
 
 static qu_err err;          /* where must finds the fault */

@@ -326,23 +326,18 @@ static qu_status read_header(qu_gguf *g, qu_err *err)
 
 static qu_status open_one(qu_gguf **out, const char *path, qu_err *err)
 {
-    *out = NULL;
-    qu_gguf *g = calloc(1, sizeof *g);
-    if (!g || !(g->path = strdup(path))) {
-        free(g);
-        return qu_fail_nomem(err, sizeof *g);
-    }
+    QU_OWN(qu_gguf_closep) qu_gguf *g = NULL;
     struct stat sb;
-    qu_status st = stat(path, &sb) == 0 && !S_ISREG(sb.st_mode)
-                       ? qu_fail(err, QU_ERR_FORMAT, "'%s' is not a GGUF file but a %s", path,
-                                 S_ISDIR(sb.st_mode) ? "folder" : "device or pipe")
-                       : qu_os_map(&g->map, path, err);
-    if (st == QU_OK) st = read_header(g, err);
-    if (st == QU_OK)
-        *out = g;
-    else
-        qu_gguf_close(g);
-    return st;
+    *out = NULL;
+    QU_TRY(qu_memory_take(&g, 1, sizeof *g, err));
+    if (!(g->path = strdup(path))) return qu_fail_nomem(err, (long long)strlen(path));
+    if (stat(path, &sb) == 0 && !S_ISREG(sb.st_mode))
+        return qu_fail(err, QU_ERR_FORMAT, "'%s' is not a GGUF file but a %s", path,
+                       S_ISDIR(sb.st_mode) ? "folder" : "device or pipe");
+    QU_TRY(qu_os_map(&g->map, path, err));
+    QU_TRY(read_header(g, err));
+    *out = QU_TAKE(g);
+    return QU_OK;
 }
 
 /* ---- Split models: NAME-00001-of-00003.gguf has the keys, each part its own tensors ---- */
@@ -369,21 +364,21 @@ static qu_status open_parts(qu_gguf *g, int32_t n, qu_err *err)
         return qu_fail(err, QU_ERR_FORMAT,
                        "'%s' is the first of %d parts: its name must end in '%s'", g->path, n,
                        suffix);
-    QU_OWN(qu_freep) char *path = malloc(end + sizeof suffix);
-    g->parts = calloc((size_t)n, sizeof *g->parts);
-    qu_status st = path && g->parts ? QU_OK : qu_fail_nomem(err, n * (long long)sizeof *g->parts);
-    for (int32_t i = 1; i < n && st == QU_OK; i++) {
-        qu_gguf *part = NULL;
+    QU_OWN(qu_freep) char *path = NULL;
+    QU_TRY(qu_memory_take(&path, (int64_t)(end + sizeof suffix), 1, err));
+    QU_TRY(qu_memory_take(&g->parts, n, sizeof *g->parts, err));
+    for (int32_t i = 1; i < n; i++) {
+        qu_gguf *part;
         snprintf(path, end + sizeof suffix, "%.*s-%05d-of-%05d.gguf", (int)stem, g->path, i + 1, n);
-        st = open_one(&part, path, err);
+        qu_status st = open_one(&part, path, err);
         if (st == QU_ERR_NOTFOUND)
-            st = qu_fail(err, st, "part %d of %d of the model is missing: '%s'", i + 1, n, path);
-        if (st != QU_OK) break;
+            return qu_fail(err, st, "part %d of %d of the model is missing: '%s'", i + 1, n, path);
+        QU_TRY(st);
         g->parts[g->n_parts++] = part;
         if (split_key(part, "split.no") != i || split_key(part, "split.count") != n)
-            st = qu_fail(err, QU_ERR_FORMAT, "'%s' is not part %d of %d", path, i + 1, n);
+            return qu_fail(err, QU_ERR_FORMAT, "'%s' is not part %d of %d", path, i + 1, n);
     }
-    return st;
+    return QU_OK;
 }
 
 /* One table of all parts' tensors. */
@@ -417,17 +412,14 @@ static qu_status join_parts(qu_gguf *g, qu_err *err)
 
 qu_status qu_gguf_open(qu_gguf **out, const char *path, qu_err *err)
 {
-    qu_gguf *g;
+    QU_OWN(qu_gguf_closep) qu_gguf *g = NULL;
     *out = NULL;
     QU_TRY(open_one(&g, path, err));
     int32_t n = split_key(g, "split.count");
-    qu_status st = n > 1 ? open_parts(g, n, err) : QU_OK;
-    if (st == QU_OK && n > 1) st = join_parts(g, err);
-    if (st == QU_OK)
-        *out = g;
-    else
-        qu_gguf_close(g);
-    return st;
+    if (n > 1) QU_TRY(open_parts(g, n, err));
+    if (n > 1) QU_TRY(join_parts(g, err));
+    *out = QU_TAKE(g);
+    return QU_OK;
 }
 
 void qu_gguf_close(qu_gguf *g)

@@ -33,6 +33,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/memory.h"
 #include "base/status.h"
 #include "kernels/quant.h"
 
@@ -64,6 +65,7 @@ static inline bool qu_gguf_is(qu_gguf_str s, const char *text)
  * QU_ERR_NOMEM. */
 qu_status qu_gguf_open(qu_gguf **g, const char *path, qu_err *err);
 void qu_gguf_close(qu_gguf *g);
+QU_OWNER(qu_gguf, qu_gguf_close)
 
 const char *qu_gguf_path(const qu_gguf *g);
 int64_t qu_gguf_file_bytes(const qu_gguf *g); /* all parts */

@@ -343,17 +343,14 @@ static qu_status read_vocabulary(qu_tokenizer *t, qu_err *err)
 qu_status qu_tokenizer_create(qu_tokenizer **out, const qu_gguf *g, qu_err *err)
 {
     *out = NULL;
-    qu_tokenizer *t = calloc(1, sizeof *t);
-    if (!t) return qu_fail_nomem(err, sizeof *t);
+    QU_OWN(qu_tokenizer_freep) qu_tokenizer *t = NULL;
+    QU_TRY(qu_memory_take(&t, 1, sizeof *t, err));
     t->g = g;
     t->bos = t->eos = t->eot = t->unk = -1;
     memset(t->byte_id, -1, sizeof t->byte_id);
-    qu_status st = read_vocabulary(t, err);
-    if (st == QU_OK)
-        *out = t;
-    else
-        qu_tokenizer_free(t);
-    return st;
+    QU_TRY(read_vocabulary(t, err));
+    *out = QU_TAKE(t);
+    return QU_OK;
 }
 
 void qu_tokenizer_free(qu_tokenizer *t)

@@ -142,42 +142,26 @@ static void stream(void *ctx, const char *text, size_t n)
 
 static qu_status print_citation(const qu_citation *c, int32_t i, qu_err *err)
 {
-    QU_TRY(qu_out_printf(err, "  [%d] ", i + 1));
-    QU_TRY(qu_out_text(c->path, strlen(c->path), false, err));
-    if (c->member) QU_TRY(qu_out_printf(err, "!"));
-    if (c->member) QU_TRY(qu_out_text(c->member, strlen(c->member), false, err));
-    if (c->page_number > 0) QU_TRY(qu_out_printf(err, " page %d", c->page_number));
-    if (c->has_bytes)
-        QU_TRY(qu_out_printf(err, " bytes %lld-%lld", (long long)c->byte_start,
-                             (long long)c->byte_end));
-    else
-        QU_TRY(qu_out_printf(err, " text %lld-%lld", (long long)c->text_start,
-                             (long long)c->text_end));
-    if (c->heading && *c->heading) {
-        QU_TRY(qu_out_printf(err, " ("));
-        QU_TRY(qu_out_text(c->heading, strlen(c->heading), false, err));
-        QU_TRY(qu_out_printf(err, ")"));
-    }
-    if (c->stale) QU_TRY(qu_out_printf(err, " [stale]"));
-    QU_TRY(qu_out_printf(err, "\n      "));
-    for (const char *p = c->text; *p;) { /* a passage on one line */
-        size_t n = strcspn(p, "\n");
-        QU_TRY(qu_out_text(p, n, false, err));
-        p += n;
-        if (*p) {
-            QU_TRY(qu_out_printf(err, " "));
-            p++;
-        }
-    }
-    return qu_out_printf(err, "\n");
+    QU_OWN(qu_buf_free) qu_buf b = {0};
+    QU_TRY(qu_buf_printf(&b, err, "  [%d] %s", i + 1, c->path));
+    if (c->member) QU_TRY(qu_buf_printf(&b, err, "!%s", c->member));
+    if (c->page_number > 0) QU_TRY(qu_buf_printf(&b, err, " page %d", c->page_number));
+    QU_TRY(qu_buf_printf(&b, err, c->has_bytes ? " bytes %lld-%lld" : " text %lld-%lld",
+                         (long long)(c->has_bytes ? c->byte_start : c->text_start),
+                         (long long)(c->has_bytes ? c->byte_end : c->text_end)));
+    if (c->heading && *c->heading) QU_TRY(qu_buf_printf(&b, err, " (%s)", c->heading));
+    QU_TRY(qu_out_line(err, "%s%s", b.data, c->stale ? " [stale]" : ""));
+    b.len = 0;
+    QU_TRY(qu_buf_puts(&b, c->text, err));
+    for (char *p = b.data; (p = strchr(p, '\n'));) *p = ' '; /* a passage on one line */
+    return qu_out_line(err, "      %s", b.data);
 }
 
 static qu_status print_unsupported(const qu_answer *ans, int32_t i, qu_err *err)
 {
     const qu_answer_sentence *s = &ans->sentences[i];
-    QU_TRY(qu_out_printf(err, "  [unsupported] "));
-    QU_TRY(qu_out_text(ans->text.data + s->start, (size_t)(s->end - s->start), false, err));
-    return qu_out_printf(err, "\n");
+    return qu_out_line(err, "  [unsupported] %.*s", (int)(s->end - s->start),
+                       ans->text.data + s->start);
 }
 
 static qu_status print_text(const qu_answer *ans, bool streamed, qu_err *err)

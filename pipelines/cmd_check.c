@@ -30,9 +30,8 @@ static void tell(findings *f, const char *kind, uint64_t doc_id, const char *mes
                               doc_id ? json_integer((json_int_t)doc_id) : json_null(), "message",
                               qu_pages_json_text(message, strlen(message)));
         qu_out_json(o, &f->err);
-    } else if (qu_out_printf(&f->err, "%s: ", kind) == QU_OK &&
-               qu_out_text(message, strlen(message), false, &f->err) == QU_OK) {
-        qu_out_write("\n", 1, &f->err);
+    } else {
+        qu_out_line(&f->err, "%s: %s", kind, message);
     }
 }
 
@@ -90,7 +89,7 @@ static qu_status check_words(findings *f, qu_session *s, qu_err *err)
         fault = "the word index differs from the documents' words";
     f->words = fault != NULL;
     if (fault) tell(f, "damage", 0, fault);
-    return st;
+    return QU_OK;
 }
 
 /* --- the model that the pages were made with --- */
@@ -191,28 +190,21 @@ static qu_status print_end(const findings *f, const findings *done, qu_err *err)
         (long long)c->bytes, problems, exit == QU_EXIT_NOTHING ? ": see quire check --repair" : "");
 }
 
-static int run(const qu_args *args)
+static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_err err = {0};
-    qu_session s;
     findings f = {0}, done = {0};
-    bool repair = qu_args_flag(args, "repair");
-    qu_status st = qu_session_open(&s, args, QU_SESSION_STORE | (repair ? QU_SESSION_WRITE : 0),
-                                   QU_CODEC_F16, &err);
-    if (st == QU_OK && repair) st = mend(&done, &s, &err);
-    f.silent = repair;
-    if (st == QU_OK) st = look(&f, &s, &err);
+    bool repair = f.silent = qu_args_flag(s->args, "repair");
+    QU_TRY(qu_session_open(s, s->args, QU_SESSION_STORE | (repair ? QU_SESSION_WRITE : 0), 0, err));
+    if (repair) QU_TRY(mend(&done, s, err));
+    QU_TRY(look(&f, s, err));
     f.silent = false;
-    if (st == QU_OK) st = check_model(&f, &s, &err);
-    if (st == QU_OK) st = print_end(&f, &done, &err);
-    qu_session_close(&s);
-    return st == QU_OK ? verdict(&f) : qu_out_error(&err, NULL);
+    QU_TRY(check_model(&f, s, err));
+    *code = verdict(&f);
+    return print_end(&f, &done, err);
 }
 
 static const qu_option options[] = {
-    {.name = "repair",
-     .kind = QU_OPT_FLAG,
-     .help = "drop what is damaged, so that the next index makes it again"},
+    QU_FLAG("repair", "drop what is damaged, so that the next index makes it again"),
 };
 
 const qu_command qu_cmd_check = {
@@ -229,7 +221,6 @@ const qu_command qu_cmd_check = {
         "and makes the word index again; then quire index reads the removed files and makes "
         "the KV.",
     .examples = "quire check\nquire check --repair && quire index",
-    .options = options,
-    .n_options = sizeof options / sizeof *options,
-    .run = run,
+    QU_OPTIONS(options),
+    .act = act,
 };

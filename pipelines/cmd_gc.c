@@ -9,8 +9,7 @@
 static qu_status renew_words(qu_session *s, qu_err *err)
 {
     QU_OWN(qu_lexical_closep) qu_lexical *lx = NULL;
-    QU_TRY(qu_session_lexical(s, &lx, err));
-    return QU_OK;
+    return qu_session_lexical(s, &lx, err);
 }
 
 static qu_status print_report(const qu_gc_report *r, qu_err *err)
@@ -24,23 +23,18 @@ static qu_status print_report(const qu_gc_report *r, qu_err *err)
                          err);
 }
 
-static int run(const qu_args *args)
+static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_err err = {0};
-    qu_session s;
     qu_gc_report r = {0};
-    qu_status st =
-        qu_session_open(&s, args, QU_SESSION_STORE | QU_SESSION_WRITE, QU_CODEC_F16, &err);
-    if (st == QU_OK) st = qu_store_gc(s.store, &r, &err);
-    if (st == QU_OK) st = renew_words(&s, &err);
-    if (st == QU_OK) st = print_report(&r, &err);
-    qu_session_close(&s);
-    if (st != QU_OK) return qu_out_error(&err, NULL);
-    if (r.n_packs_damaged == 0) return QU_EXIT_OK;
+    QU_TRY(qu_store_gc(s->store, &r, err));
+    QU_TRY(renew_words(s, err));
+    QU_TRY(print_report(&r, err));
+    if (r.n_packs_damaged == 0) return QU_OK;
+    *code = QU_EXIT_SOME;
     qu_out_warn(
         "%lld damaged KV files were left as they are: run quire check --repair, then gc again",
         (long long)r.n_packs_damaged);
-    return QU_EXIT_SOME;
+    return QU_OK;
 }
 
 const qu_command qu_cmd_gc = {
@@ -51,5 +45,6 @@ const qu_command qu_cmd_gc = {
         "among others, and copies the catalogue into a new file. Afterwards no byte of a "
         "removed document is left in the store. Interrupted at any point the store is whole.",
     .examples = "quire rm docs/secret.txt && quire gc",
-    .run = run,
+    .session = QU_SESSION_STORE | QU_SESSION_WRITE,
+    .act = act,
 };

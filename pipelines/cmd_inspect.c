@@ -76,7 +76,7 @@ static qu_status print_json(inspection *x, qu_err *err)
     json_auto_t *o = json_object(), *ids = json_array();
     for (int32_t i = 0; i < v->page.n_tokens; i++)
         json_array_append_new(ids, json_integer(ids_of(x)[i]));
-    qu_status st = qu_out_path(o, "path", v->doc.path, err);
+    QU_TRY(qu_out_path(o, "path", v->doc.path, err));
     json_auto_t *rest =
         json_pack("{s:s,s:s,s:i,s:i,s:I,s:I,s:s,s:O,s:{s:b,s:I,s:I,s:I},s:o}", "page_id", v->id,
                   "title", v->doc.title, "page", v->number, "pages", v->doc.n_pages, "text_start",
@@ -85,9 +85,8 @@ static qu_status print_json(inspection *x, qu_err *err)
                   (json_int_t)x->sum.n, "damaged", (json_int_t)(x->sum.n - x->sum.n_good), "bytes",
                   (json_int_t)x->sum.bytes, "text", qu_pages_json_text(v->text.data, v->text.len));
     if (rest && x->each) json_object_set(rest, "slices", x->slices);
-    if (st == QU_OK && (!rest || json_object_update(o, rest) != 0)) st = qu_fail_nomem(err, 1024);
-    QU_TRY(st);
-    return qu_out_json(json_incref(o), err);
+    if (!rest || json_object_update(o, rest) != 0) return qu_fail_nomem(err, 1024);
+    return qu_out_json(QU_TAKE(o), err);
 }
 
 static qu_status print_head(inspection *x, qu_err *err)
@@ -95,12 +94,10 @@ static qu_status print_head(inspection *x, qu_err *err)
     const qu_page_view *v = &x->view;
     char context[33];
     qu_hash_hex(context, v->page.context);
-    QU_TRY(qu_out_printf(err, "page        %s: page %d of %d of\n            ", v->id, v->number,
-                         v->doc.n_pages));
-    QU_TRY(qu_out_text(v->doc.path, v->doc.path_len, false, err));
-    QU_TRY(qu_out_printf(err, "\ntitle       "));
-    QU_TRY(qu_out_text(v->doc.title, strlen(v->doc.title), false, err));
-    QU_TRY(qu_out_printf(err, "\ntext        bytes %lld to %lld\ncontext     %s\nids         %d:",
+    QU_TRY(qu_out_line(err, "page        %s: page %d of %d of", v->id, v->number, v->doc.n_pages));
+    QU_TRY(qu_out_line(err, "            %s", v->doc.path));
+    QU_TRY(qu_out_line(err, "title       %s", v->doc.title));
+    QU_TRY(qu_out_printf(err, "text        bytes %lld to %lld\ncontext     %s\nids         %d:",
                          (long long)v->page.text_start, (long long)v->page.text_end, context,
                          v->page.n_tokens));
     for (int32_t i = 0; i < v->page.n_tokens; i++) QU_TRY(qu_out_printf(err, " %d", ids_of(x)[i]));

@@ -52,12 +52,9 @@ static model_row try_model(const char *path)
 static qu_status print_json(const qu_found *f, const model_row *r, qu_err *err)
 {
     bool runs = r->why.status == QU_OK;
-    json_t *o = json_object();
-    if (!o || qu_out_path(o, "model", f->name, err) != QU_OK ||
-        qu_out_path(o, "path", f->path, err) != QU_OK) {
-        json_decref(o);
-        return qu_fail_nomem(err, 64);
-    }
+    json_auto_t *o = json_object();
+    QU_TRY(qu_out_path(o, "model", f->name, err));
+    QU_TRY(qu_out_path(o, "path", f->path, err));
     json_auto_t *rest =
         json_pack("{s:s,s:s?,s:I,s:s?,s:o,s:o,s:b,s:s?}", "source", f->source, "name",
                   runs ? r->name : NULL, "bytes", (json_int_t)f->bytes, "type", r->type, "context",
@@ -65,7 +62,7 @@ static qu_status print_json(const qu_found *f, const model_row *r, qu_err *err)
                   runs ? json_integer(r->kv_bytes) : json_null(), "runs", runs, "why",
                   runs ? NULL : r->why.msg);
     json_object_update(o, rest);
-    return qu_out_json(o, err);
+    return qu_out_json(QU_TAKE(o), err);
 }
 
 static qu_status print_text(const qu_found *f, const model_row *r, qu_err *err)
@@ -73,14 +70,9 @@ static qu_status print_text(const qu_found *f, const model_row *r, qu_err *err)
     bool runs = r->why.status == QU_OK;
     char kv[32] = "-";
     if (runs) snprintf(kv, sizeof kv, "%.1f KiB", (double)r->kv_bytes / 1024);
-    QU_TRY(qu_out_printf(err, "%8.1f MiB  %-7s %12s  %-3s  ", (double)f->bytes / (1 << 20),
-                         r->type ? r->type : "-", kv, runs ? "yes" : "no"));
-    QU_TRY(qu_out_text(f->name, strlen(f->name), false, err));
-    if (!runs) {
-        QU_TRY(qu_out_printf(err, "\n    "));
-        QU_TRY(qu_out_text(r->why.msg, strlen(r->why.msg), false, err));
-    }
-    return qu_out_printf(err, "\n");
+    QU_TRY(qu_out_line(err, "%8.1f MiB  %-7s %12s  %-3s  %s", (double)f->bytes / (1 << 20),
+                       r->type ? r->type : "-", kv, runs ? "yes" : "no", f->name));
+    return runs ? QU_OK : qu_out_line(err, "    %s", r->why.msg);
 }
 
 static qu_status print_one(const qu_found *f, qu_err *err)

@@ -31,41 +31,38 @@ static const removed *at(const removal *r, size_t i)
 
 static qu_status note(removal *r, uint64_t id, const char *path, qu_err *err)
 {
-    removed one = {id, strdup(path)};
-    if (!one.path) return qu_fail_nomem(err, (long long)strlen(path) + 1);
-    qu_status st = qu_buf_add(&r->list, &one, sizeof one, err);
-    if (st == QU_OK) r->n++;
-    else free(one.path);
-    return st;
+    QU_OWN(qu_freep) char *copy = strdup(path);
+    if (!copy) return qu_fail_nomem(err, (long long)strlen(path) + 1);
+    QU_TRY(qu_buf_add(&r->list, &(removed){id, copy}, sizeof(removed), err));
+    r->n++;
+    (void)QU_TAKE(copy);
+    return QU_OK;
 }
 
 static qu_status remove_docs(removal *r, const char *path, qu_err *err)
 {
-    qu_doc d;
     for (uint64_t after = 0;;) {
+        QU_OWN(qu_doc_free) qu_doc d = {0};
         QU_TRY(qu_catalogue_next_doc(r->t, after, &d, err));
         after = d.doc_id;
         if (after == 0) return QU_OK;
-        qu_status st = QU_OK;
-        if (qu_sync_under(&d, path)) {
-            st = qu_catalogue_del_doc(r->t, after, err);
-            if (st == QU_OK) st = note(r, after, d.path, err);
-        }
-        qu_doc_free(&d);
-        if (st != QU_OK) return st;
+        if (!qu_sync_under(&d, path)) continue;
+        QU_TRY(qu_catalogue_del_doc(r->t, after, err));
+        QU_TRY(note(r, after, d.path, err));
     }
 }
 
 static qu_status remove_roots(removal *r, const char *path, qu_err *err)
 {
     QU_OWN(qu_roots_free) qu_roots roots = {0};
-    qu_status st = qu_roots_read(&roots, r->t, err);
-    for (size_t i = 0; i < roots.n && st == QU_OK; i++) {
-        if (!qu_paths_under(roots.paths[i], path)) continue;
-        st = qu_catalogue_del_root(r->t, roots.paths[i], strlen(roots.paths[i]), err);
-        if (st == QU_OK) st = note(r, 0, roots.paths[i], err);
+    QU_TRY(qu_roots_read(&roots, r->t, err));
+    for (size_t i = 0; i < roots.n; i++) {
+        const char *root = roots.paths[i];
+        if (!qu_paths_under(root, path)) continue;
+        QU_TRY(qu_catalogue_del_root(r->t, root, strlen(root), err));
+        QU_TRY(note(r, 0, root, err));
     }
-    return st;
+    return QU_OK;
 }
 
 /* Remove what the first guess that names anything names. */
@@ -105,17 +102,13 @@ static qu_status print_removed(const removal *r, qu_err *err)
         const removed *one = at(r, i);
         const char *kind = one->id ? "document" : "root";
         if (qu_out_is_json()) {
-            json_t *o = json_pack("{s:s}", "removed", kind);
+            json_auto_t *o = json_pack("{s:s}", "removed", kind);
             if (one->id) json_object_set_new(o, "document", json_integer((json_int_t)one->id));
-            qu_status st = o ? qu_out_path(o, "path", one->path, err) : qu_fail_nomem(err, 64);
-            if (st == QU_OK) st = qu_out_json(json_incref(o), err);
-            json_decref(o);
-            QU_TRY(st);
+            QU_TRY(qu_out_path(o, "path", one->path, err));
+            QU_TRY(qu_out_json(QU_TAKE(o), err));
             continue;
         }
-        QU_TRY(qu_out_printf(err, "removed %s ", kind));
-        QU_TRY(qu_out_text(one->path, strlen(one->path), false, err));
-        QU_TRY(qu_out_write("\n", 1, err));
+        QU_TRY(qu_out_line(err, "removed %s %s", kind, one->path));
     }
     return QU_OK;
 }
@@ -138,7 +131,6 @@ static qu_status warn_of_return(removal *r, qu_err *err)
 static qu_status remove_all(removal *r, const qu_args *args, int *n_missed, qu_err *err)
 {
     qu_err why = {0};
-    qu_txn *t;
     QU_TRY(qu_txn_begin(&r->t, r->s->store, QU_TXN_WRITE, err));
     uint64_t before = qu_catalogue_generation(r->t);
     for (int i = 0; i < args->argc; i++) {
@@ -150,30 +142,27 @@ static qu_status remove_all(removal *r, const qu_args *args, int *n_missed, qu_e
     }
     if (r->n == 0) return QU_OK;
     QU_TRY(warn_of_return(r, err));
-    t = r->t;
-    r->t = NULL;
-    QU_TRY(qu_txn_commit(t, err));
+    QU_TRY(qu_txn_commit(QU_TAKE(r->t), err));
     if (update_words(r, before, &why) != QU_OK)
         qu_out_warn("the word index could not be brought up to date and will be rebuilt: %s",
                     why.msg);
     return print_removed(r, err);
 }
 
-static int run(const qu_args *args)
+static void end_removal(removal *r)
 {
-    qu_err err = {0};
-    qu_session s;
-    removal r = {.s = &s};
+    qu_txn_abort(r->t);
+    for (size_t i = 0; i < r->n; i++) free(at(r, i)->path);
+    qu_buf_free(&r->list);
+}
+
+static qu_status act(qu_session *s, int *code, qu_err *err)
+{
+    QU_OWN(end_removal) removal r = {.s = s};
     int n_missed = 0;
-    qu_status st =
-        qu_session_open(&s, args, QU_SESSION_STORE | QU_SESSION_WRITE, QU_CODEC_F16, &err);
-    if (st == QU_OK) st = remove_all(&r, args, &n_missed, &err);
-    qu_txn_abort(r.t);
-    qu_session_close(&s);
-    for (size_t i = 0; i < r.n; i++) free(at(&r, i)->path);
-    qu_buf_free(&r.list);
-    if (st != QU_OK) return qu_out_error(&err, NULL);
-    return n_missed == 0 ? QU_EXIT_OK : r.n == 0 ? QU_EXIT_NOTHING : QU_EXIT_SOME;
+    QU_TRY(remove_all(&r, s->args, &n_missed, err));
+    *code = n_missed == 0 ? QU_EXIT_OK : r.n == 0 ? QU_EXIT_NOTHING : QU_EXIT_SOME;
+    return QU_OK;
 }
 
 const qu_command qu_cmd_rm = {
@@ -188,5 +177,6 @@ const qu_command qu_cmd_rm = {
     .examples = "quire rm docs/old.txt\nquire rm /mnt/gone  # a root and all below it",
     .min_args = 1,
     .max_args = -1,
-    .run = run,
+    .session = QU_SESSION_STORE | QU_SESSION_WRITE,
+    .act = act,
 };

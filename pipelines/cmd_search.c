@@ -70,9 +70,8 @@ static qu_status print_hit(search *x, float score, const qu_page_view *v, const 
                            qu_err *err)
 {
     if (!qu_out_is_json()) {
-        QU_TRY(qu_out_printf(err, "%d. %.2f ", x->n_shown, (double)score));
-        QU_TRY(qu_out_text(v->doc.path, v->doc.path_len, false, err));
-        QU_TRY(qu_out_printf(err, ":%d [%s]\n", v->number, v->id));
+        QU_TRY(qu_out_line(err, "%d. %.2f %s:%d [%s]", x->n_shown, (double)score, v->doc.path,
+                           v->number, v->id));
         return print_passage(v, query, err);
     }
     char digits[32];
@@ -104,31 +103,22 @@ static qu_status print_result(search *x, const qu_question *q, qu_err *err)
 static qu_status answer(void *ctx, const qu_question *q, qu_err *err)
 {
     search *x = ctx;
-    qu_status st = qu_txn_begin(&x->txn, x->s->store, QU_TXN_READ, err);
-    if (st != QU_OK) return st;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
+    json_auto_t *list = x->list = json_array();
+    QU_TRY(qu_txn_begin(&t, x->s->store, QU_TXN_READ, err));
+    x->txn = t;
     x->n_shown = 0;
-    x->list = json_array();
-    QU_TRY_OUT(find(x, q, err));
-    if (x->batch && !qu_out_is_json()) {
-        QU_TRY_OUT(qu_out_write("? ", 2, err));
-        QU_TRY_OUT(qu_out_text(q->text, q->n, false, err));
-        QU_TRY_OUT(qu_out_write("\n", 1, err));
-    }
+    QU_TRY(find(x, q, err));
+    if (x->batch && !qu_out_is_json()) QU_TRY(qu_out_line(err, "? %s", q->text));
     for (int32_t i = 0; i < x->n_hits; i++) {
-        qu_page_view v;
-        st = qu_pages_load(&v, x->txn, x->hits[i].doc_id, x->hits[i].page, false, err);
+        QU_OWN(qu_pages_free) qu_page_view v = {0};
+        qu_status st = qu_pages_load(&v, x->txn, x->hits[i].doc_id, x->hits[i].page, false, err);
         if (st == QU_ERR_NOTFOUND) continue; /* removed since the index was opened */
-        if (st != QU_OK) goto out;
+        QU_TRY(st);
         x->n_shown++;
-        st = print_hit(x, x->hits[i].score, &v, q->text, err);
-        qu_pages_free(&v);
-        if (st != QU_OK) goto out;
+        QU_TRY(print_hit(x, x->hits[i].score, &v, q->text, err));
     }
-    st = print_result(x, q, err);
-out:
-    json_decref(x->list);
-    qu_txn_abort(x->txn);
-    return st;
+    return print_result(x, q, err);
 }
 
 static qu_status act(qu_session *s, int *code, qu_err *err)

@@ -121,37 +121,30 @@ static qu_status show_doc(qu_txn *t, const char *typed, qu_err *err)
 {
     QU_OWN(qu_doc_free) qu_doc d = {0};
     char modified[32], indexed[32];
-    qu_status st = find_doc(t, typed, &d, err);
-    if (st != QU_OK) return st;
+    QU_TRY(find_doc(t, typed, &d, err));
     say_time(modified, d.mtime_ns / 1000000000);
     say_time(indexed, d.indexed_ms / 1000);
     json_auto_t *o = json_object();
-    json_t *rest = json_pack(
+    json_auto_t *rest = json_pack(
         "{s:I,s:s,s:o,s:s,s:s,s:I,s:s,s:s,s:I,s:i,s:I,s:i,s:I,s:I}", "document",
         (json_int_t)d.doc_id, "file", qu_sync_compare(&d), "title",
         qu_pages_json_text(d.title, strlen(d.title)), "format", d.format, "charset", d.charset,
         "bytes", (json_int_t)d.size, "modified", modified, "indexed", indexed, "text_bytes",
         (json_int_t)d.text_bytes, "pages", d.n_pages, "tokens", (json_int_t)d.n_tokens, "kv_pages",
         d.kv_pages, "kv_file", (json_int_t)d.kv_file, "kv_document", (json_int_t)d.kv_id);
-    st = rest ? qu_out_path(o, "path", d.path, err) : qu_fail_nomem(err, 1024);
+    QU_TRY(rest ? qu_out_path(o, "path", d.path, err) : qu_fail_nomem(err, 1024));
     json_object_update(o, rest);
-    json_decref(rest);
-    QU_TRY(st);
-    return qu_out_result(json_incref(o), err);
+    return qu_out_result(QU_TAKE(o), err);
 }
 
-static int run(const qu_args *args)
+static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_err err = {0};
-    qu_session s;
-    qu_txn *t = NULL;
-    qu_status st = qu_session_open(&s, args, QU_SESSION_STORE, QU_CODEC_F16, &err);
-    if (st == QU_OK) st = qu_txn_begin(&t, s.store, QU_TXN_READ, &err);
-    if (st == QU_OK && args->argc == 0) st = show_store(&s, t, &err);
-    for (int i = 0; i < args->argc && st == QU_OK; i++) st = show_doc(t, args->argv[i], &err);
-    qu_txn_abort(t);
-    qu_session_close(&s);
-    return st == QU_OK ? QU_EXIT_OK : qu_out_error(&err, NULL);
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
+    (void)code;
+    QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
+    if (s->args->argc == 0) return show_store(s, t, err);
+    for (int i = 0; i < s->args->argc; i++) QU_TRY(show_doc(t, s->args->argv[i], err));
+    return QU_OK;
 }
 
 const qu_command qu_cmd_status = {
@@ -164,5 +157,6 @@ const qu_command qu_cmd_status = {
         "the same today.",
     .examples = "quire status\nquire status --json | jq .kv.pages\nquire status docs/handbook.md",
     .max_args = -1,
-    .run = run,
+    .session = QU_SESSION_STORE,
+    .act = act,
 };

@@ -107,24 +107,16 @@ qu_status qu_out_flush(qu_err *err)
 
 qu_status qu_out_json(json_t *object, qu_err *err)
 {
-    qu_status st = QU_OK;
-    json_t *line = json_object();
-    char *text = NULL;
+    json_auto_t *owned = object, *line = json_object();
+    QU_OWN(qu_freep) char *text = NULL;
     if (!object || !line || json_object_set_new(line, "schema", json_integer(1)) != 0 ||
         json_object_update(line, object) != 0 ||
-        !(text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(15)))) {
-        st = qu_fail(err, QU_ERR_NOMEM,
-                     "cannot build a JSON line: out of memory or text that is not UTF-8");
-        goto out;
-    }
-    QU_TRY_OUT(qu_out_write(text, strlen(text), err));
-    QU_TRY_OUT(qu_out_write("\n", 1, err));
-    QU_TRY_OUT(qu_out_flush(err));
-out:
-    free(text);
-    json_decref(line);
-    json_decref(object);
-    return st;
+        !(text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(15))))
+        return qu_fail(err, QU_ERR_NOMEM,
+                       "cannot build a JSON line: out of memory or text that is not UTF-8");
+    QU_TRY(qu_out_write(text, strlen(text), err));
+    QU_TRY(qu_out_write("\n", 1, err));
+    return qu_out_flush(err);
 }
 
 /* Member number i of names, of the object or NULL; sets v there. */
@@ -269,19 +261,13 @@ static qu_status base64(qu_buf *b, const unsigned char *p, size_t n, qu_err *err
 
 qu_status qu_out_path(json_t *object, const char *key, const char *path, qu_err *err)
 {
-    qu_status st = QU_OK;
     QU_OWN(qu_buf_free) qu_buf name = {0}, text = {0};
     json_t *s = json_string(path); /* NULL unless UTF-8 */
-    if (s) {
-        if (json_object_set_new(object, key, s) != 0)
-            st = qu_fail_nomem(err, (long long)strlen(path));
-        return st;
-    }
-    QU_TRY(qu_buf_printf(&name, err, "%s_b64", key));
-    QU_TRY(base64(&text, (const unsigned char *)path, strlen(path), err));
-    if (json_object_set_new(object, name.data, json_stringn(text.data, text.len)) != 0)
-        st = qu_fail_nomem(err, (long long)text.len);
-    return st;
+    QU_TRY(qu_buf_printf(&name, err, s ? "%s" : "%s_b64", key));
+    if (!s) QU_TRY(base64(&text, (const unsigned char *)path, strlen(path), err));
+    if (!s) s = json_stringn(text.data, text.len);
+    bool set = json_object_set_new(object, name.data, s) == 0;
+    return set ? QU_OK : qu_fail_nomem(err, (long long)strlen(path));
 }
 
 /* Marks, embeddings, overrides and isolates that reorder what a terminal shows. */
@@ -319,6 +305,19 @@ qu_status qu_out_text(const char *text, size_t n, bool keep_lines, qu_err *err)
     errno = ENOMEM; /* what was not printed is as lost as what could not be written */
     st = st == QU_OK ? qu_out_write(b.data, b.len, err) : stdout_status(false, err);
     return st;
+}
+
+qu_status qu_out_line(qu_err *err, const char *fmt, ...)
+{
+    QU_OWN(qu_freep) char *text = NULL;
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vasprintf(&text, fmt, ap);
+    va_end(ap);
+    if (n < 0) text = NULL;
+    if (n < 0) return qu_fail_nomem(err, 256);
+    QU_TRY(qu_out_text(text, (size_t)n, false, err));
+    return qu_out_write("\n", 1, err);
 }
 
 static void wipe_progress(void)

@@ -89,6 +89,9 @@ void qu_out_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * and '\t' (for passages; not for names). Errors: QU_ERR_NOMEM. */
 qu_status qu_out_safe(qu_buf *out, const char *text, size_t n, bool keep_lines, qu_err *err);
 
+/* Print one line: what fmt gives, made safe as a name is, and a line end. Errors: as qu_out_text. */
+qu_status qu_out_line(qu_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* Print untrusted text on stdout, made safe. Errors: those of qu_out_write; QU_ERR_NOMEM. */
 qu_status qu_out_text(const char *text, size_t n, bool keep_lines, qu_err *err);
 

@@ -76,6 +76,6 @@ qu_status qu_roots_collect(qu_roots *roots, qu_session *s, const qu_args *args, 
     if (args->argc == 0) st = qu_roots_read(roots, t, err);
     if (st == QU_OK && roots->n == 0)
         st = qu_fail(err, QU_ERR_ARG, "nothing to index: give a path");
-    if (remember) return qu_txn_end(t, st, err);
+    if (remember) return qu_txn_end(QU_TAKE(t), st, err);
     return st;
 }
