@@ -1,19 +1,20 @@
-/* Attention of one layer over a context's segments: fetch what is missing, then page by page.
+/* Attention of one layer over a context's segments: fetch what is missing, then part by part.
  *
  * Rows go in blocks of QU_ATTEND_TOKENS tokens of one segment, times the query heads of one KV
- * head: so a loaded key serves its whole group. Two schedules with the same arithmetic, hence the
- * same bits:
- *   direct  an item is (block, KV head): pages are merged as they come
- *   split   an item is (block, KV head, page), partials are kept and merged in page order;
- *           for the few rows of a question, where direct would leave threads idle
+ * head: so a loaded key serves its whole group. What a block reads of a KV head are its parts: the
+ * pages that were chosen, then the far field. A pair of block and head is one item, which merges
+ * parts as they come. Where that would leave threads idle, it is several, each a run of the parts: partial
+ * states are kept, and the item that ends last merges them in the same order, hence to the same bits.
  */
+#include <stdatomic.h>
+
 #include "base/memory.h"
 #include "base/os.h"
 #include "decode/context_int.h"
 #include "kernels/codec.h"
 #include "kernels/summary.h"
 
-enum { SPLIT_ROWS = 64 };
+enum { ITEMS_PER_THREAD = 8 }; /* at least, where parts allow it */
 
 /* Rows of a block times heads of a group. */
 static int64_t block_rows(const qu_model *m)
@@ -27,17 +28,11 @@ static int64_t state_floats(const qu_model *m)
     return (block_rows(m) * (qu_attend_pad(m->head_size) + 2) + 15) / 16 * 16;
 }
 
-/* Keys of the widest block: a page, or the far field. */
-static int64_t score_columns(const qu_context *c)
-{
-    return c->sel.n_pad > QU_PAGE_TOKENS ? c->sel.n_pad : QU_PAGE_TOKENS;
-}
-
 int64_t qu_attention_worker_floats(const qu_context *c)
 {
     const qu_model *m = c->m;
     int64_t r = block_rows(m);
-    int64_t item = r * m->head_size + r * score_columns(c) + 2 * state_floats(m) + r;
+    int64_t item = r * m->head_size + r * QU_PAGE_TOKENS + 2 * state_floats(m) + r;
     int64_t decode = (int64_t)QU_PAGE_TOKENS * (2 * m->head_size + qu_attend_pad(m->head_size)) +
                      qu_summary_scratch(QU_PAGE_TOKENS, m->head_size);
     return ((item > decode ? item : decode) + 15) / 16 * 16;
@@ -136,12 +131,13 @@ typedef struct block {
 
 typedef struct attend_run {
     qu_context *c;
-    int32_t layer, n_pages; /* segments that the last block can see */
-    int32_t n_parts;        /* and the far field, if there is one */
-    const uint8_t *use;
+    int32_t layer;
     block blocks[QU_PAGE_TOKENS * 4];
-    int32_t n_blocks;
-    float *partial;
+    int32_t n_blocks, n_splits;
+    int32_t n_pages, n_far; /* segments that the last block can see; parts of the far field */
+    int32_t *pages, *n;     /* [G][n_pages] those read, [G] how many */
+    atomic_int *left;       /* [blocks * G] items to come */
+    float *partial;         /* [blocks * G][n_pages + n_far] */
 } attend_run;
 
 typedef struct item_scratch {
@@ -156,7 +152,7 @@ static item_scratch scratch_of(qu_context *c, int worker)
     int64_t r = block_rows(m);
     float *p = c->s.worker + worker * qu_attention_worker_floats(c);
     item_scratch s = {p, p + r * m->head_size, {0}, {0}, NULL};
-    p = s.scores + r * score_columns(c);
+    p = s.scores + r * QU_PAGE_TOKENS;
     s.part = state_at(m, p);
     s.acc = state_at(m, p + state_floats(m));
     s.visible = (int32_t *)(void *)(p + 2 * state_floats(m));
@@ -178,24 +174,23 @@ static int32_t gather(const attend_run *r, const block *b, int32_t g, item_scrat
     return b->n * group;
 }
 
-/* Part n_pages is the far field, merged last. */
-static bool reads(const attend_run *r, const block *b, int32_t page, int32_t g)
+/* Pages of head g that a block sees. */
+static int32_t pages_seen(const attend_run *r, const block *b, int32_t g)
 {
-    if (page == r->n_pages) return true;
-    return page <= b->own && (r->use[page * r->c->m->n_kv_heads + g] || r->c->seg[page].live);
+    const int32_t *pages = r->pages + (int64_t)g * r->n_pages;
+    int32_t n = r->n[g];
+    while (n > 0 && pages[n - 1] > b->own) n--;
+    return n;
 }
 
-static void attend_one(const attend_run *r, const block *b, int32_t g, int32_t page,
-                       item_scratch *s, qu_attend_state *part, int32_t rows)
+static void attend_one(const attend_run *r, const block *b, int32_t g, int32_t part_index,
+                       int32_t n_pages, item_scratch *s, qu_attend_state *part, int32_t rows)
 {
     const qu_model *m = r->c->m;
-    if (page == r->n_pages) {
-        qu_attend_kv far = qu_selection_far(r->c, r->layer, g);
-        qu_attend_page(part, s->q, m->head_size, rows, m->head_size, &far, NULL, s->scores);
-        return;
-    }
-    const qu_segment *seg = &r->c->seg[page];
-    qu_attend_kv kv = qu_segment_kv(m, seg, r->layer, g);
+    bool far = part_index >= n_pages;
+    int32_t page = far ? -1 : r->pages[(int64_t)g * r->n_pages + part_index];
+    qu_attend_kv kv = far ? qu_selection_far(r->c, r->layer, g, part_index - n_pages)
+                          : qu_segment_kv(m, &r->c->seg[page], r->layer, g);
     qu_attend_page(part, s->q, m->head_size, rows, m->head_size, &kv,
                    page == b->own ? s->visible : NULL, s->scores);
 }
@@ -212,50 +207,29 @@ static void scatter(const attend_run *r, const block *b, int32_t g, const qu_att
     }
 }
 
-static void direct_item(void *ctx, int64_t item, int worker)
-{
-    attend_run *r = ctx;
-    int32_t g_n = r->c->m->n_kv_heads, g = (int32_t)(item % g_n),
-            dp = qu_attend_pad(r->c->m->head_size);
-    const block *b = &r->blocks[item / g_n];
-    item_scratch s = scratch_of(r->c, worker);
-    int32_t rows = gather(r, b, g, &s);
-    qu_attend_reset(&s.acc, rows, dp);
-    for (int32_t page = 0; page < r->n_parts; page++) {
-        if (!reads(r, b, page, g)) continue;
-        attend_one(r, b, g, page, &s, &s.part, rows);
-        qu_attend_merge(&s.acc, &s.part, rows, dp);
-    }
-    scatter(r, b, g, &s.acc);
-}
-
-static void split_item(void *ctx, int64_t item, int worker)
-{
-    attend_run *r = ctx;
-    int32_t g_n = r->c->m->n_kv_heads, page = (int32_t)(item % r->n_parts);
-    int32_t g = (int32_t)(item / r->n_parts % g_n);
-    const block *b = &r->blocks[item / r->n_parts / g_n];
-    if (!reads(r, b, page, g)) return;
-    item_scratch s = scratch_of(r->c, worker);
-    int32_t rows = gather(r, b, g, &s);
-    qu_attend_state part = state_at(r->c->m, r->partial + item * state_floats(r->c->m));
-    attend_one(r, b, g, page, &s, &part, rows);
-}
-
-static void fold_item(void *ctx, int64_t item, int worker)
+static void attend_item(void *ctx, int64_t item, int worker)
 {
     attend_run *r = ctx;
     const qu_model *m = r->c->m;
-    int32_t g_n = m->n_kv_heads, g = (int32_t)(item % g_n), dp = qu_attend_pad(m->head_size);
-    const block *b = &r->blocks[item / g_n];
-    int32_t rows = b->n * (m->n_heads / g_n);
+    int32_t g_n = m->n_kv_heads, dp = qu_attend_pad(m->head_size), split = (int32_t)(item % r->n_splits);
+    int64_t pair = item / r->n_splits, stride = state_floats(m);
+    int32_t g = (int32_t)(pair % g_n);
+    const block *b = &r->blocks[pair / g_n];
     item_scratch s = scratch_of(r->c, worker);
+    int32_t rows = gather(r, b, g, &s), n_pages = pages_seen(r, b, g), n = n_pages + r->n_far;
+    float *partial = r->partial + pair * (r->n_pages + r->n_far) * stride;
     qu_attend_reset(&s.acc, rows, dp);
-    for (int32_t page = 0; page < r->n_parts; page++) {
-        if (!reads(r, b, page, g)) continue;
-        qu_attend_state part =
-            state_at(m, r->partial + (item * r->n_parts + page) * state_floats(m));
-        qu_attend_merge(&s.acc, &part, rows, dp);
+    for (int32_t i = n * split / r->n_splits; i < n * (split + 1) / r->n_splits; i++) {
+        qu_attend_state part = r->n_splits > 1 ? state_at(m, partial + i * stride) : s.part;
+        attend_one(r, b, g, i, n_pages, &s, &part, rows);
+        if (r->n_splits == 1) qu_attend_merge(&s.acc, &part, rows, dp);
+    }
+    if (r->n_splits > 1) {
+        if (atomic_fetch_sub(&r->left[pair], 1) > 1) return;
+        for (int32_t i = 0; i < n; i++) {
+            qu_attend_state part = state_at(m, partial + i * stride);
+            qu_attend_merge(&s.acc, &part, rows, dp);
+        }
     }
     scatter(r, b, g, &s.acc);
 }
@@ -271,8 +245,35 @@ static void make_blocks(attend_run *r)
             t++;
         }
     }
-    r->n_pages = rows->own[rows->n - 1] + 1;
-    r->n_parts = r->n_pages + (r->c->sel.far ? 1 : 0);
+}
+
+/* Which pages each head reads, and the room for what is split. */
+static qu_status make_parts(attend_run *r, qu_err *err)
+{
+    qu_context *c = r->c;
+    int32_t g_n = c->m->n_kv_heads, last = c->rows.own[c->rows.n - 1];
+    int64_t pairs = (int64_t)r->n_blocks * g_n, threads = qu_pool_threads(c->pool);
+    r->n_pages = last + 1;
+    r->n_far = qu_selection_far_parts(c);
+    QU_TRY(qu_memory_need(&c->s.parts, &c->s.parts_cap, g_n * (r->n_pages + 1ll) + pairs,
+                          sizeof *c->s.parts, err));
+    r->pages = c->s.parts;
+    r->n = r->pages + (int64_t)g_n * r->n_pages;
+    r->left = (atomic_int *)(r->n + g_n);
+    r->n_splits = threads == 1 || pairs >= threads * ITEMS_PER_THREAD
+                      ? 1
+                      : (int32_t)(threads * ITEMS_PER_THREAD / pairs);
+    for (int32_t g = 0; g < g_n; g++) {
+        r->n[g] = 0;
+        for (int32_t p = 0; p <= last; p++)
+            if (c->s.use[p * g_n + g] || c->seg[p].live) r->pages[g * (last + 1) + r->n[g]++] = p;
+    }
+    if (r->n_splits == 1) return QU_OK;
+    for (int64_t i = 0; i < pairs; i++) atomic_init(&r->left[i], r->n_splits);
+    int64_t need = pairs * (r->n_pages + r->n_far) * state_floats(c->m);
+    QU_TRY(qu_memory_need(&c->s.partial, &c->s.partial_cap, need, sizeof(float), err));
+    r->partial = c->s.partial;
+    return QU_OK;
 }
 
 static qu_status choose(qu_context *c, int32_t layer, bool hooked, qu_err *err)
@@ -289,17 +290,9 @@ qu_status qu_attention(qu_context *c, int32_t layer, bool hooked, qu_err *err)
 {
     QU_TRY(choose(c, layer, hooked, err));
     QU_TRY(qu_attention_fetch(c, layer, c->s.use, 2, err));
-    attend_run r = {.c = c, .layer = layer, .use = c->s.use};
+    attend_run r = {.c = c, .layer = layer};
     make_blocks(&r);
-    int64_t items = (int64_t)r.n_blocks * c->m->n_kv_heads;
-    if (c->rows.n > SPLIT_ROWS || qu_pool_threads(c->pool) == 1) {
-        qu_pool_run(c->pool, items, direct_item, &r);
-        return QU_OK;
-    }
-    int64_t need = items * r.n_parts * state_floats(c->m);
-    QU_TRY(qu_memory_need(&c->s.partial, &c->s.partial_cap, need, sizeof(float), err));
-    r.partial = c->s.partial;
-    qu_pool_run(c->pool, items * r.n_parts, split_item, &r);
-    qu_pool_run(c->pool, items, fold_item, &r);
+    QU_TRY(make_parts(&r, err));
+    qu_pool_run(c->pool, (int64_t)r.n_blocks * c->m->n_kv_heads * r.n_splits, attend_item, &r);
     return QU_OK;
 }

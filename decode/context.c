@@ -76,6 +76,7 @@ void qu_context_free(qu_context *c)
                      s->lora};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) free(rows[i]);
     free(s->use);
+    free(s->parts);
     free(s->share);
     free(s->slices);
     free(s->summaries);

@@ -49,9 +49,10 @@ typedef struct qu_scratch {
     uint8_t *use;                               /* [segments, G] */
     float *worker;  /* attention and codec scratch, one block a worker */
     float *partial; /* per-page partial states of split attention */
+    int32_t *parts; /* the pages that each head reads, and what is left of split items */
     float *lora;    /* an adapter's low-rank and full products */
     qu_fetch_share *share; /* [workers] */
-    int64_t use_cap, worker_cap, partial_cap, lora_cap, share_cap;
+    int64_t use_cap, worker_cap, partial_cap, parts_cap, lora_cap, share_cap;
     void *slices;    /* encoded slices of a chunk, one layer */
     char *summaries; /* of a chunk's pages, each [L][G] */
     int64_t slices_cap, summaries_cap;
@@ -211,8 +212,9 @@ qu_status qu_selection_find(qu_context *c, qu_err *err);
 qu_status qu_selection_summary(qu_context *c, int32_t page, const void **data, qu_err *err);
 qu_status qu_selection_chosen(qu_context *c, int32_t epoch, int32_t layer, uint8_t **chosen,
                               qu_err *err);
-/* The clusters of what was not chosen, as one block of keys. */
-qu_attend_kv qu_selection_far(const qu_context *c, int32_t layer, int32_t g);
+/* The clusters of what was not chosen, cut into parts of as many keys as a page has. */
+int32_t qu_selection_far_parts(const qu_context *c);
+qu_attend_kv qu_selection_far(const qu_context *c, int32_t layer, int32_t g, int32_t part);
 /* Free everything: candidates are found anew at the next step. */
 void qu_selection_clear(qu_selection *s);
 

@@ -78,7 +78,7 @@ static void add_scores(const look_run *r, look_scratch *s, int32_t g, int32_t se
     double *scores = r->scores + g * r->n_tokens + r->start[seg];
     for (int32_t i = 0; i < rows; i++) {
         float scale = s->l[i] > 0 ? expf(s->part.m[i] - s->m[i]) / s->l[i] : 0;
-        const float *w = s->weights + (int64_t)i * x->n_pad;
+        const float *w = s->weights + (int64_t)i * ((x->n + 15) / 16 * 16);
         for (int32_t j = 0; j < x->n; j++) s->weights[j] = (i ? s->weights[j] : 0) + w[j] * scale;
     }
     for (int32_t j = 0; j < x->n; j++)

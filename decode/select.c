@@ -373,9 +373,6 @@ qu_status qu_selection_apply(qu_context *c, int32_t layer, qu_err *err)
     qu_selection *s = &c->sel;
     QU_TRY(load(c, err));
     if (s->n_pages == 0) return QU_OK;
-    /* what workers need grew with the clusters; fetching needs it too */
-    int64_t each = qu_attention_worker_floats(c) * qu_pool_threads(c->pool);
-    QU_TRY(qu_memory_need(&c->s.worker, &c->s.worker_cap, each, sizeof *c->s.worker, err));
     uint8_t *chosen;
     QU_TRY(qu_selection_chosen(c, s->epoch, layer, &chosen, err));
     if (s->senses) QU_TRY(sense(c, layer, chosen, err));
@@ -387,7 +384,18 @@ qu_status qu_selection_apply(qu_context *c, int32_t layer, qu_err *err)
     return QU_OK;
 }
 
-qu_attend_kv qu_selection_far(const qu_context *c, int32_t layer, int32_t g)
+int32_t qu_selection_far_parts(const qu_context *c)
 {
-    return block_kv(c, layer, g, c->sel.hidden + (int64_t)g * c->sel.n_pad);
+    return c->sel.far ? (c->sel.n_pad + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS : 0;
+}
+
+qu_attend_kv qu_selection_far(const qu_context *c, int32_t layer, int32_t g, int32_t part)
+{
+    int32_t at = part * QU_PAGE_TOKENS, n_pad = c->sel.n_pad;
+    int64_t size = c->sel.half ? 2 : 4;
+    qu_attend_kv kv = block_kv(c, layer, g, c->sel.hidden + (int64_t)g * n_pad + at);
+    kv.kt = (const char *)kv.kt + at * size;
+    kv.v = (const char *)kv.v + at * size * qu_attend_pad(c->m->head_size);
+    kv.n = n_pad - at < QU_PAGE_TOKENS ? n_pad - at : QU_PAGE_TOKENS;
+    return kv;
 }

@@ -24,7 +24,7 @@ static inline int32_t qu_attend_pad(int32_t d)
 }
 
 /* One page of one KV head as attention reads it, borrowed.
- *   kt [D, n_pad]   keys after RoPE, transposed; columns n..n_pad-1 are zero
+ *   kt [D, n_pad]   keys after RoPE, transposed; columns from n to the next multiple of 16 are zero
  *   v  [n_pad, Dp]  values, Dp = qu_attend_pad(D); padding is zero
  * Elements are half where half is set, else f32; the arithmetic is f32 either way.
  *   bias [n_pad]    added to the scores, -INF hides a key; NULL: none
@@ -49,7 +49,8 @@ void qu_attend_reset(qu_attend_state *s, int32_t rows, int32_t dp);
 
 /* Partial state of rows queries q [rows,ldq] (already scaled by 1/sqrt(D) and rotated) over one
  * page. visible [rows]: keys 0..visible-1 are seen (0 gives the empty state), NULL: all n. scratch:
- * rows * n_pad floats, left holding the weights exp(score - m) [rows,n_pad]. A NaN score weighs nothing; NaN values give NaN. Writes all of part. */
+ * rows * c floats, c = n rounded up to a multiple of 16, left holding the weights exp(score - m)
+ * [rows,c]. A NaN score weighs nothing; NaN values give NaN. Writes all of part. */
 void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
                     const qu_attend_kv *kv, const int32_t *visible, float *scratch);
 

@@ -3,12 +3,15 @@
 #include "kernels/quant.h"
 #include "kernels/simd.h"
 
-/* Rows and vectors of the product tile that stay in registers. */
+/* Rows and vectors of the product tile that stay in registers; the few rows of decoding leave room for
+ * more vectors. */
 #if defined(__AVX512F__)
-enum { TR = 6, TV = 4 };
+enum { TR = 6, TV = 4, FEW = 3, FEW_TV = 8 };
 #else
-enum { TR = 2, TV = 2 };
+enum { TR = 2, TV = 2, FEW = 1, FEW_TV = 4 };
 #endif
+
+enum { AHEAD = 24 }; /* rows of b that are asked for before they are needed */
 
 /* Sixteen elements of b from index at: half or float, decided where product is called. */
 VF vf load_b(const void *b, int64_t at, const bool half)
@@ -19,15 +22,18 @@ VF vf load_b(const void *b, int64_t at, const bool half)
 VF void tile(float *c, int64_t ldc, const float *a, int64_t lda, const void *b, int64_t col,
              int64_t ldb, int32_t depth, const int rows, const int vecs, const bool half)
 {
-    vf acc[TR][TV];
+    const int size = half ? 2 : 4;
+    vf acc[TR][FEW_TV];
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < vecs; j++) acc[r][j] = vf_zero();
     for (int32_t k = 0; k < depth; k++) {
-        vf x[TV];
-        for (int j = 0; j < vecs; j++) x[j] = load_b(b, k * ldb + col + j * QU_LANES, half);
-        for (int r = 0; r < rows; r++) {
-            vf y = vf_set1(a[r * lda + k]);
-            for (int j = 0; j < vecs; j++) acc[r][j] = vf_fma(y, x[j], acc[r][j]);
+        const char *ahead = (const char *)b + ((k + AHEAD) * ldb + col) * size;
+        for (int line = 0; line < vecs * QU_LANES * size; line += 64) __builtin_prefetch(ahead + line);
+        vf y[TR];
+        for (int r = 0; r < rows; r++) y[r] = vf_set1(a[r * lda + k]);
+        for (int j = 0; j < vecs; j++) {
+            vf x = load_b(b, k * ldb + col + j * QU_LANES, half);
+            for (int r = 0; r < rows; r++) acc[r][j] = vf_fma(y[r], x, acc[r][j]);
         }
     }
     for (int r = 0; r < rows; r++)
@@ -38,6 +44,8 @@ VF void tile_columns(float *c, int64_t ldc, const float *a, int64_t lda, const v
                      int32_t depth, int32_t cols, const int rows, const bool half)
 {
     int32_t j = 0;
+    for (; rows <= FEW && j + FEW_TV * QU_LANES <= cols; j += FEW_TV * QU_LANES)
+        tile(c, ldc, a, lda, b, j, ldb, depth, rows, FEW_TV, half);
     for (; j + TV * QU_LANES <= cols; j += TV * QU_LANES)
         tile(c, ldc, a, lda, b, j, ldb, depth, rows, TV, half);
     for (; j + 2 * QU_LANES <= cols; j += 2 * QU_LANES)
@@ -48,13 +56,24 @@ VF void tile_columns(float *c, int64_t ldc, const float *a, int64_t lda, const v
 VF void product_of(float *c, int64_t ldc, const float *a, int64_t lda, const void *b, int64_t ldb,
                    int32_t rows, int32_t depth, int32_t cols, const bool half)
 {
-    int32_t r = 0;
-    for (; r + TR <= rows; r += TR)
-        tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, TR, half);
-    for (; r + 2 <= rows; r += 2)
-        tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, 2, half);
-    for (; r < rows; r++)
-        tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, 1, half);
+    int32_t r = 0, n;
+    for (; r < rows; r += n) {
+        n = rows - r >= TR ? TR : rows - r;
+        switch (n) {
+#define CASE(n)                                                                                    \
+    case n: tile_columns(c + r * ldc, ldc, a + r * lda, lda, b, ldb, depth, cols, n, half); break
+            CASE(1);
+            CASE(2);
+#if defined(__AVX512F__)
+            CASE(3);
+            CASE(4);
+            CASE(5);
+            CASE(6);
+#endif
+#undef CASE
+        default: break;
+        }
+    }
 }
 
 /* c [rows,cols] = a [rows,depth] b [depth,cols], cols a multiple of 16. Each element is one chain
@@ -91,11 +110,11 @@ static void weigh(float *s, int32_t visible, int32_t n_pad, float *m, float *l)
     *l = vf_sum(sum);
 }
 
-VF void add_bias(float *w, const qu_attend_kv *kv, int32_t rows)
+VF void add_bias(float *w, const float *bias, int32_t rows, int32_t cols)
 {
-    for (int32_t r = 0; kv->bias && r < rows; r++, w += kv->n_pad)
-        for (int32_t i = 0; i < kv->n_pad; i += QU_LANES)
-            vf_store(w + i, vf_add(vf_load(w + i), vf_load(kv->bias + i)));
+    for (int32_t r = 0; bias && r < rows; r++, w += cols)
+        for (int32_t i = 0; i < cols; i += QU_LANES)
+            vf_store(w + i, vf_add(vf_load(w + i), vf_load(bias + i)));
 }
 
 /* What a cluster's spread adds to its mean logit: with t = min(sd, c), sd t - t^2 / 2. */
@@ -117,13 +136,13 @@ VF void add_spread(float *w, const float *v, const qu_attend_kv *kv, int32_t row
 static void page(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
                  const qu_attend_kv *kv, const int32_t *visible, float *scratch)
 {
-    int32_t n_pad = kv->n_pad, dp = qu_attend_pad(d);
-    product(scratch, n_pad, q, ldq, kv->kt, n_pad, rows, d, n_pad, kv->half);
-    add_bias(scratch, kv, rows);
+    int32_t cols = (kv->n + QU_LANES - 1) / QU_LANES * QU_LANES, dp = qu_attend_pad(d);
+    product(scratch, cols, q, ldq, kv->kt, kv->n_pad, rows, d, cols, kv->half);
+    add_bias(scratch, kv->bias, rows, cols);
     for (int32_t r = 0; r < rows; r++)
-        weigh(scratch + (int64_t)r * n_pad, visible ? visible[r] : kv->n, n_pad, &part->m[r],
+        weigh(scratch + (int64_t)r * cols, visible ? visible[r] : kv->n, cols, &part->m[r],
               &part->l[r]);
-    product(part->o, dp, scratch, n_pad, kv->v, dp, rows, kv->n, dp, kv->half);
+    product(part->o, dp, scratch, cols, kv->v, dp, rows, kv->n, dp, kv->half);
 }
 
 /* w [rows,n_pad] the weights, followed by as much scratch. */
@@ -133,7 +152,7 @@ static void mass(float *w, float *m, float *l, const float *q, int64_t ldq, int3
     int32_t n_pad = kv->n_pad;
     float *v = w + (int64_t)rows * n_pad;
     product(w, n_pad, q, ldq, kv->kt, n_pad, rows, d, n_pad, kv->half);
-    add_bias(w, kv, rows);
+    add_bias(w, kv->bias, rows, n_pad);
     if (spread) {
         product(v, n_pad, q2, d / 2, spread, n_pad, rows, d / 2, n_pad, kv->half);
         add_spread(w, v, kv, rows);
