@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,8 +109,9 @@ qu_status qu_os_read(qu_buf *out, const char *path, size_t max, qu_err *err)
     return QU_OK;
 }
 
-static qu_status write_all(int fd, const char *p, size_t n, const char *path, qu_err *err)
+qu_status qu_os_write(int fd, const void *bytes, size_t n, const char *path, qu_err *err)
 {
+    const char *p = bytes;
     while (n > 0) {
         ssize_t w = write(fd, p, n);
         if (w < 0 && errno == EINTR) continue;
@@ -132,30 +134,38 @@ qu_status qu_os_sync_dir(const char *dir, qu_err *err)
     return QU_OK;
 }
 
-qu_status qu_os_replace(const char *path, const void *p, size_t n, int mode, qu_err *err)
+qu_status qu_os_publish(int fd, const char *tmp, const char *path, qu_err *err)
 {
     qu_status st = QU_OK;
-    QU_OWN(qu_buf_free) qu_buf tmp = {0}, dir = {0};
-    int fd = -1;
+    char dir[PATH_MAX];
     const char *slash = strrchr(path, '/');
+    if (fsync(fd) != 0)
+        st = qu_fail(err, qu_os_status(errno), "cannot sync '%s': %s", tmp, qu_os_why(errno));
+    if (close(fd) != 0 && st == QU_OK)
+        st = qu_fail(err, qu_os_status(errno), "cannot close '%s': %s", tmp, qu_os_why(errno));
+    if (st == QU_OK && rename(tmp, path) != 0)
+        st = qu_fail(err, qu_os_status(errno), "cannot replace '%s': %s", path, qu_os_why(errno));
+    if (st != QU_OK) {
+        unlink(tmp);
+        return st;
+    }
+    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash + 1 - path) : 1, slash ? path : ".");
+    return qu_os_sync_dir(dir, err);
+}
+
+qu_status qu_os_replace(const char *path, const void *p, size_t n, int mode, qu_err *err)
+{
+    QU_OWN(qu_buf_free) qu_buf tmp = {0};
     QU_TRY(qu_buf_printf(&tmp, err, "%s.tmp.%ld", path, (long)getpid()));
-    QU_TRY(qu_buf_add(&dir, slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1, err));
-    fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+    int fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
     if (fd < 0)
         return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", tmp.data,
                        qu_os_why(errno));
-    st = write_all(fd, p, n, tmp.data, err);
-    if (st == QU_OK && fsync(fd) != 0)
-        st = qu_fail(err, qu_os_status(errno), "cannot sync '%s': %s", tmp.data, qu_os_why(errno));
-    if (close(fd) != 0 && st == QU_OK)
-        st = qu_fail(err, qu_os_status(errno), "cannot close '%s': %s", tmp.data, qu_os_why(errno));
-    if (st == QU_OK && rename(tmp.data, path) != 0)
-        st = qu_fail(err, qu_os_status(errno), "cannot replace '%s': %s", path, qu_os_why(errno));
-    if (st != QU_OK) {
-        unlink(tmp.data);
-        return st;
-    }
-    return qu_os_sync_dir(dir.data, err);
+    qu_status st = qu_os_write(fd, p, n, tmp.data, err);
+    if (st == QU_OK) return qu_os_publish(fd, tmp.data, path, err);
+    close(fd);
+    unlink(tmp.data);
+    return st;
 }
 
 qu_status qu_os_mkdirs(const char *dir, int mode, qu_err *err)

@@ -29,6 +29,14 @@ qu_status qu_os_read(qu_buf *out, const char *path, size_t max, qu_err *err);
  * QU_ERR_FULL. */
 qu_status qu_os_replace(const char *path, const void *p, size_t n, int mode, qu_err *err);
 
+/* All n bytes to fd. path is for messages. Errors: QU_ERR_IO, QU_ERR_FULL. */
+qu_status qu_os_write(int fd, const void *p, size_t n, const char *path, qu_err *err);
+
+/* Put the whole file tmp, open as fd, in the place of path, beside it: fsync, close, rename, fsync the
+ * directory. fd is closed and tmp gone, on error too. Errors: QU_ERR_IO, QU_ERR_FULL: path is the old
+ * one (the new one, if only its directory could not be synced). */
+qu_status qu_os_publish(int fd, const char *tmp, const char *path, qu_err *err);
+
 /* Make dir and its missing parents with the given mode. An existing directory is fine. */
 qu_status qu_os_mkdirs(const char *dir, int mode, qu_err *err);
 

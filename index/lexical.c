@@ -41,8 +41,7 @@ static bool tables_fit(qu_lexical_base *b)
     uint64_t n_docs = b->foot.n_docs, n_rows = b->foot.n_rows;
     if (n_docs == 0) return n_rows == 0;
     for (uint64_t d = 0; d < n_docs; d++) {
-        uint64_t first = b->docs[d].first_row;
-        uint64_t end = d + 1 < n_docs ? b->docs[d + 1].first_row : n_rows;
+        uint64_t first = b->docs[d].first_row, end = qu_lexical_rows_end(b, d);
         if (first >= end || end > n_rows || (d == 0 && first != 0)) return false;
         if (d > 0 && b->docs[d].doc_id <= b->docs[d - 1].doc_id) return false;
         if (b->rows[first].page != 0) return false;
@@ -225,10 +224,4 @@ void qu_lexical_close(qu_lexical *lx)
 uint64_t qu_lexical_generation(const qu_lexical *lx)
 {
     return lx->generation;
-}
-
-void qu_lexical_counts(const qu_lexical *lx, int64_t *n_docs, int64_t *n_pages)
-{
-    if (n_docs) *n_docs = (int64_t)lx->base.foot.n_docs;
-    if (n_pages) *n_pages = (int64_t)(lx->base.foot.n_rows - lx->base.foot.n_docs);
 }

@@ -97,10 +97,6 @@ qu_status qu_lexical_clear(qu_lexical *lx, qu_err *err);
 /* Catalogue generation of the state that was opened or last committed; 0 for an empty index. */
 uint64_t qu_lexical_generation(const qu_lexical *lx);
 
-/* Documents and pages (page 0 not counted) of that state; a writer that has spilled counts the
- * spilled ones too. Either output may be NULL. */
-void qu_lexical_counts(const qu_lexical *lx, int64_t *n_docs, int64_t *n_pages);
-
 /* Find the k pages (k >= 0) that answer a query of n bytes best; any byte string is a valid query.
  * hits [k] out, best first, ties by (doc_id, page); *n_hits <= k, 0 when no word is found.
  *   score = BM25(page) + 2 BM25(document, its title words counted four times), over words and, at a

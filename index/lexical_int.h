@@ -67,6 +67,12 @@ typedef struct qu_lexical_base {
     uint32_t *row_docs; /* [n_rows] index into docs */
 } qu_lexical_base;
 
+/* Behind the last row of document d. */
+static inline uint64_t qu_lexical_rows_end(const qu_lexical_base *b, uint64_t d)
+{
+    return d + 1 < b->foot.n_docs ? b->docs[d + 1].first_row : b->foot.n_rows;
+}
+
 typedef struct qu_lexical_posting {
     uint64_t hash;
     uint32_t row, count;

@@ -160,11 +160,6 @@ static float doc_count(float count, float relative)
            (count + DOC_K1 * (1 - DOC_LENGTH + DOC_LENGTH * relative));
 }
 
-static uint64_t rows_end(const qu_lexical_base *b, uint64_t d)
-{
-    return d + 1 < b->foot.n_docs ? b->docs[d + 1].first_row : b->foot.n_rows;
-}
-
 /* One word while its list is read. */
 typedef struct word_scores {
     float page_idf, doc_idf, page_mean, doc_mean;
@@ -183,7 +178,7 @@ static void end_doc(const qu_lexical_base *b, const word_scores *w, float *docs)
  * that holds the word itself later gets the rest. */
 static void score_title(const qu_lexical_base *b, word_scores *w, float count, float *docs)
 {
-    uint64_t n_pages = rows_end(b, w->doc) - b->docs[w->doc].first_row - 1;
+    uint64_t n_pages = qu_lexical_rows_end(b, w->doc) - b->docs[w->doc].first_row - 1;
     w->count += TITLE_WEIGHT * count;
     if (n_pages < 2) return;
     w->on_each = TITLE_SHARE * (1 - 1 / (float)n_pages);
@@ -240,7 +235,7 @@ static void collect(const qu_lexical_base *b, const float *rows, const float *do
         if (docs[d] <= 0) continue;
         if (opts->keep && !opts->keep(opts->ctx, b->docs[d].doc_id)) continue;
         uint32_t first = b->docs[d].first_row;
-        uint64_t end = rows_end(b, d);
+        uint64_t end = qu_lexical_rows_end(b, d);
         bool any = false;
         int32_t m = 0;
         for (uint64_t r = first + 1; r < end; r++) {

@@ -152,14 +152,7 @@ static qu_status out_flush(out_file *o, bool with_sums, qu_err *err)
         o->sums[o->n_sums] = qu_hash_sum(o->data + at, len, o->n_sums);
         o->n_sums++;
     }
-    for (size_t at = 0; at < o->n;) {
-        ssize_t k = write(o->fd, o->data + at, o->n - at);
-        if (k < 0 && errno == EINTR) continue;
-        if (k < 0)
-            return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", o->path,
-                           qu_os_why(errno));
-        at += (size_t)k;
-    }
+    QU_TRY(qu_os_write(o->fd, o->data, o->n, o->path, err));
     o->written += o->n;
     o->n = 0;
     return QU_OK;
@@ -238,9 +231,8 @@ static qu_status merge_docs(merge *m, qu_err *err)
     while (d < b->foot.n_docs || s < lx->n_docs) {
         if (s == lx->n_docs || (d < b->foot.n_docs && b->docs[d].doc_id < lx->docs[s].doc_id)) {
             uint32_t first = b->docs[d].first_row;
-            uint64_t end = d + 1 < b->foot.n_docs ? b->docs[d + 1].first_row : b->foot.n_rows;
             QU_TRY(take_doc(m, b->docs[d].doc_id, b->docs[d].n_words, b->rows + first,
-                            (uint32_t)(end - first), m->base_rows + first, err));
+                            (uint32_t)(qu_lexical_rows_end(b, d) - first), m->base_rows + first, err));
             d++;
             continue;
         }
@@ -385,14 +377,11 @@ static qu_status merge_write(merge *m, uint64_t generation, qu_err *err)
 qu_status qu_lexical_merge(qu_lexical *lx, uint64_t generation, bool publish, qu_err *err)
 {
     qu_status st = QU_OK;
-    qu_buf tmp = {0}, dir = {0};
+    qu_buf tmp = {0};
     qu_lexical_base base = {0};
-    merge m = {.lx = lx, .out = {.fd = -1}};
-    const char *slash = strrchr(lx->file, '/');
+    merge m = {.lx = lx};
     lx->doc_open = false;
     QU_TRY_OUT(qu_buf_printf(&tmp, err, "%s.tmp", lx->file));
-    QU_TRY_OUT(
-        qu_buf_add(&dir, slash ? lx->file : ".", slash ? (size_t)(slash - lx->file) + 1 : 1, err));
     m.out.path = tmp.data;
     m.out.fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (m.out.fd < 0) {
@@ -400,16 +389,13 @@ qu_status qu_lexical_merge(qu_lexical *lx, uint64_t generation, bool publish, qu
         goto out;
     }
     st = merge_write(&m, generation, err);
-    if (st == QU_OK && publish && fsync(m.out.fd) != 0)
-        st = qu_fail(err, qu_os_status(errno), "cannot sync '%s': %s", tmp.data, qu_os_why(errno));
-    if (close(m.out.fd) != 0 && st == QU_OK)
-        st = qu_fail(err, qu_os_status(errno), "cannot close '%s': %s", tmp.data, qu_os_why(errno));
     if (st == QU_OK) st = qu_lexical_base_map(&base, tmp.data, err);
-    if (st == QU_OK && publish && rename(tmp.data, lx->file) != 0)
-        st =
-            qu_fail(err, qu_os_status(errno), "cannot replace '%s': %s", lx->file, qu_os_why(errno));
-    if (st != QU_OK || !publish) unlink(tmp.data);
-    if (st == QU_OK && publish) st = qu_os_sync_dir(dir.data, err);
+    if (st == QU_OK && publish) {
+        st = qu_os_publish(m.out.fd, tmp.data, lx->file, err);
+    } else {
+        close(m.out.fd);
+        unlink(tmp.data);
+    }
     if (st != QU_OK) goto out;
     qu_lexical_base_unmap(&lx->base);
     lx->base = base;
@@ -427,6 +413,5 @@ out:
     free(m.terms);
     free(m.list);
     qu_buf_free(&tmp);
-    qu_buf_free(&dir);
     return st;
 }

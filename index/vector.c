@@ -45,8 +45,8 @@ static bool sound(FILE *f, qu_vector_head *head)
     uint64_t rest = (uint64_t)sb.st_size - sizeof *head, docs = (uint64_t)head->n_docs;
     return docs <= rest / sizeof(qu_vector_doc) &&
            rest - docs * sizeof(qu_vector_doc) == (uint64_t)head->blob_bytes &&
-           qu_vector_file_sum(fileno(f), sizeof *head, (int64_t)rest, &sum) &&
-           sum == head->body_sum;
+           qu_vector_file_sum(f, sizeof *head, (int64_t)rest, &sum) && sum == head->body_sum &&
+           fseeko(f, sizeof *head, SEEK_SET) == 0;
 }
 
 /* Take the file if it is whole and of these lists; else go without it. */
@@ -282,15 +282,17 @@ static qu_status scan_delta(search *x)
     return QU_OK;
 }
 
+static int by_doc(const void *a, const void *b)
+{
+    const qu_vector_doc *x = a, *y = b;
+    return (x->doc_id > y->doc_id) - (x->doc_id < y->doc_id);
+}
+
 static bool is_live(const qu_vector *v, uint64_t doc_id)
 {
-    int64_t lo = 0, hi = v->n_docs;
-    while (lo < hi) {
-        int64_t mid = lo + (hi - lo) / 2;
-        if (v->docs[mid].doc_id < doc_id) lo = mid + 1;
-        else hi = mid;
-    }
-    return lo < v->n_docs && v->docs[lo].doc_id == doc_id && v->live[lo];
+    const qu_vector_doc *d =
+        bsearch(&(qu_vector_doc){doc_id, 0}, v->docs, (size_t)v->n_docs, sizeof *v->docs, by_doc);
+    return d && v->live[d - v->docs];
 }
 
 static int by_id(const void *a, const void *b)

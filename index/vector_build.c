@@ -159,6 +159,11 @@ out:
 
 /* --- the file --- */
 
+static qu_status failed(const build *b, const char *path)
+{
+    return qu_fail(b->err, qu_os_status(errno), "cannot write '%s': %s", path, qu_os_why(errno));
+}
+
 /* Every vector into the index, every document into the table, which f takes. */
 static qu_status fill(build *b, qu_ivf *ivf, FILE *f)
 {
@@ -172,8 +177,7 @@ static qu_status fill(build *b, qu_ivf *ivf, FILE *f)
         if (c.l.doc_id == 0) break;
         qu_vector_doc doc = {c.l.doc_id, c.l.epoch};
         if (c.at == 0 && fwrite(&doc, sizeof doc, 1, f) != 1) {
-            st = qu_fail(b->err, qu_os_status(errno), "cannot write '%s': %s", b->file,
-                         strerror(errno));
+            st = failed(b, b->file);
             break;
         }
         qu_dequant_ref(x, c.rows, QU_TYPE_Q8_0, (int64_t)c.n * b->width);
@@ -202,16 +206,13 @@ static qu_status seal(build *b, FILE *f, const char *path, int64_t n_docs)
         .magic = QU_VECTOR_FILE_MAGIC, .model = b->s.model, .trained_epoch = b->s.trained_epoch,
         .epoch = b->s.epoch, .generation = qu_catalogue_generation(b->t), .n_docs = n_docs,
         .n_rows = b->n_rows, .n_dims = b->s.n_dims, .n_lists = b->s.n_lists};
-    if (fflush(f) != 0 || fstat(fileno(f), &sb) != 0) goto failed;
+    if (fflush(f) != 0 || fstat(fileno(f), &sb) != 0) return failed(b, path);
     int64_t body = (int64_t)sb.st_size - (int64_t)sizeof h;
     h.blob_bytes = body - n_docs * (int64_t)sizeof(qu_vector_doc);
-    if (!qu_vector_file_sum(fileno(f), sizeof h, body, &h.body_sum)) goto failed;
+    bool good = qu_vector_file_sum(f, sizeof h, body, &h.body_sum);
     h.self_sum = qu_hash_sum(&h, offsetof(qu_vector_head, self_sum), 0);
-    if (fseeko(f, 0, SEEK_SET) == 0 && fwrite(&h, sizeof h, 1, f) == 1 && fflush(f) == 0 &&
-        fsync(fileno(f)) == 0)
-        return QU_OK;
-failed:
-    return qu_fail(b->err, qu_os_status(errno), "cannot write '%s': %s", path, strerror(errno));
+    good = good && fseeko(f, 0, SEEK_SET) == 0 && fwrite(&h, sizeof h, 1, f) == 1;
+    return good ? QU_OK : failed(b, path);
 }
 
 static qu_status write_to(build *b, FILE *f, const char *path)
@@ -220,10 +221,7 @@ static qu_status write_to(build *b, FILE *f, const char *path)
     qu_ivf *ivf = NULL;
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_ivf_create(&ivf, b->width, b->s.n_lists, b->s.range, b->err));
-    if (fwrite(&nothing, sizeof nothing, 1, f) != 1) {
-        st = qu_fail(b->err, qu_os_status(errno), "cannot write '%s': %s", path, strerror(errno));
-        goto out;
-    }
+    if (fwrite(&nothing, sizeof nothing, 1, f) != 1) QU_TRY_OUT(failed(b, path));
     QU_TRY_OUT(fill(b, ivf, f));
     int64_t n_docs = (int64_t)((ftello(f) - (off_t)sizeof nothing) / (off_t)sizeof(qu_vector_doc));
     QU_TRY_OUT(qu_ivf_save(ivf, f, b->err));
@@ -236,34 +234,20 @@ out:
 
 static qu_status write_file(build *b)
 {
-    qu_buf tmp = {0}, dir = {0};
-    qu_status st = QU_OK;
-    const char *slash = strrchr(b->file, '/');
-    FILE *f = NULL;
-    int fd = -1;
-    QU_TRY_OUT(qu_buf_printf(&tmp, b->err, "%s.tmp", b->file));
-    QU_TRY_OUT(qu_buf_add(&dir, slash ? b->file : ".", slash ? (size_t)(slash - b->file) + 1 : 1,
-                          b->err));
-    fd = open(tmp.data, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    f = fd >= 0 ? fdopen(fd, "w+") : NULL;
-    if (!f) {
-        st = qu_fail(b->err, qu_os_status(errno), "cannot write '%s': %s", tmp.data,
-                     strerror(errno));
-        if (fd >= 0) close(fd);
-        goto out;
+    qu_buf tmp = {0};
+    qu_status st = qu_buf_printf(&tmp, b->err, "%s.tmp", b->file);
+    if (st != QU_OK) return st;
+    int fd = open(tmp.data, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    FILE *f = fd >= 0 ? fdopen(dup(fd), "w+") : NULL;
+    st = f ? write_to(b, f, tmp.data) : failed(b, tmp.data);
+    if (f && fclose(f) != 0 && st == QU_OK) st = failed(b, tmp.data);
+    if (st == QU_OK) {
+        st = qu_os_publish(fd, tmp.data, b->file, b->err);
+    } else if (fd >= 0) {
+        close(fd);
+        unlink(tmp.data);
     }
-    st = write_to(b, f, tmp.data);
-    if (fclose(f) != 0 && st == QU_OK)
-        st = qu_fail(b->err, qu_os_status(errno), "cannot close '%s': %s", tmp.data,
-                     strerror(errno));
-    if (st == QU_OK && rename(tmp.data, b->file) != 0)
-        st = qu_fail(b->err, qu_os_status(errno), "cannot replace '%s': %s", b->file,
-                     strerror(errno));
-    if (st != QU_OK) unlink(tmp.data);
-    else st = qu_os_sync_dir(dir.data, b->err);
-out:
     qu_buf_free(&tmp);
-    qu_buf_free(&dir);
     return st;
 }
 

@@ -2,6 +2,8 @@
 #ifndef QU_INDEX_VECTOR_INT_H
 #define QU_INDEX_VECTOR_INT_H
 
+#include <stdio.h>
+
 #include "base/os.h"
 #include "index/ivf.h"
 #include "index/vector.h"
@@ -77,9 +79,9 @@ qu_status qu_vector_next_lists(qu_txn *t, uint64_t after, qu_vector_lists *out, 
 qu_status qu_vector_rows(qu_txn *t, const qu_vector_state *s, uint64_t doc_id, uint32_t chunk,
                          const uint8_t **rows, int32_t *n, qu_err *err);
 
-/* Checksum of what stands in the open file fd from byte `from` on, n bytes; false when it cannot be
- * read. Read piece by piece, not mapped: it is large. */
-bool qu_vector_file_sum(int fd, int64_t from, int64_t n, uint64_t *sum);
+/* Checksum of what stands in the file from byte `from` on, n bytes; false when it cannot be read. Read
+ * piece by piece, not mapped: it is large. */
+bool qu_vector_file_sum(FILE *f, int64_t from, int64_t n, uint64_t *sum);
 
 /* The list nearest to each of x [n,width], into lists [n] u16; y [n,n_lists] is scratch. */
 qu_status qu_vector_assign(qu_pool *pool, qu_linear_scratch **scratch, const float *centroids,

@@ -1,10 +1,8 @@
 /* Vectors in the store: state, rows, lists. */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/hash.h"
 #include "index/vector_int.h"
@@ -56,20 +54,16 @@ qu_status qu_vector_begin(qu_txn *t, qu_hash model, int32_t n_dims, qu_err *err)
     return qu_vector_put_state(t, &s, err);
 }
 
-bool qu_vector_file_sum(int fd, int64_t from, int64_t n, uint64_t *sum)
+bool qu_vector_file_sum(FILE *f, int64_t from, int64_t n, uint64_t *sum)
 {
     enum { PART = 1 << 20 };
     uint8_t *part = malloc(PART);
+    size_t k = 1;
     *sum = 0;
-    while (part && n > 0) {
-        ssize_t k = pread(fd, part, n < PART ? (size_t)n : PART, (off_t)from);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) break;
-        /* every piece is whole but the last: a short read would give another sum */
-        if (k < PART && k < n) break;
-        *sum = qu_hash_sum(part, (size_t)k, *sum);
-        from += k;
-        n -= k;
+    if (!part || fseeko(f, (off_t)from, SEEK_SET) != 0) k = 0;
+    for (; k > 0 && n > 0; n -= (int64_t)k) {
+        k = fread(part, 1, n < PART ? (size_t)n : PART, f); /* whole pieces, but for the last */
+        *sum = qu_hash_sum(part, k, *sum);
     }
     free(part);
     return n == 0;

@@ -98,27 +98,21 @@ static void put(folded *f, int32_t c)
     if (k <= 0 || f->n + (size_t)k > sizeof f->bytes) return;
     memcpy(f->bytes + f->n, u, (size_t)k);
     f->n += (size_t)k;
-    f->ascii = false;
+    f->ascii &= c < 0x80;
 }
 
 static void fold(folded *f, int32_t c)
 {
-    if (c < 0x80) {
+    utf8proc_int32_t out[32];
+    int boundary = 0;
+    if (c < 0x80) { /* most are */
         if (f->n < sizeof f->bytes) f->bytes[f->n++] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
         return;
     }
-    utf8proc_int32_t out[32];
-    int boundary = 0;
     utf8proc_ssize_t k = utf8proc_decompose_char(
         c, out, 32, UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD, &boundary);
-    for (utf8proc_ssize_t i = 0; i < k && i < 32; i++) {
-        if (dropped_mark(out[i])) continue;
-        if (out[i] < 0x80) {
-            if (f->n < sizeof f->bytes) f->bytes[f->n++] = (char)out[i];
-        } else {
-            put(f, out[i]);
-        }
-    }
+    for (utf8proc_ssize_t i = 0; i < k && i < 32; i++)
+        if (!dropped_mark(out[i])) put(f, out[i]);
 }
 
 /* One unit at `at` with its marks: folded into f; returns the byte after it. */
@@ -136,20 +130,12 @@ static size_t read_unit(const qu_words *it, size_t at, folded *f)
     return at;
 }
 
-static bool unit_at(const qu_words *it, size_t at)
+static bool is_kind_at(const qu_words *it, size_t at, enum kind kind)
 {
     int32_t c;
     if (at >= it->n) return false;
     decode(&c, it->text + at, it->n - at);
-    return kind_of(c) == UNIT;
-}
-
-static bool letter_at(const qu_words *it, size_t at)
-{
-    int32_t c;
-    if (at >= it->n) return false;
-    decode(&c, it->text + at, it->n - at);
-    return kind_of(c) == LETTER;
+    return kind_of(c) == kind;
 }
 
 /* Bytes of an apostrophe at `at`, straight or curly; 0 if there is none. */
@@ -185,12 +171,12 @@ static size_t read_units(qu_words *it, size_t at, int want, int *n_units)
     it->at = next; /* the other units are read again next time */
     it->tail = it->word.n;
     it->head = 0;
-    for (*n_units = 1; *n_units < want && unit_at(it, next); ++*n_units) {
+    for (*n_units = 1; *n_units < want && is_kind_at(it, next, UNIT); ++*n_units) {
         it->head = it->word.n;
         next = read_unit(it, next, &it->word);
     }
     it->is_units = true;
-    it->ends_run = !unit_at(it, next);
+    it->ends_run = !is_kind_at(it, next, UNIT);
     if (*n_units == want - 1) it->head = it->word.n; /* a short run is its own gram */
     return next;
 }
@@ -218,7 +204,7 @@ bool qu_words_next(qu_words *it, qu_word *w)
             it->at = end;
             size_t quote = apostrophe_at(it, end);
             if (quote && end + quote < it->n && (it->text[end + quote] | 0x20) == 's' &&
-                !letter_at(it, end + quote + 1))
+                !is_kind_at(it, end + quote + 1, LETTER))
                 it->at = end + quote + 1;
             folded stem = *f;
             if (f->ascii) stem.n = qu_words_stem(stem.bytes, stem.n);
@@ -312,12 +298,8 @@ size_t qu_words_stem(char *w, size_t n)
     if (ends(w, n, "ied") && n > 4) {
         w[n - 3] = 'y';
         n -= 2;
-    } else if (ends(w, n, "ed")) {
-        cut = 2;
-    } else if (ends(w, n, "ing")) {
-        cut = 3;
-    } else if (ends(w, n, "ly")) {
-        cut = 2;
+    } else if (ends(w, n, "ed") || ends(w, n, "ing") || ends(w, n, "ly")) {
+        cut = w[n - 1] == 'g' ? 3 : 2;
     }
     if (cut && n - cut >= 3 && has_vowel(w, n - cut)) {
         n -= cut;
