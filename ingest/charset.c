@@ -376,6 +376,18 @@ static qu_status convert(sink *k, const char *from_name, const uint8_t *s, int64
     return st;
 }
 
+qu_status qu_charset_convert(qu_buf *out, const char *encoding, const void *bytes, int64_t n,
+                             qu_err *err)
+{
+    qu_runs none = {.full = true};
+    sink k = {.out = out, .runs = &none};
+    const char *from = find_known(encoding, strlen(encoding));
+    if (!from && strncasecmp(encoding, "utf-16", 6) == 0) from = "utf-16";
+    if (!from) return qu_buf_add(out, bytes, (size_t)n, err);
+    QU_TRY(convert(&k, from, bytes, 0, n, err));
+    return flush_cr(&k, err);
+}
+
 qu_status qu_charset_decode(qu_buf *out, qu_runs *runs, char charset[32], const uint8_t *bytes,
                             int64_t n, bool markup, const char *name, qu_err *err)
 {

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "ingest/expand.h"
 #include "ingest/pdf.h"
 #include "ingest/sandbox.h"
@@ -33,15 +34,7 @@ static bool get(void *p, int64_t n)
 
 static qu_status put(const void *p, int64_t n, qu_err *err)
 {
-    const char *at = p;
-    while (n > 0) {
-        ssize_t k = write(STDOUT_FILENO, at, (size_t)n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return qu_fail(err, QU_ERR_IO, "the parent is gone");
-        at += k;
-        n -= k;
-    }
-    return QU_OK;
+    return qu_os_write(STDOUT_FILENO, p, (size_t)n, "the parent", err);
 }
 
 static qu_status put_frame(int type, qu_status status, const char *name, const void *p, int64_t n,

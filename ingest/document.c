@@ -5,7 +5,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/os.h"
 #include "ingest/builder.h"
 #include "ingest/charset.h"
 
@@ -199,20 +198,6 @@ qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, cons
     QU_TRY(parse(doc, bytes, n, name, qu_document_is_html(bytes, n, name), err));
     doc->content_hash = qu_hash_bytes(n ? bytes : "", (size_t)n, 0);
     return QU_OK;
-}
-
-qu_status qu_document_read(qu_document *doc, const char *path, const qu_document_limits *limits,
-                           qu_err *err)
-{
-    qu_buf raw = {0};
-    qu_document_limits defaults = qu_document_default_limits();
-    memset(doc, 0, sizeof *doc);
-    if (!limits) limits = &defaults;
-    size_t max = limits->max_raw_bytes > 0 ? (size_t)limits->max_raw_bytes : 0;
-    qu_status st = qu_os_read(&raw, path, max, err);
-    if (st == QU_OK) st = qu_document_parse(doc, raw.data, (int64_t)raw.len, path, limits, err);
-    qu_buf_free(&raw);
-    return st;
 }
 
 qu_status qu_document_derive(qu_document *doc, const qu_buf *text, bool html, const char *format,

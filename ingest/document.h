@@ -84,15 +84,10 @@ qu_document_limits qu_document_default_limits(void);
 qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, const char *name,
                             const qu_document_limits *limits, qu_err *err);
 
-/* The same for the file at path. Also QU_ERR_NOTFOUND and QU_ERR_IO: it cannot be read or is no regular
- * file. */
-qu_status qu_document_read(qu_document *doc, const char *path, const qu_document_limits *limits,
-                           qu_err *err);
-
 /* Is it a page of HTML, by its name's ending or by how it begins? */
 bool qu_document_is_html(const void *bytes, int64_t n, const char *name);
 
-/* The same for UTF-8 that was made from a file of another format (html: a page; else plain text): the
+/* As qu_document_parse, for UTF-8 that was made from a file of another format (html: a page; else plain text): the
  * document has no way back to bytes, and no content hash. title NULL or empty: found in the text. */
 qu_status qu_document_derive(qu_document *doc, const qu_buf *text, bool html, const char *format,
                              const char *title, qu_err *err);

@@ -1,11 +1,12 @@
 #include "ingest/mail.h"
 
 #include <ctype.h>
-#include <iconv.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include "ingest/charset.h"
 
 enum {
     MAX_DEPTH = 16, /* multiparts in each other */
@@ -161,32 +162,6 @@ static qu_status unbase64(span m, qu_buf *out, qu_err *err)
     return QU_OK;
 }
 
-/* Append in UTF-8. What a charset cannot be is U+FFFD; an unknown charset's bytes stay as they are. */
-static qu_status to_utf8(span m, const char *charset, qu_buf *out, qu_err *err)
-{
-    iconv_t c = *charset ? iconv_open("UTF-8", charset) : (iconv_t)-1;
-    char *in = (char *)(uintptr_t)m.s;
-    size_t left = (size_t)m.n;
-    qu_status st = QU_OK;
-    if (c == (iconv_t)-1) return qu_buf_add(out, m.s, (size_t)m.n, err);
-    while (left > 0) {
-        QU_TRY_OUT(qu_buf_reserve(out, left + 64, err));
-        char *to = out->data + out->len;
-        size_t room = out->cap - out->len - 1;
-        size_t rc = iconv(c, &in, &left, &to, &room);
-        out->len = (size_t)(to - out->data);
-        if (rc != (size_t)-1 || left == 0) break;
-        if (room < 16) continue;
-        QU_TRY_OUT(qu_buf_puts(out, "\xEF\xBF\xBD", err));
-        in++;
-        left--;
-    }
-    st = qu_buf_puts(out, "", err);
-out:
-    iconv_close(c);
-    return st;
-}
-
 static qu_status decode(span m, const char *encoding, qu_buf *out, qu_err *err)
 {
     if (strcasecmp(encoding, "quoted-printable") == 0) return unquote(m, false, out, err);
@@ -217,7 +192,7 @@ static qu_status put_words(qu_buf *out, const char *h, qu_err *err)
         raw.len = 0;
         QU_TRY_OUT(toupper((unsigned char)a[1]) == 'B' ? unbase64(word, &raw, err)
                                                        : unquote(word, true, &raw, err));
-        QU_TRY_OUT(to_utf8((span){raw.data, (int64_t)raw.len}, charset, out, err));
+        QU_TRY_OUT(qu_charset_convert(out, charset, raw.data, (int64_t)raw.len, err));
         from = p = b + 2;
     }
     st = qu_buf_puts(out, from, err);
@@ -270,7 +245,7 @@ static qu_status put_text(mail *w, span m, const char *charset, bool html, bool 
     qu_document d = {0};
     qu_status st = QU_OK;
     if (html) QU_TRY_OUT(qu_buf_puts(&utf8, "\xEF\xBB\xBF", err));
-    QU_TRY_OUT(to_utf8(m, charset, &utf8, err));
+    QU_TRY_OUT(qu_charset_convert(&utf8, charset, m.s, m.n, err));
     if (html) { /* a page without text is no fault of the message */
         st = qu_document_parse(&d, utf8.data, (int64_t)utf8.len, "part.html", NULL, NULL);
         if (st != QU_OK) st = st == QU_ERR_NOMEM ? qu_fail_nomem(err, m.n) : QU_OK;

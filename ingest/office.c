@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "ingest/archive.h"
+#include "ingest/builder.h"
 #include "ingest/markup.h"
 #include "ingest/sheet.h"
 
@@ -28,12 +29,6 @@ typedef struct parts {
 static bool starts_with(const char *s, const char *with)
 {
     return strncmp(s, with, strlen(with)) == 0;
-}
-
-static bool ends_with(const char *s, const char *with)
-{
-    size_t n = strlen(s), m = strlen(with);
-    return n >= m && strcasecmp(s + n - m, with) == 0;
 }
 
 /* What tells a format, and what text may lie in. Names ending in '/' are folders. */
@@ -90,16 +85,15 @@ const char *qu_office_format(const void *bytes, int64_t n)
 
 static bool want_part(void *ctx, const char *name)
 {
+    static const char *const book[] = {".xhtml", ".html", ".htm", ".opf", ".xml", NULL};
     const parts *p = ctx;
     int f = 0;
-    if (strcmp(p->format, "epub") == 0) /* they may lie anywhere */
-        return ends_with(name, ".xhtml") || ends_with(name, ".html") || ends_with(name, ".htm") ||
-               ends_with(name, ".opf") || ends_with(name, ".xml");
+    if (strcmp(p->format, "epub") == 0) return qu_name_ends(name, book); /* they may lie anywhere */
     while (strcmp(formats[f].format, p->format) != 0) f++;
     for (int i = 0; i < 8 && formats[f].parts[i]; i++) {
         const char *want = formats[f].parts[i];
-        if (strcmp(want, name) == 0) return true;
-        if (ends_with(want, "/") && starts_with(name, want) && !ends_with(name, "/")) return true;
+        bool folder = want[strlen(want) - 1] == '/';
+        if (folder ? starts_with(name, want) : strcmp(want, name) == 0) return true;
     }
     return false;
 }
@@ -113,13 +107,7 @@ static qu_status keep_part(void *ctx, const char *name, const void *bytes, int64
                        why);
     if (p->n == MAX_PARTS)
         return qu_fail(err, QU_ERR_LIMIT, "'%.100s' has more than %d parts", p->shown, MAX_PARTS);
-    if (p->n == p->cap) {
-        int64_t cap = p->cap ? p->cap * 2 : 16;
-        part *v = realloc(p->v, (size_t)cap * sizeof *v);
-        if (!v) return qu_fail_nomem(err, cap * (long long)sizeof *v);
-        p->v = v;
-        p->cap = cap;
-    }
+    QU_TRY(qu_builder_grow(&p->v, p->n, &p->cap, sizeof *p->v, err));
     part new = {.name = strdup(name)};
     if (!new.name) return qu_fail_nomem(err, 64);
     p->v[p->n++] = new;
@@ -153,13 +141,7 @@ typedef struct pairs {
 static qu_status add_pair(pairs *p, const char *id, const char *means, qu_err *err)
 {
     if (p->n == MAX_PARTS) return qu_fail(err, QU_ERR_LIMIT, "more than %d parts", MAX_PARTS);
-    if (p->n == p->cap) {
-        int64_t cap = p->cap ? p->cap * 2 : 16;
-        void *v = realloc(p->v, (size_t)cap * sizeof *p->v);
-        if (!v) return qu_fail_nomem(err, cap * (long long)sizeof *p->v);
-        p->v = v;
-        p->cap = cap;
-    }
+    QU_TRY(qu_builder_grow(&p->v, p->n, &p->cap, sizeof *p->v, err));
     snprintf(p->v[p->n][0], MAX_NAME, "%s", id);
     snprintf(p->v[p->n++][1], MAX_NAME, "%s", means);
     return QU_OK;
@@ -256,8 +238,7 @@ static qu_status put_word(const parts *p, qu_buf *html, qu_err *err)
     const part *found = find_part(p, "word/styles.xml");
     qu_status st = QU_OK;
     if (found)
-        st =
-            qu_markup_styles(&styles, &m.n_styles, found->data.data, (int64_t)found->data.len, err);
+        st = qu_markup_styles(&styles, &m.n_styles, found->data.data, (int64_t)found->data.len, err);
     m.styles = styles;
     for (int i = 0; st == QU_OK && i < 4; i++) st = put_part(p, in_order[i], &m, err);
     free(styles);

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "ingest/builder.h"
 #include "ingest/xml.h"
 
@@ -450,17 +451,6 @@ const char *qu_pdf_program(void)
     return NULL;
 }
 
-static void write_all(int fd, const char *p, int64_t n)
-{
-    while (n > 0) {
-        ssize_t k = write(fd, p, (size_t)n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return; /* it gave up, and will say so */
-        p += k;
-        n -= k;
-    }
-}
-
 /* Start it with in and out as its standard input and output. */
 static qu_status start(pid_t *pid, const char *program, int in, int out, const char *shown,
                        qu_err *err)
@@ -492,7 +482,7 @@ qu_status qu_pdf_read(qu_pdf *pdf, const void *bytes, int64_t n, const char *sho
     if (st == QU_OK) st = start(&pid, program, in[0], out[1], shown, err);
     if (in[0] >= 0) close(in[0]);
     if (out[1] >= 0) close(out[1]);
-    if (st == QU_OK) write_all(in[1], bytes, n);
+    if (st == QU_OK) qu_os_write(in[1], bytes, (size_t)n, shown, NULL); /* if it gave up, it says so */
     if (in[1] >= 0) close(in[1]);
     if (st == QU_OK) st = qu_pdf_read_boxes(pdf, out[0], err);
     if (out[0] >= 0) close(out[0]);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "ingest/xml.h"
 
@@ -136,19 +137,15 @@ static int column_of(const char *s)
 /* Days since 1899-12-30 as a date, what is left of them as a time. */
 static qu_status put_date(qu_buf *out, double serial, qu_err *err)
 {
-    int64_t minutes = llround(serial * 1440), days = minutes / 1440, m = minutes % 1440;
-    if (days > 0) { /* from the first of March of year 0, in cycles of 400 years */
-        int64_t z = days - 25569 + 719468, era = z / 146097, d = z % 146097;
-        int64_t y = (d - d / 1460 + d / 36524 - d / 146096) / 365;
-        int64_t of_year = d - (365 * y + y / 4 - y / 100), month = (5 * of_year + 2) / 153;
-        int64_t day = of_year - (153 * month + 2) / 5 + 1;
-        month = month < 10 ? month + 3 : month - 9;
-        QU_TRY(qu_buf_printf(out, err, "%04d-%02d-%02d", (int)(y + era * 400 + (month <= 2)),
-                             (int)month, (int)day));
-    }
-    if (m == 0 && days > 0) return QU_OK;
-    return qu_buf_printf(out, err, "%s%02d:%02d", days > 0 ? " " : "", (int)(m / 60),
-                         (int)(m % 60));
+    enum { EPOCH = 25569 }; /* 1970-01-01 */
+    int64_t minutes = llround(serial * 1440);
+    time_t t = (time_t)((minutes - EPOCH * 1440ll) * 60);
+    bool date = minutes >= 1440, clock = minutes % 1440 != 0 || !date;
+    struct tm tm;
+    char text[40];
+    const char *how = date ? clock ? "%Y-%m-%d %H:%M" : "%Y-%m-%d" : "%H:%M";
+    if (!gmtime_r(&t, &tm) || strftime(text, sizeof text, how, &tm) == 0) return QU_OK;
+    return qu_buf_puts(out, text, err);
 }
 
 static qu_status put_cell(sheet_run *r, qu_err *err)

@@ -26,13 +26,6 @@ typedef struct walk {
     qu_buf path; /* of the entry at hand */
 } walk;
 
-/* Names of one folder: NUL-terminated in bytes, at[i] where each begins. */
-typedef struct names {
-    qu_buf bytes;
-    const char **at;
-    size_t n;
-} names;
-
 static qu_status skip(walk *w, bool folder, const char *reason)
 {
     qu_walk_skip s = {.path = w->path.data, .reason = reason, .folder = folder, .root = w->root};
@@ -46,39 +39,12 @@ static qu_status skip_errno(walk *w, bool folder, const char *what, int errnum)
     return skip(w, folder, reason);
 }
 
-static int by_bytes(const void *a, const void *b)
+static int by_bytes(const struct dirent **a, const struct dirent **b)
 {
-    return strcmp(*(const char *const *)a,
-                  *(const char *const *)b); /* compares as unsigned bytes */
+    return strcmp((*a)->d_name, (*b)->d_name); /* compares as unsigned bytes */
 }
 
-static void names_free(names *l)
-{
-    qu_buf_free(&l->bytes);
-    free(l->at);
-    memset(l, 0, sizeof *l);
-}
-
-/* The names in dir that are not hidden, sorted. *errnum is set when reading it failed. */
-static qu_status read_names(names *l, DIR *dir, int *errnum, qu_err *err)
-{
-    *errnum = 0;
-    for (;;) {
-        errno = 0;
-        const struct dirent *d = readdir(dir);
-        if (!d) break;
-        if (d->d_name[0] == '.') continue;
-        QU_TRY(qu_buf_add(&l->bytes, d->d_name, strlen(d->d_name) + 1, err));
-        l->n++;
-    }
-    *errnum = errno;
-    l->at = malloc((l->n + 1) * sizeof *l->at);
-    if (!l->at) return qu_fail_nomem(err, (long long)((l->n + 1) * sizeof *l->at));
-    const char *p = l->bytes.data;
-    for (size_t i = 0; i < l->n; i++, p += strlen(p) + 1) l->at[i] = p;
-    qsort(l->at, l->n, sizeof *l->at, by_bytes);
-    return QU_OK;
-}
+static int is_shown(const struct dirent *d) { return d->d_name[0] != '.'; }
 
 static qu_status report_file(walk *w, const struct stat *sb)
 {
@@ -151,35 +117,32 @@ static qu_status walk_entry(walk *w, int fd, const char *name, int depth)
 static qu_status walk_folder(walk *w, int fd, int depth)
 {
     qu_status st = QU_OK;
-    names l = {0};
-    int errnum = 0;
+    struct dirent **names = NULL;
+    int n = 0;
     bool bad = false;
     size_t len = w->path.len, n_rules = w->ignored.n;
-    DIR *dir = fdopendir(fd);
-    if (!dir) {
-        errnum = errno;
-        close(fd);
-        return skip_errno(w, true, "cannot read", errnum);
-    }
-    QU_TRY_OUT(add_list(w, dirfd(dir), &bad));
+    QU_TRY_OUT(add_list(w, fd, &bad));
     if (bad) {
         st = skip(w, true, "its " QU_WALK_LIST " cannot be read");
         goto out;
     }
-    QU_TRY_OUT(read_names(&l, dir, &errnum, w->err));
-    if (errnum) QU_TRY_OUT(skip_errno(w, true, "cannot read to its end", errnum));
-    for (size_t i = 0; i < l.n; i++) {
+    n = scandirat(fd, ".", &names, is_shown, by_bytes);
+    if (n < 0)
+        st = errno == ENOMEM ? qu_fail_nomem(w->err, 1 << 15)
+                             : skip_errno(w, true, "cannot read", errno);
+    for (int i = 0; i < n; i++) {
         if (len > 1)
             QU_TRY_OUT(qu_buf_puts(&w->path, "/", w->err)); /* not behind the root folder's */
-        QU_TRY_OUT(qu_buf_puts(&w->path, l.at[i], w->err));
-        QU_TRY_OUT(walk_entry(w, dirfd(dir), l.at[i], depth));
+        QU_TRY_OUT(qu_buf_puts(&w->path, names[i]->d_name, w->err));
+        QU_TRY_OUT(walk_entry(w, fd, names[i]->d_name, depth));
         w->path.len = len;
         w->path.data[len] = 0;
     }
 out:
     qu_ignore_cut(&w->ignored, n_rules);
-    names_free(&l);
-    closedir(dir);
+    for (int i = 0; i < n; i++) free(names[i]);
+    free(names);
+    close(fd);
     return st;
 }
 

@@ -20,11 +20,6 @@
 /* A batch is one catalogue transaction. */
 enum { BATCH_DOCS = 256, BATCH_BYTES = 16 << 20, MAX_TICK_MS = 20 };
 
-typedef struct id_set {
-    uint64_t *ids;
-    size_t n, cap;
-} id_set;
-
 typedef struct sync_run {
     qu_session *s;
     const qu_sync_options *options;
@@ -34,7 +29,7 @@ typedef struct sync_run {
     int64_t batch_docs, batch_bytes;
     char **roots; /* real paths of those that are there */
     size_t n_roots;
-    id_set seen;    /* documents that are still there */
+    qu_buf seen;    /* uint64_t: documents that are still there */
     qu_buf unknown; /* folders that could not be read: NUL-ended paths */
     int64_t met;    /* files and skipped things that the walk came upon */
     qu_reader *reader;
@@ -44,15 +39,7 @@ typedef struct sync_run {
 
 static qu_status add_seen(sync_run *r, uint64_t id)
 {
-    if (r->seen.n == r->seen.cap) {
-        size_t cap = r->seen.cap ? r->seen.cap * 2 : 256;
-        uint64_t *p = realloc(r->seen.ids, cap * sizeof *p);
-        if (!p) return qu_fail_nomem(r->err, (long long)(cap * sizeof *p));
-        r->seen.ids = p;
-        r->seen.cap = cap;
-    }
-    r->seen.ids[r->seen.n++] = id;
-    return QU_OK;
+    return qu_buf_add(&r->seen, &id, sizeof id, r->err);
 }
 
 static int by_id(const void *a, const void *b)
@@ -525,7 +512,7 @@ static bool is_unknown(const sync_run *r, const qu_doc *d)
 
 static bool is_seen(const sync_run *r, uint64_t id)
 {
-    return r->seen.n && bsearch(&id, r->seen.ids, r->seen.n, sizeof id, by_id);
+    return r->seen.len && bsearch(&id, r->seen.data, r->seen.len / sizeof id, sizeof id, by_id);
 }
 
 /* What is inside a file that was met and not read again is still there; so is what was read from it
@@ -547,7 +534,7 @@ static qu_status stays_inside(sync_run *r, const qu_doc *d, bool *stays)
 static qu_status remove_vanished(sync_run *r)
 {
     qu_doc d;
-    if (r->seen.n) qsort(r->seen.ids, r->seen.n, sizeof *r->seen.ids, by_id);
+    if (r->seen.len) qsort(r->seen.data, r->seen.len / sizeof(uint64_t), sizeof(uint64_t), by_id);
     for (uint64_t after = 0;;) {
         QU_TRY(qu_catalogue_next_doc(r->txn, after, &d, r->err));
         if (d.doc_id == 0) return QU_OK;
@@ -699,7 +686,7 @@ out:
     qu_buf_free(&lists[1]);
     for (size_t i = 0; i < r.n_roots; i++) free(r.roots[i]);
     free(r.roots);
-    free(r.seen.ids);
+    qu_buf_free(&r.seen);
     qu_buf_free(&r.unknown);
     return st;
 }
