@@ -29,24 +29,30 @@ static qu_status faiss_fail(int code, const char *what, qu_err *err)
                    why ? why : "unknown fault of FAISS");
 }
 
-#define FAISS_TRY_OUT(what, call)                                                                  \
+#define FAISS_TRY(what, call)                                                                      \
     do {                                                                                           \
         int code_ = (call);                                                                        \
-        if (code_ != 0) {                                                                          \
-            st = faiss_fail(code_, what, err);                                                     \
-            goto out;                                                                              \
-        }                                                                                          \
+        if (code_ != 0) return faiss_fail(code_, what, err);                                       \
     } while (0)
+
+static void free_clustering(FaissClustering **c)
+{
+    if (*c) faiss_Clustering_free(*c);
+}
+
+static void free_flat(FaissIndexFlatIP **flat)
+{
+    if (*flat) faiss_Index_free((FaissIndex *)*flat);
+}
 
 bool qu_ivf_built_in(void) { return true; }
 
 qu_status qu_ivf_train(float *centroids, int32_t n_lists, const float *x, int64_t n, int32_t e,
                        int threads, qu_err *err)
 {
-    qu_status st = QU_OK;
     FaissClusteringParameters p;
-    FaissClustering *c = NULL;
-    FaissIndexFlatIP *flat = NULL;
+    QU_OWN(free_flat) FaissIndexFlatIP *flat = NULL;
+    QU_OWN(free_clustering) FaissClustering *c = NULL;
     float *found;
     size_t n_found;
     omp_set_num_threads(threads);
@@ -55,89 +61,64 @@ qu_status qu_ivf_train(float *centroids, int32_t n_lists, const float *x, int64_
     p.spherical = 1;
     p.min_points_per_centroid = 1; /* below this it complains on standard error */
     p.max_points_per_centroid = 1 << 20;
-    FAISS_TRY_OUT("train", faiss_Clustering_new_with_params(&c, e, n_lists, &p));
-    FAISS_TRY_OUT("train", faiss_IndexFlatIP_new_with(&flat, e));
-    FAISS_TRY_OUT("train", faiss_Clustering_train(c, n, x, (FaissIndex *)flat));
+    FAISS_TRY("train", faiss_Clustering_new_with_params(&c, e, n_lists, &p));
+    FAISS_TRY("train", faiss_IndexFlatIP_new_with(&flat, e));
+    FAISS_TRY("train", faiss_Clustering_train(c, n, x, (FaissIndex *)flat));
     faiss_Clustering_centroids(c, &found, &n_found);
-    if (n_found != (size_t)n_lists * (size_t)e) {
-        st = qu_fail(err, QU_ERR_IO, "vector index: training gave %zu numbers", n_found);
-        goto out;
-    }
+    if (n_found != (size_t)n_lists * (size_t)e)
+        return qu_fail(err, QU_ERR_IO, "vector index: training gave %zu numbers", n_found);
     memcpy(centroids, found, n_found * sizeof *centroids);
-out:
-    if (c) faiss_Clustering_free(c);
-    if (flat) faiss_Index_free((FaissIndex *)flat);
-    return st;
+    return QU_OK;
 }
 
 qu_status qu_ivf_create(qu_ivf **out, int32_t e, int32_t n_lists, float range, qu_err *err)
 {
-    qu_status st = QU_OK;
     FaissIndexIVFScalarQuantizer *index = NULL;
-    qu_ivf *ivf = calloc(1, sizeof *ivf);
-    float *ends = malloc(2 * (size_t)e * sizeof *ends), *zeros = NULL;
+    QU_OWN(qu_ivf_freep) qu_ivf *ivf = NULL;
+    QU_OWN(qu_freep) float *ends = NULL, *zeros = NULL;
     *out = NULL;
-    zeros = calloc((size_t)n_lists * (size_t)e, sizeof *zeros);
-    if (!ivf || !ends || !zeros) {
-        st = qu_fail_nomem(err, (long long)n_lists * e * 4);
-        goto out;
-    }
+    QU_TRY(qu_memory_take(&ivf, 1, sizeof *ivf, err));
+    QU_TRY(qu_memory_take(&ends, 2ll * e, sizeof *ends, err));
+    QU_TRY(qu_memory_take(&zeros, (int64_t)n_lists * e, sizeof *zeros, err));
     for (int32_t i = 0; i < e; i++) {
         ends[i] = -range;
         ends[e + i] = range;
     }
-    FAISS_TRY_OUT("create", faiss_IndexFlatIP_new_with(&ivf->quantizer, e));
+    FAISS_TRY("create", faiss_IndexFlatIP_new_with(&ivf->quantizer, e));
     /* It is never searched; as many vectors as lists keep train from making some. */
-    FAISS_TRY_OUT("create", faiss_Index_add((FaissIndex *)ivf->quantizer, n_lists, zeros));
-    FAISS_TRY_OUT("create", faiss_IndexIVFScalarQuantizer_new_with_metric(
+    FAISS_TRY("create", faiss_Index_add((FaissIndex *)ivf->quantizer, n_lists, zeros));
+    FAISS_TRY("create", faiss_IndexIVFScalarQuantizer_new_with_metric(
                                 &index, (FaissIndex *)ivf->quantizer, (size_t)e, (size_t)n_lists,
                                 QT_8bit_uniform, METRIC_INNER_PRODUCT, 0));
     ivf->index = (FaissIndex *)index;
-    FAISS_TRY_OUT("create", faiss_Index_train(ivf->index, 2, ends));
-out:
-    free(ends);
-    free(zeros);
-    if (st != QU_OK) {
-        qu_ivf_free(ivf);
-        return st;
-    }
-    *out = ivf;
+    FAISS_TRY("create", faiss_Index_train(ivf->index, 2, ends));
+    *out = QU_TAKE(ivf);
     return QU_OK;
 }
 
 qu_status qu_ivf_add(qu_ivf *ivf, int64_t n, const float *x, const int64_t *ids,
                      const int64_t *lists, qu_err *err)
 {
-    qu_status st = QU_OK;
     FaissIndexIVFScalarQuantizer *index = faiss_IndexIVFScalarQuantizer_cast(ivf->index);
-    FAISS_TRY_OUT("add", faiss_IndexIVFScalarQuantizer_add_core(index, n, x, ids, lists));
-out:
-    return st;
+    FAISS_TRY("add", faiss_IndexIVFScalarQuantizer_add_core(index, n, x, ids, lists));
+    return QU_OK;
 }
 
 qu_status qu_ivf_save(const qu_ivf *ivf, FILE *file, qu_err *err)
 {
-    qu_status st = QU_OK;
-    FAISS_TRY_OUT("write", faiss_write_index(ivf->index, file));
-out:
-    return st;
+    FAISS_TRY("write", faiss_write_index(ivf->index, file));
+    return QU_OK;
 }
 
 qu_status qu_ivf_load(qu_ivf **out, FILE *file, qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_ivf *ivf = calloc(1, sizeof *ivf);
+    QU_OWN(qu_ivf_freep) qu_ivf *ivf = NULL;
     *out = NULL;
-    if (!ivf) return qu_fail_nomem(err, sizeof *ivf);
-    FAISS_TRY_OUT("read", faiss_read_index(file, MAP_LISTS, &ivf->index));
+    QU_TRY(qu_memory_take(&ivf, 1, sizeof *ivf, err));
+    FAISS_TRY("read", faiss_read_index(file, MAP_LISTS, &ivf->index));
     if (!faiss_IndexIVF_cast(ivf->index))
-        st = qu_fail(err, QU_ERR_FORMAT, "vector index: not made of inverted lists");
-out:
-    if (st != QU_OK) {
-        qu_ivf_free(ivf);
-        return st;
-    }
-    *out = ivf;
+        return qu_fail(err, QU_ERR_FORMAT, "vector index: not made of inverted lists");
+    *out = QU_TAKE(ivf);
     return QU_OK;
 }
 
@@ -151,19 +132,16 @@ void qu_ivf_shape(const qu_ivf *ivf, int32_t *e, int32_t *n_lists, int64_t *n)
 qu_status qu_ivf_search(const qu_ivf *ivf, const float *q, const int64_t *lists, int32_t n_probes,
                         int32_t k, int64_t *ids, float *scores, int32_t *n_hits, qu_err *err)
 {
-    qu_status st = QU_OK;
-    float *unused = calloc((size_t)n_probes + 1, sizeof *unused);
+    QU_OWN(qu_freep) float *unused = NULL;
     *n_hits = 0;
-    if (!unused) return qu_fail_nomem(err, n_probes * 4ll);
+    QU_TRY(qu_memory_take(&unused, n_probes, sizeof *unused, err));
     FaissIndexIVF *index = faiss_IndexIVF_cast(ivf->index);
     faiss_IndexIVF_set_nprobe(index, (size_t)n_probes);
     omp_set_num_threads(1);
-    FAISS_TRY_OUT("search", faiss_IndexIVF_search_preassigned(index, 1, q, k, lists, unused, scores,
+    FAISS_TRY("search", faiss_IndexIVF_search_preassigned(index, 1, q, k, lists, unused, scores,
                                                               ids, 0));
     while (*n_hits < k && ids[*n_hits] >= 0) ++*n_hits;
-out:
-    free(unused);
-    return st;
+    return QU_OK;
 }
 
 void qu_ivf_free(qu_ivf *ivf)

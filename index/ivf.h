@@ -3,10 +3,10 @@
  *     if (!qu_ivf_built_in()) search everything;
  *     QU_TRY(qu_ivf_train(centroids, n_lists, sample, n, E, threads, err));
  *     QU_TRY(qu_ivf_create(&ivf, E, n_lists, range, err));
- *     QU_TRY_OUT(qu_ivf_add(ivf, n, x, ids, lists, err));          // again and again
- *     QU_TRY_OUT(qu_ivf_save(ivf, file, err));
+ *     QU_TRY(qu_ivf_add(ivf, n, x, ids, lists, err));          // again and again
+ *     QU_TRY(qu_ivf_save(ivf, file, err));
  *     QU_TRY(qu_ivf_load(&ivf, file, err));                        // maps the lists, copies nothing
- *     QU_TRY_OUT(qu_ivf_search(ivf, query, lists, n_probes, k, ids, scores, &n, err));
+ *     QU_TRY(qu_ivf_search(ivf, query, lists, n_probes, k, ids, scores, &n, err));
  *
  * Which list a vector is in and which lists a query probes is the caller's: FAISS only keeps the
  * lists and scans them. Scores are inner products with vectors rounded to 8 bits over one range for
@@ -23,6 +23,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/memory.h"
 #include "base/status.h"
 
 typedef struct qu_ivf qu_ivf;
@@ -61,5 +62,6 @@ qu_status qu_ivf_search(const qu_ivf *ivf, const float *q, const int64_t *lists,
                         int32_t k, int64_t *ids, float *scores, int32_t *n_hits, qu_err *err);
 
 void qu_ivf_free(qu_ivf *ivf);
+QU_OWNER(qu_ivf, qu_ivf_free)
 
 #endif

@@ -73,37 +73,24 @@ qu_status qu_lexical_touch(qu_lexical_base *b, const void *p, size_t n, qu_err *
 
 qu_status qu_lexical_base_map(qu_lexical_base *b, const char *file, qu_err *err)
 {
+    QU_OWN(qu_lexical_base_unmap) qu_lexical_base m = {0};
     memset(b, 0, sizeof *b);
-    qu_status st = qu_os_map(&b->map, file, err);
-    if (st != QU_OK) return st;
-    if (b->map.len < sizeof b->foot) {
-        st = unusable(file, "truncated", err);
-        goto out;
-    }
-    memcpy(&b->foot, b->map.data + b->map.len - sizeof b->foot, sizeof b->foot);
-    if (b->foot.magic != QU_LEXICAL_MAGIC) {
-        st = unusable(file, "of another format", err);
-        goto out;
-    }
-    if (qu_hash_sum(&b->foot, offsetof(qu_lexical_footer, self_sum), 0) != b->foot.self_sum ||
-        !place(b)) {
-        st = unusable(file, "damaged", err);
-        goto out;
-    }
-    size_t n_blocks = b->map.len / QU_LEXICAL_BLOCK + 1;
-    b->seen = calloc(n_blocks, 1);
-    b->row_docs = malloc((b->foot.n_rows + 1) * sizeof *b->row_docs);
-    if (!b->seen || !b->row_docs) {
-        st = qu_fail_nomem(err, (long long)(n_blocks + b->foot.n_rows * sizeof *b->row_docs));
-        goto out;
-    }
-    if (qu_lexical_touch(b, b->docs, (size_t)((const uint8_t *)b->sums - (const uint8_t *)b->docs),
+    QU_TRY(qu_os_map(&m.map, file, err));
+    if (m.map.len < sizeof m.foot) return unusable(file, "truncated", err);
+    memcpy(&m.foot, m.map.data + m.map.len - sizeof m.foot, sizeof m.foot);
+    if (m.foot.magic != QU_LEXICAL_MAGIC) return unusable(file, "of another format", err);
+    if (qu_hash_sum(&m.foot, offsetof(qu_lexical_footer, self_sum), 0) != m.foot.self_sum ||
+        !place(&m))
+        return unusable(file, "damaged", err);
+    QU_TRY(qu_memory_take(&m.seen, (int64_t)(m.map.len / QU_LEXICAL_BLOCK) + 1, 1, err));
+    QU_TRY(qu_memory_take(&m.row_docs, (int64_t)m.foot.n_rows, sizeof *m.row_docs, err));
+    if (qu_lexical_touch(&m, m.docs, (size_t)((const uint8_t *)m.sums - (const uint8_t *)m.docs),
                          NULL) ||
-        !tables_fit(b))
-        st = unusable(file, "damaged", err);
-out:
-    if (st != QU_OK) qu_lexical_base_unmap(b);
-    return st;
+        !tables_fit(&m))
+        return unusable(file, "damaged", err);
+    *b = m;
+    m = (qu_lexical_base){0};
+    return QU_OK;
 }
 
 void qu_lexical_base_unmap(qu_lexical_base *b)
@@ -160,36 +147,24 @@ int qu_lexical_step(const qu_lexical_base *b, qu_lexical_cursor *cur)
     return 1;
 }
 
-qu_status qu_lexical_grow(void *array, size_t *cap, size_t need, size_t size, qu_err *err)
+qu_status qu_lexical_grow(void *array, int64_t *cap, size_t need, size_t size, qu_err *err)
 {
-    void **items = array;
-    if (need <= *cap) return QU_OK;
     if (need > INT32_MAX)
         return qu_fail(err, QU_ERR_LIMIT, "lexical index is full: 2^31 pages or words");
-    size_t want = *cap < 512 ? 1024 : *cap * 2;
-    if (want < need) want = need;
-    void *p = realloc(*items, want * size);
-    if (!p) return qu_fail_nomem(err, (long long)(want * size));
-    *items = p;
-    *cap = want;
-    return QU_OK;
+    return qu_memory_grow(array, cap, (int64_t)need, size, err);
 }
 
 qu_status qu_lexical_open(qu_lexical **out, const char *file, unsigned flags, qu_err *err)
 {
-    *out = NULL;
-    qu_status st = QU_OK;
+    QU_OWN(qu_lexical_closep) qu_lexical *lx = NULL;
     qu_err why = {0};
-    qu_lexical *lx = calloc(1, sizeof *lx);
-    if (!lx) return qu_fail_nomem(err, sizeof *lx);
+    *out = NULL;
+    QU_TRY(qu_memory_take(&lx, 1, sizeof *lx, err));
     lx->spill_postings = QU_LEXICAL_SPILL;
     lx->writer = (flags & QU_LEXICAL_WRITE) != 0;
     lx->file = strdup(file);
-    if (!lx->file) {
-        st = qu_fail_nomem(err, (long long)strlen(file) + 1);
-        goto out;
-    }
-    st = qu_lexical_base_map(&lx->base, file, &why);
+    if (!lx->file) return qu_fail_nomem(err, (long long)strlen(file) + 1);
+    qu_status st = qu_lexical_base_map(&lx->base, file, &why);
     if (lx->writer) {
         /* A merge reads every byte anyway: find damage now, while one can still start anew. */
         if (st == QU_OK &&
@@ -199,13 +174,9 @@ qu_status qu_lexical_open(qu_lexical **out, const char *file, unsigned flags, qu
         if (st == QU_ERR_NOTFOUND) st = QU_OK;
     }
     if (st != QU_OK && err) *err = why;
+    if (st != QU_OK) return st;
     lx->generation = lx->base.foot.generation;
-out:
-    if (st != QU_OK) {
-        qu_lexical_close(lx);
-        return st;
-    }
-    *out = lx;
+    *out = QU_TAKE(lx);
     return QU_OK;
 }
 

@@ -92,14 +92,14 @@ struct qu_lexical {
     qu_lexical_base base;
     bool doc_open; /* the last staged document still takes pages */
     qu_lexical_staged *docs;
-    size_t n_docs, docs_cap;
+    size_t n_docs;
     qu_lexical_row *rows;
-    size_t n_rows, rows_cap;
+    size_t n_rows;
     qu_lexical_posting *postings;
-    size_t n_postings, postings_cap;
+    size_t n_postings;
     size_t spill_postings; /* QU_LEXICAL_SPILL; tests set less */
     uint64_t *words; /* scratch: the hashes of one page */
-    size_t words_cap;
+    int64_t docs_cap, rows_cap, postings_cap, words_cap;
 };
 
 /* One list while it is read. */
@@ -123,7 +123,7 @@ qu_status qu_lexical_list(qu_lexical_base *base, uint64_t i, qu_lexical_cursor *
 int qu_lexical_step(const qu_lexical_base *base, qu_lexical_cursor *cur);
 
 /* Make *array hold need items of size bytes. QU_ERR_NOMEM, QU_ERR_LIMIT. */
-qu_status qu_lexical_grow(void *array, size_t *cap, size_t need, size_t size, qu_err *err);
+qu_status qu_lexical_grow(void *array, int64_t *cap, size_t need, size_t size, qu_err *err);
 
 /* Merge what is staged into the base, write it to path + ".tmp" and open that as the new base.
  * publish: sync and rename it to path; else unlink it, so that it lives as long as the handle. */

@@ -85,7 +85,7 @@ static qu_status read_query(qu_lexical_base *b, const char *query, size_t n, que
                             size_t *k, qu_err *err)
 {
     uint64_t grams[QU_WORD_GRAMS], term;
-    size_t cap = 0;
+    int64_t cap = 0;
     qu_words it;
     qu_word w;
     qu_words_init(&it, query, n < QUERY_BYTES ? n : QUERY_BYTES);
@@ -114,33 +114,27 @@ static bool too_frequent(const qu_lexical_base *b, const query_word *w)
 static qu_status query_words(qu_lexical_base *b, const char *query, size_t n, query_word **out,
                              size_t *n_out, qu_err *err)
 {
-    qu_status st = QU_OK;
-    query_word *words = NULL;
+    QU_OWN(qu_freep) query_word *words = NULL;
     size_t k = 0, kept = 0;
-    QU_TRY_OUT(read_query(b, query, n, &words, &k, err));
+    *n_out = 0;
+    QU_TRY(read_query(b, query, n, &words, &k, err));
     if (k > 0) qsort(words, k, sizeof *words, by_hash);
     for (size_t i = 0; i < k; i++) {
         bool found;
         if (i > 0 && words[i].hash == words[i - 1].hash) continue;
         query_word q = words[i];
-        QU_TRY_OUT(find_term(b, q.hash, &q.term, &found, err));
+        QU_TRY(find_term(b, q.hash, &q.term, &found, err));
         if (!found) continue;
-        QU_TRY_OUT(qu_lexical_list(b, q.term, &q.cur, err));
+        QU_TRY(qu_lexical_list(b, q.term, &q.cur, err));
         if (q.weight < 1 && too_frequent(b, &q)) continue;
         words[kept++] = q; /* kept <= i */
     }
     if (kept > 0) qsort(words, kept, sizeof *words, rarest_first);
     if (kept > QUERY_WORDS) kept = QUERY_WORDS;
     while (kept > 1 && too_frequent(b, &words[kept - 1])) kept--;
-out:
-    if (st != QU_OK) {
-        free(words);
-        words = NULL;
-        kept = 0;
-    }
-    *out = words;
+    *out = QU_TAKE(words);
     *n_out = kept;
-    return st;
+    return QU_OK;
 }
 
 static float idf(double n, double df)
@@ -259,11 +253,10 @@ qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n,
 {
     static const qu_lexical_opts defaults;
     qu_lexical_base *b = &lx->base;
-    qu_status st = QU_OK;
-    query_word *words = NULL;
+    QU_OWN(qu_freep) query_word *words = NULL;
+    QU_OWN(qu_freep) float *rows = NULL, *docs = NULL;
+    QU_OWN(qu_freep) qu_top *heap = NULL;
     size_t n_words = 0;
-    float *rows = NULL, *docs = NULL;
-    qu_top *heap = NULL;
     int32_t found = 0;
     *n_hits = 0;
     if (lx->writer)
@@ -271,27 +264,17 @@ qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n,
     if (k < 0) return qu_fail(err, QU_ERR_ARG, "cannot search for %d hits", k);
     if (!opts) opts = &defaults;
     if ((uint64_t)k > b->foot.n_rows) k = (int32_t)b->foot.n_rows;
-    QU_TRY_OUT(query_words(b, query, n, &words, &n_words, err));
-    if (n_words == 0 || k == 0) goto out;
-    rows = calloc(b->foot.n_rows, sizeof *rows);
-    docs = calloc(b->foot.n_docs, sizeof *docs);
-    heap = malloc(2 * (size_t)k * sizeof *heap);
-    if (!rows || !docs || !heap) {
-        st = qu_fail_nomem(err,
-                           (long long)(b->foot.n_rows + b->foot.n_docs) * 4 + (long long)k * 16);
-        goto out;
-    }
-    for (size_t i = 0; i < n_words; i++) QU_TRY_OUT(score_word(b, &words[i], rows, docs, err));
+    QU_TRY(query_words(b, query, n, &words, &n_words, err));
+    if (n_words == 0 || k == 0) return QU_OK;
+    QU_TRY(qu_memory_take(&rows, (int64_t)b->foot.n_rows, sizeof *rows, err));
+    QU_TRY(qu_memory_take(&docs, (int64_t)b->foot.n_docs, sizeof *docs, err));
+    QU_TRY(qu_memory_take(&heap, 2ll * k, sizeof *heap, err));
+    for (size_t i = 0; i < n_words; i++) QU_TRY(score_word(b, &words[i], rows, docs, err));
     collect(b, rows, docs, opts, k, heap, heap + k, &found);
     if (found > 0) qsort(heap, (size_t)found, sizeof *heap, qu_top_best_first);
     for (int32_t i = 0; i < found; i++)
         hits[i] = (qu_lexical_hit){b->docs[b->row_docs[heap[i].id]].doc_id,
                                    b->rows[heap[i].id].page, heap[i].score};
     *n_hits = found;
-out:
-    free(words);
-    free(rows);
-    free(docs);
-    free(heap);
-    return st;
+    return QU_OK;
 }

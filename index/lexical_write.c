@@ -141,7 +141,8 @@ typedef struct out_file {
     size_t n;
     uint64_t written;
     uint64_t *sums;
-    size_t n_sums, sums_cap;
+    size_t n_sums;
+    int64_t sums_cap;
 } out_file;
 
 static qu_status out_flush(out_file *o, bool with_sums, qu_err *err)
@@ -187,22 +188,34 @@ typedef struct merge {
     out_file out;
     qu_lexical_footer foot;
     qu_lexical_doc *docs; /* of the new file */
-    size_t docs_cap;
     qu_lexical_row *rows;
-    size_t rows_cap;
     uint32_t *row_docs;
     uint32_t *base_rows, *staged_rows; /* old row -> new row, or GONE */
     qu_lexical_term *terms;
-    size_t terms_cap;
     qu_lexical_posting *list; /* scratch: the list being written; hash not used */
-    size_t list_cap;
+    int64_t docs_cap, rows_cap, terms_cap, list_cap;
+    qu_lexical_base made;
 } merge;
+
+static void free_merge(merge *m)
+{
+    qu_lexical_base_unmap(&m->made);
+    free(m->out.data);
+    free(m->out.sums);
+    free(m->docs);
+    free(m->rows);
+    free(m->row_docs);
+    free(m->base_rows);
+    free(m->staged_rows);
+    free(m->terms);
+    free(m->list);
+}
 
 static qu_status take_doc(merge *m, uint64_t doc_id, uint32_t n_words, const qu_lexical_row *rows,
                           uint32_t n, uint32_t *row_map, qu_err *err)
 {
     uint64_t d = m->foot.n_docs, r = m->foot.n_rows;
-    size_t row_docs_cap = m->rows_cap;
+    int64_t row_docs_cap = m->rows_cap;
     QU_TRY(qu_lexical_grow(&m->docs, &m->docs_cap, d + 1, sizeof *m->docs, err));
     QU_TRY(qu_lexical_grow(&m->row_docs, &row_docs_cap, r + n, sizeof *m->row_docs, err));
     QU_TRY(qu_lexical_grow(&m->rows, &m->rows_cap, r + n, sizeof *m->rows, err));
@@ -363,11 +376,9 @@ static qu_status put_tables(merge *m, uint64_t generation, qu_err *err)
 static qu_status merge_write(merge *m, uint64_t generation, qu_err *err)
 {
     qu_lexical *lx = m->lx;
-    m->out.data = malloc(OUT_BYTES);
-    m->base_rows = malloc((lx->base.foot.n_rows + 1) * sizeof *m->base_rows);
-    m->staged_rows = malloc((lx->n_rows + 1) * sizeof *m->staged_rows);
-    if (!m->out.data || !m->base_rows || !m->staged_rows)
-        return qu_fail_nomem(err, OUT_BYTES + (long long)(lx->base.foot.n_rows + lx->n_rows) * 4);
+    QU_TRY(qu_memory_take(&m->out.data, OUT_BYTES, 1, err));
+    QU_TRY(qu_memory_take(&m->base_rows, (int64_t)lx->base.foot.n_rows, sizeof *m->base_rows, err));
+    QU_TRY(qu_memory_take(&m->staged_rows, (int64_t)lx->n_rows, sizeof *m->staged_rows, err));
     QU_TRY(merge_docs(m, err));
     merge_staged(m);
     QU_TRY(merge_lists(m, err));
@@ -376,42 +387,27 @@ static qu_status merge_write(merge *m, uint64_t generation, qu_err *err)
 
 qu_status qu_lexical_merge(qu_lexical *lx, uint64_t generation, bool publish, qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_buf tmp = {0};
-    qu_lexical_base base = {0};
-    merge m = {.lx = lx};
+    QU_OWN(qu_buf_free) qu_buf tmp = {0};
+    QU_OWN(free_merge) merge m = {.lx = lx};
     lx->doc_open = false;
-    QU_TRY_OUT(qu_buf_printf(&tmp, err, "%s.tmp", lx->file));
+    QU_TRY(qu_buf_printf(&tmp, err, "%s.tmp", lx->file));
     m.out.path = tmp.data;
     m.out.fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (m.out.fd < 0) {
-        st = qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", tmp.data, qu_os_why(errno));
-        goto out;
-    }
-    st = merge_write(&m, generation, err);
-    if (st == QU_OK) st = qu_lexical_base_map(&base, tmp.data, err);
+    if (m.out.fd < 0)
+        return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", tmp.data,
+                       qu_os_why(errno));
+    qu_status st = merge_write(&m, generation, err);
+    if (st == QU_OK) st = qu_lexical_base_map(&m.made, tmp.data, err);
     if (st == QU_OK && publish) {
         st = qu_os_publish(m.out.fd, tmp.data, lx->file, err);
     } else {
         close(m.out.fd);
         unlink(tmp.data);
     }
-    if (st != QU_OK) goto out;
+    if (st != QU_OK) return st;
     qu_lexical_base_unmap(&lx->base);
-    lx->base = base;
-    base = (qu_lexical_base){0};
+    lx->base = m.made;
+    m.made = (qu_lexical_base){0};
     lx->n_docs = lx->n_rows = lx->n_postings = 0;
-out:
-    qu_lexical_base_unmap(&base);
-    free(m.out.data);
-    free(m.out.sums);
-    free(m.docs);
-    free(m.rows);
-    free(m.row_docs);
-    free(m.base_rows);
-    free(m.staged_rows);
-    free(m.terms);
-    free(m.list);
-    qu_buf_free(&tmp);
-    return st;
+    return QU_OK;
 }

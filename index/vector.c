@@ -49,41 +49,38 @@ static bool sound(FILE *f, qu_vector_head *head)
            fseeko(f, sizeof *head, SEEK_SET) == 0;
 }
 
+static void close_file(FILE **f)
+{
+    if (*f) fclose(*f);
+}
+
 /* Take the file if it is whole and of these lists; else go without it. */
 static qu_status take_file(qu_vector *v, const char *path, qu_err *err)
 {
     qu_vector_head head;
     int32_t e, n_lists;
     int64_t n_rows;
-    qu_status st = QU_OK;
+    QU_OWN(qu_ivf_freep) qu_ivf *ivf = NULL;
     if (!path || !qu_ivf_built_in() || v->state.n_lists == 0) return QU_OK;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
-    if (!f || !sound(f, &head)) goto out;
+    QU_OWN(close_file) FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
+    if (!f && fd >= 0) close(fd);
+    if (!f || !sound(f, &head)) return QU_OK;
     if (head.trained_epoch != v->state.trained_epoch || head.n_dims != v->state.n_dims ||
         head.n_lists != v->state.n_lists || !qu_hash_equal(head.model, v->state.model))
-        goto out;
-    v->docs = malloc(((size_t)head.n_docs + 1) * sizeof *v->docs);
-    v->live = calloc((size_t)head.n_docs + 1, sizeof *v->live);
-    if (!v->docs || !v->live) {
-        st = qu_fail_nomem(err, head.n_docs * (long long)sizeof *v->docs);
-        goto out;
-    }
+        return QU_OK;
+    QU_TRY(qu_memory_take(&v->docs, head.n_docs, sizeof *v->docs, err));
+    QU_TRY(qu_memory_take(&v->live, head.n_docs, sizeof *v->live, err));
     if (fread(v->docs, sizeof *v->docs, (size_t)head.n_docs, f) != (size_t)head.n_docs ||
-        qu_ivf_load(&v->ivf, f, NULL) != QU_OK)
-        goto out;
-    qu_ivf_shape(v->ivf, &e, &n_lists, &n_rows);
-    if (e != qu_vector_width(head.n_dims) || n_lists != head.n_lists || n_rows != head.n_rows) {
-        qu_ivf_free(v->ivf);
-        v->ivf = NULL;
-        goto out;
-    }
+        qu_ivf_load(&ivf, f, NULL) != QU_OK)
+        return QU_OK;
+    qu_ivf_shape(ivf, &e, &n_lists, &n_rows);
+    if (e != qu_vector_width(head.n_dims) || n_lists != head.n_lists || n_rows != head.n_rows)
+        return QU_OK;
+    v->ivf = QU_TAKE(ivf);
     v->n_docs = head.n_docs;
     v->file_trained = head.trained_epoch;
-out:
-    if (f) fclose(f);
-    else if (fd >= 0) close(fd);
-    return st;
+    return QU_OK;
 }
 
 /* Sort the store's documents into those that the file has and the delta. */
@@ -131,19 +128,13 @@ static qu_status refresh(qu_vector *v, qu_txn *t, qu_err *err)
 
 qu_status qu_vector_open(qu_vector **out, qu_txn *t, const char *file, qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_vector *v = calloc(1, sizeof *v);
+    QU_OWN(qu_vector_closep) qu_vector *v = NULL;
     *out = NULL;
-    if (!v) return qu_fail_nomem(err, sizeof *v);
-    QU_TRY_OUT(refresh(v, t, err));
-    QU_TRY_OUT(take_file(v, file, err));
-    if (v->ivf) QU_TRY_OUT(compare(v, t, err));
-out:
-    if (st != QU_OK) {
-        qu_vector_close(v);
-        return st;
-    }
-    *out = v;
+    QU_TRY(qu_memory_take(&v, 1, sizeof *v, err));
+    QU_TRY(refresh(v, t, err));
+    QU_TRY(take_file(v, file, err));
+    if (v->ivf) QU_TRY(compare(v, t, err));
+    *out = QU_TAKE(v);
     return QU_OK;
 }
 
@@ -182,6 +173,15 @@ typedef struct search {
     qu_err *err;
 } search;
 
+static void free_search(search *x)
+{
+    free(x->q);
+    free(x->heap);
+    free(x->of_doc);
+    free(x->probes);
+    free(x->probed);
+}
+
 /* Choose the lists that this question looks into: part of what a hit is, not a matter of speed. */
 static qu_status choose_probes(search *x)
 {
@@ -190,26 +190,23 @@ static qu_status choose_probes(search *x)
     int32_t n = s->n_lists / LISTS_PER_PROBE, got = 0;
     if (n < LEAST_PROBES) n = LEAST_PROBES;
     if (n > s->n_lists) n = s->n_lists;
-    float *y = malloc((size_t)s->n_lists * sizeof *y);
-    qu_top *best = malloc((size_t)n * sizeof *best);
-    x->probes = malloc((size_t)n * sizeof *x->probes);
-    x->probed = calloc((size_t)s->n_lists, sizeof *x->probed);
-    bool ok = y && best && x->probes && x->probed;
-    if (ok) {
-        qu_weight w = {x->v->centroids, QU_TYPE_F32, s->n_lists, qu_vector_width(s->n_dims)};
-        qu_linear_job job = {&w, NULL, y, s->n_lists};
-        qu_linear_question(NULL, &job, 1, x->q, w.k, 1);
-        for (int32_t l = 0; l < s->n_lists; l++) qu_top_put(best, n, &got, (qu_top){y[l], (uint64_t)l});
-        qsort(best, (size_t)got, sizeof *best, qu_top_best_first);
-        for (int32_t i = 0; i < got; i++) {
-            x->probes[i] = (int64_t)best[i].id;
-            x->probed[best[i].id] = true;
-        }
-        x->n_probes = got;
+    QU_OWN(qu_freep) float *y = NULL;
+    QU_OWN(qu_freep) qu_top *best = NULL;
+    QU_TRY(qu_memory_take(&y, s->n_lists, sizeof *y, x->err));
+    QU_TRY(qu_memory_take(&best, n, sizeof *best, x->err));
+    QU_TRY(qu_memory_take(&x->probes, n, sizeof *x->probes, x->err));
+    QU_TRY(qu_memory_take(&x->probed, s->n_lists, sizeof *x->probed, x->err));
+    qu_weight w = {x->v->centroids, QU_TYPE_F32, s->n_lists, qu_vector_width(s->n_dims)};
+    qu_linear_job job = {&w, NULL, y, s->n_lists};
+    qu_linear_question(NULL, &job, 1, x->q, w.k, 1);
+    for (int32_t l = 0; l < s->n_lists; l++) qu_top_put(best, n, &got, (qu_top){y[l], (uint64_t)l});
+    qsort(best, (size_t)got, sizeof *best, qu_top_best_first);
+    for (int32_t i = 0; i < got; i++) {
+        x->probes[i] = (int64_t)best[i].id;
+        x->probed[best[i].id] = true;
     }
-    free(y);
-    free(best);
-    return ok ? QU_OK : qu_fail_nomem(x->err, s->n_lists * 13ll);
+    x->n_probes = got;
+    return QU_OK;
 }
 
 static void end_doc(search *x)
@@ -324,33 +321,23 @@ static qu_status offer_ids(search *x, int64_t *ids, int32_t n_ids)
 /* As many of the file's best as it takes for k hits that count. */
 static qu_status scan_file(search *x)
 {
-    qu_status st = QU_OK;
-    int64_t *ids = NULL;
-    float *scores = NULL;
     int32_t e, n_lists;
     int64_t n_rows;
     qu_ivf_shape(x->v->ivf, &e, &n_lists, &n_rows);
     for (int64_t want = x->k;; want *= 8) {
+        QU_OWN(qu_freep) int64_t *ids = NULL;
+        QU_OWN(qu_freep) float *scores = NULL;
         int32_t got;
-        free(ids);
-        free(scores);
         if (want > n_rows) want = n_rows + 1; /* one more than there can be: the last round */
         if (want > INT32_MAX) want = INT32_MAX;
-        ids = malloc((size_t)want * sizeof *ids);
-        scores = malloc((size_t)want * sizeof *scores);
-        if (!ids || !scores) {
-            st = qu_fail_nomem(x->err, want * 12ll);
-            break;
-        }
-        st = qu_ivf_search(x->v->ivf, x->q, x->probes, x->n_probes, (int32_t)want, ids, scores, &got,
-                           x->err);
+        QU_TRY(qu_memory_take(&ids, want, sizeof *ids, x->err));
+        QU_TRY(qu_memory_take(&scores, want, sizeof *scores, x->err));
+        QU_TRY(qu_ivf_search(x->v->ivf, x->q, x->probes, x->n_probes, (int32_t)want, ids, scores,
+                             &got, x->err));
         x->n = 0;
-        if (st == QU_OK) st = offer_ids(x, ids, got);
-        if (st != QU_OK || got < want || x->n == x->k) break;
+        QU_TRY(offer_ids(x, ids, got));
+        if (got < want || x->n == x->k) return QU_OK;
     }
-    free(ids);
-    free(scores);
-    return st;
 }
 
 /* The question's vector with length 1; false when it has no direction. */
@@ -367,29 +354,20 @@ qu_status qu_vector_search(qu_vector *v, qu_txn *t, const float *q, const qu_lex
                            int32_t k, qu_lexical_hit *hits, int32_t *n_hits, qu_err *err)
 {
     static const qu_lexical_opts defaults;
-    search x = {.v = v, .t = t, .opts = opts ? opts : &defaults, .err = err};
-    qu_status st = QU_OK;
+    QU_OWN(free_search) search x = {.v = v, .t = t, .opts = opts ? opts : &defaults, .err = err};
     *n_hits = 0;
     if (k < 0) return qu_fail(err, QU_ERR_ARG, "cannot search for %d hits", k);
     QU_TRY(refresh(v, t, err));
     int32_t width = qu_vector_width(v->state.n_dims);
     x.k = k < INT32_MAX / 2 ? k + k / 16 + SPARE_HITS : k;
     x.per_doc = x.opts->max_per_doc > 0 && x.opts->max_per_doc < x.k ? x.opts->max_per_doc : 0;
-    x.q = malloc((size_t)width * sizeof *x.q);
-    x.heap = malloc(2 * (size_t)x.k * sizeof *x.heap);
-    x.of_doc = x.heap + x.k;
-    if (!x.q || !x.heap) {
-        st = qu_fail_nomem(err, k * (long long)sizeof *x.heap);
-        goto out;
-    }
-    if (k == 0 || !unit(x.q, q, v->state.n_dims, width)) goto out;
-    QU_TRY_OUT(choose_probes(&x));
-    if (v->ivf) {
-        QU_TRY_OUT(scan_file(&x));
-        QU_TRY_OUT(scan_delta(&x));
-    } else {
-        QU_TRY_OUT(scan_all(&x));
-    }
+    QU_TRY(qu_memory_take(&x.q, width, sizeof *x.q, err));
+    QU_TRY(qu_memory_take(&x.heap, x.k, sizeof *x.heap, err));
+    QU_TRY(qu_memory_take(&x.of_doc, x.per_doc, sizeof *x.of_doc, err));
+    if (k == 0 || !unit(x.q, q, v->state.n_dims, width)) return QU_OK;
+    QU_TRY(choose_probes(&x));
+    QU_TRY(v->ivf ? scan_file(&x) : scan_all(&x));
+    if (v->ivf) QU_TRY(scan_delta(&x));
     if (x.n > 0) qsort(x.heap, (size_t)x.n, sizeof *x.heap, qu_top_best_first);
     if (x.n > k) x.n = k;
     for (int32_t i = 0; i < x.n; i++)
@@ -397,10 +375,5 @@ qu_status qu_vector_search(qu_vector *v, qu_txn *t, const float *q, const qu_lex
                                    (int32_t)(x.heap[i].id & ((1 << QU_VECTOR_PAGE_BITS) - 1)),
                                    x.heap[i].score};
     *n_hits = x.n;
-out:
-    free(x.q);
-    free(x.heap);
-    free(x.probes);
-    free(x.probed);
-    return st;
+    return QU_OK;
 }

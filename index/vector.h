@@ -91,5 +91,6 @@ qu_status qu_vector_search(qu_vector *v, qu_txn *t, const float *q, const qu_lex
                            int32_t k, qu_lexical_hit *hits, int32_t *n_hits, qu_err *err);
 
 void qu_vector_close(qu_vector *v);
+QU_OWNER(qu_vector, qu_vector_close)
 
 #endif

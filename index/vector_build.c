@@ -95,26 +95,19 @@ static int32_t lists_for(int64_t n_rows)
 
 static qu_status train(build *b)
 {
-    qu_status st = QU_OK;
+    QU_OWN(qu_freep) float *x = NULL;
     b->s.n_lists = lists_for(b->n_rows);
     int64_t cap = (int64_t)SAMPLE_PER_LIST * b->s.n_lists, n;
     if (cap > b->n_rows) cap = b->n_rows;
-    float *x = malloc((size_t)cap * (size_t)b->width * sizeof *x);
-    free(b->centroids);
-    b->centroids = malloc((size_t)b->s.n_lists * (size_t)b->width * sizeof *b->centroids);
-    if (!x || !b->centroids) {
-        st = qu_fail_nomem(b->err, cap * b->width * 4);
-        goto out;
-    }
-    QU_TRY_OUT(take_sample(b, x, cap, &n));
-    QU_TRY_OUT(qu_ivf_train(b->centroids, b->s.n_lists, x, n, b->width, qu_pool_threads(b->pool),
-                            b->err));
+    QU_TRY(qu_memory_take(&x, cap * b->width, sizeof *x, b->err));
+    QU_TRY(qu_memory_take(&b->centroids, (int64_t)b->s.n_lists * b->width, sizeof *b->centroids,
+                          b->err));
+    QU_TRY(take_sample(b, x, cap, &n));
+    QU_TRY(qu_ivf_train(b->centroids, b->s.n_lists, x, n, b->width, qu_pool_threads(b->pool),
+                        b->err));
     b->s.n_trained = b->n_rows;
     b->s.trained_epoch = ++b->s.epoch;
-    st = qu_vector_put_centroids(b->t, &b->s, b->centroids, b->err);
-out:
-    free(x);
-    return st;
+    return qu_vector_put_centroids(b->t, &b->s, b->centroids, b->err);
 }
 
 /* --- every vector into its list --- */
@@ -123,38 +116,27 @@ out:
  * with older lists is ever used. */
 static qu_status assign_all(build *b)
 {
-    qu_linear_scratch *scratch = NULL;
-    qu_buf record = {0}; /* epoch and lists of the document at hand */
+    QU_OWN(qu_linear_scratch_freep) qu_linear_scratch *scratch = NULL;
+    QU_OWN(qu_buf_free) qu_buf record = {0}; /* epoch and lists of the document at hand */
+    QU_OWN(qu_freep) float *x = NULL, *y = NULL;
+    QU_OWN(qu_freep) uint16_t *lists = NULL;
     chunk c = {0};
-    qu_status st = QU_OK;
-    float *x = malloc((size_t)b->per * (size_t)b->width * sizeof *x);
-    float *y = malloc((size_t)b->per * (size_t)b->s.n_lists * sizeof *y);
-    uint16_t *lists = malloc((size_t)b->per * sizeof *lists);
-    if (!x || !y || !lists) {
-        st = qu_fail_nomem(b->err, (long long)b->per * (b->width + b->s.n_lists) * 4);
-        goto out;
-    }
+    QU_TRY(qu_memory_take(&x, (int64_t)b->per * b->width, sizeof *x, b->err));
+    QU_TRY(qu_memory_take(&y, (int64_t)b->per * b->s.n_lists, sizeof *y, b->err));
+    QU_TRY(qu_memory_take(&lists, b->per, sizeof *lists, b->err));
     for (;;) {
-        QU_TRY_OUT(next_chunk(b, &c));
-        if (c.l.doc_id == 0) break;
+        QU_TRY(next_chunk(b, &c));
+        if (c.l.doc_id == 0) return qu_vector_put_state(b->t, &b->s, b->err);
         if (c.at == 0) record.len = 0;
-        if (c.at == 0) QU_TRY_OUT(qu_buf_add(&record, &c.l.epoch, sizeof c.l.epoch, b->err));
+        if (c.at == 0) QU_TRY(qu_buf_add(&record, &c.l.epoch, sizeof c.l.epoch, b->err));
         qu_dequant_ref(x, c.rows, QU_TYPE_Q8_0, (int64_t)c.n * b->width);
-        QU_TRY_OUT(qu_vector_assign(b->pool, &scratch, b->centroids, b->s.n_lists, x, c.n, b->width,
-                                    lists, y, b->err));
-        QU_TRY_OUT(qu_buf_add(&record, lists, (size_t)c.n * sizeof *lists, b->err));
+        QU_TRY(qu_vector_assign(b->pool, &scratch, b->centroids, b->s.n_lists, x, c.n, b->width,
+                                lists, y, b->err));
+        QU_TRY(qu_buf_add(&record, lists, (size_t)c.n * sizeof *lists, b->err));
         if (c.at + c.n < c.l.n) continue;
         uint64_t doc_id = c.l.doc_id; /* what c borrows ends here */
-        QU_TRY_OUT(qu_catalogue_put_vectors(b->t, doc_id, 0, record.data, record.len, b->err));
+        QU_TRY(qu_catalogue_put_vectors(b->t, doc_id, 0, record.data, record.len, b->err));
     }
-    st = qu_vector_put_state(b->t, &b->s, b->err);
-out:
-    qu_linear_scratch_free(scratch);
-    free(x);
-    free(y);
-    free(lists);
-    qu_buf_free(&record);
-    return st;
 }
 
 /* --- the file --- */
@@ -167,19 +149,16 @@ static qu_status failed(const build *b, const char *path)
 /* Every vector into the index, every document into the table, which f takes. */
 static qu_status fill(build *b, qu_ivf *ivf, FILE *f)
 {
-    qu_status st = QU_OK;
-    size_t per = (size_t)b->per;
-    float *x = malloc(per * (size_t)b->width * sizeof *x);
-    int64_t *ids = malloc(2 * per * sizeof *ids), *lists = ids ? ids + per : NULL;
-    if (!x || !ids) st = qu_fail_nomem(b->err, (long long)per * b->width * 4);
-    for (chunk c = {0}; st == QU_OK;) {
-        QU_TRY_OUT(next_chunk(b, &c));
-        if (c.l.doc_id == 0) break;
+    QU_OWN(qu_freep) float *x = NULL;
+    QU_OWN(qu_freep) int64_t *ids = NULL, *lists = NULL;
+    QU_TRY(qu_memory_take(&x, (int64_t)b->per * b->width, sizeof *x, b->err));
+    QU_TRY(qu_memory_take(&ids, b->per, sizeof *ids, b->err));
+    QU_TRY(qu_memory_take(&lists, b->per, sizeof *lists, b->err));
+    for (chunk c = {0};;) {
+        QU_TRY(next_chunk(b, &c));
+        if (c.l.doc_id == 0) return QU_OK;
         qu_vector_doc doc = {c.l.doc_id, c.l.epoch};
-        if (c.at == 0 && fwrite(&doc, sizeof doc, 1, f) != 1) {
-            st = failed(b, b->file);
-            break;
-        }
+        if (c.at == 0 && fwrite(&doc, sizeof doc, 1, f) != 1) return failed(b, b->file);
         qu_dequant_ref(x, c.rows, QU_TYPE_Q8_0, (int64_t)c.n * b->width);
         for (int32_t i = 0; i < c.n; i++) {
             uint16_t list;
@@ -187,15 +166,11 @@ static qu_status fill(build *b, qu_ivf *ivf, FILE *f)
             ids[i] = (int64_t)(doc.doc_id << QU_VECTOR_PAGE_BITS | (uint64_t)(c.at + i + 1));
             lists[i] = list;
             if (list >= b->s.n_lists)
-                st = qu_fail(b->err, QU_ERR_CORRUPT, "vectors of document %llu have no lists",
-                             (unsigned long long)doc.doc_id);
+                return qu_fail(b->err, QU_ERR_CORRUPT, "vectors of document %llu have no lists",
+                               (unsigned long long)doc.doc_id);
         }
-        if (st == QU_OK) st = qu_ivf_add(ivf, c.n, x, ids, lists, b->err);
+        QU_TRY(qu_ivf_add(ivf, c.n, x, ids, lists, b->err));
     }
-out:
-    free(x);
-    free(ids);
-    return st;
 }
 
 /* Checksum of what stands behind the head, then the head itself. */
@@ -218,47 +193,35 @@ static qu_status seal(build *b, FILE *f, const char *path, int64_t n_docs)
 static qu_status write_to(build *b, FILE *f, const char *path)
 {
     qu_vector_head nothing = {0};
-    qu_ivf *ivf = NULL;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_ivf_create(&ivf, b->width, b->s.n_lists, b->s.range, b->err));
-    if (fwrite(&nothing, sizeof nothing, 1, f) != 1) QU_TRY_OUT(failed(b, path));
-    QU_TRY_OUT(fill(b, ivf, f));
+    QU_OWN(qu_ivf_freep) qu_ivf *ivf = NULL;
+    QU_TRY(qu_ivf_create(&ivf, b->width, b->s.n_lists, b->s.range, b->err));
+    if (fwrite(&nothing, sizeof nothing, 1, f) != 1) return failed(b, path);
+    QU_TRY(fill(b, ivf, f));
     int64_t n_docs = (int64_t)((ftello(f) - (off_t)sizeof nothing) / (off_t)sizeof(qu_vector_doc));
-    QU_TRY_OUT(qu_ivf_save(ivf, f, b->err));
-    qu_ivf_free(ivf); /* its memory is large */
+    QU_TRY(qu_ivf_save(ivf, f, b->err));
     return seal(b, f, path, n_docs);
-out:
-    qu_ivf_free(ivf);
-    return st;
 }
 
 static qu_status write_file(build *b)
 {
-    qu_buf tmp = {0};
-    qu_status st = qu_buf_printf(&tmp, b->err, "%s.tmp", b->file);
-    if (st != QU_OK) return st;
+    QU_OWN(qu_buf_free) qu_buf tmp = {0};
+    QU_TRY(qu_buf_printf(&tmp, b->err, "%s.tmp", b->file));
     int fd = open(tmp.data, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     FILE *f = fd >= 0 ? fdopen(dup(fd), "w+") : NULL;
-    st = f ? write_to(b, f, tmp.data) : failed(b, tmp.data);
+    qu_status st = f ? write_to(b, f, tmp.data) : failed(b, tmp.data);
     if (f && fclose(f) != 0 && st == QU_OK) st = failed(b, tmp.data);
-    if (st == QU_OK) {
-        st = qu_os_publish(fd, tmp.data, b->file, b->err);
-    } else if (fd >= 0) {
-        close(fd);
-        unlink(tmp.data);
-    }
-    qu_buf_free(&tmp);
+    if (st == QU_OK) return qu_os_publish(fd, tmp.data, b->file, b->err);
+    if (fd >= 0) close(fd);
+    if (fd >= 0) unlink(tmp.data);
     return st;
 }
 
 /* Does the file hold nearly all of what the store holds? */
 static qu_status is_current(build *b, bool *current)
 {
-    qu_vector *v;
-    qu_status st = qu_vector_open(&v, b->t, b->file, b->err);
-    if (st != QU_OK) return st;
+    QU_OWN(qu_vector_closep) qu_vector *v = NULL;
+    QU_TRY(qu_vector_open(&v, b->t, b->file, b->err));
     *current = qu_vector_uses_file(v) && qu_vector_n_delta(v) * STALE_SHARE <= b->n_docs;
-    qu_vector_close(v);
     return QU_OK;
 }
 

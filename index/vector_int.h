@@ -9,6 +9,8 @@
 #include "index/vector.h"
 #include "kernels/linear.h"
 
+QU_OWNER(qu_linear_scratch, qu_linear_scratch_free)
+
 #define QU_VECTOR_MAGIC 0x3153544345565551ull      /* "QUVECTS1" */
 #define QU_VECTOR_FILE_MAGIC 0x3158444956464551ull /* "QEFVIDX1" */
 

@@ -13,17 +13,14 @@ enum { PIECE = 1 << 18 }; /* numbers of a blob of centroids: 1 MiB */
 
 qu_status qu_vector_get_state(qu_txn *t, qu_vector_state *s, qu_err *err)
 {
-    qu_buf b = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     memset(s, 0, sizeof *s);
-    QU_TRY_OUT(qu_catalogue_get_meta(t, META, &b, err));
+    QU_TRY(qu_catalogue_get_meta(t, META, &b, err));
     if (b.len == sizeof *s) memcpy(s, b.data, sizeof *s);
     if (s->magic != QU_VECTOR_MAGIC || s->n_dims < 1 || s->n_dims > QU_VECTOR_MAX_DIMS ||
         s->n_lists < 0 || s->n_lists > UINT16_MAX)
-        st = qu_fail(err, QU_ERR_CORRUPT, "the store's record of its vectors is malformed");
-out:
-    qu_buf_free(&b);
-    return st;
+        return qu_fail(err, QU_ERR_CORRUPT, "the store's record of its vectors is malformed");
+    return QU_OK;
 }
 
 qu_status qu_vector_put_state(qu_txn *t, const qu_vector_state *s, qu_err *err)
@@ -57,15 +54,13 @@ qu_status qu_vector_begin(qu_txn *t, qu_hash model, int32_t n_dims, qu_err *err)
 bool qu_vector_file_sum(FILE *f, int64_t from, int64_t n, uint64_t *sum)
 {
     enum { PART = 1 << 20 };
-    uint8_t *part = malloc(PART);
-    size_t k = 1;
+    QU_OWN(qu_freep) uint8_t *part = malloc(PART);
+    size_t k = part && fseeko(f, (off_t)from, SEEK_SET) == 0;
     *sum = 0;
-    if (!part || fseeko(f, (off_t)from, SEEK_SET) != 0) k = 0;
     for (; k > 0 && n > 0; n -= (int64_t)k) {
         k = fread(part, 1, n < PART ? (size_t)n : PART, f); /* whole pieces, but for the last */
         *sum = qu_hash_sum(part, k, *sum);
     }
-    free(part);
     return n == 0;
 }
 
@@ -79,24 +74,19 @@ static int64_t n_numbers(const qu_vector_state *s)
 qu_status qu_vector_get_centroids(qu_txn *t, const qu_vector_state *s, float **centroids,
                                   qu_err *err)
 {
-    qu_buf b = {0};
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     qu_status st = QU_OK;
     char name[32];
     *centroids = NULL;
-    for (int64_t at = 0; at < n_numbers(s); at += PIECE) {
+    for (int64_t at = 0; at < n_numbers(s) && st == QU_OK; at += PIECE) {
         snprintf(name, sizeof name, META ".%lld", (long long)(at / PIECE));
-        QU_TRY_OUT(qu_catalogue_get_meta(t, name, &b, err));
+        st = qu_catalogue_get_meta(t, name, &b, err);
     }
-    if (b.len != (size_t)n_numbers(s) * sizeof(float)) {
-        st = QU_ERR_NOTFOUND;
-        goto out;
-    }
-    *centroids = (float *)(void *)b.data; /* malloc'ed, so aligned */
+    if (st != QU_OK && st != QU_ERR_NOTFOUND) return st;
+    if (st != QU_OK || b.len != (size_t)n_numbers(s) * sizeof(float))
+        return qu_fail(err, QU_ERR_CORRUPT, "the store's centroids of vectors are incomplete");
+    *centroids = (float *)(void *)QU_TAKE(b.data); /* malloc'ed, so aligned */
     return QU_OK;
-out:
-    qu_buf_free(&b);
-    if (st != QU_ERR_NOTFOUND) return st;
-    return qu_fail(err, QU_ERR_CORRUPT, "the store's centroids of vectors are incomplete");
 }
 
 qu_status qu_vector_put_centroids(qu_txn *t, const qu_vector_state *s, const float *centroids,
@@ -156,38 +146,31 @@ static qu_status put_rows(qu_txn *t, const qu_vector_state *s, uint64_t doc_id, 
 {
     int32_t e = s->n_dims, width = qu_vector_width(e), per = qu_vector_chunk_rows(e);
     size_t bytes = (size_t)qu_vector_row_bytes(e);
-    qu_linear_scratch *scratch = NULL;
-    qu_status st = QU_OK;
-    uint8_t *rows = malloc((size_t)per * bytes);
-    float *units = malloc((size_t)per * (size_t)width * sizeof *units);
-    float *y = malloc(((size_t)per * (size_t)s->n_lists + 1) * sizeof *y);
-    if (!rows || !units || !y) {
-        st = qu_fail_nomem(err, (long long)per * (width + s->n_lists) * 4);
-        goto out;
-    }
+    QU_OWN(qu_linear_scratch_freep) qu_linear_scratch *scratch = NULL;
+    QU_OWN(qu_freep) uint8_t *rows = NULL;
+    QU_OWN(qu_freep) float *units = NULL, *y = NULL;
+    QU_TRY(qu_memory_take(&rows, per, bytes, err));
+    QU_TRY(qu_memory_take(&units, (int64_t)per * width, sizeof *units, err));
+    QU_TRY(qu_memory_take(&y, (int64_t)per * s->n_lists, sizeof *y, err));
     for (int32_t at = 0; at < n; at += per) {
         int32_t k = n - at < per ? n - at : per;
         for (int32_t i = 0; i < k; i++)
             pack(rows + (size_t)i * bytes, units + (int64_t)i * width, x + (int64_t)(at + i) * e, e,
                  width);
         if (s->n_lists > 0)
-            QU_TRY_OUT(qu_vector_assign(NULL, &scratch, centroids, s->n_lists, units, k, width,
-                                        lists + at, y, err));
-        QU_TRY_OUT(qu_catalogue_put_vectors(t, doc_id, (uint32_t)(at / per) + 1, rows,
-                                            (size_t)k * bytes, err));
+            QU_TRY(qu_vector_assign(NULL, &scratch, centroids, s->n_lists, units, k, width,
+                                    lists + at, y, err));
+        QU_TRY(qu_catalogue_put_vectors(t, doc_id, (uint32_t)(at / per) + 1, rows,
+                                        (size_t)k * bytes, err));
     }
-out:
-    qu_linear_scratch_free(scratch);
-    free(rows);
-    free(units);
-    free(y);
-    return st;
+    return QU_OK;
 }
 
 qu_status qu_vector_put(qu_txn *t, uint64_t doc_id, const float *x, int32_t n, qu_err *err)
 {
     qu_vector_state s;
-    float *centroids = NULL;
+    QU_OWN(qu_freep) float *centroids = NULL;
+    QU_OWN(qu_freep) uint8_t *chunk = NULL;
     qu_status st = qu_vector_get_state(t, &s, err);
     if (st == QU_ERR_NOTFOUND) return qu_fail(err, QU_ERR_ARG, "vectors of no known model");
     if (st != QU_OK) return st;
@@ -195,18 +178,13 @@ qu_status qu_vector_put(qu_txn *t, uint64_t doc_id, const float *x, int32_t n, q
         return qu_fail(err, QU_ERR_LIMIT, "document %llu has too many pages for vectors",
                        (unsigned long long)doc_id);
     size_t head = sizeof s.epoch;
-    uint8_t *chunk = calloc(head + 2 * ((size_t)n + 1), 1);
-    if (!chunk) return qu_fail_nomem(err, 2ll * n);
+    QU_TRY(qu_memory_take(&chunk, (int64_t)head + 2ll * n, 1, err));
     s.epoch++;
     memcpy(chunk, &s.epoch, head);
-    QU_TRY_OUT(qu_vector_get_centroids(t, &s, &centroids, err));
-    QU_TRY_OUT(put_rows(t, &s, doc_id, x, n, centroids, (uint16_t *)(void *)(chunk + head), err));
-    QU_TRY_OUT(qu_catalogue_put_vectors(t, doc_id, 0, chunk, head + 2 * (size_t)n, err));
-    st = qu_vector_put_state(t, &s, err);
-out:
-    free(centroids);
-    free(chunk);
-    return st;
+    QU_TRY(qu_vector_get_centroids(t, &s, &centroids, err));
+    QU_TRY(put_rows(t, &s, doc_id, x, n, centroids, (uint16_t *)(void *)(chunk + head), err));
+    QU_TRY(qu_catalogue_put_vectors(t, doc_id, 0, chunk, head + 2 * (size_t)n, err));
+    return qu_vector_put_state(t, &s, err);
 }
 
 qu_status qu_vector_next_lists(qu_txn *t, uint64_t after, qu_vector_lists *out, qu_err *err)
