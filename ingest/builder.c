@@ -3,19 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-qu_status qu_builder_grow(void *p, int64_t n, int64_t *cap, size_t size, qu_err *err)
-{
-    if (n < *cap) return QU_OK;
-    int64_t want = *cap ? *cap * 2 : 64;
-    void *old, *grown;
-    memcpy(&old, p, sizeof old); /* p points at a typed pointer */
-    grown = realloc(old, (size_t)want * size);
-    if (!grown) return qu_fail_nomem(err, (long long)(want * (int64_t)size));
-    memcpy(p, &grown, sizeof grown);
-    *cap = want;
-    return QU_OK;
-}
-
 qu_status qu_runs_add(qu_runs *runs, int64_t text_at, int64_t source_at, int64_t n, qu_err *err)
 {
     if (runs->full) return QU_OK;
@@ -29,7 +16,7 @@ qu_status qu_runs_add(qu_runs *runs, int64_t text_at, int64_t source_at, int64_t
         *runs = (qu_runs){.max = runs->max, .full = true};
         return QU_OK;
     }
-    QU_TRY(qu_builder_grow(&runs->v, runs->n, &runs->cap, sizeof *runs->v, err));
+    QU_TRY(qu_memory_grow(&runs->v, &runs->cap, runs->n + 1, sizeof *runs->v, err));
     runs->v[runs->n++] = (qu_source_run){text_at, source_at, n};
     return QU_OK;
 }
@@ -77,7 +64,7 @@ static qu_status push_cut(qu_builder *b, int64_t at, qu_cut_rank rank, qu_err *e
         if (b->cuts[b->n_cuts - 1].rank <= (int)rank) return QU_OK;
         b->n_cuts--;
     }
-    QU_TRY(qu_builder_grow(&b->cuts, b->n_cuts, &b->cuts_cap, sizeof *b->cuts, err));
+    QU_TRY(qu_memory_grow(&b->cuts, &b->cuts_cap, b->n_cuts + 1, sizeof *b->cuts, err));
     b->cuts[b->n_cuts++] = (qu_cut){at, (int8_t)rank};
     return QU_OK;
 }
@@ -148,7 +135,7 @@ qu_status qu_builder_mark(qu_builder *b, int64_t at, qu_cut_rank rank, bool code
 qu_status qu_builder_heading(qu_builder *b, qu_heading h, qu_err *err)
 {
     if (b->n_headings == QU_MAX_HEADINGS) return QU_OK;
-    QU_TRY(qu_builder_grow(&b->headings, b->n_headings, &b->headings_cap, sizeof h, err));
+    QU_TRY(qu_memory_grow(&b->headings, &b->headings_cap, b->n_headings + 1, sizeof h, err));
     b->headings[b->n_headings++] = h;
     return QU_OK;
 }
@@ -161,25 +148,21 @@ qu_status qu_builder_end(qu_builder *b, qu_err *err)
 
 qu_status qu_builder_rewrite(qu_builder *b, qu_rewrite_fn *fn, bool *done, qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_builder old = *b;
-    *b = (qu_builder){.runs.max = old.runs.max};
-    qu_runs composed = b->runs;
-    QU_TRY_OUT(fn(b, old.text.data, (int64_t)old.text.len, err));
-    *done = b->text.len > 0;
-    if (*done) QU_TRY_OUT(qu_runs_compose(&composed, &b->runs, &old.runs, err));
-    qu_builder swap = *done ? old : *b; /* what goes */
-    if (!*done) *b = old;
-    old = swap;
+    QU_OWN(qu_builder_free) qu_builder old = *b, made = {.runs.max = old.runs.max};
+    qu_runs composed = made.runs;
+    *b = (qu_builder){0};
+    QU_TRY(fn(&made, old.text.data, (int64_t)old.text.len, err));
+    *done = made.text.len > 0;
     if (*done) {
-        free(b->runs.v);
-        b->runs = composed;
-        composed.v = NULL;
+        qu_status st = qu_runs_compose(&composed, &made.runs, &old.runs, err);
+        free(made.runs.v);
+        made.runs = composed;
+        QU_TRY(st);
     }
-out:
-    qu_builder_free(&old);
-    free(composed.v);
-    return st;
+    qu_builder *kept = *done ? &made : &old;
+    *b = *kept;
+    *kept = (qu_builder){0};
+    return QU_OK;
 }
 
 void qu_builder_free(qu_builder *b)

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/memory.h"
 #include "ingest/document.h"
 #include "ingest/sentence.h"
 
@@ -51,9 +52,6 @@ static inline bool qu_is_space(char c)
 {
     return c == ' ' || c == '\t' || c == '\n';
 }
-
-/* Make room for one more element of size bytes in *p, which holds n. Errors: QU_ERR_NOMEM. */
-qu_status qu_builder_grow(void *p, int64_t n, int64_t *cap, size_t size, qu_err *err);
 
 /* Append a run; one that continues the last is joined to it. n = 0 says that two positions
  * correspond. */

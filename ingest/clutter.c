@@ -52,7 +52,7 @@ static bool is_named(const char *s)
 
 static qu_status append(qu_clutter *c, qu_clutter_node new, qu_err *err)
 {
-    QU_TRY(qu_builder_grow(&c->v, c->n, &c->cap, sizeof *c->v, err));
+    QU_TRY(qu_memory_grow(&c->v, &c->cap, c->n + 1, sizeof *c->v, err));
     new.parent = (int32_t)c->open;
     c->v[c->n] = new;
     c->open = c->n++;

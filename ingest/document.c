@@ -150,34 +150,27 @@ static void take(qu_document *doc, qu_builder *b)
     char *fit = realloc(b->text.data, b->text.len + 1);
     doc->text = fit ? fit : b->text.data;
     doc->text_bytes = (int64_t)b->text.len;
-    doc->cuts = b->cuts;
+    doc->cuts = QU_TAKE(b->cuts);
     doc->n_cuts = b->n_cuts;
-    doc->headings = b->headings;
+    doc->headings = QU_TAKE(b->headings);
     doc->n_headings = b->n_headings;
-    doc->has_source = !b->runs.full;
-    if (doc->has_source) {
-        doc->runs = b->runs.v;
-        doc->n_runs = b->runs.n;
-        b->runs.v = NULL;
-    }
-    memset(&b->text, 0, sizeof b->text);
-    b->cuts = NULL;
-    b->headings = NULL;
+    doc->has_source = !b->runs.full; /* else there are none */
+    doc->runs = QU_TAKE(b->runs.v);
+    doc->n_runs = b->runs.n;
+    b->text = (qu_buf){0};
 }
 
 static qu_status parse(qu_document *doc, const void *bytes, int64_t n, const char *name, bool html,
                        qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_builder b = {0};
+    QU_OWN(qu_builder_free) qu_builder b = {0};
+    qu_document made = {0};
     memset(doc, 0, sizeof *doc);
-    QU_TRY_OUT(build(&b, doc, n ? bytes : "", n, name, html, err));
-    QU_TRY_OUT(find_title(doc, &b, err));
-    take(doc, &b);
-out:
-    qu_builder_free(&b);
-    if (st != QU_OK) qu_document_free(doc);
-    return st;
+    QU_TRY(build(&b, &made, n ? bytes : "", n, name, html, err));
+    QU_TRY(find_title(&made, &b, err));
+    take(&made, &b);
+    *doc = made;
+    return QU_OK;
 }
 
 qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, const char *name,
@@ -210,8 +203,8 @@ qu_status qu_document_derive(qu_document *doc, const qu_buf *text, bool html, co
     doc->has_source = false;
     snprintf(doc->format, sizeof doc->format, "%s", format);
     if (!title || !*title) return QU_OK;
-    qu_buf clean = {0};
-    qu_runs runs = {0};
+    QU_OWN(qu_buf_free) qu_buf clean = {0};
+    qu_runs runs = {.full = true};
     char charset[32];
     qu_err why = {0};
     qu_status st = qu_charset_decode(&clean, &runs, charset, (const uint8_t *)title,
@@ -221,8 +214,6 @@ qu_status qu_document_derive(qu_document *doc, const qu_buf *text, bool html, co
         doc->title = NULL;
         st = set_title(doc, clean.data, (int64_t)clean.len, err);
     }
-    qu_buf_free(&clean);
-    free(runs.v);
     if (st == QU_ERR_UNSUPPORTED) return QU_OK; /* no text: what was found in the text stays */
     if (st != QU_OK && why.status != QU_OK && err) *err = why;
     if (st != QU_OK) qu_document_free(doc);

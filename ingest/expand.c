@@ -48,7 +48,7 @@ qu_kind qu_expand_kind(const void *bytes, int64_t n, const char *name)
 typedef struct listing {
     qu_member_fn *fn;
     void *ctx;
-    qu_buf names;
+    qu_buf *names;
     int64_t n;
     bool compressed; /* no archive: one nameless member */
 } listing;
@@ -59,8 +59,8 @@ static qu_status list_member(void *ctx, const char *name, const void *p, int64_t
     listing *l = ctx;
     l->compressed = !*name;
     if (l->n++ < MAX_LISTED && *name) {
-        QU_TRY(qu_buf_puts(&l->names, name, err));
-        QU_TRY(qu_buf_puts(&l->names, "\n", err));
+        QU_TRY(qu_buf_puts(l->names, name, err));
+        QU_TRY(qu_buf_puts(l->names, "\n", err));
     }
     return l->fn(l->ctx, name, p, n, why, err);
 }
@@ -69,30 +69,24 @@ static qu_status read_archive(qu_document *doc, const void *bytes, int64_t n, co
                               const qu_document_limits *limits, qu_member_fn *fn, void *ctx,
                               qu_err *err)
 {
-    listing l = {.fn = fn, .ctx = ctx};
-    qu_buf text = {0};
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_archive_read(bytes, n, shown, limits, NULL, list_member, &l, err));
-    if (l.compressed) goto out;
-    QU_TRY_OUT(qu_buf_printf(&text, err, "Archive of %lld files:\n\n", (long long)l.n));
-    QU_TRY_OUT(qu_buf_add(&text, l.names.data, l.names.len, err));
-    st = qu_document_derive(doc, &text, false, "archive", NULL, err);
-out:
-    qu_buf_free(&l.names);
-    qu_buf_free(&text);
-    return st;
+    QU_OWN(qu_buf_free) qu_buf names = {0}, text = {0};
+    listing l = {.fn = fn, .ctx = ctx, .names = &names};
+    QU_TRY(qu_archive_read(bytes, n, shown, limits, NULL, list_member, &l, err));
+    if (l.compressed) return QU_OK;
+    QU_TRY(qu_buf_printf(&text, err, "Archive of %lld files:\n\n", (long long)l.n));
+    QU_TRY(qu_buf_add(&text, names.data, names.len, err));
+    return qu_document_derive(doc, &text, false, "archive", NULL, err);
 }
 
 /* format NULL: XML by itself. */
 static qu_status read_office(qu_document *doc, const void *bytes, int64_t n, const char *format,
                              const char *shown, const qu_document_limits *limits, qu_err *err)
 {
-    qu_buf html = {0};
+    QU_OWN(qu_buf_free) qu_buf html = {0};
     qu_status st = format ? qu_office_html(&html, bytes, n, format, shown, limits, err)
                           : qu_xml_html(&html, bytes, n, err);
     bool made = st == QU_OK;
     if (made) st = qu_document_derive(doc, &html, true, format ? format : "xml", NULL, err);
-    qu_buf_free(&html);
     if (!made || st != QU_ERR_FORMAT) return st;
     if (format) return qu_fail(err, QU_ERR_UNSUPPORTED, "'%.100s' holds no text", shown);
     return qu_document_parse(doc, bytes, n, NULL, limits, err); /* all in attributes */
@@ -101,31 +95,25 @@ static qu_status read_office(qu_document *doc, const void *bytes, int64_t n, con
 static qu_status read_pdf(qu_document *doc, const void *bytes, int64_t n, const char *shown,
                           qu_err *err)
 {
-    qu_pdf pdf = {0};
-    qu_status st = qu_pdf_read(&pdf, bytes, n, shown, qu_pdf_program(), err);
-    if (st == QU_OK) st = qu_document_derive(doc, &pdf.text, false, "pdf", pdf.title.data, err);
-    if (st == QU_OK && doc->text_bytes == (int64_t)pdf.text.len) { /* cleaning moved nothing */
+    QU_OWN(qu_pdf_free) qu_pdf pdf = {0};
+    QU_TRY(qu_pdf_read(&pdf, bytes, n, shown, qu_pdf_program(), err));
+    QU_TRY(qu_document_derive(doc, &pdf.text, false, "pdf", pdf.title.data, err));
+    if (doc->text_bytes == (int64_t)pdf.text.len) { /* cleaning moved nothing */
         free(doc->headings);
-        doc->headings = pdf.headings;
+        doc->headings = QU_TAKE(pdf.headings);
         doc->n_headings = pdf.n_headings;
-        pdf.headings = NULL;
     }
-    qu_pdf_free(&pdf);
-    return st;
+    return QU_OK;
 }
 
 static qu_status read_mail(qu_document *doc, const char *s, int64_t n, bool box, qu_member_fn *fn,
                            void *ctx, qu_err *err)
 {
-    qu_buf text = {0}, title = {0};
-    qu_status st = box ? qu_mail_split(&text, s, n, fn, ctx, err)
-                       : qu_mail_read(&text, &title, s, n, fn, ctx, err);
-    if (st == QU_OK && box && text.len == 0) st = qu_buf_puts(&text, "Mailbox", err);
-    if (st == QU_OK)
-        st = qu_document_derive(doc, &text, false, box ? "mailbox" : "mail", title.data, err);
-    qu_buf_free(&text);
-    qu_buf_free(&title);
-    return st;
+    QU_OWN(qu_buf_free) qu_buf text = {0}, title = {0};
+    QU_TRY(box ? qu_mail_split(&text, s, n, fn, ctx, err)
+               : qu_mail_read(&text, &title, s, n, fn, ctx, err));
+    if (box && text.len == 0) QU_TRY(qu_buf_puts(&text, "Mailbox", err));
+    return qu_document_derive(doc, &text, false, box ? "mailbox" : "mail", title.data, err);
 }
 
 qu_status qu_expand(qu_document *doc, const void *bytes, int64_t n, const char *name,

@@ -623,17 +623,20 @@ static void disarm(char *s, int64_t size)
     }
 }
 
+static void free_parser(htmlParserCtxtPtr *parser)
+{
+    if (*parser) htmlFreeParserCtxt(*parser);
+}
+
 /* One reading of the copy. */
 static qu_status read_copy(html *h, qu_err *err)
 {
     static pthread_once_t started = PTHREAD_ONCE_INIT; /* libxml2's own start is not safe */
-    qu_status st = QU_OK;
-    xmlParserInputPtr input = NULL;
     pthread_once(&started, xmlInitParser);
-    h->parser = htmlNewParserCtxt();
-    if (h->parser)
-        input = xmlNewStringInputStream(h->parser, (const xmlChar *)h->copy - PREFIX_BYTES);
-    if (!input || inputPush(h->parser, input) < 0) QU_TRY_OUT(qu_fail_nomem(err, (long long)h->n));
+    QU_OWN(free_parser) htmlParserCtxtPtr parser = h->parser = htmlNewParserCtxt();
+    xmlParserInputPtr input = NULL;
+    if (parser) input = xmlNewStringInputStream(parser, (const xmlChar *)h->copy - PREFIX_BYTES);
+    if (!input || inputPush(parser, input) < 0) return qu_fail_nomem(err, (long long)h->n);
     *h->parser->sax = (xmlSAXHandler){.initialized = XML_SAX2_MAGIC,
                                       .startElement = on_start,
                                       .endElement = on_end,
@@ -643,30 +646,32 @@ static qu_status read_copy(html *h, qu_err *err)
     h->parser->userData = h;
     htmlCtxtUseOptions(h->parser, HTML_PARSE_RECOVER | HTML_PARSE_NONET | HTML_PARSE_NODEFDTD |
                                       HTML_PARSE_NOIMPLIED | HTML_PARSE_IGNORE_ENC);
-    htmlParseDocument(h->parser);
-    QU_TRY_OUT(h->st);
-    if (h->parser->disableSAX) QU_TRY_OUT(qu_fail_nomem(err, (long long)h->n));
-out:
-    if (h->parser) htmlFreeParserCtxt(h->parser);
-    h->parser = NULL;
-    return st;
+    htmlParseDocument(parser);
+    QU_TRY(h->st);
+    return parser->disableSAX ? qu_fail_nomem(err, (long long)h->n) : QU_OK;
+}
+
+static void free_html(html *h)
+{
+    qu_clutter_free(&h->clutter);
+    qu_buf_free(&h->author);
+    qu_buf_free(&h->date);
 }
 
 qu_status qu_html_parse(qu_builder *b, const char *s, int64_t n, qu_err *err)
 {
-    html h = {.b = b, .s = s, .n = n, .survey = true, .err = err};
-    qu_status st = QU_OK;
-    qu_buf copy = {0};
+    QU_OWN(free_html) html h = {.b = b, .s = s, .n = n, .survey = true, .err = err};
+    QU_OWN(qu_buf_free) qu_buf copy = {0};
     if (n > INT32_MAX / 2)
         return qu_fail(err, QU_ERR_LIMIT, "page is too large: %lld bytes, the limit is %d",
                        (long long)n, INT32_MAX / 2);
-    QU_TRY_OUT(qu_buf_reserve(&copy, (size_t)n + PREFIX_BYTES + 1, err));
-    QU_TRY_OUT(qu_buf_puts(&copy, prefix, err));
-    QU_TRY_OUT(qu_buf_add(&copy, s, (size_t)n, err));
+    QU_TRY(qu_buf_reserve(&copy, (size_t)n + PREFIX_BYTES + 1, err));
+    QU_TRY(qu_buf_puts(&copy, prefix, err));
+    QU_TRY(qu_buf_add(&copy, s, (size_t)n, err));
     fix_markup(copy.data);
     disarm(copy.data, (int64_t)copy.len);
     h.copy = copy.data + PREFIX_BYTES;
-    QU_TRY_OUT(read_copy(&h, err));
+    QU_TRY(read_copy(&h, err));
     qu_clutter_decide(&h.clutter);
     h = (html){.b = b,
                .s = s,
@@ -678,15 +683,9 @@ qu_status qu_html_parse(qu_builder *b, const char *s, int64_t n, qu_err *err)
                .clutter = h.clutter,
                .author = h.author,
                .date = h.date};
-    QU_TRY_OUT(qu_runs_add(&b->runs, 0, 0, 0, err)); /* covers what comes before the first run */
-    QU_TRY_OUT(read_copy(&h, err));
-    QU_TRY_OUT(add_byline(&h, err));
+    QU_TRY(qu_runs_add(&b->runs, 0, 0, 0, err)); /* covers what comes before the first run */
+    QU_TRY(read_copy(&h, err));
+    QU_TRY(add_byline(&h, err));
     end_heading(&h);
-    QU_TRY_OUT(qu_runs_add(&b->runs, (int64_t)b->text.len, n, 0, err));
-out:
-    qu_clutter_free(&h.clutter);
-    qu_buf_free(&h.author);
-    qu_buf_free(&h.date);
-    qu_buf_free(&copy);
-    return st;
+    return qu_runs_add(&b->runs, (int64_t)b->text.len, n, 0, err);
 }

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 enum { MAX_PATTERN_BYTES = 4096 }; /* no path is longer */
 
 /* Does the class at *p, behind its '[', hold c? *p moves behind it; an open one is a '['. */
@@ -82,9 +84,7 @@ static qu_status add_line(qu_ignore *g, const char *p, size_t n, size_t base, qu
     r.tied = memchr(p, '/', n) != NULL;
     if (n > 0 && *p == '/') p++, n--;
     if (n == 0 || n > MAX_PATTERN_BYTES || memchr(p, 0, n)) return QU_OK;
-    qu_ignore_rule *v = realloc(g->v, (g->n + 1) * sizeof *v);
-    if (!v) return qu_fail_nomem(err, (long long)((g->n + 1) * sizeof *v));
-    g->v = v;
+    QU_TRY(qu_memory_grow(&g->v, &g->cap, (int64_t)g->n + 1, sizeof *g->v, err));
     QU_TRY(qu_buf_add(&g->text, p, n, err));
     QU_TRY(qu_buf_add(&g->text, "", 1, err));
     g->v[g->n++] = r;

@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 
@@ -30,6 +31,7 @@ typedef struct qu_ignore_rule {
 typedef struct qu_ignore {
     qu_ignore_rule *v;
     size_t n;
+    int64_t cap;
     qu_buf text; /* their patterns, each with a NUL */
 } qu_ignore;
 

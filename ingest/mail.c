@@ -172,8 +172,7 @@ static qu_status decode(span m, const char *encoding, qu_buf *out, qu_err *err)
 /* A header with its =?charset?Q or B?words?= decoded. Blanks between two such words are none. */
 static qu_status put_words(qu_buf *out, const char *h, qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_buf raw = {0};
+    QU_OWN(qu_buf_free) qu_buf raw = {0};
     const char *from = h;
     for (const char *p = h; (p = strstr(p, "=?"));) {
         char charset[32];
@@ -187,31 +186,25 @@ static qu_status put_words(qu_buf *out, const char *h, qu_err *err)
         charset[strcspn(charset, "*")] = 0;
         bool blank = from > h;
         for (const char *q = from; q < p; q++) blank = blank && isspace((unsigned char)*q);
-        if (!blank) QU_TRY_OUT(qu_buf_add(out, from, (size_t)(p - from), err));
+        if (!blank) QU_TRY(qu_buf_add(out, from, (size_t)(p - from), err));
         span word = {a + 3, b - (a + 3)};
         raw.len = 0;
-        QU_TRY_OUT(toupper((unsigned char)a[1]) == 'B' ? unbase64(word, &raw, err)
-                                                       : unquote(word, true, &raw, err));
-        QU_TRY_OUT(qu_charset_convert(out, charset, raw.data, (int64_t)raw.len, err));
+        QU_TRY(toupper((unsigned char)a[1]) == 'B' ? unbase64(word, &raw, err)
+                                                   : unquote(word, true, &raw, err));
+        QU_TRY(qu_charset_convert(out, charset, raw.data, (int64_t)raw.len, err));
         from = p = b + 2;
     }
-    st = qu_buf_puts(out, from, err);
-out:
-    qu_buf_free(&raw);
-    return st;
+    return qu_buf_puts(out, from, err);
 }
 
 static qu_status put_header(qu_buf *out, span m, const char *name, qu_err *err)
 {
-    qu_buf h = {0};
-    qu_status st = header(m, name, &h, err);
-    if (st == QU_OK && h.len > 0) {
-        st = qu_buf_printf(out, err, "%s: ", name);
-        if (st == QU_OK) st = put_words(out, h.data, err);
-        if (st == QU_OK) st = qu_buf_puts(out, "\n", err);
-    }
-    qu_buf_free(&h);
-    return st;
+    QU_OWN(qu_buf_free) qu_buf h = {0};
+    QU_TRY(header(m, name, &h, err));
+    if (h.len == 0) return QU_OK;
+    QU_TRY(qu_buf_printf(out, err, "%s: ", name));
+    QU_TRY(put_words(out, h.data, err));
+    return qu_buf_puts(out, "\n", err);
 }
 
 /* --- parts --- */
@@ -241,40 +234,33 @@ static qu_status put_multipart(mail *w, span body, const char *boundary, bool al
 
 static qu_status put_text(mail *w, span m, const char *charset, bool html, bool *text, qu_err *err)
 {
-    qu_buf utf8 = {0};
-    qu_document d = {0};
-    qu_status st = QU_OK;
-    if (html) QU_TRY_OUT(qu_buf_puts(&utf8, "\xEF\xBB\xBF", err));
-    QU_TRY_OUT(qu_charset_convert(&utf8, charset, m.s, m.n, err));
+    QU_OWN(qu_buf_free) qu_buf utf8 = {0};
+    QU_OWN(qu_document_free) qu_document d = {0};
+    if (html) QU_TRY(qu_buf_puts(&utf8, "\xEF\xBB\xBF", err));
+    QU_TRY(qu_charset_convert(&utf8, charset, m.s, m.n, err));
     if (html) { /* a page without text is no fault of the message */
-        st = qu_document_parse(&d, utf8.data, (int64_t)utf8.len, "part.html", NULL, NULL);
-        if (st != QU_OK) st = st == QU_ERR_NOMEM ? qu_fail_nomem(err, m.n) : QU_OK;
+        qu_status st = qu_document_parse(&d, utf8.data, (int64_t)utf8.len, "part.html", NULL, NULL);
+        if (st == QU_ERR_NOMEM) return qu_fail_nomem(err, m.n);
     }
     const char *p = html ? d.text : utf8.data;
     size_t n = html ? (size_t)d.text_bytes : utf8.len;
-    QU_TRY_OUT(st);
     for (size_t i = 0; i < n && !*text; i++) *text = !isspace((unsigned char)p[i]);
-    QU_TRY_OUT(qu_buf_puts(w->text, "\n", err));
-    QU_TRY_OUT(qu_buf_add(w->text, p, n, err));
-    st = qu_buf_puts(w->text, "\n", err);
-out:
-    qu_buf_free(&utf8);
-    qu_document_free(&d);
-    return st;
+    QU_TRY(qu_buf_puts(w->text, "\n", err));
+    QU_TRY(qu_buf_add(w->text, p, n, err));
+    return qu_buf_puts(w->text, "\n", err);
 }
 
 /* text: whether some text was found so far. */
 static qu_status put_part(mail *w, span m, int depth, bool *text, qu_err *err)
 {
-    qu_buf type = {0}, place = {0}, encoding = {0}, data = {0};
+    QU_OWN(qu_buf_free) qu_buf type = {0}, place = {0}, encoding = {0}, data = {0}, shown = {0};
     char value[MAX_VALUE], name[MAX_VALUE];
-    qu_status st = QU_OK;
     int64_t at = body_at(m);
     span body = {m.s + at, m.n - at};
     if (depth > MAX_DEPTH || ++w->parts > MAX_PARTS) return QU_OK;
-    QU_TRY_OUT(header(m, "Content-Type", &type, err));
-    QU_TRY_OUT(header(m, "Content-Disposition", &place, err));
-    QU_TRY_OUT(header(m, "Content-Transfer-Encoding", &encoding, err));
+    QU_TRY(header(m, "Content-Type", &type, err));
+    QU_TRY(header(m, "Content-Disposition", &place, err));
+    QU_TRY(header(m, "Content-Transfer-Encoding", &encoding, err));
     encoding.data[strcspn(encoding.data, "; \t")] = 0;
     bool named = parameter(place.data, "filename", name) || parameter(type.data, "name", name);
     bool html = strncasecmp(type.data, "text/html", 9) == 0, plain = type.len == 0;
@@ -282,29 +268,19 @@ static qu_status put_part(mail *w, span m, int depth, bool *text, qu_err *err)
     if (strncasecmp(type.data, "multipart/", 10) == 0 && parameter(type.data, "boundary", value) &&
         *value) {
         bool found = false, alternative = strncasecmp(type.data + 10, "alternative", 11) == 0;
-        st = put_multipart(w, body, value, alternative, depth, &found, err);
+        qu_status st = put_multipart(w, body, value, alternative, depth, &found, err);
         *text |= found;
-        goto out;
+        return st;
     }
-    QU_TRY_OUT(decode(body, encoding.data, &data, err));
+    QU_TRY(decode(body, encoding.data, &data, err));
     if ((html || plain) && !(named && strncasecmp(place.data, "attachment", 10) == 0)) {
         parameter(type.data, "charset", value);
-        st = put_text(w, (span){data.data, (int64_t)data.len}, value, html, text, err);
-    } else if (named || strncasecmp(type.data, "message/rfc822", 14) == 0) {
-        qu_buf shown = {0};
-        if (!named) snprintf(name, sizeof name, "part-%d.eml", w->parts);
-        st = put_words(&shown, name, err);
-        if (st == QU_OK)
-            st =
-                w->fn(w->ctx, shown.data, data.data ? data.data : "", (int64_t)data.len, NULL, err);
-        qu_buf_free(&shown);
+        return put_text(w, (span){data.data, (int64_t)data.len}, value, html, text, err);
     }
-out:
-    qu_buf_free(&type);
-    qu_buf_free(&place);
-    qu_buf_free(&encoding);
-    qu_buf_free(&data);
-    return st;
+    if (!named && strncasecmp(type.data, "message/rfc822", 14) != 0) return QU_OK;
+    if (!named) snprintf(name, sizeof name, "part-%d.eml", w->parts);
+    QU_TRY(put_words(&shown, name, err));
+    return w->fn(w->ctx, shown.data, data.data ? data.data : "", (int64_t)data.len, NULL, err);
 }
 
 /* --- messages and mailboxes --- */
@@ -348,16 +324,14 @@ qu_status qu_mail_read(qu_buf *text, qu_buf *title, const char *s, int64_t n, qu
 {
     static const char *const shown[] = {"Subject", "From", "To", "Cc", "Date"};
     mail w = {text, fn, ctx, 0};
-    qu_buf subject = {0};
+    QU_OWN(qu_buf_free) qu_buf subject = {0};
     bool found = false;
     span m = {s, n};
-    qu_status st = header(m, "Subject", &subject, err);
-    if (st == QU_OK) st = put_words(title, subject.data, err);
-    for (size_t i = 0; st == QU_OK && i < sizeof shown / sizeof *shown; i++)
-        st = put_header(text, m, shown[i], err);
-    if (st == QU_OK) st = put_part(&w, m, 0, &found, err);
-    qu_buf_free(&subject);
-    return st;
+    QU_TRY(header(m, "Subject", &subject, err));
+    QU_TRY(put_words(title, subject.data, err));
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
+        QU_TRY(put_header(text, m, shown[i], err));
+    return put_part(&w, m, 0, &found, err);
 }
 
 qu_status qu_mail_split(qu_buf *text, const char *s, int64_t n, qu_member_fn *fn, void *ctx,

@@ -74,6 +74,8 @@ typedef struct writer {
     int64_t rows; /* of the open table so far */
 } writer;
 
+static void free_writer(writer *w) { qu_buf_free(&w->para); }
+
 static action find_action(const rule *r, const char *name)
 {
     while (r->name && strcmp(r->name, name) != 0) r++;
@@ -262,25 +264,25 @@ static qu_status on_text(void *ctx, const char *p, int64_t n, qu_err *err)
     bool blank = true;
     if (w->skip > 0 || w->muted || (w->m->kind == QU_MARKUP_OOXML && w->run <= 0)) return QU_OK;
     for (int64_t i = 0; i < n && blank; i++) blank = strchr(" \t\r\n", p[i]) && p[i];
-    if (!blank && *w->label) QU_TRY(put_label(w, w->label, err));
-    if (!blank) *w->label = 0;
-    if (!blank) w->text = true;
-    if (!blank) w->ended = false;
+    if (!blank) {
+        if (*w->label) QU_TRY(put_label(w, w->label, err));
+        *w->label = 0;
+        w->text = true;
+        w->ended = false;
+    }
     return qu_xml_escape(&w->para, p, n, err);
 }
 
 qu_status qu_markup_write(const qu_markup *m, const void *p, int64_t n, qu_err *err)
 {
-    writer w = {.m = m,
-                .rules = m->kind == QU_MARKUP_OOXML ? ooxml_rules
-                         : m->kind == QU_MARKUP_XML ? xml_rules
-                                                    : odf_rules};
+    QU_OWN(free_writer) writer w = {.m = m,
+                                    .rules = m->kind == QU_MARKUP_OOXML ? ooxml_rules
+                                             : m->kind == QU_MARKUP_XML ? xml_rules
+                                                                        : odf_rules};
     qu_xml_events e = {on_start, on_end, on_text, &w};
-    qu_status st = qu_xml_parse(p, n, &e, err);
+    QU_TRY(qu_xml_parse(p, n, &e, err));
     w.cell = 0; /* of XML that was cut short */
-    if (st == QU_OK) st = end_para(&w, err);
-    qu_buf_free(&w.para);
-    return st;
+    return end_para(&w, err);
 }
 
 /* --- styles --- */
@@ -319,10 +321,10 @@ static qu_status style_end(void *ctx, const char *name, qu_err *err)
 qu_status qu_markup_styles(qu_markup_style **styles, int64_t *n_styles, const void *p, int64_t n,
                            qu_err *err)
 {
-    style_run r = {.styles = calloc(MAX_STYLES, sizeof *r.styles)};
-    if (!r.styles) return qu_fail_nomem(err, MAX_STYLES * sizeof *r.styles);
+    style_run r = {0};
     qu_xml_events e = {style_start, style_end, NULL, &r};
-    *styles = r.styles;
+    QU_TRY(qu_memory_take(styles, MAX_STYLES, sizeof **styles, err));
+    r.styles = *styles;
     qu_status st = qu_xml_parse(p, n, &e, err);
     *n_styles = r.n;
     return st;

@@ -107,7 +107,7 @@ static qu_status keep_part(void *ctx, const char *name, const void *bytes, int64
                        why);
     if (p->n == MAX_PARTS)
         return qu_fail(err, QU_ERR_LIMIT, "'%.100s' has more than %d parts", p->shown, MAX_PARTS);
-    QU_TRY(qu_builder_grow(&p->v, p->n, &p->cap, sizeof *p->v, err));
+    QU_TRY(qu_memory_grow(&p->v, &p->cap, p->n + 1, sizeof *p->v, err));
     part new = {.name = strdup(name)};
     if (!new.name) return qu_fail_nomem(err, 64);
     p->v[p->n++] = new;
@@ -138,10 +138,12 @@ typedef struct pairs {
     int64_t n, cap;
 } pairs;
 
+static void free_pairs(pairs *p) { free(p->v); }
+
 static qu_status add_pair(pairs *p, const char *id, const char *means, qu_err *err)
 {
     if (p->n == MAX_PARTS) return qu_fail(err, QU_ERR_LIMIT, "more than %d parts", MAX_PARTS);
-    QU_TRY(qu_builder_grow(&p->v, p->n, &p->cap, sizeof *p->v, err));
+    QU_TRY(qu_memory_grow(&p->v, &p->cap, p->n + 1, sizeof *p->v, err));
     snprintf(p->v[p->n][0], MAX_NAME, "%s", id);
     snprintf(p->v[p->n++][1], MAX_NAME, "%s", means);
     return QU_OK;
@@ -233,54 +235,47 @@ static qu_status put_word(const parts *p, qu_buf *html, qu_err *err)
 {
     static const char *const in_order[] = {"word/document.xml", "word/footnotes.xml",
                                            "word/endnotes.xml", "word/comments.xml"};
-    qu_markup_style *styles = NULL;
+    QU_OWN(qu_freep) qu_markup_style *styles = NULL;
     qu_markup m = {.kind = QU_MARKUP_OOXML, .out = html};
     const part *found = find_part(p, "word/styles.xml");
-    qu_status st = QU_OK;
     if (found)
-        st = qu_markup_styles(&styles, &m.n_styles, found->data.data, (int64_t)found->data.len, err);
+        QU_TRY(qu_markup_styles(&styles, &m.n_styles, found->data.data, (int64_t)found->data.len, err));
     m.styles = styles;
-    for (int i = 0; st == QU_OK && i < 4; i++) st = put_part(p, in_order[i], &m, err);
-    free(styles);
-    return st;
+    for (int i = 0; i < 4; i++) QU_TRY(put_part(p, in_order[i], &m, err));
+    return QU_OK;
 }
 
 /* A slide's notes have its number in their name in what all common programs write. */
 static qu_status put_slide(const parts *p, qu_buf *html, const char *name, int number, qu_err *err)
 {
-    qu_buf title = {0}, body = {0};
+    QU_OWN(qu_buf_free) qu_buf title = {0}, body = {0};
     qu_markup m = {.kind = QU_MARKUP_OOXML, .out = &body, .title = &title};
     char notes[2 * MAX_NAME];
     const char *digits = strpbrk(name, "0123456789");
-    qu_status st = put_part(p, name, &m, err);
+    QU_TRY(put_part(p, name, &m, err));
     snprintf(notes, sizeof notes, "ppt/notesSlides/notesSlide%s", digits ? digits : "");
-    if (st == QU_OK) st = put_part(p, notes, &m, err);
-    if (st == QU_OK)
-        st = qu_buf_printf(html, err, "<h2>Slide %d%s%s</h2>\n%s", number, title.len ? ": " : "",
-                           title.len ? title.data : "", body.len ? body.data : "");
-    qu_buf_free(&title);
-    qu_buf_free(&body);
-    return st;
+    QU_TRY(put_part(p, notes, &m, err));
+    return qu_buf_printf(html, err, "<h2>Slide %d%s%s</h2>\n%s", number, title.len ? ": " : "",
+                         title.len ? title.data : "", body.len ? body.data : "");
 }
 
 /* Slides and sheets: ids in the order of the main part, targets from its relations. */
 static qu_status put_listed(const parts *p, qu_buf *html, bool slides, qu_err *err)
 {
-    pairs order = {0}, targets = {0};
-    qu_sheet_book *book = NULL;
-    qu_status st = QU_OK;
+    QU_OWN(free_pairs) pairs order = {0}, targets = {0};
+    QU_OWN(qu_sheet_closep) qu_sheet_book *book = NULL;
     char name[2 * MAX_NAME];
     const part *strings = find_part(p, "xl/sharedStrings.xml"),
                *styles = find_part(p, "xl/styles.xml");
     listing ids = {slides ? "sldId" : "sheet", "name", ":id", &order, NULL, 0};
     listing relations = {"Relationship", "Id", "Target", &targets, NULL, 0};
     const char *folder = slides ? "ppt/" : "xl/";
-    QU_TRY_OUT(list_part(p, slides ? "ppt/presentation.xml" : "xl/workbook.xml", &ids, err));
-    QU_TRY_OUT(list_part(p,
+    QU_TRY(list_part(p, slides ? "ppt/presentation.xml" : "xl/workbook.xml", &ids, err));
+    QU_TRY(list_part(p,
                          slides ? "ppt/_rels/presentation.xml.rels" : "xl/_rels/workbook.xml.rels",
                          &relations, err));
     if (!slides)
-        QU_TRY_OUT(qu_sheet_open(&book, strings ? strings->data.data : NULL,
+        QU_TRY(qu_sheet_open(&book, strings ? strings->data.data : NULL,
                                  strings ? strings->data.len : 0, styles ? styles->data.data : NULL,
                                  styles ? styles->data.len : 0, err));
     for (int64_t i = 0; i < order.n; i++) {
@@ -289,19 +284,15 @@ static qu_status put_listed(const parts *p, qu_buf *html, bool slides, qu_err *e
         if (!target) continue;
         resolve(name, folder, target);
         if (slides) {
-            QU_TRY_OUT(put_slide(p, html, name, (int)i + 1, err));
+            QU_TRY(put_slide(p, html, name, (int)i + 1, err));
         } else if ((found = find_part(p, name))) {
-            QU_TRY_OUT(qu_buf_puts(html, "<h2>", err));
-            QU_TRY_OUT(qu_xml_escape(html, order.v[i][0], (int64_t)strlen(order.v[i][0]), err));
-            QU_TRY_OUT(qu_buf_puts(html, "</h2>\n", err));
-            QU_TRY_OUT(qu_sheet_write(book, html, found->data.data, found->data.len, err));
+            QU_TRY(qu_buf_puts(html, "<h2>", err));
+            QU_TRY(qu_xml_escape(html, order.v[i][0], (int64_t)strlen(order.v[i][0]), err));
+            QU_TRY(qu_buf_puts(html, "</h2>\n", err));
+            QU_TRY(qu_sheet_write(book, html, found->data.data, found->data.len, err));
         }
     }
-out:
-    qu_sheet_close(book);
-    free(order.v);
-    free(targets.v);
-    return st;
+    return QU_OK;
 }
 
 /* What stands between <body ...> and its end; all of it where there is no such. */
@@ -317,66 +308,52 @@ static qu_status put_chapter(qu_buf *html, const qu_buf *d, qu_err *err)
 
 static qu_status put_book(const parts *p, qu_buf *html, const char *opf, qu_err *err)
 {
-    pairs items = {0}, spine = {0};
-    qu_status st = QU_OK;
+    QU_OWN(free_pairs) pairs items = {0}, spine = {0};
     char folder[MAX_NAME], name[2 * MAX_NAME];
     listing manifest = {"item", "id", "href", &items, NULL, 0};
     listing order = {"itemref", "idref", "idref", &spine, NULL, 0};
     snprintf(folder, sizeof folder, "%s", opf);
     char *slash = strrchr(folder, '/');
     folder[slash ? slash + 1 - folder : 0] = 0;
-    QU_TRY_OUT(list_part(p, opf, &manifest, err));
-    QU_TRY_OUT(list_part(p, opf, &order, err));
+    QU_TRY(list_part(p, opf, &manifest, err));
+    QU_TRY(list_part(p, opf, &order, err));
     for (int64_t i = 0; i < spine.n; i++) {
         const char *href = look_up(&items, spine.v[i][0]);
         if (!href) continue;
         resolve(name, folder, href);
         const part *found = find_part(p, name);
-        if (found) QU_TRY_OUT(put_chapter(html, &found->data, err));
+        if (found) QU_TRY(put_chapter(html, &found->data, err));
     }
-out:
-    free(items.v);
-    free(spine.v);
-    return st;
+    return QU_OK;
 }
 
 static qu_status put_all(const parts *p, qu_buf *html, qu_err *err)
 {
-    pairs roots = {0};
-    qu_status st = QU_OK;
+    QU_OWN(free_pairs) pairs roots = {0};
     const char *about = *p->format == 'o' ? "meta.xml" : "docProps/core.xml";
     qu_markup m = {.kind = *p->format == 'o' && p->format[2] == 's' ? QU_MARKUP_ODS : QU_MARKUP_ODF,
                    .out = html};
     if (strcmp(p->format, "epub") == 0) {
         listing root = {"rootfile", "full-path", "full-path", &roots, NULL, 0};
-        QU_TRY_OUT(list_part(p, "META-INF/container.xml", &root, err));
+        QU_TRY(list_part(p, "META-INF/container.xml", &root, err));
         about = roots.n ? roots.v[0][0] : "";
     }
     listing title = {NULL, NULL, NULL, NULL, html, 0};
-    QU_TRY_OUT(qu_buf_puts(html, "\xEF\xBB\xBF<html><head><title>", err));
-    QU_TRY_OUT(list_part(p, about, &title, err));
-    QU_TRY_OUT(qu_buf_puts(html, "</title></head><body>\n", err));
-    if (strcmp(p->format, "docx") == 0)
-        st = put_word(p, html, err);
-    else if (strcmp(p->format, "epub") == 0)
-        st = put_book(p, html, about, err);
-    else if (*p->format == 'o')
-        st = put_part(p, "content.xml", &m, err);
-    else
-        st = put_listed(p, html, *p->format == 'p', err);
-out:
-    free(roots.v);
-    return st;
+    QU_TRY(qu_buf_puts(html, "\xEF\xBB\xBF<html><head><title>", err));
+    QU_TRY(list_part(p, about, &title, err));
+    QU_TRY(qu_buf_puts(html, "</title></head><body>\n", err));
+    if (strcmp(p->format, "docx") == 0) return put_word(p, html, err);
+    if (strcmp(p->format, "epub") == 0) return put_book(p, html, about, err);
+    if (*p->format == 'o') return put_part(p, "content.xml", &m, err);
+    return put_listed(p, html, *p->format == 'p', err);
 }
 
 qu_status qu_office_html(qu_buf *html, const void *bytes, int64_t n, const char *format,
                          const char *shown, const qu_document_limits *limits, qu_err *err)
 {
-    parts p = {.format = format, .shown = shown};
-    qu_status st = qu_archive_read(bytes, n, shown, limits, want_part, keep_part, &p, err);
-    if (st == QU_OK) st = put_all(&p, html, err);
-    free_parts(&p);
-    return st;
+    QU_OWN(free_parts) parts p = {.format = format, .shown = shown};
+    QU_TRY(qu_archive_read(bytes, n, shown, limits, want_part, keep_part, &p, err));
+    return put_all(&p, html, err);
 }
 
 qu_status qu_xml_html(qu_buf *html, const void *bytes, int64_t n, qu_err *err)

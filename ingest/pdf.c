@@ -63,6 +63,14 @@ typedef struct layout {
     qu_buf scratch;       /* of pointers to lines */
 } layout;
 
+static void free_layout(layout *p)
+{
+    free(p->all);
+    free(p->pages);
+    qu_buf_free(&p->words);
+    qu_buf_free(&p->scratch);
+}
+
 /* --- rows --- */
 
 static int by_y(const void *a, const void *b)
@@ -154,7 +162,8 @@ static qu_status put_line(layout *p, const line *l, const char *with, qu_err *er
 static qu_status add_heading(qu_pdf *pdf, int64_t at, int32_t level, int64_t n, qu_err *err)
 {
     if (pdf->n_headings == QU_MAX_HEADINGS) return QU_OK;
-    QU_TRY(qu_builder_grow(&pdf->headings, pdf->n_headings, &pdf->cap, sizeof *pdf->headings, err));
+    QU_TRY(qu_memory_grow(&pdf->headings, &pdf->cap, pdf->n_headings + 1, sizeof *pdf->headings,
+                          err));
     pdf->headings[pdf->n_headings++] = (qu_heading){at, level, at, at + n};
     return QU_OK;
 }
@@ -308,13 +317,13 @@ static qu_status find_edges(const layout *p, qu_buf *edges, qu_err *err)
 /* Leave them out, but for the first of those that have words: it may say what no other place says. */
 static qu_status drop_running(layout *p, qu_err *err)
 {
-    qu_buf edges = {0};
-    qu_status st = find_edges(p, &edges, err);
+    QU_OWN(qu_buf_free) qu_buf edges = {0};
+    QU_TRY(find_edges(p, &edges, err));
     edge_line *e = (edge_line *)(void *)edges.data;
     int64_t n = (int64_t)(edges.len / sizeof *e);
     double least = fmax(LEAST_PAGES, RUNNING * (double)p->n_pages);
-    if (st == QU_OK && n > 0) qsort(e, (size_t)n, sizeof *e, by_key);
-    for (int64_t i = 0, end; st == QU_OK && i < n; i = end) {
+    if (n > 0) qsort(e, (size_t)n, sizeof *e, by_key);
+    for (int64_t i = 0, end; i < n; i = end) {
         int64_t pages = 1;
         bool words = false;
         for (end = i + 1; end < n && e[end].key == e[i].key; end++)
@@ -324,8 +333,7 @@ static qu_status drop_running(layout *p, qu_err *err)
             words = words || (unsigned char)p->words.data[first->text + k] > '9';
         for (int64_t k = i + words; k < end && (double)pages >= least; k++) p->all[e[k].line].n = 0;
     }
-    qu_buf_free(&edges);
-    return st;
+    return QU_OK;
 }
 
 /* --- what pdftotext writes: page, block, line, word --- */
@@ -350,7 +358,7 @@ static qu_status on_start(void *ctx, const char *name, const qu_xml_attr *a, qu_
         p->n_blocks++;
     }
     if (strcmp(name, "line") == 0 && p->n_all < MAX_LINES && !p->in_line) {
-        QU_TRY(qu_builder_grow(&p->all, p->n_all, &p->cap, sizeof *p->all, err));
+        QU_TRY(qu_memory_grow(&p->all, &p->cap, p->n_all + 1, sizeof *p->all, err));
         p->all[p->n_all] =
             (line){at, p->block_at.x1 - p->block_at.x0, (int64_t)p->words.len, 0, p->n_blocks, 0};
         p->in_line = true;
@@ -366,7 +374,7 @@ static qu_status end_page(layout *p, qu_err *err)
 {
     p->now.n = p->n_all - p->now.first;
     p->in_line = p->in_word = false;
-    QU_TRY(qu_builder_grow(&p->pages, p->n_pages, &p->pages_cap, sizeof *p->pages, err));
+    QU_TRY(qu_memory_grow(&p->pages, &p->pages_cap, p->n_pages + 1, sizeof *p->pages, err));
     p->pages[p->n_pages++] = p->now;
     p->now.first = p->n_all;
     return QU_OK;
@@ -414,30 +422,22 @@ static qu_status on_text(void *ctx, const char *s, int64_t n, qu_err *err)
 
 qu_status qu_pdf_read_boxes(qu_pdf *pdf, int fd, qu_err *err)
 {
-    layout p = {.pdf = pdf};
+    QU_OWN(free_layout) layout p = {.pdf = pdf};
+    QU_OWN(qu_xml_closep) qu_xml *x = NULL;
+    QU_OWN(qu_freep) char *chunk = NULL;
     qu_xml_events e = {on_start, on_end, on_text, &p};
-    qu_xml *x = NULL;
-    qu_status st = QU_OK;
-    char *chunk = malloc(CHUNK);
     ssize_t n;
-    if (!chunk) return qu_fail_nomem(err, CHUNK);
-    QU_TRY_OUT(qu_xml_open(&x, &e, err));
+    QU_TRY(qu_memory_take(&chunk, CHUNK, 1, err));
+    QU_TRY(qu_xml_open(&x, &e, err));
     while ((n = read(fd, chunk, CHUNK)) != 0) {
         if (n < 0 && errno == EINTR) continue;
         if (n < 0)
-            QU_TRY_OUT(qu_fail(err, QU_ERR_IO, "cannot read from pdftotext: %s", strerror(errno)));
-        QU_TRY_OUT(qu_xml_feed(x, chunk, n, err));
+            return qu_fail(err, QU_ERR_IO, "cannot read from pdftotext: %s", strerror(errno));
+        QU_TRY(qu_xml_feed(x, chunk, n, err));
     }
-    QU_TRY_OUT(drop_running(&p, err));
-    for (int64_t i = 0; i < p.n_pages; i++) QU_TRY_OUT(put_page(&p, &p.pages[i], err));
-out:
-    qu_xml_close(x);
-    free(chunk);
-    free(p.all);
-    free(p.pages);
-    qu_buf_free(&p.words);
-    qu_buf_free(&p.scratch);
-    return st;
+    QU_TRY(drop_running(&p, err));
+    for (int64_t i = 0; i < p.n_pages; i++) QU_TRY(put_page(&p, &p.pages[i], err));
+    return QU_OK;
 }
 
 /* --- the program --- */

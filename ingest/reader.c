@@ -242,13 +242,12 @@ static bool is_name(const char *s, size_t size)
     return false;
 }
 
-static qu_status receive_document(job *j, child *c, const qu_child_frame *f, char *title,
-                                  int64_t raw, qu_document *d, const char *shown, qu_err *err)
+/* d has its title. */
+static qu_status receive_document(job *j, child *c, const qu_child_frame *f, int64_t raw,
+                                  qu_document *d, const char *shown, qu_err *err)
 {
     qu_child_document h;
-    memset(d, 0, sizeof *d);
-    d->title = title;
-    if (f->bytes != sizeof h || f->name_bytes > 200 || !is_text(title, f->name_bytes, true))
+    if (f->bytes != sizeof h || f->name_bytes > 200 || !is_text(d->title, f->name_bytes, true))
         return say_lie(c, shown, err);
     QU_TRY(receive(j, c, &h, sizeof h, shown, err));
     int64_t most = h.text_bytes;
@@ -318,8 +317,7 @@ static char *join_names(const char *outer, const char *name)
 static qu_status hand_out(job *j, const char *member, qu_document *d, qu_hash hash, int depth)
 {
     if (depth > 0) { /* its bytes are not the file's */
-        free(d->runs);
-        d->runs = NULL;
+        free(QU_TAKE(d->runs));
         d->n_runs = 0;
         d->has_source = false;
     }
@@ -369,7 +367,7 @@ static qu_status take_member(question *q, const qu_child_frame *f, char *name, c
         st = read_any(q->j, bytes, f->bytes, q->member, q->hash, q->depth + 1, &q->inside);
         return q->j->ended ? st : QU_OK;
     }
-    char *member = join_names(q->member, name);
+    QU_OWN(qu_freep) char *member = join_names(q->member, name);
     if (!member) return qu_fail_nomem(err, QU_READER_MAX_NAME);
     if (f->status != QU_OK) {
         clean_message(bytes);
@@ -378,19 +376,15 @@ static qu_status take_member(question *q, const qu_child_frame *f, char *name, c
         qu_hash hash = qu_hash_bytes(bytes, (size_t)f->bytes, 0);
         st = read_any(q->j, bytes, f->bytes, member, hash, q->depth + 1, &why);
     }
-    if (st != QU_OK) st = report(q->j, member, &why, err);
-    free(member);
-    return st;
+    return st == QU_OK ? QU_OK : report(q->j, member, &why, err);
 }
 
 static qu_status take_document(question *q, const qu_child_frame *f, char *title, qu_err *err)
 {
-    qu_document d;
-    qu_status st = receive_document(q->j, q->c, f, title, q->bytes, &d, q->shown, err);
+    QU_OWN(qu_document_free) qu_document d = {.title = title};
     q->got = true;
-    if (st == QU_OK) st = hand_out(q->j, q->member, &d, q->hash, q->depth);
-    qu_document_free(&d);
-    return st;
+    QU_TRY(receive_document(q->j, q->c, f, q->bytes, &d, q->shown, err));
+    return hand_out(q->j, q->member, &d, q->hash, q->depth);
 }
 
 static qu_status take_end(const question *q, const qu_child_frame *f, char *why, qu_err *err)
@@ -412,37 +406,26 @@ static qu_status take_end(const question *q, const qu_child_frame *f, char *why,
 static qu_status take_frame(question *q, bool *ended, qu_err *err)
 {
     qu_child_frame f;
-    char *name = NULL, *bytes = NULL;
-    qu_status st = QU_OK;
+    QU_OWN(qu_freep) char *name = NULL, *bytes = NULL;
     QU_TRY(receive(q->j, q->c, &f, sizeof f, q->shown, err));
     if (f.name_bytes < 0 || f.name_bytes > MAX_NAME || f.bytes < 0 ||
         f.bytes > q->j->r->o.limits.max_inflated_bytes || f.type < QU_CHILD_MEMBER ||
         f.type > QU_CHILD_END || (f.status != QU_OK && f.bytes > MAX_MESSAGE) ||
         (f.type == QU_CHILD_DOCUMENT && q->got))
         return say_lie(q->c, q->shown, err);
-    QU_TRY_OUT(receive_array(q->j, q->c, &name, f.name_bytes, 1, q->shown, err));
-    if (f.type == QU_CHILD_DOCUMENT) {
-        st = take_document(q, &f, name, err);
-        name = NULL;
-        goto out;
-    }
-    QU_TRY_OUT(receive_array(q->j, q->c, &bytes, f.bytes, 1, q->shown, err));
+    QU_TRY(receive_array(q->j, q->c, &name, f.name_bytes, 1, q->shown, err));
+    if (f.type == QU_CHILD_DOCUMENT) return take_document(q, &f, QU_TAKE(name), err);
+    QU_TRY(receive_array(q->j, q->c, &bytes, f.bytes, 1, q->shown, err));
     *ended = f.type == QU_CHILD_END;
-    st = *ended ? take_end(q, &f, bytes, err) : take_member(q, &f, name, bytes, err);
-out:
-    free(name);
-    free(bytes);
-    return st;
+    return *ended ? take_end(q, &f, bytes, err) : take_member(q, &f, name, bytes, err);
 }
 
 static qu_status parse_here(job *j, const void *bytes, int64_t n, const char *member, qu_hash hash,
                             int depth, qu_err *err)
 {
-    qu_document d;
+    QU_OWN(qu_document_free) qu_document d = {0};
     QU_TRY(qu_document_parse(&d, bytes, n, member ? member : j->path, &j->r->o.limits, err));
-    qu_status st = hand_out(j, member, &d, hash, depth);
-    qu_document_free(&d);
-    return st;
+    return hand_out(j, member, &d, hash, depth);
 }
 
 static qu_status read_any(job *j, const void *bytes, int64_t n, const char *member, qu_hash hash,
@@ -480,8 +463,8 @@ static qu_status read_any(job *j, const void *bytes, int64_t n, const char *memb
 
 qu_status qu_reader_create(qu_reader **out, const qu_reader_options *options, qu_err *err)
 {
-    qu_reader *r = *out = calloc(1, sizeof *r);
-    if (!r) return qu_fail_nomem(err, sizeof *r);
+    QU_TRY(qu_memory_take(out, 1, sizeof **out, err));
+    qu_reader *r = *out;
     r->o = *options;
     if (r->o.limits.max_raw_bytes == 0) r->o.limits = qu_document_default_limits();
     if (r->o.seconds == 0) r->o.seconds = QU_READER_SECONDS;
@@ -514,9 +497,7 @@ qu_status qu_reader_parse(qu_reader *r, const void *bytes, int64_t n, const char
 
 qu_status qu_reader_read(qu_reader *r, const char *path, const qu_reader_sink *sink, qu_err *err)
 {
-    qu_buf raw = {0};
-    qu_status st = qu_os_read(&raw, path, (size_t)r->o.limits.max_raw_bytes, err);
-    if (st == QU_OK) st = qu_reader_parse(r, raw.data, (int64_t)raw.len, path, sink, err);
-    qu_buf_free(&raw);
-    return st;
+    QU_OWN(qu_buf_free) qu_buf raw = {0};
+    QU_TRY(qu_os_read(&raw, path, (size_t)r->o.limits.max_raw_bytes, err));
+    return qu_reader_parse(r, raw.data, (int64_t)raw.len, path, sink, err);
 }

@@ -147,28 +147,25 @@ static char find_delimiter(const char *s, int64_t n)
 
 qu_status qu_csv_parse(qu_builder *b, const char *s, int64_t n, qu_err *err)
 {
-    qu_status st = QU_OK;
     int64_t at = 0;
-    table *t = calloc(1, sizeof *t);
-    if (!t) return qu_fail_nomem(err, sizeof *t);
+    QU_OWN(qu_freep) table *t = NULL;
+    QU_TRY(qu_memory_take(&t, 1, sizeof *t, err));
     t->b = b;
     t->s = s;
     t->n = n;
     t->delimiter = find_delimiter(s, n);
     bool is_table = read_names(t, &at);
     for (int fields; is_table && at < n;) {
-        QU_TRY_OUT(qu_runs_add(&b->runs, (int64_t)b->text.len, b->text.len ? at : 0, 0, err));
+        QU_TRY(qu_runs_add(&b->runs, (int64_t)b->text.len, b->text.len ? at : 0, 0, err));
         is_table = (fields = read_row(t, &at)) >= 0 && !too_long(b, n);
-        if (is_table) QU_TRY_OUT(put_row(t, fields, err));
+        if (is_table) QU_TRY(put_row(t, fields, err));
     }
-    QU_TRY_OUT(qu_runs_add(&b->runs, (int64_t)b->text.len, n, 0, err));
+    QU_TRY(qu_runs_add(&b->runs, (int64_t)b->text.len, n, 0, err));
     if (!is_table) b->text.len = 0;
     for (int i = 0; is_table && i < t->n_names; i++) /* the title says what the columns are */
-        QU_TRY_OUT(qu_buf_printf(&b->title, err, "%s%.*s", i ? ", " : "",
+        QU_TRY(qu_buf_printf(&b->title, err, "%s%.*s", i ? ", " : "",
                                  (int)(t->names[i].end - t->names[i].at), s + t->names[i].at));
-out:
-    free(t);
-    return st;
+    return QU_OK;
 }
 
 /* JSON Lines on their way. */
@@ -178,6 +175,8 @@ typedef struct lines {
     int64_t n;   /* bytes of the file */
     bool first;  /* no value of this record yet */
 } lines;
+
+static void free_lines(lines *l) { qu_buf_free(&l->path); }
 
 static qu_status put_line(lines *l, const char *value, qu_err *err)
 {
@@ -220,40 +219,35 @@ static qu_status put_json(lines *l, json_t *v, int depth, qu_err *err)
         json_array_foreach(v, i, inner) QU_TRY(put_json(l, inner, depth + 1, err));
         return QU_OK;
     }
-    char *text = json_dumps(v, JSON_ENCODE_ANY);
-    qu_status st = text ? put_line(l, text, err) : qu_fail_nomem(err, 0);
-    free(text);
-    return st;
+    QU_OWN(qu_freep) char *text = json_dumps(v, JSON_ENCODE_ANY);
+    return text ? put_line(l, text, err) : qu_fail_nomem(err, 0);
 }
 
 qu_status qu_jsonl_parse(qu_builder *b, const char *s, int64_t n, qu_err *err)
 {
-    lines l = {.b = b, .n = n};
-    qu_status st = QU_OK;
+    QU_OWN(free_lines) lines l = {.b = b, .n = n};
     bool is_table = false;
     for (int64_t at = 0, end; at < n; at = end + 1) {
         const char *nl = memchr(s + at, '\n', (size_t)(n - at));
         end = nl ? nl - s : n;
         json_t *v =
             end - at > MAX_LINE_BYTES ? NULL : json_loadb(s + at, (size_t)(end - at), 0, NULL);
-        QU_TRY_OUT(qu_runs_add(&b->runs, (int64_t)b->text.len, b->text.len ? at : 0, 0, err));
+        QU_TRY(qu_runs_add(&b->runs, (int64_t)b->text.len, b->text.len ? at : 0, 0, err));
         l.first = true;
         l.path.len = 0;
         is_table |= v != NULL;
-        if (v) st = put_json(&l, v, 0, err);
+        qu_status st = v ? put_json(&l, v, 0, err) : QU_OK;
         json_decref(v);
-        if (st != QU_OK) goto out;
+        QU_TRY(st);
         int64_t from = at;
         while (from < end && qu_is_space(s[from])) from++;
         if (v || from == end) continue;
-        QU_TRY_OUT(qu_buf_puts(&b->text, b->text.len ? "\n\n" : "", err)); /* no JSON: as it is */
-        QU_TRY_OUT(qu_builder_mark(b, (int64_t)b->text.len, QU_CUT_PARAGRAPH, false, err));
-        QU_TRY_OUT(qu_runs_add(&b->runs, (int64_t)b->text.len, from, end - from, err));
-        QU_TRY_OUT(qu_buf_add(&b->text, s + from, (size_t)(end - from), err));
+        QU_TRY(qu_buf_puts(&b->text, b->text.len ? "\n\n" : "", err)); /* no JSON: as it is */
+        QU_TRY(qu_builder_mark(b, (int64_t)b->text.len, QU_CUT_PARAGRAPH, false, err));
+        QU_TRY(qu_runs_add(&b->runs, (int64_t)b->text.len, from, end - from, err));
+        QU_TRY(qu_buf_add(&b->text, s + from, (size_t)(end - from), err));
     }
-    QU_TRY_OUT(qu_runs_add(&b->runs, (int64_t)b->text.len, n, 0, err));
+    QU_TRY(qu_runs_add(&b->runs, (int64_t)b->text.len, n, 0, err));
     if (!is_table || too_long(b, n)) b->text.len = 0;
-out:
-    qu_buf_free(&l.path);
-    return st;
+    return QU_OK;
 }

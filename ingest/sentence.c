@@ -130,7 +130,7 @@ static bool line_marker(const char *p, int64_t n)
 
 static qu_status push(qu_sentences *s, int64_t at, qu_err *err)
 {
-    QU_TRY(qu_builder_grow(&s->starts, s->n, &s->cap, sizeof *s->starts, err));
+    QU_TRY(qu_memory_grow(&s->starts, &s->cap, s->n + 1, sizeof *s->starts, err));
     s->starts[s->n++] = at;
     return QU_OK;
 }

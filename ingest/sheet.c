@@ -95,16 +95,15 @@ static qu_status format_end(void *ctx, const char *name, qu_err *err)
 qu_status qu_sheet_open(qu_sheet_book **out, const char *shared, size_t n_shared,
                         const char *styles, size_t n_styles, qu_err *err)
 {
-    qu_sheet_book *b = *out = calloc(1, sizeof *b);
-    if (!b) return qu_fail_nomem(err, sizeof *b);
+    QU_OWN(qu_sheet_closep) qu_sheet_book *b = NULL;
+    *out = NULL;
+    QU_TRY(qu_memory_take(&b, 1, sizeof *b, err));
     qu_xml_events strings = {string_start, string_end, string_text, b};
     qu_xml_events formats = {format_start, format_end, NULL, b};
-    qu_status st = shared ? qu_xml_parse(shared, (int64_t)n_shared, &strings, err) : QU_OK;
-    if (st == QU_OK && styles) st = qu_xml_parse(styles, (int64_t)n_styles, &formats, err);
-    if (st == QU_OK) return QU_OK;
-    qu_sheet_close(b);
-    *out = NULL;
-    return st;
+    if (shared) QU_TRY(qu_xml_parse(shared, (int64_t)n_shared, &strings, err));
+    if (styles) QU_TRY(qu_xml_parse(styles, (int64_t)n_styles, &formats, err));
+    *out = QU_TAKE(b);
+    return QU_OK;
 }
 
 void qu_sheet_close(qu_sheet_book *b)

@@ -12,6 +12,7 @@
 #define QU_INGEST_SHEET_H
 
 #include "base/buf.h"
+#include "base/memory.h"
 
 typedef struct qu_sheet_book qu_sheet_book;
 
@@ -26,5 +27,6 @@ qu_status qu_sheet_write(const qu_sheet_book *book, qu_buf *html, const char *sh
 
 /* NULL is fine. */
 void qu_sheet_close(qu_sheet_book *book);
+QU_OWNER(qu_sheet_book, qu_sheet_close)
 
 #endif

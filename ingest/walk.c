@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/memory.h"
 #include "base/os.h"
 #include "ingest/ignore.h"
 
@@ -25,6 +26,13 @@ typedef struct walk {
     size_t root;
     qu_buf path; /* of the entry at hand */
 } walk;
+
+static void free_walk(walk *w)
+{
+    qu_buf_free(&w->path);
+    qu_ignore_free(&w->ignored);
+    qu_ignore_free(&w->included);
+}
 
 static qu_status skip(walk *w, bool folder, const char *reason)
 {
@@ -69,19 +77,15 @@ static const char *odd_kind(mode_t mode)
 static qu_status add_list(walk *w, int fd, bool *bad)
 {
     struct stat sb;
-    char *text = NULL;
+    char text[MAX_LIST_BYTES];
     int list = openat(fd, QU_WALK_LIST, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     *bad = list < 0 && errno != ENOENT;
     if (list < 0) return QU_OK;
-    qu_status st = QU_OK;
     *bad = fstat(list, &sb) != 0 || !S_ISREG(sb.st_mode) || sb.st_size > MAX_LIST_BYTES;
-    if (!*bad && !(text = malloc(MAX_LIST_BYTES))) st = qu_fail_nomem(w->err, MAX_LIST_BYTES);
-    ssize_t n = text ? read(list, text, MAX_LIST_BYTES) : 0;
+    ssize_t n = *bad ? 0 : read(list, text, sizeof text);
     *bad |= n < 0;
-    if (n > 0) st = qu_ignore_add(&w->ignored, text, (size_t)n, w->path.len, w->err);
-    free(text);
     close(list);
-    return st;
+    return n > 0 ? qu_ignore_add(&w->ignored, text, (size_t)n, w->path.len, w->err) : QU_OK;
 }
 
 /* Is the entry w->path to be left out? */
@@ -168,22 +172,15 @@ static qu_status walk_root(walk *w, const char *path)
 qu_status qu_walk(const char *const *roots, size_t n_roots, const qu_walk_rules *rules,
                   qu_walk_file_fn *on_file, qu_walk_skip_fn *on_skip, void *ctx, qu_err *err)
 {
-    qu_status st = QU_OK;
-    walk w = {.rules = rules, .on_file = on_file, .on_skip = on_skip, .ctx = ctx, .err = err};
-    char **real = calloc(n_roots ? n_roots : 1, sizeof *real);
-    if (!real) return qu_fail_nomem(err, (long long)(n_roots * sizeof *real));
-    for (size_t i = 0; i < n_roots; i++) {
-        real[i] = realpath(roots[i], NULL);
-        if (real[i]) continue;
-        st = qu_fail(err, qu_os_status(errno), "cannot find '%s': %s", roots[i], strerror(errno));
-        goto out;
-    }
-    for (w.root = 0; w.root < n_roots; w.root++) QU_TRY_OUT(walk_root(&w, real[w.root]));
-out:
-    for (size_t i = 0; i < n_roots; i++) free(real[i]);
-    free(real);
-    qu_buf_free(&w.path);
-    qu_ignore_free(&w.ignored);
-    qu_ignore_free(&w.included);
-    return st;
+    QU_OWN(free_walk) walk w = {
+        .rules = rules, .on_file = on_file, .on_skip = on_skip, .ctx = ctx, .err = err};
+    for (int look = 0; look < 2; look++) /* all of them are there, or none is walked */
+        for (w.root = 0; w.root < n_roots; w.root++) {
+            QU_OWN(qu_freep) char *real = realpath(roots[w.root], NULL);
+            if (!real)
+                return qu_fail(err, qu_os_status(errno), "cannot find '%s': %s", roots[w.root],
+                               strerror(errno));
+            if (look) QU_TRY(walk_root(&w, real));
+        }
+    return QU_OK;
 }

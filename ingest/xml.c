@@ -61,16 +61,14 @@ qu_status qu_xml_open(qu_xml **out, const qu_xml_events *events, qu_err *err)
                          .ignorableWhitespace = on_text,
                          .serror = on_error};
     pthread_once(&started, xmlInitParser);
-    qu_xml *x = *out = calloc(1, sizeof *x);
-    if (!x) return qu_fail_nomem(err, sizeof *x);
+    QU_OWN(qu_xml_closep) qu_xml *x = NULL;
+    *out = NULL;
+    QU_TRY(qu_memory_take(&x, 1, sizeof *x, err));
     x->events = *events;
     x->parser = xmlCreatePushParserCtxt(&sax, x, NULL, 0, NULL);
-    if (!x->parser) {
-        free(x);
-        *out = NULL;
-        return qu_fail_nomem(err, sizeof sax);
-    }
+    if (!x->parser) return qu_fail_nomem(err, sizeof sax);
     xmlCtxtUseOptions(x->parser, XML_PARSE_NONET | XML_PARSE_RECOVER);
+    *out = QU_TAKE(x);
     return QU_OK;
 }
 
@@ -86,22 +84,18 @@ qu_status qu_xml_feed(qu_xml *x, const void *p, int64_t n, qu_err *err)
 void qu_xml_close(qu_xml *x)
 {
     if (!x) return;
-    if (x->parser->myDoc) xmlFreeDoc(x->parser->myDoc);
-    xmlFreeParserCtxt(x->parser);
+    if (x->parser && x->parser->myDoc) xmlFreeDoc(x->parser->myDoc);
+    if (x->parser) xmlFreeParserCtxt(x->parser);
     free(x);
 }
 
 qu_status qu_xml_parse(const void *p, int64_t n, const qu_xml_events *events, qu_err *err)
 {
-    qu_xml *x;
+    QU_OWN(qu_xml_closep) qu_xml *x = NULL;
     QU_TRY(qu_xml_open(&x, events, err));
-    qu_status st = qu_xml_feed(x, p, n, err);
-    if (st == QU_OK && !x->parser->disableSAX) { /* what it still holds back */
-        xmlParseChunk(x->parser, NULL, 0, 1);
-        st = x->st;
-    }
-    qu_xml_close(x);
-    return st;
+    QU_TRY(qu_xml_feed(x, p, n, err));
+    if (!x->parser->disableSAX) xmlParseChunk(x->parser, NULL, 0, 1); /* what it still holds back */
+    return x->st;
 }
 
 static void copy(char *out, size_t size, const char *p, size_t n)

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/memory.h"
 
 typedef struct qu_xml qu_xml;
 
@@ -41,6 +42,7 @@ qu_status qu_xml_feed(qu_xml *x, const void *p, int64_t n, qu_err *err);
 
 /* NULL is fine. */
 void qu_xml_close(qu_xml *x);
+QU_OWNER(qu_xml, qu_xml_close)
 
 /* The whole of p[0, n) in one call. */
 qu_status qu_xml_parse(const void *p, int64_t n, const qu_xml_events *events, qu_err *err);
