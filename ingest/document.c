@@ -220,6 +220,28 @@ qu_status qu_document_derive(qu_document *doc, const qu_buf *text, bool html, co
     return st;
 }
 
+bool qu_document_map_fits(const qu_source_run *runs, int64_t n_runs, const qu_heading *headings,
+                          int64_t n_headings, int64_t text_bytes, int64_t raw_bytes)
+{
+    int64_t text_end = 0, source_end = 0, before = 0;
+    for (int64_t i = 0; i < n_headings; i++) {
+        const qu_heading *h = &headings[i];
+        if (h->at < before || h->text_start < h->at || h->text_end < h->text_start ||
+            h->text_end > text_bytes || h->level < 0 || h->level > 6)
+            return false;
+        before = h->at;
+    }
+    for (int64_t i = 0; i < n_runs; i++) {
+        qu_source_run r = runs[i];
+        if (r.n < 0 || r.text_at < text_end || r.source_at < source_end ||
+            r.text_at > text_bytes - r.n || r.source_at > raw_bytes - r.n)
+            return false;
+        text_end = r.text_at + r.n;
+        source_end = r.source_at + r.n;
+    }
+    return true;
+}
+
 void qu_document_free(qu_document *doc)
 {
     free(doc->text);

@@ -92,6 +92,11 @@ bool qu_document_is_html(const void *bytes, int64_t n, const char *name);
 qu_status qu_document_derive(qu_document *doc, const qu_buf *text, bool html, const char *format,
                              const char *title, qu_err *err);
 
+/* Are these what is promised above, for a text of so many bytes (and raw ones)? What comes from a child
+ * or a store is not trusted. */
+bool qu_document_map_fits(const qu_source_run *runs, int64_t n_runs, const qu_heading *headings,
+                          int64_t n_headings, int64_t text_bytes, int64_t raw_bytes);
+
 /* Release everything and zero the struct. A zeroed struct is fine. */
 void qu_document_free(qu_document *doc);
 

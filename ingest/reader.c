@@ -204,7 +204,7 @@ static bool is_text(const char *s, int64_t n, bool title)
 /* What ingest/document.h promises. raw: bytes of what was parsed. */
 static bool is_document(const qu_document *d, int64_t raw)
 {
-    int64_t text_end = 0, source_end = 0, before = 0;
+    int64_t before = 0;
     if (!is_text(d->text, d->text_bytes, false)) return false;
     for (int64_t i = 0; i < d->n_cuts; i++) {
         int64_t at = d->cuts[i].at;
@@ -213,23 +213,8 @@ static bool is_document(const qu_document *d, int64_t raw)
             return false;
         before = at;
     }
-    before = 0;
-    for (int64_t i = 0; i < d->n_headings; i++) {
-        const qu_heading *h = &d->headings[i];
-        if (h->at < before || h->text_start < h->at || h->text_end < h->text_start ||
-            h->text_end > d->text_bytes || h->level < 0 || h->level > 6)
-            return false;
-        before = h->at;
-    }
-    for (int64_t i = 0; i < d->n_runs; i++) {
-        qu_source_run r = d->runs[i];
-        if (r.n < 0 || r.text_at < text_end || r.source_at < source_end ||
-            r.text_at > d->text_bytes - r.n || r.source_at > raw - r.n)
-            return false;
-        text_end = r.text_at + r.n;
-        source_end = r.source_at + r.n;
-    }
-    return d->has_source || d->n_runs == 0;
+    return (d->has_source || d->n_runs == 0) &&
+           qu_document_map_fits(d->runs, d->n_runs, d->headings, d->n_headings, d->text_bytes, raw);
 }
 
 static bool is_name(const char *s, size_t size)

@@ -18,6 +18,7 @@
 #ifndef QU_INGEST_READER_H
 #define QU_INGEST_READER_H
 
+#include "base/memory.h"
 #include "ingest/document.h"
 
 enum {
@@ -51,6 +52,7 @@ qu_status qu_reader_create(qu_reader **r, const qu_reader_options *options, qu_e
 
 /* End the children. NULL is fine. */
 void qu_reader_free(qu_reader *r);
+QU_OWNER(qu_reader, qu_reader_free)
 
 /* Read the file at path. Its bytes are read into memory first, so a file that changes meanwhile can
  * do no harm. Errors name path and tell why: QU_ERR_NOTFOUND and QU_ERR_IO, it cannot be read or is no

@@ -33,9 +33,24 @@ typedef struct sync_run {
     qu_buf unknown; /* folders that could not be read: NUL-ended paths */
     int64_t met;    /* files and skipped things that the walk came upon */
     qu_reader *reader;
+    qu_buf lists[2]; /* of rules */
     bool ended; /* the store failed */
     qu_err *err;
 } sync_run;
+
+static void end_run(sync_run *r)
+{
+    qu_out_progress_end();
+    qu_txn_abort(r->txn);
+    qu_lexical_close(r->lx);
+    qu_reader_free(r->reader);
+    qu_buf_free(&r->lists[0]);
+    qu_buf_free(&r->lists[1]);
+    for (size_t i = 0; i < r->n_roots; i++) free(r->roots[i]);
+    free(r->roots);
+    qu_buf_free(&r->seen);
+    qu_buf_free(&r->unknown);
+}
 
 static qu_status add_seen(sync_run *r, uint64_t id)
 {
@@ -92,22 +107,17 @@ static void free_paged(paged *p)
 static qu_status make_pages(sync_run *r, const qu_document *doc, paged *out)
 {
     qu_session *s = r->s;
-    int64_t *ends = NULL;
+    QU_OWN(qu_freep) int64_t *ends = NULL;
     int32_t n = 0;
-    qu_status st = QU_OK;
-    QU_TRY_OUT(qu_template_header(s->template, s->tok, doc->title, &out->tokens, r->err));
+    QU_TRY(qu_template_header(s->template, s->tok, doc->title, &out->tokens, r->err));
     int64_t header = out->tokens.n;
-    QU_TRY_OUT(qu_template_text(s->template, s->tok, doc->text, (size_t)doc->text_bytes,
-                                &out->tokens, r->err));
+    QU_TRY(qu_template_text(s->template, s->tok, doc->text, (size_t)doc->text_bytes, &out->tokens,
+                            r->err));
     const int32_t *ids = out->tokens.ids;
     const int64_t *at = out->tokens.at + header;
-    QU_TRY_OUT(qu_paging_cut(&ends, &n, out->tokens.n - header, at, doc->cuts, doc->n_cuts,
-                             doc->text, r->err));
-    out->pages = calloc((size_t)n + 1, sizeof *out->pages);
-    if (!out->pages) {
-        st = qu_fail_nomem(r->err, (n + 1) * (long long)sizeof *out->pages);
-        goto out;
-    }
+    QU_TRY(qu_paging_cut(&ends, &n, out->tokens.n - header, at, doc->cuts, doc->n_cuts, doc->text,
+                         r->err));
+    QU_TRY(qu_memory_take(&out->pages, n + 1, sizeof *out->pages, r->err));
     out->n_pages = n + 1;
     out->pages[0].n_tokens = (int32_t)header;
     qu_hash h =
@@ -121,9 +131,7 @@ static qu_status make_pages(sync_run *r, const qu_document *doc, paged *out)
         p->text_end = i + 1 < n ? char_start(doc->text, at[to]) : doc->text_bytes;
         h = p->context = qu_encode_context_next(h, ids + header + from, p->n_tokens);
     }
-out:
-    free(ends);
-    return st;
+    return QU_OK;
 }
 
 static qu_status pack_map(const qu_document *doc, qu_buf *b, qu_err *err)
@@ -132,22 +140,6 @@ static qu_status pack_map(const qu_document *doc, qu_buf *b, qu_err *err)
     QU_TRY(qu_buf_add(b, counts, sizeof counts, err));
     QU_TRY(qu_buf_add(b, doc->runs, (size_t)doc->n_runs * sizeof *doc->runs, err));
     return qu_buf_add(b, doc->headings, (size_t)doc->n_headings * sizeof *doc->headings, err);
-}
-
-/* Do all lie inside a text of that length and, the runs, in order? */
-static bool map_fits(const qu_source_run *r, int64_t n_runs, const qu_heading *h, int64_t n_headings,
-                     int64_t text_bytes)
-{
-    for (int64_t i = 0, at = 0, source = 0; i < n_runs; at = r[i].text_at + r[i].n, i++) {
-        if (r[i].n < 0 || r[i].text_at < at || r[i].n > text_bytes - r[i].text_at ||
-            r[i].source_at < source || r[i].source_at > INT64_MAX - r[i].n)
-            return false;
-        source = r[i].source_at + r[i].n;
-    }
-    for (int64_t i = 0; i < n_headings; i++)
-        if (h[i].text_start < 0 || h[i].text_end < h[i].text_start || h[i].text_end > text_bytes)
-            return false;
-    return true;
 }
 
 qu_status qu_sync_unpack_map(const void *blob, size_t n, int64_t text_bytes,
@@ -164,7 +156,8 @@ qu_status qu_sync_unpack_map(const void *blob, size_t n, int64_t text_bytes,
     *n_headings = c[1];
     *runs = (const qu_source_run *)((const int64_t *)blob + 2);
     *headings = (const qu_heading *)(*runs + (good ? c[0] : 0));
-    if (good && map_fits(*runs, *n_runs, *headings, *n_headings, text_bytes)) return QU_OK;
+    if (good && qu_document_map_fits(*runs, *n_runs, *headings, *n_headings, text_bytes, INT64_MAX))
+        return QU_OK;
     return qu_fail(err, QU_ERR_CORRUPT, "stored source map of %zu bytes contradicts itself", n);
 }
 
@@ -235,37 +228,32 @@ static qu_status keep_kv(sync_run *r, uint64_t doc_id, const qu_doc *old, const 
 static qu_status put(sync_run *r, const qu_document *doc, const qu_walk_entry *e, uint32_t flags,
                      const qu_doc *old)
 {
-    qu_page *old_pages = NULL;
+    QU_OWN(qu_freep) qu_page *old_pages = NULL;
+    QU_OWN(free_paged) paged p = {0};
+    QU_OWN(qu_buf_free) qu_buf map = {0};
     int32_t n_old = 0;
-    paged p = {0};
-    qu_buf map = {0};
     qu_doc d = {0};
-    qu_status st = make_pages(r, doc, &p);
-    if (st != QU_OK) goto out;
-    QU_TRY_OUT(pack_map(doc, &map, r->err));
+    QU_TRY(make_pages(r, doc, &p));
+    QU_TRY(pack_map(doc, &map, r->err));
     if (old && old->kv_file)
-        QU_TRY_OUT(qu_catalogue_pages(r->txn, old->doc_id, &old_pages, &n_old, r->err));
-    QU_TRY_OUT(qu_catalogue_next_doc_id(r->txn, &d.doc_id, r->err));
+        QU_TRY(qu_catalogue_pages(r->txn, old->doc_id, &old_pages, &n_old, r->err));
+    QU_TRY(qu_catalogue_next_doc_id(r->txn, &d.doc_id, r->err));
     fill(&d, doc, e, flags);
-    QU_TRY_OUT(qu_catalogue_put_doc(r->txn, &d, doc->text, (size_t)doc->text_bytes, map.data,
-                                    map.len, p.pages, p.n_pages, p.tokens.ids, p.tokens.n, r->err));
-    if (n_old > 0) QU_TRY_OUT(keep_kv(r, d.doc_id, old, old_pages, n_old, &p));
+    QU_TRY(qu_catalogue_put_doc(r->txn, &d, doc->text, (size_t)doc->text_bytes, map.data, map.len,
+                                p.pages, p.n_pages, p.tokens.ids, p.tokens.n, r->err));
+    if (n_old > 0) QU_TRY(keep_kv(r, d.doc_id, old, old_pages, n_old, &p));
     for (int32_t i = 0; i < p.n_pages && !r->options->dry_run; i++) {
         const char *text = i ? doc->text + p.pages[i].text_start : doc->title;
         size_t n = i ? (size_t)(p.pages[i].text_end - p.pages[i].text_start) : strlen(doc->title);
-        QU_TRY_OUT(qu_lexical_add(r->lx, d.doc_id, i, doc->title, text, n, r->err));
+        QU_TRY(qu_lexical_add(r->lx, d.doc_id, i, doc->title, text, n, r->err));
     }
-    QU_TRY_OUT(add_seen(r, d.doc_id));
+    QU_TRY(add_seen(r, d.doc_id));
     r->report->text_bytes += doc->text_bytes;
     r->report->n_tokens += p.tokens.n;
     r->report->n_pages += p.n_pages;
     r->batch_docs++;
     r->batch_bytes += doc->text_bytes * 2;
-out:
-    free_paged(&p);
-    qu_buf_free(&map);
-    free(old_pages);
-    return st;
+    return QU_OK;
 }
 
 static bool is_gone(const qu_doc *d)
@@ -327,35 +315,32 @@ typedef struct file_run {
 static qu_status on_version(sync_run *r, const qu_walk_entry *e, uint32_t flags,
                             const qu_document *doc)
 {
-    qu_doc old = {0}, identity = identity_of(e);
+    QU_OWN(qu_doc_free) qu_doc old = {0};
+    qu_doc identity = identity_of(e);
     bool moved = false;
     qu_status st = qu_catalogue_find_path(r->txn, identity.path, identity.path_len, &old, r->err);
     bool known = st == QU_OK;
     if (!known && st != QU_ERR_NOTFOUND) return st;
-    st = QU_OK;
     identity.flags = flags;
     if (known && qu_hash_equal(old.content_hash, doc->content_hash)) {
-        QU_TRY_OUT(qu_catalogue_touch(r->txn, old.doc_id, &identity, r->err));
+        QU_TRY(qu_catalogue_touch(r->txn, old.doc_id, &identity, r->err));
         r->report->unchanged++;
-        st = add_seen(r, old.doc_id);
-        goto out;
+        return add_seen(r, old.doc_id);
     }
-    if (!known) QU_TRY_OUT(find_same(r, doc->content_hash, &old, &moved));
+    if (!known) QU_TRY(find_same(r, doc->content_hash, &old, &moved));
     if (moved) {
-        QU_TRY_OUT(qu_catalogue_rename(r->txn, old.doc_id, &identity, r->err));
+        QU_TRY(qu_catalogue_rename(r->txn, old.doc_id, &identity, r->err));
         r->report->renamed++;
         r->batch_docs++;
-        QU_TRY_OUT(add_seen(r, old.doc_id));
+        QU_TRY(add_seen(r, old.doc_id));
     } else {
-        if (known && !r->options->dry_run) QU_TRY_OUT(qu_lexical_remove(r->lx, old.doc_id, r->err));
-        QU_TRY_OUT(put(r, doc, e, flags, old.doc_id ? &old : NULL));
+        if (known && !r->options->dry_run) QU_TRY(qu_lexical_remove(r->lx, old.doc_id, r->err));
+        QU_TRY(put(r, doc, e, flags, old.doc_id ? &old : NULL));
         *(known ? &r->report->changed : &r->report->added) += 1;
     }
     st = end_batch(r, false);
     qu_out_progress("reading", r->report->added + r->report->changed + r->report->unchanged, 0,
                     "files");
-out:
-    qu_doc_free(&old);
     return st;
 }
 
@@ -364,17 +349,16 @@ static qu_status on_document(void *ctx, const char *member, qu_document *doc)
     const file_run *f = ctx;
     qu_walk_entry e = *f->e;
     uint32_t flags = doc->has_source && !f->filtered ? QU_DOC_HAS_SOURCE : 0;
-    qu_buf path = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf path = {0};
+    f->r->ended = true; /* the store's fault, not the file's, unless all goes well */
     if (member) {
-        st = qu_buf_printf(&path, f->r->err, "%s!%s", e.path, member);
+        QU_TRY(qu_buf_printf(&path, f->r->err, "%s!%s", e.path, member));
         e.path = path.data;
         flags |= (uint32_t)strlen(f->e->path) << QU_DOC_FILE_SHIFT;
     }
-    if (st == QU_OK) st = on_version(f->r, &e, flags, doc);
-    f->r->ended = st != QU_OK; /* the store's fault, not the file's */
-    qu_buf_free(&path);
-    return st;
+    QU_TRY(on_version(f->r, &e, flags, doc));
+    f->r->ended = false;
+    return QU_OK;
 }
 
 /* Pictures in an archive are not worth a line each. */
@@ -408,22 +392,14 @@ static qu_status read_file(file_run *f, const qu_reader_sink *sink, qu_err *err)
 {
     const qu_sync_options *o = f->r->options;
     const char *path = f->e->path;
-    qu_buf text = {0}, command = {0};
-    qu_status st = QU_OK;
-    QU_TRY_OUT(find_filter(&command, o->filters, path, err));
+    QU_OWN(qu_buf_free) qu_buf text = {0}, command = {0};
+    QU_TRY(find_filter(&command, o->filters, path, err));
     f->filtered = command.len > 0;
-    if (f->filtered) {
-        QU_TRY_OUT(qu_filter_run(&text, command.data, path, QU_FILTER_SECONDS, o->stop, err));
-        command.len = 0; /* a name for messages, with no ending that means anything */
-        QU_TRY_OUT(qu_buf_printf(&command, err, "%s (filtered)", path));
-        st = qu_reader_parse(f->r->reader, text.data, (int64_t)text.len, command.data, sink, err);
-    } else {
-        st = qu_reader_read(f->r->reader, path, sink, err);
-    }
-out:
-    qu_buf_free(&command);
-    qu_buf_free(&text);
-    return st;
+    if (!f->filtered) return qu_reader_read(f->r->reader, path, sink, err);
+    QU_TRY(qu_filter_run(&text, command.data, path, QU_FILTER_SECONDS, o->stop, err));
+    command.len = 0; /* a name for messages, with no ending that means anything */
+    QU_TRY(qu_buf_printf(&command, err, "%s (filtered)", path));
+    return qu_reader_parse(f->r->reader, text.data, (int64_t)text.len, command.data, sink, err);
 }
 
 /* The clock of file times moves by ticks of some milliseconds. A file that was written in the tick of
@@ -442,7 +418,8 @@ static void await_tick(const qu_walk_entry *e)
 static qu_status on_file(void *ctx, const qu_walk_entry *e)
 {
     sync_run *r = ctx;
-    qu_doc old = {0}, identity = identity_of(e);
+    QU_OWN(qu_doc_free) qu_doc old = {0};
+    qu_doc identity = identity_of(e);
     file_run f = {.r = r, .e = e};
     const qu_reader_sink sink = {on_document, on_fault, &f};
     qu_err why = {0};
@@ -454,11 +431,9 @@ static qu_status on_file(void *ctx, const qu_walk_entry *e)
     qu_status st = qu_catalogue_find_path(r->txn, e->path, identity.path_len, &old, r->err);
     bool known = st == QU_OK;
     if (!known && st != QU_ERR_NOTFOUND) return st;
-    st = QU_OK;
     if (known && same_file(&old, &identity)) {
         r->report->unchanged++;
-        st = add_seen(r, old.doc_id);
-        goto out;
+        return add_seen(r, old.doc_id);
     }
     await_tick(e);
     qu_status read = read_file(&f, &sink, &why);
@@ -466,23 +441,19 @@ static qu_status on_file(void *ctx, const qu_walk_entry *e)
         if (has_changed(e))
             qu_out_warn("'%s' changed while it was read: run quire index again when it is complete",
                         e->path);
-        goto out;
+        return QU_OK;
     }
     if (r->ended || read == QU_ERR_NOMEM || read == QU_ERR_CANCELLED) {
-        st = read;
         r->report->stopped |= read == QU_ERR_CANCELLED;
         if (r->err && why.status != QU_OK) *r->err = why;
-        goto out;
+        return read;
     }
     /* An old version of a file that can no longer be read must not answer. */
     bool nothing = read == QU_ERR_UNSUPPORTED || (read == QU_ERR_FORMAT && e->size_bytes == 0);
     *(nothing ? &r->report->skipped : &r->report->failed) += 1;
     if (!nothing || !r->options->quiet_skips)
         qu_out_note("%s: %s", nothing ? "skipped" : "failed", why.msg);
-    if (known && !nothing && read == QU_ERR_IO) st = add_seen(r, old.doc_id);
-out:
-    qu_doc_free(&old);
-    return st;
+    return known && !nothing && read == QU_ERR_IO ? add_seen(r, old.doc_id) : QU_OK;
 }
 
 static qu_status on_skip(void *ctx, const qu_walk_skip *s)
@@ -496,10 +467,9 @@ static qu_status on_skip(void *ctx, const qu_walk_skip *s)
         r->report->skipped++;
     }
     if (r->options->quiet_skips && !s->folder) return QU_OK;
-    qu_buf safe = {0};
+    QU_OWN(qu_buf_free) qu_buf safe = {0};
     if (qu_out_safe(&safe, s->path, strlen(s->path), false, NULL) == QU_OK)
         qu_out_note("skipped '%s': %s", safe.data, s->reason);
-    qu_buf_free(&safe);
     return QU_OK;
 }
 
@@ -519,32 +489,27 @@ static bool is_seen(const sync_run *r, uint64_t id)
  * this time, of which the rest then has another identity. */
 static qu_status stays_inside(sync_run *r, const qu_doc *d, bool *stays)
 {
-    qu_doc file;
+    QU_OWN(qu_doc_free) qu_doc file = {0};
     size_t n = qu_sync_file_len(d);
     *stays = false;
     if (n == d->path_len) return QU_OK;
     qu_status st = qu_catalogue_find_path(r->txn, d->path, n, &file, r->err);
-    if (st == QU_ERR_NOTFOUND) return QU_OK;
     *stays = st == QU_OK && is_seen(r, file.doc_id) && same_file(d, &file);
-    qu_doc_free(&file);
-    return st;
+    return st == QU_ERR_NOTFOUND ? QU_OK : st;
 }
 
 /* Documents under the walked roots that were not met are gone. */
 static qu_status remove_vanished(sync_run *r)
 {
-    qu_doc d;
     if (r->seen.len) qsort(r->seen.data, r->seen.len / sizeof(uint64_t), sizeof(uint64_t), by_id);
     for (uint64_t after = 0;;) {
+        QU_OWN(qu_doc_free) qu_doc d = {0};
         QU_TRY(qu_catalogue_next_doc(r->txn, after, &d, r->err));
         if (d.doc_id == 0) return QU_OK;
         after = d.doc_id;
         bool there = is_seen(r, after);
-        qu_status st = there ? QU_OK : stays_inside(r, &d, &there);
-        bool vanished = !there && is_ours(r, &d) && !is_unknown(r, &d);
-        qu_doc_free(&d);
-        QU_TRY(st);
-        if (!vanished) continue;
+        if (!there) QU_TRY(stays_inside(r, &d, &there));
+        if (there || !is_ours(r, &d) || is_unknown(r, &d)) continue;
         QU_TRY(qu_catalogue_del_doc(r->txn, after, r->err));
         if (!r->options->dry_run) QU_TRY(qu_lexical_remove(r->lx, after, r->err));
         r->report->removed++;
@@ -556,17 +521,12 @@ static qu_status remove_vanished(sync_run *r)
 
 static qu_status open_lexical(sync_run *r)
 {
-    qu_buf path = {0};
-    qu_status st = QU_OK;
-    uint64_t generation = qu_catalogue_generation(r->txn);
-    QU_TRY_OUT(qu_session_lexical_path(r->s, &path, r->err));
-    QU_TRY_OUT(qu_lexical_open(&r->lx, path.data, QU_LEXICAL_WRITE, r->err));
-    if (qu_lexical_generation(r->lx) == generation) goto out;
-    QU_TRY_OUT(qu_lexical_clear(r->lx, r->err));
-    st = qu_session_fill_lexical(r->txn, r->lx, r->err);
-out:
-    qu_buf_free(&path);
-    return st;
+    QU_OWN(qu_buf_free) qu_buf path = {0};
+    QU_TRY(qu_session_lexical_path(r->s, &path, r->err));
+    QU_TRY(qu_lexical_open(&r->lx, path.data, QU_LEXICAL_WRITE, r->err));
+    if (qu_lexical_generation(r->lx) == qu_catalogue_generation(r->txn)) return QU_OK;
+    QU_TRY(qu_lexical_clear(r->lx, r->err));
+    return qu_session_fill_lexical(r->txn, r->lx, r->err);
 }
 
 static qu_status finish(sync_run *r, uint64_t before)
@@ -581,8 +541,7 @@ static qu_status finish(sync_run *r, uint64_t before)
 /* Real paths of the roots that are there. */
 static qu_status find_roots(sync_run *r, const char *const *roots, size_t n_roots)
 {
-    r->roots = calloc(n_roots + 1, sizeof *r->roots);
-    if (!r->roots) return qu_fail_nomem(r->err, (long long)(n_roots * sizeof *r->roots));
+    QU_TRY(qu_memory_take(&r->roots, (int64_t)n_roots, sizeof *r->roots, r->err));
     for (size_t i = 0; i < n_roots; i++) {
         char *real = realpath(roots[i], NULL);
         if (real) {
@@ -604,15 +563,13 @@ static qu_status find_roots(sync_run *r, const char *const *roots, size_t n_root
 static qu_status check_empty(sync_run *r, const char *root)
 {
     struct stat sb;
-    qu_doc d;
     if (stat(root, &sb) != 0) return QU_OK;
     for (uint64_t after = 0;;) {
+        QU_OWN(qu_doc_free) qu_doc d = {0};
         QU_TRY(qu_catalogue_next_doc(r->txn, after, &d, r->err));
         if (d.doc_id == 0) return QU_OK;
         after = d.doc_id;
-        bool away = qu_sync_under(&d, root) && d.dev != (uint64_t)sb.st_dev;
-        qu_doc_free(&d);
-        if (!away) continue;
+        if (!qu_sync_under(&d, root) || d.dev == (uint64_t)sb.st_dev) continue;
         r->report->failed++;
         qu_out_warn(
             "root '%s' is empty and on another device than before, what is stored of it was "
@@ -640,8 +597,9 @@ static qu_status walk_roots(sync_run *r, const qu_walk_rules *rules)
 }
 
 /* The rules that hold: remember new ones, else get those remembered. */
-static qu_status take_rules(sync_run *r, qu_walk_rules *rules, qu_buf lists[2])
+static qu_status take_rules(sync_run *r, qu_walk_rules *rules)
 {
+    qu_buf *lists = r->lists;
     static const char *const names[] = {QU_SYNC_EXCLUDE, QU_SYNC_INCLUDE};
     const qu_walk_rules *given = r->options->rules;
     for (int i = 0; i < 2; i++) {
@@ -662,31 +620,17 @@ static qu_status take_rules(sync_run *r, qu_walk_rules *rules, qu_buf lists[2])
 qu_status qu_sync(qu_session *s, const char *const *roots, size_t n_roots,
                   const qu_sync_options *options, qu_sync_report *report, qu_err *err)
 {
-    sync_run r = {.s = s, .options = options, .report = report, .err = err};
+    QU_OWN(end_run) sync_run r = {.s = s, .options = options, .report = report, .err = err};
     qu_walk_rules rules = {0};
-    qu_buf lists[2] = {{0}};
     qu_reader_options how = {.program = options->program ? options->program : "", .stop = options->stop};
-    qu_status st = qu_reader_create(&r.reader, &how, err);
-    if (st != QU_OK) return st;
-    QU_TRY_OUT(find_roots(&r, roots, n_roots));
-    QU_TRY_OUT(qu_txn_begin(&r.txn, s->store, QU_TXN_WRITE, err));
+    QU_TRY(qu_reader_create(&r.reader, &how, err));
+    QU_TRY(find_roots(&r, roots, n_roots));
+    QU_TRY(qu_txn_begin(&r.txn, s->store, QU_TXN_WRITE, err));
     uint64_t before = qu_catalogue_generation(r.txn);
-    QU_TRY_OUT(open_lexical(&r));
-    QU_TRY_OUT(take_rules(&r, &rules, lists));
-    QU_TRY_OUT(walk_roots(&r, &rules));
+    QU_TRY(open_lexical(&r));
+    QU_TRY(take_rules(&r, &rules));
+    QU_TRY(walk_roots(&r, &rules));
     qu_out_progress_end();
-    if (!report->stopped) QU_TRY_OUT(remove_vanished(&r));
-    QU_TRY_OUT(finish(&r, before));
-out:
-    qu_out_progress_end();
-    qu_txn_abort(r.txn);
-    qu_lexical_close(r.lx);
-    qu_reader_free(r.reader);
-    qu_buf_free(&lists[0]);
-    qu_buf_free(&lists[1]);
-    for (size_t i = 0; i < r.n_roots; i++) free(r.roots[i]);
-    free(r.roots);
-    qu_buf_free(&r.seen);
-    qu_buf_free(&r.unknown);
-    return st;
+    if (!report->stopped) QU_TRY(remove_vanished(&r));
+    return finish(&r, before);
 }
