@@ -18,6 +18,7 @@ enum {
 };
 
 #define COMMIT_MS 2000.0
+#define UNTUNED_WEIGHT .3
 
 struct qu_hybrid {
     qu_session *s;
@@ -32,14 +33,18 @@ static qu_status vectors_path(const qu_session *s, qu_buf *out, qu_err *err)
     return qu_buf_printf(out, err, "%s/" VECTORS_NAME, s->store_dir);
 }
 
-/* 0 where none was set. */
+/* What was set; where nothing was, UNTUNED_WEIGHT for vectors that are there. */
 static qu_status stored_weight(qu_txn *t, double *weight, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf b = {0};
+    qu_vector_info info;
     qu_status st = qu_catalogue_get_meta(t, META_WEIGHT, &b, err);
     *weight = 0;
     if (st == QU_OK && b.len == sizeof *weight) memcpy(weight, b.data, sizeof *weight);
     if (!(*weight >= 0 && *weight <= 1000)) *weight = 0;
+    if (st != QU_ERR_NOTFOUND) return st;
+    st = qu_vector_get_info(t, &info, err);
+    if (st == QU_OK) *weight = UNTUNED_WEIGHT;
     return st == QU_ERR_NOTFOUND ? QU_OK : st;
 }
 

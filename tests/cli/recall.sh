@@ -26,9 +26,11 @@ x index --embed-model "$ROOT/models/quire-reader.gguf" --kv none docs 2>&1 | pla
 x index -q --embed-model "$ROOT/tests/golden/bert-tiny.gguf" --kv none docs | plain | sed "s,$ROOT,ROOT,"
 x index -q --kv none docs | plain
 x eval recall --weight 0.5 questions | plain
+x eval recall --json questions | grep -o '"weight":[0-9.]*'
 i=0
 while [ $i -lt 12 ]; do echo '{"question":"ferry '$i'","gold":"ferry.txt"}' && i=$((i + 1)); done >more
 x eval recall --tune more | plain
+x eval recall --json questions | grep -o '"weight":[0-9.]*'
 x search --weight 2 --files --json 'the light of ships' | plain | tr '}' '\n' | grep -o '"path":"[^"]*"' | sort
 # The model that made the vectors is gone: with a weight asked for that is an error.
 echo 'A new page about ships.' >docs/new.txt
