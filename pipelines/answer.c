@@ -58,11 +58,10 @@ qu_status qu_answer_warn(qu_answer *ans, qu_err *err, const char *fmt, ...)
 
 qu_status qu_answer_plan(ask_run *r, int32_t n_docs, int32_t n_pages, qu_err *err)
 {
-    r->plan.docs = calloc((size_t)n_docs + 1, sizeof *r->plan.docs);
-    r->plan.pages = calloc((size_t)n_pages + 1, sizeof *r->plan.pages);
-    r->pages = calloc((size_t)n_pages + 1, sizeof *r->pages);
     r->plan.end_pos = r->a->s->prefix.n;
-    return r->plan.docs && r->plan.pages && r->pages ? QU_OK : qu_fail_nomem(err, n_pages * 200ll);
+    QU_TRY(qu_memory_take(&r->plan.docs, n_docs, sizeof *r->plan.docs, err));
+    QU_TRY(qu_memory_take(&r->plan.pages, n_pages, sizeof *r->plan.pages, err));
+    return qu_memory_take(&r->pages, n_pages, sizeof *r->pages, err);
 }
 
 void qu_answer_plan_page(ask_run *r, int32_t doc, int32_t page, const qu_page *record)

@@ -105,17 +105,15 @@ static qu_status split_answer(qu_answer *ans, qu_err *err)
 {
     QU_OWN(qu_sentences_free) qu_sentences s = {0};
     int64_t n = (int64_t)ans->text.len;
-    qu_status st = qu_sentences_find(&s, ans->text.data, 0, n, err);
-    ans->sentences = calloc((size_t)s.n + 1, sizeof *ans->sentences);
-    if (st == QU_OK && !ans->sentences) st = qu_fail_nomem(err, s.n * 24);
-    for (int64_t i = 0; st == QU_OK && i < s.n; i++) {
+    QU_TRY(qu_sentences_find(&s, ans->text.data, 0, n, err));
+    QU_TRY(qu_memory_take(&ans->sentences, s.n + 1, sizeof *ans->sentences, err));
+    for (int64_t i = 0; i < s.n; i++) {
         int64_t end = i + 1 < s.n ? s.starts[i + 1] : n;
         while (end > s.starts[i] && strchr(" \n\t", ans->text.data[end - 1])) end--;
         ans->sentences[ans->n_sentences++] = (qu_answer_sentence){s.starts[i], end, -1};
     }
-    if (st == QU_OK && ans->n_sentences == 0)
-        ans->sentences[ans->n_sentences++] = (qu_answer_sentence){0, n, -1};
-    return st;
+    if (ans->n_sentences == 0) ans->sentences[ans->n_sentences++] = (qu_answer_sentence){0, n, -1};
+    return QU_OK;
 }
 
 static int32_t cited_already(const qu_answer *ans, uint64_t doc_id, int64_t text_start)

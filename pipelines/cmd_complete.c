@@ -42,14 +42,13 @@ static qu_status read_prompt(completion *p, qu_err *err)
     else if (text)
         QU_TRY(qu_tokenize(p->s->tok, &p->prompt, text, strlen(text), flags, err));
     if (ids) {
-        int64_t *list, n;
+        QU_OWN(qu_freep) int64_t *list = NULL;
+        int64_t n;
         QU_TRY(qu_input_numbers(&list, &n, ids, strlen(ids), 0, p->s->model->vocab - 1, "token id",
                                 err));
-        p->prompt.ids = malloc((size_t)(n + 1) * sizeof *p->prompt.ids);
-        for (int64_t i = 0; p->prompt.ids && i < n; i++) p->prompt.ids[i] = (int32_t)list[i];
-        p->prompt.n = n;
-        free(list);
-        if (!p->prompt.ids) return qu_fail_nomem(err, n * 4);
+        QU_TRY(qu_memory_take(&p->prompt.ids, n, sizeof *p->prompt.ids, err));
+        for (; p->prompt.n < n; p->prompt.n++)
+            p->prompt.ids[p->prompt.n] = (int32_t)list[p->prompt.n];
     }
     if (p->prompt.n == 0) return qu_fail(err, QU_ERR_ARG, "the prompt has no token");
     return QU_OK;
@@ -69,9 +68,8 @@ static qu_status fit_window(completion *p, qu_err *err)
                        "a prompt of %lld tokens and %lld more: the window of model '%s' has %d",
                        (long long)p->prompt.n, (long long)asked, m->name, m->context);
     p->most = asked < room ? asked : room;
-    p->ids = malloc((size_t)(p->most + 1) * sizeof *p->ids);
-    p->logits = malloc((size_t)m->vocab * sizeof *p->logits);
-    return p->ids && p->logits ? QU_OK : qu_fail_nomem(err, m->vocab * 4ll);
+    QU_TRY(qu_memory_take(&p->ids, p->most, sizeof *p->ids, err));
+    return qu_memory_take(&p->logits, m->vocab, sizeof *p->logits, err);
 }
 
 static qu_status write_logits(const completion *p, const char *path, qu_err *err)

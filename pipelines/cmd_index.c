@@ -137,11 +137,10 @@ static qu_status take_scope(const qu_args *args, qu_sync_options *o, qu_walk_rul
     return QU_OK;
 }
 
-static int run_index(const qu_args *args)
+static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_err err = {0};
-    qu_session s;
-    qu_roots roots = {0};
+    const qu_args *args = s->args;
+    QU_OWN(qu_roots_free) qu_roots roots = {0};
     qu_sync_report report = {0};
     qu_make_kv_report kv = {0};
     qu_hybrid_made made = {0};
@@ -154,29 +153,25 @@ static int run_index(const qu_args *args)
     qu_sync_options options = {
         .program = "/proc/self/exe", .dry_run = dry_run, .stop = qu_stop_asked};
     qu_stop_catch(0);
-    qu_status st = take_scope(args, &options, &rules, &err);
-    if (st == QU_OK) st = qu_session_open(&s, args, flags, qu_args_choice(args, "codec"), &err);
-    if (st != QU_OK) return qu_out_error(&err, NULL);
-    if (s.other_numerics)
+    QU_TRY(take_scope(args, &options, &rules, err));
+    QU_TRY(qu_session_open(s, args, flags, qu_args_choice(args, "codec"), err));
+    if (s->other_numerics)
         qu_out_warn("the store's pages were made in numerics class %s, this process is %s",
-                    qu_store_config_get(s.store)->numerics, s.numerics);
-    if (!dry_run) QU_TRY_OUT(set_quota(&s, args, &err));
-    QU_TRY_OUT(qu_roots_collect(&roots, &s, args, !dry_run, &err));
-    QU_TRY_OUT(qu_sync(&s, (const char *const *)roots.paths, roots.n, &options, &report, &err));
+                    qu_store_config_get(s->store)->numerics, s->numerics);
+    if (!dry_run) QU_TRY(set_quota(s, args, err));
+    QU_TRY(qu_roots_collect(&roots, s, args, !dry_run, err));
+    QU_TRY(qu_sync(s, (const char *const *)roots.paths, roots.n, &options, &report, err));
     if (!report.stopped && !dry_run)
-        QU_TRY_OUT(qu_hybrid_make(&s, qu_args_str(args, "embed-model"), qu_stop_asked, &made, &err));
+        QU_TRY(qu_hybrid_make(s, qu_args_str(args, "embed-model"), qu_stop_asked, &made, err));
     report.stopped = report.stopped || made.stopped;
-    if (!report.stopped && !dry_run) QU_TRY_OUT(phase_two(&s, args, start, &kv, &missing, &err));
-    QU_TRY_OUT(print_report(&report, &kv, &made, missing.tokens, dry_run, &err));
+    if (!report.stopped && !dry_run) QU_TRY(phase_two(s, args, start, &kv, &missing, err));
+    QU_TRY(print_report(&report, &kv, &made, missing.tokens, dry_run, err));
     say_quota(&kv);
     if (report.stopped || kv.stopped)
         qu_out_note("stopped before the end: run quire index again to go on%s",
                     kv.stopped ? ", finished pages are kept" : "");
-out:
-    qu_roots_free(&roots);
-    qu_session_close(&s);
-    if (st != QU_OK) return qu_out_error(&err, NULL);
-    return report.failed || kv.failed || report.stopped || kv.stopped ? QU_EXIT_SOME : QU_EXIT_OK;
+    if (report.failed || kv.failed || report.stopped || kv.stopped) *code = QU_EXIT_SOME;
+    return QU_OK;
 }
 
 static const qu_option options[] = {
@@ -204,31 +199,33 @@ const qu_command qu_cmd_index = {
     .name = "index",
     .args = "[PATH...]",
     .summary = "read files into the store and make their KV",
-    .description = "Indexes files and folders and remembers them as roots; without PATH all "
-                   "remembered roots are brought "
-                   "up to date. Unchanged files cost a stat, changed ones are read again, moved "
-                   "ones keep their KV, and "
-                   "what vanished under a root is removed. A root that is gone altogether is "
-                   "reported and kept.\n\n"
-                   "What is in archives and mail is read, too, as documents named FILE!MEMBER. PDF "
-                   "needs pdftotext (poppler-utils). All but plain text is parsed by a child "
-                   "without network or writing.\n\n"
-                   "A file .quireignore in a folder names what is left out below it, in the "
-                   "language of .gitignore: a pattern a line, # for remarks, ! takes back, / at the "
-                   "end means folders, / elsewhere ties it to the folder, ** is any number of "
-                   "folders. What is left out anew is removed from the store. Filters are not "
-                   "remembered: a store cannot bring commands with it. A filter that fails, runs "
-                   "longer than two minutes or writes over 256 MiB is that file's failure.\n\n"
-                   "Questions can be asked as soon as the files are read. The model's KV is made "
-                   "afterwards, can be "
-                   "interrupted at any time and is resumed by the next run. It takes at most --max-bytes: then what is "
-                   "least worth its space goes, by how often questions read it and how long it takes to "
-                   "compute again. Questions about such documents are answered as before, only later.",
+    .description =
+        "Indexes files and folders and remembers them as roots; without PATH all "
+        "remembered roots are brought "
+        "up to date. Unchanged files cost a stat, changed ones are read again, moved "
+        "ones keep their KV, and "
+        "what vanished under a root is removed. A root that is gone altogether is "
+        "reported and kept.\n\n"
+        "What is in archives and mail is read, too, as documents named FILE!MEMBER. PDF "
+        "needs pdftotext (poppler-utils). All but plain text is parsed by a child "
+        "without network or writing.\n\n"
+        "A file .quireignore in a folder names what is left out below it, in the "
+        "language of .gitignore: a pattern a line, # for remarks, ! takes back, / at the "
+        "end means folders, / elsewhere ties it to the folder, ** is any number of "
+        "folders. What is left out anew is removed from the store. Filters are not "
+        "remembered: a store cannot bring commands with it. A filter that fails, runs "
+        "longer than two minutes or writes over 256 MiB is that file's failure.\n\n"
+        "Questions can be asked as soon as the files are read. The model's KV is made "
+        "afterwards, can be "
+        "interrupted at any time and is resumed by the next run. It takes at most --max-bytes: "
+        "then what is "
+        "least worth its space goes, by how often questions read it and how long it takes to "
+        "compute again. Questions about such documents are answered as before, only later.",
     .examples = "quire index docs/\nquire index  # all remembered roots\n"
                 "quire index --kv eager --max-time 2h  # nightly\n"
                 "quire index src/ --exclude 'build/' --include '*.[ch]' --include '*.md'\n"
                 "quire index letters/ --filter 'doc=antiword \"$1\"'",
     QU_OPTIONS(options),
     .max_args = -1,
-    .run = run_index,
+    .act = act,
 };

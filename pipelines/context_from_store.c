@@ -73,20 +73,19 @@ static qu_status attach_memory(ask_run *r, const qu_plan_doc *d, qu_err *err)
 static qu_status make_pages(ask_run *r, int32_t first, int32_t n, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf ids = {0}, records = {0};
-    QU_OWN(qu_freep) qu_page_memory **made = calloc((size_t)n, sizeof *made);
-    qu_status st = made ? QU_OK : qu_fail_nomem(err, n * 8ll);
-    for (int32_t i = first; i < first + n && st == QU_OK; i++) {
-        st = qu_buf_add(&records, &r->plan.pages[i].record, sizeof(qu_page), err);
-        if (st == QU_OK) st = qu_buf_add(&ids, r->pages[i].ids.data, r->pages[i].ids.len, err);
+    QU_OWN(qu_freep) qu_page_memory **made = NULL;
+    QU_TRY(qu_memory_take(&made, n, sizeof *made, err));
+    for (int32_t i = first; i < first + n; i++) {
+        QU_TRY(qu_buf_add(&records, &r->plan.pages[i].record, sizeof(qu_page), err));
+        QU_TRY(qu_buf_add(&ids, r->pages[i].ids.data, r->pages[i].ids.len, err));
     }
-    if (st == QU_OK)
-        st = qu_fresh_window(made, r->a->encoder, r->a->s, (const qu_page *)(void *)records.data, n,
-                             (const int32_t *)(void *)ids.data, err);
-    for (int32_t i = 0; i < n && st == QU_OK; i++) {
+    QU_TRY(qu_fresh_window(made, r->a->encoder, r->a->s, (const qu_page *)(void *)records.data, n,
+                           (const int32_t *)(void *)ids.data, err));
+    for (int32_t i = 0; i < n; i++) {
         r->pages[first + i].memory = made[i];
         r->pages[first + i].own = true;
     }
-    return st;
+    return QU_OK;
 }
 
 static qu_status attach_fresh(ask_run *r, const qu_plan_doc *d, qu_err *err)
@@ -216,18 +215,16 @@ static qu_status exact(ask_run *r, qu_err *err)
 {
     qu_session *s = r->a->s;
     int32_t n = r->plan.n_pages + 1, at = 0;
-    qu_page_tokens *pages = calloc((size_t)n, sizeof *pages);
-    if (!pages) return qu_fail_nomem(err, n * (long long)sizeof *pages);
+    QU_OWN(qu_freep) qu_page_tokens *pages = NULL;
+    QU_TRY(qu_memory_take(&pages, n, sizeof *pages, err));
     if (s->prefix.n > 0) pages[at++] = (qu_page_tokens){s->prefix.ids, (int32_t)s->prefix.n, 0};
     for (int32_t i = 0; i < r->plan.n_pages; i++) {
         const qu_plan_page *p = &r->plan.pages[i];
         pages[at++] = (qu_page_tokens){qu_answer_ids(r, i), p->record.n_tokens, p->pos};
     }
-    qu_status st = qu_context_prefill(r->c, pages, at, NULL, err);
-    free(pages);
     r->ans->prompt_tokens = r->plan.n_tokens;
     r->ans->context_flops = r->ans->full_flops;
-    return st;
+    return qu_context_prefill(r->c, pages, at, NULL, err);
 }
 
 qu_status qu_answer_context(ask_run *r, qu_err *err)

@@ -153,10 +153,13 @@ qu_status qu_manual_help(qu_buf *out, const qu_command *c, bool full, qu_err *er
     return lines(out, c->examples, "  ", err);
 }
 
-/* Text for roff: backslashes, dashes and line starts that roff would read as requests. */
-static qu_status roff(qu_buf *out, const char *text, qu_err *err)
+/* Requests, text for roff (backslashes, dashes and line starts that it would read as requests are
+ * made harmless), requests. */
+static qu_status roff(qu_buf *out, const char *before, const char *text, const char *after,
+                      qu_err *err)
 {
     bool start = true;
+    QU_TRY(qu_buf_puts(out, before, err));
     for (; *text; text++) {
         if (start && (*text == '.' || *text == '\'')) QU_TRY(qu_buf_puts(out, "\\&", err));
         if (*text == '\\') QU_TRY(qu_buf_puts(out, "\\e", err));
@@ -164,7 +167,7 @@ static qu_status roff(qu_buf *out, const char *text, qu_err *err)
         else QU_TRY(qu_buf_add(out, text, 1, err));
         start = *text == '\n';
     }
-    return QU_OK;
+    return qu_buf_puts(out, after, err);
 }
 
 static qu_status roff_options(qu_buf *out, const qu_option *options, int n, qu_err *err)
@@ -173,58 +176,46 @@ static qu_status roff_options(qu_buf *out, const qu_option *options, int n, qu_e
     for (int i = 0; i < n; i++) {
         part.len = 0;
         QU_TRY(option_head(&part, &options[i], err));
-        QU_TRY(qu_buf_puts(out, ".TP\n.B ", err));
-        QU_TRY(roff(out, part.data, err));
+        QU_TRY(roff(out, ".TP\n.B ", part.data, "\n", err));
         part.len = 0;
         QU_TRY(option_text(&part, &options[i], err));
-        QU_TRY(qu_buf_puts(out, "\n", err));
-        QU_TRY(roff(out, part.data, err));
-        QU_TRY(qu_buf_puts(out, "\n", err));
+        QU_TRY(roff(out, "", part.data, "\n", err));
     }
     return QU_OK;
 }
 
 static qu_status roff_paragraph(qu_buf *out, const char *text, qu_err *err)
 {
-    QU_TRY(qu_buf_puts(out, ".PP\n", err));
-    QU_TRY(roff(out, text, err));
-    return qu_buf_puts(out, "\n", err);
+    return roff(out, ".PP\n", text, "\n", err);
 }
 
 static qu_status roff_command(qu_buf *out, const qu_command *c, qu_err *err)
 {
     QU_TRY(qu_buf_printf(out, err, ".SS \"quire %s [options]%s%s\"\n", c->name, c->args ? " " : "",
                          c->args ? c->args : ""));
-    QU_TRY(roff(out, c->summary, err));
-    QU_TRY(qu_buf_puts(out, ".\n", err));
+    QU_TRY(roff(out, "", c->summary, ".\n", err));
     QU_TRY(paragraphs(out, c->description, roff_paragraph, err));
     QU_TRY(roff_options(out, c->options, c->n_options, err));
     if (!c->examples) return QU_OK;
-    QU_TRY(qu_buf_puts(out, ".PP\nExamples:\n.PP\n.nf\n", err));
-    QU_TRY(roff(out, c->examples, err));
-    return qu_buf_puts(out, "\n.fi\n", err);
+    return roff(out, ".PP\nExamples:\n.PP\n.nf\n", c->examples, "\n.fi\n", err);
 }
 
 static qu_status roff_table(qu_buf *out, const char *const (*rows)[2], int n, qu_err *err)
 {
     for (int i = 0; i < n; i++) {
-        QU_TRY(qu_buf_printf(out, err, ".TP\n.B %s\n", rows[i][0]));
-        QU_TRY(roff(out, rows[i][1], err));
-        QU_TRY(qu_buf_puts(out, "\n", err));
+        QU_TRY(roff(out, ".TP\n.B ", rows[i][0], "\n", err));
+        QU_TRY(roff(out, "", rows[i][1], "\n", err));
     }
     return QU_OK;
 }
 
 qu_status qu_manual_man(qu_buf *out, qu_commands commands, qu_err *err)
 {
-    QU_TRY(
-        qu_buf_puts(out,
-                    ".TH QUIRE 1 \"\" \"quire " QU_VERSION "\" \"User Commands\"\n.SH NAME\n"
-                    "quire \\- ask questions of documents that are read once\n"
-                    ".SH SYNOPSIS\n.B quire\n.I COMMAND\n[options] [arguments]\n.SH DESCRIPTION\n",
-                    err));
-    QU_TRY(roff(out, about, err));
-    QU_TRY(qu_buf_puts(out, "\n.SH COMMANDS\n", err));
+    QU_TRY(roff(out,
+                ".TH QUIRE 1 \"\" \"quire " QU_VERSION "\" \"User Commands\"\n.SH NAME\n"
+                "quire \\- ask questions of documents that are read once\n"
+                ".SH SYNOPSIS\n.B quire\n.I COMMAND\n[options] [arguments]\n.SH DESCRIPTION\n",
+                about, "\n.SH COMMANDS\n", err));
     for (int i = 0; i < commands.n; i++) QU_TRY(roff_command(out, commands.list[i], err));
     QU_TRY(qu_buf_puts(out, ".SH COMMON OPTIONS\n", err));
     QU_TRY(roff_options(out, qu_common_options, qu_n_common_options, err));

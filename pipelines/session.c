@@ -284,25 +284,17 @@ static bool is_being_written(const qu_session *s)
 qu_status qu_session_private_words(qu_txn *t, qu_status (*use)(void *ctx, const char *path, qu_err *err),
                                    void *ctx, qu_err *err)
 {
-    qu_buf dir = {0}, path = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf dir = {0}, path = {0};
     const char *tmp = getenv("TMPDIR");
-    bool made = false;
-    QU_TRY_OUT(qu_buf_printf(&dir, err, "%s/quire.XXXXXX", tmp && *tmp ? tmp : "/tmp"));
-    made = mkdtemp(dir.data) != NULL;
-    if (!made) {
-        st = qu_fail(err, qu_os_status(errno), "cannot make a folder '%s' for the word index: %s",
-                     dir.data, strerror(errno));
-        goto out;
-    }
-    QU_TRY_OUT(qu_buf_printf(&path, err, "%s/" LEXICAL_NAME, dir.data));
-    QU_TRY_OUT(qu_session_make_lexical(t, path.data, err));
-    st = use(ctx, path.data, err);
-out:
+    QU_TRY(qu_buf_printf(&dir, err, "%s/quire.XXXXXX", tmp && *tmp ? tmp : "/tmp"));
+    if (!mkdtemp(dir.data))
+        return qu_fail(err, qu_os_status(errno), "cannot make a folder '%s' for the word index: %s",
+                       dir.data, strerror(errno));
+    qu_status st = qu_buf_printf(&path, err, "%s/" LEXICAL_NAME, dir.data);
+    if (st == QU_OK) st = qu_session_make_lexical(t, path.data, err);
+    if (st == QU_OK) st = use(ctx, path.data, err);
     if (path.len > 0) unlink(path.data);
-    if (made) rmdir(dir.data);
-    qu_buf_free(&path);
-    qu_buf_free(&dir);
+    rmdir(dir.data);
     return st;
 }
 

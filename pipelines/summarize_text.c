@@ -46,21 +46,19 @@ qu_status qu_synopsis_extract(qu_synopsis *s, qu_txn *t, const qu_doc *d, qu_dig
     QU_OWN(qu_digest_free) qu_digest g = {0};
     QU_OWN(qu_freep) qu_page *pages = NULL;
     int32_t n_pages = 0, n = 0;
-    qu_status st = QU_OK;
     memset(s, 0, sizeof *s);
     QU_TRY(qu_catalogue_text(t, d->doc_id, 0, d->text_bytes, &text, err));
     QU_TRY(qu_catalogue_pages(t, d->doc_id, &pages, &n_pages, err));
     QU_TRY(
         qu_digest_make(&g, text.data ? text.data : "", (int64_t)text.len, method, max_words, err));
     for (int32_t i = 0; i < g.n; i++) n += g.sentences[i].chosen;
-    s->citations = calloc((size_t)n + 1, sizeof *s->citations);
-    if (!s->citations) st = qu_fail_nomem(err, n * (long long)sizeof *s->citations);
-    for (int32_t i = 0; st == QU_OK && i < g.n; i++)
+    QU_TRY(qu_memory_take(&s->citations, n, sizeof *s->citations, err));
+    for (int32_t i = 0; i < g.n; i++)
         if (g.sentences[i].chosen)
-            st = cite(s, t, d, text.data, &g.sentences[i],
-                      page_of(pages, n_pages, g.sentences[i].start), err);
+            QU_TRY(cite(s, t, d, text.data, &g.sentences[i],
+                        page_of(pages, n_pages, g.sentences[i].start), err));
     s->words = g.words;
-    return st;
+    return QU_OK;
 }
 
 /* --- files --- */
