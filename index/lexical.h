@@ -31,6 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/memory.h"
 #include "base/status.h"
 
@@ -110,5 +111,11 @@ uint64_t qu_lexical_generation(const qu_lexical *lx);
 qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n,
                             const qu_lexical_opts *opts, int32_t k, qu_lexical_hit *hits,
                             int32_t *n_hits, qu_err *err);
+
+/* The words of a query that no page holds, for which those like them stand in: as they are written,
+ * each with a NUL behind it, appended to words. *n_held: how many pages do hold. Only for readers.
+ * Errors: as qu_lexical_search. */
+qu_status qu_lexical_unknown(qu_lexical *lx, const char *query, size_t n, qu_buf *words,
+                             int64_t *n_held, qu_err *err);
 
 #endif

@@ -278,3 +278,22 @@ qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n,
     *n_hits = found;
     return QU_OK;
 }
+
+qu_status qu_lexical_unknown(qu_lexical *lx, const char *query, size_t n, qu_buf *words,
+                             int64_t *n_held, qu_err *err)
+{
+    uint64_t term;
+    qu_words it;
+    qu_word w;
+    *n_held = 0;
+    qu_words_init(&it, query, n < QUERY_BYTES ? n : QUERY_BYTES);
+    while (qu_words_next(&it, &w)) {
+        bool held;
+        QU_TRY(find_term(&lx->base, w.hash, &term, &held, err));
+        *n_held += held;
+        if (held) continue;
+        QU_TRY(qu_buf_add(words, query + w.start, w.end - w.start, err));
+        QU_TRY(qu_buf_add(words, "", 1, err));
+    }
+    return QU_OK;
+}

@@ -169,9 +169,9 @@ static qu_status print_text(const qu_answer *ans, bool streamed, qu_err *err)
     if (ans->found && !streamed) QU_TRY(qu_out_text(ans->text.data, ans->text.len, true, err));
     if (!ans->found && !streamed) {
         const char *why = ans->candidates == 0 ? "nothing found"
-                          : ans->withheld      ? "no sure answer; the likeliest passages:"
-                                          : "not stated in the documents; the likeliest passages:";
-        QU_TRY(qu_out_printf(err, "%s", why));
+                          : ans->withheld      ? "no sure answer"
+                                               : "not stated in the documents";
+        QU_TRY(qu_out_printf(err, "%s%s", why, ans->n_citations ? "; the likeliest passages:" : ""));
     }
     if (ans->found && !ans->supported && ans->n_sentences <= 1)
         QU_TRY(qu_out_printf(err, " [unsupported]"));

@@ -183,6 +183,7 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
 const qu_command qu_cmd_eval = {
     .name = "eval",
     .args = "KIND [ARGUMENT...]",
+    .choices = "recall|needle|qa|fidelity|perplexity|mass|rouge",
     .summary = "measure the quality of retrieval and answers on files of your own",
     .description =
         "recall FILE|-    share of the right files among the first hits. Each line of FILE is "

@@ -108,7 +108,7 @@ static void say_quota(const qu_make_kv_report *k)
     if (k->evicted > 0)
         qu_out_note("KV of %lld documents was removed to keep to --max-bytes", (long long)k->evicted);
     if (k->over_quota > 0)
-        qu_out_note("KV of %lld documents finds no room in --max-bytes: it is made when a question "
+        qu_out_note("KV of %lld documents finds no room in the space for KV (--max-bytes): it is made when a question "
                     "needs it",
                     (long long)k->over_quota);
 }
@@ -158,6 +158,9 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
     if (s->other_numerics)
         qu_out_warn("the store's pages were made in numerics class %s, this process is %s",
                     qu_store_config_get(s->store)->numerics, s->numerics);
+    const char *known = qu_store_config_get(s->store)->model_path;
+    if (!dry_run && (!known || strcmp(known, s->model_path) != 0)) /* it has moved */
+        QU_TRY(qu_store_set_model(s->store, s->model_path, err));
     if (!dry_run) QU_TRY(set_quota(s, args, err));
     QU_TRY(qu_roots_collect(&roots, s, args, !dry_run, err));
     QU_TRY(qu_sync(s, (const char *const *)roots.paths, roots.n, &options, &report, err));

@@ -1,8 +1,10 @@
 /* quire search: the pages that hold the words of a query, best first; no model runs. */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "index/words.h"
 #include "pipelines/commands.h"
 #include "pipelines/hybrid.h"
 #include "pipelines/input.h"
@@ -12,7 +14,7 @@
 #include "pipelines/session.h"
 #include "retrieve/extract.h"
 
-enum { SHOWN_LINES = 3, SHOWN_BYTES = 240, MAX_TOP = 1000 };
+enum { SHOWN_LINES = 3, SHOWN_BYTES = 240, MAX_TOP = 1000, MAX_MISSING = 16 };
 
 typedef struct search {
     const qu_args *args;
@@ -22,7 +24,8 @@ typedef struct search {
     bool batch;
     qu_lexical_hit hits[MAX_TOP];
     int32_t n_hits, n_shown;
-    json_t *list;              /* hits, with --json */
+    int64_t n_all;             /* shown for all queries */
+    json_t *list, *missing;    /* hits, with --json; words that no page holds */
 } search;
 
 static qu_status find(search *x, const qu_question *q, qu_err *err)
@@ -32,6 +35,44 @@ static qu_status find(search *x, const qu_question *q, qu_err *err)
     qu_paths_filter filter = {qu_args_str(x->args, "in"), x->txn};
     qu_paths_keep(&opts, &filter);
     return qu_hybrid_search(x->h, x->txn, q->text, q->n, &opts, top, x->hits, &x->n_hits, err);
+}
+
+/* The word of a text that looks most like word, in small letters; empty where none does. */
+static void look_alike(char best[QU_WORD_BYTES], const char *word, const qu_buf *text)
+{
+    qu_words it;
+    qu_word w;
+    *best = 0;
+    qu_words_init(&it, text->data, text->len);
+    while (qu_words_next(&it, &w)) {
+        char one[QU_WORD_BYTES] = "";
+        const char *both[] = {best, one};
+        for (size_t i = 0; i + 1 < sizeof one && w.start + i < w.end; i++)
+            one[i] = (char)tolower((unsigned char)text->data[w.start + i]);
+        if (qu_options_nearest(word, both, 2) == one) memcpy(best, one, sizeof one);
+    }
+}
+
+/* Words that no page holds, and what stands for them on the best page (NULL: there is none). It is said
+ * where the query has no other: the hits are not what was asked for then. */
+static qu_status say_missing(search *x, const qu_question *q, const qu_page_view *best, qu_err *err)
+{
+    QU_OWN(qu_buf_free) qu_buf words = {0};
+    int64_t n_held;
+    QU_TRY(qu_hybrid_unknown(x->h, q->text, q->n, &words, &n_held, err));
+    for (size_t at = 0; at < words.len && json_array_size(x->missing) < MAX_MISSING;) {
+        char like[QU_WORD_BYTES] = "", *word = words.data + at;
+        at += strlen(word) + 1;
+        for (char *p = word; *p; p++) *p = (char)tolower((unsigned char)*p);
+        if (best) look_alike(like, word, &best->text);
+        if (best && n_held == 0)
+            qu_out_note(*like ? "no page holds '%s': '%s' was taken instead" : "no page holds '%s'%s",
+                        word, like);
+        json_t *o = json_pack("{s:o,s:s?}", "word", qu_pages_json_text(word, strlen(word)), "taken",
+                              *like ? like : NULL);
+        json_array_append_new(x->missing, o);
+    }
+    return QU_OK;
 }
 
 /* Some lines, indented: the page's first, or from the sentence on that holds most of the query where
@@ -93,6 +134,7 @@ static qu_status print_result(search *x, const qu_question *q, qu_err *err)
         json_t *o = json_object();
         if (q->id) json_object_set(o, "id", q->id);
         json_object_set_new(o, "query", qu_pages_json_text(q->text, q->n));
+        json_object_set(o, "missing", x->missing);
         json_object_set(o, "hits", x->list);
         return qu_out_json(o, err);
     }
@@ -104,7 +146,7 @@ static qu_status answer(void *ctx, const qu_question *q, qu_err *err)
 {
     search *x = ctx;
     QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
-    json_auto_t *list = x->list = json_array();
+    json_auto_t *list = x->list = json_array(), *missing = x->missing = json_array();
     QU_TRY(qu_txn_begin(&t, x->s->store, QU_TXN_READ, err));
     x->txn = t;
     x->n_shown = 0;
@@ -115,10 +157,18 @@ static qu_status answer(void *ctx, const qu_question *q, qu_err *err)
         qu_status st = qu_pages_load(&v, x->txn, x->hits[i].doc_id, x->hits[i].page, false, err);
         if (st == QU_ERR_NOTFOUND) continue; /* removed since the index was opened */
         QU_TRY(st);
-        x->n_shown++;
+        if (x->n_shown++ == 0) QU_TRY(say_missing(x, q, &v, err));
         QU_TRY(print_hit(x, x->hits[i].score, &v, q->text, err));
     }
+    x->n_all += x->n_shown;
+    if (x->n_shown == 0) QU_TRY(say_missing(x, q, NULL, err));
     return print_result(x, q, err);
+}
+
+static void end_search(search **x)
+{
+    if (*x) qu_hybrid_close((*x)->h);
+    free(*x);
 }
 
 static qu_status act(qu_session *s, int *code, qu_err *err)
@@ -126,23 +176,18 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
     const qu_args *args = s->args;
     qu_question q = {.text = args->argv[0], .n = strlen(args->argv[0])};
     double weight = qu_args_given(args, "weight") ? qu_args_float(args, "weight") : QU_HYBRID_STORED;
-    QU_OWN(qu_freep) search *x = calloc(1, sizeof *x);
-    if (!x) return qu_fail_nomem(err, sizeof *x);
+    QU_OWN(end_search) search *x = NULL;
+    QU_TRY(qu_memory_take(&x, 1, sizeof *x, err));
     x->args = args;
     x->s = s;
     x->batch = strcmp(q.text, "-") == 0;
-    qu_status st = qu_hybrid_open(&x->h, s, weight, err);
-    if (st == QU_OK && x->batch) {
-        *code = qu_input_questions(answer, x);
-    } else if (st == QU_OK) {
-        st = answer(x, &q, err);
-        if (st == QU_OK && x->n_shown == 0) {
-            *code = QU_EXIT_NOTHING;
-            qu_out_note("nothing found");
-        }
-    }
-    qu_hybrid_close(x->h);
-    return st;
+    QU_TRY(qu_hybrid_open(&x->h, s, weight, err));
+    if (x->batch) *code = qu_input_questions(answer, x);
+    else QU_TRY(answer(x, &q, err));
+    if (x->n_all > 0 || *code != QU_EXIT_OK) return QU_OK;
+    *code = QU_EXIT_NOTHING;
+    if (!x->batch) qu_out_note("nothing found");
+    return QU_OK;
 }
 
 static const qu_option options[] = {
@@ -165,7 +210,8 @@ const qu_command qu_cmd_search = {
         "vectors (quire index --embed-model) and a weight for them (quire eval recall --tune, or "
         "--weight), meaning counts beside words.\n\n"
         "With - each line of standard input is a query, as plain text or as "
-        "{\"id\":...,\"question\":\"...\"}. Exit 1 says that a single query found nothing.",
+        "{\"id\":...,\"question\":\"...\"}. Where no page holds a word of a query, words that look "
+        "like them are searched, which is said. Exit 1 says that nothing at all was found.",
     .examples = "quire search 'lighthouse of Alexandria'\n"
                 "quire search --files --in 'reports/*' --top 3 revenue\n"
                 "quire search --json - <queries.txt | jq -r '.hits[0].path'",

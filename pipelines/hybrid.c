@@ -153,6 +153,12 @@ qu_status qu_hybrid_search(qu_hybrid *h, qu_txn *t, const char *q, size_t n,
                    opts && opts->max_per_doc == 1, err);
 }
 
+qu_status qu_hybrid_unknown(qu_hybrid *h, const char *q, size_t n, qu_buf *words, int64_t *n_held,
+                            qu_err *err)
+{
+    return qu_lexical_unknown(h->lx, q, n, words, n_held, err);
+}
+
 /* --- making vectors --- */
 
 typedef struct make {

@@ -38,6 +38,10 @@ qu_status qu_hybrid_search(qu_hybrid *h, qu_txn *t, const char *q, size_t n,
                            const qu_lexical_opts *opts, int32_t k, qu_lexical_hit *hits,
                            int32_t *n_hits, qu_err *err);
 
+/* The words of a query that no page holds: as qu_lexical_unknown. */
+qu_status qu_hybrid_unknown(qu_hybrid *h, const char *q, size_t n, qu_buf *words, int64_t *n_held,
+                            qu_err *err);
+
 /* Both lists by themselves, each [k]. */
 qu_status qu_hybrid_lists(qu_hybrid *h, qu_txn *t, const char *q, size_t n,
                           const qu_lexical_opts *opts, int32_t k, qu_lexical_hit *words,

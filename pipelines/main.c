@@ -32,6 +32,7 @@ static const qu_command cmd_help = {
 static const qu_command cmd_completion = {
     .name = "completion",
     .args = "bash|zsh|fish | words [VERB [OPTION]]",
+    .choices = "bash|zsh|fish",
     .summary = "print a completion script for a shell",
     .examples =
         ". <(quire completion bash)\nquire completion fish >~/.config/fish/completions/quire.fish",
@@ -65,11 +66,11 @@ static const qu_command *find_command(const char *name, qu_err *err)
 }
 
 /* Usage errors: one line that ends in where to look. */
-static int usage_error(const qu_err *err, const char *verb)
+static int usage_error(const qu_err *err, const char *where)
 {
     qu_err full = {.status = err->status};
     if (err->status == QU_ERR_ARG)
-        snprintf(full.msg, sizeof full.msg, "%.180s; see quire %s --help", err->msg, verb);
+        snprintf(full.msg, sizeof full.msg, "%.180s; see quire %s", err->msg, where);
     else
         snprintf(full.msg, sizeof full.msg, "%s", err->msg);
     return qu_out_error(&full, NULL);
@@ -103,7 +104,7 @@ static int run_completion(const qu_args *args)
     qu_status st = words ? qu_manual_words(&text, all, args->argc > 1 ? args->argv[1] : NULL,
                                            args->argc > 2 ? args->argv[2] : NULL, &err)
                          : qu_manual_completion(&text, args->argv[0], &err);
-    if (st == QU_ERR_ARG) return usage_error(&err, "completion");
+    if (st == QU_ERR_ARG) return usage_error(&err, "completion --help");
     return print(st, &text, &err);
 }
 
@@ -139,8 +140,10 @@ static int run_command(const qu_command *c, int argc, char **argv)
     qu_err err = {0};
     qu_args args;
     qu_buf text = {0};
+    char where[40];
     qu_out_mode(asks_for_json(argc, argv), false);
-    if (qu_args_parse(&args, c, argc, argv, &err) != QU_OK) return usage_error(&err, c->name);
+    snprintf(where, sizeof where, "%s --help", c->name);
+    if (qu_args_parse(&args, c, argc, argv, &err) != QU_OK) return usage_error(&err, where);
     qu_out_mode(qu_args_flag(&args, "json"), qu_args_flag(&args, "quiet"));
     int code = qu_args_flag(&args, "help")
                    ? print(qu_manual_help(&text, c, !short_help(argc, argv), &err), &text, &err)
@@ -169,9 +172,7 @@ int main(int argc, char **argv)
     const qu_command *c = find_command(argv[1], &err);
     if (!c) {
         qu_out_mode(asks_for_json(argc - 1, argv + 1), false);
-        qu_err full = {.status = QU_ERR_ARG};
-        snprintf(full.msg, sizeof full.msg, "%.200s; see quire help", err.msg);
-        return qu_out_finish(qu_out_error(&full, NULL));
+        return qu_out_finish(usage_error(&err, "help"));
     }
     return qu_out_finish(run_command(c, argc - 2, argv + 2));
 }

@@ -231,6 +231,7 @@ static const char *const scripts[][2] = {
     {"bash",
      "_quire() {\n"
      "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words\n"
+     "    if [ \"$cur\" = = ]; then cur=; elif [ \"$prev\" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
      "    local ask=(\"${COMP_WORDS[0]}\" completion words)\n"
      "    case $COMP_CWORD,$cur in\n"
      "    1,*) ;;\n"
@@ -277,14 +278,20 @@ qu_status qu_manual_completion(qu_buf *out, const char *shell, qu_err *err)
                    shell);
 }
 
+/* "a|b", a line each. */
+static qu_status choice_words(qu_buf *out, const char *word, qu_err *err)
+{
+    for (size_t n; word && (n = strcspn(word, "|")) > 0; word += n + (word[n] == '|'))
+        QU_TRY(qu_buf_printf(out, err, "%.*s\n", (int)n, word));
+    return QU_OK;
+}
+
 /* An option's choices, a line each, if it is the one asked for; else, if none is, its name and help. */
 static qu_status option_words(qu_buf *out, const qu_option *o, const char *asked, qu_err *err)
 {
     if (!asked) return qu_buf_printf(out, err, "--%s\t%s\n", o->name, o->help);
-    const char *word = o->kind == QU_OPT_ENUM && strcmp(asked, o->name) == 0 ? o->choices : "";
-    for (size_t n; (n = strcspn(word, "|")) > 0; word += n + (word[n] == '|'))
-        QU_TRY(qu_buf_printf(out, err, "%.*s\n", (int)n, word));
-    return QU_OK;
+    bool hit = o->kind == QU_OPT_ENUM && strcmp(asked, o->name) == 0;
+    return hit ? choice_words(out, o->choices, err) : QU_OK;
 }
 
 qu_status qu_manual_words(qu_buf *out, qu_commands commands, const char *verb, const char *option,
@@ -293,7 +300,10 @@ qu_status qu_manual_words(qu_buf *out, qu_commands commands, const char *verb, c
     for (int i = 0; i < commands.n; i++) {
         const qu_command *c = commands.list[i];
         if (!verb) QU_TRY(qu_buf_printf(out, err, "%s\t%s\n", c->name, c->summary));
+        bool helps = verb && option && strcmp(verb, "help") == 0 && strcmp(option, verb) == 0;
+        if (helps) QU_TRY(qu_buf_printf(out, err, "%s\t%s\n", c->name, c->summary));
         if (!verb || strcmp(verb, c->name) != 0) continue;
+        if (option && strcmp(option, verb) == 0) QU_TRY(choice_words(out, c->choices, err));
         for (int k = 0; k < c->n_options; k++)
             QU_TRY(option_words(out, &c->options[k], option, err));
         for (int k = 0; k < qu_n_common_options; k++)

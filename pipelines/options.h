@@ -75,6 +75,7 @@ struct qu_session;
 typedef struct qu_command {
     const char *name;        /* "ask" */
     const char *args;        /* positional arguments as shown: "[PATH...]"; NULL for none */
+    const char *choices;     /* words that the first may be, for completion: "bash|zsh|fish"; or NULL */
     const char *summary;     /* one line, lower case, no full stop */
     const char *description; /* for --help; paragraphs between empty lines; or NULL */
     const char *examples;    /* a command line each, with an optional "  # remark"; or NULL */

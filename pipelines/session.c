@@ -48,6 +48,10 @@ static qu_status find_model(qu_session *s, qu_err *err)
     const char *env = getenv("QUIRE_MODEL");
     if (given)
         QU_TRY(name_model(s, given, err));
+    else if (c && c->model_path && access(c->model_path, F_OK) != 0 && errno == ENOENT)
+        return qu_fail(err, QU_ERR_NOTFOUND,
+                       "the model of store '%.60s' is no longer '%.90s': give --model FILE, which "
+                       "quire index remembers", s->store_dir, c->model_path);
     else if (c && c->model_path)
         s->model_path = strdup(c->model_path);
     else if (env && *env)

@@ -18,6 +18,8 @@
 #include "pipelines/stop.h"
 #include "pipelines/summarize.h"
 
+#define NO_SUMMARY "model '%s' wrote no summary: --extractive makes one of the document's own sentences"
+
 enum { PART_CITATIONS = 1, MIN_ROOM = 64 };
 
 struct qu_summarizer {
@@ -189,7 +191,7 @@ static qu_status write_part(qu_summarizer *z, ask_run *r, qu_buf *out, qu_err *e
     QU_TRY(qu_answer_model(r, err));
     z->generated += r->ans->generated_tokens;
     if (!r->ans->found)
-        return qu_fail(err, QU_ERR_UNSUPPORTED, "model '%s' wrote no summary", r->a->s->model->name);
+        return qu_fail(err, QU_ERR_UNSUPPORTED, NO_SUMMARY, r->a->s->model->name);
     return qu_buf_add(out, r->ans->text.data, r->ans->text.len + 1, err);
 }
 
@@ -326,7 +328,7 @@ static qu_status map_reduce(qu_summarizer *z, qu_synopsis *s, const qu_doc *d, c
                            parts, err));
     }
     if (parts->len == 0)
-        return qu_fail(err, QU_ERR_UNSUPPORTED, "model '%s' wrote no summary", z->a.s->model->name);
+        return qu_fail(err, QU_ERR_UNSUPPORTED, NO_SUMMARY, z->a.s->model->name);
     return reduce(z, d, room, parts, err);
 }
 

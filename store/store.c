@@ -343,6 +343,18 @@ qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config
     return QU_OK;
 }
 
+qu_status qu_store_set_model(qu_store *s, const char *path, qu_err *err)
+{
+    QU_OWN(qu_freep) char *copy = strdup(path);
+    qu_store_config c = s->config;
+    if (!copy) return qu_fail_nomem(err, (long long)strlen(path));
+    c.model_path = copy;
+    QU_TRY(config_write(s, &c, err));
+    free(s->config.model_path);
+    s->config.model_path = QU_TAKE(copy);
+    return QU_OK;
+}
+
 void qu_store_close(qu_store *s)
 {
     if (!s) return;

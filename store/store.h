@@ -74,6 +74,10 @@ typedef struct qu_store_config {
 qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config *create,
                         unsigned flags, qu_err *err);
 
+/* The model's file lies elsewhere now: kept in the config. Needs the store open for writing. Errors:
+ * QU_ERR_IO, QU_ERR_FULL, QU_ERR_NOMEM: the old path stays. */
+qu_status qu_store_set_model(qu_store *store, const char *path, qu_err *err);
+
 /* Close it and everything handed out by it: transactions, writers and slices must be done with.
  * NULL is fine. */
 void qu_store_close(qu_store *store);

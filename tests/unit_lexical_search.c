@@ -18,6 +18,27 @@ static void test_misspellings(void **state)
     qu_lexical_close(lx);
 }
 
+/* Words that no page holds are told, as written, also where others like them are found. */
+static void test_unknown_words(void **state)
+{
+    (void)state;
+    qu_lexical *lx = new_writer();
+    add(lx, 1, 1, "Fruit", "The banana is yellow.");
+    lx = commit_and_read(lx);
+    qu_buf words = {0};
+    int64_t n_held;
+    TEST_OK(qu_lexical_unknown(lx, "Bananna, bananas: xyzzy", 23, &words, &n_held, err));
+    assert_int_equal(n_held, 1);
+    assert_int_equal(words.len, 14);
+    assert_memory_equal(words.data, "Bananna\0xyzzy", 14);
+    assert_string_equal(ask(lx, "bananna", 0, 10), "1.1");
+    words.len = 0;
+    TEST_OK(qu_lexical_unknown(lx, "", 0, &words, &n_held, err));
+    assert_int_equal(n_held + (int64_t)words.len, 0);
+    qu_buf_free(&words);
+    qu_lexical_close(lx);
+}
+
 /* Most pages of a report do not name what all of it is about. */
 static void test_title_counts_on_every_page(void **state)
 {
@@ -257,6 +278,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_misspellings),
+        cmocka_unit_test(test_unknown_words),
         cmocka_unit_test(test_title_counts_on_every_page),
         cmocka_unit_test(test_random_history),
         cmocka_unit_test(test_recall_en),

@@ -26,6 +26,9 @@ if command -v bash >/dev/null; then
     bash -c '. ./completion.bash; COMP_WORDS=("$QUIRE" comp) COMP_CWORD=1; _quire; echo "${COMPREPLY[@]}" | tr " " "\n" | grep -x completion
         COMP_WORDS=("$QUIRE" help --ma) COMP_CWORD=2; _quire; echo "${COMPREPLY[@]}"
         COMP_WORDS=("$QUIRE" ask --draft n) COMP_CWORD=3; _quire; echo "${COMPREPLY[@]}"
+        COMP_WORDS=("$QUIRE" ask --draft = n) COMP_CWORD=4; _quire; echo "${COMPREPLY[@]}"
+        COMP_WORDS=("$QUIRE" eval r) COMP_CWORD=2; _quire; echo "${COMPREPLY[@]}"
+        COMP_WORDS=("$QUIRE" help mod) COMP_CWORD=2; _quire; echo "${COMPREPLY[@]}"
         COMP_WORDS=("$QUIRE" help REA) COMP_CWORD=2; _quire; echo "${#COMPREPLY[@]}"'
 fi
 if command -v zsh >/dev/null; then zsh -n completion.zsh; fi

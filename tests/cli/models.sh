@@ -19,6 +19,14 @@ complete "$M" >a
 complete ollama:reader >b && cmp a b && echo same
 complete .cache/huggingface/hub/models--a--b >b && cmp a b && echo same
 echo 'The ferry is' | "$QUIRE" tokenize --model ollama:reader:latest | wc -w | tr -d ' '
+# A store's model that lies elsewhere now is named once more, then remembered.
+cp "$M" here.gguf
+echo 'The ferry costs 45 crowns.' >ferry.txt
+"$QUIRE" index -q --kv none --model here.gguf ferry.txt >/dev/null
+mv here.gguf there.gguf
+x ask 'What does the ferry cost?' | sed "s|$PWD|HOME|"
+"$QUIRE" index -q --kv none --model there.gguf >/dev/null
+"$QUIRE" ask -q 'What does the ferry cost?' | head -n 1
 x complete -p x --model ollama:absent | sed "s|$PWD|HOME|"
 x complete -p x --model ollama:../../x
 x complete -p x --model .lmstudio/models/p | sed "s|$PWD|HOME|"

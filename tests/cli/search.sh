@@ -14,6 +14,9 @@ x search --top 1 --json 'the island of Pharos' | plain
 x search --json lighthouse --in '*b?.txt' | plain
 x search lighthouse --in 'docs/*.md' | plain
 x search lighthouse --in nothing
+x search lihgthouse --top 1 | plain
+x search 'Lihgthouse lamps xyzzyx' --top 1 --json | plain
+printf 'nowordlikethis\nxyzzyx\n' | x search -
 x search nowordlikethis
 x search nowordlikethis --json
 x search ''
