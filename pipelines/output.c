@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <utf8proc.h>
 
@@ -23,6 +24,7 @@ static struct {
     bool drawn;        /* a progress line stands on the terminal */
     const char *what;  /* NULL: no progress running */
     double started_ms, drawn_ms;
+    int columns; /* of the terminal; 0: the system knows */
 } out;
 
 int qu_out_exit(qu_status status)
@@ -400,6 +402,14 @@ static void format_time(char *b, size_t cap, double seconds)
     else snprintf(b, cap, "%lds", s);
 }
 
+/* Of the terminal: a longer line could not be wiped. */
+static int columns(void)
+{
+    struct winsize w;
+    if (out.columns > 0) return out.columns;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : 160;
+}
+
 void qu_out_progress(const char *what, int64_t done, int64_t total, const char *unit)
 {
     if (!out.terminal || out.quiet) return;
@@ -419,9 +429,11 @@ void qu_out_progress(const char *what, int64_t done, int64_t total, const char *
     if (total > 0) snprintf(of, sizeof of, "/%.*f", digits, (double)total * scale);
     if (total > 0 && rate > 0 && done <= total)
         format_time(left, sizeof left, (double)(total - done) / rate);
-    fprintf(stderr, "\r\033[K%.30s %.*f%s %s, %.*f %s/s%s%s", what, digits, (double)done * scale, of,
-            bytes ? "MB" : unit, rate_digits, rate * scale, bytes ? "MB" : unit,
-            *left ? ", left " : "", left);
+    char line[160];
+    snprintf(line, sizeof line, "%.30s %.*f%s %s, %.*f %s/s%s%s", what, digits,
+             (double)done * scale, of, bytes ? "MB" : unit, rate_digits, rate * scale,
+             bytes ? "MB" : unit, *left ? ", left " : "", left);
+    fprintf(stderr, "\r\033[K%.*s", columns() - 1, line);
     fflush(stderr);
     out.drawn = true;
     out.drawn_ms = now;

@@ -246,6 +246,11 @@ static int show_progress(void)
     out.drawn_ms = 0;
     qu_out_progress("writing", 3, 0, "pages");
     qu_out_progress_end();
+    qu_out_progress("narrow", 0, 0, "pages");
+    out.columns = 12;
+    out.drawn_ms = 0;
+    qu_out_progress("narrow", 123456, 0, "pages");
+    qu_out_progress_end();
     qu_out_progress("writing", 9, 0, "pages"); /* a new line begins: nothing is drawn at once */
     qu_out_mode(false, true);
     out.drawn_ms = 0;
@@ -259,7 +264,8 @@ static void test_progress(void **state)
     assert_int_equal(capture(show_progress), 0);
     assert_string_equal(said_err,
                         "\r\033[Kreading 1.0/4.0 MB, 0.5 MB/s, left 6s\r\033[Kquire: warning: w\n"
-                        "\r\033[Kwriting 3 pages, 1.5 pages/s\r\033[K");
+                        "\r\033[Kwriting 3 pages, 1.5 pages/s\r\033[K"
+                        "\r\033[Knarrow 1234\r\033[K");
 }
 
 static void test_times(void **state)
