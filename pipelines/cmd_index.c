@@ -137,6 +137,15 @@ static qu_status take_scope(const qu_args *args, qu_sync_options *o, qu_walk_rul
     return QU_OK;
 }
 
+/* The same model at another place from now on. */
+static qu_status note_move(qu_session *s, qu_err *err)
+{
+    const char *known = qu_store_config_get(s->store)->model_path;
+    if (known && strcmp(known, s->model_path) == 0) return QU_OK;
+    QU_TRY(check_weights(s, err));
+    return qu_store_set_model(s->store, s->model_path, err);
+}
+
 static qu_status act(qu_session *s, int *code, qu_err *err)
 {
     const qu_args *args = s->args;
@@ -158,9 +167,7 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
     if (s->other_numerics)
         qu_out_warn("the store's pages were made in numerics class %s, this process is %s",
                     qu_store_config_get(s->store)->numerics, s->numerics);
-    const char *known = qu_store_config_get(s->store)->model_path;
-    if (!dry_run && (!known || strcmp(known, s->model_path) != 0)) /* it has moved */
-        QU_TRY(qu_store_set_model(s->store, s->model_path, err));
+    if (!dry_run) QU_TRY(note_move(s, err));
     if (!dry_run) QU_TRY(set_quota(s, args, err));
     QU_TRY(qu_roots_collect(&roots, s, args, !dry_run, err));
     QU_TRY(qu_sync(s, (const char *const *)roots.paths, roots.n, &options, &report, err));
