@@ -18,7 +18,8 @@ struct qu_clutter_node {
     int32_t text, link;   /* bytes of all and in links; from decide on with those inside */
     int32_t prose;        /* running text outside of links; with that inside */
     int32_t direct;       /* running text of the elements directly inside */
-    bool body, main, headline, hidden, chrome, named, cut;
+    qu_clutter_hints is;  /* headline: or holds it; aside: or is named like clutter */
+    bool cut;
 };
 
 /* Words of class, id and role that name clutter, each the begin of a word; '=': a whole one. */
@@ -61,7 +62,8 @@ static qu_status append(qu_clutter *c, qu_clutter_node new, qu_err *err)
 
 qu_status qu_clutter_open(qu_clutter *c, const qu_clutter_hints *h, qu_err *err)
 {
-    if (c->n == 0) QU_TRY(append(c, (qu_clutter_node){.body = true}, err));
+    qu_clutter_node new = {.is = *h};
+    if (c->n == 0) QU_TRY(append(c, (qu_clutter_node){.is.body = true}, err));
     if (c->stray || c->next == c->n || c->n == MAX_ELEMENTS) {
         c->stray++;
         return QU_OK;
@@ -72,14 +74,9 @@ qu_status qu_clutter_open(qu_clutter *c, const qu_clutter_hints *h, qu_err *err)
         return QU_OK;
     }
     c->n_articles += h->article;
-    return append(c,
-                  (qu_clutter_node){.body = h->body,
-                                    .main = h->main,
-                                    .headline = h->headline,
-                                    .hidden = h->hidden,
-                                    .chrome = h->chrome,
-                                    .named = h->aside || is_named(h->names)},
-                  err);
+    new.is.aside |= is_named(h->names);
+    new.is.names = NULL;
+    return append(c, new, err);
 }
 
 void qu_clutter_close(qu_clutter *c)
@@ -119,7 +116,7 @@ static void sum_up(qu_clutter *c)
         up->text += e->text;
         up->link += e->link;
         up->prose += e->prose;
-        up->headline |= e->headline;
+        up->is.headline |= e->is.headline;
     }
 }
 
@@ -137,13 +134,13 @@ static int64_t find_body(const qu_clutter *c)
     const qu_clutter_node *v = c->v;
     int64_t body = 0;
     for (int64_t i = 1; i <= v[body].last && !is_share(v[body].direct, v[body].prose, 15);) {
-        bool most = v[i].body && is_share(v[i].prose, v[body].prose, c->article ? 60 : 85);
+        bool most = v[i].is.body && is_share(v[i].prose, v[body].prose, c->article ? 60 : 85);
         if (most) body = i;
         i = most ? i + 1 : v[i].last + 1;
     }
     const int64_t prose = v[body].prose;
     for (int64_t up = v[body].parent; c->article && up > 0; up = v[up].parent) {
-        if (v[body].headline || is_share(v[up].prose - prose, prose, 20) ||
+        if (v[body].is.headline || is_share(v[up].prose - prose, prose, 20) ||
             is_share(v[up].link, v[up].text, 20))
             break;
         body = up;
@@ -154,22 +151,22 @@ static int64_t find_body(const qu_clutter *c)
 /* A second body beside the first: a good deal of running text, few links, no name of clutter. */
 static bool is_text(const qu_clutter_node *e, const qu_clutter_node *b)
 {
-    return is_share(e->prose, b->prose, 20) && !is_share(e->link, e->text, 20) && !e->named;
+    return is_share(e->prose, b->prose, 20) && !is_share(e->link, e->text, 20) && !e->is.aside;
 }
 
 /* Is the element clutter? body: the page's, 0 if it has none. */
 static bool is_clutter(const qu_clutter *c, int64_t i, int64_t body, bool inside)
 {
     const qu_clutter_node *e = &c->v[i], *b = &c->v[body], *page = c->v;
-    if (e->chrome) return true;
-    if (c->article && !inside) return !e->headline || i > body;
+    if (e->is.chrome) return true;
+    if (c->article && !inside) return !e->is.headline || i > body;
     if (e->text == 0 || is_share(e->prose, b->prose, 25)) return false;
     bool links = is_share(e->link, e->text, 67) && e->prose == 0;
     bool some_links = is_share(e->link, e->text, e->prose ? 15 : 25);
     if (c->article)
-        return ((e->hidden || e->named) && (some_links || !e->prose)) || (links && e->body);
+        return ((e->is.hidden || e->is.aside) && (some_links || !e->prose)) || (links && e->is.body);
     if (inside || e->prose > 0) return false;
-    return (e->named && some_links) || (links && is_share(b->prose, page->text - page->link, 80));
+    return (e->is.aside && some_links) || (links && is_share(b->prose, page->text - page->link, 80));
 }
 
 /* Cut element i; <main> in a menu that was not closed is none. Returns how much text that is. */
@@ -177,7 +174,7 @@ static int32_t cut(qu_clutter *c, int64_t i)
 {
     int32_t gone = c->v[i].text;
     for (int64_t k = i; k <= c->v[i].last; k++) {
-        if (c->v[k].main && c->v[i].chrome) {
+        if (c->v[k].is.main && c->v[i].is.chrome) {
             gone -= c->v[k].text;
             k = c->v[k].last;
         } else {

@@ -13,31 +13,29 @@ enum { MAX_LISTED = 1000 };
 qu_kind qu_expand_kind(const void *bytes, int64_t n, const char *name)
 {
     static const struct {
-        int64_t at, n;
+        int64_t at;
         const char *magic;
         qu_kind kind;
     } known[] = {
-        {0, 5, "%PDF-", QU_KIND_PDF},
-        {0, 4, "PK\3\4", QU_KIND_ZIP},
-        {0, 4, "PK\5\6", QU_KIND_ZIP},
-        {0, 3, "\x1F\x8B\x08", QU_KIND_ARCHIVE},
-        {0, 3, "BZh", QU_KIND_ARCHIVE},
-        {0, 6,
-         "\xFD"
-         "7zXZ",
-         QU_KIND_ARCHIVE},
-        {0, 4, "\x28\xB5\x2F\xFD", QU_KIND_ARCHIVE},
-        {0, 6, "7z\xBC\xAF\x27\x1C", QU_KIND_ARCHIVE},
-        {0, 6, "Rar!\x1A\7", QU_KIND_ARCHIVE},
-        {257, 5, "ustar", QU_KIND_ARCHIVE},
-        {0, 8, "\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", QU_KIND_OLD_OFFICE},
+        {0, "%PDF-", QU_KIND_PDF},
+        {0, "PK\3\4", QU_KIND_ZIP},
+        {0, "PK\5\6", QU_KIND_ZIP},
+        {0, "\x1F\x8B\x08", QU_KIND_ARCHIVE},
+        {0, "BZh", QU_KIND_ARCHIVE},
+        {0, "\3757zXZ", QU_KIND_ARCHIVE},
+        {0, "\x28\xB5\x2F\xFD", QU_KIND_ARCHIVE},
+        {0, "7z\xBC\xAF\x27\x1C", QU_KIND_ARCHIVE},
+        {0, "Rar!\x1A\7", QU_KIND_ARCHIVE},
+        {257, "ustar", QU_KIND_ARCHIVE},
+        {0, "\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", QU_KIND_OLD_OFFICE},
     };
     static const char *const xml[] = {".xml", NULL}, *const mail[] = {".eml", NULL};
     const char *s = bytes;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (n >= known[i].at + known[i].n &&
-            memcmp(s + known[i].at, known[i].magic, (size_t)known[i].n) == 0)
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t len = strlen(known[i].magic);
+        if (n >= known[i].at + (int64_t)len && memcmp(s + known[i].at, known[i].magic, len) == 0)
             return known[i].kind;
+    }
     if (qu_document_is_html(s, n, name)) return QU_KIND_HTML;
     if ((n > 5 && memcmp(s, "<?xml", 5) == 0) || qu_name_ends(name, xml)) return QU_KIND_XML;
     if (qu_mail_is_box(s, n)) return QU_KIND_MAILBOX;
