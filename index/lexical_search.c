@@ -22,9 +22,10 @@
 static const float PAGE_K1 = 1.2f, DOC_K1 = 2, PAGE_LENGTH = 0.5f, DOC_LENGTH = 0.75f;
 static const float DOC_SHARE = 2;
 static const float TITLE_SHARE = 0.75f; /* of a long document: none where there is but one page */
-static const float RARITY = 1.3f;      /* power of the inverse document frequency */
+static const float RARITY = 1.3f;       /* power of the inverse document frequency */
 static const float GRAM_WEIGHT = 0.25f;
-static const float GRAM_UNKNOWN = 0.5f; /* of a word that no page holds: the grams stand in for it */
+static const float GRAM_UNKNOWN =
+    0.5f; /* of a word that no page holds: the grams stand in for it */
 static const float LETTERS_WEIGHT = 0.75f; /* and words of the same letters */
 
 enum {
@@ -165,7 +166,8 @@ typedef struct word_scores {
 static void end_doc(const qu_lexical_base *b, const word_scores *w, float *docs)
 {
     if (w->count > 0)
-        docs[w->doc] += w->doc_idf * doc_count(w->count, (float)b->docs[w->doc].n_words / w->doc_mean);
+        docs[w->doc] +=
+            w->doc_idf * doc_count(w->count, (float)b->docs[w->doc].n_words / w->doc_mean);
 }
 
 /* Of a title: every page of the document gets what a page of mean length gets for on_each words; one
@@ -179,7 +181,8 @@ static void score_title(const qu_lexical_base *b, word_scores *w, float count, f
     docs[w->doc] += w->page_idf * page_count(w->on_each, 1);
 }
 
-static void score_page(const qu_lexical_base *b, word_scores *w, const qu_lexical_cursor *cur, float *rows)
+static void score_page(const qu_lexical_base *b, word_scores *w, const qu_lexical_cursor *cur,
+                       float *rows)
 {
     float count = (float)cur->count, relative = (float)b->rows[cur->row].n_words / w->page_mean;
     float more = page_count(count + w->on_each, relative) - page_count(w->on_each, 1);
@@ -209,8 +212,10 @@ static qu_status score_word(const qu_lexical_base *b, query_word *word, float *r
             w.doc = d;
             w.count = w.on_each = 0;
         }
-        if (cur->row == b->docs[d].first_row) score_title(b, &w, (float)cur->count, docs);
-        else score_page(b, &w, cur, rows);
+        if (cur->row == b->docs[d].first_row)
+            score_title(b, &w, (float)cur->count, docs);
+        else
+            score_page(b, &w, cur, rows);
     }
     if (got < 0)
         return qu_fail(err, QU_ERR_CORRUPT, "lexical index is damaged: a list does not decode");

@@ -245,7 +245,8 @@ static qu_status merge_docs(merge *m, qu_err *err)
         if (s == lx->n_docs || (d < b->foot.n_docs && b->docs[d].doc_id < lx->docs[s].doc_id)) {
             uint32_t first = b->docs[d].first_row;
             QU_TRY(take_doc(m, b->docs[d].doc_id, b->docs[d].n_words, b->rows + first,
-                            (uint32_t)(qu_lexical_rows_end(b, d) - first), m->base_rows + first, err));
+                            (uint32_t)(qu_lexical_rows_end(b, d) - first), m->base_rows + first,
+                            err));
             d++;
             continue;
         }

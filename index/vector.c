@@ -26,8 +26,8 @@ struct qu_vector {
     uint64_t file_trained; /* its lists' epoch */
     qu_vector_doc *docs;   /* [n_docs] of the file */
     int64_t n_docs;
-    bool *live;            /* [n_docs]: the store still has it as it is in the file */
-    qu_buf delta;          /* uint64_t ids of the store's documents that are not in the file */
+    bool *live;   /* [n_docs]: the store still has it as it is in the file */
+    qu_buf delta; /* uint64_t ids of the store's documents that are not in the file */
 };
 
 /* --- the file --- */
@@ -138,9 +138,15 @@ qu_status qu_vector_open(qu_vector **out, qu_txn *t, const char *file, qu_err *e
     return QU_OK;
 }
 
-bool qu_vector_uses_file(const qu_vector *v) { return v->ivf != NULL; }
+bool qu_vector_uses_file(const qu_vector *v)
+{
+    return v->ivf != NULL;
+}
 
-int64_t qu_vector_n_delta(const qu_vector *v) { return (int64_t)(v->delta.len / sizeof(uint64_t)); }
+int64_t qu_vector_n_delta(const qu_vector *v)
+{
+    return (int64_t)(v->delta.len / sizeof(uint64_t));
+}
 
 void qu_vector_close(qu_vector *v)
 {
@@ -159,14 +165,14 @@ typedef struct search {
     qu_vector *v;
     qu_txn *t;
     const qu_lexical_opts *opts;
-    float *q;              /* [width], length 1 */
-    int64_t *probes;       /* [n_probes] lists, best first */
+    float *q;        /* [width], length 1 */
+    int64_t *probes; /* [n_probes] lists, best first */
     int32_t n_probes;
     bool *probed;          /* [n_lists]; NULL: all vectors count */
     int32_t k, per_doc;    /* k: some more than asked for; per_doc 0: any */
     qu_top *heap, *of_doc; /* [k], [per_doc] */
     int32_t n, n_of_doc;
-    uint64_t doc;          /* whose chunk of rows was read last */
+    uint64_t doc; /* whose chunk of rows was read last */
     uint32_t chunk;
     const uint8_t *rows;
     int32_t n_rows;
@@ -237,8 +243,10 @@ static qu_status offer(search *x, uint64_t doc, int32_t page)
     qu_linear_job job = {&w, NULL, &score, 1};
     qu_linear_question(NULL, &job, 1, x->q, w.k, 1);
     qu_top c = {score, doc << QU_VECTOR_PAGE_BITS | (uint64_t)page};
-    if (x->per_doc) qu_top_put(x->of_doc, x->per_doc, &x->n_of_doc, c);
-    else qu_top_put(x->heap, x->k, &x->n, c);
+    if (x->per_doc)
+        qu_top_put(x->of_doc, x->per_doc, &x->n_of_doc, c);
+    else
+        qu_top_put(x->heap, x->k, &x->n, c);
     return QU_OK;
 }
 

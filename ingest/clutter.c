@@ -164,9 +164,11 @@ static bool is_clutter(const qu_clutter *c, int64_t i, int64_t body, bool inside
     bool links = is_share(e->link, e->text, 67) && e->prose == 0;
     bool some_links = is_share(e->link, e->text, e->prose ? 15 : 25);
     if (c->article)
-        return ((e->is.hidden || e->is.aside) && (some_links || !e->prose)) || (links && e->is.body);
+        return ((e->is.hidden || e->is.aside) && (some_links || !e->prose)) ||
+               (links && e->is.body);
     if (inside || e->prose > 0) return false;
-    return (e->is.aside && some_links) || (links && is_share(b->prose, page->text - page->link, 80));
+    return (e->is.aside && some_links) ||
+           (links && is_share(b->prose, page->text - page->link, 80));
 }
 
 /* Cut element i; <main> in a menu that was not closed is none. Returns how much text that is. */

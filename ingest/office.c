@@ -138,7 +138,10 @@ typedef struct pairs {
     int64_t n, cap;
 } pairs;
 
-static void free_pairs(pairs *p) { free(p->v); }
+static void free_pairs(pairs *p)
+{
+    free(p->v);
+}
 
 static qu_status add_pair(pairs *p, const char *id, const char *means, qu_err *err)
 {
@@ -239,7 +242,8 @@ static qu_status put_word(const parts *p, qu_buf *html, qu_err *err)
     qu_markup m = {.kind = QU_MARKUP_OOXML, .out = html};
     const part *found = find_part(p, "word/styles.xml");
     if (found)
-        QU_TRY(qu_markup_styles(&styles, &m.n_styles, found->data.data, (int64_t)found->data.len, err));
+        QU_TRY(qu_markup_styles(&styles, &m.n_styles, found->data.data, (int64_t)found->data.len,
+                                err));
     m.styles = styles;
     for (int i = 0; i < 4; i++) QU_TRY(put_part(p, in_order[i], &m, err));
     return QU_OK;
@@ -271,13 +275,12 @@ static qu_status put_listed(const parts *p, qu_buf *html, bool slides, qu_err *e
     listing relations = {"Relationship", "Id", "Target", &targets, NULL, 0};
     const char *folder = slides ? "ppt/" : "xl/";
     QU_TRY(list_part(p, slides ? "ppt/presentation.xml" : "xl/workbook.xml", &ids, err));
-    QU_TRY(list_part(p,
-                         slides ? "ppt/_rels/presentation.xml.rels" : "xl/_rels/workbook.xml.rels",
-                         &relations, err));
+    QU_TRY(list_part(p, slides ? "ppt/_rels/presentation.xml.rels" : "xl/_rels/workbook.xml.rels",
+                     &relations, err));
     if (!slides)
         QU_TRY(qu_sheet_open(&book, strings ? strings->data.data : NULL,
-                                 strings ? strings->data.len : 0, styles ? styles->data.data : NULL,
-                                 styles ? styles->data.len : 0, err));
+                             strings ? strings->data.len : 0, styles ? styles->data.data : NULL,
+                             styles ? styles->data.len : 0, err));
     for (int64_t i = 0; i < order.n; i++) {
         const char *target = look_up(&targets, order.v[i][1]);
         const part *found;

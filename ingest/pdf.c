@@ -29,9 +29,11 @@ static const double LARGEST = 1.6; /* one of the first level */
 static const double TITLE = .9;    /* lines of the title are at least this share of the largest */
 static const double MARGIN = .05;  /* a line that ends this close to the right edge is full */
 static const double SPACING = 2;   /* lines of a paragraph are at most so many heights apart */
-static const double EDGE = .1;     /* running lines stand in this share of the page, above or below; */
-static const double LAST = 3;      /* one with the page's number also within so many points of the last */
-static const double RUNNING = .4;  /* and on this share of the pages: left and right ones may differ */
+static const double EDGE = .1; /* running lines stand in this share of the page, above or below; */
+static const double LAST =
+    3; /* one with the page's number also within so many points of the last */
+static const double RUNNING =
+    .4; /* and on this share of the pages: left and right ones may differ */
 
 typedef struct box {
     double x0, y0, x1, y1;
@@ -162,8 +164,8 @@ static qu_status put_line(layout *p, const line *l, const char *with, qu_err *er
 static qu_status add_heading(qu_pdf *pdf, int64_t at, int32_t level, int64_t n, qu_err *err)
 {
     if (pdf->n_headings == QU_MAX_HEADINGS) return QU_OK;
-    QU_TRY(qu_memory_grow(&pdf->headings, &pdf->cap, pdf->n_headings + 1, sizeof *pdf->headings,
-                          err));
+    QU_TRY(
+        qu_memory_grow(&pdf->headings, &pdf->cap, pdf->n_headings + 1, sizeof *pdf->headings, err));
     pdf->headings[pdf->n_headings++] = (qu_heading){at, level, at, at + n};
     return QU_OK;
 }
@@ -279,7 +281,8 @@ static bool edge_key(uint64_t *key, const char *s, int64_t n, int64_t number, ch
 {
     int64_t from = 0, to = 0, value = 0;
     if (which) {
-        for (from = which == 'f' ? 0 : n - 1; from >= 0 && from < n && !isdigit((unsigned char)s[from]);)
+        for (from = which == 'f' ? 0 : n - 1;
+             from >= 0 && from < n && !isdigit((unsigned char)s[from]);)
             from += which == 'f' ? 1 : -1;
         if (from < 0 || from == n) return false;
         while (from > 0 && isdigit((unsigned char)s[from - 1])) from--;
@@ -299,8 +302,7 @@ static qu_status find_edges(const layout *p, qu_buf *edges, qu_err *err)
     for (int64_t i = 0; i < p->n_pages; i++) {
         const page *of = &p->pages[i];
         double edge = EDGE * of->height, last = 0;
-        for (int64_t k = of->first; k < of->first + of->n; k++)
-            last = fmax(last, p->all[k].at.y1);
+        for (int64_t k = of->first; k < of->first + of->n; k++) last = fmax(last, p->all[k].at.y1);
         for (int64_t k = of->first; k < of->first + of->n; k++) {
             const line *l = &p->all[k];
             edge_line e = {0, k, i};
@@ -482,7 +484,8 @@ qu_status qu_pdf_read(qu_pdf *pdf, const void *bytes, int64_t n, const char *sho
     if (st == QU_OK) st = start(&pid, program, in[0], out[1], shown, err);
     if (in[0] >= 0) close(in[0]);
     if (out[1] >= 0) close(out[1]);
-    if (st == QU_OK) qu_os_write(in[1], bytes, (size_t)n, shown, NULL); /* if it gave up, it says so */
+    if (st == QU_OK)
+        qu_os_write(in[1], bytes, (size_t)n, shown, NULL); /* if it gave up, it says so */
     if (in[1] >= 0) close(in[1]);
     if (st == QU_OK) st = qu_pdf_read_boxes(pdf, out[0], err);
     if (out[0] >= 0) close(out[0]);

@@ -34,7 +34,7 @@ typedef struct sync_run {
     int64_t met;    /* files and skipped things that the walk came upon */
     qu_reader *reader;
     qu_buf lists[2]; /* of rules */
-    bool ended; /* the store failed */
+    bool ended;      /* the store failed */
     qu_err *err;
 } sync_run;
 
@@ -300,8 +300,12 @@ static bool same_file(const qu_doc *d, const qu_doc *file)
 
 static qu_doc identity_of(const qu_walk_entry *e)
 {
-    return (qu_doc){.path = (char *)e->path, .path_len = strlen(e->path), .size = e->size_bytes,
-                    .mtime_ns = e->mtime_ns, .inode = e->inode, .dev = e->dev};
+    return (qu_doc){.path = (char *)e->path,
+                    .path_len = strlen(e->path),
+                    .size = e->size_bytes,
+                    .mtime_ns = e->mtime_ns,
+                    .inode = e->inode,
+                    .dev = e->dev};
 }
 
 /* A file that is read. */
@@ -586,7 +590,8 @@ static qu_status walk_roots(sync_run *r, const qu_walk_rules *rules)
         qu_err why = {0};
         int64_t met = r->met;
         r->err = &why; /* a stop is no error of ours */
-        qu_status st = qu_walk((const char *const *)&r->roots[i], 1, rules, on_file, on_skip, r, &why);
+        qu_status st =
+            qu_walk((const char *const *)&r->roots[i], 1, rules, on_file, on_skip, r, &why);
         r->err = err;
         if (st == QU_OK && r->met == met) st = check_empty(r, r->roots[i]);
         if (st == QU_OK || (st == QU_ERR_CANCELLED && r->report->stopped)) continue;
@@ -622,7 +627,8 @@ qu_status qu_sync(qu_session *s, const char *const *roots, size_t n_roots,
 {
     QU_OWN(end_run) sync_run r = {.s = s, .options = options, .report = report, .err = err};
     qu_walk_rules rules = {0};
-    qu_reader_options how = {.program = options->program ? options->program : "", .stop = options->stop};
+    qu_reader_options how = {.program = options->program ? options->program : "",
+                             .stop = options->stop};
     QU_TRY(qu_reader_create(&r.reader, &how, err));
     QU_TRY(find_roots(&r, roots, n_roots));
     QU_TRY(qu_txn_begin(&r.txn, s->store, QU_TXN_WRITE, err));

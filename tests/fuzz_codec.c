@@ -25,7 +25,8 @@ static void *fenced(int which, size_t n)
     if (!room[which]) {
         room[which] = mmap(NULL, FENCED_BYTES + page, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (room[which] == MAP_FAILED || mprotect(room[which] + FENCED_BYTES, page, PROT_NONE)) abort();
+        if (room[which] == MAP_FAILED || mprotect(room[which] + FENCED_BYTES, page, PROT_NONE))
+            abort();
     }
     assert_true(n <= FENCED_BYTES);
     return room[which] + FENCED_BYTES - n;
@@ -52,7 +53,8 @@ static void fuzz_slice(const fuzz_in *in, int codec, int32_t tokens, int32_t d)
     float *k = fenced(1, each), *v = fenced(2, each);
     qu_codec_decode(k, v, d, codec, slice, tokens, d);
     for (int to = QU_CODEC_F16; to < QU_CODEC_COUNT; to++) {
-        void *again = fenced(0, ((size_t)qu_codec_bytes(to, tokens, d) + 15) / 16 * 16); /* aligned */
+        void *again =
+            fenced(0, ((size_t)qu_codec_bytes(to, tokens, d) + 15) / 16 * 16); /* aligned */
         qu_codec_encode(again, to, k, d, v, d, tokens, d);
         qu_codec_decode(k, v, d, to, again, tokens, d);
         if (to == QU_CODEC_F16) continue;
@@ -67,7 +69,8 @@ static void fuzz_summary(const fuzz_in *in, int32_t tokens, int32_t d)
     int64_t c = qu_summary_clusters(tokens), bytes = qu_summary_bytes(tokens, d);
     const uint8_t *from = fill(in, (size_t)bytes);
     qu_summary_read(&s, from, tokens, d);
-    assert_true((const uint8_t *)s.count == from && (const uint8_t *)(s.spread + c * (d / 2)) <= from + bytes);
+    assert_true((const uint8_t *)s.count == from &&
+                (const uint8_t *)(s.spread + c * (d / 2)) <= from + bytes);
 }
 
 static void fuzz_weights(const fuzz_in *in, int type)

@@ -144,7 +144,8 @@ static void read_map(qu_txn *t, const qu_doc *d)
     qu_buf map = {0}, text = {0};
     if (qu_catalogue_text(t, d->doc_id, 0, d->text_bytes, &text, NULL) == QU_OK &&
         qu_catalogue_source_map(t, d->doc_id, &map, NULL) == QU_OK && map.len &&
-        qu_sync_unpack_map(map.data, map.len, d->text_bytes, &runs, &n_runs, &h, &n_headings, NULL) == QU_OK) {
+        qu_sync_unpack_map(map.data, map.len, d->text_bytes, &runs, &n_runs, &h, &n_headings,
+                           NULL) == QU_OK) {
         for (int64_t i = 0; i < n_headings; i++)
             assert_true(h[i].text_start >= 0 && h[i].text_start <= h[i].text_end &&
                         h[i].text_end <= d->text_bytes);
@@ -171,7 +172,8 @@ static void read_documents(qu_txn *t)
 {
     qu_doc d, same;
     uint64_t id;
-    for (uint64_t at = 0, n = 0; n < 8 && qu_catalogue_next_doc(t, at, &d, NULL) == QU_OK && d.doc_id; n++) {
+    for (uint64_t at = 0, n = 0;
+         n < 8 && qu_catalogue_next_doc(t, at, &d, NULL) == QU_OK && d.doc_id; n++) {
         qu_buf ids = {0};
         at = d.doc_id;
         assert_true(qu_sync_file_len(&d) <= d.path_len && strlen(d.format) < 16);
@@ -193,7 +195,8 @@ static void read_vectors(qu_txn *t)
     qu_vector_info info;
     qu_lexical_hit hits[4];
     int32_t n;
-    if (qu_vector_get_info(t, &info, NULL) != QU_OK || qu_vector_open(&v, t, NULL, NULL) != QU_OK) return;
+    if (qu_vector_get_info(t, &info, NULL) != QU_OK || qu_vector_open(&v, t, NULL, NULL) != QU_OK)
+        return;
     float *q = calloc((size_t)info.n_dims, sizeof *q);
     q[0] = 1;
     qu_vector_search(v, t, q, NULL, 4, hits, &n, NULL);
@@ -323,7 +326,8 @@ static void fuzz_value(const fuzz_in *in)
         }
     }
     if (qu_kv_verify(&k, 1, &v, &binding, &payload, &n, NULL) == QU_OK)
-        assert_true((const uint8_t *)payload == value + QU_KV_HEAD_BYTES && n <= in->n - QU_KV_HEAD_BYTES);
+        assert_true((const uint8_t *)payload == value + QU_KV_HEAD_BYTES &&
+                    n <= in->n - QU_KV_HEAD_BYTES);
     free(value);
 }
 
@@ -339,7 +343,8 @@ static void seal_lexical(uint8_t *p, size_t n)
     size_t n_sums = (covered + QU_LEXICAL_BLOCK - 1) / QU_LEXICAL_BLOCK;
     for (size_t i = 0; i < n_sums; i++) {
         size_t at = i * QU_LEXICAL_BLOCK;
-        uint64_t sum = qu_hash_sum(p + at, covered - at < QU_LEXICAL_BLOCK ? covered - at : QU_LEXICAL_BLOCK, i);
+        uint64_t sum = qu_hash_sum(
+            p + at, covered - at < QU_LEXICAL_BLOCK ? covered - at : QU_LEXICAL_BLOCK, i);
         memcpy(p + covered + 8 * i, &sum, 8);
     }
     f.sums_sum = qu_hash_sum(p + covered, n_sums * 8, 0);
@@ -361,8 +366,10 @@ static void fuzz_lexical(const fuzz_in *in)
     save(path, file, in->n);
     if (qu_lexical_open(&lx, path, QU_LEXICAL_READ, NULL) == QU_OK) {
         for (size_t i = 0; i < sizeof queries / sizeof *queries; i++)
-            if (qu_lexical_search(lx, queries[i], strlen(queries[i]), i ? &one : NULL, 8, hits, &n, NULL) == QU_OK)
-                for (int32_t k = 0; k < n; k++) assert_true(hits[k].page >= 0 && !isnan(hits[k].score));
+            if (qu_lexical_search(lx, queries[i], strlen(queries[i]), i ? &one : NULL, 8, hits, &n,
+                                  NULL) == QU_OK)
+                for (int32_t k = 0; k < n; k++)
+                    assert_true(hits[k].page >= 0 && !isnan(hits[k].score));
         qu_lexical_close(lx);
     }
     TEST_OK(qu_lexical_open(&lx, path, QU_LEXICAL_WRITE, err));

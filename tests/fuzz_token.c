@@ -13,18 +13,27 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
-static const char *const fuzz_pres[] = {"gpt-2",   "default", "llama-bpe", "qwen2",          "smollm",
-                                        "tekken",  "falcon",  "mpt",       "deepseek-coder", "deepseek-llm"};
-enum { N_PRES = sizeof fuzz_pres / sizeof *fuzz_pres, N_VOCABULARIES = 2 + N_PRES, BYTE_TOKENS = 256 };
+static const char *const fuzz_pres[] = {"gpt-2",          "default",     "llama-bpe", "qwen2",
+                                        "smollm",         "tekken",      "falcon",    "mpt",
+                                        "deepseek-coder", "deepseek-llm"};
+enum {
+    N_PRES = sizeof fuzz_pres / sizeof *fuzz_pres,
+    N_VOCABULARIES = 2 + N_PRES,
+    BYTE_TOKENS = 256
+};
 
 #define BLANK "\xE2\x96\x81"
-static const char *const fuzz_words[] = {"<s>", "</s>", "<unk>", "[CLS]", "[SEP]", "[UNK]", "<|im_end|>"};
-static const char *const spm_pieces[] = {BLANK,     "t",  "h",  "e", "th", "the", BLANK "t", BLANK "the",
-                                         BLANK BLANK, "\n", "\xC3\xA9", "1", "12", "a", "aa", "aaaa"};
-static const char *const bpe_merges[] = {"t h", "th e", "\xC4\xA0 t", "\xC4\xA0 the", "a a", "aa aa",
-                                         "1 2", "\xC4\x8A \xC4\x8A", "\xC4\xA0 \xC4\xA0", "\xC3\x83 \xC2\xA9"};
-static const char *const bpe_pieces[] = {"th", "the", "\xC4\xA0t", "\xC4\xA0the", "aa", "aaaa",
-                                         "12", "\xC4\x8A\xC4\x8A", "\xC4\xA0\xC4\xA0", "\xC3\x83\xC2\xA9"};
+static const char *const fuzz_words[] = {"<s>",   "</s>",  "<unk>",     "[CLS]",
+                                         "[SEP]", "[UNK]", "<|im_end|>"};
+static const char *const spm_pieces[] = {
+    BLANK,       "t",  "h",        "e", "th", "the", BLANK "t", BLANK "the",
+    BLANK BLANK, "\n", "\xC3\xA9", "1", "12", "a",   "aa",      "aaaa"};
+static const char *const bpe_merges[] = {
+    "t h",   "th e", "\xC4\xA0 t",        "\xC4\xA0 the",      "a a",
+    "aa aa", "1 2",  "\xC4\x8A \xC4\x8A", "\xC4\xA0 \xC4\xA0", "\xC3\x83 \xC2\xA9"};
+static const char *const bpe_pieces[] = {
+    "th",   "the", "\xC4\xA0t",        "\xC4\xA0the",      "aa",
+    "aaaa", "12",  "\xC4\x8A\xC4\x8A", "\xC4\xA0\xC4\xA0", "\xC3\x83\xC2\xA9"};
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 typedef struct vocabulary {
@@ -39,8 +48,10 @@ static void byte_letter(char out[4], int byte)
     int at = byte, shifted = 0;
     for (int b = 0; b < byte; b++) shifted += !((b >= '!' && b <= '~') || (b >= 0xA1 && b != 0xAD));
     if (!((byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte != 0xAD))) at = 256 + shifted;
-    if (at < 0x80) snprintf(out, 4, "%c", at);
-    else snprintf(out, 4, "%c%c", 0xC0 | at >> 6, 0x80 | (at & 63));
+    if (at < 0x80)
+        snprintf(out, 4, "%c", at);
+    else
+        snprintf(out, 4, "%c%c", 0xC0 | at >> 6, 0x80 | (at & 63));
 }
 
 static void add_all(qu_buf *b, const char *const *words, size_t n)
@@ -66,8 +77,10 @@ static void write_vocabulary(qu_buf *b, int which)
     add_all(b, fuzz_words, COUNT(fuzz_words));
     for (int i = 0; bytes && i < BYTE_TOKENS; i++) {
         char name[8];
-        if (spm) snprintf(name, sizeof name, "<0x%02X>", i);
-        else byte_letter(name, i);
+        if (spm)
+            snprintf(name, sizeof name, "<0x%02X>", i);
+        else
+            byte_letter(name, i);
         gb_text(b, name);
     }
     add_all(b, pieces, n_pieces);
@@ -75,7 +88,9 @@ static void write_vocabulary(qu_buf *b, int which)
     for (uint64_t i = 0; i < n; i++) gb_raw(b, &(float){-(float)i}, 4);
     gb_array(b, "tokenizer.ggml.token_type", GB_I32, n);
     for (uint64_t i = 0; i < n; i++)
-        gb_u32(b, i < COUNT(fuzz_words) ? (i == 2 ? 2 : 3) : spm && i < COUNT(fuzz_words) + BYTE_TOKENS ? 6 : 1);
+        gb_u32(b, i < COUNT(fuzz_words)                        ? (i == 2 ? 2 : 3)
+                  : spm && i < COUNT(fuzz_words) + BYTE_TOKENS ? 6
+                                                               : 1);
     if (which < 2) return;
     gb_array(b, "tokenizer.ggml.merges", GB_STR, COUNT(bpe_merges));
     add_all(b, bpe_merges, COUNT(bpe_merges));
@@ -93,8 +108,10 @@ static const vocabulary *get_vocabulary(int which)
     assert_true(fd >= 0 && write(fd, b.data, b.len) == (ssize_t)b.len);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     TEST_OK(qu_gguf_open(&v->g, path, err));
-    if (which == 1) TEST_OK(qu_wordpiece_create(&v->w, v->g, err));
-    else TEST_OK(qu_tokenizer_create(&v->t, v->g, err));
+    if (which == 1)
+        TEST_OK(qu_wordpiece_create(&v->w, v->g, err));
+    else
+        TEST_OK(qu_tokenizer_create(&v->t, v->g, err));
     close(fd);
     qu_buf_free(&b);
     return v;
@@ -142,7 +159,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     fuzz_in in = {p, n};
     const vocabulary *v = get_vocabulary(fuzz_u8(&in) % N_VOCABULARIES);
     unsigned flags = fuzz_u8(&in);
-    if (v->w) fuzz_words_of(v->w, (const char *)in.p, in.n, 2 + (int)flags);
-    else fuzz_tokens(v->t, (const char *)in.p, in.n, flags & (QU_TOK_BOS | QU_TOK_SPECIAL | QU_TOK_CONTINUE));
+    if (v->w)
+        fuzz_words_of(v->w, (const char *)in.p, in.n, 2 + (int)flags);
+    else
+        fuzz_tokens(v->t, (const char *)in.p, in.n,
+                    flags & (QU_TOK_BOS | QU_TOK_SPECIAL | QU_TOK_CONTINUE));
     return 0;
 }

@@ -282,8 +282,11 @@ static void read_boxes(qu_pdf *pdf, const char *boxes)
 /* A line at height y of a page. */
 static void add_line(qu_buf *b, int y, const char *fmt, int number)
 {
-    TEST_OK(qu_buf_printf(b, err, "<block xMin='50' yMin='%d' xMax='500' yMax='%d'><line xMin='50' yMin='%d' xMax='500' "
-                          "yMax='%d'><word>", y, y + 10, y, y + 10));
+    TEST_OK(qu_buf_printf(
+        b, err,
+        "<block xMin='50' yMin='%d' xMax='500' yMax='%d'><line xMin='50' yMin='%d' xMax='500' "
+        "yMax='%d'><word>",
+        y, y + 10, y, y + 10));
     TEST_OK(qu_buf_printf(b, err, fmt, number));
     TEST_OK(qu_buf_puts(b, "</word></line></block>", err));
 }
@@ -308,13 +311,14 @@ static void test_pdf_running_lines(void **state)
     }
     TEST_OK(qu_buf_puts(&b, "</doc></body></html>", err));
     read_boxes(&pdf, b.data);
-    assert_string_equal(pdf.text.data,
-                        "The firm's year 2023\n\nCarried over\n\nItem 1\n\nPage 1 of 6\n\nTotal 7\n\n"
-                        "Carried over\n\nItem 4\n\nPage 2 of 6\n\nTotal 14\n\n"
-                        "Carried over\n\nItem 9\n\nPage 3 of 6\n\nTotal 21\n\n"
-                        "The annexe\n\nCarried over\n\nItem 16\n\nPage 4 of 6\n\nTotal 28\n\n"
-                        "Carried over\n\nItem 25\n\nPage 5 of 6\n\nTotal 35\n\n"
-                        "Carried over\n\nItem 36\n\nPage 6 of 6\n\nTotal 42");
+    assert_string_equal(
+        pdf.text.data,
+        "The firm's year 2023\n\nCarried over\n\nItem 1\n\nPage 1 of 6\n\nTotal 7\n\n"
+        "Carried over\n\nItem 4\n\nPage 2 of 6\n\nTotal 14\n\n"
+        "Carried over\n\nItem 9\n\nPage 3 of 6\n\nTotal 21\n\n"
+        "The annexe\n\nCarried over\n\nItem 16\n\nPage 4 of 6\n\nTotal 28\n\n"
+        "Carried over\n\nItem 25\n\nPage 5 of 6\n\nTotal 35\n\n"
+        "Carried over\n\nItem 36\n\nPage 6 of 6\n\nTotal 42");
     assert_int_equal(pdf.n_headings, 6);
     qu_pdf_free(&pdf);
     qu_buf_free(&b);
@@ -562,14 +566,21 @@ int main(int argc, char **argv)
 {
     if (qu_child_asked(argc, argv)) return qu_child_main(argv[2]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_docx),        cmocka_unit_test(test_pptx),
-        cmocka_unit_test(test_xlsx),        cmocka_unit_test(test_opendocument),
-        cmocka_unit_test(test_epub),        cmocka_unit_test(test_xml),
-        cmocka_unit_test(test_mail),        cmocka_unit_test(test_pdf_rows),
+        cmocka_unit_test(test_docx),
+        cmocka_unit_test(test_pptx),
+        cmocka_unit_test(test_xlsx),
+        cmocka_unit_test(test_opendocument),
+        cmocka_unit_test(test_epub),
+        cmocka_unit_test(test_xml),
+        cmocka_unit_test(test_mail),
+        cmocka_unit_test(test_pdf_rows),
         cmocka_unit_test(test_pdf_running_lines),
-        cmocka_unit_test(test_samples),     cmocka_unit_test(test_bad_pdf),
-        cmocka_unit_test(test_bombs),       cmocka_unit_test(test_mutants),
-        cmocka_unit_test(test_corpus),      cmocka_unit_test(test_empty_office),
+        cmocka_unit_test(test_samples),
+        cmocka_unit_test(test_bad_pdf),
+        cmocka_unit_test(test_bombs),
+        cmocka_unit_test(test_mutants),
+        cmocka_unit_test(test_corpus),
+        cmocka_unit_test(test_empty_office),
         cmocka_unit_test(test_collections),
     };
     return cmocka_run_group_tests(tests, start, stop);

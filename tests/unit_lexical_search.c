@@ -50,7 +50,9 @@ static void test_title_counts_on_every_page(void **state)
             const char *note = d == 2 ? "Deferred tax: deferred tax in all, less deferred tax."
                                       : "Deferred tax fell in both of the quarters.";
             add(lx, d, p, p == 1 ? firms[d - 1] : NULL,
-                p == 1 ? firms[d - 1] : p == 7 ? note : "Other notes of the firm on its year.");
+                p == 1   ? firms[d - 1]
+                : p == 7 ? note
+                         : "Other notes of the firm on its year.");
         }
     lx = commit_and_read(lx);
     assert_string_equal(ask(lx, "deferred tax of Clemens", 1, 1), "3.7");
