@@ -74,26 +74,22 @@ static int by_path(const void *a, const void *b)
 
 static qu_status list_documents(run *r, qu_err *err)
 {
-    qu_txn *t;
-    qu_doc d = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     QU_TRY(qu_txn_begin(&t, r->s.store, QU_TXN_READ, err));
-    for (uint64_t after = 0;; qu_doc_free(&d)) {
-        QU_TRY_OUT(qu_catalogue_next_doc(t, after, &d, err));
+    for (uint64_t after = 0;;) {
+        QU_OWN(qu_doc_free) qu_doc d = {0};
+        QU_TRY(qu_catalogue_next_doc(t, after, &d, err));
         if (d.doc_id == 0) break;
         after = d.doc_id;
         if (!in_scope(r, d.path)) continue;
         r->lacks_kv = r->lacks_kv || d.kv_pages < d.n_pages;
-        QU_TRY_OUT(qu_buf_add(&r->list, &(item){d.doc_id, d.path}, sizeof(item), err));
+        QU_TRY(qu_buf_add(&r->list, &(item){d.doc_id, d.path}, sizeof(item), err));
         d.path = NULL; /* the list's now */
         r->items = (item *)(void *)r->list.data;
         r->n_items++;
     }
     if (r->n_items) qsort(r->items, r->n_items, sizeof *r->items, by_path);
-out:
-    qu_doc_free(&d);
-    qu_txn_abort(t);
-    return st;
+    return QU_OK;
 }
 
 static bool is_gone(void *ctx, const char *path)
@@ -136,13 +132,11 @@ static qu_status check_out(const run *r, qu_err *err)
 
 static qu_status open_out(run *r, qu_err *err)
 {
-    char *store = realpath(r->s.store_dir, NULL);
+    QU_OWN(qu_freep) char *store = realpath(r->s.store_dir, NULL);
     if (!store)
         return qu_fail(err, QU_ERR_IO, "cannot open store '%s': %s", r->s.store_dir, strerror(errno));
-    qu_status st = qu_manifest_open(&r->m, qu_args_str(r->args, "out"), store,
-                                    qu_args_flag(r->args, "wait"), err);
-    free(store);
-    return st;
+    return qu_manifest_open(&r->m, qu_args_str(r->args, "out"), store,
+                            qu_args_flag(r->args, "wait"), err);
 }
 
 /* The arguments' real paths; with --no-sync one that is gone is taken as written. */
@@ -215,27 +209,24 @@ static qu_status make_seats(run *r, int32_t pages, int32_t words, qu_err *err)
 /* What shapes a summary, as a hash and as words. */
 static qu_status take_settings(run *r, qu_err *err)
 {
-    qu_buf b = {0};
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     char model[33];
     const char *method = qu_args_str(r->args, "method");
     long long words = (long long)qu_args_int(r->args, "length");
     int32_t pages = (int32_t)qu_args_int(r->args, "pages");
-    qu_status st = QU_OK;
     r->format = (qu_synopsis_format)qu_args_choice(r->args, "format");
     if (qu_args_flag(r->args, "extractive")) {
         snprintf(r->method, sizeof r->method, "extractive, %s", method);
-        QU_TRY_OUT(qu_buf_printf(&b, err, "extractive %s %d %lld", method, QU_DIGEST_VERSION, words));
+        QU_TRY(qu_buf_printf(&b, err, "extractive %s %d %lld", method, QU_DIGEST_VERSION, words));
     } else {
         snprintf(r->method, sizeof r->method, "written by %s", r->s.model->name);
         qu_hash_hex(model, r->s.model->fingerprint);
-        QU_TRY_OUT(take_prompt(r, err));
-        QU_TRY_OUT(qu_buf_printf(&b, err, "model %s %d %lld %s", model, pages, words, r->prompt.data));
-        if (!r->stopped) QU_TRY_OUT(make_seats(r, pages, (int32_t)words, err));
+        QU_TRY(take_prompt(r, err));
+        QU_TRY(qu_buf_printf(&b, err, "model %s %d %lld %s", model, pages, words, r->prompt.data));
+        if (!r->stopped) QU_TRY(make_seats(r, pages, (int32_t)words, err));
     }
     r->settings = qu_hash_bytes(b.data, b.len, 0);
-out:
-    qu_buf_free(&b);
-    return st;
+    return QU_OK;
 }
 
 /* Is the document's summary what this run would make? With --changed its age alone counts. */
@@ -251,20 +242,16 @@ static bool is_current(const run *r, const qu_doc *d)
 
 static qu_status make_one(run *r, qu_summarizer *z, const qu_doc *d, qu_buf *out, qu_err *err)
 {
-    qu_synopsis s = {0};
-    qu_txn *t;
-    qu_status st;
+    QU_OWN(qu_synopsis_free) qu_synopsis s = {0};
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     if (z) {
-        st = qu_summarizer_write(z, &s, d, err);
+        QU_TRY(qu_summarizer_write(z, &s, d, err));
     } else {
         QU_TRY(qu_txn_begin(&t, r->s.store, QU_TXN_READ, err));
-        st = qu_synopsis_extract(&s, t, d, (qu_digest_method)qu_args_choice(r->args, "method"),
-                                 (int32_t)qu_args_int(r->args, "length"), err);
-        qu_txn_abort(t);
+        QU_TRY(qu_synopsis_extract(&s, t, d, (qu_digest_method)qu_args_choice(r->args, "method"),
+                                   (int32_t)qu_args_int(r->args, "length"), err));
     }
-    if (st == QU_OK) st = qu_synopsis_render(out, &s, d, r->method, r->format, err);
-    qu_synopsis_free(&s);
-    return st;
+    return qu_synopsis_render(out, &s, d, r->method, r->format, err);
 }
 
 /* Faults of the machine end the run; those of a document are noted and tried again by the next. */
@@ -277,10 +264,9 @@ static qu_status note_fault(run *r, const char *path, const qu_err *why, qu_err 
 {
     r->failed++;
     r->corrupt += why->status == QU_ERR_CORRUPT;
-    qu_buf safe = {0};
+    QU_OWN(qu_buf_free) qu_buf safe = {0};
     if (qu_out_safe(&safe, path, strlen(path), false, NULL) == QU_OK)
         qu_out_note("failed: '%s': %s", safe.data, why->msg);
-    qu_buf_free(&safe);
     json_t *o = json_object();
     if (json_array_size(r->faults) < MAX_FAULTS && o &&
         qu_out_path(o, "path", path, NULL) == QU_OK &&
@@ -313,8 +299,8 @@ static qu_status settle(run *r, const item *x, const qu_doc *d, qu_status st, co
 static qu_status do_one(run *r, qu_summarizer *z, const item *x, qu_err *err)
 {
     qu_txn *t;
-    qu_doc d = {0};
-    qu_buf out = {0};
+    QU_OWN(qu_doc_free) qu_doc d = {0};
+    QU_OWN(qu_buf_free) qu_buf out = {0};
     qu_err why = {0};
     bool current;
     QU_TRY(qu_txn_begin(&t, r->s.store, QU_TXN_READ, err));
@@ -330,8 +316,6 @@ static qu_status do_one(run *r, qu_summarizer *z, const item *x, qu_err *err)
         st = settle(r, x, &d, st, &out, &why, err);
         pthread_mutex_unlock(&r->mu);
     }
-    qu_doc_free(&d);
-    qu_buf_free(&out);
     return st;
 }
 

@@ -12,47 +12,39 @@
 /* Absolute, without "", "." and ".." between slashes; nothing on the disk is looked at. */
 static qu_status by_letters(char **out, const char *path, qu_err *err)
 {
-    qu_buf all = {0}, b = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf all = {0}, b = {0};
     *out = NULL;
     if (*path != '/') {
-        char *cwd = getcwd(NULL, 0);
+        QU_OWN(qu_freep) char *cwd = getcwd(NULL, 0);
         if (!cwd)
             return qu_fail(err, QU_ERR_IO, "cannot read the working directory: %s",
                            strerror(errno));
-        st = qu_buf_printf(&all, err, "%s/", cwd);
-        free(cwd);
-        if (st != QU_OK) goto out;
+        QU_TRY(qu_buf_printf(&all, err, "%s/", cwd));
     }
-    QU_TRY_OUT(qu_buf_puts(&all, path, err));
+    QU_TRY(qu_buf_puts(&all, path, err));
     for (const char *p = all.data; *p;) {
         const char *end = strchrnul(p, '/');
         size_t n = (size_t)(end - p);
         if (n == 2 && memcmp(p, "..", 2) == 0) {
             while (b.len > 0 && b.data[--b.len] != '/') continue;
         } else if (n > 0 && !(n == 1 && *p == '.')) {
-            QU_TRY_OUT(qu_buf_add(&b, "/", 1, err));
-            QU_TRY_OUT(qu_buf_add(&b, p, n, err));
+            QU_TRY(qu_buf_add(&b, "/", 1, err));
+            QU_TRY(qu_buf_add(&b, p, n, err));
         }
         p = *end ? end + 1 : end;
     }
-    QU_TRY_OUT(qu_buf_add(&b, "/", b.len == 0, err));
+    QU_TRY(qu_buf_add(&b, "/", b.len == 0, err));
     b.data[b.len] = 0;
-    *out = b.data;
-    b = (qu_buf){0};
-out:
-    qu_buf_free(&all);
-    qu_buf_free(&b);
-    return st;
+    *out = QU_TAKE(b.data);
+    return QU_OK;
 }
 
 /* A path by letters with the links of its folders resolved, as many of them as still exist; the
  * last name stays as it is. */
 static qu_status by_folder(char **out, const char *letters, qu_err *err)
 {
-    qu_buf b = {0};
-    char *folder = strdup(letters), *real = NULL;
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf b = {0};
+    QU_OWN(qu_freep) char *folder = strdup(letters), *real = NULL;
     *out = NULL;
     if (!folder) return qu_fail_nomem(err, (long long)strlen(letters) + 1);
     for (char *slash = strrchr(folder, '/'); slash && !real; slash = strrchr(folder, '/')) {
@@ -60,13 +52,10 @@ static qu_status by_folder(char **out, const char *letters, qu_err *err)
         real = realpath(*folder ? folder : "/", NULL);
     }
     if (real)
-        st = qu_buf_printf(&b, err, "%s%s", strcmp(real, "/") == 0 ? "" : real,
-                           letters + strlen(folder));
-    if (st == QU_OK) *out = b.data;
-    else qu_buf_free(&b);
-    free(folder);
-    free(real);
-    return st;
+        QU_TRY(qu_buf_printf(&b, err, "%s%s", strcmp(real, "/") == 0 ? "" : real,
+                             letters + strlen(folder)));
+    *out = QU_TAKE(b.data);
+    return QU_OK;
 }
 
 qu_status qu_paths_guess(char *guesses[QU_PATHS_GUESSES], const char *path, qu_err *err)
@@ -105,13 +94,11 @@ bool qu_paths_match(const char *glob, const char *path)
 static bool matches(void *ctx, uint64_t doc_id)
 {
     const qu_paths_filter *f = ctx;
-    qu_doc d;
+    QU_OWN(qu_doc_free) qu_doc d = {0};
     if (qu_catalogue_get_doc(f->txn, doc_id, &d, NULL) != QU_OK) return false;
-    bool yes = qu_paths_match(f->glob, d.path);
+    if (qu_paths_match(f->glob, d.path)) return true;
     d.path[qu_sync_file_len(&d)] = 0; /* a file's name means all that is in it */
-    yes = yes || qu_paths_match(f->glob, d.path);
-    qu_doc_free(&d);
-    return yes;
+    return qu_paths_match(f->glob, d.path);
 }
 
 void qu_paths_keep(qu_lexical_opts *opts, qu_paths_filter *filter)
