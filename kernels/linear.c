@@ -87,12 +87,8 @@ static void question_item(void *ctx, int64_t item, int worker)
                !r->ops->dots_stored(y, job->ldy, rows, row_bytes, w->type, n, r->x, r->ldx,
                                     r->n_rows, w->k)) {
         static _Thread_local float buffer[BUFFER_FLOATS];
-        int32_t step = w->k * BUFFER_ROWS <= BUFFER_FLOATS ? BUFFER_ROWS : 1;
-        for (int32_t i = 0; i < n; i += step) {
-            int32_t ni = n - i < step ? n - i : step;
-            r->ops->dequant(buffer, rows + i * row_bytes, w->type, (int64_t)ni * w->k);
-            r->ops->dots(y + i, job->ldy, buffer, ni, r->x, r->ldx, r->n_rows, w->k);
-        }
+        r->ops->dots_buffered(y, job->ldy, rows, row_bytes, w->type, n, r->x, r->ldx, r->n_rows, w->k,
+                              buffer, w->k * BUFFER_ROWS <= BUFFER_FLOATS ? BUFFER_ROWS : 1);
     }
     add_bias(job, from, n, r->n_rows);
 }

@@ -12,7 +12,9 @@ enum { NW = 2, NX = 2 };
 
 enum { AHEAD_ROWS = 8 };
 
-#if defined(__AVX2__)
+#if !defined(__AVX2__)
+#define dequant qu_dequant_ref
+#else
 VF void dequant_steps(float *x, const uint8_t *b, const int type, int64_t n)
 {
     for (int64_t i = 0; i < n; i += quant_step(type), b += quant_step_bytes(type)) {
@@ -40,14 +42,51 @@ static void dequant(float *x, const void *blocks, int type, int64_t n)
 }
 #endif
 
+/* y[j * ldy + i] = the sum of acc[j][i], bit for bit vf_sum's: sixteen fold together. */
+VF void put_sums(float *y, int64_t ldy, vf acc[4][4], const int nw, const int nx)
+{
+#if defined(__AVX512F__)
+    if (nw == 4) {
+        vf a[4], b[4];
+        for (int j = 0; j < 4; j++) { /* 8 + 8, then 4 + 4: each lane of four is one sum's */
+            vf x[4];
+            for (int i = 0; i < 4; i++) x[i] = j < nx ? acc[j][i] : vf_zero();
+            vf p = _mm512_shuffle_f32x4(x[0], x[1], 0x44) + _mm512_shuffle_f32x4(x[0], x[1], 0xEE);
+            vf q = _mm512_shuffle_f32x4(x[2], x[3], 0x44) + _mm512_shuffle_f32x4(x[2], x[3], 0xEE);
+            a[j] = _mm512_shuffle_f32x4(p, q, 0x88) + _mm512_shuffle_f32x4(p, q, 0xDD);
+        }
+        for (int j = 0; j < 4; j += 2) { /* 2 + 2: two rows side by side */
+            __m512d p = _mm512_castps_pd(a[j]), q = _mm512_castps_pd(a[j + 1]);
+            b[j] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, q)) + _mm512_castpd_ps(_mm512_unpackhi_pd(p, q));
+        }
+        vf sum = _mm512_shuffle_ps(b[0], b[2], 0x88) + _mm512_shuffle_ps(b[0], b[2], 0xDD);
+        float all[4][4];
+        memcpy(all, &sum, sizeof all);
+        for (int j = 0; j < nx; j++)
+            for (int i = 0; i < 4; i++) y[j * ldy + i] = all[i][j];
+        return;
+    }
+#endif
+    for (int j = 0; j < nx; j++)
+        for (int i = 0; i < nw; i++) y[j * ldy + i] = vf_sum(acc[j][i]);
+}
+
+/* Of a matrix that is needed soon, each step of the tile asks for step bytes from at on. */
+typedef struct fetch {
+    const char *at;
+    int64_t step;
+} fetch;
+
 VF void dots_tile(float *y, int64_t ldy, const float *w, const float *x, int64_t ldx, int32_t k_dim,
-                  const int nw, const int nx)
+                  fetch soon, const int nw, const int nx)
 {
     vf acc[4][4], a[4];
     for (int j = 0; j < nx; j++)
         for (int i = 0; i < nw; i++) acc[j][i] = vf_zero();
     int32_t k = 0, whole = k_dim / QU_LANES * QU_LANES;
-    for (; k < whole; k += QU_LANES) {
+    for (; k < whole; k += QU_LANES, soon.at += soon.step) {
+        __builtin_prefetch(soon.at);
+        if (soon.step > 64) __builtin_prefetch(soon.at + 64);
         for (int i = 0; i < nw; i++) a[i] = vf_load(w + (int64_t)i * k_dim + k);
         for (int j = 0; j < nx; j++) {
             vf b = vf_load(x + j * ldx + k);
@@ -61,24 +100,46 @@ VF void dots_tile(float *y, int64_t ldy, const float *w, const float *x, int64_t
             for (int i = 0; i < nw; i++) acc[j][i] = vf_fma(a[i], b, acc[j][i]);
         }
     }
-    for (int j = 0; j < nx; j++)
-        for (int i = 0; i < nw; i++) y[j * ldy + i] = vf_sum(acc[j][i]);
+    put_sums(y, ldy, acc, nw, nx);
+}
+
+VF void dots_soon(float *y, int64_t ldy, const float *w, int32_t n_w, const float *x, int64_t ldx,
+                  int32_t n_rows, int32_t k_dim, fetch soon)
+{
+    for (int32_t i = 0; i < n_w;) {
+        const int32_t nw = i + NW <= n_w ? NW : 1;
+        const float *wi = w + (int64_t)i * k_dim;
+        int32_t t = 0;
+#define TILE(nw, nx)                                                                               \
+    dots_tile(y + t * ldy + i, ldy, wi, x + t * ldx, ldx, k_dim, soon, nw, nx), t += nx, soon.step = 0
+        while (nw == NW && t + NX <= n_rows) TILE(NW, NX);
+        if (nw == NW && t + 3 <= n_rows) TILE(NW, 3);
+        if (nw == NW && t + 2 <= n_rows) TILE(NW, 2);
+        while (nw == NW && t < n_rows) TILE(NW, 1);
+        while (t < n_rows) TILE(1, 1);
+#undef TILE
+        i += nw;
+    }
 }
 
 static void dots(float *y, int64_t ldy, const float *w, int32_t n_w, const float *x, int64_t ldx,
                  int32_t n_rows, int32_t k_dim)
 {
-    int32_t i = 0;
-    for (; i + NW <= n_w; i += NW) {
-        const float *wi = w + (int64_t)i * k_dim;
-        int32_t t = 0;
-        for (; t + NX <= n_rows; t += NX)
-            dots_tile(y + t * ldy + i, ldy, wi, x + t * ldx, ldx, k_dim, NW, NX);
-        for (; t < n_rows; t++) dots_tile(y + t * ldy + i, ldy, wi, x + t * ldx, ldx, k_dim, NW, 1);
+    dots_soon(y, ldy, w, n_w, x, ldx, n_rows, k_dim, (fetch){(const char *)w, 0});
+}
+
+/* While one group of rows is multiplied, the blocks of the next one are fetched. */
+static void dots_buffered(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type, int32_t n_w,
+                          const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim, float *buffer,
+                          int32_t group)
+{
+    const char *blocks = w;
+    for (int32_t i = 0; i < n_w; i += group) {
+        int32_t n = n_w - i < group ? n_w - i : group;
+        dequant(buffer, blocks + i * row_bytes, type, (int64_t)n * k_dim);
+        fetch soon = {blocks + (i + n) * row_bytes, (n * row_bytes * QU_LANES + k_dim - 1) / k_dim};
+        dots_soon(y + i, ldy, buffer, n, x, ldx, n_rows, k_dim, soon);
     }
-    for (; i < n_w; i++)
-        for (int32_t t = 0; t < n_rows; t++)
-            dots_tile(y + t * ldy + i, ldy, w + (int64_t)i * k_dim, x + t * ldx, ldx, k_dim, 1, 1);
 }
 
 #if defined(__AVX2__)
@@ -117,8 +178,7 @@ VF void stored_tile(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, 
                 acc[j][i] = vf_fma(a, vf_load_n(x + j * ldx + k, k_dim - k, 0), acc[j][i]);
         }
     }
-    for (int j = 0; j < nx; j++)
-        for (int i = 0; i < nw; i++) y[j * ldy + i] = vf_sum(acc[j][i]);
+    put_sums(y, ldy, acc, nw, nx);
 }
 
 VF void stored_rows(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, const int type,
@@ -127,8 +187,11 @@ VF void stored_rows(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, 
     int32_t i = 0;
     for (; i + NW <= n_w; i += NW, w += NW * row_bytes) {
         int32_t t = 0;
-        if (n_rows == 4 && NX == 4) {
-            stored_tile(y + i, ldy, w, row_bytes, type, x, ldx, k_dim, NW, NX);
+        if (NX == 4 && n_rows > 2) {
+            if (n_rows == 4)
+                stored_tile(y + i, ldy, w, row_bytes, type, x, ldx, k_dim, NW, 4);
+            else
+                stored_tile(y + i, ldy, w, row_bytes, type, x, ldx, k_dim, NW, 3);
             continue;
         }
         for (; t + 2 <= n_rows; t += 2)
@@ -163,7 +226,7 @@ static bool dots_stored(float *y, int64_t ldy, const void *w, int64_t row_bytes,
     }
 }
 
-const qu_linear_ops QU_ISA_NAME(qu_linear_ops) = {dequant, dots, dots_stored};
+const qu_linear_ops QU_ISA_NAME(qu_linear_ops) = {dequant, dots, dots_stored, dots_buffered};
 #else
-const qu_linear_ops QU_ISA_NAME(qu_linear_ops) = {qu_dequant_ref, dots, NULL};
+const qu_linear_ops QU_ISA_NAME(qu_linear_ops) = {dequant, dots, NULL, dots_buffered};
 #endif

@@ -37,6 +37,11 @@ typedef struct qu_linear_ops {
      * kernel: the rare ones. NULL in plain C, which gains nothing from registers. */
     bool (*dots_stored)(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type,
                         int32_t n_w, const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim);
+    /* The same for any number of rows and every type, group rows of w at a time through buffer
+     * [group * k_dim]. */
+    void (*dots_buffered)(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type, int32_t n_w,
+                          const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim, float *buffer,
+                          int32_t group);
 } qu_linear_ops;
 
 typedef struct qu_rope_ops {
