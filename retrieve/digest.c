@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/memory.h"
 #include "index/words.h"
 #include "ingest/sentence.h"
 
@@ -153,14 +154,11 @@ static qu_status compare_sentences(graph *g, qu_err *err)
 {
     int64_t n = g->n;
     bool shared = g->method == QU_DIGEST_TEXTRANK; /* counts words, whatever they weigh */
-    int64_t *at = calloc((size_t)g->n_words + 1, sizeof *at);
+    QU_OWN(qu_freep) int64_t *at = calloc((size_t)g->n_words + 1, sizeof *at);
+    QU_OWN(qu_freep)
     entry *in = calloc((size_t)g->first[n] + 1, sizeof *in); /* (sentence, weight), word by word */
     g->sim = calloc((size_t)(n * n), sizeof *g->sim);
-    if (!at || !in || !g->sim) {
-        free(at);
-        free(in);
-        return qu_fail_nomem(err, n * n * 4);
-    }
+    if (!at || !in || !g->sim) return qu_fail_nomem(err, n * n * 4);
     for (int32_t w = 1; w < g->n_words; w++) at[w] = at[w - 1] + word_at(g, w - 1)->df;
     for (int64_t i = 0; i < n; i++)
         for (int64_t k = g->first[i]; k < g->first[i + 1]; k++) {
@@ -181,8 +179,6 @@ static qu_status compare_sentences(graph *g, qu_err *err)
             else if (v < LEAST_COSINE) v = 0;
             g->sim[i * n + j] = g->sim[j * n + i] = v;
         }
-    free(at);
-    free(in);
     return QU_OK;
 }
 
@@ -216,8 +212,8 @@ static void keep_similar(graph *g, word *w, const int32_t *touched, int32_t n, i
  * are endings and are passed over. */
 static qu_status compare_words(graph *g, qu_err *err)
 {
-    qu_buf list = {0};
-    int32_t *count = calloc(2 * (size_t)g->n_words + 1, sizeof *count);
+    QU_OWN(qu_buf_free) qu_buf list = {0};
+    QU_OWN(qu_freep) int32_t *count = calloc(2 * (size_t)g->n_words + 1, sizeof *count);
     int32_t *touched = count ? count + g->n_words : NULL;
     qu_status st = count ? QU_OK : qu_fail_nomem(err, g->n_words * 8ll);
     for (int32_t w = 0; w < g->n_words; w++)
@@ -244,8 +240,6 @@ static qu_status compare_words(graph *g, qu_err *err)
         }
         keep_similar(g, word_at(g, w), touched, n_touched, count);
     }
-    qu_buf_free(&list);
-    free(count);
     return st;
 }
 
@@ -253,10 +247,9 @@ static qu_status build(graph *g, const char *text, const qu_digest_sentence *s, 
                        qu_err *err)
 {
     size_t n = (size_t)g->n;
-    g->first = calloc(n + 1, sizeof *g->first);
-    g->length = calloc(n, sizeof *g->length);
-    g->score = calloc(n, sizeof *g->score);
-    if (!g->first || !g->length || !g->score) return qu_fail_nomem(err, (long long)n * 24);
+    QU_TRY(qu_memory_take(&g->first, n + 1, sizeof *g->first, err));
+    QU_TRY(qu_memory_take(&g->length, n, sizeof *g->length, err));
+    QU_TRY(qu_memory_take(&g->score, n, sizeof *g->score, err));
     for (int32_t i = 0; i < g->n; i++) {
         const qu_digest_sentence *x = &s[index[i]];
         QU_TRY(read_sentence(g, i, text + x->start, (size_t)(x->end - x->start), err));
@@ -323,7 +316,7 @@ static void leave_words(const graph *g, const double *mass, const double *spread
 static qu_status walk(graph *g, qu_err *err)
 {
     size_t n = (size_t)g->n, n_words = (size_t)g->n_words;
-    double *d = calloc(n * 4 + n_words * 3 + 1, sizeof *d);
+    QU_OWN(qu_freep) double *d = calloc(n * 4 + n_words * 3 + 1, sizeof *d);
     if (!d) return qu_fail_nomem(err, (long long)(n * 4 + n_words * 3) * 8);
     double *start = d, *similar = d + n, *heavy = d + n * 2, *to = d + n * 3;
     double *mass = d + n * 4, *spread = mass + n_words, *spread_of = spread + n_words, sum = 0;
@@ -350,7 +343,6 @@ static qu_status walk(graph *g, qu_err *err)
     }
     for (sum = 0, n = 0; n < (size_t)g->n; n++) sum += g->score[n];
     for (size_t i = 0; i < n; i++) g->score[i] *= (double)g->n / sum;
-    free(d);
     return QU_OK;
 }
 
@@ -396,21 +388,19 @@ static void choose(qu_digest *d, const graph *g, const int32_t *index, int32_t m
 
 static qu_status find_sentences(qu_digest *d, const char *text, int64_t n, qu_err *err)
 {
-    qu_sentences s = {0};
-    qu_status st = qu_sentences_find(&s, text, 0, n, err);
-    if (st == QU_OK && s.n > INT32_MAX / 2)
-        st = qu_fail(err, QU_ERR_LIMIT, "text of %lld sentences is too long", (long long)s.n);
-    d->sentences = st == QU_OK ? calloc((size_t)s.n + 1, sizeof *d->sentences) : NULL;
-    if (st == QU_OK && !d->sentences) st = qu_fail_nomem(err, s.n * 32);
-    for (int64_t i = 0; st == QU_OK && i < s.n; i++) {
+    QU_OWN(qu_sentences_free) qu_sentences s = {0};
+    QU_TRY(qu_sentences_find(&s, text, 0, n, err));
+    if (s.n > INT32_MAX / 2)
+        return qu_fail(err, QU_ERR_LIMIT, "text of %lld sentences is too long", (long long)s.n);
+    QU_TRY(qu_memory_take(&d->sentences, s.n, sizeof *d->sentences, err));
+    for (int64_t i = 0; i < s.n; i++) {
         int64_t end = i + 1 < s.n ? s.starts[i + 1] : n;
         if (end - s.starts[i] > QU_DIGEST_BYTES)
             for (end = s.starts[i] + QU_DIGEST_BYTES; (text[end] & 0xC0) == 0x80;) end--;
         while (end > s.starts[i] && strchr(" \t\n", text[end - 1])) end--;
         d->sentences[d->n++] = (qu_digest_sentence){.start = s.starts[i], .end = end};
     }
-    qu_sentences_free(&s);
-    return st;
+    return QU_OK;
 }
 
 /* The best keep of index's sentences stay in it, in order; the others' score becomes 0. */
@@ -439,11 +429,7 @@ qu_status qu_digest_make(qu_digest *d, const char *text, int64_t n, qu_digest_me
     if (max_words < 1) return qu_fail(err, QU_ERR_ARG, "a digest of %d words is none", max_words);
     QU_TRY_OUT(find_sentences(d, text, n, err));
     if (d->n == 0) goto out;
-    index = malloc((size_t)d->n * sizeof *index);
-    if (!index) {
-        st = qu_fail_nomem(err, d->n * 4ll);
-        goto out;
-    }
+    QU_TRY_OUT(qu_memory_take(&index, d->n, sizeof *index, err));
     int32_t blocks = (d->n + QU_DIGEST_BLOCK - 1) / QU_DIGEST_BLOCK, keep = QU_DIGEST_BLOCK;
     if (blocks > 1) keep = blocks < QU_DIGEST_BLOCK ? QU_DIGEST_BLOCK / blocks : 1;
     for (int32_t b = 0; b < blocks && blocks > 1; b++) {

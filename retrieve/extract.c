@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/memory.h"
 #include "index/words.h"
 #include "ingest/sentence.h"
 #include "retrieve/extract_int.h"
@@ -60,11 +61,10 @@ static qu_status add_sentence(finder *f, int32_t text, const char *s, int64_t st
 
 static qu_status add_text(finder *f, int32_t text, const char *s, int64_t n, qu_err *err)
 {
-    qu_sentences cuts = {0};
+    QU_OWN(qu_sentences_free) qu_sentences cuts = {0};
     qu_status st = qu_sentences_find(&cuts, s, 0, n, err);
     for (int64_t i = 0; st == QU_OK && i < cuts.n; i++)
         st = add_sentence(f, text, s, cuts.starts[i], i + 1 < cuts.n ? cuts.starts[i + 1] : n, err);
-    qu_sentences_free(&cuts);
     return st;
 }
 
@@ -115,11 +115,16 @@ static void answer(const finder *f, size_t i, const qu_support_text *texts, qu_e
     if (out->score > 1) out->score = 1;
 }
 
+static void end_finder(finder *f)
+{
+    qu_buf_free(&f->sentences);
+    free(f->all);
+}
+
 qu_status qu_extract(const char *question, const qu_support_text *texts, int32_t n_texts,
                      qu_extract_answer *answers, int32_t k, int32_t *n, qu_err *err)
 {
-    finder f = {0};
-    qu_status st = QU_OK;
+    QU_OWN(end_finder) finder f = {0};
     int64_t left = TEXT_BYTES;
     size_t found = 0;
     *n = 0;
@@ -128,22 +133,15 @@ qu_status qu_extract(const char *question, const qu_support_text *texts, int32_t
     qu_extract_question_read(&f.question, question, strnlen(question, QUESTION_BYTES));
     for (int32_t i = 0; i < n_texts && left > 0; i++) {
         int64_t len = texts[i].n < left ? texts[i].n : left;
-        QU_TRY_OUT(add_text(&f, i, texts[i].text, len, err));
+        QU_TRY(add_text(&f, i, texts[i].text, len, err));
         left -= len;
     }
     weigh(&f);
-    if (f.n == 0) goto out;
-    f.all = malloc(f.n * sizeof *f.all);
-    if (!f.all) {
-        st = qu_fail_nomem(err, (long long)(f.n * sizeof *f.all));
-        goto out;
-    }
+    if (f.n == 0) return QU_OK;
+    QU_TRY(qu_memory_take(&f.all, f.n, sizeof *f.all, err));
     for (size_t i = 0; i < f.n; i++)
         if (sentence_at(&f, i)->held) answer(&f, i, texts, &f.all[found++]);
     if (found > 0) qsort(f.all, found, sizeof *f.all, best_first);
     for (; *n < k && (size_t)*n < found; ++*n) answers[*n] = f.all[*n];
-out:
-    qu_buf_free(&f.sentences);
-    free(f.all);
-    return st;
+    return QU_OK;
 }

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 static int by_page(const void *a, const void *b)
 {
     const qu_lexical_hit *x = a, *y = b;
@@ -37,6 +39,7 @@ qu_status qu_fuse(qu_lexical_hit *hits, int32_t *n_hits, int32_t k, const qu_lex
                   bool files, qu_err *err)
 {
     int32_t n = n_words;
+    QU_OWN(qu_freep)
     qu_lexical_hit *all = malloc(((size_t)n_words + (size_t)n_vectors + 1) * sizeof *all);
     *n_hits = 0;
     if (!all) return qu_fail_nomem(err, (n_words + n_vectors) * (long long)sizeof *all);
@@ -56,6 +59,5 @@ qu_status qu_fuse(qu_lexical_hit *hits, int32_t *n_hits, int32_t k, const qu_lex
     }
     if (n > 0) qsort(all, (size_t)n, sizeof *all, best_first);
     for (; *n_hits < n && *n_hits < k; ++*n_hits) hits[*n_hits] = all[*n_hits];
-    free(all);
     return QU_OK;
 }

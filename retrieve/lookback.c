@@ -41,31 +41,25 @@ static void choose_layers(qu_lookback *b)
 qu_status qu_lookback_create(qu_lookback **out, const qu_model *m, qu_pool *pool,
                              const int32_t *tokens, int32_t n_pages, qu_err *err)
 {
-    qu_lookback *b = *out = calloc(1, sizeof *b);
-    if (!b) return qu_fail_nomem(err, sizeof *b);
+    QU_OWN(qu_lookback_freep) qu_lookback *b = NULL;
+    *out = NULL;
+    QU_TRY(qu_memory_take(&b, 1, sizeof *b, err));
     b->m = m;
     b->pool = pool;
     b->n_pages = n_pages;
     choose_layers(b);
-    b->tokens = calloc((size_t)n_pages + 1, sizeof *b->tokens);
-    b->first = calloc((size_t)n_pages + 1, sizeof *b->first);
-    if (b->tokens && b->first) {
-        memcpy(b->tokens, tokens, (size_t)n_pages * sizeof *tokens);
-        for (int32_t p = 0; p < n_pages; p++)
-            b->first[p + 1] = b->first[p] + qu_summary_clusters(tokens[p]);
-        b->n_pad = (b->first[n_pages] + 15) / 16 * 16;
-    }
+    QU_TRY(qu_memory_take(&b->tokens, n_pages, sizeof *b->tokens, err));
+    QU_TRY(qu_memory_take(&b->first, n_pages + 1, sizeof *b->first, err));
+    memcpy(b->tokens, tokens, (size_t)n_pages * sizeof *tokens);
+    for (int32_t p = 0; p < n_pages; p++)
+        b->first[p + 1] = b->first[p] + qu_summary_clusters(tokens[p]);
+    b->n_pad = (b->first[n_pages] + 15) / 16 * 16;
     int64_t heads = (int64_t)b->n_layers * m->n_kv_heads;
-    b->kt = calloc((size_t)(heads * head_cells(b)) + 1, sizeof *b->kt);
-    b->bias = malloc((size_t)(heads * b->n_pad + 1) * sizeof *b->bias);
-    b->mass = calloc((size_t)m->n_kv_heads * (size_t)b->n_pad + 1, sizeof *b->mass);
-    if (!b->tokens || !b->first || !b->kt || !b->bias || !b->mass) {
-        int64_t bytes = heads * head_cells(b) * 2;
-        qu_lookback_free(b);
-        *out = NULL;
-        return qu_fail_nomem(err, bytes);
-    }
+    QU_TRY(qu_memory_take(&b->kt, heads * head_cells(b), sizeof *b->kt, err));
+    QU_TRY(qu_memory_take(&b->bias, heads * b->n_pad, sizeof *b->bias, err));
+    QU_TRY(qu_memory_take(&b->mass, (int64_t)m->n_kv_heads * b->n_pad, sizeof *b->mass, err));
     for (int64_t i = 0; i < heads * b->n_pad; i++) b->bias[i] = -INFINITY;
+    *out = QU_TAKE(b);
     return QU_OK;
 }
 
@@ -187,13 +181,11 @@ qu_status qu_lookback_pick(qu_lookback *b, uint8_t *use, int32_t n_earlier, int6
     memset(use, 0, (size_t)n_earlier);
     if (b->failed) return qu_fail_nomem(err, b->n_pad * 4ll);
     if (n_earlier <= 1 || budget < QU_PAGE_TOKENS) return QU_OK;
-    float *score = calloc((size_t)n_earlier, sizeof *score);
+    QU_OWN(qu_freep) float *score = calloc((size_t)n_earlier, sizeof *score);
     if (!score) return qu_fail_nomem(err, n_earlier * 4ll);
     for (int32_t p = 1; p < n_earlier; p++)
         for (int32_t g = 0; g < b->m->n_kv_heads; g++)
             for (int32_t i = b->first[p]; i < b->first[p + 1]; i++)
                 score[p] += b->mass[(int64_t)g * b->n_pad + i];
-    qu_status st = qu_policy_cut(use + 1, 1, score + 1, b->tokens + 1, n_earlier - 1, budget, err);
-    free(score);
-    return st;
+    return qu_policy_cut(use + 1, 1, score + 1, b->tokens + 1, n_earlier - 1, budget, err);
 }

@@ -16,6 +16,7 @@
 #ifndef QU_RETRIEVE_LOOKBACK_H
 #define QU_RETRIEVE_LOOKBACK_H
 
+#include "base/memory.h"
 #include "base/pool.h"
 #include "decode/context.h"
 
@@ -28,6 +29,7 @@ typedef struct qu_lookback qu_lookback;
 qu_status qu_lookback_create(qu_lookback **b, const qu_model *m, qu_pool *pool,
                              const int32_t *tokens, int32_t n_pages, qu_err *err);
 void qu_lookback_free(qu_lookback *b);
+QU_OWNER(qu_lookback, qu_lookback_free)
 
 /* Take a page's summary (qu_page_summary_bytes): from now on it is scored. Errors: QU_ERR_CORRUPT. */
 qu_status qu_lookback_summary(qu_lookback *b, int32_t page, const void *data, size_t bytes,

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 /* A document while pages are being chosen. */
 typedef struct chosen {
     qu_doc doc;
@@ -64,8 +66,7 @@ static qu_status start(choice *c, const qu_lexical_hit *hit)
     c->n_docs++;
     d->best = hit->score;
     QU_TRY(qu_catalogue_pages(c->txn, hit->doc_id, &d->pages, &n, c->err));
-    d->score = calloc((size_t)n + 1, sizeof *d->score);
-    if (!d->score) return qu_fail_nomem(c->err, n * 4ll);
+    QU_TRY(qu_memory_take(&d->score, n + 1, sizeof *d->score, c->err));
     int32_t first =
         hit->page > 0 ? hit->page : 1; /* a hit on the title stands for the first page */
     if (n < 2 || first >= n || !take(c, d, 0, COMPANION)) {
@@ -138,27 +139,26 @@ static void place(qu_plan *plan, choice *c)
     plan->end_pos = pos;
 }
 
+static void end_choice(choice *c)
+{
+    while (c->n_docs > 0) drop_last(c);
+    free(c->docs);
+}
+
 qu_status qu_plan_make(qu_plan *plan, qu_txn *txn, const qu_lexical_hit *hits, int32_t n_hits,
                        const qu_plan_options *options, qu_err *err)
 {
-    choice c = {.txn = txn, .o = options, .err = err};
-    qu_status st = QU_OK;
+    QU_OWN(end_choice) choice c = {.txn = txn, .o = options, .err = err};
+    QU_OWN(qu_plan_free) qu_plan made = {0};
     memset(plan, 0, sizeof *plan);
-    c.docs = calloc((size_t)n_hits + 1, sizeof *c.docs);
-    if (!c.docs) return qu_fail_nomem(err, n_hits * (long long)sizeof *c.docs);
-    QU_TRY_OUT(choose(&c, hits, n_hits));
-    plan->docs = calloc((size_t)c.n_docs + 1, sizeof *plan->docs);
-    plan->pages = calloc((size_t)(c.n_pages + c.n_docs) + 1, sizeof *plan->pages);
-    if (!plan->docs || !plan->pages) {
-        st = qu_fail_nomem(err, c.n_pages * (long long)sizeof *plan->pages);
-        goto out;
-    }
-    place(plan, &c);
-out:
-    while (c.n_docs > 0) drop_last(&c);
-    free(c.docs);
-    if (st != QU_OK) qu_plan_free(plan);
-    return st;
+    QU_TRY(qu_memory_take(&c.docs, n_hits + 1, sizeof *c.docs, err));
+    QU_TRY(choose(&c, hits, n_hits));
+    QU_TRY(qu_memory_take(&made.docs, c.n_docs, sizeof *made.docs, err));
+    QU_TRY(qu_memory_take(&made.pages, c.n_pages + c.n_docs, sizeof *made.pages, err));
+    place(&made, &c);
+    *plan = made;
+    made = (qu_plan){0};
+    return QU_OK;
 }
 
 void qu_plan_free(qu_plan *plan)

@@ -39,7 +39,7 @@ static qu_status mean_mass(float *mass, const qu_sense *s, const qu_attend_kv *k
 {
     int32_t rows = s->n_rows < SCORE_ROWS ? s->n_rows : SCORE_ROWS;
     size_t need = (size_t)rows * (size_t)(2 * kv->n_pad + 2) * sizeof(float);
-    float *scratch = malloc(need);
+    QU_OWN(qu_freep) float *scratch = malloc(need);
     if (!scratch) return qu_fail_nomem(err, (long long)need);
     memset(mass, 0, (size_t)kv->n_pad * sizeof *mass);
     for (int32_t r = 0; r < s->n_rows; r += rows) {
@@ -48,27 +48,25 @@ static qu_status mean_mass(float *mass, const qu_sense *s, const qu_attend_kv *k
                        spread, scratch);
     }
     for (int32_t i = 0; i < kv->n_pad; i++) mass[i] /= (float)s->n_rows;
-    free(scratch);
     return QU_OK;
 }
 
 static qu_status multipole(float *score, const qu_sense *s, int32_t d, qu_err *err)
 {
-    float *mass = malloc((size_t)s->clusters.n_pad * sizeof *mass);
+    QU_OWN(qu_freep) float *mass = malloc((size_t)s->clusters.n_pad * sizeof *mass);
     if (!mass) return qu_fail_nomem(err, s->clusters.n_pad * 4ll);
     qu_status st = mean_mass(mass, s, &s->clusters, s->spread, d, err);
     for (int32_t p = 0; st == QU_OK && p < s->n_pages; p++) {
         score[p] = 0;
         for (int32_t i = s->first[p]; i < s->first[p + 1]; i++) score[p] += mass[i];
     }
-    free(mass);
     return st;
 }
 
 /* The best cluster's mass a key. Times the page's tokens, since the cut is by score a token. */
 static qu_status squeezed(float *score, const qu_sense *s, int32_t d, qu_err *err)
 {
-    float *mass = malloc((size_t)s->clusters.n_pad * sizeof *mass);
+    QU_OWN(qu_freep) float *mass = malloc((size_t)s->clusters.n_pad * sizeof *mass);
     if (!mass) return qu_fail_nomem(err, s->clusters.n_pad * 4ll);
     qu_status st = mean_mass(mass, s, &s->clusters, NULL, d, err);
     for (int32_t p = 0; st == QU_OK && p < s->n_pages; p++) {
@@ -79,7 +77,6 @@ static qu_status squeezed(float *score, const qu_sense *s, int32_t d, qu_err *er
         }
         score[p] = best * (float)s->tokens[p];
     }
-    free(mass);
     return st;
 }
 
@@ -92,7 +89,7 @@ static float key_at(const qu_attend_kv *kv, int64_t at)
 static qu_status page_mean(float *score, const qu_sense *s, int32_t d, qu_err *err)
 {
     int32_t n_pad = (s->n_pages + 15) / 16 * 16;
-    float *kt = calloc((size_t)(d + 2) * (size_t)n_pad, sizeof *kt);
+    QU_OWN(qu_freep) float *kt = calloc((size_t)(d + 2) * (size_t)n_pad, sizeof *kt);
     if (!kt) return qu_fail_nomem(err, (d + 2) * 4ll * n_pad);
     float *bias = kt + (int64_t)d * n_pad, *mass = bias + n_pad;
     for (int32_t p = 0; p < n_pad; p++)
@@ -107,7 +104,6 @@ static qu_status page_mean(float *score, const qu_sense *s, int32_t d, qu_err *e
     qu_attend_kv kv = {kt, NULL, bias, false, n_pad, n_pad};
     qu_status st = mean_mass(mass, s, &kv, NULL, d, err);
     if (st == QU_OK) memcpy(score, mass, (size_t)s->n_pages * sizeof *score);
-    free(kt);
     return st;
 }
 
@@ -126,7 +122,7 @@ static void extremes(float *least, float *most, const qu_attend_kv *kv, int32_t 
 static qu_status quest(float *score, const qu_sense *s, int32_t d, qu_err *err)
 {
     size_t n = (size_t)s->n_pages;
-    float *bound = malloc((n * (size_t)s->n_rows + 2 * (size_t)d) * sizeof *bound);
+    QU_OWN(qu_freep) float *bound = malloc((n * (size_t)s->n_rows + 2 * (size_t)d) * sizeof *bound);
     if (!bound) return qu_fail_nomem(err, (long long)n * s->n_rows * 4);
     float *least = bound + n * (size_t)s->n_rows, *most = least + d;
     for (int32_t p = 0; p < s->n_pages; p++) {
@@ -146,7 +142,6 @@ static qu_status quest(float *score, const qu_sense *s, int32_t d, qu_err *err)
         for (size_t p = 0; p < n; p++) sum += expf(b[p] - top);
         for (size_t p = 0; p < n; p++) score[p] += expf(b[p] - top) / sum;
     }
-    free(bound);
     return QU_OK;
 }
 
@@ -197,7 +192,7 @@ static qu_status cut(uint8_t *use, int32_t stride, const float *score, int32_t n
                      const int32_t *tokens, int32_t n_pages, int64_t budget, qu_err *err)
 {
     int32_t n = n_heads * n_pages;
-    entry *e = malloc((size_t)n * sizeof *e);
+    QU_OWN(qu_freep) entry *e = malloc((size_t)n * sizeof *e);
     if (!e) return qu_fail_nomem(err, n * (long long)sizeof *e);
     for (int32_t i = 0; i < n; i++) {
         float density = score[i] / (float)tokens[i % n_pages];
@@ -205,7 +200,6 @@ static qu_status cut(uint8_t *use, int32_t stride, const float *score, int32_t n
     }
     qsort(e, (size_t)n, sizeof *e, denser);
     take(use, stride, e, n, tokens, n_pages, budget);
-    free(e);
     return QU_OK;
 }
 
@@ -268,35 +262,32 @@ static void count_choice(void *ctx, int32_t layer, const int32_t *tokens, int32_
     l->candidate_slices += (int64_t)n_pages * n_heads;
 }
 
+static void end_run(select_run *r)
+{
+    free(r->score);
+    free(r->st);
+    free(r->err);
+}
+
 static qu_status choose(void *ctx, const qu_sense *heads, int32_t n_heads, uint8_t *use,
                         qu_err *err)
 {
     qu_policy *p = ctx;
     int32_t n_pages = heads[0].n_pages;
-    qu_status st = QU_OK;
-    select_run r = {.p = p, .heads = heads, .d = (int32_t)heads[0].ldq};
-    r.score = calloc((size_t)n_heads * (size_t)n_pages, sizeof *r.score);
-    r.st = calloc((size_t)n_heads, sizeof *r.st);
-    r.err = calloc((size_t)n_heads, sizeof *r.err);
-    if (!r.score || !r.st || !r.err) {
-        st = qu_fail_nomem(err, (long long)n_heads * n_pages * 4);
-        goto out;
-    }
+    QU_OWN(end_run) select_run r = {.p = p, .heads = heads, .d = (int32_t)heads[0].ldq};
+    QU_TRY(qu_memory_take(&r.score, (int64_t)n_heads * n_pages, sizeof *r.score, err));
+    QU_TRY(qu_memory_take(&r.st, n_heads, sizeof *r.st, err));
+    QU_TRY(qu_memory_take(&r.err, n_heads, sizeof *r.err, err));
     qu_pool_run(p->o.pool, n_heads, score_head, &r);
     for (int32_t g = 0; g < n_heads; g++)
         if (r.st[g] != QU_OK) {
             if (err) *err = r.err[g];
-            st = r.st[g];
-            goto out;
+            return r.st[g];
         }
-    QU_TRY_OUT(cut_heads(p, heads, n_heads, r.score, use, err));
+    QU_TRY(cut_heads(p, heads, n_heads, r.score, use, err));
     p->tokens = heads[0].tokens;
     count_choice(p, heads[0].layer, heads[0].tokens, n_pages, n_heads, use);
-out:
-    free(r.score);
-    free(r.st);
-    free(r.err);
-    return st;
+    return QU_OK;
 }
 
 /* Against what the same cut makes of the truth: as many tokens, the best pages. */
@@ -305,15 +296,15 @@ static void measured(void *ctx, int32_t layer, int32_t n_pages, int32_t n_heads,
 {
     qu_policy *p = ctx;
     size_t n = (size_t)n_pages * (size_t)n_heads;
-    float *true_score = calloc(n, sizeof *true_score);
-    uint8_t *best_use = calloc(n, 1);
-    qu_sense *heads = calloc((size_t)n_heads, sizeof *heads);
-    if (!true_score || !best_use || !heads) goto out; /* only a figure is lost */
+    QU_OWN(qu_freep) float *true_score = calloc(n, sizeof *true_score);
+    QU_OWN(qu_freep) uint8_t *best_use = calloc(n, 1);
+    QU_OWN(qu_freep) qu_sense *heads = calloc((size_t)n_heads, sizeof *heads);
+    if (!true_score || !best_use || !heads) return; /* only a figure is lost */
     for (int32_t g = 0; g < n_heads; g++) {
         heads[g] = (qu_sense){.layer = layer, .n_pages = n_pages, .tokens = p->tokens};
         for (int32_t i = 0; i < n_pages; i++) true_score[g * n_pages + i] = mass[i * n_heads + g];
     }
-    if (cut_heads(p, heads, n_heads, true_score, best_use, NULL) != QU_OK) goto out;
+    if (cut_heads(p, heads, n_heads, true_score, best_use, NULL) != QU_OK) return;
     for (int32_t g = 0; g < n_heads; g++) {
         double caught = 0, best = 0;
         for (int32_t i = 0; i < n_pages; i++) {
@@ -327,10 +318,6 @@ static void measured(void *ctx, int32_t layer, int32_t n_pages, int32_t n_heads,
         p->caught[layer * n_heads + g] += best > 0 ? (float)(caught / best) : 1;
         p->n_caught[layer * n_heads + g]++;
     }
-out:
-    free(heads);
-    free(best_use);
-    free(true_score);
 }
 
 qu_status qu_policy_create(qu_policy **out, const qu_policy_options *o, int32_t n_layers,
@@ -345,28 +332,24 @@ qu_status qu_policy_create(qu_policy **out, const qu_policy_options *o, int32_t 
         return qu_fail(err, QU_ERR_ARG, "a budget of %lld tokens", (long long)o->budget);
     if (strcmp(o->name, "duo") == 0 && !o->heads)
         return qu_fail(err, QU_ERR_ARG, "policy 'duo' needs a table of heads");
-    size_t n = (size_t)n_layers * (size_t)n_kv_heads;
-    qu_policy *p = calloc(1, sizeof *p);
-    if (!p) return qu_fail_nomem(err, sizeof *p);
+    int64_t n = (int64_t)n_layers * n_kv_heads;
+    QU_OWN(qu_policy_freep) qu_policy *p = NULL;
+    QU_TRY(qu_memory_take(&p, 1, sizeof *p, err));
     p->kind = k;
     p->o = *o;
     p->n_layers = n_layers;
     p->n_heads = n_kv_heads;
     p->hook = (qu_select_hook){
         choose, o->measure ? measured : NULL, p, k->reads_keys, o->far_field, o->refresh, NULL};
-    p->layers = calloc((size_t)n_layers, sizeof *p->layers);
-    p->caught = calloc(n, sizeof *p->caught);
-    p->n_caught = calloc(n, sizeof *p->n_caught);
-    p->ratio = calloc(n, sizeof *p->ratio);
-    p->heads = o->heads ? malloc(n * sizeof *p->heads) : NULL;
-    if (!p->layers || !p->caught || !p->n_caught || !p->ratio || (o->heads && !p->heads)) {
-        qu_policy_free(p);
-        return qu_fail_nomem(err, (long long)(n * sizeof *p->caught));
-    }
-    if (p->heads) memcpy(p->heads, o->heads, n * sizeof *p->heads);
+    QU_TRY(qu_memory_take(&p->layers, n_layers, sizeof *p->layers, err));
+    QU_TRY(qu_memory_take(&p->caught, n, sizeof *p->caught, err));
+    QU_TRY(qu_memory_take(&p->n_caught, n, sizeof *p->n_caught, err));
+    QU_TRY(qu_memory_take(&p->ratio, n, sizeof *p->ratio, err));
+    if (o->heads) QU_TRY(qu_memory_take(&p->heads, n, sizeof *p->heads, err));
+    if (o->heads) memcpy(p->heads, o->heads, (size_t)n * sizeof *p->heads);
     p->plan = (qu_select_plan){o->budget, p->heads, count_choice};
     if (k->score == multipole) p->hook.plan = &p->plan;
-    *out = p;
+    *out = QU_TAKE(p);
     return QU_OK;
 }
 

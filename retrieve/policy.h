@@ -25,6 +25,7 @@
 #ifndef QU_RETRIEVE_POLICY_H
 #define QU_RETRIEVE_POLICY_H
 
+#include "base/memory.h"
 #include "base/pool.h"
 #include "decode/context.h"
 
@@ -55,6 +56,7 @@ typedef struct qu_policy qu_policy;
 qu_status qu_policy_create(qu_policy **p, const qu_policy_options *options, int32_t n_layers,
                            int32_t n_kv_heads, qu_err *err);
 void qu_policy_free(qu_policy *p);
+QU_OWNER(qu_policy, qu_policy_free)
 
 /* For qu_context_select; NULL for dense. Valid as long as p. */
 const qu_select_hook *qu_policy_hook(const qu_policy *p);

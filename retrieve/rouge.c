@@ -7,6 +7,7 @@
 #include <utf8proc.h>
 
 #include "base/hash.h"
+#include "base/memory.h"
 #include "index/words.h"
 
 enum { MAX_CELLS = 1 << 26, MAX_TOKEN = 1 << 16 };
@@ -14,9 +15,11 @@ enum { MAX_CELLS = 1 << 26, MAX_TOKEN = 1 << 16 };
 /* A text as hashes of its words, in sentences (lines). */
 typedef struct words {
     uint64_t *hash;
-    size_t n, cap;
+    size_t n;
+    int64_t cap;
     size_t *first; /* [n_sentences + 1] */
-    size_t n_sentences, cap_sentences;
+    size_t n_sentences;
+    int64_t cap_sentences;
 } words;
 
 static void free_words(words *w)
@@ -27,13 +30,7 @@ static void free_words(words *w)
 
 static qu_status add_word(words *w, const char *p, size_t n, qu_err *err)
 {
-    if (w->n == w->cap) {
-        size_t cap = w->cap ? w->cap * 2 : 256;
-        uint64_t *h = realloc(w->hash, cap * sizeof *h);
-        if (!h) return qu_fail_nomem(err, (long long)(cap * sizeof *h));
-        w->hash = h;
-        w->cap = cap;
-    }
+    QU_TRY(qu_memory_grow(&w->hash, &w->cap, (int64_t)w->n + 1, sizeof *w->hash, err));
     w->hash[w->n++] = qu_hash_sum(p, n, 0);
     return QU_OK;
 }
@@ -41,14 +38,9 @@ static qu_status add_word(words *w, const char *p, size_t n, qu_err *err)
 /* The words so far are a sentence. */
 static qu_status end_sentence(words *w, qu_err *err)
 {
-    if (w->n_sentences + 2 > w->cap_sentences) {
-        size_t cap = w->cap_sentences ? w->cap_sentences * 2 : 16;
-        size_t *f = realloc(w->first, cap * sizeof *f);
-        if (!f) return qu_fail_nomem(err, (long long)(cap * sizeof *f));
-        w->first = f;
-        w->cap_sentences = cap;
-        w->first[0] = 0;
-    }
+    QU_TRY(qu_memory_grow(&w->first, &w->cap_sentences, (int64_t)w->n_sentences + 2,
+                          sizeof *w->first, err));
+    w->first[0] = 0;
     w->first[++w->n_sentences] = w->n;
     return QU_OK;
 }
@@ -159,8 +151,8 @@ static qu_status score_grams(qu_rouge_value *v, const words *c, const words *ref
                              qu_rouge_flavour flavour, qu_err *err)
 {
     size_t n, m, hits = 0;
-    uint64_t *a = grams(c, size, flavour == QU_ROUGE_SETS, &n);
-    uint64_t *b = grams(ref, size, flavour == QU_ROUGE_SETS, &m);
+    QU_OWN(qu_freep) uint64_t *a = grams(c, size, flavour == QU_ROUGE_SETS, &n);
+    QU_OWN(qu_freep) uint64_t *b = grams(ref, size, flavour == QU_ROUGE_SETS, &m);
     qu_status st = a && b ? QU_OK : qu_fail_nomem(err, (long long)(n + m) * 8);
     for (size_t i = 0, j = 0; st == QU_OK && i < n && j < m;) {
         hits += a[i] == b[j];
@@ -169,8 +161,6 @@ static qu_status score_grams(qu_rouge_value *v, const words *c, const words *ref
         j += step_b;
     }
     if (st == QU_OK) *v = value((double)hits, (double)n, (double)m, flavour);
-    free(a);
-    free(b);
     return st;
 }
 
@@ -186,7 +176,7 @@ static qu_status lcs(const uint64_t *ref, size_t n, const uint64_t *can, size_t 
     if (n == 0 || m == 0) return QU_OK;
     if (m + 1 > MAX_CELLS / rows)
         return qu_fail(err, QU_ERR_LIMIT, "texts of %zu and %zu words are too long for ROUGE", n, m);
-    uint32_t *t = calloc(rows * (m + 1), sizeof *t);
+    QU_OWN(qu_freep) uint32_t *t = calloc(rows * (m + 1), sizeof *t);
     if (!t) return qu_fail_nomem(err, (long long)(rows * (m + 1) * sizeof *t));
     for (size_t i = 1; i <= n; i++) {
         const uint32_t *up = t + (i - 1) % rows * (m + 1);
@@ -208,7 +198,6 @@ static qu_status lcs(const uint64_t *ref, size_t n, const uint64_t *can, size_t 
             j--;
         }
     }
-    free(t);
     return QU_OK;
 }
 
@@ -231,7 +220,7 @@ static qu_status count_marked(const words *ref, const words *can, const uint8_t 
 {
     words kept = {.hash = malloc((ref->n + 1) * sizeof *kept.hash)};
     size_t n = 0, m = 0;
-    uint64_t *a = NULL, *b = grams(can, 1, sets, &m);
+    QU_OWN(qu_freep) uint64_t *a = NULL, *b = grams(can, 1, sets, &m);
     for (size_t i = 0; kept.hash && i < ref->n; i++)
         if (mark[i]) kept.hash[kept.n++] = ref->hash[i];
     if (kept.hash) a = grams(&kept, 1, sets, &n);
@@ -244,8 +233,6 @@ static qu_status count_marked(const words *ref, const words *can, const uint8_t 
     }
     bool whole = a && b;
     free(kept.hash);
-    free(a);
-    free(b);
     return whole ? QU_OK : qu_fail_nomem(err, (long long)(ref->n + can->n) * 8);
 }
 
@@ -254,8 +241,8 @@ static qu_status score_lines(qu_rouge_value *v, const words *can, const words *r
 {
     bool sets = flavour == QU_ROUGE_SETS;
     size_t hits, n = can->n, m = ref->n;
-    uint64_t *a = NULL, *b = NULL;
-    uint8_t *mark = calloc(ref->n + 1, 1);
+    QU_OWN(qu_freep) uint64_t *a = NULL, *b = NULL;
+    QU_OWN(qu_freep) uint8_t *mark = calloc(ref->n + 1, 1);
     qu_status st = mark ? mark_union(ref, can, sets, mark, err) : qu_fail_nomem(err, 64);
     if (st == QU_OK) st = count_marked(ref, can, mark, sets, &hits, err);
     if (st == QU_OK && sets) {
@@ -264,32 +251,25 @@ static qu_status score_lines(qu_rouge_value *v, const words *can, const words *r
         if (!a || !b) st = qu_fail_nomem(err, 64);
     }
     if (st == QU_OK) *v = value((double)hits, (double)n, (double)m, flavour);
-    free(a);
-    free(b);
-    free(mark);
     return st;
 }
 
 qu_status qu_rouge_score(qu_rouge *r, qu_rouge_flavour flavour, const char *candidate, size_t n,
                          const char *reference, size_t n_reference, qu_err *err)
 {
-    words c = {0}, ref = {0};
+    QU_OWN(free_words) words c = {0}, ref = {0};
     bool sets = flavour == QU_ROUGE_SETS;
     size_t length;
-    qu_status st = QU_OK;
     memset(r, 0, sizeof *r);
-    QU_TRY_OUT(sets ? read_dots(&c, candidate, n, err) : read_lines(&c, candidate, n, err));
-    QU_TRY_OUT(sets ? read_dots(&ref, reference, n_reference, err)
-                    : read_lines(&ref, reference, n_reference, err));
-    if (c.n == 0 || ref.n == 0) goto out;
-    QU_TRY_OUT(score_grams(&r->one, &c, &ref, 1, flavour, err));
-    QU_TRY_OUT(score_grams(&r->two, &c, &ref, 2, flavour, err));
-    QU_TRY_OUT(score_lines(sets ? &r->l : &r->lsum, &c, &ref, flavour, err));
-    if (sets) goto out;
-    QU_TRY_OUT(lcs(ref.hash, ref.n, c.hash, c.n, false, NULL, &length, err));
+    QU_TRY(sets ? read_dots(&c, candidate, n, err) : read_lines(&c, candidate, n, err));
+    QU_TRY(sets ? read_dots(&ref, reference, n_reference, err)
+                : read_lines(&ref, reference, n_reference, err));
+    if (c.n == 0 || ref.n == 0) return QU_OK;
+    QU_TRY(score_grams(&r->one, &c, &ref, 1, flavour, err));
+    QU_TRY(score_grams(&r->two, &c, &ref, 2, flavour, err));
+    QU_TRY(score_lines(sets ? &r->l : &r->lsum, &c, &ref, flavour, err));
+    if (sets) return QU_OK;
+    QU_TRY(lcs(ref.hash, ref.n, c.hash, c.n, false, NULL, &length, err));
     r->l = value((double)length, (double)c.n, (double)ref.n, flavour);
-out:
-    free_words(&c);
-    free_words(&ref);
-    return st;
+    return QU_OK;
 }

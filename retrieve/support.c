@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "index/words.h"
 #include "ingest/sentence.h"
 
@@ -80,15 +81,14 @@ qu_status qu_support_find(qu_support_span *spans, int32_t k, int32_t *n, const c
                           int32_t n_texts, qu_err *err)
 {
     word_list q, a;
-    qu_sentences s = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_sentences_free) qu_sentences s = {0};
     *n = 0;
     words_of(&q, question, strlen(question));
     words_of(&a, answer, n_answer);
     for (int32_t i = 0; i < n_texts; i++) {
         qu_support_span best = {.text = i};
         s.n = 0;
-        QU_TRY_OUT(qu_sentences_find(&s, texts[i].text, 0, texts[i].n, err));
+        QU_TRY(qu_sentences_find(&s, texts[i].text, 0, texts[i].n, err));
         best_of(&best, &texts[i], &s, &q, &a);
         if (best.score < 0) continue;
         int32_t at = *n; /* insert in order, drop what falls off the end */
@@ -99,7 +99,5 @@ qu_status qu_support_find(qu_support_span *spans, int32_t k, int32_t *n, const c
         spans[at] = best;
         *n = keep + 1;
     }
-out:
-    qu_sentences_free(&s);
-    return st;
+    return QU_OK;
 }
