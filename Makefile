@@ -77,9 +77,10 @@ LIB_OBJ  += $(if $(HAVE_CUDA),$(CU_OBJ))
 LDLIBS   += $(if $(HAVE_CUDA),$(CU_LIBS))
 APP_OBJ  := $(APP_SRC:%.c=$(B)/%.o)
 UNIT     := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit_*.c tests/prop_*.c tests/fault_*.c))
-UNIT     := $(filter-out $(if $(HAVE_CUDA),,%_device) $(if $(filter tsan,$(FLAVOUR)),%/unit_cuda %/unit_cuda_context),$(UNIT))
+CUDA_UNIT := $(filter-out %_device,$(filter $(B)/tests/unit_cuda_%,$(UNIT)))
+UNIT     := $(filter-out $(if $(HAVE_CUDA),,%_device) $(if $(filter tsan,$(FLAVOUR)),$(CUDA_UNIT)),$(UNIT))
 REF      := $(patsubst %.c,$(B)/%.o,$(wildcard tests/ref_forward.c))
-TOOLS    := $(patsubst bench/%.c,$(B)/%,$(wildcard bench/*.c))
+TOOLS    := $(patsubst bench/%.c,$(B)/%,$(filter-out $(if $(HAVE_CUDA),,bench/cuda_%),$(wildcard bench/*.c)))
 
 all: deps-report quire $(TOOLS)  ## all: build ./quire and the bench tools (default)
 
@@ -153,8 +154,15 @@ $(CU)/flags: FORCE
 	@mkdir -p $(CU)
 	@echo '$(NVCC) $(CU_FLAGS)' | cmp -s - $@ || echo '$(NVCC) $(CU_FLAGS)' > $@
 
-$(CU)/%.o: kernels/cuda/%.cu $(CU)/flags
-	$(NVCC) $(CU_FLAGS) -MMD -MP -c $< -o $@ >$(@:.o=.log) 2>&1 || { cat $(@:.o=.log); rm -f $@; exit 1; }
+# ... by the first C++ compiler that this nvcc accepts: it refuses those that are newer than it knows ...
+$(CU)/host: $(CU)/flags
+	@echo 'int host;' >$@.cu
+	@for c in '' g++-14 g++-13 g++-12 clang++; do \
+		if $(NVCC) $${c:+-ccbin $$c} -c $@.cu -o $@.o >$@.log 2>&1; then echo "$${c:+-ccbin $$c}" >$@; exit 0; fi; done; \
+	head -n 3 $@.log; echo "$(NVCC) takes none of the C++ compilers here: install g++-13 or g++-12, or make CUDA=0"; exit 1
+
+$(CU)/%.o: kernels/cuda/%.cu $(CU)/host
+	$(NVCC) $$(cat $(CU)/host) $(CU_FLAGS) -MMD -MP -c $< -o $@ >$(@:.o=.log) 2>&1 || { cat $(@:.o=.log); rm -f $@; exit 1; }
 	@awk '/ Used / { n++; if ($$5 > most) most = $$5 } /spill stores/ { spilled += $$5 + $$9 } \
 		END { printf "%s: %d kernels, at most %d registers, %d bytes spilled\n", "$<", n, most, spilled }' $(@:.o=.log)
 
@@ -168,7 +176,7 @@ $(B)/emulate/emulate.o: tests/emulate/emulate.cc $(B)/flags
 	@mkdir -p $(@D)
 	$(CXX) $(EMU_FLAGS) $(SAN) -MMD -MP -c $< -o $@
 
-$(B)/tests/unit_cuda $(B)/tests/unit_cuda_context: $(B)/tests/%: tests/%.c $(EMU_OBJ) $(DEV_SRC:%.c=$(B)/%.o) $(B)/libquire.a
+$(CUDA_UNIT): $(B)/tests/%: tests/%.c $(EMU_OBJ) $(DEV_SRC:%.c=$(B)/%.o) $(B)/libquire.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(XCFLAGS) $(SAN) -MMD -MP -o $@ $< $(EMU_OBJ) $(DEV_SRC:%.c=$(B)/%.o) $(B)/libquire.a -lcmocka \
 		$(LDLIBS) -lstdc++

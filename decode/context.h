@@ -47,12 +47,15 @@ int64_t qu_page_summary_bytes(const qu_model *m, int32_t n);
 /* Where an attached page's slices come from. get is called from several threads at a time; the
  * bytes must stay valid until it is called again by the same thread, and have the codec's size for
  * n tokens. summary gives qu_page_summary_bytes, valid until its next call; a page without (NULL, or
- * QU_ERR_NOTFOUND) is always read, one with is a candidate of selection. */
+ * QU_ERR_NOTFOUND) is always read, one with is a candidate of selection. key: pages of one model that
+ * share key, tokens and codec have the same slices, also in a later context, which may then find them in a
+ * device's memory; 0, 0: no other is the same. */
 typedef struct qu_page_source {
     qu_status (*get)(void *ctx, int32_t layer, int32_t kv_head, const void **data, size_t *bytes,
                      qu_err *err);
     void *ctx;
     qu_status (*summary)(void *ctx, const void **data, size_t *bytes, qu_err *err);
+    uint64_t key[2];
 } qu_page_source;
 
 /* Where prefilled slices go: page counts from 0 within the call. Called from the calling thread
@@ -156,6 +159,7 @@ int64_t qu_context_live(const qu_context *c);
 /* What attached segments have cost so far. */
 typedef struct qu_context_stats {
     int64_t slices_read, bytes_read;
+    int64_t slices_evicted; /* that made way for others of the same context on a device */
     double load_ms; /* wall time spent fetching, decoding and rotating */
 } qu_context_stats;
 qu_context_stats qu_context_stats_get(const qu_context *c);

@@ -10,7 +10,6 @@
 
 #include "decode/cuda_int.h"
 #include "decode/device.h"
-#include "kernels/codec.h"
 
 /* Tokens of one split attention: bounds the partial states. */
 enum { SPLIT_TOKENS = 16 };
@@ -28,10 +27,10 @@ static qu_status product_document(qu_context *c, const product *p, qu_err *err)
     qu_cuda_context *x = qu_cuda_of(c);
     const void *w = p->to->w;
     if (p->w->type != QU_TYPE_BF16) {
-        w = x->wb.p;
-        QU_TRY(qu_cuda_dequant_bf16(x->cu, x->wb.p, p->to->w, p->w->type, p->w->n, p->w->k, err));
+        w = x->b.wb.p;
+        QU_TRY(qu_cuda_dequant_bf16(x->cu, x->b.wb.p, p->to->w, p->w->type, p->w->n, p->w->k, err));
     }
-    QU_TRY(qu_cuda_gemm(x->cu, p->y->p, x->xb.p, w, QU_CUDA_ROWS, p->w->n, p->w->k, err));
+    QU_TRY(qu_cuda_gemm(x->cu, p->y->p, x->b.xb.p, w, QU_CUDA_ROWS, p->w->n, p->w->k, err));
     return p->to->bias ? qu_cuda_add_bias(x->cu, p->y->p, p->to->bias, c->rows.n, p->w->n, err) : QU_OK;
 }
 
@@ -40,7 +39,7 @@ static qu_status linear(qu_context *c, bool document, const product *p, int n, c
                         qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
-    if (document) QU_TRY(qu_cuda_to_bf16(x->cu, x->xb.p, in, c->rows.n, QU_CUDA_ROWS, p->w->k, err));
+    if (document) QU_TRY(qu_cuda_to_bf16(x->cu, x->b.xb.p, in, c->rows.n, QU_CUDA_ROWS, p->w->k, err));
     for (int i = 0; i < n; i++)
         if (document)
             QU_TRY(product_document(c, &p[i], err));
@@ -59,20 +58,20 @@ static qu_status prepare(qu_context *c, bool document, qu_err *err)
     int64_t rows = document || c->rows.n > 64 ? QU_CUDA_ROWS : 64;
     int64_t q = (int64_t)m->n_heads * m->head_size, kv = (int64_t)m->n_kv_heads * m->head_size;
     int64_t e = m->width, f = m->ffn, most = q > f ? q : f;
-    QU_TRY(qu_cuda_need(x, &x->x, rows * e * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->h, rows * e * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->q, rows * q * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->k, rows * kv * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->v, rows * kv * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->att, rows * q * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->gate, rows * f * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->up, rows * f * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->ids, QU_CUDA_ROWS * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->own, QU_CUDA_ROWS * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->at, QU_CUDA_ROWS * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->b.x, rows * e * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->b.h, rows * e * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->b.q, rows * q * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->b.k, rows * kv * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->b.v, rows * kv * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->b.att, rows * q * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->b.gate, rows * f * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->b.up, rows * f * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->b.ids, QU_CUDA_ROWS * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->b.own, QU_CUDA_ROWS * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->b.at, QU_CUDA_ROWS * 4, err));
     if (!document) return QU_OK;
-    QU_TRY(qu_cuda_need(x, &x->xb, rows * (most > e ? most : e) * 2, err));
-    return qu_cuda_need(x, &x->wb, e * most * 2, err);
+    QU_TRY(qu_cuda_need(x, &x->b.xb, rows * (most > e ? most : e) * 2, err));
+    return qu_cuda_need(x, &x->b.wb, e * most * 2, err);
 }
 
 /* --- the layers --- */
@@ -81,15 +80,15 @@ static qu_status attention(qu_context *c, int32_t layer, bool document, qu_err *
 {
     qu_cuda_context *x = qu_cuda_of(c);
     const qu_model *m = c->m;
-    qu_cuda_attend a = {.out = x->att.p, .q = x->q.p, .rows = x->rows, .layer = layer,
+    qu_cuda_attend a = {.out = x->b.att.p, .q = x->b.q.p, .rows = x->rows, .layer = layer,
                         .n_pages = c->rows.own[c->rows.n - 1] + 1};
     if (!document && c->hook.select)
         QU_TRY(qu_cuda_select(c, layer, &a, err));
     else
         QU_TRY(qu_cuda_fetch(c, layer, NULL, err));
     if (document) return qu_cuda_attend_direct(x->cu, &a, err);
-    QU_TRY(qu_cuda_need(x, &x->partial, qu_cuda_attend_floats(&a, SPLIT_TOKENS) * 4, err));
-    a.partial = x->partial.p;
+    QU_TRY(qu_cuda_need(x, &x->b.partial, qu_cuda_attend_floats(&a, SPLIT_TOKENS) * 4, err));
+    a.partial = x->b.partial.p;
     int64_t row = (int64_t)m->n_heads * m->head_size;
     for (int32_t t = 0; t < c->rows.n; t += SPLIT_TOKENS) {
         qu_cuda_attend part = a;
@@ -112,30 +111,30 @@ static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_pa
     const qu_layer *l = &m->layers[i];
     const qu_cuda_layer *w = &x->d->layers[i];
     int32_t n = c->rows.n, e = m->width, d = m->head_size;
-    QU_TRY(qu_cuda_rmsnorm(cu, x->h.p, x->x.p, w->attn_norm, n, e, m->eps, err));
-    product qkv[] = {{&w->q, &l->q.w, &x->q}, {&w->k, &l->k.w, &x->k}, {&w->v, &l->v.w, &x->v}};
-    QU_TRY(linear(c, document, qkv, 3, x->h.p, err));
-    if (w->q_norm) QU_TRY(qu_cuda_rmsnorm(cu, x->q.p, x->q.p, w->q_norm, n * m->n_heads, d, m->eps, err));
-    if (w->k_norm) QU_TRY(qu_cuda_rmsnorm(cu, x->k.p, x->k.p, w->k_norm, n * m->n_kv_heads, d, m->eps, err));
+    QU_TRY(qu_cuda_rmsnorm(cu, x->b.h.p, x->b.x.p, w->attn_norm, n, e, m->eps, err));
+    product qkv[] = {{&w->q, &l->q.w, &x->b.q}, {&w->k, &l->k.w, &x->b.k}, {&w->v, &l->v.w, &x->b.v}};
+    QU_TRY(linear(c, document, qkv, 3, x->b.h.p, err));
+    if (w->q_norm) QU_TRY(qu_cuda_rmsnorm(cu, x->b.q.p, x->b.q.p, w->q_norm, n * m->n_heads, d, m->eps, err));
+    if (w->k_norm) QU_TRY(qu_cuda_rmsnorm(cu, x->b.k.p, x->b.k.p, w->k_norm, n * m->n_kv_heads, d, m->eps, err));
     if (document)
         QU_TRY(qu_cuda_place_pages(c, i, sink != NULL, err));
     else
-        QU_TRY(qu_cuda_place_live(cu, x->k.p, x->v.p, &x->rows, i, err));
+        QU_TRY(qu_cuda_place_live(cu, x->b.k.p, x->b.v.p, &x->rows, i, err));
     if (sink && i > 0) QU_TRY(qu_cuda_deliver(c, i - 1, sink, page_zero, err));
     if (document && i == m->n_layers - 1) /* nobody reads a page's last hidden state */
         return sink ? qu_cuda_deliver(c, i, sink, page_zero, err) : QU_OK;
-    QU_TRY(qu_cuda_rope_queries(cu, x->q.p, &x->rows, i, 1 / sqrtf((float)d), m->rope_gain, err));
+    QU_TRY(qu_cuda_rope_queries(cu, x->b.q.p, &x->rows, i, 1 / sqrtf((float)d), m->rope_gain, err));
     QU_TRY(attention(c, i, document, err));
-    product out = {&w->o, &l->o.w, &x->h};
-    QU_TRY(linear(c, document, &out, 1, x->att.p, err));
-    QU_TRY(qu_cuda_add(cu, x->x.p, x->h.p, (int64_t)n * e, err));
-    QU_TRY(qu_cuda_rmsnorm(cu, x->h.p, x->x.p, w->ffn_norm, n, e, m->eps, err));
-    product up[] = {{&w->gate, &l->gate.w, &x->gate}, {&w->up, &l->up.w, &x->up}};
-    QU_TRY(linear(c, document, up, 2, x->h.p, err));
-    QU_TRY(qu_cuda_swiglu(cu, x->gate.p, x->up.p, (int64_t)n * m->ffn, err));
-    product down = {&w->down, &l->down.w, &x->h};
-    QU_TRY(linear(c, document, &down, 1, x->gate.p, err));
-    return qu_cuda_add(cu, x->x.p, x->h.p, (int64_t)n * e, err);
+    product out = {&w->o, &l->o.w, &x->b.h};
+    QU_TRY(linear(c, document, &out, 1, x->b.att.p, err));
+    QU_TRY(qu_cuda_add(cu, x->b.x.p, x->b.h.p, (int64_t)n * e, err));
+    QU_TRY(qu_cuda_rmsnorm(cu, x->b.h.p, x->b.x.p, w->ffn_norm, n, e, m->eps, err));
+    product up[] = {{&w->gate, &l->gate.w, &x->b.gate}, {&w->up, &l->up.w, &x->b.up}};
+    QU_TRY(linear(c, document, up, 2, x->b.h.p, err));
+    QU_TRY(qu_cuda_swiglu(cu, x->b.gate.p, x->b.up.p, (int64_t)n * m->ffn, err));
+    product down = {&w->down, &l->down.w, &x->b.h};
+    QU_TRY(linear(c, document, &down, 1, x->b.gate.p, err));
+    return qu_cuda_add(cu, x->b.x.p, x->b.h.p, (int64_t)n * e, err);
 }
 
 static qu_status finish(qu_context *c, int32_t n, float *logits, qu_err *err)
@@ -143,12 +142,12 @@ static qu_status finish(qu_context *c, int32_t n, float *logits, qu_err *err)
     qu_cuda_context *x = qu_cuda_of(c);
     const qu_model *m = c->m;
     int64_t all = (int64_t)n * m->vocab;
-    const float *last = (float *)x->x.p + (int64_t)(c->rows.n - n) * m->width;
-    QU_TRY(qu_cuda_need(x, &x->logits, all * 4, err));
-    QU_TRY(qu_cuda_rmsnorm(x->cu, x->h.p, last, x->d->output_norm, n, m->width, m->eps, err));
-    QU_TRY(qu_cuda_matvec(x->cu, x->logits.p, m->vocab, x->d->output.w, m->output.w.type,
-                          x->d->output.bias, x->h.p, n, m->vocab, m->width, err));
-    QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, logits, x->logits.p, all * 4, err));
+    const float *last = (float *)x->b.x.p + (int64_t)(c->rows.n - n) * m->width;
+    QU_TRY(qu_cuda_need(x, &x->b.logits, all * 4, err));
+    QU_TRY(qu_cuda_rmsnorm(x->cu, x->b.h.p, last, x->d->output_norm, n, m->width, m->eps, err));
+    QU_TRY(qu_cuda_matvec(x->cu, x->b.logits.p, m->vocab, x->d->output.w, m->output.w.type,
+                          x->d->output.bias, x->b.h.p, n, m->vocab, m->width, err));
+    QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, logits, x->b.logits.p, all * 4, err));
     QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, err));
     return qu_check_logits(c, logits, all, err);
 }
@@ -170,20 +169,22 @@ static qu_status forward(qu_context *c, bool document, const qu_page_sink *sink,
     qu_cuda_context *x = qu_cuda_of(c);
     const qu_model *m = c->m;
     int32_t n = c->rows.n;
+    x->chosen = x->told = 0;
     QU_TRY(can_do(c, document, err));
     QU_TRY(qu_cuda_mark(x->cu, QU_CUDA_COMPUTE, MARK_PASS, err));
     QU_TRY(qu_cuda_follow(x->cu, QU_CUDA_COPY, MARK_PASS, err));
     QU_TRY(prepare(c, document, err));
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->ids.p, c->rows.ids, n * 4, err));
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->own.p, c->rows.own, n * 4, err));
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->at.p, c->rows.at, n * 4, err));
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.ids.p, c->rows.ids, n * 4, err));
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.own.p, c->rows.own, n * 4, err));
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.at.p, c->rows.at, n * 4, err));
     QU_TRY(qu_cuda_segments(c, err));
-    x->rows = (qu_cuda_rows){x->pages.p,     x->own.p,        x->at.p,       n, m->n_heads, m->n_kv_heads,
+    x->rows = (qu_cuda_rows){x->b.pages.p,     x->b.own.p,        x->b.at.p,       n, m->n_heads, m->n_kv_heads,
                              m->head_size, x->d->rope_rows, x->d->rope};
-    QU_TRY(qu_cuda_embed(x->cu, x->x.p, x->d->embedding, m->embedding.type, x->ids.p, n, m->width, err));
+    QU_TRY(qu_cuda_embed(x->cu, x->b.x.p, x->d->embedding, m->embedding.type, x->b.ids.p, n, m->width, err));
     for (int32_t i = 0; i < m->n_layers; i++)
         QU_TRY(layer_pass(c, i, document, sink, page_zero, err));
-    return n_logits > 0 ? finish(c, n_logits, logits, err) : QU_OK;
+    if (n_logits > 0) QU_TRY(finish(c, n_logits, logits, err));
+    return qu_cuda_select_end(c, err);
 }
 
 /* --- a context's life --- */
@@ -194,21 +195,9 @@ static void free_context(qu_context *c)
     if (!x) return;
     qu_cuda_sync(x->cu, QU_CUDA_COPY, NULL);
     qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, NULL);
-    qu_cuda_pool_free(x, &x->slices);
-    qu_cuda_pool_free(x, &x->heads);
-    qu_cuda_buffer *there[] = {&x->x,      &x->h,        &x->q,       &x->k,         &x->v,    &x->att,
-                               &x->gate,   &x->up,       &x->logits,  &x->xb,        &x->wb,   &x->ids,
-                               &x->own,    &x->at,       &x->pages,   &x->partial,   &x->summary, &x->score,
-                               &x->sense,  &x->chosen,   &x->all,     &x->candidate, &x->list, &x->count,
-                               &x->fresh_items, x->stage, x->stage + 1, x->items, x->items + 1, x->fresh,
-                               x->fresh + 1};
-    for (size_t i = 0; i < sizeof there / sizeof *there; i++) qu_cuda_free(x->cu, there[i]->p);
-    for (int i = 0; i < 7; i++) qu_cuda_free(x->cu, x->cells[i].p);
-    for (int i = 0; i < 2; i++) {
-        qu_cuda_free_host(x->cu, x->stage_host[i].p);
-        qu_cuda_free_host(x->cu, x->items_host[i].p);
-        qu_cuda_free_host(x->cu, x->fresh_host[i].p);
-    }
+    qu_cuda_buffer *there = (void *)&x->b, *here = (void *)&x->pinned;
+    for (size_t i = 0; i < sizeof x->b / sizeof *there; i++) qu_cuda_free(x->cu, there[i].p);
+    for (size_t i = 0; i < sizeof x->pinned / sizeof *here; i++) qu_cuda_free_host(x->cu, here[i].p);
     free(x->pages_host);
     free(x);
     c->device = NULL;
@@ -221,13 +210,8 @@ qu_status qu_device_begin(qu_context *c, qu_err *err)
     const qu_model *m = c->m;
     qu_cuda_context *x = calloc(1, sizeof *x);
     if (!x) return qu_fail_nomem(err, sizeof *x);
-    int64_t slices = (int64_t)m->n_layers * m->n_kv_heads;
     x->d = m->device;
     x->cu = m->device->cu;
-    x->slices.bytes = 2ll * QU_PAGE_TOKENS * m->head_size * 2;
-    x->heads.bytes = slices * (int64_t)sizeof(void *) +
-                     2ll * m->n_ropes * (m->head_size / 2 + 1) * QU_PAGE_TOKENS * 4;
-    x->heads.bytes = (x->heads.bytes + 255) / 256 * 256;
     c->device = x;
     c->backend = &backend;
     return QU_OK;

@@ -82,6 +82,7 @@ static qu_status attach(qu_model *m, int number, qu_err *err)
     if (!d) return qu_fail_nomem(err, sizeof *d);
     qu_status st = qu_cuda_open(&d->cu, number, err);
     if (st == QU_OK) st = upload(d, m, err);
+    if (st == QU_OK) st = qu_cuda_pools_open(d, m, err);
     if (st == QU_OK)
         m->device = d;
     else
@@ -118,6 +119,7 @@ void qu_device_numerics(const qu_model *m, char out[48])
 void qu_device_close(struct qu_device *d)
 {
     if (!d) return;
+    qu_cuda_pools_close(d);
     for (int64_t i = 0; i < d->n_owned; i++) qu_cuda_free(d->cu, d->owned[i]);
     qu_cuda_close(d->cu);
     free(d->owned);

@@ -1,73 +1,15 @@
-/* Segments on a CUDA device: their memory, and their slices' ways in and out.
+/* Segments on a CUDA device: their slices' ways in and out. Slices lie there as they are stored.
  *
- *   store --get, all threads--> pinned stage --copy stream--> device stage --expand--> slice (halves, in place)
- *   k, v of a document chunk --encode--> fresh --expand--> slice
+ *   store --get, all threads--> pinned stage --copy stream--> device stage --> slice
+ *   k, v of a document chunk --encode--> fresh --> slice
  *                                          \--copy stream--> pinned --> sink, one layer later
  */
 #include "base/memory.h"
 #include "base/os.h"
 #include "decode/cuda_int.h"
-#include "kernels/codec.h"
 #include "kernels/summary.h"
 
-enum { CHUNK_BYTES = 32 << 20, STAGE_BYTES = 32 << 20 };
-
-qu_status qu_cuda_need(qu_cuda_context *x, qu_cuda_buffer *b, int64_t bytes, qu_err *err)
-{
-    if (b->cap >= bytes) return QU_OK;
-    QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, err)); /* nothing may use it still */
-    QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COPY, err));
-    qu_cuda_free(x->cu, b->p);
-    *b = (qu_cuda_buffer){0};
-    QU_TRY(qu_cuda_alloc(x->cu, &b->p, bytes, err));
-    b->cap = bytes;
-    return QU_OK;
-}
-
-qu_status qu_cuda_need_host(qu_cuda_context *x, qu_cuda_buffer *b, int64_t bytes, qu_err *err)
-{
-    if (b->cap >= bytes) return QU_OK;
-    QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COPY, err));
-    qu_cuda_free_host(x->cu, b->p);
-    *b = (qu_cuda_buffer){0};
-    QU_TRY(qu_cuda_alloc_host(x->cu, &b->p, bytes, err));
-    b->cap = bytes;
-    return QU_OK;
-}
-
-/* --- pieces --- */
-
-static qu_status pool_grow(qu_cuda_context *x, qu_cuda_pool *p, qu_err *err)
-{
-    int64_t n = CHUNK_BYTES / p->bytes > 1 ? CHUNK_BYTES / p->bytes : 1;
-    QU_TRY(qu_memory_grow(&p->chunks, &p->chunks_cap, p->n_chunks + 1, sizeof *p->chunks, err));
-    QU_TRY(qu_memory_grow(&p->spare, &p->spare_cap, p->n_pieces + n, sizeof *p->spare, err));
-    QU_TRY(qu_cuda_alloc(x->cu, &p->chunks[p->n_chunks], n * p->bytes, err));
-    char *from = p->chunks[p->n_chunks++];
-    p->n_pieces += n;
-    for (int64_t i = n; i-- > 0;) p->spare[p->n_spare++] = from + i * p->bytes;
-    return QU_OK;
-}
-
-static qu_status pool_take(qu_cuda_context *x, qu_cuda_pool *p, void **piece, qu_err *err)
-{
-    if (p->n_spare == 0) QU_TRY(pool_grow(x, p, err));
-    *piece = p->spare[--p->n_spare];
-    return QU_OK;
-}
-
-static void pool_give(qu_cuda_pool *p, void *piece)
-{
-    if (piece) p->spare[p->n_spare++] = piece;
-}
-
-void qu_cuda_pool_free(qu_cuda_context *x, qu_cuda_pool *p)
-{
-    for (int64_t i = 0; i < p->n_chunks; i++) qu_cuda_free(x->cu, p->chunks[i]);
-    free(p->chunks);
-    free(p->spare);
-    memset(p, 0, sizeof *p);
-}
+enum { STAGE_BYTES = 32 << 20 };
 
 /* --- segments --- */
 
@@ -83,31 +25,16 @@ static float *angles_of(const qu_model *m, void *piece, int sines)
     return (float *)(void *)((char *)piece + n_slices(m) * (int64_t)sizeof(void *)) + sines * all;
 }
 
-void qu_cuda_forget(qu_context *c, qu_segment *s)
-{
-    qu_cuda_context *x = qu_cuda_of(c);
-    qu_cuda_segment *there = qu_cuda_segment_of(s);
-    for (int32_t i = 0; i < n_slices(c->m); i++) pool_give(&x->slices, there->slices[i]);
-    pool_give(&x->heads, there->piece);
-    free(there);
-    s->device = NULL;
-}
-
 static qu_status need_segment(qu_context *c, qu_segment *s, qu_err *err)
 {
     const qu_model *m = c->m;
-    qu_cuda_context *x = qu_cuda_of(c);
-    if (!s->device) {
-        size_t bytes = sizeof(qu_cuda_segment) + (size_t)n_slices(m) * sizeof(void *);
-        QU_TRY(qu_memory_take(&s->device, 1, bytes, err));
-        qu_cuda_segment_of(s)->pos = -1;
-    }
+    qu_cuda *cu = qu_cuda_of(c)->cu;
+    if (!s->device) QU_TRY(qu_cuda_take_segment(c, s, err));
     qu_cuda_segment *there = qu_cuda_segment_of(s);
-    if (!there->piece) QU_TRY(pool_take(x, &x->heads, &there->piece, err));
     if (there->pos == s->pos) return QU_OK;
     int64_t bytes = qu_segment_angles(m, s, m->n_ropes) * 4;
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, angles_of(m, there->piece, 0), s->cos, bytes, err));
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, angles_of(m, there->piece, 1), s->sin, bytes, err));
+    QU_TRY(qu_cuda_upload(cu, QU_CUDA_COPY, angles_of(m, there->piece, 0), s->cos, bytes, err));
+    QU_TRY(qu_cuda_upload(cu, QU_CUDA_COPY, angles_of(m, there->piece, 1), s->sin, bytes, err));
     there->pos = s->pos;
     return QU_OK;
 }
@@ -115,13 +42,12 @@ static qu_status need_segment(qu_context *c, qu_segment *s, qu_err *err)
 /* All slices of a segment whose keys this pass computes. */
 static qu_status need_slices(qu_context *c, qu_segment *s, qu_err *err)
 {
-    qu_cuda_context *x = qu_cuda_of(c);
     qu_cuda_segment *there = qu_cuda_segment_of(s);
     int32_t n = n_slices(c->m);
     if (there->slices[n - 1]) return QU_OK;
     for (int32_t i = 0; i < n; i++)
-        if (!there->slices[i]) QU_TRY(pool_take(x, &x->slices, &there->slices[i], err));
-    return qu_cuda_upload(x->cu, QU_CUDA_COPY, there->piece, there->slices,
+        if (!there->slices[i]) QU_TRY(qu_cuda_take_slice(c, s->live, -1, &there->slices[i], err));
+    return qu_cuda_upload(qu_cuda_of(c)->cu, QU_CUDA_COPY, there->piece, there->slices,
                           n * (int64_t)sizeof(void *), err);
 }
 
@@ -130,31 +56,27 @@ qu_status qu_cuda_segments(qu_context *c, qu_err *err)
     qu_cuda_context *x = qu_cuda_of(c);
     const qu_model *m = c->m;
     QU_TRY(qu_memory_grow(&x->pages_host, &x->pages_cap, c->n_seg, sizeof *x->pages_host, err));
-    QU_TRY(qu_cuda_need(x, &x->pages, x->pages_cap * (int64_t)sizeof *x->pages_host, err));
+    QU_TRY(qu_cuda_need(x, &x->b.pages, x->pages_cap * (int64_t)sizeof *x->pages_host, err));
     for (int32_t i = 0; i < c->n_seg; i++) {
         qu_segment *s = &c->seg[i];
         QU_TRY(need_segment(c, s, err));
         if (i >= c->rows.own[0] && i <= c->rows.own[c->rows.n - 1]) QU_TRY(need_slices(c, s, err));
         void *piece = qu_cuda_segment_of(s)->piece;
-        x->pages_host[i] =
-            (qu_cuda_page){piece, angles_of(m, piece, 0), angles_of(m, piece, 1), s->n, s->n_pad};
+        x->pages_host[i] = (qu_cuda_page){piece, angles_of(m, piece, 0), angles_of(m, piece, 1), s->n, s->n_pad,
+                                          qu_cuda_segment_of(s)->codec};
     }
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->pages.p, x->pages_host,
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->b.pages.p, x->pages_host,
                           c->n_seg * (int64_t)sizeof *x->pages_host, err));
     QU_TRY(qu_cuda_mark(x->cu, QU_CUDA_COPY, MARK_COPIED, err));
     return qu_cuda_follow(x->cu, QU_CUDA_COMPUTE, MARK_COPIED, err);
 }
 
-static qu_cuda_slice slice_item(const qu_context *c, int32_t segment, int32_t layer, int32_t g,
-                                const void *from)
+static qu_cuda_slice slice_item(const qu_context *c, int32_t segment, int32_t layer, int32_t g, const void *from)
 {
-    const qu_model *m = c->m;
-    const qu_segment *s = &c->seg[segment];
-    const qu_cuda_page *p = &qu_cuda_of(c)->pages_host[segment];
-    int32_t at = layer * m->n_kv_heads + g;
-    int64_t angles = qu_segment_angles(m, s, qu_model_rope(m, layer, g));
-    return (qu_cuda_slice){from, qu_cuda_segment_of(s)->slices[at], p->slices + at,
-                           p->cos + angles, p->sin + angles, s->n, s->n_pad};
+    qu_cuda_segment *s = qu_cuda_segment_of(&c->seg[segment]);
+    int32_t at = layer * c->m->n_kv_heads + g;
+    return (qu_cuda_slice){from, s->slices[at], (void **)s->piece + at,
+                           qu_codec_bytes(c->codec, c->seg[segment].n, c->m->head_size)};
 }
 
 /* --- the way in --- */
@@ -179,39 +101,42 @@ static void fetch_item(void *ctx, int64_t i, int worker)
                (size_t)qu_codec_bytes(c->codec, s->n, c->m->head_size));
 }
 
+/* Pieces for the n slices, or for none of them: what has one counts as resident. */
+static qu_status take_pieces(qu_context *c, int32_t layer, const int32_t *item, int32_t n, qu_err *err)
+{
+    int32_t g_n = c->m->n_kv_heads;
+    for (int32_t i = 0; i < n; i++) {
+        void **piece = &qu_cuda_segment_of(&c->seg[item[i] / g_n])->slices[layer * g_n + item[i] % g_n];
+        qu_status st = qu_cuda_take_slice(c, false, layer, piece, err);
+        for (int32_t k = i; st != QU_OK && k-- > 0;)
+            qu_cuda_give_slice(c, false, &qu_cuda_segment_of(&c->seg[item[k] / g_n])->slices[layer * g_n + item[k] % g_n]);
+        QU_TRY(st);
+    }
+    return QU_OK;
+}
+
 /* One stage full: b tells which of the two. */
 static qu_status fetch_batch(qu_context *c, int32_t layer, const int32_t *item, int32_t n, int b,
                              int64_t stride, qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
-    const qu_model *m = c->m;
-    int32_t g_n = m->n_kv_heads;
-    QU_TRY(qu_cuda_need(x, &x->stage[b], STAGE_BYTES + stride, err));
-    QU_TRY(qu_cuda_need_host(x, &x->stage_host[b], STAGE_BYTES + stride, err));
+    int32_t g_n = c->m->n_kv_heads;
     int64_t list = (STAGE_BYTES / stride + 1) * (int64_t)sizeof(qu_cuda_slice);
-    QU_TRY(qu_cuda_need(x, &x->items[b], list, err));
-    QU_TRY(qu_cuda_need_host(x, &x->items_host[b], list, err));
+    QU_TRY(qu_cuda_need(x, &x->b.stage[b], STAGE_BYTES + stride, err));
+    QU_TRY(qu_cuda_need_host(x, &x->pinned.stage[b], STAGE_BYTES + stride, err));
+    QU_TRY(qu_cuda_need(x, &x->b.items[b], list, err));
+    QU_TRY(qu_cuda_need_host(x, &x->pinned.items[b], list, err));
     QU_TRY(qu_cuda_reach(x->cu, MARK_STAGE + b, err)); /* the stage's last load has left it */
-    fetch_run r = {
-        .c = c, .layer = layer, .item = item, .to = x->stage_host[b].p, .stride = stride};
+    fetch_run r = {.c = c, .layer = layer, .item = item, .to = x->pinned.stage[b].p, .stride = stride};
     QU_TRY(qu_fetch_all(c, n, fetch_item, &r, 2, err));
-    qu_cuda_slice *items = x->items_host[b].p;
-    for (int32_t i = 0; i < n; i++) {
-        qu_cuda_segment *s = qu_cuda_segment_of(&c->seg[item[i] / g_n]);
-        int32_t at = layer * g_n + item[i] % g_n;
-        if (!s->slices[at]) QU_TRY(pool_take(x, &x->slices, &s->slices[at], err));
-        items[i] =
-            slice_item(c, item[i] / g_n, layer, item[i] % g_n, (char *)x->stage[b].p + i * stride);
-    }
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->stage[b].p, x->stage_host[b].p, n * stride, err));
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->items[b].p, items,
-                          n * (int64_t)sizeof *items, err));
-    QU_TRY(qu_cuda_mark(x->cu, QU_CUDA_COPY, MARK_STAGE + b, err));
-    QU_TRY(qu_cuda_expand(x->cu, QU_CUDA_COPY, x->items[b].p, n, c->codec, m->head_size, x->d->rope,
-                          err));
+    QU_TRY(take_pieces(c, layer, item, n, err));
+    qu_cuda_slice *items = x->pinned.items[b].p;
     for (int32_t i = 0; i < n; i++)
-        c->seg[item[i] / g_n].ready[layer * g_n + item[i] % g_n] = 1;
-    return QU_OK;
+        items[i] = slice_item(c, item[i] / g_n, layer, item[i] % g_n, (char *)x->b.stage[b].p + i * stride);
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->b.stage[b].p, x->pinned.stage[b].p, n * stride, err));
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->b.items[b].p, items, n * (int64_t)sizeof *items, err));
+    QU_TRY(qu_cuda_mark(x->cu, QU_CUDA_COPY, MARK_STAGE + b, err));
+    return qu_cuda_place_slices(x->cu, QU_CUDA_COPY, x->b.items[b].p, n, err);
 }
 
 qu_status qu_cuda_fetch(qu_context *c, int32_t layer, const uint8_t *use, qu_err *err)
@@ -224,7 +149,7 @@ qu_status qu_cuda_fetch(qu_context *c, int32_t layer, const uint8_t *use, qu_err
     for (int32_t i = 0; i < c->first_live; i++)
         for (int32_t g = 0; g < g_n; g++)
             if (c->seg[i].source.get && (!use || use[i * g_n + g]) &&
-                !c->seg[i].ready[layer * g_n + g])
+                !qu_cuda_segment_of(&c->seg[i])->slices[layer * g_n + g])
                 item[n++] = i * g_n + g;
     int64_t stride = qu_slice_stride(c);
     int32_t most = (int32_t)(STAGE_BYTES / stride) + 1;
@@ -250,8 +175,8 @@ qu_status qu_cuda_place_pages(qu_context *c, int32_t layer, bool out, qu_err *er
     enum { MAX = QU_CUDA_ROWS };
     int32_t g_n = m->n_kv_heads, pages = qu_pass_pages(c), zero = c->rows.own[0], b = layer % 2;
     int64_t stride = qu_slice_stride(c), bytes = stride * g_n * pages;
-    QU_TRY(qu_cuda_need(x, &x->fresh[b], bytes, err));
-    QU_TRY(qu_cuda_need(x, &x->fresh_items,
+    QU_TRY(qu_cuda_need(x, &x->b.fresh[b], bytes, err));
+    QU_TRY(qu_cuda_need(x, &x->b.fresh_items,
                         2 * MAX * 4 + pages * g_n * (int64_t)sizeof(qu_cuda_slice), err));
     int32_t first[2 * MAX]; /* and behind them the pages' tokens */
     for (int32_t t = 0, p = 0; t < c->rows.n; t++)
@@ -264,25 +189,22 @@ qu_status qu_cuda_place_pages(qu_context *c, int32_t layer, bool out, qu_err *er
     QU_TRY(qu_memory_take(&items, pages * g_n, sizeof *items, err));
     for (int32_t i = 0; i < pages * g_n; i++)
         items[i] =
-            slice_item(c, zero + i / g_n, layer, i % g_n, (char *)x->fresh[b].p + i * stride);
-    int32_t *lists = x->fresh_items.p;
+            slice_item(c, zero + i / g_n, layer, i % g_n, (char *)x->b.fresh[b].p + i * stride);
+    int32_t *lists = x->b.fresh_items.p;
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_cuda_follow(x->cu, QU_CUDA_COMPUTE, MARK_TAKEN + b, err));
     QU_TRY_OUT(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, lists, first, 2 * MAX * 4, err));
     QU_TRY_OUT(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, lists + 2 * MAX, items,
                               pages * g_n * (int64_t)sizeof *items, err));
-    QU_TRY_OUT(qu_cuda_encode(x->cu, x->fresh[b].p, stride, c->codec, x->k.p, x->v.p, lists,
+    QU_TRY_OUT(qu_cuda_encode(x->cu, x->b.fresh[b].p, stride, c->codec, x->b.k.p, x->b.v.p, lists,
                               lists + MAX, pages, g_n, m->head_size, err));
-    QU_TRY_OUT(qu_cuda_expand(x->cu, QU_CUDA_COMPUTE, (void *)(lists + 2 * MAX), pages * g_n,
-                              c->codec, m->head_size, x->d->rope, err));
-    for (int32_t i = 0; i < pages * g_n; i++)
-        c->seg[zero + i / g_n].ready[layer * g_n + i % g_n] = 1;
+    QU_TRY_OUT(qu_cuda_place_slices(x->cu, QU_CUDA_COMPUTE, (void *)(lists + 2 * MAX), pages * g_n, err));
     if (!out) goto out;
-    QU_TRY_OUT(qu_cuda_need_host(x, &x->fresh_host[b], bytes, err));
+    QU_TRY_OUT(qu_cuda_need_host(x, &x->pinned.fresh[b], bytes, err));
     QU_TRY_OUT(qu_cuda_mark(x->cu, QU_CUDA_COMPUTE, MARK_FRESH, err));
     QU_TRY_OUT(qu_cuda_follow(x->cu, QU_CUDA_COPY, MARK_FRESH, err));
     QU_TRY_OUT(
-        qu_cuda_download(x->cu, QU_CUDA_COPY, x->fresh_host[b].p, x->fresh[b].p, bytes, err));
+        qu_cuda_download(x->cu, QU_CUDA_COPY, x->pinned.fresh[b].p, x->b.fresh[b].p, bytes, err));
     QU_TRY_OUT(qu_cuda_mark(x->cu, QU_CUDA_COPY, MARK_TAKEN + b, err));
 out:
     free(items);
@@ -312,7 +234,7 @@ qu_status qu_cuda_deliver(qu_context *c, int32_t layer, const qu_page_sink *sink
                           qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
-    summary_run r = {.c = c, .layer = layer, .slices = x->fresh_host[layer % 2].p};
+    summary_run r = {.c = c, .layer = layer, .slices = x->pinned.fresh[layer % 2].p};
     int64_t worker = qu_attention_worker_floats(c) * qu_pool_threads(c->pool);
     QU_TRY(qu_cuda_reach(x->cu, MARK_TAKEN + layer % 2, err));
     if (sink->summary) {

@@ -1,5 +1,6 @@
-/* Choosing on a CUDA device. Scores, cut and lists are made there; the choice comes back in the passes that
- * choose, since only the processor can read slices from the store, and what it chose is kept by epoch in
+/* Choosing on a CUDA device. Scores, cut and lists are made there. Only the processor can read slices from the
+ * store, so a layer's choice comes back before the layer goes on where a candidate's slice is not on the device
+ * yet; where all are, nothing waits and the choices come back when the pass is over. They are kept by epoch in
  * c->sel as on the processor, so that rewinding needs no undo. Passes that do not choose ask nothing. */
 #include "base/memory.h"
 #include "decode/cuda_int.h"
@@ -19,16 +20,17 @@ static qu_status need_clusters(qu_context *c, qu_err *err)
     int64_t n = s->first[s->n_pages], heads = (int64_t)m->n_layers * m->n_kv_heads, d = m->head_size;
     int64_t bytes[7] = {heads * n * d * 2, heads * n * d * 2,      heads * n * d, heads * n * 4,
                         n * 4,             (s->n_pages + 1) * 4ll, s->n_pages * 4ll};
-    for (int i = 0; i < 7; i++) QU_TRY(qu_cuda_need(x, &x->cells[i], bytes[i], err));
-    x->clusters = (qu_cuda_clusters){x->cells[0].p, x->cells[1].p, x->cells[2].p, x->cells[3].p,
-                                     x->cells[4].p, x->cells[5].p, x->cells[6].p, (int32_t)n,
+    for (int i = 0; i < 7; i++) QU_TRY(qu_cuda_need(x, &x->b.cells[i], bytes[i], err));
+    x->clusters = (qu_cuda_clusters){x->b.cells[0].p, x->b.cells[1].p, x->b.cells[2].p, x->b.cells[3].p,
+                                     x->b.cells[4].p, x->b.cells[5].p, x->b.cells[6].p, (int32_t)n,
                                      s->n_pages};
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->cells[5].p, s->first, bytes[5], err));
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->cells[6].p, s->tokens, bytes[6], err));
-    QU_TRY(qu_cuda_need(x, &x->score, layer_flags(c) * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->chosen, layer_flags(c) * m->n_layers, err));
-    QU_TRY(qu_cuda_need(x, &x->all, heads, err));
-    return qu_cuda_need(x, &x->summary, qu_page_summary_bytes(m, QU_PAGE_TOKENS), err);
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.cells[5].p, s->first, bytes[5], err));
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.cells[6].p, s->tokens, bytes[6], err));
+    QU_TRY(qu_cuda_need(x, &x->b.score, layer_flags(c) * 4, err));
+    QU_TRY(qu_cuda_need(x, &x->b.chosen, layer_flags(c) * m->n_layers, err));
+    QU_TRY(qu_cuda_need_host(x, &x->pinned.chosen, layer_flags(c) * m->n_layers, err));
+    QU_TRY(qu_cuda_need(x, &x->b.all, heads, err));
+    return qu_cuda_need(x, &x->b.summary, qu_page_summary_bytes(m, QU_PAGE_TOKENS), err);
 }
 
 static qu_status load_pages(qu_context *c, qu_err *err)
@@ -39,9 +41,9 @@ static qu_status load_pages(qu_context *c, qu_err *err)
         const qu_segment *seg = &c->seg[c->sel.segment[p]];
         const void *data;
         QU_TRY(qu_selection_summary(c, p, &data, err));
-        QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->summary.p, data,
+        QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.summary.p, data,
                               qu_page_summary_bytes(m, seg->n), err));
-        QU_TRY(qu_cuda_place_summary(x->cu, &x->clusters, x->summary.p,
+        QU_TRY(qu_cuda_place_summary(x->cu, &x->clusters, x->b.summary.p,
                                      x->rows.pages + c->sel.segment[p], x->d->rope_rows, x->d->rope,
                                      seg->n, p, c->sel.first[p], m->n_layers, m->n_kv_heads,
                                      m->head_size, err));
@@ -62,7 +64,7 @@ static qu_status load(qu_context *c, qu_err *err)
     uint8_t *all;
     QU_TRY(qu_memory_take(&all, heads, 1, err));
     for (int32_t i = 0; c->hook.plan->heads && i < heads; i++) all[i] = c->hook.plan->heads[i] >= .5f;
-    qu_status st = qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->all.p, all, heads, err);
+    qu_status st = qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.all.p, all, heads, err);
     free(all);
     x->epoch = -1;
     x->list_segments = 0;
@@ -83,10 +85,10 @@ static qu_status need_lists(qu_context *c, qu_err *err)
     for (int32_t i = 0; i < c->n_seg; i++) candidate[i] = -1;
     for (int32_t p = 0; p < c->sel.n_pages; p++) candidate[c->sel.segment[p]] = p;
     qu_status st = QU_OK;
-    QU_TRY_OUT(qu_cuda_need(x, &x->list, heads * c->n_seg * 4, err));
-    QU_TRY_OUT(qu_cuda_need(x, &x->count, heads * 4, err));
-    QU_TRY_OUT(qu_cuda_need(x, &x->candidate, c->n_seg * 4ll, err));
-    QU_TRY_OUT(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->candidate.p, candidate, c->n_seg * 4ll, err));
+    QU_TRY_OUT(qu_cuda_need(x, &x->b.list, heads * c->n_seg * 4, err));
+    QU_TRY_OUT(qu_cuda_need(x, &x->b.count, heads * 4, err));
+    QU_TRY_OUT(qu_cuda_need(x, &x->b.candidate, c->n_seg * 4ll, err));
+    QU_TRY_OUT(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.candidate.p, candidate, c->n_seg * 4ll, err));
     x->list_segments = c->n_seg;
     x->epoch = -1; /* lists are made anew */
 out:
@@ -98,9 +100,9 @@ static qu_status make_lists(qu_context *c, int32_t layer, qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
     int32_t g_n = c->m->n_kv_heads;
-    return qu_cuda_lists(x->cu, (int32_t *)x->list.p + (int64_t)layer * g_n * c->n_seg,
-                         (int32_t *)x->count.p + layer * g_n, x->candidate.p,
-                         (uint8_t *)x->chosen.p + layer * layer_flags(c), c->n_seg, g_n, err);
+    return qu_cuda_lists(x->cu, (int32_t *)x->b.list.p + (int64_t)layer * g_n * c->n_seg,
+                         (int32_t *)x->b.count.p + layer * g_n, x->b.candidate.p,
+                         (uint8_t *)x->b.chosen.p + layer * layer_flags(c), c->n_seg, g_n, err);
 }
 
 /* Choices of another epoch, or of the same one after segments came or went: all layers at once. */
@@ -110,7 +112,7 @@ static qu_status recall(qu_context *c, qu_err *err)
     for (int32_t l = 0; l < c->m->n_layers; l++) {
         uint8_t *chosen;
         QU_TRY(qu_selection_chosen(c, c->sel.epoch, l, &chosen, err));
-        QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, (uint8_t *)x->chosen.p + l * layer_flags(c),
+        QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, (uint8_t *)x->b.chosen.p + l * layer_flags(c),
                               chosen, layer_flags(c), err));
         QU_TRY(make_lists(c, l, err));
     }
@@ -118,22 +120,54 @@ static qu_status recall(qu_context *c, qu_err *err)
     return QU_OK;
 }
 
-static qu_status sense(qu_context *c, int32_t layer, uint8_t *chosen, qu_err *err)
+static qu_status sense(qu_context *c, int32_t layer, qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
     const qu_model *m = c->m;
     int32_t g_n = m->n_kv_heads;
-    int64_t scratch = qu_cuda_sense_floats(x->clusters.n, c->rows.n, m->n_heads, g_n);
-    uint8_t *there = (uint8_t *)x->chosen.p + layer * layer_flags(c);
-    QU_TRY(qu_cuda_need(x, &x->sense, scratch * 4, err));
-    QU_TRY(qu_cuda_sense(x->cu, x->score.p, &x->clusters, x->q.p, &x->rows, layer, x->sense.p, err));
-    QU_TRY(qu_cuda_cut(x->cu, there, x->score.p, x->clusters.tokens, (uint8_t *)x->all.p + layer * g_n,
+    int64_t scratch = qu_cuda_sense_floats(x->clusters.n, c->rows.n, m->n_heads, g_n), at = layer * layer_flags(c);
+    uint8_t *there = (uint8_t *)x->b.chosen.p + at;
+    QU_TRY(qu_cuda_need(x, &x->b.sense, scratch * 4, err));
+    QU_TRY(qu_cuda_sense(x->cu, x->b.score.p, &x->clusters, x->b.q.p, &x->rows, layer, x->b.sense.p, err));
+    QU_TRY(qu_cuda_cut(x->cu, there, x->b.score.p, x->clusters.tokens, (uint8_t *)x->b.all.p + layer * g_n,
                        c->sel.n_pages, g_n, c->hook.plan->budget, err));
     QU_TRY(make_lists(c, layer, err));
-    QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, chosen, there, layer_flags(c), err));
-    QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, err));
-    c->hook.plan->told(c->hook.ctx, layer, c->sel.tokens, c->sel.n_pages, g_n, chosen);
+    QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, (uint8_t *)x->pinned.chosen.p + at, there, layer_flags(c), err));
+    x->chosen = layer + 1;
     return QU_OK;
+}
+
+/* Wait for the choices so far and note them. */
+static qu_status learn(qu_context *c, qu_err *err)
+{
+    qu_cuda_context *x = qu_cuda_of(c);
+    if (x->told < x->chosen) QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, err));
+    for (; x->told < x->chosen; x->told++) {
+        uint8_t *chosen;
+        QU_TRY(qu_selection_chosen(c, c->sel.epoch, x->told, &chosen, err));
+        memcpy(chosen, (uint8_t *)x->pinned.chosen.p + x->told * layer_flags(c), (size_t)layer_flags(c));
+        c->hook.plan->told(c->hook.ctx, x->told, c->sel.tokens, c->sel.n_pages, c->m->n_kv_heads, chosen);
+    }
+    return QU_OK;
+}
+
+qu_status qu_cuda_select_end(qu_context *c, qu_err *err)
+{
+    qu_cuda_context *x = qu_cuda_of(c);
+    bool all = x->chosen == c->m->n_layers;
+    QU_TRY(learn(c, err));
+    if (all) x->epoch = c->sel.epoch;
+    return QU_OK;
+}
+
+/* Is everything that this layer may read on the device? */
+static bool all_here(const qu_context *c, int32_t layer)
+{
+    int32_t g_n = c->m->n_kv_heads;
+    for (int32_t i = 0; i < c->first_live; i++)
+        for (int32_t g = 0; g < g_n; g++)
+            if (!qu_cuda_segment_of(&c->seg[i])->slices[layer * g_n + g]) return false;
+    return true;
 }
 
 static qu_status fetch_chosen(qu_context *c, int32_t layer, const uint8_t *chosen, qu_err *err)
@@ -164,21 +198,25 @@ qu_status qu_cuda_select(qu_context *c, int32_t layer, qu_cuda_attend *a, qu_err
         if (!c->sel.senses && x->epoch != c->sel.epoch) QU_TRY(recall(c, err));
         if (c->sel.senses) x->epoch = -1; /* until every layer has chosen */
     }
-    uint8_t *chosen;
-    QU_TRY(qu_selection_chosen(c, c->sel.epoch, layer, &chosen, err));
-    if (c->sel.senses) QU_TRY(sense(c, layer, chosen, err));
-    if (c->sel.senses && layer == c->m->n_layers - 1) x->epoch = c->sel.epoch;
-    QU_TRY(fetch_chosen(c, layer, chosen, err));
-    a->list = (int32_t *)x->list.p + (int64_t)layer * g_n * c->n_seg;
-    a->count = (int32_t *)x->count.p + layer * g_n;
+    if (c->sel.senses) QU_TRY(sense(c, layer, err));
+    bool far = c->hook.far_field;
+    if (!all_here(c, layer)) {
+        uint8_t *chosen;
+        QU_TRY(learn(c, err));
+        QU_TRY(qu_selection_chosen(c, c->sel.epoch, layer, &chosen, err));
+        QU_TRY(fetch_chosen(c, layer, chosen, err));
+        far = far && memchr(chosen, 0, (size_t)layer_flags(c));
+    }
+    a->list = (int32_t *)x->b.list.p + (int64_t)layer * g_n * c->n_seg;
+    a->count = (int32_t *)x->b.count.p + layer * g_n;
     a->list_cap = c->n_seg;
-    if (!c->hook.far_field || !memchr(chosen, 0, (size_t)layer_flags(c))) return QU_OK;
+    if (!far) return QU_OK;
     int64_t before = (int64_t)layer * g_n * x->clusters.n, d = c->m->head_size;
     a->key = x->clusters.key + before * d;
     a->value = x->clusters.value + before * d;
     a->bias = x->clusters.bias + before;
     a->page_of = x->clusters.page_of;
-    a->chosen = (uint8_t *)x->chosen.p + layer * layer_flags(c);
+    a->chosen = (uint8_t *)x->b.chosen.p + layer * layer_flags(c);
     a->n_clusters = x->clusters.n;
     return QU_OK;
 }

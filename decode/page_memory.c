@@ -80,5 +80,5 @@ static qu_status summary(void *ctx, const void **data, size_t *bytes, qu_err *er
 
 qu_page_source qu_page_memory_source(qu_page_memory *p)
 {
-    return (qu_page_source){get, p, summary};
+    return (qu_page_source){.get = get, .ctx = p, .summary = summary};
 }

@@ -19,6 +19,54 @@ struct qu_dnnl_kernel {
     dnnl_primitive_t primitive;
 };
 
+/* Version 3 hands descriptions out as pointers, version 2 as structs. */
+#if DNNL_VERSION_MAJOR >= 3
+typedef const_dnnl_memory_desc_t desc_ref;
+#define DESC(d) (d)
+static bool describe(dnnl_memory_desc_t *d, const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag)
+{
+    return dnnl_memory_desc_create_with_tag(d, 2, dims, type, tag) == dnnl_success;
+}
+static bool plan(dnnl_primitive_desc_t *p, const qu_dnnl_kernel *e, dnnl_primitive_attr_t attr, dnnl_engine_t engine)
+{
+    return dnnl_matmul_primitive_desc_create(p, engine, e->x, e->w, NULL, e->y, attr) == dnnl_success;
+}
+static bool describe_scratch(qu_dnnl_kernel *e, dnnl_primitive_desc_t p)
+{
+    desc_ref s = dnnl_primitive_desc_query_md(p, dnnl_query_scratchpad_md, 0);
+    return dnnl_memory_desc_clone(&e->scratch, s) == dnnl_success;
+}
+static void forget(qu_dnnl_kernel *e)
+{
+    dnnl_memory_desc_t all[] = {e->x, e->w, e->y, e->scratch};
+    for (int i = 0; i < 4; i++)
+        if (all[i]) dnnl_memory_desc_destroy(all[i]);
+    *e = (qu_dnnl_kernel){0};
+}
+#else
+typedef const dnnl_memory_desc_t *desc_ref;
+#define DESC(d) (&(d))
+static bool describe(dnnl_memory_desc_t *d, const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag)
+{
+    return dnnl_memory_desc_init_by_tag(d, 2, dims, type, tag) == dnnl_success;
+}
+static bool plan(dnnl_primitive_desc_t *p, const qu_dnnl_kernel *e, dnnl_primitive_attr_t attr, dnnl_engine_t engine)
+{
+    dnnl_matmul_desc_t op;
+    return dnnl_matmul_desc_init(&op, &e->x, &e->w, NULL, &e->y) == dnnl_success &&
+           dnnl_primitive_desc_create(p, &op, attr, engine, NULL) == dnnl_success;
+}
+static bool describe_scratch(qu_dnnl_kernel *e, dnnl_primitive_desc_t p)
+{
+    e->scratch = *dnnl_primitive_desc_query_md(p, dnnl_query_scratchpad_md, 0);
+    return true;
+}
+static void forget(qu_dnnl_kernel *e)
+{
+    (void)e;
+}
+#endif
+
 struct qu_dnnl {
     dnnl_engine_t engine;
     qu_dnnl_kernel kernels[MAX_KERNELS];
@@ -71,7 +119,10 @@ qu_status qu_dnnl_create(qu_dnnl **out, qu_err *err)
 void qu_dnnl_free(qu_dnnl *d)
 {
     if (!d) return;
-    for (int i = 0; i < d->n_kernels; i++) dnnl_primitive_destroy(d->kernels[i].primitive);
+    for (int i = 0; i < d->n_kernels; i++) {
+        dnnl_primitive_destroy(d->kernels[i].primitive);
+        forget(&d->kernels[i]);
+    }
     dnnl_engine_destroy(d->engine);
     free(d);
 }
@@ -93,24 +144,21 @@ qu_status qu_dnnl_want(qu_dnnl *d, int32_t n, int32_t k, qu_err *err)
     qu_dnnl_kernel *e = &d->kernels[d->n_kernels];
     dnnl_data_type_t type = qu_dnnl_is_bf16() ? dnnl_bf16 : dnnl_f32;
     dnnl_dims_t x = {QU_TILE_ROWS, k}, w = {k, n}, y = {QU_TILE_ROWS, n};
-    dnnl_matmul_desc_t op;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t desc = NULL;
     bool ok =
-        dnnl_memory_desc_init_by_tag(&e->x, 2, x, type, dnnl_ab) == dnnl_success &&
-        dnnl_memory_desc_init_by_tag(&e->w, 2, w, type, dnnl_ba) == dnnl_success &&
-        dnnl_memory_desc_init_by_tag(&e->y, 2, y, dnnl_f32, dnnl_ab) == dnnl_success &&
-        dnnl_matmul_desc_init(&op, &e->x, &e->w, NULL, &e->y) == dnnl_success &&
-        dnnl_primitive_attr_create(&attr) == dnnl_success &&
+        describe(&e->x, x, type, dnnl_ab) && describe(&e->w, w, type, dnnl_ba) &&
+        describe(&e->y, y, dnnl_f32, dnnl_ab) && dnnl_primitive_attr_create(&attr) == dnnl_success &&
         dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
-        dnnl_primitive_desc_create(&desc, &op, attr, d->engine, NULL) == dnnl_success &&
+        plan(&desc, e, attr, d->engine) && describe_scratch(e, desc) &&
         dnnl_primitive_create(&e->primitive, desc) == dnnl_success;
     if (ok) {
-        e->scratch = *dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
-        e->scratch_bytes = dnnl_memory_desc_get_size(&e->scratch);
+        e->scratch_bytes = dnnl_memory_desc_get_size(DESC(e->scratch));
         e->n = n;
         e->k = k;
         d->n_kernels++;
+    } else {
+        forget(e);
     }
     if (desc) dnnl_primitive_desc_destroy(desc);
     if (attr) dnnl_primitive_attr_destroy(attr);
@@ -136,7 +184,7 @@ void qu_dnnl_run(const qu_dnnl *d, const qu_dnnl_kernel *e, float *y, const void
         omp_set_num_threads(1);
         single = true;
     }
-    const dnnl_memory_desc_t *const desc[4] = {&e->x, &e->w, &e->y, &e->scratch};
+    const desc_ref desc[4] = {DESC(e->x), DESC(e->w), DESC(e->y), DESC(e->scratch)};
     void *const data[4] = {(void *)x, (void *)w, y, scratch};
     dnnl_exec_arg_t args[4] = {
         {DNNL_ARG_SRC, NULL}, {DNNL_ARG_WEIGHTS, NULL}, {DNNL_ARG_DST, NULL}, {DNNL_ARG_SCRATCHPAD, NULL}};

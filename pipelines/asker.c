@@ -130,6 +130,11 @@ qu_status qu_answer_model(ask_run *r, qu_err *err)
     ans->slices_read = stats.slices_read;
     ans->bytes_read = stats.bytes_read;
     QU_TRY(qu_answer_selected(r, err));
+    if (stats.slices_evicted > 0)
+        QU_TRY(qu_answer_warn(ans, err,
+                              "the device's memory does not hold the pages: %lld slices were dropped and read again "
+                              "(fewer --pages, or a smaller codec)",
+                              (long long)stats.slices_evicted));
     ans->prompt_tokens += a->s->prefix.n + r->tail.n;
     trim(&ans->text);
     ans->found = ans->text.len > 0 &&

@@ -56,7 +56,9 @@ static qu_status attach_stored(ask_run *r, const qu_plan_doc *d, qu_err *err)
         stored_page *stored = &r->pages[i].stored;
         *stored = (stored_page){r->a->s->store, d->doc.kv_file, d->doc.kv_id, (uint32_t)p->page,
                                 qu_kv_binding(r->a->s->store, &p->record)};
-        QU_TRY(attach(r, i, (qu_page_source){get_stored, stored, get_summary}, err));
+        qu_hash key = qu_hash_chain(stored->binding, &d->doc.kv_id, sizeof d->doc.kv_id);
+        key = qu_hash_chain(key, &stored->page, sizeof stored->page);
+        QU_TRY(attach(r, i, (qu_page_source){get_stored, stored, get_summary, {key.hi, key.lo}}, err));
         r->ans->loaded_tokens += p->record.n_tokens;
     }
     return QU_OK;

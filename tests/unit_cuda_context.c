@@ -4,7 +4,7 @@
 
 #include "base/dims.h"
 #include "base/pool.h"
-#include "decode/context.h"
+#include "decode/cuda_int.h"
 #include "decode/device.h"
 #include "decode/page_memory.h"
 #include "decode/repair.h"
@@ -64,6 +64,7 @@ typedef struct book {
     qu_page_memory *memory[PAGES];
     int64_t end;
     int codec;
+    uint64_t key; /* of its pages as sources; 0: none */
 } book;
 
 static qu_status keep(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data, size_t n, qu_err *err)
@@ -114,6 +115,7 @@ static qu_context *attach(book *b, const sides *s, qu_model *m, const qu_select_
     for (int32_t p = 0; p < PAGES; p++) {
         qu_page_source source = qu_page_memory_source(b->memory[p]);
         if (p == 0 || p == PAGES - 1) source.summary = NULL;
+        if (b->key) source.key[0] = b->key, source.key[1] = (uint64_t)p;
         TEST_OK(qu_context_attach(c, b->pages[p].n, b->pages[p].pos, &source, err));
     }
     qu_context_select(c, hook);
@@ -263,6 +265,111 @@ static void both_choose_the_same(void **state)
         }
 }
 
+/* Slices of a page with a key are read once, whatever context reads them; and where all are there, choices are
+ * made without asking the processor, the same ones. */
+static void pages_outlive_their_context(void **state)
+{
+    (void)state;
+    sides s;
+    book b;
+    qu_policy *p[2];
+    float *out[4];
+    qu_context_stats read[4];
+    open_sides(&s, shapes[0]);
+    write_book(&b, &s, s.host, QU_CODEC_Q8);
+    qu_policy_options o = {"multipole", 200, true, 2, false, NULL, s.pool};
+    for (int k = 0; k < 2; k++)
+        TEST_OK(qu_policy_create(&p[k], &o, s.device->n_layers, s.device->n_kv_heads, err));
+    const qu_select_hook *hooks[] = {NULL, NULL, qu_policy_hook(p[0]), qu_policy_hook(p[1])};
+    for (int k = 0; k < 4; k++) {
+        b.key = k == 2 ? 0 : 77;
+        qu_context *c = attach(&b, &s, s.device, hooks[k]);
+        out[k] = ask(c, &b, s.device, 1);
+        read[k] = qu_context_stats_get(c);
+        assert_int_equal(read[k].slices_read > 0, k % 2 == 0);
+        qu_context_free(c);
+        assert_int_equal(s.device->device->n_kept, PAGES);
+    }
+    assert_int_equal(read[1].bytes_read, 0);
+    assert_memory_equal(out[0], out[1], (size_t)answer_bytes(s.device));
+    assert_memory_equal(out[2], out[3], (size_t)answer_bytes(s.device));
+    for (int32_t l = 0; l < s.device->n_layers; l++) {
+        qu_policy_layer m = qu_policy_report(p[0], l), n = qu_policy_report(p[1], l);
+        assert_true(m.slices > 0 && m.slices < m.candidate_slices);
+        assert_int_equal(m.slices, n.slices);
+        assert_int_equal(m.tokens, n.tokens);
+    }
+    b.key = 78;
+    qu_context *other = attach(&b, &s, s.device, NULL);
+    free(ask(other, &b, s.device, 1));
+    assert_true(qu_context_stats_get(other).slices_read > 0);
+    qu_context_free(other);
+    for (int k = 0; k < 2; k++) qu_policy_free(p[k]);
+    for (int k = 0; k < 4; k++) free(out[k]);
+    burn(&b);
+    close_sides(&s);
+}
+
+/* Fewer resident slices than the question reads: kept pages go, then slices of other layers, which are read
+ * again; the answer stays. What does not even hold one layer is an error that says so. */
+static void slices_make_way(void **state)
+{
+    (void)state;
+    sides s;
+    book b;
+    open_sides(&s, shapes[0]);
+    write_book(&b, &s, s.host, QU_CODEC_Q8);
+    struct qu_device *d = s.device->device;
+    int64_t piece = d->stored[QU_CODEC_Q8].bytes, layer = PAGES * s.device->n_kv_heads * piece;
+    d->chunk_bytes = piece;
+    qu_context *c = attach(&b, &s, s.device, NULL);
+    float *x = ask(c, &b, s.device, 1);
+    assert_int_equal(qu_context_stats_get(c).slices_evicted, 0);
+    qu_context_free(c);
+    assert_int_equal(d->taken_bytes, layer * s.device->n_layers);
+    for (int64_t room = s.device->n_layers; room > 0; room--) {
+        struct qu_device *small;
+        qu_model *m;
+        const char *path = make_model(shapes[0]);
+        TEST_OK(qu_model_open(&m, path, err));
+        TEST_OK(qu_device_attach(m, "cuda", err));
+        remove(path);
+        small = m->device;
+        small->chunk_bytes = piece;
+        small->room_bytes = room * layer;
+        b.key = 5; /* another question's pages: they go first */
+        c = attach(&b, &s, m, NULL);
+        free(ask(c, &b, m, 5));
+        qu_context_free(c);
+        assert_int_equal(small->n_kept, PAGES);
+        b.key = 0;
+        c = attach(&b, &s, m, NULL);
+        float *y = ask(c, &b, m, 1);
+        assert_memory_equal(x, y, (size_t)answer_bytes(m));
+        assert_int_equal(small->n_kept, 0);
+        assert_int_equal(qu_context_stats_get(c).slices_evicted > 0, room < m->n_layers);
+        assert_true(small->taken_bytes <= room * layer);
+        free(y);
+        if (room == 1) {
+            float logits[4096];
+            qu_err e;
+            qu_context_free(c);
+            small->room_bytes = 0;
+            c = attach(&b, &s, m, NULL);
+            small->stored[QU_CODEC_Q8].n_spare = 1; /* one slice is left */
+            assert_int_equal(qu_context_step(c, b.ids, 1, b.end, 1, logits, &e), QU_ERR_NOMEM);
+            assert_non_null(strstr(e.msg, "fewer pages"));
+            assert_int_equal(qu_context_live(c), 0);
+            assert_int_equal(small->stored[QU_CODEC_Q8].n_spare, 1); /* none was taken in part */
+        }
+        qu_context_free(c);
+        qu_model_close(m);
+    }
+    free(x);
+    burn(&b);
+    close_sides(&s);
+}
+
 /* Segments moved and cut, as a streamed document does. */
 static void segments_move(void **state)
 {
@@ -394,6 +501,8 @@ ON_DEVICE(stored_pages_answer_alike)
 ON_DEVICE(fresh_pages_answer_as_stored_ones)
 ON_DEVICE(grouping_and_rewinding_change_nothing)
 ON_DEVICE(both_choose_the_same)
+ON_DEVICE(pages_outlive_their_context)
+ON_DEVICE(slices_make_way)
 ON_DEVICE(segments_move)
 ON_DEVICE(what_runs_nowhere_else_is_refused)
 ON_DEVICE(every_call_may_fail)
@@ -405,6 +514,8 @@ int main(void)
         cmocka_unit_test(fresh_pages_answer_as_stored_ones_there),
         cmocka_unit_test(grouping_and_rewinding_change_nothing_there),
         cmocka_unit_test(both_choose_the_same_there),
+        cmocka_unit_test(pages_outlive_their_context_there),
+        cmocka_unit_test(slices_make_way_there),
         cmocka_unit_test(segments_move_there),
         cmocka_unit_test(what_runs_nowhere_else_is_refused_there),
         cmocka_unit_test(every_call_may_fail_there),

@@ -2,13 +2,14 @@
  * of one KV head for up to R query rows, tokens times heads of the group, so a loaded key serves its whole
  * group:
  *
- *   keys     16 bytes a thread into shared memory; thread j then owns key j: R chains of fused operations
+ *   keys     into shared memory as halves (stored.cuh); thread j then owns key j: R chains of fused
+ *            operations
  *   weights  a warp a row: maximum, exp, sum
- *   values   16 bytes a thread straight from memory, a thread owns eight dims of every S-th key; the S
- *            partial outputs of a row are added in order
+ *   values   straight from memory, a thread owns eight dims of every S-th key; the S partial outputs of a
+ *            row are added in order
  *
  * What a row gets from a page depends on that row and that page alone. */
-#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/stored.cuh"
 
 enum { THREADS = 128, PAGE = 128, PAD = 8, MAX_ROWS = 8 };
 
@@ -35,15 +36,6 @@ static __host__ __device__ layout layout_of(int32_t d, int32_t rows, bool direct
     return s;
 }
 
-/* One page of one KV head. */
-typedef struct block_keys {
-    const uint16_t *key, *value;
-    const float *bias; /* NULL: none */
-    const int32_t *page_of;
-    const uint8_t *chosen; /* with page_of: clusters of chosen pages are hidden */
-    int32_t n, g, g_n;
-} block_keys;
-
 /* part r of the rows into m, l and work's first slot [R,D]. visible [R] of this thread block's rows. */
 template <int D, int R>
 static __device__ __forceinline__ void attend_block(float *shared, const layout &at, int32_t d_any,
@@ -51,13 +43,12 @@ static __device__ __forceinline__ void attend_block(float *shared, const layout 
 {
     const int32_t d = D ? D : d_any, chunks = d / 8, ld = (d + PAD) / 8;
     const int32_t tid = (int32_t)threadIdx.x, lane = tid % QU_WARP, warp = tid / QU_WARP;
-    uint4 *keys = (uint4 *)(void *)(shared + at.work);
+    const uint4 *keys = (const uint4 *)(void *)(shared + at.work);
     const float *q = shared + at.q;
     float *weights = shared + at.weights;
 
     __syncthreads(); /* work may still be read */
-    for (int32_t i = tid; i < b.n * chunks; i += THREADS)
-        keys[i / chunks * ld + i % chunks] = ((const uint4 *)(const void *)b.key)[i];
+    load_keys<THREADS>((uint16_t *)(void *)(shared + at.work), d + PAD, b);
     __syncthreads();
 
     float s[R];
@@ -114,7 +105,7 @@ static __device__ __forceinline__ void attend_block(float *shared, const layout 
 #pragma unroll 2
         for (int32_t i = slot; i < b.n; i += at.slots) {
             float v[8];
-            halves8(v, ((const uint4 *)(const void *)b.value)[i * chunks + chunk]);
+            value8(v, b, i, chunk);
 #pragma unroll
             for (int r = 0; r < R; r++) {
                 float w = weights[r * PAGE + i];
@@ -167,20 +158,39 @@ static __device__ __forceinline__ int32_t sees(const qu_cuda_attend &a, int32_t 
     return page < own ? n : page == own ? a.rows.at[t] + 1 : 0;
 }
 
+template <int D>
 static __device__ __forceinline__ block_keys keys_of(const qu_cuda_attend &a, int32_t page, int32_t g)
 {
     qu_cuda_page p = a.rows.pages[page];
-    const uint16_t *key = (const uint16_t *)p.slices[a.layer * a.rows.n_kv_heads + g];
-    block_keys b = {key, key + (int64_t)PAGE * a.rows.d, NULL, NULL, NULL, p.n, g, a.rows.n_kv_heads};
+    int64_t angles = angles_at(a.rows, p, a.layer, g);
+    block_keys b = {};
+    b.d = D ? D : a.rows.d;
+    b.key = p.slices[a.layer * a.rows.n_kv_heads + g];
+    b.value = (const uint16_t *)b.key + (int64_t)(p.codec == QU_CUDA_PLACED ? PAGE : p.n) * b.d;
+    b.codec = p.codec;
+    b.n = p.n;
+    b.cos = p.cos + angles;
+    b.sin = p.sin + angles;
+    b.n_pad = p.n_pad;
+    b.rope = a.rows.rope;
     return b;
 }
 
+template <int D>
 static __device__ __forceinline__ block_keys far_of(const qu_cuda_attend &a, int32_t i, int32_t g)
 {
     int64_t from = (int64_t)g * a.n_clusters + i * PAGE;
-    block_keys b = {a.key + from * a.rows.d, a.value + from * a.rows.d, a.bias + from,
-                    a.page_of + i * PAGE,    a.chosen,                  min((int32_t)PAGE, a.n_clusters - i * PAGE),
-                    g,                       a.rows.n_kv_heads};
+    block_keys b = {};
+    b.d = D ? D : a.rows.d;
+    b.key = a.key + from * b.d;
+    b.value = a.value + from * b.d;
+    b.codec = QU_CUDA_PLACED;
+    b.n = min((int32_t)PAGE, a.n_clusters - i * PAGE);
+    b.bias = a.bias + from;
+    b.page_of = a.page_of + i * PAGE;
+    b.chosen = a.chosen;
+    b.g = g;
+    b.g_n = a.rows.n_kv_heads;
     return b;
 }
 
@@ -211,7 +221,7 @@ static __device__ __forceinline__ float *partial_at(const qu_cuda_attend &a, int
 }
 
 template <int D, int R>
-static __global__ void __launch_bounds__(THREADS) attend_split(qu_cuda_attend a)
+static __global__ void __launch_bounds__(THREADS, 4) attend_split(qu_cuda_attend a)
 {
     QU_SHARED(memory);
     float *shared = (float *)memory;
@@ -220,7 +230,7 @@ static __global__ void __launch_bounds__(THREADS) attend_split(qu_cuda_attend a)
     layout at = layout_of(d, R, false);
     int32_t page = far < 0 ? page_at(a, g, part) : -1, visible[R], most = 0;
     if (far < 0 && page < 0) return;
-    block_keys b = far < 0 ? keys_of(a, page, g) : far_of(a, far, g);
+    block_keys b = far < 0 ? keys_of<D>(a, page, g) : far_of<D>(a, far, g);
 #pragma unroll
     for (int r = 0; r < R; r++) {
         visible[r] = far < 0 ? sees(a, row0 + r, page, b.n) : b.n;
@@ -270,7 +280,7 @@ static __global__ void __launch_bounds__(THREADS) merge(qu_cuda_attend a)
 /* --- direct: a block takes all pages --- */
 
 template <int D, int R>
-static __global__ void __launch_bounds__(THREADS) attend_direct(qu_cuda_attend a)
+static __global__ void __launch_bounds__(THREADS, 3) attend_direct(qu_cuda_attend a)
 {
     QU_SHARED(memory);
     float *shared = (float *)memory;
@@ -287,7 +297,7 @@ static __global__ void __launch_bounds__(THREADS) attend_direct(qu_cuda_attend a
     int32_t group = a.rows.n_heads / a.rows.n_kv_heads;
     int32_t last = a.rows.own[(min(row0 + R, rows) - 1) / group];
     for (int32_t page = 0; page <= last; page++) {
-        block_keys b = keys_of(a, page, g);
+        block_keys b = keys_of<D>(a, page, g);
         int32_t visible[R];
 #pragma unroll
         for (int r = 0; r < R; r++) visible[r] = sees(a, row0 + r, page, b.n);

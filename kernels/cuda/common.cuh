@@ -134,6 +134,14 @@ static __device__ __forceinline__ void turn(float *x, float *y, float c, float s
     *y = __fadd_rn(__fmul_rn(u, s), __fmul_rn(v, c));
 }
 
+/* Where the angles of a KV head begin in its page's cos and sin. */
+static __device__ __forceinline__ int64_t angles_at(const qu_cuda_rows &r, const qu_cuda_page &page,
+                                                    int32_t layer, int32_t g)
+{
+    int64_t row = r.rope_rows ? r.rope_rows[layer * r.n_kv_heads + g] : 0;
+    return row * (r.d / 2 + 1) * page.n_pad;
+}
+
 /* The weights' sum has a floor under its maximum so that a set without visible keys is not -INF - -INF. */
 #define QU_SCORE_FLOOR (-3e38f)
 

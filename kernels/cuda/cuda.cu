@@ -179,6 +179,14 @@ qu_status qu_cuda_launched(qu_cuda *cu, const char *kernel, qu_err *err)
     return QU_OK;
 }
 
+qu_status qu_cuda_room(qu_cuda *cu, int64_t *bytes, qu_err *err)
+{
+    size_t left = 0, all = 0;
+    DEVICE("asking what is free", cudaMemGetInfo(&left, &all));
+    *bytes = (int64_t)left;
+    return QU_OK;
+}
+
 qu_status qu_cuda_alloc(qu_cuda *cu, void **p, int64_t bytes, qu_err *err)
 {
     *p = NULL;

@@ -39,6 +39,8 @@ void qu_cuda_close(qu_cuda *cu);
 const char *qu_cuda_name(const qu_cuda *cu);
 int qu_cuda_arch(const qu_cuda *cu);
 
+/* Bytes of the device that nobody has. */
+qu_status qu_cuda_room(qu_cuda *cu, int64_t *bytes, qu_err *err);
 /* Device memory, 256-byte aligned, not initialised. Errors: QU_ERR_NOMEM (says what is free),
  * QU_ERR_GPU. Free waits for nothing: nothing may still use p. */
 qu_status qu_cuda_alloc(qu_cuda *cu, void **p, int64_t bytes, qu_err *err);

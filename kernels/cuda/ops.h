@@ -52,13 +52,15 @@ typedef struct qu_cuda_rope {
     int32_t n_dims, halves;
 } qu_cuda_rope;
 
-/* A segment as the device sees it. slices [L * G]: where each slice lies, as halves: keys rotated into
- * place [QU_PAGE_TOKENS, D], then values likewise; NULL: not resident. cos, sin [n_ropes][D/2 + 1, n_pad]
- * as qu_rope_angles makes them. */
+/* A segment as the device sees it. slices [L * G]: where each slice lies, NULL: not resident. A stored one
+ * lies as it is in the store (a QU_CODEC_*, 16-byte aligned) and is decoded and turned where attention reads
+ * it; a live one is QU_CUDA_PLACED: halves of a full page [QU_PAGE_TOKENS, D], keys turned into place, then
+ * values. cos, sin [n_ropes][D/2 + 1, n_pad] as qu_rope_angles makes them, n_pad a multiple of 16. */
+enum { QU_CUDA_PLACED = -1 };
 typedef struct qu_cuda_page {
     void **slices;
     const float *cos, *sin;
-    int32_t n, n_pad;
+    int32_t n, n_pad, codec;
 } qu_cuda_page;
 
 /* Rows of a pass: their segment, their place in it. */
@@ -83,23 +85,23 @@ qu_status qu_cuda_encode(qu_cuda *cu, void *out, int64_t stride, int codec, cons
                          const float *v, const int32_t *first, const int32_t *n, int32_t n_pages,
                          int32_t n_kv_heads, int32_t d, qu_err *err);
 
-/* One encoded slice to decode, turn into place and round to halves: qu_codec_decode, qu_rope_vector,
- * qu_attend_halve, bit for bit. entry: where its address is written. */
+/* One encoded slice to put where attention finds it: bytes, a multiple of 4, to an address that is then
+ * written to *entry. Addresses are multiples of 16. */
 typedef struct qu_cuda_slice {
     const void *from;
     void *to, **entry;
-    const float *cos, *sin; /* of its RoPE row */
-    int32_t n, n_pad;
+    int64_t bytes;
 } qu_cuda_slice;
-/* slices [n_slices], addresses of 4-byte alignment. */
-qu_status qu_cuda_expand(qu_cuda *cu, qu_cuda_stream s, const qu_cuda_slice *slices,
-                         int32_t n_slices, int codec, int32_t d, qu_cuda_rope rope, qu_err *err);
+/* slices [n_slices] */
+qu_status qu_cuda_place_slices(qu_cuda *cu, qu_cuda_stream s, const qu_cuda_slice *slices,
+                               int32_t n_slices, qu_err *err);
 
 /* --- attend.cu --- */
 
 /* What attention of one layer reads. Lists: each KV head's segments in order, list_cap apart; NULL:
  * segments 0 .. n_pages - 1. A row sees earlier segments, its own up to itself, and the far field's
- * clusters of candidates that its head did not choose. qu_attend_ref. */
+ * clusters of candidates that its head did not choose. Keys and values count as halves, whatever the codec:
+ * qu_attend_ref of qu_attend_halve of qu_rope_vector of qu_codec_decode. */
 typedef struct qu_cuda_attend {
     float *out;     /* [T,H,D] */
     const float *q; /* [T,H,D] rotated and scaled */

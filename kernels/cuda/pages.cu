@@ -3,13 +3,6 @@
 
 enum { THREADS = 128, PAGE = 128 };
 
-static __device__ __forceinline__ int64_t angles_at(const qu_cuda_rows &r, const qu_cuda_page &page,
-                                                    int32_t layer, int32_t g)
-{
-    int64_t row = r.rope_rows ? r.rope_rows[layer * r.n_kv_heads + g] : 0;
-    return row * (r.d / 2 + 1) * page.n_pad;
-}
-
 /* --- live rows: a block a (token, head) --- */
 
 static __global__ void __launch_bounds__(THREADS)
@@ -213,55 +206,21 @@ qu_status qu_cuda_encode(qu_cuda *cu, void *out, int64_t stride, int codec, cons
     return QU_OK;
 }
 
-/* --- a stored slice into place: a block a slice --- */
+/* --- a stored slice to its place: a block a slice --- */
 
-/* Channel c of a row: the n keys, then the n values. */
-static __device__ __forceinline__ float stored_at(const char *p, int codec, int32_t n, int32_t d,
-                                                  int32_t row, int32_t c)
+static __global__ void __launch_bounds__(THREADS) place_slices(const qu_cuda_slice *slices)
 {
-    const float *f = (const float *)(const void *)p;
-    if (codec == QU_CODEC_F32) return f[row * d + c];
-    if (codec == QU_CODEC_F16) return from_half(((const uint16_t *)(const void *)p)[row * d + c]);
-    if (codec == QU_CODEC_Q8) {
-        float q = (float)((const int8_t *)(f + 2 * d + n))[row * d + c];
-        return row < n ? __fadd_rn(f[c], __fmul_rn(f[d + c], q)) : __fmul_rn(f[2 * d + row - n], q);
-    }
-    int32_t h = d / 2, groups = (d + QU_CODEC_GROUP - 1) / QU_CODEC_GROUP;
-    const uint16_t *heads = (const uint16_t *)(const void *)(f + 2 * d);
-    const uint8_t *nibbles = (const uint8_t *)(heads + 2 * n * groups) + row * h;
-    float q = (float)(c < h ? nibbles[c] & 15 : nibbles[c - h] >> 4);
-    if (row < n) return __fadd_rn(f[c], __fmul_rn(f[d + c], q));
-    heads += 2 * ((row - n) * groups + c / QU_CODEC_GROUP);
-    return __fadd_rn(from_half(heads[0]), __fmul_rn(from_half(heads[1]), q));
+    const qu_cuda_slice s = slices[blockIdx.x];
+    const int32_t tid = (int32_t)threadIdx.x, words = (int32_t)(s.bytes / 4);
+    for (int32_t i = tid; i < words / 4; i += THREADS) ((uint4 *)s.to)[i] = ((const uint4 *)s.from)[i];
+    if (tid < words % 4)
+        ((uint32_t *)s.to)[words / 4 * 4 + tid] = ((const uint32_t *)s.from)[words / 4 * 4 + tid];
+    if (tid == 0) *s.entry = s.to;
 }
 
-static __global__ void __launch_bounds__(THREADS)
-    expand(const qu_cuda_slice *slices, int codec, int32_t d, qu_cuda_rope r)
+qu_status qu_cuda_place_slices(qu_cuda *cu, qu_cuda_stream s, const qu_cuda_slice *slices,
+                               int32_t n_slices, qu_err *err)
 {
-    qu_cuda_slice s = slices[blockIdx.x];
-    const char *from = (const char *)s.from;
-    uint16_t *keys = (uint16_t *)s.to, *values = keys + (int64_t)PAGE * d;
-    int32_t turned = r.n_dims / 2, rest = d - r.n_dims;
-    if (threadIdx.x == 0) *s.entry = s.to;
-    for (int32_t j = (int32_t)threadIdx.x; j < s.n * turned; j += THREADS) {
-        int32_t i = j / turned, p = j % turned, a, b;
-        pair_dims(r, p, &a, &b);
-        float u = stored_at(from, codec, s.n, d, i, a), v = stored_at(from, codec, s.n, d, i, b);
-        turn(&u, &v, s.cos[(int64_t)p * s.n_pad + i], s.sin[(int64_t)p * s.n_pad + i]);
-        keys[i * d + a] = to_half(u);
-        keys[i * d + b] = to_half(v);
-    }
-    for (int32_t j = (int32_t)threadIdx.x; j < s.n * rest; j += THREADS) {
-        int32_t i = j / rest, c = r.n_dims + j % rest;
-        keys[i * d + c] = to_half(stored_at(from, codec, s.n, d, i, c));
-    }
-    for (int32_t j = (int32_t)threadIdx.x; j < s.n * d; j += THREADS)
-        values[j] = to_half(stored_at(from, codec, s.n, d, s.n + j / d, j % d));
-}
-
-qu_status qu_cuda_expand(qu_cuda *cu, qu_cuda_stream s, const qu_cuda_slice *slices,
-                         int32_t n_slices, int codec, int32_t d, qu_cuda_rope rope, qu_err *err)
-{
-    if (n_slices > 0) QU_TRY_LAUNCH_ON(s, expand, (unsigned)n_slices, THREADS, 0, slices, codec, d, rope);
+    if (n_slices > 0) QU_TRY_LAUNCH_ON(s, place_slices, (unsigned)n_slices, THREADS, 0, slices);
     return QU_OK;
 }

@@ -1,2 +1,0 @@
-/* The parity table on a device; skips itself where there is none. */
-#include "tests/unit_cuda.c"

@@ -1,0 +1,195 @@
+/* Rows and products on a device against the CPU's references. */
+#include "kernels/linear.h"
+#include "kernels/rows.h"
+#include "tests/cuda_parity.h"
+
+/* --- rows --- */
+
+static double check_rmsnorm(void)
+{
+    static const int32_t widths[] = {8, 64, 80, 576, 4100};
+    double w = 0;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        for (int32_t rows = 1; rows <= 3; rows += 2) {
+            int32_t n = widths[i];
+            float *x = randoms(rows * n, 3), *g = randoms(n, 1), *y = host(rows * n * 4),
+                  *want = host(n * 4);
+            void *dx = put(x, rows * n * 4), *dg = put(g, n * 4);
+            TEST_OK(qu_cuda_rmsnorm(cu, dx, dx, dg, rows, n, 1e-5f, err));
+            get(y, dx, rows * n * 4);
+            for (int32_t r = 0; r < rows; r++) {
+                qu_rows_rmsnorm_ref(want, x + r * n, g, n, 1e-5f);
+                w = fmax(w, worst(y + r * n, want, n));
+            }
+        }
+    return w;
+}
+
+static double check_swiglu(void)
+{
+    enum { N = 1000 };
+    float *a = randoms(N, 8), *b = randoms(N, 2), y[N];
+    a[0] = -200, a[1] = 200;
+    void *da = put(a, N * 4), *db = put(b, N * 4);
+    TEST_OK(qu_cuda_swiglu(cu, da, db, N, err));
+    get(y, da, N * 4);
+    qu_rows_swiglu_ref(a, b, N);
+    return worst(y, a, N) / 200;
+}
+
+static double check_add(void)
+{
+    enum { ROWS = 3, N = 300 };
+    float *a = randoms(ROWS * N, 8), *b = randoms(ROWS * N, 2), y[ROWS * N];
+    void *da = put(a, sizeof y), *db = put(b, sizeof y);
+    TEST_OK(qu_cuda_add(cu, da, db, ROWS * N, err));
+    TEST_OK(qu_cuda_add_bias(cu, da, db, ROWS, N, err));
+    get(y, da, sizeof y);
+    for (int i = 0; i < ROWS * N; i++) a[i] = a[i] + b[i] + b[i % N];
+    return worst(y, a, ROWS * N);
+}
+
+/* --- linear --- */
+
+#define TYPE(name, block, bytes) QU_TYPE_##name,
+static const int types[] = {QU_TYPES(TYPE)};
+enum { N_TYPES = sizeof types / sizeof *types };
+
+/* Random bits whose halves (scales) are of moderate size. */
+static uint8_t *random_blocks(int type, int64_t n)
+{
+    int64_t bytes = qu_type_bytes(type, n);
+    uint8_t *b = host(bytes);
+    assert_non_null(b);
+    if (type == QU_TYPE_F32 || type == QU_TYPE_F16 || type == QU_TYPE_BF16) {
+        float *x = randoms(n, 1);
+        qu_quant_ref(b, x, type, n);
+        return b;
+    }
+    for (int64_t i = 0; i < bytes; i++) b[i] = (uint8_t)test_random(&seed);
+    int32_t each = qu_type_block_bytes(type);
+    int32_t at[2] = {0, type == QU_TYPE_Q4_1 || type == QU_TYPE_Q5_1 || type == QU_TYPE_Q4_K ||
+                                type == QU_TYPE_Q5_K
+                            ? 2
+                            : 0};
+    if (type == QU_TYPE_Q2_K) at[0] = 80, at[1] = 82;
+    if (type == QU_TYPE_Q3_K) at[0] = at[1] = 108;
+    if (type == QU_TYPE_Q6_K) at[0] = at[1] = 208;
+    for (int64_t i = 0; i < bytes; i += each)
+        for (int j = 0; j < 2; j++) {
+            uint16_t h = qu_f32_to_f16(.01f * test_uniform(&seed));
+            memcpy(b + i + at[j], &h, 2);
+        }
+    return b;
+}
+
+static double check_embed(void)
+{
+    double w = 0;
+    for (int i = 0; i < N_TYPES; i++) {
+        enum { V = 5, K = 512, ROWS = 3 };
+        static const int32_t ids[ROWS] = {4, 0, 2};
+        uint8_t *b = random_blocks(types[i], V * K);
+        float x[ROWS * K], want[K];
+        void *dx = room(sizeof x);
+        TEST_OK(qu_cuda_embed(cu, dx, put(b, qu_type_bytes(types[i], V * K)), types[i],
+                              put(ids, sizeof ids), ROWS, K, err));
+        get(x, dx, sizeof x);
+        for (int r = 0; r < ROWS; r++) {
+            qu_dequant_ref(want, b + qu_type_bytes(types[i], K) * ids[r], types[i], K);
+            w += differing(x + r * K, want, sizeof want);
+        }
+    }
+    return w;
+}
+
+static double check_dequant_bf16(void)
+{
+    double w = 0;
+    for (int i = 0; i < N_TYPES; i++) {
+        enum { N = 3, K = 768 };
+        uint8_t *b = random_blocks(types[i], N * K);
+        float x[N * K];
+        uint16_t y[N * K], want[N * K];
+        void *dy = room(sizeof y);
+        TEST_OK(qu_cuda_dequant_bf16(cu, dy, put(b, qu_type_bytes(types[i], N * K)), types[i], N, K, err));
+        get(y, dy, sizeof y);
+        qu_dequant_ref(x, b, types[i], N * K);
+        qu_quant_ref(want, x, QU_TYPE_BF16, N * K);
+        w += differing(y, want, sizeof want);
+    }
+    return w;
+}
+
+/* Error as a share of the sum of magnitudes, which is what rounding scales with. */
+static double matvec_error(int type, int32_t n, int32_t k, int32_t rows)
+{
+    uint8_t *b = random_blocks(type, (int64_t)n * k);
+    float *x = randoms((int64_t)rows * k, 1), *bias = randoms(n, 1), *y = host(rows * n * 4),
+          *want = host(rows * n * 4), *one = host(n * 4);
+    void *dw = put(b, qu_type_bytes(type, (int64_t)n * k)), *dx = put(x, (int64_t)rows * k * 4),
+         *db = put(bias, n * 4), *dy = room((int64_t)rows * n * 4);
+    TEST_OK(qu_cuda_matvec(cu, dy, n, dw, type, db, dx, rows, n, k, err));
+    get(y, dy, (int64_t)rows * n * 4);
+    qu_weight w = {b, (qu_type)type, n, k};
+    qu_linear_job job = {&w, bias, want, n};
+    qu_linear_ref(&job, x, k, rows);
+    float low = 0;
+    for (int32_t i = 0; i < rows * n; i++) low = fmaxf(low, fabsf(want[i]));
+    double e = worst(y, want, (int64_t)rows * n) / low;
+    for (int32_t r = 0; r < rows; r += 3) { /* alone: the same bits */
+        TEST_OK(qu_cuda_matvec(cu, dy, n, dw, type, db, (float *)dx + (int64_t)r * k, 1, n, k, err));
+        get(one, dy, n * 4);
+        if (memcmp(one, y + (int64_t)r * n, (size_t)n * 4)) e = INFINITY;
+    }
+    return e;
+}
+
+static double check_matvec(void)
+{
+    double w = 0;
+    for (int i = 0; i < N_TYPES; i++) {
+        w = fmax(w, matvec_error(types[i], 9, 768, 1));
+        w = fmax(w, matvec_error(types[i], 6, 512, 11));
+    }
+    w = fmax(w, matvec_error(QU_TYPE_F32, 5, 40, 16)); /* less than a warp's stride */
+    return fmax(w, matvec_error(QU_TYPE_Q8_0, 5, 4096, 2));
+}
+
+static double check_gemm(void)
+{
+    enum { ROWS = 5, PADDED = 8, N = 7, K = 64 };
+    float *x = randoms(ROWS * K, 1), *wt = randoms(N * K, 1), y[PADDED * N];
+    uint16_t wb[N * K];
+    qu_quant_ref(wb, wt, QU_TYPE_BF16, N * K);
+    void *dx = put(x, ROWS * K * 4), *db = room(PADDED * K * 2), *dy = room(sizeof y);
+    TEST_OK(qu_cuda_to_bf16(cu, db, dx, ROWS, PADDED, K, err));
+    TEST_OK(qu_cuda_gemm(cu, dy, db, put(wb, sizeof wb), PADDED, N, K, err));
+    get(y, dy, sizeof y);
+    double w = 0;
+    for (int r = 0; r < PADDED; r++)
+        for (int i = 0; i < N; i++) {
+            double sum = 0;
+            for (int k = 0; r < ROWS && k < K; k++)
+                sum += (double)qu_bf16_to_f32(qu_f32_to_bf16(x[r * K + k])) * qu_bf16_to_f32(wb[i * K + k]);
+            w = fmax(w, fabs(sum - y[r * N + i]));
+        }
+    return w;
+}
+
+/* --- the table --- */
+
+static const parity_entry TABLE[] = {
+    {"rmsnorm", "qu_rows_rmsnorm_ref", 2e-6, check_rmsnorm},
+    {"swiglu", "qu_rows_swiglu_ref", 2e-7, check_swiglu},
+    {"add, add_bias", "sums", 0, check_add},
+    {"embed, 15 types", "qu_dequant_ref", 0, check_embed},
+    {"dequant_bf16, 15 types", "qu_dequant_ref, qu_quant_ref", 0, check_dequant_bf16},
+    {"matvec, 15 types", "qu_linear_ref", 2e-6, check_matvec},
+    {"to_bf16, gemm", "sums of doubles", 2e-6, check_gemm},
+};
+
+int main(void)
+{
+    return parity_main(TABLE, (int)(sizeof TABLE / sizeof *TABLE));
+}
