@@ -265,8 +265,9 @@ static qu_status add_live(qu_context *c, qu_rows *r, int32_t i, qu_err *err)
     return QU_OK;
 }
 
-qu_status qu_context_step(qu_context *c, const int32_t *ids, int32_t n, int64_t pos,
-                          int32_t n_logits, float *logits, qu_err *err)
+/* choices: NULL, or where the rows' choices go in place of their logits. */
+static qu_status step(qu_context *c, const int32_t *ids, int32_t n, int64_t pos, int32_t n_logits,
+                      float *logits, qu_choice *choices, qu_err *err)
 {
     if (n < 1 || n_logits < 0 || n_logits > n)
         return qu_fail(err, QU_ERR_ARG, "a step of %d tokens with %d logits", n, n_logits);
@@ -288,14 +289,29 @@ qu_status qu_context_step(qu_context *c, const int32_t *ids, int32_t n, int64_t 
         for (r->n = 0; r->n < n_rows; r->n++) QU_TRY_OUT(add_live(c, r, r->n, err));
         done += r->n;
         int32_t wanted = n - n_logits, from = done - r->n > wanted ? done - r->n : wanted;
-        int32_t want = logits && done > from ? done - from : 0; /* a suffix of this block's rows */
-        float *out = want ? logits + (int64_t)(from - wanted) * c->m->vocab : NULL;
+        int32_t want = (logits || choices) && done > from ? done - from : 0; /* a suffix of this block's rows */
+        float *out = want && logits ? logits + (int64_t)(from - wanted) * c->m->vocab : NULL;
+        c->choices = want && choices ? choices + from - wanted : NULL;
         QU_TRY_OUT(qu_forward(c, false, NULL, 0, want, out, err));
     }
     return QU_OK;
 out:
     qu_context_rewind(c, before);
     return st;
+}
+
+qu_status qu_context_step(qu_context *c, const int32_t *ids, int32_t n, int64_t pos,
+                          int32_t n_logits, float *logits, qu_err *err)
+{
+    return step(c, ids, n, pos, n_logits, logits, NULL, err);
+}
+
+qu_status qu_context_step_greedy(qu_context *c, const int32_t *ids, int32_t n, int64_t pos,
+                                 int32_t n_choices, qu_choice *choices, qu_err *err)
+{
+    if (!c->backend)
+        return qu_fail(err, QU_ERR_UNSUPPORTED, "the processor gives logits, not choices: only a device makes both");
+    return step(c, ids, n, pos, n_choices, NULL, choices, err);
 }
 
 void qu_context_rewind(qu_context *c, int64_t n)

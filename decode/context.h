@@ -30,6 +30,7 @@
 #include "base/pool.h"
 #include "base/status.h"
 #include "decode/model.h"
+#include "decode/sample.h"
 #include "kernels/attend.h"
 
 typedef struct qu_context qu_context;
@@ -130,6 +131,12 @@ qu_status qu_context_prefill(qu_context *c, const qu_page_tokens *pages, int32_t
  * QU_ERR_NOMEM, the sources'; QU_ERR_CORRUPT when the model's output is not a number. */
 qu_status qu_context_step(qu_context *c, const int32_t *ids, int32_t n, int64_t pos,
                           int32_t n_logits, float *logits, qu_err *err);
+
+/* On a device (decode/device.h), where logits are far: the same, but of the last n_choices tokens only what
+ * greedy decoding chooses behind them, choices [n_choices]: what qu_sample_greedy and qu_sample_share make of
+ * the logits, the share within 1e-5. Errors: also QU_ERR_UNSUPPORTED (on the processor). */
+qu_status qu_context_step_greedy(qu_context *c, const int32_t *ids, int32_t n, int64_t pos,
+                                 int32_t n_choices, qu_choice *choices, qu_err *err);
 
 /* Forget live tokens beyond the first n: state as if they had never been stepped. */
 void qu_context_rewind(qu_context *c, int64_t n);

@@ -114,6 +114,7 @@ struct qu_context {
     qu_linear_scratch *linear;
     qu_context_stats stats;
     qu_rows rows;
+    qu_choice *choices; /* on a device: NULL, or what this pass gives instead of logits */
 };
 
 static inline int64_t qu_segment_kt_floats(const qu_model *m, int32_t n_pad)
@@ -172,7 +173,7 @@ void qu_batch_linear(struct qu_batch *b, int32_t at, const qu_linear_job *jobs, 
 
 /* forward.c: run c->rows through the layers. document: the document phase; its slices go to sink
  * (may be NULL) as page = segment - page_zero. logits [n_logits,V] of the last rows, or NULL with
- * 0. */
+ * 0, or with c->choices [n_logits]. */
 qu_status qu_forward(qu_context *c, bool document, const qu_page_sink *sink, int32_t page_zero,
                      int32_t n_logits, float *logits, qu_err *err);
 

@@ -137,6 +137,21 @@ static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_pa
     return qu_cuda_add(cu, x->b.x.p, x->b.h.p, (int64_t)n * e, err);
 }
 
+static qu_status choices(qu_context *c, int32_t n, qu_err *err)
+{
+    qu_cuda_context *x = qu_cuda_of(c);
+    qu_cuda_choice best[QU_CUDA_ROWS];
+    QU_TRY(qu_cuda_need(x, &x->b.choices, n * (int64_t)sizeof *best, err));
+    QU_TRY(qu_cuda_greedy(x->cu, x->b.choices.p, x->b.logits.p, n, c->m->vocab, err));
+    QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, best, x->b.choices.p, n * (int64_t)sizeof *best, err));
+    QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, err));
+    for (int32_t i = 0; i < n; i++) {
+        if (best[i].id < 0) return qu_check_logits(c, &(float){NAN}, 1, err);
+        c->choices[i] = (qu_choice){best[i].id, (double)best[i].share};
+    }
+    return QU_OK;
+}
+
 static qu_status finish(qu_context *c, int32_t n, float *logits, qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
@@ -147,6 +162,7 @@ static qu_status finish(qu_context *c, int32_t n, float *logits, qu_err *err)
     QU_TRY(qu_cuda_rmsnorm(x->cu, x->b.h.p, last, x->d->output_norm, n, m->width, m->eps, err));
     QU_TRY(qu_cuda_matvec(x->cu, x->b.logits.p, m->vocab, x->d->output.w, m->output.w.type,
                           x->d->output.bias, x->b.h.p, n, m->vocab, m->width, err));
+    if (c->choices) return choices(c, n, err);
     QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, logits, x->b.logits.p, all * 4, err));
     QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, err));
     return qu_check_logits(c, logits, all, err);

@@ -69,7 +69,7 @@ typedef struct qu_cuda_context {
     struct qu_device *d;
     qu_cuda *cu;
     struct {
-        qu_cuda_buffer x, h, q, k, v, att, gate, up, logits; /* rows */
+        qu_cuda_buffer x, h, q, k, v, att, gate, up, logits, choices; /* rows */
         qu_cuda_buffer xb, wb;                               /* bf16: rows padded, a matrix */
         qu_cuda_buffer ids, own, at, pages, partial;
         qu_cuda_buffer stage[2], items[2], fresh[2], fresh_items; /* slices on their way in and out */

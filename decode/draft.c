@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/os.h"
+#include "decode/device.h"
 
 enum {
     ROWS = QU_DRAFT_MAX + 1,
@@ -25,7 +26,9 @@ struct qu_draft {
     int32_t *text; /* [n] tokens so far, taken or not */
     int64_t n, cap, taken;
     int32_t n_queue;          /* tokens of the last pass; the last n - taken wait */
-    float *rows;              /* [ROWS or 1, V] their logits */
+    float *rows;              /* [ROWS or 1, V] their logits, or, */
+    bool greedy;              /* on a device, where nothing but the largest one matters, */
+    qu_choice best[ROWS];     /* [rows] these instead */
     float *adjusted, *few;    /* [V] logits with the penalty; of allowed tokens */
     int32_t *said, n_said;    /* distinct tokens so far */
     uint8_t *is_said;         /* [V] */
@@ -73,7 +76,9 @@ qu_status qu_draft_create(qu_draft **out, const qu_draft_options *o, qu_err *err
     d->live0 = qu_context_live(o->context);
     d->small_n = -1;
     d->pace = first_pace;
-    int64_t v = o->model->vocab, n = o->kind == QU_DRAFT_NONE ? 1 : ROWS;
+    d->greedy = qu_device_name(o->model) && o->sample.temperature == 0 && !o->quote && !o->choose &&
+                (o->sample.repetition == 0 || o->sample.repetition == 1);
+    int64_t v = o->model->vocab, n = d->greedy || o->kind == QU_DRAFT_NONE ? 1 : ROWS;
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_memory_take(&d->rows, n * v, sizeof(float), err));
     QU_TRY_OUT(qu_memory_take(&d->adjusted, v, sizeof(float), err));
@@ -296,14 +301,15 @@ static qu_status verify(qu_draft *d, const int32_t *ids, int32_t n, qu_err *err)
     const int32_t vocab = d->o.model->vocab;
     bool ratio = is_self(d) && s->temperature > 0, held = true;
     for (int32_t i = 0; i <= n && held && !d->ended; i++) {
-        const float *row = d->rows + (int64_t)i * vocab;
+        const float *row = d->rows + (d->greedy ? 0 : (int64_t)i * vocab);
         int32_t id;
         if (ratio && i < n) {
             QU_TRY(qu_sample_shares(d->p, adjust(d, row), vocab, s, err));
             held = qu_sample_verify(&id, d->p, d->q + (int64_t)i * vocab, d->p1, vocab, ids[i],
                                     d->o.transfer, s->seed, (uint64_t)d->n);
         } else {
-            QU_TRY(choose(d, row, &id, err));
+            id = d->best[i].id;
+            if (!d->greedy) QU_TRY(choose(d, row, &id, err));
             held = i < n && id == ids[i];
         }
         if (is_self(d) && i < n) {
@@ -325,7 +331,9 @@ static qu_status pass(qu_draft *d, qu_err *err)
     ids[0] = d->text[d->n - 1];
     QU_TRY(propose(d, ids + 1, &n, err));
     double start = qu_os_now_ms();
-    QU_TRY(qu_context_step(d->o.context, ids, n + 1, d->o.pos + d->n - 1, n + 1, d->rows, err));
+    int64_t at = d->o.pos + d->n - 1;
+    if (d->greedy) QU_TRY(qu_context_step_greedy(d->o.context, ids, n + 1, at, n + 1, d->best, err));
+    else QU_TRY(qu_context_step(d->o.context, ids, n + 1, at, n + 1, d->rows, err));
     learn_ms(&d->pace.ms[size_class(n + 1)], qu_os_now_ms() - start);
     d->n_queue = 0;
     d->stats.passes++;
@@ -340,19 +348,12 @@ static qu_status pass(qu_draft *d, qu_err *err)
     return QU_OK;
 }
 
-static double share(const float *logits, int32_t n, int32_t id)
-{
-    double max = (double)logits[id], sum = 0;
-    for (int32_t i = 0; i < n; i++) max = (double)logits[i] > max ? (double)logits[i] : max;
-    for (int32_t i = 0; i < n; i++) sum += exp((double)logits[i] - max);
-    return exp((double)logits[id] - max) / sum;
-}
-
 qu_status qu_draft_next(qu_draft *d, int32_t *id, double *probability, qu_err *err)
 {
     if (d->n == 0) {
         int32_t first;
         QU_TRY(choose(d, d->rows, &first, err));
+        d->best[0] = (qu_choice){first, d->greedy && probability ? qu_sample_share(d->rows, d->o.model->vocab, first) : 0};
         QU_TRY(commit(d, first, err));
     } else if (d->taken == d->n) {
         if (d->ended || d->n >= d->o.most)
@@ -363,7 +364,8 @@ qu_status qu_draft_next(qu_draft *d, int32_t *id, double *probability, qu_err *e
     *id = d->text[d->taken];
     if (probability) {
         int64_t row = d->taken - (d->n - d->n_queue);
-        *probability = share(d->rows + row * d->o.model->vocab, d->o.model->vocab, *id);
+        int32_t vocab = d->o.model->vocab;
+        *probability = d->greedy ? d->best[row].share : qu_sample_share(d->rows + row * vocab, vocab, *id);
     }
     d->taken++;
     return QU_OK;

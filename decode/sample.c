@@ -19,6 +19,14 @@ int32_t qu_sample_greedy(const float *logits, int32_t n)
     return best;
 }
 
+double qu_sample_share(const float *logits, int32_t n, int32_t id)
+{
+    double max = (double)logits[id], sum = 0;
+    for (int32_t i = 0; i < n; i++) max = (double)logits[i] > max ? (double)logits[i] : max;
+    for (int32_t i = 0; i < n; i++) sum += exp((double)logits[i] - max);
+    return exp((double)logits[id] - max) / sum;
+}
+
 /* What a random number is for: each use has a sequence of its own. */
 enum { PICK = 0, PROPOSE = 1, ACCEPT = 2, RESIDUAL = 3 };
 

@@ -31,6 +31,15 @@ typedef struct qu_sample {
  */
 int32_t qu_sample_greedy(const float *logits, int32_t n);
 
+/* The greedy choice and its share of the logits' softmax; id -1 where one is not finite. */
+typedef struct qu_choice {
+    int32_t id;
+    double share;
+} qu_choice;
+
+/* The share of id in the softmax of n logits. */
+double qu_sample_share(const float *logits, int32_t n, int32_t id);
+
 /* Pick a token from logits [n]. at numbers the draws of one sequence: each has its own random
  * number, made from seed and at. Equal logits rank by id. A logit that is NaN or -INF is never
  * drawn (greedy's choice is returned where nothing else is left). Errors: QU_ERR_ARG (an option

@@ -1,5 +1,6 @@
 /* Rows and products on a device against the CPU's references. */
 #include "kernels/linear.h"
+#include "decode/sample.h"
 #include "kernels/rows.h"
 #include "tests/cuda_parity.h"
 
@@ -47,6 +48,25 @@ static double check_add(void)
     get(y, da, sizeof y);
     for (int i = 0; i < ROWS * N; i++) a[i] = a[i] + b[i] + b[i % N];
     return worst(y, a, ROWS * N);
+}
+
+static double check_greedy(void)
+{
+    enum { ROWS = 6, N = 5000 };
+    float *x = randoms(ROWS * N, 3);
+    qu_cuda_choice got[ROWS];
+    double w = 0;
+    x[N + 4321] = x[N + 17] = 9;           /* equals: the lowest */
+    x[2 * N + N - 1] = 40, x[3 * N] = 40; /* the last, the first */
+    x[4 * N + 99] = NAN, x[5 * N + 3] = -INFINITY;
+    void *out = room(sizeof got);
+    TEST_OK(qu_cuda_greedy(cu, out, put(x, ROWS * N * 4), ROWS, N, err));
+    get(got, out, sizeof got);
+    for (int r = 0; r < 4; r++) {
+        int32_t id = qu_sample_greedy(x + r * N, N);
+        w = fmax(w, got[r].id == id ? fabs((double)got[r].share / qu_sample_share(x + r * N, N, id) - 1) : INFINITY);
+    }
+    return got[4].id == -1 && got[5].id == -1 ? w : INFINITY;
 }
 
 /* --- linear --- */
@@ -182,6 +202,7 @@ static double check_gemm(void)
 static const parity_entry TABLE[] = {
     {"rmsnorm", "qu_rows_rmsnorm_ref", 2e-6, check_rmsnorm},
     {"swiglu", "qu_rows_swiglu_ref", 2e-7, check_swiglu},
+    {"greedy", "qu_sample_greedy, qu_sample_share", 1e-5, check_greedy},
     {"add, add_bias", "sums", 0, check_add},
     {"embed, 15 types", "qu_dequant_ref", 0, check_embed},
     {"dequant_bf16, 15 types", "qu_dequant_ref, qu_quant_ref", 0, check_dequant_bf16},

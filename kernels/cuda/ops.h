@@ -28,6 +28,15 @@ qu_status qu_cuda_add(qu_cuda *cu, float *x, const float *y, int64_t n, qu_err *
 qu_status qu_cuda_add_bias(qu_cuda *cu, float *y, const float *bias, int32_t n_rows, int32_t n,
                            qu_err *err);
 
+/* The largest of each row's n logits [T,n], the lowest id among equals, and its share of their softmax; id -1
+ * where one is not finite. n up to 2^24. qu_sample_greedy, qu_sample_share. */
+typedef struct qu_cuda_choice {
+    int32_t id;
+    float share;
+} qu_cuda_choice;
+qu_status qu_cuda_greedy(qu_cuda *cu, qu_cuda_choice *out, const float *logits, int32_t n_rows, int32_t n,
+                         qu_err *err);
+
 /* --- linear.cu: weights as stored blocks, every type of kernels/quant.h --- */
 
 /* x [T,k] = rows ids [T] of table [.,k]. qu_dequant_ref, bit for bit. */

@@ -210,12 +210,14 @@ qu_status qu_cuda_encode(qu_cuda *cu, void *out, int64_t stride, int codec, cons
 
 static __global__ void __launch_bounds__(THREADS) place_slices(const qu_cuda_slice *slices)
 {
-    const qu_cuda_slice s = slices[blockIdx.x];
-    const int32_t tid = (int32_t)threadIdx.x, words = (int32_t)(s.bytes / 4);
-    for (int32_t i = tid; i < words / 4; i += THREADS) ((uint4 *)s.to)[i] = ((const uint4 *)s.from)[i];
+    const qu_cuda_slice *s = slices + blockIdx.x;
+    const uint4 *from = (const uint4 *)s->from;
+    uint4 *to = (uint4 *)s->to;
+    const int32_t tid = (int32_t)threadIdx.x, words = (int32_t)(s->bytes / 4), whole = words / 4;
+    for (int32_t i = tid; i < whole; i += THREADS) to[i] = from[i];
     if (tid < words % 4)
-        ((uint32_t *)s.to)[words / 4 * 4 + tid] = ((const uint32_t *)s.from)[words / 4 * 4 + tid];
-    if (tid == 0) *s.entry = s.to;
+        ((uint32_t *)(void *)(to + whole))[tid] = ((const uint32_t *)(const void *)(from + whole))[tid];
+    if (tid == 0) *s->entry = to;
 }
 
 qu_status qu_cuda_place_slices(qu_cuda *cu, qu_cuda_stream s, const qu_cuda_slice *slices,
