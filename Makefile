@@ -159,7 +159,7 @@ $(CU)/host: $(CU)/flags
 	@echo 'int host;' >$@.cu
 	@for c in '' g++-14 g++-13 g++-12 clang++; do \
 		if $(NVCC) $${c:+-ccbin $$c} -c $@.cu -o $@.o >$@.log 2>&1; then echo "$${c:+-ccbin $$c}" >$@; exit 0; fi; done; \
-	head -n 3 $@.log; echo "$(NVCC) takes none of the C++ compilers here: install g++-13 or g++-12, or make CUDA=0"; exit 1
+	grep -m 1 -iE "unsupported|error" $@.log; echo "$(NVCC) takes none of the C++ compilers here: install g++-13 or g++-12, or make CUDA=0"; exit 1
 
 $(CU)/%.o: kernels/cuda/%.cu $(CU)/host
 	$(NVCC) $$(cat $(CU)/host) $(CU_FLAGS) -MMD -MP -c $< -o $@ >$(@:.o=.log) 2>&1 || { cat $(@:.o=.log); rm -f $@; exit 1; }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
+#include "decode/device.h"
 #include "pipelines/commands.h"
 #include "pipelines/make_kv.h"
 #include "pipelines/output.h"
@@ -196,10 +197,11 @@ static qu_status take_prompt(run *r, qu_err *err)
     return QU_OK;
 }
 
-/* Documents whose KV must be made go one by one: making it takes all threads anyway. */
+/* Documents whose KV must be made go one by one: making it takes all threads anyway. So do all on a device, whose
+ * contexts are one thread's. */
 static qu_status make_seats(run *r, int32_t pages, int32_t words, qu_err *err)
 {
-    int n = r->lacks_kv ? 1 : (int)qu_args_int(r->args, "batch");
+    int n = r->lacks_kv || qu_device_name(r->s.model) ? 1 : (int)qu_args_int(r->args, "batch");
     QU_TRY(qu_summarizer_create(&r->seats[0], &r->s, r->prompt.data, pages, words, n > 1, err));
     for (r->n_seats = 1; r->n_seats < n; r->n_seats++)
         QU_TRY(qu_summarizer_seat(&r->seats[r->n_seats], r->seats[0], err));

@@ -91,7 +91,7 @@ static void write_book(book *b, const sides *s, qu_model *m, int codec)
     for (size_t i = 0; i < sizeof b->ids / sizeof *b->ids; i++)
         b->ids[i] = (int32_t)(test_random(&seed) % (uint64_t)m->vocab);
     for (int32_t p = 0, at = 0; p < PAGES; p++) {
-        int32_t n = p == 0 ? 5 : p % 2 ? 128 : 1 + (int32_t)(test_random(&seed) % 128);
+        int32_t n = p == 0 ? 5 : p % 2 ? 128 : 1 + (int32_t)(test_random(&seed) % 40);
         b->pages[p] = (qu_page_tokens){b->ids + at, n, b->end + (p > 2 ? 40 : 0)};
         b->end = b->pages[p].pos + n;
         at += n;
@@ -181,7 +181,7 @@ static void stored_pages_answer_alike(void **state)
             float *x = ask(a, &b, s.host, 1), *y = ask(d, &b, s.device, 1);
             double e = test_spread_error(y, x, answer_bytes(s.host) / 4);
             print_message("%-70s %s: %.2g of the logits' spread\n", shapes[i], qu_codec_name(codec), e);
-            assert_true(e < 2e-4);
+            assert_true(e < 5e-4); /* live keys are halves there */
             if (i == 0 && codec == QU_CODEC_F16) chooses_as_its_logits_say(&b, &s);
             assert_int_equal(qu_context_stats_get(a).bytes_read, qu_context_stats_get(d).bytes_read);
             assert_int_equal(qu_context_stats_get(a).slices_read, qu_context_stats_get(d).slices_read);
