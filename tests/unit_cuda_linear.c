@@ -56,7 +56,7 @@ static double check_greedy(void)
     float *x = randoms(ROWS * N, 3);
     qu_cuda_choice got[ROWS];
     double w = 0;
-    x[N + 4321] = x[N + 17] = 9;           /* equals: the lowest */
+    x[N + 4321] = x[N + 17] = x[N + 17 + 2048] = 9; /* equals: the lowest */
     x[2 * N + N - 1] = 40, x[3 * N] = 40; /* the last, the first */
     x[4 * N + 99] = NAN, x[5 * N + 3] = -INFINITY;
     void *out = room(sizeof got);
