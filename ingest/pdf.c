@@ -275,42 +275,38 @@ static int by_key(const void *a, const void *b)
     return (x->line > y->line) - (x->line < y->line);
 }
 
-/* Equal for lines with the same words but for one number, the first or the last, that counts the
- * pages; neither: no such number. false: the line has none. */
-static bool edge_key(uint64_t *key, const char *s, int64_t n, int64_t number, char which)
+/* Keys of a line: of its words, if literal; and for each number in it of the rest, and of how far the
+ * number is from the page's. */
+static qu_status add_keys(const layout *p, edge_line e, bool literal, qu_buf *edges, qu_err *err)
 {
-    int64_t from = 0, to = 0, value = 0;
-    if (which) {
-        for (from = which == 'f' ? 0 : n - 1;
-             from >= 0 && from < n && !isdigit((unsigned char)s[from]);)
-            from += which == 'f' ? 1 : -1;
-        if (from < 0 || from == n) return false;
-        while (from > 0 && isdigit((unsigned char)s[from - 1])) from--;
+    const char *s = p->words.data + p->all[e.line].text;
+    int64_t n = p->all[e.line].n, from = 0, to = 0, value = e.page;
+    for (;;) {
+        value -= e.page;
+        e.key = qu_hash_sum(s, (size_t)from, 0);
+        e.key = qu_hash_sum(s + to, (size_t)(n - to), e.key);
+        e.key = qu_hash_sum(&value, sizeof value, e.key + (to > from));
+        if (to > from || literal) QU_TRY(qu_buf_add(edges, &e, sizeof e, err));
+        for (from = to; from < n && !isdigit((unsigned char)s[from]);) from++;
+        if (from == n) return QU_OK;
+        value = 0;
         for (to = from; to < n && to < from + 9 && isdigit((unsigned char)s[to]); to++)
             value = 10 * value + s[to] - '0';
-        value -= number;
     }
-    *key = qu_hash_sum(s, (size_t)from, (uint64_t)which);
-    *key = qu_hash_sum(s + to, (size_t)(n - to), *key);
-    *key = qu_hash_sum(&value, sizeof value, *key);
-    return true;
 }
 
 static qu_status find_edges(const layout *p, qu_buf *edges, qu_err *err)
 {
-    static const char kinds[] = {0, 'f', 'l'};
     for (int64_t i = 0; i < p->n_pages; i++) {
         const page *of = &p->pages[i];
         double edge = EDGE * of->height, last = 0;
-        for (int64_t k = of->first; k < of->first + of->n; k++) last = fmax(last, p->all[k].at.y1);
+        for (int64_t k = of->first; k < of->first + of->n; k++)
+            last = fmax(last, p->all[k].at.y1);
         for (int64_t k = of->first; k < of->first + of->n; k++) {
             const line *l = &p->all[k];
-            edge_line e = {0, k, i};
             bool at_edge = l->at.y1 <= edge || l->at.y0 >= of->height - edge;
-            if (!at_edge && l->at.y1 < last - LAST) continue;
-            for (size_t j = at_edge ? 0 : 1; j < sizeof kinds; j++)
-                if (edge_key(&e.key, p->words.data + l->text, l->n, i, kinds[j]))
-                    QU_TRY(qu_buf_add(edges, &e, sizeof e, err));
+            if (at_edge || l->at.y1 >= last - LAST)
+                QU_TRY(add_keys(p, (edge_line){0, k, i}, at_edge, edges, err));
         }
     }
     return QU_OK;

@@ -370,6 +370,10 @@ static void fuzz_lexical(const fuzz_in *in)
                                   NULL) == QU_OK)
                 for (int32_t k = 0; k < n; k++)
                     assert_true(hits[k].page >= 0 && !isnan(hits[k].score));
+        qu_buf unknown = {0};
+        int64_t held;
+        qu_lexical_unknown(lx, queries[1], strlen(queries[1]), &unknown, &held, NULL);
+        qu_buf_free(&unknown);
         qu_lexical_close(lx);
     }
     TEST_OK(qu_lexical_open(&lx, path, QU_LEXICAL_WRITE, err));
