@@ -53,6 +53,13 @@ static inline bool qu_is_space(char c)
     return c == ' ' || c == '\t' || c == '\n';
 }
 
+static inline bool qu_is_blank(const qu_buf *text)
+{
+    size_t i = 0;
+    while (i < text->len && qu_is_space(text->data[i])) i++;
+    return i == text->len;
+}
+
 /* Append a run; one that continues the last is joined to it. n = 0 says that two positions
  * correspond. */
 qu_status qu_runs_add(qu_runs *runs, int64_t text_at, int64_t source_at, int64_t n, qu_err *err);

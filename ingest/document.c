@@ -74,30 +74,19 @@ bool qu_document_is_html(const void *bytes, int64_t n, const char *name)
     return !is_markdown_name(name) && (is_html_name(name) || sniff_html(bytes, n));
 }
 
-static bool is_blank(const char *s, int64_t n)
-{
-    int64_t i = 0;
-    while (i < n && qu_is_space(s[i])) i++;
-    return i == n;
-}
-
 /* One line: blanks folded, trimmed, cut between characters. */
 static qu_status set_title(qu_document *doc, const char *p, int64_t n, qu_err *err)
 {
     char *t = malloc(MAX_TITLE_BYTES + 1);
     int64_t len = 0;
     if (!t) return qu_fail_nomem(err, MAX_TITLE_BYTES + 1);
-    for (int64_t i = 0; i < n && len < MAX_TITLE_BYTES; i++) {
+    for (int64_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)p[i];
+        if (len + (c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1) > MAX_TITLE_BYTES) break;
         if (!qu_is_space(p[i]))
             t[len++] = p[i];
         else if (len > 0 && t[len - 1] != ' ')
             t[len++] = ' ';
-    }
-    if (len == MAX_TITLE_BYTES) { /* the last character may be cut: drop it if so */
-        int64_t lead = len - 1;
-        while (lead > 0 && ((unsigned char)t[lead] & 0xC0) == 0x80) lead--;
-        unsigned char c = (unsigned char)t[lead];
-        if (len - lead < (c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1)) len = lead;
     }
     if (len > 0 && t[len - 1] == ' ') len--;
     t[len] = 0;
@@ -110,7 +99,7 @@ static qu_status find_title(qu_document *doc, const qu_builder *b, qu_err *err)
 {
     const char *t = b->text.data;
     int64_t n = (int64_t)b->text.len, i = 0;
-    if (!is_blank(b->title.data, (int64_t)b->title.len))
+    if (!qu_is_blank(&b->title))
         return set_title(doc, b->title.data, (int64_t)b->title.len, err);
     for (int64_t k = 0; k < b->n_headings; k++) {
         qu_heading h = b->headings[k];
@@ -139,7 +128,7 @@ static qu_status build(qu_builder *b, qu_document *doc, const uint8_t *bytes, in
         QU_TRY(qu_builder_rewrite(b, qu_html_parse, &done, err));
     else
         QU_TRY(qu_text_parse(b, name, doc->format, err));
-    if (!done || is_blank(b->text.data, (int64_t)b->text.len))
+    if (!done || qu_is_blank(&b->text))
         return qu_fail(err, QU_ERR_FORMAT, "file '%s' is empty: nothing to index", shown);
     return qu_builder_end(b, err);
 }
@@ -209,7 +198,7 @@ qu_status qu_document_derive(qu_document *doc, const qu_buf *text, bool html, co
     qu_err why = {0};
     qu_status st = qu_charset_decode(&clean, &runs, charset, (const uint8_t *)title,
                                      (int64_t)strlen(title), false, "title", &why);
-    if (st == QU_OK && !is_blank(clean.data, (int64_t)clean.len)) {
+    if (st == QU_OK && !qu_is_blank(&clean)) {
         free(doc->title);
         doc->title = NULL;
         st = set_title(doc, clean.data, (int64_t)clean.len, err);

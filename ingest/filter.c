@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "base/os.h"
 
 extern char **environ;
@@ -20,7 +21,7 @@ enum { PIECE = 1 << 16, POLL_MS = 200, LAST_MS = 5000 };
 static qu_status start(pid_t *pid, const char *command, const char *path, int in, int out,
                        qu_err *err)
 {
-    qu_buf script = {0};
+    QU_OWN(qu_buf_free) qu_buf script = {0};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     QU_TRY(qu_buf_printf(&script, err, "ulimit -c 0; ulimit -t %d; ulimit -v %d\n%s",
@@ -34,7 +35,6 @@ static qu_status start(pid_t *pid, const char *command, const char *path, int in
     int rc = posix_spawn(pid, "/bin/sh", &actions, &attr, argv, environ);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&actions);
-    qu_buf_free(&script);
     return rc == 0 ? QU_OK : qu_fail(err, QU_ERR_IO, "cannot start a shell: %s", strerror(rc));
 }
 

@@ -412,9 +412,7 @@ static void separate(html *h, const tag *t, bool opens)
 static bool takes_title(html *h)
 {
     qu_buf *title = &h->b->title;
-    size_t blanks = 0;
-    while (blanks < title->len && qu_is_space(title->data[blanks])) blanks++;
-    if (blanks == title->len) title->len = 0;
+    if (qu_is_blank(title)) title->len = 0;
     return title->len == 0;
 }
 
@@ -495,9 +493,7 @@ static qu_status read_meta(html *h, const xmlChar **attributes)
 static qu_status add_byline(html *h, qu_err *err)
 {
     qu_buf *title = &h->b->title;
-    size_t blanks = 0;
-    while (blanks < title->len && qu_is_space(title->data[blanks])) blanks++;
-    if (blanks == title->len || (!h->author.len && !h->date.len)) return QU_OK;
+    if (qu_is_blank(title) || (!h->author.len && !h->date.len)) return QU_OK;
     bool iso = h->date.len > 10 && h->date.data[4] == '-' && h->date.data[7] == '-';
     return qu_buf_printf(title, err, " (%s%s%.*s)", h->author.len ? h->author.data : "",
                          h->author.len && h->date.len ? ", " : "", iso ? 10 : (int)h->date.len,
