@@ -14,7 +14,7 @@
 enum { PAGES = 32, MAX_PAGES = 4096 };
 
 typedef struct ask_state {
-    qu_session s;
+    qu_session *s;
     qu_asker *asker;
     const qu_args *args;
     bool verified_said;
@@ -99,7 +99,7 @@ static qu_status print_json(ask_state *a, json_t *id, const char *question, cons
     json_object_set_new(o, "citations", citations);
     json_object_set_new(o, "fidelity", json_string(extract ? "extract" : fidelity));
     json_object_set_new(o, "fidelity_verified", json_boolean(!extract && is_verified(a)));
-    json_object_set_new(o, "model", model_json(&a->s));
+    json_object_set_new(o, "model", model_json(a->s));
     json_t *pages = json_pack("{s:i}", "candidates", ans->candidates);
     qu_out_ints(pages, "slices_read bytes_read", (int64_t[]){ans->slices_read, ans->bytes_read});
     add_selection(pages, a->args, ans);
@@ -198,9 +198,9 @@ static void say_unverified(ask_state *a)
     else if (a->fidelity == QU_FIDELITY_KV)
         qu_out_note("stored pages are not verified against fresh prompts for this model: see quire "
                     "verify");
-    if (a->s.other_numerics)
+    if (a->s->other_numerics)
         qu_out_warn("the store's pages were made in numerics class %s, this process is %s",
-                    qu_store_config_get(a->s.store)->numerics, a->s.numerics);
+                    qu_store_config_get(a->s->store)->numerics, a->s->numerics);
 }
 
 static qu_status one_question(void *ctx, const qu_question *q, qu_err *err)
@@ -226,7 +226,7 @@ static qu_status choose_fidelity(ask_state *a, qu_err *err)
 {
     a->fidelity = (qu_fidelity)qu_args_choice(a->args, "fidelity");
     if (qu_args_flag(a->args, "extract")) return QU_OK;
-    QU_TRY(qu_verdict_load(&a->verdict, &a->s, err));
+    QU_TRY(qu_verdict_load(&a->verdict, a->s, err));
     if (!a->verdict.known || a->verdict.kv.passed || qu_args_given(a->args, "fidelity"))
         return QU_OK;
     a->fidelity = QU_FIDELITY_REPAIR;
@@ -248,18 +248,16 @@ static void heed_model(const qu_args *args, const qu_gguf *g, qu_ask_options *o)
         o->min_confidence = sure < 1 ? sure : 1;
 }
 
-static int run_ask(const qu_args *args)
+static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    qu_err err = {0};
-    ask_state a = {.args = args};
+    const qu_args *args = s->args;
+    ask_state a = {.args = args, .s = s};
     bool extract = qu_args_flag(args, "extract");
     qu_question q = {.text = args->argv[0]};
-    float *heads = NULL;
-    int code = QU_EXIT_OK;
+    QU_OWN(qu_freep) float *heads = NULL;
     unsigned flags = QU_SESSION_STORE | (extract ? 0 : QU_SESSION_MODEL);
-    qu_status st = qu_session_open(&a.s, args, flags, QU_CODEC_F16, &err);
-    if (st != QU_OK) return qu_out_error(&err, NULL);
-    QU_TRY_OUT(choose_fidelity(&a, &err));
+    QU_TRY(qu_session_open(s, args, flags, QU_CODEC_F16, err));
+    QU_TRY(choose_fidelity(&a, err));
     qu_ask_options o = {.pages =
                             qu_args_given(args, "pages") ? (int32_t)qu_args_int(args, "pages") : PAGES,
                         .max_tokens = (int32_t)qu_args_int(args, "max-tokens"),
@@ -284,22 +282,17 @@ static int run_ask(const qu_args *args)
                         .raw = qu_args_flag(args, "raw"),
                         .quote = qu_args_flag(args, "quote"),
                         .ctx = &a.started};
-    if (qu_args_str(args, "heads") && a.s.model)
-        QU_TRY_OUT(qu_selection_heads(&heads, qu_args_str(args, "heads"), a.s.model, &err));
+    if (qu_args_str(args, "heads") && s->model)
+        QU_TRY(qu_selection_heads(&heads, qu_args_str(args, "heads"), s->model, err));
     o.heads = heads;
-    if (a.s.model) heed_model(args, a.s.model->gguf, &o);
+    if (s->model) heed_model(args, s->model->gguf, &o);
     if (!qu_out_is_json()) o.on_text = stream;
-    QU_TRY_OUT(qu_asker_create(&a.asker, &a.s, &o, &err));
-    if (strcmp(q.text, "-") == 0)
-        code = qu_input_questions(one_question, &a);
-    else
-        QU_TRY_OUT(one_question(&a, &q, &err));
-    if (code == QU_EXIT_OK && !a.found) code = QU_EXIT_NOTHING;
-out:
-    st = qu_asker_free(a.asker, st, &err);
-    free(heads);
-    qu_session_close(&a.s);
-    return st == QU_OK ? code : qu_out_error(&err, NULL);
+    QU_TRY(qu_asker_create(&a.asker, s, &o, err));
+    qu_status st = QU_OK;
+    if (strcmp(q.text, "-") == 0) *code = qu_input_questions(one_question, &a);
+    else st = one_question(&a, &q, err);
+    if (*code == QU_EXIT_OK && !a.found) *code = QU_EXIT_NOTHING;
+    return qu_asker_free(a.asker, st, err);
 }
 
 static const qu_option options[] = {
@@ -362,5 +355,5 @@ const qu_command qu_cmd_ask = {
     QU_OPTIONS(options),
     .min_args = 1,
     .max_args = 1,
-    .run = run_ask,
+    .act = act,
 };
