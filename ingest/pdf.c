@@ -233,7 +233,7 @@ static qu_status put_page(layout *p, const page *of, qu_err *err)
 {
     qu_buf *t = &p->pdf->text;
     int64_t begin = (int64_t)t->len, first = p->pdf->n_headings;
-    p->lines = p->all + of->first;
+    p->lines = of->n ? p->all + of->first : NULL;
     p->n_lines = 0;
     p->width = of->width;
     p->height = of->height;

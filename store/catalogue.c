@@ -50,6 +50,7 @@ qu_status qu_doc_borrow(qu_txn *t, uint64_t doc_id, qu_doc *d, qu_err *err)
     QU_TRY(st);
     if (n >= fixed) memcpy(d, p, fixed);
     if (n < fixed || d->doc_id != doc_id || n != fixed + d->path_len + (size_t)d->title_len ||
+        memchr(p + fixed, 0, n - fixed) || /* path and title */
         d->n_pages < 0 || d->kv_pages < 0 || d->kv_pages > d->n_pages || d->n_tokens < 0 ||
         d->n_tokens > (int64_t)d->n_pages * t->s->config.page_tokens || d->text_bytes < 0 ||
         d->text_bytes > MAX_BYTES || d->map_bytes < 0 || d->map_bytes > MAX_BYTES)
