@@ -67,7 +67,7 @@ static const qu_option options[] = {
     QU_STR("prune", "LIST", "0,70,80,90",
            "needle, mass: percent of the candidates' tokens to leave out"),
     QU_INT("trials", "N", "1", 1, 1000, "needle: texts with other words for each cell"),
-    QU_STR("out", "FILE", NULL, "needle: write the grid to FILE, a line a cell, parted by tabs"),
+    QU_STR("out", "PREFIX", NULL, "needle: write the grid to PREFIX.tsv and PREFIX.png"),
     QU_ENUM("flavour", "NAME", "rouge-score", QU_ROUGE_NAMES,
             "rouge: whose numbers, by the program's name"),
     QU_INT("words", "N", "0", 0, 100000,

@@ -3,8 +3,9 @@
 "$B/mkmodel" --copy --context 4096 -o copy.gguf
 export QUIRE_MODEL="$PWD/copy.gguf"
 settings() { sed -E 's/(, model .*), codec .*/\1/'; }
-x eval needle --lengths 300,600 --depths 4 --keys 3 --prune 0,50 --policy quest --out grid.tsv | settings
+x eval needle --lengths 300,600 --depths 4 --keys 3 --prune 0,50 --policy quest --out grid | settings
 cat grid.tsv
+head -c 8 grid.png | od -An -c
 x eval needle --lengths 512 --depths 3 --prune 0,80 --policy streaming --no-far-field | settings
 "$QUIRE" eval needle --lengths 300 --depths 2 --prune 0 --fidelity exact --json | grep -o '"needle":\[.*\]'
 # Five documents, the answer in the first, third or last; another's answer must not be taken.
