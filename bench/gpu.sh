@@ -51,7 +51,7 @@ part() {
 rows() { grep -E "$1" "$OUT/part" | tee -a "$OUT/rows.txt"; }
 
 pack() {
-    B=build/gpu-pack
+    B=${PACK_BUILD:-build/gpu-pack}
     export B
     # shellcheck disable=SC2046
     make CUDA=1 DNNL=0 FAISS=0 B=$B -j "$(nproc)" $(for p in $PROGRAMS; do echo $B/$p; done) >build/gpu-pack.log 2>&1 ||

@@ -1,6 +1,6 @@
 /* Launchers of the CUDA kernels. Pointers are device memory unless they say host; work goes to the
  * compute stream unless a stream is named; nothing waits. The reference of each is named with it: the
- * parity table of tests/unit_cuda.c runs every kernel against it.
+ * parity tables of tests/unit_cuda_*.c run every kernel against it.
  *
  * Errors of all: QU_ERR_GPU naming the kernel, QU_ERR_ARG for a type, codec or shape without a kernel. A
  * row's result never depends on how many rows share a call. Dims T, H, G, D as in base/dims.h;
