@@ -115,7 +115,6 @@ qu_status qu_cuda_take_segment(qu_context *c, qu_segment *s, qu_err *err)
         const qu_cuda_segment *k = d->kept[i];
         if (k->key[0] != key[0] || k->key[1] != key[1] || k->n != s->n || k->codec != c->codec) continue;
         s->device = unkeep(d, i);
-        qu_cuda_segment_of(s)->pos = -1;
         return QU_OK;
     }
     qu_cuda_segment *there;

@@ -12,7 +12,8 @@
 #include "kernels/cuda/cuda.h"
 #include "retrieve/policy.h"
 
-extern long emulate_fail __attribute__((weak)), emulate_leaks __attribute__((weak));
+extern long emulate_fail __attribute__((weak)), emulate_leaks __attribute__((weak)),
+    emulate_waits __attribute__((weak));
 
 enum { PAGES = 5, QUESTION = 37, ANSWER = 5, LIVE = 115 };
 
@@ -313,6 +314,11 @@ static void pages_outlive_their_context(void **state)
         out[k] = ask(c, &b, s.device, 1);
         read[k] = qu_context_stats_get(c);
         assert_int_equal(read[k].slices_read > 0, k % 2 == 0);
+        qu_context_rewind(c, 0); /* once more, with all scratch there: the host waits once for the logits of a
+                                  * step, and once for the choices of the question, of tokens 2 and 4 */
+        long waits = &emulate_waits ? emulate_waits : 0;
+        if (k >= 2) free(ask(c, &b, s.device, 1));
+        if (k == 3 && &emulate_waits) assert_int_equal(emulate_waits - waits, 1 + ANSWER + 3);
         qu_context_free(c);
         assert_int_equal(s.device->device->n_kept, PAGES);
     }

@@ -52,7 +52,7 @@ extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 extern int emulate_reverse;  /* run a block's threads from the last to the first */
 extern long emulate_fail;    /* let that call of the runtime from now on fail, and all after it; 0: none */
 extern long emulate_leaks;   /* allocations minus frees */
-extern long emulate_launches;
+extern long emulate_launches, emulate_waits; /* waits: of the host for a stream */
 
 void emulate_launch(const char *name, dim3 grid, dim3 block, size_t shared,
                     const std::function<void()> &body);

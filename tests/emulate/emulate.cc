@@ -15,7 +15,7 @@
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 int emulate_reverse;
-long emulate_fail, emulate_leaks, emulate_launches;
+long emulate_fail, emulate_leaks, emulate_launches, emulate_waits;
 
 /* --- a block's threads --- */
 
@@ -339,6 +339,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t)
 {
+    emulate_waits++;
     MAY_FAIL(cudaErrorDeviceUnavailable);
     return cudaSuccess;
 }
