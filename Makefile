@@ -216,6 +216,22 @@ tsan:  ## tsan: the pool and what runs in it under the thread sanitizer
 	$(MAKE) FLAVOUR=tsan DNNL=0 FAISS=0 CUDA=0 B=build/tsan build/tsan/mkmodel $(TSAN:%=build/tsan/tests/%)
 	@B=build/tsan LIMIT=900 tests/run.sh $(TSAN)
 
+# Plain C on another processor, emulated. ARM64: a folder with what these tests need of Debian's arm64, unpacked
+# (libc6 libgcc-s1 libcmocka0 libcmocka-dev libpcre2-8-0 libpcre2-dev libutf8proc2 libutf8proc-dev libjansson4
+# libjansson-dev).
+ARM64       ?= /opt/arm64
+ARM64_TESTS := unit_kernels unit_linear unit_quant unit_forward
+arm64: $(B)/mkmodel  ## arm64: kernels and forward pass in plain C for aarch64, under qemu
+	@for p in aarch64-linux-gnu-gcc qemu-aarch64-static $(ARM64)/usr/include/cmocka.h; do \
+		command -v $$p >/dev/null || [ -e $$p ] || { echo "arm64: skipped, no $$p"; exit 0; }; done; \
+	$(MAKE) --no-print-directory CC=aarch64-linux-gnu-gcc ISAS=plain CUDA=0 DNNL=0 FAISS=0 B=build/arm64 \
+		CFLAGS='-O2 -isystem $(ARM64)/usr/include' $(ARM64_TESTS:%=build/arm64/%) && \
+	for t in $(ARM64_TESTS); do B=$(B) qemu-aarch64-static -L $(ARM64) build/arm64/$$t || exit 1; done
+
+build/arm64/unit_%: tests/unit_%.c $(REF) $(filter $(B)/base/% $(B)/kernels/% $(B)/decode/%,$(LIB_OBJ))
+	$(CC) $(CFLAGS) $(XCFLAGS) -o $@ $^ -L$(ARM64)/usr/lib/aarch64-linux-gnu -L$(ARM64)/lib/aarch64-linux-gnu \
+		-lcmocka -lpcre2-8 -lutf8proc -ljansson -lm
+
 # Needs clang. What is found lies in build/fuzz; put it into tests/corpus/NAME, where the tests replay it.
 FUZZERS := $(patsubst tests/%.c,%,$(wildcard tests/fuzz_*.c))
 TIME    ?= 60
@@ -243,6 +259,7 @@ check-long:  ## check-long: the tests with every needle and every kill point (an
 	@scripts/deps.sh
 	@$(MAKE) --no-print-directory tests
 	@QUIRE_LONG=1 LIMIT=3600 B=$(B) tests/run.sh
+	@$(MAKE) --no-print-directory arm64
 
 man: $(B)/quire.1  ## man: the manual page, from the table of options
 
@@ -258,7 +275,7 @@ clean:  ## clean: remove everything that was built
 	rm -rf build quire
 
 FORCE:
-.PHONY: all help deps-report tests test fidelity demo layers asan tsan fuzz $(FUZZERS) check check-long man install clean FORCE
+.PHONY: all help deps-report tests test fidelity demo layers asan tsan arm64 fuzz $(FUZZERS) check check-long man install clean FORCE
 .SECONDARY:
 
 -include $(shell find $(B) $(CU) -name '*.d' 2>/dev/null)

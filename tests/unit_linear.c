@@ -83,7 +83,7 @@ static void test_dequant(void **state)
     each_isa(dequant_is_exact);
 }
 
-/* 1 to 9 rows of x against the double reference; each row alone has the same bits. */
+/* 1 to 9 rows of x against the double reference; each row alone has the same bits, of x and of W. */
 static void products(qu_type type, int32_t n, int32_t k)
 {
     enum { ROWS = 9 };
@@ -106,6 +106,12 @@ static void products(qu_type type, int32_t n, int32_t k)
             qu_linear_question(NULL, &job, 1, x + (int64_t)t * k, k, 1);
             assert_memory_equal(one, y + (int64_t)t * n, (size_t)n * 4);
         }
+    }
+    for (int32_t i = 0; i < n; i++) {
+        qu_weight alone = {data + i * qu_type_bytes(type, k), type, 1, k};
+        job = (qu_linear_job){&alone, NULL, right, 1};
+        qu_linear_question(NULL, &job, 1, x, k, ROWS);
+        for (int32_t t = 0; t < ROWS; t++) assert_memory_equal(&right[t], &y[t * n + i], 4);
     }
     free(data);
     free(x);
