@@ -85,7 +85,7 @@ TOOLS    := $(patsubst bench/%.c,$(B)/%,$(filter-out $(if $(HAVE_CUDA),,bench/cu
 all: deps-report quire $(TOOLS)  ## all: build ./quire and the bench tools (default)
 
 help:  ## help: list the targets
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^[^#]*## /  make /'
+	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^[^#]*## /  make /'
 
 deps-report:
 	@for p in $(PKGS); do case " $(MISSING) " in *" $$p "*) echo "$$p: not found";; *) echo "$$p: found";; esac; done
