@@ -87,6 +87,51 @@ def choose(r, options, new):
     return options[-1] if new else r.choice(options[:-1])
 
 
+# ---- other words
+
+
+def synonyms():
+    """word -> words that mean the same, among the common ones that are mostly of one kind and mean
+    few things"""
+    out = {}
+    mostly = lambda w, pos: COUNTS[(w, pos)] > 2 and all(
+        COUNTS.get((w, p), 0) * 2 < COUNTS[(w, pos)] for p in "nvar" if p != pos
+    )
+    for e in WORDS:
+        words = [
+            w
+            for w in e["words"]
+            if re.fullmatch("[a-z]{3,14}", w)
+            and (w, e["pos"][0]) in COUNTS
+            and mostly(w, e["pos"][0])
+            and w not in NOT_TRAINED
+        ]
+        for w in words:
+            near = {x for x in words if x != w}
+            if e["pos"] == "verb":
+                for tense in (0, 1):
+                    was = past_forms(w)[tense]
+                    out.setdefault(was, set()).update(past_forms(x)[tense] for x in near)
+            out.setdefault(w, set()).update(near)
+    return {w: sorted(x) for w, x in out.items() if 0 < len(x) < 5 and len(w) > 4}
+
+
+def other_words(r, template):
+    """The template with one of its words, not a name or a value, replaced by one that means the
+    same."""
+    if template not in VARIED:
+        outside = re.sub(r"\{\w\}|\[[^\]]*\]|^R:", lambda m: " " * len(m.group()), template)
+        found = re.finditer(r"(?<![\w'-])[a-z]{4,}(?![\w'-])", outside)
+        VARIED[template] = [
+            (m.start(), m.end(), SAME[m.group()]) for m in found if m.group() in SAME
+        ]
+    places = VARIED[template]
+    if not places:
+        return template
+    a, b, words = r.choice(places)
+    return template[:a] + r.choice(words) + template[b:]
+
+
 def article(s):
     return ("an " if s[0] in "aeiou" else "a ") + s
 
@@ -94,7 +139,9 @@ def article(s):
 def relation_fact(r, thing, kind, relation, stand, new=False, types=SEEN):
     value, says, asks = types[kind][2][relation]
     v = VALUES[value](r)
-    say = spin(r, choose(r, says, new and r.random() < 0.5))
+    vary = 0.0 if new or types is UNSEEN else 0.08  # tests keep their words
+    say = choose(r, says, new and r.random() < 0.5)
+    say = spin(r, other_words(r, say) if vary and r.random() < vary else say)
     text = capital(say.replace("{e}", thing).replace("{v}", v))
     short = (
         capital(say.replace("{e}", stand, 1).replace("{v}", v)) if say.startswith("{e}") else None
@@ -105,6 +152,8 @@ def relation_fact(r, thing, kind, relation, stand, new=False, types=SEEN):
         if new
         else r.sample(asks[:-1] if len(asks) > 2 else asks, min(2, len(asks)))
     ):
+        if vary and r.random() < vary:
+            ask = other_words(r, ask)
         back = ask.startswith("R:")
         q = spin(r, ask[2:] if back else ask).replace("{e}", thing).replace("{v}", v)
         out.append((capital(q), thing if back else v))
@@ -125,6 +174,26 @@ def thing_facts(r, count, new=False, types=SEEN, kind=None):
             for i in r.sample(range(n), min(count, n))
         ],
     )
+
+
+def join_facts(r, facts):
+    """Some neighbours in one sentence."""
+    out = []
+    for f in facts:
+        a = out[-1] if out else None
+        if a and f.short and a.thing == f.thing and a.text.endswith(".") and r.random() < 0.5:
+            link = r.choice((", and ", "; ", " and ", ", while "))
+            tail = f.short[:1].lower() + f.short[1:]
+            out[-1] = dataclasses.replace(
+                a,
+                text=a.text[:-1] + link + tail,
+                short=a.short and a.short[:-1] + link + tail,
+                asks=a.asks + f.asks,
+                record="",
+            )
+        else:
+            out.append(f)
+    return out
 
 
 # ---- verbs
@@ -310,6 +379,9 @@ def verb_fact(r, subject=None, verb=None):
     w = r.choice(circumstance(r, [c[0] for c in cs] + ["span", "price"])[3])
     absent = r.choice((f"{w} did {s} {asked} {o}?", f"{w} {be} {o} {apart} by {s}?"))
     return Fact(capital(text) + ".", short, [(capital(q), a) for q, a in asks[:2]], s, verb, absent)
+
+
+SAME, VARIED = synonyms(), {}
 
 
 # ---- attributes

@@ -1,11 +1,11 @@
 """How a network starts: random weights with hand-set heads, and two changes to a trained one.
 
-    initial(shape, seed, batches, plain)    new weights of that shape
-    add_matching(w, shape, batches, plain)  64 columns and two heads a layer more, see below
+    initial(shape, seed, batches, common)   new weights of that shape
+    add_matching(w, shape, batches, common) 64 columns and two heads a layer more, see below
     prune(w, shape, hidden, batches)        keeps the neurons that do most
     python3 heads.py IN.pt OUT.pt [--hidden 384] [--matching]       the same for a checkpoint
 
-batches: a few examples (pack.Batch) to measure with; plain: ids of common tokens.
+batches: a few examples (pack.Batch) to measure with; common: ids of common tokens.
 
 Layer 0 has heads that look one and two places back and layer 1 has induction heads, so copying is
 there from the start. The matching heads find the places of the pages whose last words are those of
@@ -21,6 +21,8 @@ import math
 import model as M  # first: it sets OpenBLAS up
 import torch
 import torch.nn.functional as F
+
+import plain
 
 CODE, COLUMNS = (
     28,
@@ -40,7 +42,7 @@ def look_back(rows, column, freq, which, gain, back):
         rows[j, column], rows[j + 32, column] = gain * math.cos(angle), gain * math.sin(angle)
 
 
-def initial(s, seed, batches, plain):
+def initial(s, seed, batches, common):
     base = dict(s, width=s["width"] - COLUMNS, heads=s["heads"] - 2, kv=s["kv"] - 1)
     g = torch.Generator().manual_seed(seed)
     width, heads, kv, hidden, layers = (base[k] for k in "width heads kv hidden layers".split())
@@ -53,7 +55,7 @@ def initial(s, seed, batches, plain):
         w[f"{n}.gu"] = rand(2 * hidden, width, sd=width**-0.5)
         w[f"{n}.d"] = rand(width, hidden, sd=0.1 * (hidden * 2 * layers) ** -0.5)
     copying_heads(w, base)
-    return add_matching(w, base, batches, plain)
+    return add_matching(w, base, batches, common)
 
 
 def copying_heads(w, s):
@@ -89,18 +91,18 @@ def copying_heads(w, s):
             out[1 + d + group * 63, h * 64 + d] = 0.8
 
 
-def codes(vocab, plain, size, g):
+def codes(vocab, common, size, g):
     """A random code for every token: the length grows with its id (frequent ones come first); the
-    commonest and those of `plain` have none."""
+    commonest and those of `common` have none."""
     rare = ((torch.arange(vocab).float() - 259) / (vocab - 259)).clamp(min=0).sqrt()
     rare[rare < 0.2] = 0
     rare[3:259] = 0.5  # single bytes
-    rare[plain] = 0
+    rare[common] = 0
     code = torch.randn(vocab, CODE, generator=g)
     return code / code.norm(dim=1, keepdim=True) * CODE**0.5 * rare[:, None] * size
 
 
-def add_matching(w, s, batches, plain, target=3.0):
+def add_matching(w, s, batches, common, target=3.0):
     """Returns (weights, shape) with COLUMNS more columns and two more heads that share a key."""
     g = torch.Generator().manual_seed(11)
     width, heads, kv = s["width"], s["heads"], s["kv"]
@@ -110,7 +112,7 @@ def add_matching(w, s, batches, plain, target=3.0):
     emb, freq = w["emb"], frequencies(s)
     size = float(emb.pow(2).mean().sqrt())
     new = torch.zeros(s["vocab"], COLUMNS)
-    new[:, :CODE] = codes(s["vocab"], plain, 0.6 * size, g)
+    new[:, :CODE] = codes(s["vocab"], common, 0.6 * size, g)
     new[:, CODE] = 1.5 * size
     w = dict(w, emb=torch.cat([emb, new], 1))
     # norms divide by the mean over more columns now
@@ -163,6 +165,9 @@ def run(w, s, batch, see):
             y = ops.attention(q, k, v, batch) @ w[f"{n}.o"].t()
             x, h = ops.norm(x, y, w[f"{n}.n2"])
             a = ops.swiglu(h @ w[f"{n}.gu"].t())
+            if ops is plain:  # its layout
+                q = q.view(len(q), s["kv"], -1).transpose(0, 1)
+                k = k[:, :: s["heads"] // s["kv"]].transpose(0, 1)
             see(n, q, k, a)
             y = a @ w[f"{n}.d"].t()
 
@@ -208,8 +213,8 @@ def examples(tok, count=6):
     r = random.Random(3)
     made = [pages.make(r, "things", 200, 10, 0.1, types=pages.TRAINED) for _ in range(count)]
     words = "\nQuestion: \nAnswer: What Who Where When How Which the The of is was in to a by"
-    plain = {t for c in [words, *".,:?!\n \"'()-"] for t in tok.encode(c)}
-    return [Batch([pack(tok, e, r, Options())]) for e in made], [0, 1, 2, *sorted(plain)]
+    common = {t for c in [words, *".,:?!\n \"'()-"] for t in tok.encode(c)}
+    return [Batch([pack(tok, e, r, Options())]) for e in made], [0, 1, 2, *sorted(common)]
 
 
 def main():
@@ -225,13 +230,13 @@ def main():
     ap.add_argument("--tokenizer", default=M.HERE + "/../quire-reader.gguf")
     a = ap.parse_args()
     tok = bpe.Tokenizer(*gguf_io.read(a.tokenizer)[2:])
-    batches, plain = examples(tok)
+    batches, common = examples(tok)
     c = torch.load(a.source, map_location="cpu")
     w, s = {k: v.detach() for k, v in c["w"].items()}, c["shape"]
     if a.hidden:
         w, s = prune(w, s, a.hidden, batches)
     if a.matching:
-        w, s = add_matching(w, s, batches, plain)
+        w, s = add_matching(w, s, batches, common)
     opt = Optimizer(M.Model(s, {k: v.clone() for k, v in w.items()}))
     torch.save(dict(shape=s, w=w, state=opt.state, opt_steps=0, step=0, progress=0.0), a.out)
     print(s, sum(v.numel() for v in w.values()), "parameters")

@@ -4,6 +4,7 @@ A step is a Batch (pack.py): token ids, positions and the attention blocks that 
 describes. Weights live in a dict of tensors with short names ('emb', '0.qkv', ...); gguf_io.py
 converts them."""
 
+import contextlib
 import os
 
 # without the first OpenBLAS may pick a 5x slower kernel; processes are used instead of threads
@@ -153,6 +154,11 @@ def quantise(x, levels):
         step = x.abs().amax(-1, keepdim=True) / levels + 1e-12
         err = torch.round(x / step) * step - x
     return x + err
+
+
+def bfloat16_products(gpu):
+    """The context in which a GPU multiplies; nothing on the CPU."""
+    return torch.autocast("cuda", torch.bfloat16) if gpu else contextlib.nullcontext()
 
 
 class Model:

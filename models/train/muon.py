@@ -62,7 +62,7 @@ class Optimizer:
 
     def adam(self, k, w, g, rate):
         a, b = self.state[k]
-        g = g * min(1.0, 1.0 / (g.norm().item() + 1e-6))
+        g = g * (1.0 / (g.norm() + 1e-6)).clamp(max=1.0)
         a.mul_(0.9).add_(g, alpha=0.1)
         b.mul_(0.98).addcmul_(g, g, value=0.02)
         w.addcdiv_(

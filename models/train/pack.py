@@ -183,32 +183,49 @@ def pack(tok, ex, rng, o):
     return p
 
 
+SIZES = [64 * i for i in (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 76)]
+
+
+def lay_out(items):
+    """[(item, tokens to fill it up to)], long ones first. Few sizes: each is set up once."""
+    items = sorted(items, key=lambda p: -len(p.tok))
+    return [(p, next(s for s in SIZES if s >= len(p.tok))) for p in items]
+
+
 class Batch:
     """Several packed examples as one list.
 
     tok, pos int [N]; start int [N]: first visible token of the own block; blocks int [B,4], ranges
     int [R,2] as in kernels.cpp; rows, target int [M]: supervised places; kind, group, pages: per
     row, its task, question and page count. The rest says the same as the blocks token by token, for
-    plain.py: cuts, where each example begins and ends; run [N]: tokens of one run see each other;
-    asks, seen bool [N]: it is a question, questions see it."""
+    plain.py: run [N]: tokens of one run see each other; asks, seen bool [N]: it is a question,
+    questions see it; groups [(first token, examples, tokens of each)]: each example is a group of its
+    own, or, with pad, those of like length are one, filled up with tokens that see only themselves."""
 
-    def __init__(self, items):
-        lists = "tok pos start blocks ranges rows target kind group run cuts"
+    def __init__(self, items, pad=False):
+        lists = "tok pos start blocks ranges rows target kind group run groups"
         cat = {k: [] for k in lists.split()}
         asks, seen = [], []
         self.pages, self.questions, groups = [], [], 0
-        for p in items:
-            n, r = len(cat["tok"]), len(cat["ranges"])
-            cat["tok"] += p.tok
-            cat["pos"] += p.pos
+        for p, size in lay_out(items) if pad else [(p, len(p.tok)) for p in items]:
+            n, r, fill = len(cat["tok"]), len(cat["ranges"]), size - len(p.tok)
+            cat["tok"] += p.tok + [BOS] * fill
+            cat["pos"] += p.pos + [0] * fill
             cat["start"] += [s + n for s in p.start]
             cat["blocks"] += [(a + n, b + n, c + r, d + r) for a, b, c, d in p.blocks]
             cat["ranges"] += [(a + n, b + n) for a, b in p.ranges]
-            cat["run"] += [i + n for i in p.run]
-            cat["cuts"].append((n, n + len(p.tok)))
+            cat["run"] += [i + n for i in p.run] + list(range(n + size - fill, n + size))
+            last = cat["groups"][-1] if pad and cat["groups"] else (0, 0, 0)
+            if last[2] == size:
+                cat["groups"][-1] = (last[0], last[1] + 1, size)
+            else:
+                cat["groups"].append((n, 1, size))
             _, _, a, b = p.blocks[-1]
-            asks += [i >= p.first for i in range(len(p.tok))]
-            seen += [any(c <= i < d for c, d in p.ranges[a:b]) for i in range(len(p.tok))]
+            mark = bytearray(size)
+            for c, d in p.ranges[a:b]:
+                mark[c:d] = b"\1" * (d - c)
+            seen.append(mark)
+            asks.append(bytes(p.first) + b"\1" * (len(p.tok) - p.first) + bytes(fill))
             cat["rows"] += [i + n for i in p.rows]
             cat["target"] += p.target
             cat["kind"] += p.kind
@@ -226,8 +243,10 @@ class Batch:
         )
         self.blocks = torch.tensor(cat["blocks"], dtype=torch.int32)
         self.ranges = torch.tensor(cat["ranges"], dtype=torch.int32).reshape(-1, 2)
-        self.run, self.cuts = torch.tensor(cat["run"]), cat["cuts"]
-        self.asks, self.seen = torch.tensor(asks), torch.tensor(seen)
+        self.run, self.groups = torch.tensor(cat["run"]), cat["groups"]
+        self.asks, self.seen = (
+            torch.from_numpy(np.frombuffer(b"".join(x), np.uint8).astype(bool)) for x in (asks, seen)
+        )
         self.answer_blocks = self.blocks  # those that hold rows
         if (self.group >= 0).all():
             self.answer_blocks = self.blocks[self.asks[self.blocks[:, 0].long()]].contiguous()
@@ -249,11 +268,17 @@ class Batch:
         return self
 
     def masks(self):
-        """Per example, which token sees which: bool [T,T]."""
+        """Per group, which token sees which: bool [examples,1,T,T]; on a GPU what is added to scores."""
         if self.mask_list is None:
             self.mask_list = []
-            for a, b in self.cuts:
-                run, asks, seen = self.run[a:b], self.asks[a:b], self.seen[a:b]
-                m = (run[:, None] == run[None]) | (asks[:, None] & seen[None])
-                self.mask_list.append(m.tril())
+            for first, count, size in self.groups:
+                run, asks, seen = (
+                    x[first : first + count * size].view(count, size)
+                    for x in (self.run, self.asks, self.seen)
+                )
+                m = (run[:, :, None] == run[:, None]) | (asks[:, :, None] & seen[:, None])
+                m = m.tril()[:, None]
+                if m.is_cuda:
+                    m = (~m).bfloat16() * -1e4
+                self.mask_list.append(m)
         return self.mask_list

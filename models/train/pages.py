@@ -204,8 +204,9 @@ def things(b, words, new=False, types=SEEN, label="things", same=None):
     while b.words() < goal:
         if r.random() < 0.6:
             name, k, fs = F.thing_facts(r, r.randint(3, 8), new, types, kind)
+            together = types is not UNSEEN and not new and r.random() < 0.3  # tests keep them apart
             b.fact_document(
-                name, fs, label, fill=r.choice((0, 0.1, 0.3)), short=r.choice((0, 0.5, 0.9))
+                name, F.join_facts(r, fs) if together else fs, label, fill=r.choice((0, 0.1, 0.3)), short=r.choice((0, 0.5, 0.9))
             )
             for _ in range(2):
                 absent_question(r, b, fs, types, k, name, new, "none")
@@ -523,9 +524,9 @@ MIXTURE = dict(
 def page_count(r, progress):
     """Pages of one example; long ones come later, when the short ones are understood."""
     k = r.random()
-    if progress < 0.6:
+    if progress < 0.25:
         return r.randint(1, 2) if k < 0.8 else r.randint(3, 4)
-    if progress < 0.75:
+    if progress < 0.45:
         return r.randint(1, 4) if k < 0.7 else r.randint(5, 8) if k < 0.96 else r.randint(9, 16)
     if k < 0.42:
         return r.randint(1, 3)

@@ -1,19 +1,47 @@
 """The network's operations in plain PyTorch, for a GPU or where kernels.cpp cannot be built.
 
-Same meaning as the classes of model.py; norm, rope, attention, swiglu and cross_entropy take and
-return the same tensors, on any device. Attention runs example by example with a mask, so it needs
-no padding; on a GPU take a few dozen examples a step (train.py --tokens 50000).
+Same meaning as the classes of model.py; only between rope and attention the tensors are laid out
+in another way: one key for every head. On a GPU products and attention are done in bfloat16 (the
+caller enters torch.autocast), sums and norms in float32, and what is neither is compiled; attention
+goes over the groups of the batch, so batches should be padded (pack.py).
 """
 
 import torch
 import torch.nn.functional as F
 
-torch.backends.cuda.matmul.allow_tf32 = True  # f32 products with short factors: many times faster
+
+def compiled(f):
+    """f, compiled when it is first called on a GPU."""
+    made = []
+
+    def call(x, *rest):
+        if not x.is_cuda:
+            return f(x, *rest)
+        if not made:
+            made.append(torch.compile(f, dynamic=True))
+        return made[0](x, *rest)
+
+    return call
+
+
+def half(x):
+    """As products on a GPU want it."""
+    return x.bfloat16() if x.is_cuda else x
+
+
+@compiled
+def norm_sum(x, y, w):
+    total = x + y
+    return total, half(total * torch.rsqrt(total.pow(2).mean(-1, keepdim=True) + 1e-5) * w)
+
+
+@compiled
+def norm_one(x, w):
+    return half(x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * w)
 
 
 def norm(x, y, w):
-    total = x if y is None else x + y
-    return total, total * torch.rsqrt(total.pow(2).mean(-1, keepdim=True) + 1e-5) * w
+    return (x, norm_one(x, w)) if y is None else norm_sum(x, y, w)
 
 
 def turn(x, cos, sin):
@@ -21,36 +49,35 @@ def turn(x, cos, sin):
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
+@compiled
 def rope(qkv, table, pos, heads, kv):
     n = qkv.shape[0]
     cos, sin = table[pos.long()][:, None].split(32, -1)
     q, k, v = qkv.view(n, heads + 2 * kv, 64).split([heads, kv, kv], 1)
-    q, k = turn(q, cos, sin), turn(k, cos, sin)
-    group = heads // kv
-    q = q.reshape(n, kv, group * 64).transpose(0, 1)
-    return q, k.transpose(0, 1), v.transpose(0, 1)
+    q, k = (turn(x.float(), cos, sin).to(qkv.dtype) for x in (q, k))
+    k, v = (
+        x[:, :, None].expand(n, kv, heads // kv, 64).reshape(n, heads, 64) for x in (k, v)
+    )
+    return q, k, v
 
 
 def attention(q, k, v, batch, answers=False):
-    """q [K,N,G*64], k and v [K,N,64] -> [N,K*G*64]."""
-    kv, group, out = q.shape[0], q.shape[2] // 64, []
-    for (a, b), mask in zip(batch.cuts, batch.masks()):
-        qe = (
-            q[:, a:b]
-            .reshape(kv, b - a, group, 64)
-            .transpose(1, 2)
-            .reshape(1, kv * group, b - a, 64)
-        )
-        ke, ve = (x[:, a:b].repeat_interleave(group, 0)[None] for x in (k, v))
-        if hasattr(F, "scaled_dot_product_attention"):
+    """q, k, v [N,H,64] -> [N,H*64]."""
+    heads, out = q.shape[1], []
+    sizes = [count * size for _, count, size in batch.groups]
+    parts = zip(batch.groups, batch.masks(), *(x.split(sizes) for x in (q, k, v)))
+    for (_, count, size), mask, *qkv in parts:
+        qe, ke, ve = (x.view(count, size, heads, 64).transpose(1, 2) for x in qkv)
+        if qe.is_cuda:
             o = F.scaled_dot_product_attention(qe, ke, ve, attn_mask=mask)
         else:
             score = qe @ ke.transpose(2, 3) / 8
             o = score.masked_fill(~mask, -1e9).softmax(-1) @ ve
-        out.append(o[0].transpose(0, 1).reshape(b - a, kv * group * 64))
+        out.append(o.transpose(1, 2).reshape(count * size, heads * 64))
     return torch.cat(out)
 
 
+@compiled
 def swiglu(x):
     gate, up = x.chunk(2, -1)
     return F.silu(gate) * up

@@ -2,7 +2,7 @@
 
     python3 train.py --run /opt/reader/a --start ../quire-reader.gguf --steps 2000
     python3 train.py --run /opt/reader/a --resume            goes on from the last checkpoint
-    python3 train.py --run /opt/reader/g --device cuda --workers 14 --tokens 60000 --minutes 9
+    python3 train.py --run /opt/reader/g --device cuda --workers 14 --tokens 48000 --minutes 9
 
 On the CPU --workers processes share the weights; each takes the next part of a step when it is done
 with the last, so one that has to share its core with other work holds up nobody. On a GPU the
@@ -29,6 +29,7 @@ import bpe
 import gguf_io
 import heads
 import pages
+from device import Feed
 from muon import Optimizer
 from pack import Batch, Options, pack
 
@@ -47,7 +48,7 @@ def one_options(r):
     )
 
 
-def make_batch(tok, seed, part, progress, tokens):
+def make_batch(tok, seed, part, progress, tokens, pad=False):
     r = random.Random(seed * 1_000_003 + part)
     items, size = [], 0
     while size < tokens:
@@ -55,7 +56,7 @@ def make_batch(tok, seed, part, progress, tokens):
         if p:
             items.append(p)
             size += len(p.tok)
-    batch = Batch(items)
+    batch = Batch(items, pad)
     batch.levels = 7 if progress > 0.6 and r.random() < 0.2 else 0  # rounding of KV
     return batch
 
@@ -96,7 +97,7 @@ class Team:
         self.order = multiprocessing.Array("d", 3)  # progress, rate, rate of Adam
         self.barrier = multiprocessing.Barrier(a.workers)
         self.reports = multiprocessing.Queue()
-        self.begin = step
+        self.seen, self.sums = 0, {}
         for i in range(1, a.workers):
             multiprocessing.Process(target=self.follow, args=(i, step), daemon=True).start()
 
@@ -134,41 +135,16 @@ class Team:
         self.taken.value = 0
         self.barrier.wait()
         self.work(0, step)
-        out = []
-        while len(out) < self.a.parts:
-            out.append(self.reports.get())
-        return out
+        for _ in range(self.a.parts):
+            tokens, loss, kinds, ok = self.reports.get()
+            self.seen += tokens
+            for k, x in zip(["loss", *kinds], [loss, *ok]):
+                self.sums.setdefault(k, []).append(x)
 
-
-class Feed:
-    """One device; processes make the batches. They are started before the device is touched."""
-
-    def __init__(self, a, tok, step):
-        self.a, self.tok, self.begin = a, tok, step
-        self.progress = multiprocessing.Value("d", 0.0)
-        self.queues = [multiprocessing.Queue(4) for _ in range(a.workers)]
-        for i, q in enumerate(self.queues):
-            args = (q, step * a.parts + i)
-            multiprocessing.Process(target=self.produce, args=args, daemon=True).start()
-
-    def produce(self, q, part):
-        torch.set_num_threads(1)
-        while True:
-            a = self.a
-            q.put(make_batch(self.tok, a.seed, part, self.progress.value, a.tokens))
-            part += a.workers
-
-    def step(self, step, progress, rate, adam):
-        self.progress.value = progress
-        out = []
-        for part in range(self.a.parts):
-            n = (step - self.begin) * self.a.parts + part
-            batch = self.queues[n % self.a.workers].get().to(self.a.device)
-            out.append(one_pass(self.net, batch, self.a.parts))
-        grads = {k: w.grad for k, w in self.net.w.items()}
-        for w in self.net.w.values():
-            w.grad = None
-        self.opt.step(grads, rate, adam)
+    def stats(self):
+        """(tokens, {kind: share right, "loss": mean}) since the last call."""
+        out = self.seen, {k: round(float(np.mean(v)), 3) for k, v in sorted(self.sums.items())}
+        self.seen, self.sums = 0, {}
         return out
 
 
@@ -193,8 +169,8 @@ def dev_sets(tok, device):
 
 
 def evaluate(net, sets):
-    res = {}
-    with torch.no_grad():
+    res, gpu = {}, net.table.is_cuda
+    with torch.no_grad(), M.bfloat16_products(gpu):
         for name, batches in sets.items():
             right, none = [], []
             for b in batches:
@@ -266,8 +242,8 @@ def first_state(a, tok, check):
     if a.start:
         w, shape = gguf_io.read(a.start)[:2]
     else:
-        batches, plain = heads.examples(tok)
-        w, shape = heads.initial(dict(M.SHAPE, **json.loads(a.shape)), a.seed, batches, plain)
+        batches, common = heads.examples(tok)
+        w, shape = heads.initial(dict(M.SHAPE, **json.loads(a.shape)), a.seed, batches, common)
     return dict(w=w, shape=shape, step=0, progress=a.done)
 
 
@@ -287,14 +263,18 @@ def main():
     c = first_state(a, tok, check)
     step, done = c["step"], c["progress"]
     say("start at step", step, vars(a))
-    team = Feed(a, tok, step) if a.device != "cpu" or M.ext is None else None
+    team = None
+    if a.device != "cpu" or M.ext is None:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        make = lambda part, now: make_batch(tok, a.seed, part, now, a.tokens, pad=True)
+        team = Feed(make, a.workers, step)
     net = M.Model(c["shape"], {k: v.detach() for k, v in c["w"].items()}, a.device)
     opt = Optimizer(net)
     if "state" in c:
         opt.steps = c["opt_steps"]
         opt.state = {k: [t.to(a.device) for t in s] for k, s in c["state"].items()}
     if team:
-        team.net, team.opt = net, opt
+        team.begin(net, opt, a.device)
     else:
         team = Team(a, tok, net, opt, step)
     sets = dev_sets(tok, a.device)
@@ -306,26 +286,24 @@ def main():
     elif a.minutes:
         seconds, part = a.minutes * 60, min(1 - done, a.minutes / (a.total or a.minutes))
     shown = saved = tested = time.time()
-    seen, stats, progress = 0, {}, done
+    progress = done
     while True:
         while os.path.exists(a.pause):
-            time.sleep(1)
+            time.sleep(0.5)
+            start += 0.5
         gone = time.time() - start
         progress = done + part * gone / seconds if seconds else step / a.steps
         if progress >= 1 or seconds and gone > seconds:
             break
         scale = min(1.0, (step + 1) / 30, (1 - progress) / FALL)
-        for tokens, loss, kinds, ok in team.step(step, progress, a.rate * scale, a.adam * scale):
-            seen += tokens
-            stats.setdefault("loss", []).append(loss)
-            for k, x in zip(kinds, ok):
-                stats.setdefault(k, []).append(x)
+        team.step(step, progress, a.rate * scale, a.adam * scale)
         step += 1
         now = time.time()
         if now - shown > a.show:
-            means = {k: round(float(np.mean(v)), 3) for k, v in sorted(stats.items())}
+            seen, means = team.stats()
+            now = time.time()
             say("step", step, "%.3f" % progress, "%.0f tok/s" % (seen / (now - shown)), means)
-            shown, seen, stats = now, 0, {}
+            shown = now
         if now - saved > 60 * a.save:
             saved = now
             save(check, net, opt, step, progress, a)
