@@ -265,7 +265,8 @@ static qu_status read_current(qu_store *s, qu_err *err)
 qu_status qu_store_open_catalogue(qu_store *s, qu_err *err)
 {
     qu_status st = QU_OK;
-    unsigned ro = s->writable ? 0 : MDB_RDONLY;
+    /* What is read lies scattered; readahead would map what nothing asked for. */
+    unsigned ro = s->writable ? 0 : MDB_RDONLY | MDB_NORDAHEAD;
     int dead;
     for (int tries = 0; tries < 5;
          tries++) { /* a gc may switch between reading CURRENT and opening */
