@@ -8,6 +8,7 @@ import dataclasses
 import os
 import re
 
+import names
 from values import (
     COUNTS,
     VALUES,
@@ -26,6 +27,7 @@ from values import (
 )
 from values import things, year, plural, ident, duration, COMMON_NOUNS
 
+VALUES.update(names.MORE)
 HERE = os.path.dirname(os.path.abspath(__file__))
 NOT_TRAINED = set(
     "speed crew sailor captain cargo wreck diameter orbit probe crust jockey stable prize race "

@@ -25,7 +25,7 @@ train)
     [ -f "$data/texts.jsonl" ] || gzip -dk "$data/texts.jsonl.gz"
     export READER_TEXTS="$data/texts.jsonl" READER_WORDNET="$data" READER_PLAIN=1
     "$python" "$here/train.py" --run "$run" --resume --device "${READER_DEVICE:-cuda}" --workers 14 \
-        --tokens 64000 --rate 0.01 --minutes "$minutes" --total "$total" --test 3 \
+        --tokens 96000 --rate 0.012 --minutes "$minutes" --total "$total" --test 3 \
         --shape '{"width": 384, "layers": 8, "heads": 6, "kv": 3, "hidden": 704}' "$@"
     "$python" "$here/export.py" "$run.gguf" "$run.pt" --kind q8_0
     ;;
