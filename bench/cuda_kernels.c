@@ -6,7 +6,7 @@
  *   attend   one token, 32 query and 8 KV heads of 128, over so many stored tokens: bytes of slices a second
  *            and their share of copy's
  *   choose   the same over 10% of the pages, chosen from their summaries: how many times faster than all
- *   matvec   one row by 14336 x 4096 stored weights: bytes of weights a second, share of copy's
+ *   matvec   1, 8, 32 rows (tokens) by 14336 x 4096 stored weights: bytes of weights a second, share of copy's
  *   gemm     512 rows by 14336 x 4096 in bf16; with Q8_0 dequantised before: operations a second
  *
  * Each value is the median of five runs of at least 20 ms, each of which goes round through more bytes than a
@@ -216,14 +216,14 @@ typedef struct product_run {
     char *w;
     int64_t bytes;
     void *x, *y, *dense;
-    int type; /* of gemm: BF16, or dequantised from */
+    int type, rows; /* of gemm: BF16, or dequantised from */
 } product_run;
 
 static void matvec_body(void *ctx, int i)
 {
     product_run *r = ctx;
-    must(qu_cuda_matvec(cu, r->y, weight_rows, r->w + i % copies * r->bytes, r->type, NULL, r->x, 1, weight_rows,
-                      weight_k, &err));
+    qu_cuda_product p = {r->y, r->w + i % copies * r->bytes, NULL, weight_rows};
+    must(qu_cuda_matvec(cu, &p, 1, r->type, QU_CUDA_STORE, r->x, r->rows, weight_k, &err));
 }
 
 static void gemm_body(void *ctx, int i)
@@ -234,7 +234,7 @@ static void gemm_body(void *ctx, int i)
         must(qu_cuda_dequant_bf16(cu, r->dense, w, r->type, weight_rows, weight_k, &err));
         w = r->dense;
     }
-    must(qu_cuda_gemm(cu, r->y, r->x, w, 512, weight_rows, weight_k, &err));
+    must(qu_cuda_gemm(cu, r->y, r->x, w, 512, weight_rows, weight_k, false, &err));
 }
 
 static void bench_products(int type)
@@ -242,22 +242,27 @@ static void bench_products(int type)
     int64_t n = (int64_t)weight_rows * weight_k;
     product_run r = {.bytes = qu_type_bytes((qu_type)type, n), .type = type};
     float *x = randoms(n);
-    char *w = need(malloc((size_t)r.bytes));
+    char *w = need(calloc((size_t)r.bytes, 1)), *stage = room(r.bytes);
     qu_quant_ref(w, x, (qu_type)type, n);
+    if (type == QU_TYPE_Q4_K || type == QU_TYPE_Q6_K) memcpy(w, x, (size_t)r.bytes); /* any bits cost the same */
     r.w = room(r.bytes * copies);
-    for (int i = 0; i < copies; i++) must(qu_cuda_upload(cu, QU_CUDA_COMPUTE, r.w + i * r.bytes, w, r.bytes, &err));
+    for (int i = 0; i < copies; i++)
+        must(qu_cuda_put_weights(cu, r.w + i * r.bytes, w, type, n, stage, r.bytes, &err));
     r.x = put(x, 512ll * weight_k * 4), r.y = room(512ll * weight_rows * 4), r.dense = room(n * 2);
-    double ms = time_of(matvec_body, &r);
-    say("matvec", qu_type_name((qu_type)type), 1, (double)r.bytes / ms / 1e6, "GB/s", (double)r.bytes / ms * 1e3 / ceiling);
+    for (r.rows = 1; r.rows <= 32; r.rows *= r.rows == 1 ? 8 : 4) {
+        double ms = time_of(matvec_body, &r);
+        say("matvec", qu_type_name((qu_type)type), r.rows, (double)r.bytes / ms / 1e6, "GB/s",
+            (double)r.bytes / ms * 1e3 / ceiling);
+    }
     if (type == QU_TYPE_BF16 || type == QU_TYPE_Q8_0)
         say("gemm", qu_type_name((qu_type)type), 512, 2e-9 * 512 * (double)n / time_of(gemm_body, &r), "TFLOP/s", 0);
-    qu_cuda_free(cu, r.w), qu_cuda_free(cu, r.x), qu_cuda_free(cu, r.y), qu_cuda_free(cu, r.dense);
+    qu_cuda_free(cu, r.w), qu_cuda_free(cu, stage), qu_cuda_free(cu, r.x), qu_cuda_free(cu, r.y), qu_cuda_free(cu, r.dense);
     free(x), free(w);
 }
 
 int main(int argc, char **argv)
 {
-    static const int types[] = {QU_TYPE_BF16, QU_TYPE_F16, QU_TYPE_Q8_0, QU_TYPE_Q4_0};
+    static const int types[] = {QU_TYPE_BF16, QU_TYPE_F16, QU_TYPE_Q8_0, QU_TYPE_Q4_0, QU_TYPE_Q4_K, QU_TYPE_Q6_K};
     int32_t pages[] = {128, 1024};
     if (argc > 1 && !strcmp(argv[1], "--small"))
         slices_max = 64, weight_rows = 64, weight_k = 512, copies = 2, pages[0] = 2, pages[1] = 4;

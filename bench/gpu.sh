@@ -22,7 +22,7 @@ OUT=${OUT:-build/gpu}
 SHAPE=${SHAPE:-1b}
 PACK=${PACK:-}
 TABLES="unit_cuda_linear_device unit_cuda_pages_device unit_cuda_attend_device"
-PROGRAMS="quire mkmodel cuda_kernels tests/unit_draft"
+PROGRAMS="quire mkmodel cuda_kernels tests/unit_cuda_draft_device"
 for t in $TABLES unit_cuda_context_device; do PROGRAMS="$PROGRAMS tests/$t"; done
 began=$(date +%s)
 failed=0
@@ -114,7 +114,7 @@ parity() {
         part 120 $t $B/tests/$t
         rows ' of [0-9]|spread|SKIPPED|[Ff]ail'
     done
-    part 60 unit_draft env QUIRE_DEVICE=cuda $B/tests/unit_draft # drafts change nothing there either
+    part 60 unit_cuda_draft_device $B/tests/unit_cuda_draft_device
 }
 
 kernels() {

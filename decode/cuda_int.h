@@ -54,6 +54,8 @@ struct qu_device {
     float *output_norm;
     int32_t *rope_rows; /* [L * G], NULL: all 0 */
     qu_cuda_rope rope;
+    struct qu_cuda_context *idle; /* of an ended context: its memory serves the next */
+    void *stage;                  /* while weights travel */
     void **owned; /* every allocation of weights */
     int64_t n_owned, owned_cap;
     /* segments, live slices, stored ones of each codec; for the contexts of one thread */
@@ -65,22 +67,43 @@ struct qu_device {
 
 enum { MARK_PASS, MARK_COPIED, MARK_STAGE, MARK_STAGE2, MARK_FRESH, MARK_TAKEN, MARK_TAKEN2, MARK_WAY };
 
+/* What changes with every pass, brought by one copy. */
+typedef struct qu_cuda_step {
+    int32_t ids[QU_CUDA_ROWS], own[QU_CUDA_ROWS], at[QU_CUDA_ROWS];
+    qu_cuda_page pages[];
+} qu_cuda_step;
+
+/* Passes that give the compute stream the same work but for what lies in the step: what they have in common, and
+ * that work as a graph once it is known to change nothing else. */
+typedef struct qu_cuda_recipe {
+    struct {
+        int64_t segments, last, epoch, n, n_logits, choices, hooked;
+    } of;
+    int64_t changes; /* that had been counted when the last of these passes ended */
+    bool steady;     /* it counted none itself */
+    qu_cuda_graph *graph;
+} qu_cuda_recipe;
+enum { QU_CUDA_RECIPES = 8 };
+
 typedef struct qu_cuda_context {
     struct qu_device *d;
     qu_cuda *cu;
     struct {
         qu_cuda_buffer x, h, q, k, v, att, gate, up, logits, choices; /* rows */
         qu_cuda_buffer xb, wb;                               /* bf16: rows padded, a matrix */
-        qu_cuda_buffer ids, own, at, pages, partial;
+        qu_cuda_buffer step, partial;
         qu_cuda_buffer stage[2], items[2], fresh[2], fresh_items; /* slices on their way in and out */
         qu_cuda_buffer cells[7], summary, score, sense, chosen, all, candidate, list, count;
     } b; /* on the device */
     struct {
         qu_cuda_buffer stage[2], items[2], fresh[2], chosen;
     } pinned;
-    qu_cuda_page *pages_host; /* [pages_cap] */
-    int64_t pages_cap;
+    qu_cuda_step *step;
+    int64_t step_cap;
     qu_cuda_rows rows;
+    qu_cuda_recipe recipes[QU_CUDA_RECIPES];
+    int32_t next_recipe;
+    int64_t changes; /* of what a graph may depend on: memory that grew or came, lists made anew */
     /* choosing; valid while c->sel.loaded */
     qu_cuda_clusters clusters;
     int32_t epoch, list_segments;
@@ -112,9 +135,12 @@ void qu_cuda_forget(qu_context *c, qu_segment *s);
 qu_status qu_cuda_take_slice(qu_context *c, bool live, int32_t layer, void **piece, qu_err *err);
 void qu_cuda_give_slice(qu_context *c, bool live, void **piece);
 
+/* cuda_forward.c: give back all memory of a context (NULL is fine). */
+void qu_cuda_leave(qu_cuda_context *x);
+
 /* cuda_pages.c: every segment has its table and angles there; those of the pass's rows have all slices. Then the
- * array of pages as kernels see it. */
-qu_status qu_cuda_segments(qu_context *c, qu_err *err);
+ * rows and the array of pages as kernels see them. */
+qu_status qu_cuda_step_there(qu_context *c, qu_err *err);
 /* Bring what use [segments, G] asks for (NULL: everything) in that layer; the compute stream waits. */
 qu_status qu_cuda_fetch(qu_context *c, int32_t layer, const uint8_t *use, qu_err *err);
 /* Document phase: encode the pass's pages in that layer, make them resident, start their way to the host;

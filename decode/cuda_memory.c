@@ -9,6 +9,7 @@ enum { CHUNK_BYTES = 32 << 20, RESERVE_BYTES = 1 << 30 };
 qu_status qu_cuda_need(qu_cuda_context *x, qu_cuda_buffer *b, int64_t bytes, qu_err *err)
 {
     if (b->cap >= bytes) return QU_OK;
+    x->changes++;
     QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, err)); /* nothing may use it still */
     QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COPY, err));
     qu_cuda_free(x->cu, b->p);

@@ -5,6 +5,8 @@
 #include "decode/cuda_int.h"
 #include "decode/device.h"
 
+enum { STAGE_BYTES = 64 << 20 };
+
 static qu_status take(struct qu_device *d, void **p, int64_t bytes, qu_err *err)
 {
     QU_TRY(qu_memory_grow(&d->owned, &d->owned_cap, d->n_owned + 1, sizeof *d->owned, err));
@@ -19,6 +21,14 @@ static qu_status copy(struct qu_device *d, void **p, const void *host, int64_t b
     return qu_cuda_upload(d->cu, QU_CUDA_COMPUTE, *p, host, bytes, err);
 }
 
+/* Weights travel by way of d->stage. */
+static qu_status weights(struct qu_device *d, void **p, const qu_weight *w, qu_err *err)
+{
+    int64_t n = (int64_t)w->n * w->k;
+    QU_TRY(take(d, p, qu_type_bytes(w->type, n), err));
+    return qu_cuda_put_weights(d->cu, *p, w->data, w->type, n, d->stage, STAGE_BYTES, err);
+}
+
 static qu_status vector(struct qu_device *d, float **p, const float *v, int32_t n, qu_err *err)
 {
     return v ? copy(d, (void **)p, v, n * 4ll, err) : QU_OK;
@@ -26,17 +36,17 @@ static qu_status vector(struct qu_device *d, float **p, const float *v, int32_t 
 
 static qu_status matrix(struct qu_device *d, qu_cuda_matrix *to, const qu_projection *p, qu_err *err)
 {
-    QU_TRY(copy(d, &to->w, p->w.data, qu_type_bytes(p->w.type, (int64_t)p->w.n * p->w.k), err));
+    QU_TRY(weights(d, &to->w, &p->w, err));
     return vector(d, &to->bias, p->bias, p->w.n, err);
 }
 
 static qu_status upload(struct qu_device *d, const qu_model *m, qu_err *err)
 {
     QU_TRY(qu_memory_take(&d->layers, m->n_layers, sizeof *d->layers, err));
-    const qu_weight *e = &m->embedding;
-    QU_TRY(copy(d, &d->embedding, e->data, qu_type_bytes(e->type, (int64_t)e->n * e->k), err));
+    QU_TRY(qu_cuda_alloc(d->cu, &d->stage, STAGE_BYTES, err));
+    QU_TRY(weights(d, &d->embedding, &m->embedding, err));
     d->output.w = d->embedding;
-    if (m->output.w.data != e->data) QU_TRY(matrix(d, &d->output, &m->output, err));
+    if (m->output.w.data != m->embedding.data) QU_TRY(matrix(d, &d->output, &m->output, err));
     QU_TRY(vector(d, &d->output_norm, m->output_norm, m->width, err));
     for (int32_t i = 0; i < m->n_layers; i++) {
         const qu_layer *l = &m->layers[i];
@@ -60,7 +70,10 @@ static qu_status upload(struct qu_device *d, const qu_model *m, qu_err *err)
     int32_t a = 0, b = 1;
     if (m->rope_dims > 0) qu_rope_pair(m->ropes[0], 0, &a, &b);
     d->rope = (qu_cuda_rope){m->rope_dims, b != 1};
-    return qu_cuda_sync(d->cu, QU_CUDA_COMPUTE, err);
+    QU_TRY(qu_cuda_sync(d->cu, QU_CUDA_COMPUTE, err));
+    qu_cuda_free(d->cu, d->stage);
+    d->stage = NULL;
+    return QU_OK;
 }
 
 static qu_status can_run(const qu_model *m, qu_err *err)
@@ -103,6 +116,11 @@ qu_status qu_device_attach(qu_model *m, const char *which, qu_err *err)
     return attach(m, number, err);
 }
 
+qu_status qu_device_wait(const qu_model *m, qu_err *err)
+{
+    return m->device ? qu_cuda_sync(m->device->cu, QU_CUDA_COMPUTE, err) : QU_OK;
+}
+
 const char *qu_device_name(const qu_model *m)
 {
     return m->device ? qu_cuda_name(m->device->cu) : NULL;
@@ -120,6 +138,8 @@ void qu_device_close(struct qu_device *d)
 {
     if (!d) return;
     qu_cuda_pools_close(d);
+    qu_cuda_leave(d->idle);
+    qu_cuda_free(d->cu, d->stage);
     for (int64_t i = 0; i < d->n_owned; i++) qu_cuda_free(d->cu, d->owned[i]);
     qu_cuda_close(d->cu);
     free(d->owned);

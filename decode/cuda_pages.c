@@ -9,7 +9,7 @@
 #include "decode/cuda_int.h"
 #include "kernels/summary.h"
 
-enum { STAGE_BYTES = 32 << 20 };
+enum { STAGE_BYTES = 8 << 20 };
 
 /* --- segments --- */
 
@@ -33,8 +33,8 @@ static qu_status need_segment(qu_context *c, qu_segment *s, qu_err *err)
     qu_cuda_segment *there = qu_cuda_segment_of(s);
     if (there->pos == s->pos) return QU_OK;
     int64_t bytes = qu_segment_angles(m, s, m->n_ropes) * 4;
-    QU_TRY(qu_cuda_upload(cu, QU_CUDA_COPY, angles_of(m, there->piece, 0), s->cos, bytes, err));
-    QU_TRY(qu_cuda_upload(cu, QU_CUDA_COPY, angles_of(m, there->piece, 1), s->sin, bytes, err));
+    QU_TRY(qu_cuda_upload(cu, QU_CUDA_COMPUTE, angles_of(m, there->piece, 0), s->cos, bytes, err));
+    QU_TRY(qu_cuda_upload(cu, QU_CUDA_COMPUTE, angles_of(m, there->piece, 1), s->sin, bytes, err));
     there->pos = s->pos;
     return QU_OK;
 }
@@ -47,28 +47,33 @@ static qu_status need_slices(qu_context *c, qu_segment *s, qu_err *err)
     if (there->slices[n - 1]) return QU_OK;
     for (int32_t i = 0; i < n; i++)
         if (!there->slices[i]) QU_TRY(qu_cuda_take_slice(c, s->live, -1, &there->slices[i], err));
-    return qu_cuda_upload(qu_cuda_of(c)->cu, QU_CUDA_COPY, there->piece, there->slices,
+    return qu_cuda_upload(qu_cuda_of(c)->cu, QU_CUDA_COMPUTE, there->piece, there->slices,
                           n * (int64_t)sizeof(void *), err);
 }
 
-qu_status qu_cuda_segments(qu_context *c, qu_err *err)
+qu_status qu_cuda_step_there(qu_context *c, qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
     const qu_model *m = c->m;
-    QU_TRY(qu_memory_grow(&x->pages_host, &x->pages_cap, c->n_seg, sizeof *x->pages_host, err));
-    QU_TRY(qu_cuda_need(x, &x->b.pages, x->pages_cap * (int64_t)sizeof *x->pages_host, err));
+    size_t n = (size_t)c->rows.n * sizeof(int32_t);
+    int64_t each = sizeof(qu_cuda_page), bytes = (int64_t)sizeof(qu_cuda_step) + c->n_seg * each;
+    if (bytes > x->step_cap) QU_TRY(qu_memory_need(&x->step, &x->step_cap, bytes + 256 * each, 1, err));
+    QU_TRY(qu_cuda_need(x, &x->b.step, x->step_cap, err));
+    memcpy(x->step->ids, c->rows.ids, n);
+    memcpy(x->step->own, c->rows.own, n);
+    memcpy(x->step->at, c->rows.at, n);
     for (int32_t i = 0; i < c->n_seg; i++) {
         qu_segment *s = &c->seg[i];
         QU_TRY(need_segment(c, s, err));
         if (i >= c->rows.own[0] && i <= c->rows.own[c->rows.n - 1]) QU_TRY(need_slices(c, s, err));
         void *piece = qu_cuda_segment_of(s)->piece;
-        x->pages_host[i] = (qu_cuda_page){piece, angles_of(m, piece, 0), angles_of(m, piece, 1), s->n, s->n_pad,
+        x->step->pages[i] = (qu_cuda_page){piece, angles_of(m, piece, 0), angles_of(m, piece, 1), s->n, s->n_pad,
                                           qu_cuda_segment_of(s)->codec};
     }
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->b.pages.p, x->pages_host,
-                          c->n_seg * (int64_t)sizeof *x->pages_host, err));
-    QU_TRY(qu_cuda_mark(x->cu, QU_CUDA_COPY, MARK_COPIED, err));
-    return qu_cuda_follow(x->cu, QU_CUDA_COMPUTE, MARK_COPIED, err);
+    qu_cuda_step *there = x->b.step.p;
+    x->rows = (qu_cuda_rows){there->pages, there->own,    there->at,       c->rows.n,       m->n_heads,
+                             m->n_kv_heads, m->head_size, x->d->rope_rows, x->d->rope};
+    return qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, there, x->step, bytes, err);
 }
 
 static qu_cuda_slice slice_item(const qu_context *c, int32_t segment, int32_t layer, int32_t g, const void *from)
@@ -157,6 +162,7 @@ qu_status qu_cuda_fetch(qu_context *c, int32_t layer, const uint8_t *use, qu_err
     for (int32_t i = 0, b = 0; i < n; i += most, b = !b)
         QU_TRY_OUT(fetch_batch(c, layer, item + i, n - i < most ? n - i : most, b, stride, err));
     if (n > 0) {
+        x->changes++;
         c->stats.load_ms += qu_os_now_ms() - start;
         QU_TRY_OUT(qu_cuda_mark(x->cu, QU_CUDA_COPY, MARK_COPIED, err));
         QU_TRY_OUT(qu_cuda_follow(x->cu, QU_CUDA_COMPUTE, MARK_COPIED, err));

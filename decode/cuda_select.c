@@ -56,6 +56,7 @@ static qu_status load(qu_context *c, qu_err *err)
     qu_cuda_context *x = qu_cuda_of(c);
     const qu_model *m = c->m;
     if (c->sel.loaded) return QU_OK;
+    x->changes++;
     QU_TRY(qu_selection_find(c, err));
     if (c->sel.n_pages == 0) return QU_OK;
     QU_TRY(need_clusters(c, err));
@@ -79,6 +80,7 @@ static qu_status need_lists(qu_context *c, qu_err *err)
     qu_cuda_context *x = qu_cuda_of(c);
     const qu_model *m = c->m;
     if (x->list_segments == c->n_seg) return QU_OK;
+    x->changes++;
     int64_t heads = (int64_t)m->n_layers * m->n_kv_heads;
     int32_t *candidate;
     QU_TRY(qu_memory_take(&candidate, c->n_seg, sizeof *candidate, err));
@@ -109,6 +111,7 @@ static qu_status make_lists(qu_context *c, int32_t layer, qu_err *err)
 static qu_status recall(qu_context *c, qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
+    x->changes++;
     for (int32_t l = 0; l < c->m->n_layers; l++) {
         uint8_t *chosen;
         QU_TRY(qu_selection_chosen(c, c->sel.epoch, l, &chosen, err));

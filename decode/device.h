@@ -23,6 +23,9 @@
  * too old, a build without CUDA), QU_ERR_NOMEM (the weights do not fit), QU_ERR_UNSUPPORTED, QU_ERR_GPU. */
 qu_status qu_device_attach(qu_model *m, const char *which, qu_err *err);
 
+/* Until the device has done all that it was given; at once on this processor. Errors: QU_ERR_GPU. */
+qu_status qu_device_wait(const qu_model *m, qu_err *err);
+
 /* "NVIDIA H200", or NULL on this processor. */
 const char *qu_device_name(const qu_model *m);
 

@@ -12,6 +12,12 @@ qu_status qu_device_attach(qu_model *m, const char *which, qu_err *err)
     return qu_fail(err, QU_ERR_NOGPU, "no device '%s': this build has no CUDA, see make CUDA=1", which);
 }
 
+qu_status qu_device_wait(const qu_model *m, qu_err *err)
+{
+    (void)m, (void)err;
+    return QU_OK;
+}
+
 const char *qu_device_name(const qu_model *m)
 {
     (void)m;

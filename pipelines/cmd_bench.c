@@ -6,6 +6,7 @@
 #include "base/dims.h"
 #include "base/os.h"
 #include "decode/context.h"
+#include "decode/device.h"
 #include "decode/page_memory.h"
 #include "decode/sample.h"
 #include "kernels/codec.h"
@@ -16,7 +17,7 @@
 #include "pipelines/score.h"
 #include "pipelines/session.h"
 
-enum { DECODED = 16, QUESTION = 32, MAX_TOKENS = 1 << 20, MAX_REPEAT = 101 };
+enum { DECODED = 32, QUESTION = 32, MAX_TOKENS = 1 << 20, MAX_REPEAT = 101 };
 
 #define PAGES_BYTES (256ll << 20) /* memory for distinct pages; a longer context uses them again */
 
@@ -92,29 +93,38 @@ static qu_status run_prefill(bench *b, qu_context *c, int64_t n, double *value, 
     }
     double start = qu_os_now_ms();
     qu_status st = qu_context_prefill(c, pages, n_pages, NULL, err);
+    if (st == QU_OK) st = qu_device_wait(b->s->model, err);
     *value = (double)n * 1e3 / (qu_os_now_ms() - start);
     return st;
+}
+
+/* What greedy decoding takes behind n tokens at pos. */
+static qu_status step(bench *b, qu_context *c, const int32_t *ids, int32_t n, int64_t pos, qu_err *err)
+{
+    int32_t id;
+    qu_choice choice;
+    qu_sample greedy = {0};
+    if (qu_device_name(b->s->model)) return qu_context_step_greedy(c, ids, n, pos, 1, &choice, err);
+    QU_TRY(qu_context_step(c, ids, n, pos, 1, b->logits, err));
+    return qu_sample_pick(&id, b->logits, b->s->model->vocab, &greedy, 0, err);
 }
 
 static qu_status run_decode(bench *b, qu_context *c, int64_t n, double *value, qu_err *err)
 {
     QU_TRY(attach(b, c, n, err));
-    QU_TRY(qu_context_step(c, b->ids, 1, n, 1, b->logits, err)); /* loads the pages */
+    QU_TRY(step(b, c, b->ids, 1, n, err)); /* loads the pages */
     double start = qu_os_now_ms();
     for (int i = 1; i <= DECODED; i++)
-        QU_TRY(qu_context_step(c, b->ids + i, 1, n + i, 1, b->logits, err));
+        QU_TRY(step(b, c, b->ids + i, 1, n + i, err));
     *value = DECODED * 1e3 / (qu_os_now_ms() - start);
     return QU_OK;
 }
 
 static qu_status run_first_token(bench *b, qu_context *c, int64_t n, double *value, qu_err *err)
 {
-    int32_t id;
-    qu_sample greedy = {0};
     double start = qu_os_now_ms();
     QU_TRY(attach(b, c, n, err));
-    QU_TRY(qu_context_step(c, b->ids, QUESTION, n, 1, b->logits, err));
-    QU_TRY(qu_sample_pick(&id, b->logits, b->s->model->vocab, &greedy, 0, err));
+    QU_TRY(step(b, c, b->ids, QUESTION, n, err));
     *value = qu_os_now_ms() - start;
     return QU_OK;
 }
@@ -122,7 +132,7 @@ static qu_status run_first_token(bench *b, qu_context *c, int64_t n, double *val
 static qu_status run_page_load(bench *b, qu_context *c, int64_t n, double *value, qu_err *err)
 {
     QU_TRY(attach(b, c, n, err));
-    QU_TRY(qu_context_step(c, b->ids, 1, n, 1, b->logits, err));
+    QU_TRY(step(b, c, b->ids, 1, n, err));
     qu_context_stats stats = qu_context_stats_get(c);
     *value = stats.load_ms > 0 ? (double)stats.bytes_read / stats.load_ms / 1e6 : 0;
     return QU_OK;

@@ -103,6 +103,15 @@ static uint8_t *random_blocks(int type, int64_t n)
     return b;
 }
 
+/* Through a stage that is smaller than they are. */
+static void *put_weights(const void *blocks, int type, int64_t n)
+{
+    enum { STAGE = 1000 };
+    void *to = room(qu_type_bytes(type, n));
+    TEST_OK(qu_cuda_put_weights(cu, to, blocks, type, n, room(STAGE), STAGE, err));
+    return to;
+}
+
 static double check_embed(void)
 {
     double w = 0;
@@ -112,8 +121,8 @@ static double check_embed(void)
         uint8_t *b = random_blocks(types[i], V * K);
         float x[ROWS * K], want[K];
         void *dx = room(sizeof x);
-        TEST_OK(qu_cuda_embed(cu, dx, put(b, qu_type_bytes(types[i], V * K)), types[i],
-                              put(ids, sizeof ids), ROWS, K, err));
+        TEST_OK(qu_cuda_embed(cu, dx, put_weights(b, types[i], V * K), types[i], put(ids, sizeof ids), ROWS, V, K,
+                              err));
         get(x, dx, sizeof x);
         for (int r = 0; r < ROWS; r++) {
             qu_dequant_ref(want, b + qu_type_bytes(types[i], K) * ids[r], types[i], K);
@@ -132,7 +141,7 @@ static double check_dequant_bf16(void)
         float x[N * K];
         uint16_t y[N * K], want[N * K];
         void *dy = room(sizeof y);
-        TEST_OK(qu_cuda_dequant_bf16(cu, dy, put(b, qu_type_bytes(types[i], N * K)), types[i], N, K, err));
+        TEST_OK(qu_cuda_dequant_bf16(cu, dy, put_weights(b, types[i], N * K), types[i], N, K, err));
         get(y, dy, sizeof y);
         qu_dequant_ref(x, b, types[i], N * K);
         qu_quant_ref(want, x, QU_TYPE_BF16, N * K);
@@ -141,26 +150,56 @@ static double check_dequant_bf16(void)
     return w;
 }
 
-/* Error as a share of the sum of magnitudes, which is what rounding scales with. */
-static double matvec_error(int type, int32_t n, int32_t k, int32_t rows)
+/* Two or three products, of n, n + 3 and 2 rows, and what is done with them. */
+typedef struct together {
+    qu_cuda_product of[3];
+    float *y[3], *want[3], *bias[3];
+    uint8_t *w[3];
+    int32_t n_of, n[3], k;
+    int type;
+} together;
+
+static together make_products(int type, int32_t n, int32_t k, int32_t rows, int32_t n_of, bool alike)
 {
-    uint8_t *b = random_blocks(type, (int64_t)n * k);
-    float *x = randoms((int64_t)rows * k, 1), *bias = randoms(n, 1), *y = host(rows * n * 4),
-          *want = host(rows * n * 4), *one = host(n * 4);
-    void *dw = put(b, qu_type_bytes(type, (int64_t)n * k)), *dx = put(x, (int64_t)rows * k * 4),
-         *db = put(bias, n * 4), *dy = room((int64_t)rows * n * 4);
-    TEST_OK(qu_cuda_matvec(cu, dy, n, dw, type, db, dx, rows, n, k, err));
-    get(y, dy, (int64_t)rows * n * 4);
-    qu_weight w = {b, (qu_type)type, n, k};
-    qu_linear_job job = {&w, bias, want, n};
-    qu_linear_ref(&job, x, k, rows);
-    float low = 0;
-    for (int32_t i = 0; i < rows * n; i++) low = fmaxf(low, fabsf(want[i]));
-    double e = worst(y, want, (int64_t)rows * n) / low;
-    for (int32_t r = 0; r < rows; r += 3) { /* alone: the same bits */
-        TEST_OK(qu_cuda_matvec(cu, dy, n, dw, type, db, (float *)dx + (int64_t)r * k, 1, n, k, err));
-        get(one, dy, n * 4);
-        if (memcmp(one, y + (int64_t)r * n, (size_t)n * 4)) e = INFINITY;
+    together p = {.n_of = n_of, .k = k, .type = type};
+    for (int32_t i = 0; i < n_of; i++) {
+        p.n[i] = alike || i == 0 ? n : i == 1 ? n + 3 : 2;
+        p.w[i] = random_blocks(type, (int64_t)p.n[i] * k);
+        p.bias[i] = randoms(p.n[i], 1);
+        p.y[i] = randoms((int64_t)rows * p.n[i], 1);
+        p.want[i] = host((int64_t)rows * p.n[i] * 4);
+        p.of[i] = (qu_cuda_product){put(p.y[i], (int64_t)rows * p.n[i] * 4), put_weights(p.w[i], type, (int64_t)p.n[i] * k),
+                                    put(p.bias[i], p.n[i] * 4), p.n[i]};
+    }
+    return p;
+}
+
+/* Error as a share of the largest, which is what rounding scales with. */
+static double matvec_error(int type, int32_t n, int32_t k, int32_t rows, int32_t n_of, qu_cuda_then then)
+{
+    together p = make_products(type, n, k, rows, n_of, then == QU_CUDA_SWIGLU);
+    float *x = randoms((int64_t)rows * k, 1), *dx = put(x, (int64_t)rows * k * 4);
+    double e = 0;
+    TEST_OK(qu_cuda_matvec(cu, p.of, n_of, type, then, dx, rows, k, err));
+    for (int32_t i = 0; i < n_of; i++) {
+        qu_weight w = {p.w[i], (qu_type)type, p.n[i], k};
+        qu_linear_job job = {&w, p.bias[i], p.want[i], p.n[i]};
+        qu_linear_ref(&job, x, k, rows);
+    }
+    if (then == QU_CUDA_SWIGLU) qu_rows_swiglu_ref(p.want[0], p.want[1], (int64_t)rows * n);
+    for (int32_t i = 0; i < (then == QU_CUDA_SWIGLU ? 1 : n_of); i++) {
+        int64_t all = (int64_t)rows * p.n[i];
+        float most = 0, *got = host(all * 4), *one = host(p.n[i] * 4);
+        if (then == QU_CUDA_ADD)
+            for (int64_t j = 0; j < all; j++) p.want[i][j] += p.y[i][j];
+        for (int64_t j = 0; j < all; j++) most = fmaxf(most, fabsf(p.want[i][j]));
+        get(got, p.of[i].y, all * 4);
+        e = fmax(e, worst(got, p.want[i], all) / most);
+        for (int32_t r = 0; then == QU_CUDA_STORE && r < rows; r += 3) { /* alone: the same bits */
+            TEST_OK(qu_cuda_matvec(cu, &p.of[i], 1, type, then, dx + (int64_t)r * k, 1, k, err));
+            get(one, p.of[i].y, p.n[i] * 4);
+            if (memcmp(one, got + (int64_t)r * p.n[i], (size_t)p.n[i] * 4)) e = INFINITY;
+        }
     }
     return e;
 }
@@ -169,11 +208,26 @@ static double check_matvec(void)
 {
     double w = 0;
     for (int i = 0; i < N_TYPES; i++) {
-        w = fmax(w, matvec_error(types[i], 9, 768, 1));
-        w = fmax(w, matvec_error(types[i], 6, 512, 11));
+        w = fmax(w, matvec_error(types[i], 9, 768, 1, 1, QU_CUDA_STORE));
+        w = fmax(w, matvec_error(types[i], 6, 512, 11, 1, QU_CUDA_STORE));
+        w = fmax(w, matvec_error(types[i], 5, 3328, 2, 1, QU_CUDA_STORE)); /* more than is staged */
     }
-    w = fmax(w, matvec_error(QU_TYPE_F32, 5, 40, 16)); /* less than a warp's stride */
-    return fmax(w, matvec_error(QU_TYPE_Q8_0, 5, 4096, 2));
+    w = fmax(w, matvec_error(QU_TYPE_F32, 5, 40, 16, 1, QU_CUDA_STORE)); /* less than a warp's stride */
+    w = fmax(w, matvec_error(QU_TYPE_BF16, 70, 24, 3, 1, QU_CUDA_STORE)); /* more rows than blocks take at once */
+    w = fmax(w, matvec_error(QU_TYPE_Q4_1, 3, 21504, 1, 1, QU_CUDA_STORE));
+    return fmax(w, matvec_error(QU_TYPE_Q8_0, 5, 4096, 2, 1, QU_CUDA_STORE));
+}
+
+static double check_fused(void)
+{
+    static const qu_cuda_then then[] = {QU_CUDA_STORE, QU_CUDA_ADD, QU_CUDA_SWIGLU};
+    double w = 0;
+    for (int i = 0; i < 3; i++)
+        for (int32_t rows = 1; rows <= 3; rows += 2) {
+            w = fmax(w, matvec_error(QU_TYPE_Q8_0, 35, 256, rows, then[i] == QU_CUDA_SWIGLU ? 2 : 3, then[i]));
+            w = fmax(w, matvec_error(QU_TYPE_Q4_K, 7, 512, rows, 2, then[i]));
+        }
+    return w;
 }
 
 static double check_gemm(void)
@@ -184,7 +238,9 @@ static double check_gemm(void)
     qu_quant_ref(wb, wt, QU_TYPE_BF16, N * K);
     void *dx = put(x, ROWS * K * 4), *db = room(PADDED * K * 2), *dy = room(sizeof y);
     TEST_OK(qu_cuda_to_bf16(cu, db, dx, ROWS, PADDED, K, err));
-    TEST_OK(qu_cuda_gemm(cu, dy, db, put(wb, sizeof wb), PADDED, N, K, err));
+    void *dw = put(wb, sizeof wb);
+    TEST_OK(qu_cuda_gemm(cu, dy, db, dw, PADDED, N, K, false, err));
+    TEST_OK(qu_cuda_gemm(cu, dy, db, dw, PADDED, N, K, true, err)); /* twice as much */
     get(y, dy, sizeof y);
     double w = 0;
     for (int r = 0; r < PADDED; r++)
@@ -192,7 +248,7 @@ static double check_gemm(void)
             double sum = 0;
             for (int k = 0; r < ROWS && k < K; k++)
                 sum += (double)qu_bf16_to_f32(qu_f32_to_bf16(x[r * K + k])) * qu_bf16_to_f32(wb[i * K + k]);
-            w = fmax(w, fabs(sum - y[r * N + i]));
+            w = fmax(w, fabs(2 * sum - y[r * N + i]));
         }
     return w;
 }
@@ -207,6 +263,7 @@ static const parity_entry TABLE[] = {
     {"embed, 15 types", "qu_dequant_ref", 0, check_embed},
     {"dequant_bf16, 15 types", "qu_dequant_ref, qu_quant_ref", 0, check_dequant_bf16},
     {"matvec, 15 types", "qu_linear_ref", 2e-6, check_matvec},
+    {"matvec, together", "the same, sums, qu_rows_swiglu_ref", 2e-6, check_fused},
     {"to_bf16, gemm", "sums of doubles", 2e-6, check_gemm},
 };
 

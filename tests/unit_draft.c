@@ -1,16 +1,26 @@
 /* decode/draft.h: drafts change nothing but the speed, what they leave behind is gone, and sampled
- * drafts keep the distribution. QUIRE_LONG=1: 500 prompts a model and 20,000 sampled answers. */
+ * drafts keep the distribution. QUIRE_LONG=1: 500 prompts a model and 20,000 sampled answers.
+ * With ON_DEVICE (unit_cuda_draft.c) all of it on a device. */
 #include "tests/copy_testing.h"
 
 #include "base/hash.h"
 #include "decode/context_int.h"
 #include "decode/device.h"
+#ifdef ON_DEVICE
+#include "decode/cuda_int.h"
+extern int emulate_reverse __attribute__((weak));
+#endif
 #include "decode/draft.h"
 #include "retrieve/policy.h"
 
 enum { ANSWER = 40, DOC = 300 };
 
+#define SMALL                                                                                      \
+    "--random --layers 2 --width 32 --heads 2 --kv-heads 1 --head-size 16 --ffn 32 --vocab 320 "   \
+    "--context 512 --seed 5"
+
 static int32_t n_prompts, n_draws;
+static bool emulated;
 static int32_t budget; /* of the full context; 0: it reads everything */
 static int64_t proposed, accepted;
 
@@ -30,6 +40,29 @@ typedef struct scene {
     qu_buf texts[MAX_PAGES]; /* of the pages, while quotes is set */
 } scene;
 
+#ifdef ON_DEVICE
+/* Rows of halves: keys of a full page, then values. */
+static qu_hash slice_of(qu_hash h, const qu_context *c, const qu_segment *s, int32_t l, int32_t g)
+{
+    static uint16_t kv[2 * QU_PAGE_TOKENS * 256];
+    qu_cuda *cu = qu_cuda_of(c)->cu;
+    const char *there = qu_cuda_segment_of(s)->slices[l * c->m->n_kv_heads + g];
+    size_t page = QU_PAGE_TOKENS * (size_t)c->m->head_size, used = (size_t)(s->n * c->m->head_size) * 2;
+    TEST_OK(qu_cuda_download(cu, QU_CUDA_COMPUTE, kv, there, (int64_t)page * 4, err));
+    TEST_OK(qu_cuda_sync(cu, QU_CUDA_COMPUTE, err));
+    return qu_hash_chain(qu_hash_chain(h, kv, used), kv + page, used);
+}
+#else
+static qu_hash slice_of(qu_hash h, const qu_context *c, const qu_segment *s, int32_t l, int32_t g)
+{
+    const qu_model *m = c->m;
+    const float *kt = qu_segment_kt(m, s, l, g), *v = qu_segment_v(m, s, l, g);
+    for (int32_t d = 0; d < m->head_size; d++)
+        h = qu_hash_chain(h, kt + (int64_t)d * s->n_pad, (size_t)s->n * 4);
+    return qu_hash_chain(h, v, (size_t)s->n * (size_t)qu_attend_pad(m->head_size) * 4);
+}
+#endif
+
 /* Live keys and values, and every choice of pages up to the last live token. */
 static qu_hash state_of(const qu_context *c)
 {
@@ -39,12 +72,7 @@ static qu_hash state_of(const qu_context *c)
         const qu_segment *s = &c->seg[i];
         h = qu_hash_chain(h, &s->n, sizeof s->n);
         for (int32_t l = 0; l < m->n_layers; l++)
-            for (int32_t g = 0; g < m->n_kv_heads; g++) {
-                const float *kt = qu_segment_kt(m, s, l, g), *v = qu_segment_v(m, s, l, g);
-                for (int32_t d = 0; d < m->head_size; d++)
-                    h = qu_hash_chain(h, kt + (int64_t)d * s->n_pad, (size_t)s->n * 4);
-                h = qu_hash_chain(h, v, (size_t)s->n * (size_t)qu_attend_pad(m->head_size) * 4);
-            }
+            for (int32_t g = 0; g < m->n_kv_heads; g++) h = slice_of(h, c, s, l, g);
     }
     if (!c->sel.chosen) return h;
     int64_t answered = c->n_live - c->n_question;
@@ -228,18 +256,12 @@ static void drafts_change_nothing(const char *name)
 
 /* --- models --- */
 
-/* QUIRE_DEVICE=cuda: the same tests on a device (bench/gpu.sh). */
 static void to_device(void)
 {
-    const char *device = getenv("QUIRE_DEVICE");
-    TEST_OK(qu_device_attach(model, device ? device : "cpu", err));
-}
-
-static int open_copy(void **state)
-{
-    if (open_model(state) != 0) return -1;
-    to_device();
-    return 0;
+#ifdef ON_DEVICE
+    if (qu_cuda_count() == 0) skip();
+    TEST_OK(qu_device_attach(model, "cuda", err));
+#endif
 }
 
 static void use(const char *path)
@@ -328,9 +350,8 @@ static int cell_of(qu_context *c, int64_t pos, const float *logits, const qu_sam
 static void sampled_drafts_keep_the_distribution(void **state)
 {
     (void)state;
-    use(make("small",
-             "--random --layers 2 --width 32 --heads 2 --kv-heads 1 --head-size 16 --ffn 32 "
-             "--vocab 320 --context 512 --seed 5"));
+    if (n_draws == 0) skip();
+    use(make("small", SMALL));
     int32_t ids[DOC], prompt[] = {3, 1, 4};
     uint64_t seed = 5;
     paged pages;
@@ -388,12 +409,19 @@ static void sampled_drafts_keep_the_distribution(void **state)
 static void written_down(void **state)
 {
     (void)state;
+    to_device();
+    if (emulated) skip();
     drafts_change_nothing("copy");
 }
 
 static void random_models(void **state)
 {
     (void)state;
+    if (emulated) {
+        use(make("small", SMALL));
+        drafts_change_nothing("random, small");
+        return;
+    }
     use(make("a", "--random --shape tiny --context 512 --seed 1"));
     drafts_change_nothing("random");
     use(make("b",
@@ -404,6 +432,7 @@ static void random_models(void **state)
 static void bundled_reader(void **state)
 {
     (void)state;
+    if (emulated) skip();
     use("models/quire-reader.gguf");
     drafts_change_nothing("reader");
 }
@@ -411,6 +440,7 @@ static void bundled_reader(void **state)
 static void stories(void **state)
 {
     (void)state;
+    if (emulated) skip();
     TEST_NEEDS(path, "stories260K/stories260K-q8_0.gguf");
     use(path);
     drafts_change_nothing("stories260K");
@@ -431,5 +461,9 @@ int main(void)
     n_prompts = 3; /* a sixteenth of the speed */
     n_draws = 1000;
 #endif
-    return cmocka_run_group_tests(tests, open_copy, close_model);
+#ifdef ON_DEVICE
+    emulated = &emulate_reverse != NULL; /* a fibre a thread: the smallest model only */
+    if (emulated) n_prompts = 1, n_draws = 0;
+#endif
+    return cmocka_run_group_tests(tests, open_model, close_model);
 }

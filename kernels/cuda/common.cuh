@@ -16,10 +16,38 @@
 #define QU_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
     kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
 #define QU_SHARED(name) extern __shared__ float4 name[]
+/* A kernel launched by QU_LAUNCH_EARLY begins while the one ahead ends: before it touches what others write, or
+ * writes, it waits for them. Any kernel may let the next one begin. Nothing of this before sm_90. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define QU_LET_NEXT_START() cudaTriggerProgrammaticLaunchCompletion()
+#define QU_WAIT_FOR_LAST() cudaGridDependencySynchronize()
+#else
+#define QU_LET_NEXT_START() (void)0
+#define QU_WAIT_FOR_LAST() (void)0
+#endif
+template <class... P, class... A>
+static void qu_cuda_launch_early(qu_cuda *cu, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
+                                 cudaStream_t stream, A... args)
+{
+    cudaLaunchAttribute early = {};
+    cudaLaunchConfig_t c = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    c.gridDim = grid, c.blockDim = block, c.dynamicSmemBytes = shared, c.stream = stream;
+    c.attrs = &early, c.numAttrs = qu_cuda_arch(cu) >= 90;
+    cudaLaunchKernelEx(&c, kernel, (P)args...);
+}
+#define QU_LAUNCH_EARLY(cu, kernel, grid, block, shared, stream, ...)                              \
+    qu_cuda_launch_early(cu, kernel, grid, block, shared, stream, __VA_ARGS__)
+#else
+#define QU_LET_NEXT_START() (void)0
+#define QU_WAIT_FOR_LAST() (void)0
+#define QU_LAUNCH_EARLY(cu, ...) QU_LAUNCH(__VA_ARGS__)
 #endif
 
 /* cuda.cu: the raw stream, and what became of a launch. */
 cudaStream_t qu_cuda_raw_stream(qu_cuda *cu, qu_cuda_stream s);
+int qu_cuda_processors(const qu_cuda *cu); /* multiprocessors */
 qu_status qu_cuda_launched(qu_cuda *cu, const char *kernel, qu_err *err);
 /* Launch on a stream of cu and go on if that was possible; cu and err are the caller's. */
 #define QU_TRY_LAUNCH_ON(s, kernel, grid, block, shared, ...)                                      \
@@ -30,6 +58,12 @@ qu_status qu_cuda_launched(qu_cuda *cu, const char *kernel, qu_err *err);
     } while (0)
 #define QU_TRY_LAUNCH(kernel, grid, block, shared, ...)                                            \
     QU_TRY_LAUNCH_ON(QU_CUDA_COMPUTE, kernel, grid, block, shared, __VA_ARGS__)
+#define QU_TRY_EARLY(kernel, grid, block, shared, ...)                                             \
+    do {                                                                                           \
+        cudaStream_t stream_ = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);                            \
+        QU_LAUNCH_EARLY(cu, kernel, grid, block, shared, stream_, __VA_ARGS__);                    \
+        QU_TRY(qu_cuda_launched(cu, #kernel, err));                                                \
+    } while (0)
 
 /* Let a kernel have bytes of shared memory. */
 template <class T> static inline void qu_cuda_want_shared(T *kernel, size_t bytes)
@@ -76,6 +110,11 @@ template <int N> static __device__ __forceinline__ float block_max(float v, floa
     __syncthreads();
     for (int i = 0; i < N / QU_WARP; i++) v = fmaxf(v, fold[i]);
     return v;
+}
+
+static __device__ __forceinline__ float swish(float x)
+{
+    return x / (1.0f + expf(-x));
 }
 
 /* Eight floats, 16-byte aligned. */

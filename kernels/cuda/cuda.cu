@@ -28,7 +28,7 @@ enum { WORKSPACE = 32 << 20, MIN_ARCH = 80 };
 
 struct qu_cuda {
     char name[256];
-    int arch;
+    int arch, processors;
     cudaStream_t stream[QU_CUDA_STREAMS];
     cudaEvent_t mark[QU_CUDA_MARKS];
     bool marked[QU_CUDA_MARKS];
@@ -127,6 +127,7 @@ static qu_status open_device(qu_cuda *cu, int number, qu_err *err)
     DEVICE("asking what it is", cudaGetDeviceProperties(&p, number));
     snprintf(cu->name, sizeof cu->name, "%s", p.name);
     cu->arch = p.major * 10 + p.minor;
+    cu->processors = p.multiProcessorCount;
     if (cu->arch < MIN_ARCH)
         return qu_fail(err, QU_ERR_NOGPU, "device '%s' is too old: sm_%d, at least sm_%d is needed",
                        cu->name, cu->arch, (int)MIN_ARCH);
@@ -167,6 +168,10 @@ const char *qu_cuda_name(const qu_cuda *cu)
 int qu_cuda_arch(const qu_cuda *cu)
 {
     return cu->arch;
+}
+int qu_cuda_processors(const qu_cuda *cu)
+{
+    return cu->processors;
 }
 cudaStream_t qu_cuda_raw_stream(qu_cuda *cu, qu_cuda_stream s)
 {
@@ -277,13 +282,44 @@ qu_status qu_cuda_sync(qu_cuda *cu, qu_cuda_stream s, qu_err *err)
     return QU_OK;
 }
 
+qu_status qu_cuda_record(qu_cuda *cu, qu_err *err)
+{
+    DEVICE("beginning a graph",
+           cudaStreamBeginCapture(cu->stream[QU_CUDA_COMPUTE], cudaStreamCaptureModeThreadLocal));
+    return QU_OK;
+}
+
+qu_status qu_cuda_recorded(qu_cuda *cu, qu_cuda_graph **g, qu_err *err)
+{
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t exec = NULL;
+    *g = NULL;
+    cudaError_t e = cudaStreamEndCapture(cu->stream[QU_CUDA_COMPUTE], &graph); /* in any case */
+    if (e == cudaSuccess) e = cudaGraphInstantiate(&exec, graph, 0);
+    if (graph) cudaGraphDestroy(graph);
+    DEVICE("making a graph", e);
+    *g = (qu_cuda_graph *)exec;
+    return QU_OK;
+}
+
+qu_status qu_cuda_replay(qu_cuda *cu, qu_cuda_graph *g, qu_err *err)
+{
+    DEVICE("a graph", cudaGraphLaunch((cudaGraphExec_t)g, cu->stream[QU_CUDA_COMPUTE]));
+    return QU_OK;
+}
+
+void qu_cuda_graph_free(qu_cuda_graph *g)
+{
+    if (g) cudaGraphExecDestroy((cudaGraphExec_t)g);
+}
+
 qu_status qu_cuda_gemm(qu_cuda *cu, float *y, const void *x, const void *w, int32_t rows, int32_t n,
-                       int32_t k, qu_err *err)
+                       int32_t k, bool add, qu_err *err)
 {
     const float one = 1, zero = 0;
     if (cu->lost != cudaSuccess) return failed(cu, "cuBLAS", cu->lost, err);
     cublasStatus_t st = cu->b.gemm(cu->b.handle, CUBLAS_OP_T, CUBLAS_OP_N, n, rows, k, &one, w,
-                                   CUDA_R_16BF, k, x, CUDA_R_16BF, k, &zero, y, CUDA_R_32F, n,
+                                   CUDA_R_16BF, k, x, CUDA_R_16BF, k, add ? &one : &zero, y, CUDA_R_32F, n,
                                    CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
     if (st != CUBLAS_STATUS_SUCCESS)
         return qu_fail(err, QU_ERR_GPU, "device '%s' failed in cuBLAS with code %d", cu->name, (int)st);

@@ -15,6 +15,7 @@
 #ifndef QU_KERNELS_CUDA_CUDA_H
 #define QU_KERNELS_CUDA_CUDA_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -64,10 +65,19 @@ qu_status qu_cuda_reach(qu_cuda *cu, int mark, qu_err *err);
 /* Wait for all work of a stream. */
 qu_status qu_cuda_sync(qu_cuda *cu, qu_cuda_stream s, qu_err *err);
 
-/* y [rows,n] f32 = x [rows,k] bf16 times w [n,k] bf16 transposed, summed in f32. cuBLAS picks its kernel by
- * shape: give the same rows every time. k a multiple of 8. */
+/* A graph: launches of the compute stream that were noted instead of done, to be done again and again, with the
+ * same arguments. Between record and recorded nothing may wait, copy or allocate. recorded is due after record in any
+ * case; it gives no graph where something failed between the two. */
+typedef struct qu_cuda_graph qu_cuda_graph;
+qu_status qu_cuda_record(qu_cuda *cu, qu_err *err);
+qu_status qu_cuda_recorded(qu_cuda *cu, qu_cuda_graph **g, qu_err *err);
+qu_status qu_cuda_replay(qu_cuda *cu, qu_cuda_graph *g, qu_err *err);
+void qu_cuda_graph_free(qu_cuda_graph *g);
+
+/* y [rows,n] f32 = x [rows,k] bf16 times w [n,k] bf16 transposed, summed in f32, or added to y. cuBLAS picks its
+ * kernel by shape: give the same rows every time. k a multiple of 8. */
 qu_status qu_cuda_gemm(qu_cuda *cu, float *y, const void *x, const void *w, int32_t rows, int32_t n,
-                       int32_t k, qu_err *err);
+                       int32_t k, bool add, qu_err *err);
 
 #ifdef __cplusplus
 }

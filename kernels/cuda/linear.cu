@@ -1,29 +1,125 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/quant.h"
 
-/* --- eight weights of a row at a time, from stored blocks --- */
+/* --- how weights lie there: qu_cuda_repack --- */
 
-/* n bytes from an address that is a multiple of 2, of 8 where ALIGN says so. */
-template <int ALIGN> static __device__ __forceinline__ void bytes8(uint8_t x[8], const uint8_t *p)
+/* Of a block the bulk, a multiple of 16 bytes, lies in one array and the head, the rest, in a second one behind
+ * it, so that lanes read 16 bytes at a time. A lane takes a unit of 32 elements: 16 from one place and 16 from
+ * `apart` further on, which share its bytes. Types without blocks: units of 8. */
+struct layout {
+    int block, bulk, head, apart;
+    bool behind; /* the head ends the stored block */
+};
+static constexpr __host__ __device__ layout layout_of(int type)
 {
-    if (ALIGN == 8) {
-        uint2 u = *(const uint2 *)(const void *)p;
-        for (int j = 0; j < 4; j++) {
-            x[j] = (uint8_t)(u.x >> 8 * j);
-            x[4 + j] = (uint8_t)(u.y >> 8 * j);
-        }
-    } else {
-        const uint16_t *h = (const uint16_t *)(const void *)p;
-        for (int j = 0; j < 4; j++) {
-            x[2 * j] = (uint8_t)h[j];
-            x[2 * j + 1] = (uint8_t)(h[j] >> 8);
-        }
+    switch (type) {
+    case QU_TYPE_F32: return {8, 32, 0, 16, false};
+    case QU_TYPE_F16:
+    case QU_TYPE_BF16: return {8, 16, 0, 16, false};
+    case QU_TYPE_Q8_0: return {32, 32, 2, 16, false};
+    case QU_TYPE_Q4_0:
+    case QU_TYPE_IQ4_NL: return {32, 16, 2, 16, false};
+    case QU_TYPE_Q4_1: return {32, 16, 4, 16, false};
+    case QU_TYPE_Q5_0: return {32, 16, 6, 16, false};
+    case QU_TYPE_Q5_1: return {32, 16, 8, 16, false};
+    case QU_TYPE_Q2_K: return {256, 80, 4, 32, true};
+    case QU_TYPE_Q3_K: return {256, 96, 14, 32, true};
+    case QU_TYPE_Q4_K: return {256, 144, 0, 32, false};
+    case QU_TYPE_Q5_K: return {256, 176, 0, 32, false};
+    case QU_TYPE_Q6_K: return {256, 208, 2, 64, true};
+    default: return {256, 128, 8, 16, false}; /* IQ4_XS */
     }
 }
 
-static __device__ __forceinline__ float half_at(const uint8_t *p)
+/* Where the blocks of a matrix lie. */
+struct matrix {
+    const uint8_t *bulk, *head;
+};
+static matrix matrix_of(const void *w, int type, int64_t n)
 {
-    return from_half(*(const uint16_t *)(const void *)p);
+    layout l = layout_of(type);
+    const uint8_t *p = (const uint8_t *)w;
+    return {p, p + n / l.block * l.bulk};
+}
+
+/* --- a unit --- */
+
+template <int TYPE> struct traits {
+    static constexpr layout at = layout_of(TYPE);
+    static constexpr bool dense = at.block == 8;
+    static constexpr bool has_min = TYPE == QU_TYPE_Q4_1 || TYPE == QU_TYPE_Q5_1 || TYPE == QU_TYPE_Q2_K ||
+                                    TYPE == QU_TYPE_Q4_K || TYPE == QU_TYPE_Q5_K;
+    static constexpr int unit = dense ? 8 : 32, groups = unit / 8, in_block = at.block / unit;
+};
+
+/* What is read of one, as it lies there. */
+struct unit {
+    uint4 q, h, e;
+    unsigned d, s;
+};
+
+static __device__ __forceinline__ uint4 load16(const uint8_t *p)
+{
+    return *(const uint4 *)(const void *)p;
+}
+static __device__ __forceinline__ unsigned load2(const uint8_t *p)
+{
+    return *(const uint16_t *)(const void *)p;
+}
+static __device__ __forceinline__ unsigned load4(const uint8_t *p)
+{
+    return *(const uint32_t *)(const void *)p;
+}
+
+/* Unit u of a block. */
+template <int TYPE> static __device__ __forceinline__ void load_unit(unit &r, const matrix &w, int64_t block, int u)
+{
+    const uint8_t *p = w.bulk + block * traits<TYPE>::at.bulk, *h = w.head + block * traits<TYPE>::at.head;
+    if (TYPE == QU_TYPE_F32 || TYPE == QU_TYPE_Q8_0) {
+        r.q = load16(p);
+        r.h = load16(p + 16);
+        if (TYPE == QU_TYPE_Q8_0) r.d = load2(h);
+    } else if (TYPE == QU_TYPE_Q2_K) {
+        r.q = load16(p + 16 + u / 4 * 32 + u % 2 * 16);
+        r.s = p[u / 2 * 4 + u % 2] | (unsigned)p[u / 2 * 4 + u % 2 + 2] << 8;
+        r.d = load4(h);
+    } else if (TYPE == QU_TYPE_Q3_K) {
+        r.q = load16(p + 32 + u / 4 * 32 + u % 2 * 16);
+        r.h = load16(p + u % 2 * 16);
+        for (int i = 0; i < 2; i++) {
+            int g = u / 2 * 4 + u % 2 + 2 * i;
+            unsigned six = (h[g % 8] >> g / 8 * 4 & 15) | (h[8 + g % 4] >> g / 4 * 2 & 3) << 4;
+            r.s = i ? r.s | six << 8 : six;
+        }
+        r.d = load2(h + 12);
+    } else if (TYPE == QU_TYPE_Q4_K) {
+        r.q = load16(p + 16 + 16 * u);
+        r.e = load16(p);
+    } else if (TYPE == QU_TYPE_Q5_K) {
+        r.q = load16(p + 48 + 16 * u);
+        r.h = load16(p + 16 + u % 2 * 16);
+        r.e = load16(p);
+    } else if (TYPE == QU_TYPE_Q6_K) {
+        r.q = load16(p + 16 * u);
+        r.h = load16(p + 128 + u / 4 * 32 + u % 2 * 16);
+        r.s = p[192 + u / 4 * 8 + u % 4] | (unsigned)p[196 + u / 4 * 8 + u % 4] << 8;
+        r.d = load2(h);
+    } else if (TYPE == QU_TYPE_IQ4_XS) {
+        r.q = load16(p + 16 * u);
+        r.d = load4(h);
+        r.s = load4(h + 4);
+    } else {
+        r.q = load16(p);
+        if (TYPE == QU_TYPE_Q4_0 || TYPE == QU_TYPE_IQ4_NL || TYPE == QU_TYPE_Q5_0) r.d = load2(h);
+        if (TYPE == QU_TYPE_Q4_1 || TYPE == QU_TYPE_Q5_1) r.d = load4(h);
+        if (TYPE == QU_TYPE_Q5_0) r.s = load2(h + 2) | load2(h + 4) << 16;
+        if (TYPE == QU_TYPE_Q5_1) r.s = load4(h + 4);
+    }
+}
+
+static __device__ __forceinline__ unsigned word_of(const uint4 &v, int i)
+{
+    return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
 
 static __device__ __forceinline__ int iq4_value(int q)
@@ -32,99 +128,114 @@ static __device__ __forceinline__ int iq4_value(int q)
     return (int)(int8_t)((q < 8 ? low : high) >> 8 * (q & 7));
 }
 
-/* Six-bit scale and min of the i-th 32 elements of Q4_K and Q5_K. */
-static __device__ __forceinline__ void scale_min(const uint8_t *s, int i, float *scale, float *min)
+/* The four quants of a unit's word i in its half, a byte each, plus what plus_of says. */
+template <int TYPE> static __device__ __forceinline__ unsigned quants4(const unit &r, int u, int half, int i)
 {
-    int low = i < 4 ? s[i] & 63 : (s[i + 4] & 15) | s[i - 4] >> 6 << 4;
-    int high = i < 4 ? s[i + 4] & 63 : s[i + 4] >> 4 | s[i] >> 6 << 4;
-    *scale = (float)low;
-    *min = (float)high;
+    unsigned w = word_of(r.q, i), h = word_of(r.h, i);
+    if (TYPE == QU_TYPE_Q8_0) return (half ? h : w) ^ 0x80808080u;
+    if (TYPE == QU_TYPE_Q2_K || TYPE == QU_TYPE_Q3_K) {
+        int pair = u / 2 % 2 * 2 + half;
+        w = w >> 2 * pair & 0x03030303u;
+        return TYPE == QU_TYPE_Q2_K ? w : w | (h >> (u / 4 * 4 + pair) & 0x01010101u) << 2;
+    }
+    w = w >> 4 * half & 0x0f0f0f0fu;
+    if (TYPE == QU_TYPE_Q5_0 || TYPE == QU_TYPE_Q5_1) /* four bits, spread to a byte each */
+        w |= ((r.s >> (16 * half + 4 * i) & 15) * 0x00204081u & 0x01010101u) << 4;
+    if (TYPE == QU_TYPE_Q5_K) w |= (h >> (u / 2 * 2 + half) & 0x01010101u) << 4;
+    if (TYPE == QU_TYPE_Q6_K) w |= (h >> (u % 4 / 2 * 2 + 4 * half) & 0x03030303u) << 4;
+    return w;
+}
+static constexpr __host__ __device__ float plus_of(int type)
+{
+    return type == QU_TYPE_Q8_0                         ? 128
+           : type == QU_TYPE_Q4_0                       ? 8
+           : type == QU_TYPE_Q5_0                       ? 16
+           : type == QU_TYPE_Q6_K                       ? 32
+           : type == QU_TYPE_Q3_K                       ? 4
+                                                        : 0;
 }
 
-/* w = elements i .. i + 7 of a row, i a multiple of 8: the arithmetic of qu_dequant_ref, each operation
- * rounded by itself, hence the same bits. */
-template <int TYPE> static __device__ __forceinline__ void weights8(float w[8], const uint8_t *row, int32_t i)
+/* q = the quants, or for dense types the weights, of a unit's group g of eight. A byte becomes a float as the
+ * last bits of 2^23. */
+template <int TYPE> static __device__ __forceinline__ void quants8(float q[8], const unit &r, int u, int g)
 {
-    uint8_t x[8], h[8];
     if (TYPE == QU_TYPE_F32) {
-        floats8(w, (const float *)(const void *)row + i);
+        for (int j = 0; j < 8; j++) q[j] = __uint_as_float(word_of(j < 4 ? r.q : r.h, j % 4));
     } else if (TYPE == QU_TYPE_F16) {
-        halves8(w, ((const uint4 *)(const void *)row)[i / 8]);
+        halves8(q, r.q);
     } else if (TYPE == QU_TYPE_BF16) {
-        uint4 u = ((const uint4 *)(const void *)row)[i / 8];
-        const unsigned v[4] = {u.x, u.y, u.z, u.w};
         for (int j = 0; j < 8; j++)
-            w[j] = __uint_as_float(j % 2 ? v[j / 2] & 0xffff0000u : v[j / 2] << 16);
-    } else if (TYPE == QU_TYPE_Q8_0 || TYPE == QU_TYPE_Q4_0 || TYPE == QU_TYPE_Q4_1 ||
-               TYPE == QU_TYPE_Q5_0 || TYPE == QU_TYPE_Q5_1 || TYPE == QU_TYPE_IQ4_NL) {
-        const bool five = TYPE == QU_TYPE_Q5_0 || TYPE == QU_TYPE_Q5_1, eight = TYPE == QU_TYPE_Q8_0;
-        const bool with_min = TYPE == QU_TYPE_Q4_1 || TYPE == QU_TYPE_Q5_1;
-        const int head = with_min ? 4 : 2, bytes = head + (eight ? 32 : five ? 20 : 16);
-        const uint8_t *b = row + i / 32 * bytes;
-        float d = half_at(b), m = with_min ? half_at(b + 2) : 0;
-        int bits = five ? b[head + i % 32 / 8] : 0;
-        bytes8<2>(x, b + head + (five ? 4 : 0) + (eight ? i % 32 : i % 16));
+            q[j] = __uint_as_float(j % 2 ? word_of(r.q, j / 2) & 0xffff0000u : word_of(r.q, j / 2) << 16);
+    } else {
+#pragma unroll
         for (int j = 0; j < 8; j++) {
-            int q = eight ? (int8_t)x[j] : x[j] >> i / 16 % 2 * 4 & 15;
-            if (five) q |= (bits >> j & 1) << 4;
-            if (TYPE == QU_TYPE_Q4_0) q -= 8;
-            if (TYPE == QU_TYPE_Q5_0) q -= 16;
-            if (TYPE == QU_TYPE_IQ4_NL) q = iq4_value(q);
-            w[j] = __fmul_rn(d, (float)q);
-            if (with_min) w[j] = __fadd_rn(w[j], m);
+            unsigned w = quants4<TYPE>(r, u, g / 2, g % 2 * 2 + j / 4);
+            if (TYPE == QU_TYPE_IQ4_NL || TYPE == QU_TYPE_IQ4_XS) q[j] = (float)iq4_value(w >> 8 * (j % 4) & 255);
+            else q[j] = __uint_as_float(__byte_perm(w, 0x4b000000u, 0x7540 | j % 4)) - (8388608.0f + plus_of(TYPE));
         }
-    } else if (TYPE == QU_TYPE_Q2_K) {
-        int e = i % 256;
-        const uint8_t *b = row + i / 256 * 84;
-        float scale = __fmul_rn(half_at(b + 80), (float)(b[e / 16] & 15));
-        float min = __fmul_rn(half_at(b + 82), (float)(b[e / 16] >> 4));
-        bytes8<2>(x, b + 16 + e / 128 * 32 + e % 32);
-        for (int j = 0; j < 8; j++)
-            w[j] = __fsub_rn(__fmul_rn(scale, (float)(x[j] >> e / 32 % 4 * 2 & 3)), min);
+    }
+}
+
+static __device__ __forceinline__ float low_half(unsigned u)
+{
+    return from_half((uint16_t)(u & 0xffff));
+}
+static __device__ __forceinline__ float high_half(unsigned u)
+{
+    return from_half((uint16_t)(u >> 16));
+}
+
+/* Of a unit's halves: element = scale * quant - min. */
+template <int TYPE>
+static __device__ __forceinline__ void scales_of(const unit &r, int u, float scale[2], float min[2])
+{
+    min[0] = min[1] = 0;
+    if (TYPE == QU_TYPE_Q2_K) {
+        for (int i = 0; i < 2; i++) {
+            unsigned both = r.s >> 8 * i & 255;
+            scale[i] = __fmul_rn(low_half(r.d), (float)(both & 15));
+            min[i] = __fmul_rn(high_half(r.d), (float)(both >> 4));
+        }
     } else if (TYPE == QU_TYPE_Q3_K) {
-        int e = i % 256, g = e / 16;
-        const uint8_t *b = row + i / 256 * 110, *s = b + 96;
-        int six = (s[g % 8] >> g / 8 * 4 & 15) | (s[8 + g % 4] >> g / 4 * 2 & 3) << 4;
-        float scale = __fmul_rn(half_at(b + 108), (float)(six - 32));
-        bytes8<2>(x, b + 32 + e / 128 * 32 + e % 32);
-        bytes8<2>(h, b + e % 32);
-        for (int j = 0; j < 8; j++)
-            w[j] = __fmul_rn(
-                scale, (float)(((x[j] >> e / 32 % 4 * 2 & 3) | (h[j] >> e / 32 & 1) << 2) - 4));
-    } else if (TYPE == QU_TYPE_Q4_K || TYPE == QU_TYPE_Q5_K) {
-        const bool five = TYPE == QU_TYPE_Q5_K;
-        int e = i % 256;
-        const uint8_t *b = row + i / 256 * (five ? 176 : 144);
-        float scale, min;
-        scale_min(b + 4, e / 32, &scale, &min);
-        scale = __fmul_rn(half_at(b), scale);
-        min = __fmul_rn(half_at(b + 2), min);
-        bytes8<8>(x, b + (five ? 48 : 16) + e / 64 * 32 + e % 32);
-        if (five) bytes8<8>(h, b + 16 + e % 32);
-        for (int j = 0; j < 8; j++) {
-            int q = x[j] >> e / 32 % 2 * 4 & 15;
-            if (five) q |= (h[j] >> e / 32 & 1) << 4;
-            w[j] = __fsub_rn(__fmul_rn(scale, (float)q), min);
+        for (int i = 0; i < 2; i++) scale[i] = __fmul_rn(low_half(r.d), (float)((int)(r.s >> 8 * i & 255) - 32));
+    } else if (TYPE == QU_TYPE_Q4_K || TYPE == QU_TYPE_Q5_K) { /* two of 8 scales and mins of six bits */
+        int shift = u / 2 % 2 * 16;
+        unsigned a = r.e.y >> shift, b = r.e.z >> shift, c = r.e.w >> shift;
+        unsigned s = u < 4 ? a & 0x3f3f : (c & 0x0f0f) | (a >> 2 & 0x3030);
+        unsigned m = u < 4 ? b & 0x3f3f : (c >> 4 & 0x0f0f) | (b >> 2 & 0x3030);
+        for (int i = 0; i < 2; i++) {
+            scale[i] = __fmul_rn(low_half(r.e.x), (float)(s >> 8 * i & 255));
+            min[i] = __fmul_rn(high_half(r.e.x), (float)(m >> 8 * i & 255));
         }
     } else if (TYPE == QU_TYPE_Q6_K) {
-        int e = i % 256;
-        const uint8_t *b = row + i / 256 * 210;
-        float scale = __fmul_rn(half_at(b + 208), (float)(int8_t)b[192 + e / 16]);
-        bytes8<2>(x, b + e / 128 * 64 + e % 64);
-        bytes8<2>(h, b + 128 + e / 128 * 32 + e % 32);
-        for (int j = 0; j < 8; j++) {
-            int q = (x[j] >> e / 64 % 2 * 4 & 15) | (h[j] >> e / 32 % 4 * 2 & 3) << 4;
-            w[j] = __fmul_rn(scale, (float)(q - 32));
-        }
-    } else { /* IQ4_XS */
-        int e = i % 256, g = e / 32;
-        const uint8_t *b = row + i / 256 * 136;
-        int six = (b[4 + g / 2] >> g % 2 * 4 & 15) |
-                  (*(const uint16_t *)(const void *)(b + 2) >> 2 * g & 3) << 4;
-        float scale = __fmul_rn(half_at(b), (float)(six - 32));
-        bytes8<8>(x, b + 8 + g * 16 + e % 16);
-        for (int j = 0; j < 8; j++)
-            w[j] = __fmul_rn(scale, (float)iq4_value(x[j] >> e / 16 % 2 * 4 & 15));
+        for (int i = 0; i < 2; i++) scale[i] = __fmul_rn(low_half(r.d), (float)(int8_t)(r.s >> 8 * i));
+    } else if (TYPE == QU_TYPE_IQ4_XS) {
+        int six = (int)(r.s >> 4 * u & 15) | (int)(r.d >> (16 + 2 * u) & 3) << 4;
+        scale[0] = scale[1] = __fmul_rn(low_half(r.d), (float)(six - 32));
+    } else if (!traits<TYPE>::dense) {
+        scale[0] = scale[1] = low_half(r.d);
+        if (traits<TYPE>::has_min) min[0] = min[1] = -high_half(r.d);
+    }
+}
+
+/* The element that begins group g of unit u, counted from its block's first. */
+template <int TYPE> static __device__ __forceinline__ int element_of(int u, int g)
+{
+    constexpr int apart = traits<TYPE>::at.apart, each = apart / 16;
+    if (traits<TYPE>::dense) return 0;
+    return u / each * 2 * apart + u % each * 16 + g / 2 * apart + g % 2 * 8;
+}
+
+/* w = elements of group g: the arithmetic of qu_dequant_ref, each operation rounded by itself, hence the same
+ * bits. */
+template <int TYPE> static __device__ __forceinline__ void weights8(float w[8], const unit &r, int u, int g)
+{
+    float scale[2], min[2];
+    quants8<TYPE>(w, r, u, g);
+    scales_of<TYPE>(r, u, scale, min);
+    for (int j = 0; j < 8; j++) {
+        if (!traits<TYPE>::dense) w[j] = __fmul_rn(scale[g / 2], w[j]);
+        if (traits<TYPE>::has_min) w[j] = __fsub_rn(w[j], min[g / 2]);
     }
 }
 
@@ -140,73 +251,261 @@ template <class F> static void with_type(int type, F f)
     }
 }
 
-/* --- kernels --- */
+/* --- products of few rows --- */
 
-enum { MATVEC_WARPS = 4, MATVEC_ROWS = 8, THREADS = 256 };
+/* WARPS x QU_WARP threads a block, so many blocks on a multiprocessor that one of the next kernel still fits
+ * (QU_EARLY). A warp takes R weight rows at once times up to T rows of x, which lie in shared memory. */
+enum { WARPS = 8, THREADS = WARPS * QU_WARP, BLOCKS = 2, ROWS = 8, STAGE_BYTES = 84 << 10 };
 
-/* A warp makes one weight row times up to T rows of x. A lane takes eight elements, its next eight 256
- * further on; each product-sum is one chain of fused operations, then lanes fold. So the order of a row's
- * sum depends on k alone. */
-template <int TYPE, int T>
-static __global__ void __launch_bounds__(MATVEC_WARPS * QU_WARP)
-    matvec(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, const float *bias,
-           const float *x, int32_t n_rows, int32_t n, int32_t k)
+struct product {
+    float *y;
+    const float *bias;
+    matrix w;
+    int32_t n;
+};
+struct products {
+    product of[3];
+    int32_t n, n_groups, then;
+    const float *x;
+    int32_t n_rows, k, stage; /* stage: elements of x in shared memory at a time */
+};
+
+/* Where element e of x lies in shared memory, e a multiple of 8: a gap behind each 32, or 256, lets a quarter of a
+ * warp read from all banks. Sums of eight elements lie behind it. */
+template <int TYPE> static __host__ __device__ __forceinline__ int32_t place_of(int32_t e)
 {
-    int32_t lane = (int32_t)threadIdx.x % QU_WARP, t0 = (int32_t)blockIdx.y * T;
-    int32_t i = (int32_t)blockIdx.x * MATVEC_WARPS + (int32_t)threadIdx.x / QU_WARP;
-    if (i >= n) return; /* a whole warp */
-    int32_t rows = min(T, n_rows - t0);
-    const uint8_t *row = w + i * row_bytes;
-    float acc[T];
-    for (int t = 0; t < T; t++) acc[t] = 0;
-    for (int32_t c = lane * 8; c < k; c += QU_WARP * 8) {
-        float v[8];
-        weights8<TYPE>(v, row, c);
-#pragma unroll
-        for (int t = 0; t < T; t++) {
-            if (t >= rows) break;
-            float u[8];
-            floats8(u, x + (int64_t)(t0 + t) * k + c);
-            acc[t] = dot8(v, u, acc[t]);
+    return e + e / (traits<TYPE>::at.block == 256 ? 256 : 32) * 4;
+}
+static __host__ __device__ __forceinline__ int32_t sum_place(int32_t e)
+{
+    return e / 8 + e / 256;
+}
+template <int TYPE> static __host__ __device__ __forceinline__ int32_t stage_floats(int32_t e)
+{
+    return place_of<TYPE>(e) + 4 + (traits<TYPE>::has_min ? sum_place(e) / 4 * 4 + 4 : 0); /* 16-byte aligned */
+}
+
+/* x from element `from` on, of a block's rows. */
+template <int TYPE>
+static __device__ __forceinline__ void stage_rows(float *to, const products &p, int32_t t0, int32_t rows, int32_t from)
+{
+    int32_t n = min(p.stage, p.k - from), room = stage_floats<TYPE>(p.stage);
+    for (int32_t t = 0; t < rows; t++) {
+        const float *x = p.x + (int64_t)(t0 + t) * p.k + from;
+        float *row = to + t * room;
+        for (int32_t e = (int32_t)threadIdx.x * 8; e < n; e += THREADS * 8) {
+            float v[8], sum = 0;
+            floats8(v, x + e);
+            float4 *at = (float4 *)(void *)(row + place_of<TYPE>(e));
+            at[0] = {v[0], v[1], v[2], v[3]};
+            at[1] = {v[4], v[5], v[6], v[7]};
+            for (int j = 0; j < 8; j++) sum += v[j];
+            if (traits<TYPE>::has_min) row[place_of<TYPE>(p.stage) + 4 + sum_place(e)] = sum;
         }
-    }
-#pragma unroll
-    for (int t = 0; t < T; t++) {
-        if (t >= rows) break;
-        float sum = warp_sum(acc[t]);
-        if (lane == 0) y[(int64_t)(t0 + t) * ldy + i] = bias ? sum + bias[i] : sum;
     }
 }
 
-template <int TYPE>
-static __global__ void dequant_bf16(uint16_t *out, const uint8_t *w, int64_t row_bytes, int32_t n,
-                                    int32_t k)
+/* Which of the units that a warp reads side by side is a lane's, counted from the first: of types with blocks of
+ * 256 neighbours take other blocks, again for the banks. */
+template <int TYPE> static __device__ __forceinline__ int32_t unit_of(int32_t lane)
 {
-    int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 8;
-    if (at >= (int64_t)n * k) return;
+    return traits<TYPE>::in_block == 8 ? lane % 4 * 8 + lane / 4 : lane;
+}
+
+/* acc += the products of one unit of R rows with T rows of x; e: the unit's block begins there in the stage. */
+template <int TYPE, int T, int R>
+static __device__ __forceinline__ void multiply(float (&acc)[R][T], const unit (&r)[R], int u, const float *x,
+                                                int32_t e, int32_t room, int32_t sums, int32_t rows)
+{
+    float scale[R][2], min[R][2];
+#pragma unroll
+    for (int i = 0; i < R; i++) scales_of<TYPE>(r[i], u, scale[i], min[i]);
+#pragma unroll
+    for (int g = 0; g < traits<TYPE>::groups; g++) {
+        float q[R][8];
+#pragma unroll
+        for (int i = 0; i < R; i++) quants8<TYPE>(q[i], r[i], u, g);
+        int32_t from = e + element_of<TYPE>(u, g);
+        const float *at = x + place_of<TYPE>(from);
+#pragma unroll
+        for (int t = 0; t < T; t++) {
+            if (t >= rows) break;
+            float v[8];
+            floats8(v, at + t * room);
+            float sum = traits<TYPE>::has_min ? x[t * room + sums + sum_place(from)] : 0;
+#pragma unroll
+            for (int i = 0; i < R; i++) {
+                float s = dot8(q[i], v, 0);
+                acc[i][t] = traits<TYPE>::dense ? acc[i][t] + s : fmaf(scale[i][g / 2], s, acc[i][t]);
+                if (traits<TYPE>::has_min) acc[i][t] = fmaf(-min[i][g / 2], sum, acc[i][t]);
+            }
+        }
+    }
+}
+
+/* The R rows of a warp's group: which product, from which row on. With swiglu the second half are the second
+ * product's. */
+template <int R> struct chosen {
+    int32_t of[R], row[R];
+};
+template <int R> static __device__ __forceinline__ chosen<R> choose(const products &p, int32_t group)
+{
+    chosen<R> c;
+    int32_t of = 0;
+    if (p.then != QU_CUDA_SWIGLU)
+        while (of < p.n - 1 && group >= (p.of[of].n + R - 1) / R) group -= (p.of[of++].n + R - 1) / R;
+#pragma unroll
+    for (int i = 0; i < R; i++) {
+        bool pair = p.then == QU_CUDA_SWIGLU;
+        c.of[i] = pair ? i / (R / 2) : of;
+        c.row[i] = pair ? group * (R / 2) + i % (R / 2) : group * R + i;
+    }
+    return c;
+}
+
+static __device__ __forceinline__ float with_bias(const product &p, float sum, int32_t row)
+{
+    return p.bias ? sum + p.bias[row] : sum;
+}
+
+template <int TYPE, int T, int R>
+static __device__ __forceinline__ void finish(const float (&acc)[R][T], const products &p, const chosen<R> &c,
+                                              int32_t t0, int32_t rows, int32_t lane)
+{
+#pragma unroll
+    for (int t = 0; t < T; t++) {
+        if (t >= rows) break;
+        float sum[R];
+#pragma unroll
+        for (int i = 0; i < R; i++) sum[i] = warp_sum(acc[i][t]);
+        if (lane > 0) continue;
+#pragma unroll
+        for (int i = 0; i < R; i++) {
+            const product &to = p.of[c.of[i]];
+            if (c.row[i] >= to.n) continue;
+            float *y = to.y + (int64_t)(t0 + t) * to.n + c.row[i], v = with_bias(to, sum[i], c.row[i]);
+            if (p.then == QU_CUDA_SWIGLU) {
+                if (i < R / 2) *y = swish(v) * with_bias(p.of[1], sum[(i + R / 2) % R], c.row[i]);
+            } else {
+                *y = p.then == QU_CUDA_ADD ? *y + v : v;
+            }
+        }
+    }
+}
+
+/* A lane takes a unit, its next one 32 units further on; each eight elements are one chain of fused operations,
+ * then lanes fold. So the order of a row's sum depends on k alone. With one row the units after next are on
+ * their way while one is multiplied; the first ones before the kernel ahead has ended. */
+template <int TYPE, int T, int R>
+static __global__ void __launch_bounds__(THREADS, BLOCKS) matvec(const __grid_constant__ products p)
+{
+    QU_SHARED(shared);
+    using of = traits<TYPE>;
+    constexpr int STEP = QU_WARP * of::unit, AHEAD = T == 1 ? 2 : 1;
+    float *x = (float *)shared;
+    int32_t lane = (int32_t)threadIdx.x % QU_WARP, t0 = (int32_t)blockIdx.x * T, rows = min(T, p.n_rows - t0);
+    int32_t mine = unit_of<TYPE>(lane), u = mine % of::in_block, units = p.k / of::unit;
+    int32_t room = stage_floats<TYPE>(p.stage), sums = place_of<TYPE>(p.stage) + 4, staged = -1;
+    QU_LET_NEXT_START();
+    for (int32_t first = (int32_t)blockIdx.y * WARPS; first < p.n_groups; first += (int32_t)gridDim.y * WARPS) {
+        int32_t group = min(first + (int32_t)threadIdx.x / QU_WARP, p.n_groups - 1);
+        chosen<R> c = choose<R>(p, group);
+        int32_t block[R];
+#pragma unroll
+        for (int i = 0; i < R; i++)
+            block[i] = min(c.row[i], p.of[c.of[i]].n - 1) * (p.k / of::at.block) + mine / of::in_block;
+        unit r[AHEAD][R];
+        float acc[R][T] = {};
+#pragma unroll
+        for (int ahead = 0; ahead < AHEAD; ahead++)
+#pragma unroll
+            for (int i = 0; i < R; i++)
+                if (mine + ahead * QU_WARP < units)
+                    load_unit<TYPE>(r[ahead][i], p.of[c.of[i]].w, block[i] + ahead * QU_WARP / of::in_block, u);
+        for (int32_t from = 0; from < p.k; from += p.stage) {
+            if (staged != from) {
+                if (staged < 0) QU_WAIT_FOR_LAST();
+                else __syncthreads();
+                stage_rows<TYPE>(x, p, t0, rows, from);
+                __syncthreads();
+                staged = from;
+            }
+            int32_t end = min(p.stage, p.k - from);
+            for (int32_t e = 0; e < end; e += AHEAD * STEP)
+#pragma unroll
+                for (int now = 0; now < AHEAD; now++) {
+                    int32_t at = (from + e) / of::unit + now * QU_WARP + mine;
+                    if (at >= units || e + now * STEP >= end) continue;
+                    multiply<TYPE, T, R>(acc, r[now], u, x, e + now * STEP + mine / of::in_block * of::at.block, room,
+                                         sums, rows);
+                    if (at + AHEAD * QU_WARP >= units) continue;
+#pragma unroll
+                    for (int i = 0; i < R; i++)
+                        load_unit<TYPE>(r[now][i], p.of[c.of[i]].w,
+                                        block[i] + (at - mine + AHEAD * QU_WARP) / of::in_block, u);
+                }
+        }
+        if (first + (int32_t)threadIdx.x / QU_WARP < p.n_groups) finish<TYPE, T, R>(acc, p, c, t0, rows, lane);
+    }
+}
+
+/* --- eight elements a thread --- */
+
+enum { UNIT_THREADS = 256 };
+
+/* The elements of thread `at` of a matrix, and where they stand in it. */
+template <int TYPE>
+static __device__ __forceinline__ int64_t elements_of(float v[8], const matrix &w, int64_t at)
+{
+    using of = traits<TYPE>;
+    int g = (int)(at % of::groups), u = (int)(at / of::groups % of::in_block);
+    int64_t block = at / of::groups / of::in_block;
+    unit r;
+    load_unit<TYPE>(r, w, block, u);
+    weights8<TYPE>(v, r, u, g);
+    return block * of::at.block + element_of<TYPE>(u, g);
+}
+
+template <int TYPE>
+static __global__ void dequant_bf16(uint16_t *out, matrix w, int64_t n)
+{
+    int64_t at = (int64_t)blockIdx.x * UNIT_THREADS + threadIdx.x;
+    if (at >= n) return;
     float v[8];
-    weights8<TYPE>(v, w + at / k * row_bytes, (int32_t)(at % k));
+    int64_t to = elements_of<TYPE>(v, w, at);
     uint4 u;
     unsigned *p = &u.x;
     for (int j = 0; j < 4; j++)
         p[j] = (unsigned)to_bf16(v[2 * j]) | (unsigned)to_bf16(v[2 * j + 1]) << 16;
-    *(uint4 *)(void *)(out + at) = u;
+    *(uint4 *)(void *)(out + to) = u;
 }
 
 template <int TYPE>
-static __global__ void embed(float *x, const uint8_t *table, int64_t row_bytes, const int32_t *ids,
-                             int32_t k)
+static __global__ void embed(float *x, matrix table, const int32_t *ids, int32_t k)
 {
-    int32_t c = ((int32_t)blockIdx.x * THREADS + (int32_t)threadIdx.x) * 8;
-    if (c >= k) return;
+    int32_t at = (int32_t)blockIdx.x * UNIT_THREADS + (int32_t)threadIdx.x;
+    if (at >= k / 8) return;
     float v[8];
-    weights8<TYPE>(v, table + ids[blockIdx.y] * row_bytes, c);
-    for (int j = 0; j < 8; j++) x[(int64_t)blockIdx.y * k + c + j] = v[j];
+    int64_t from = (int64_t)ids[blockIdx.y] * k, to = elements_of<TYPE>(v, table, from / 8 + at) - from;
+    for (int j = 0; j < 8; j++) x[(int64_t)blockIdx.y * k + to + j] = v[j];
+}
+
+/* Two bytes a thread. */
+static __global__ void repack(uint16_t *out, const uint16_t *in, layout l, int64_t first, int64_t n, int64_t all)
+{
+    int64_t at = (int64_t)blockIdx.x * UNIT_THREADS + threadIdx.x;
+    int each = (l.bulk + l.head) / 2, bulk = l.bulk / 2, head = l.head / 2;
+    if (at >= n * each) return;
+    int64_t block = first + at / each;
+    int i = (int)(at % each) - (l.behind ? 0 : head);
+    bool is_bulk = i >= 0 && i < bulk;
+    int of_head = i < 0 ? i + head : i - bulk;
+    out[is_bulk ? block * bulk + i : all * bulk + block * head + of_head] = in[at];
 }
 
 static __global__ void cast_bf16(uint16_t *out, const float *x, int64_t n, int64_t n_out)
 {
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    int64_t i = (int64_t)blockIdx.x * UNIT_THREADS + threadIdx.x;
     if (i < n_out) out[i] = i < n ? to_bf16(x[i]) : 0;
 }
 
@@ -219,21 +518,38 @@ static qu_status check(int type, int32_t k, qu_err *err)
     return QU_OK;
 }
 
-qu_status qu_cuda_matvec(qu_cuda *cu, float *y, int64_t ldy, const void *w, int type,
-                         const float *bias, const float *x, int32_t n_rows, int32_t n, int32_t k,
-                         qu_err *err)
+template <int TYPE, int T, int R> static void launch(qu_cuda *cu, products *p)
+{
+    int32_t fits = STAGE_BYTES / 4 / T, step = 2 * QU_WARP * traits<TYPE>::unit;
+    p->stage = (p->k + 255) / 256 * 256;
+    for (; stage_floats<TYPE>(p->stage) > fits; p->stage = (p->stage - 1) / step * step) {}
+    p->n_groups = 0;
+    if (p->then == QU_CUDA_SWIGLU) p->n_groups = (int32_t)blocks_of(p->of[0].n, R / 2);
+    else
+        for (int32_t i = 0; i < p->n; i++) p->n_groups += (int32_t)blocks_of(p->of[i].n, R);
+    unsigned blocks = blocks_of(p->n_groups, WARPS), most = BLOCKS * (unsigned)qu_cuda_processors(cu);
+    dim3 grid(blocks_of(p->n_rows, T), blocks < most ? blocks : most);
+    size_t bytes = (size_t)T * (size_t)stage_floats<TYPE>(p->stage) * sizeof(float);
+    auto *kernel = matvec<TYPE, T, R>;
+    qu_cuda_want_shared(kernel, bytes);
+    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
+    QU_LAUNCH_EARLY(cu, kernel, grid, THREADS, bytes, stream, *p);
+}
+
+qu_status qu_cuda_matvec(qu_cuda *cu, const qu_cuda_product *of, int32_t n, int type, qu_cuda_then then,
+                         const float *x, int32_t n_rows, int32_t k, qu_err *err)
 {
     QU_TRY(check(type, k, err));
-    if (n_rows <= 0 || n <= 0) return QU_OK;
-    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
-    dim3 grid(blocks_of(n, MATVEC_WARPS), n_rows == 1 ? 1 : blocks_of(n_rows, MATVEC_ROWS));
-    const uint8_t *blocks = (const uint8_t *)w;
-    int64_t row_bytes = qu_type_bytes(type, k);
+    if (n < 1 || n > 3 || (then == QU_CUDA_SWIGLU && (n != 2 || of[0].n != of[1].n)))
+        return qu_fail(err, QU_ERR_ARG, "no CUDA kernel for %d products at once", n);
+    if (n_rows <= 0) return QU_OK;
+    products p = {};
+    p.n = n, p.then = then, p.x = x, p.n_rows = n_rows, p.k = k;
+    for (int32_t i = 0; i < n; i++)
+        p.of[i] = {of[i].y, of[i].bias, matrix_of(of[i].w, type, (int64_t)of[i].n * k), of[i].n};
     with_type(type, [&](auto t) {
-        const int TYPE = decltype(t)::value;
-        auto *kernel = n_rows == 1 ? matvec<TYPE, 1> : matvec<TYPE, MATVEC_ROWS>;
-        QU_LAUNCH(kernel, grid, MATVEC_WARPS * QU_WARP, 0, stream, y, ldy, blocks, row_bytes, bias, x,
-                  n_rows, n, k);
+        if (n_rows == 1) launch<decltype(t)::value, 1, 2>(cu, &p);
+        else launch<decltype(t)::value, ROWS, 2>(cu, &p);
     });
     return qu_cuda_launched(cu, "matvec", err);
 }
@@ -243,33 +559,49 @@ qu_status qu_cuda_dequant_bf16(qu_cuda *cu, void *out, const void *w, int type, 
 {
     QU_TRY(check(type, k, err));
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
+    matrix m = matrix_of(w, type, (int64_t)n * k);
     with_type(type, [&](auto t) {
         auto *kernel = dequant_bf16<decltype(t)::value>;
-        QU_LAUNCH(kernel, blocks_of((int64_t)n * k / 8, THREADS), THREADS, 0, stream,
-                  (uint16_t *)out, (const uint8_t *)w, qu_type_bytes(type, k), n, k);
+        int64_t all = (int64_t)n * k / 8;
+        QU_LAUNCH(kernel, blocks_of(all, UNIT_THREADS), UNIT_THREADS, 0, stream, (uint16_t *)out, m, all);
     });
     return qu_cuda_launched(cu, "dequant_bf16", err);
 }
 
 qu_status qu_cuda_embed(qu_cuda *cu, float *x, const void *table, int type, const int32_t *ids,
-                        int32_t n_rows, int32_t k, qu_err *err)
+                        int32_t n_rows, int32_t n, int32_t k, qu_err *err)
 {
     QU_TRY(check(type, k, err));
     if (n_rows <= 0) return QU_OK;
-    dim3 grid(blocks_of(k / 8, THREADS), (unsigned)n_rows);
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
+    matrix m = matrix_of(table, type, (int64_t)n * k);
+    dim3 grid(blocks_of(k / 8, UNIT_THREADS), (unsigned)n_rows);
     with_type(type, [&](auto t) {
         auto *kernel = embed<decltype(t)::value>;
-        QU_LAUNCH(kernel, grid, THREADS, 0, stream, x, (const uint8_t *)table,
-                  qu_type_bytes(type, k), ids, k);
+        QU_LAUNCH(kernel, grid, UNIT_THREADS, 0, stream, x, m, ids, k);
     });
     return qu_cuda_launched(cu, "embed", err);
+}
+
+qu_status qu_cuda_put_weights(qu_cuda *cu, void *to, const void *blocks, int type, int64_t n, void *stage,
+                              int64_t stage_bytes, qu_err *err)
+{
+    layout l = layout_of(type);
+    if (l.head == 0) return qu_cuda_upload(cu, QU_CUDA_COMPUTE, to, blocks, qu_type_bytes((qu_type)type, n), err);
+    int64_t all = n / l.block, bytes = l.bulk + l.head, most = stage_bytes / bytes;
+    for (int64_t first = 0; first < all; first += most) {
+        int64_t some = all - first < most ? all - first : most;
+        QU_TRY(qu_cuda_upload(cu, QU_CUDA_COMPUTE, stage, (const char *)blocks + first * bytes, some * bytes, err));
+        QU_TRY_LAUNCH(repack, blocks_of(some * bytes / 2, UNIT_THREADS), UNIT_THREADS, 0, (uint16_t *)to,
+                      (const uint16_t *)stage, l, first, some, all);
+    }
+    return QU_OK;
 }
 
 qu_status qu_cuda_to_bf16(qu_cuda *cu, void *out, const float *x, int32_t rows, int32_t rows_out,
                           int32_t k, qu_err *err)
 {
     int64_t n = (int64_t)rows * k, n_out = (int64_t)rows_out * k;
-    QU_TRY_LAUNCH(cast_bf16, blocks_of(n_out, THREADS), THREADS, 0, (uint16_t *)out, x, n, n_out);
+    QU_TRY_LAUNCH(cast_bf16, blocks_of(n_out, UNIT_THREADS), UNIT_THREADS, 0, (uint16_t *)out, x, n, n_out);
     return QU_OK;
 }

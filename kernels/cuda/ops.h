@@ -37,17 +37,32 @@ typedef struct qu_cuda_choice {
 qu_status qu_cuda_greedy(qu_cuda *cu, qu_cuda_choice *out, const float *logits, int32_t n_rows, int32_t n,
                          qu_err *err);
 
-/* --- linear.cu: weights as stored blocks, every type of kernels/quant.h --- */
+/* --- linear.cu: weights of every type of kernels/quant.h --- */
 
-/* x [T,k] = rows ids [T] of table [.,k]. qu_dequant_ref, bit for bit. */
+/* Weights on a device (w below): stored blocks of n elements put to [qu_type_bytes(n)] in an order of its own that can be read by
+ * 16 bytes, by way of stage, device memory that is free again for what the compute stream does next. */
+qu_status qu_cuda_put_weights(qu_cuda *cu, void *to, const void *blocks, int type, int64_t n, void *stage,
+                              int64_t stage_bytes, qu_err *err);
+/* x [T,k] = rows ids [T] of table [n,k]. qu_dequant_ref, bit for bit. */
 qu_status qu_cuda_embed(qu_cuda *cu, float *x, const void *table, int type, const int32_t *ids,
-                        int32_t n_rows, int32_t k, qu_err *err);
-/* y [T,ldy] = x [T,k] w^T + bias, w [n,k] stored blocks, bias [n] or NULL. For few rows: the weights are
- * read once for eight. qu_linear_ref. k a multiple of 8. */
-qu_status qu_cuda_matvec(qu_cuda *cu, float *y, int64_t ldy, const void *w, int type,
-                         const float *bias, const float *x, int32_t n_rows, int32_t n, int32_t k,
-                         qu_err *err);
-/* out [n,k] bf16 = stored blocks, rounded to nearest even. */
+                        int32_t n_rows, int32_t n, int32_t k, qu_err *err);
+
+/* y [T,n] = x [T,k] w^T + bias, w [n,k], bias [n] or NULL; up to three products of one x, weights of one type. For
+ * few rows: the weights are read once for eight. qu_linear_ref. k a multiple of 8. */
+typedef struct qu_cuda_product {
+    float *y;
+    const void *w;
+    const float *bias;
+    int32_t n;
+} qu_cuda_product;
+typedef enum qu_cuda_then {
+    QU_CUDA_STORE,
+    QU_CUDA_ADD,    /* y += it */
+    QU_CUDA_SWIGLU, /* two products of equal n: y of the first = silu(the first) * the second */
+} qu_cuda_then;
+qu_status qu_cuda_matvec(qu_cuda *cu, const qu_cuda_product *of, int32_t n, int type, qu_cuda_then then,
+                         const float *x, int32_t n_rows, int32_t k, qu_err *err);
+/* out [n,k] bf16 = weights w [n,k], rounded to nearest even. */
 qu_status qu_cuda_dequant_bf16(qu_cuda *cu, void *out, const void *w, int type, int32_t n,
                                int32_t k, qu_err *err);
 /* out [rows_out,k] bf16 = x [rows,k], zero rows behind. */

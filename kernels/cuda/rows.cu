@@ -6,6 +6,8 @@ enum { THREADS = 256, GREEDY_THREADS = 1024 };
 static __global__ void __launch_bounds__(THREADS) rmsnorm(float *y, const float *x, const float *w, int32_t n, float eps)
 {
     QU_SHARED(shared);
+    QU_LET_NEXT_START();
+    QU_WAIT_FOR_LAST();
     float sum = 0;
     const float *row = x + (int64_t)blockIdx.x * n;
     float *out = y + (int64_t)blockIdx.x * n;
@@ -18,7 +20,7 @@ static __global__ void __launch_bounds__(THREADS) rmsnorm(float *y, const float 
 static __global__ void swiglu(float *gate, const float *up, int64_t n)
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i < n) gate[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+    if (i < n) gate[i] = swish(gate[i]) * up[i];
 }
 
 static __global__ void add(float *x, const float *y, int64_t n)
@@ -70,7 +72,7 @@ qu_status qu_cuda_rmsnorm(qu_cuda *cu, float *y, const float *x, const float *w,
                           int32_t n, float eps, qu_err *err)
 {
     size_t fold = THREADS / QU_WARP * sizeof(float);
-    if (n_rows > 0) QU_TRY_LAUNCH(rmsnorm, (unsigned)n_rows, THREADS, fold, y, x, w, n, eps);
+    if (n_rows > 0) QU_TRY_EARLY(rmsnorm, (unsigned)n_rows, THREADS, fold, y, x, w, n, eps);
     return QU_OK;
 }
 

@@ -26,6 +26,7 @@
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
 #define __constant__
+#define __grid_constant__
 
 struct dim3 {
     unsigned x, y, z;
@@ -53,6 +54,7 @@ extern int emulate_reverse;  /* run a block's threads from the last to the first
 extern long emulate_fail;    /* let that call of the runtime from now on fail, and all after it; 0: none */
 extern long emulate_leaks;   /* allocations minus frees */
 extern long emulate_launches, emulate_waits; /* waits: of the host for a stream */
+extern long emulate_replays;                 /* graphs that ran */
 
 void emulate_launch(const char *name, dim3 grid, dim3 block, size_t shared,
                     const std::function<void()> &body);
@@ -64,10 +66,15 @@ unsigned __ballot_sync(unsigned mask, int predicate);
 #define QU_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
     do {                                                                                           \
         (void)(stream);                                                                            \
-        emulate_launch(#kernel, grid, block, shared, [=]() { kernel(__VA_ARGS__); });              \
+        emulate_launch(#kernel, grid, block, shared, emulate_bind(kernel, __VA_ARGS__));           \
     } while (0)
 #define QU_SHARED(name) float4 *name = (float4 *)emulate_shared()
 
+/* A launch takes its arguments' values with it. */
+template <class... P, class... A> static inline std::function<void()> emulate_bind(void (*kernel)(P...), A... args)
+{
+    return [=]() { kernel(args...); };
+}
 template <class T> static inline T emulate_shuffle(T v, int lane)
 {
     uint64_t bits = 0;
@@ -99,6 +106,13 @@ static inline float __fadd_rn(float a, float b)
 static inline float __fsub_rn(float a, float b)
 {
     return a - b;
+}
+static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned which)
+{
+    uint64_t all = (uint64_t)b << 32 | a;
+    unsigned out = 0;
+    for (int i = 0; i < 4; i++) out |= (unsigned)(all >> 8 * (which >> 4 * i & 7) & 255) << 8 * i;
+    return out;
 }
 static inline float __uint_as_float(unsigned u)
 {
@@ -134,9 +148,11 @@ enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 typedef struct emulated_stream *cudaStream_t;
 typedef struct emulated_event *cudaEvent_t;
+typedef struct emulated_graph *cudaGraph_t, *cudaGraphExec_t;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 struct cudaDeviceProp {
     char name[256];
-    int major, minor;
+    int major, minor, multiProcessorCount;
 };
 
 const char *cudaGetErrorString(cudaError_t e);
@@ -160,6 +176,13 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t e);
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s);
 cudaError_t cudaEventSynchronize(cudaEvent_t e);
+/* Between begin and end launches are kept; copies, waits and allocations stop the program. */
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s);
+cudaError_t cudaGraphDestroy(cudaGraph_t g);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e);
 template <class T> static inline cudaError_t cudaFuncSetAttribute(T *, cudaFuncAttribute, int)
 {
     return cudaSuccess;

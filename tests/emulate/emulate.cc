@@ -15,7 +15,7 @@
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 int emulate_reverse;
-long emulate_fail, emulate_leaks, emulate_launches, emulate_waits;
+long emulate_fail, emulate_leaks, emulate_launches, emulate_waits, emulate_replays;
 
 /* --- a block's threads --- */
 
@@ -214,9 +214,19 @@ void *emulate_shared()
     return shared;
 }
 
+/* Launches that wait for their graph. */
+struct emulated_graph {
+    std::vector<std::function<void()>> launches;
+};
+static emulated_graph *recording;
+
 void emulate_launch(const char *name, dim3 grid, dim3 block, size_t bytes,
                     const std::function<void()> &work)
 {
+    if (recording) {
+        recording->launches.push_back([=]() { emulate_launch(name, grid, block, bytes, work); });
+        return;
+    }
     kernel = name;
     n_threads = (int)(block.x * block.y * block.z);
     blockDim = block;
@@ -253,6 +263,9 @@ static bool fails()
 
 #define MAY_FAIL(error)                                                                            \
     if (fails()) return error
+/* Not while a graph is recorded. */
+#define AT_ONCE()                                                                                  \
+    if (recording) stop("a copy, wait or allocation in a graph")
 
 const char *cudaGetErrorString(cudaError_t e)
 {
@@ -274,6 +287,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
     MAY_FAIL(cudaErrorDeviceUnavailable);
     snprintf(p->name, sizeof p->name, "emulated");
     p->major = 8;
+    p->multiProcessorCount = 2; /* few: blocks go round */
     p->minor = 0;
     return cudaSuccess;
 }
@@ -284,6 +298,7 @@ cudaError_t cudaGetLastError()
 }
 static cudaError_t allocate(void **p, size_t bytes)
 {
+    AT_ONCE();
     MAY_FAIL(cudaErrorMemoryAllocation);
     if (posix_memalign(p, 256, bytes ? bytes : 1)) return cudaErrorMemoryAllocation;
     memset(*p, 0xff, bytes);
@@ -319,12 +334,14 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
 }
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t)
 {
+    AT_ONCE();
     MAY_FAIL(cudaErrorDeviceUnavailable);
     memmove(to, from, bytes);
     return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t)
 {
+    AT_ONCE();
     MAY_FAIL(cudaErrorDeviceUnavailable);
     memset(p, value, bytes);
     return cudaSuccess;
@@ -339,6 +356,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t)
 {
+    AT_ONCE();
     emulate_waits++;
     MAY_FAIL(cudaErrorDeviceUnavailable);
     return cudaSuccess;
@@ -365,6 +383,48 @@ cudaError_t cudaEventSynchronize(cudaEvent_t)
 {
     MAY_FAIL(cudaErrorDeviceUnavailable);
     return cudaSuccess;
+}
+
+/* --- graphs --- */
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
+{
+    AT_ONCE();
+    MAY_FAIL(cudaErrorDeviceUnavailable);
+    recording = new emulated_graph;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *g)
+{
+    *g = recording;
+    recording = nullptr;
+    emulate_leaks += *g != nullptr;
+    return *g ? cudaSuccess : cudaErrorDeviceUnavailable;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned long long)
+{
+    MAY_FAIL(cudaErrorMemoryAllocation);
+    *e = new emulated_graph(*g);
+    emulate_leaks++;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t)
+{
+    AT_ONCE();
+    MAY_FAIL(cudaErrorDeviceUnavailable);
+    emulate_replays++;
+    for (const auto &launch : e->launches) launch();
+    return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t g)
+{
+    emulate_leaks--;
+    delete g;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e)
+{
+    return cudaGraphDestroy(e);
 }
 
 /* --- cuBLAS --- */
@@ -394,7 +454,7 @@ static float bf16(const void *p, int64_t i)
 
 cublasStatus_t cublasGemmEx(cublasHandle_t, cublasOperation_t ta, cublasOperation_t tb, int m, int n,
                             int k, const void *, const void *a, cudaDataType_t a_type, int lda,
-                            const void *b, cudaDataType_t b_type, int ldb, const void *, void *c,
+                            const void *b, cudaDataType_t b_type, int ldb, const void *beta, void *c,
                             cudaDataType_t c_type, int ldc, cublasComputeType_t, cublasGemmAlgo_t)
 {
     if (fails() || ta != CUBLAS_OP_T || tb != CUBLAS_OP_N || a_type != CUDA_R_16BF ||
@@ -408,9 +468,9 @@ cublasStatus_t cublasGemmEx(cublasHandle_t, cublasOperation_t ta, cublasOperatio
             zero = zero && column[(size_t)p] == 0;
         }
         for (int i = 0; i < m; i++) {
-            float sum = 0;
+            float *y = (float *)c + (int64_t)j * ldc + i, sum = 0;
             for (int p = 0; !zero && p < k; p++) sum += bf16(a, (int64_t)i * lda + p) * column[(size_t)p];
-            ((float *)c)[(int64_t)j * ldc + i] = sum;
+            *y = *(const float *)beta != 0 ? *y + sum : sum;
         }
     }
     return CUBLAS_STATUS_SUCCESS;
