@@ -274,11 +274,11 @@ struct products {
  * warp read from all banks. Sums of eight elements lie behind it. */
 template <int TYPE> static __host__ __device__ __forceinline__ int32_t place_of(int32_t e)
 {
-    return e + e / (traits<TYPE>::at.block == 256 ? 256 : 32) * 4;
+    return e + (int32_t)((uint32_t)e / (traits<TYPE>::at.block == 256 ? 256u : 32u) * 4);
 }
 static __host__ __device__ __forceinline__ int32_t sum_place(int32_t e)
 {
-    return e / 8 + e / 256;
+    return (int32_t)((uint32_t)e / 8 + (uint32_t)e / 256);
 }
 template <int TYPE> static __host__ __device__ __forceinline__ int32_t stage_floats(int32_t e)
 {
@@ -318,6 +318,7 @@ static __device__ __forceinline__ void multiply(float (&acc)[R][T], const unit (
                                                 int32_t e, int32_t room, int32_t sums, int32_t rows)
 {
     float scale[R][2], min[R][2];
+    const float *at = x + place_of<TYPE>(e), *sum_at = x + sums + sum_place(e);
 #pragma unroll
     for (int i = 0; i < R; i++) scales_of<TYPE>(r[i], u, scale[i], min[i]);
 #pragma unroll
@@ -325,14 +326,13 @@ static __device__ __forceinline__ void multiply(float (&acc)[R][T], const unit (
         float q[R][8];
 #pragma unroll
         for (int i = 0; i < R; i++) quants8<TYPE>(q[i], r[i], u, g);
-        int32_t from = e + element_of<TYPE>(u, g);
-        const float *at = x + place_of<TYPE>(from);
+        int32_t from = element_of<TYPE>(u, g); /* no gap within a block */
 #pragma unroll
         for (int t = 0; t < T; t++) {
             if (t >= rows) break;
             float v[8];
-            floats8(v, at + t * room);
-            float sum = traits<TYPE>::has_min ? x[t * room + sums + sum_place(from)] : 0;
+            floats8(v, at + t * room + from);
+            float sum = traits<TYPE>::has_min ? sum_at[t * room + from / 8] : 0;
 #pragma unroll
             for (int i = 0; i < R; i++) {
                 float s = dot8(q[i], v, 0);
@@ -434,7 +434,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS) matvec(const __grid_co
             for (int32_t e = 0; e < end; e += AHEAD * STEP)
 #pragma unroll
                 for (int now = 0; now < AHEAD; now++) {
-                    int32_t at = (from + e) / of::unit + now * QU_WARP + mine;
+                    int32_t at = (int32_t)((uint32_t)(from + e) / of::unit) + now * QU_WARP + mine;
                     if (at >= units || e + now * STEP >= end) continue;
                     multiply<TYPE, T, R>(acc, r[now], u, x, e + now * STEP + mine / of::in_block * of::at.block, room,
                                          sums, rows);
@@ -442,7 +442,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS) matvec(const __grid_co
 #pragma unroll
                     for (int i = 0; i < R; i++)
                         load_unit<TYPE>(r[now][i], p.of[c.of[i]].w,
-                                        block[i] + (at - mine + AHEAD * QU_WARP) / of::in_block, u);
+                                        block[i] + (int32_t)((uint32_t)(at - mine + AHEAD * QU_WARP) / of::in_block), u);
                 }
         }
         if (first + (int32_t)threadIdx.x / QU_WARP < p.n_groups) finish<TYPE, T, R>(acc, p, c, t0, rows, lane);
