@@ -253,9 +253,26 @@ template <class F> static void with_type(int type, F f)
 
 /* --- products of few rows --- */
 
-/* WARPS x QU_WARP threads a block, so many blocks on a multiprocessor that one of the next kernel still fits
- * (QU_EARLY). A warp takes R weight rows at once times up to T rows of x, which lie in shared memory. */
-enum { WARPS = 8, THREADS = WARPS * QU_WARP, BLOCKS = 2, ROWS = 8, STAGE_BYTES = 84 << 10 };
+/* One row: small blocks, two on a multiprocessor, so that one of the next kernel fits beside them (QU_LET_NEXT_START).
+ * Up to eight rows: one large block, so that x is put into shared memory seldom. A warp takes R weight rows at once. */
+enum { ROWS = 8 };
+static constexpr __host__ __device__ int warps_of(int t)
+{
+    return t == 1 ? 8 : 16;
+}
+static constexpr __host__ __device__ int blocks_of_rows(int t)
+{
+    return t == 1 ? 2 : 1;
+}
+static constexpr __host__ __device__ int stage_bytes_of(int t)
+{
+    return (t == 1 ? 84 : 160) << 10;
+}
+/* Steps that weights are read ahead: bytes enough on their way, registers enough. */
+static constexpr __host__ __device__ int ahead_of(int type, int t)
+{
+    return t > 1 ? 1 : type == QU_TYPE_F32 || type == QU_TYPE_Q8_0 || type == QU_TYPE_Q3_K || type == QU_TYPE_Q5_K ? 2 : 3;
+}
 
 struct product {
     float *y;
@@ -286,7 +303,7 @@ template <int TYPE> static __host__ __device__ __forceinline__ int32_t stage_flo
 }
 
 /* x from element `from` on, of a block's rows. */
-template <int TYPE>
+template <int TYPE, int THREADS>
 static __device__ __forceinline__ void stage_rows(float *to, const products &p, int32_t t0, int32_t rows, int32_t from)
 {
     int32_t n = min(p.stage, p.k - from), room = stage_floats<TYPE>(p.stage);
@@ -393,60 +410,84 @@ static __device__ __forceinline__ void finish(const float (&acc)[R][T], const pr
     }
 }
 
+/* A warp's next weights: a group of R rows, in it the units of this step. */
+template <int TYPE, int R> struct cursor {
+    chosen<R> c;
+    int32_t group, step, block[R];
+};
+template <int TYPE, int R>
+static __device__ __forceinline__ void begin_group(cursor<TYPE, R> &at, const products &p, int32_t group, int32_t mine)
+{
+    using of = traits<TYPE>;
+    at.group = group;
+    at.step = 0;
+    at.c = choose<R>(p, min(group, p.n_groups - 1));
+#pragma unroll
+    for (int i = 0; i < R; i++)
+        at.block[i] = min(at.c.row[i], p.of[at.c.of[i]].n - 1) * (p.k / of::at.block) + mine / of::in_block;
+}
+template <int TYPE, int R>
+static __device__ __forceinline__ void load_next(unit (&r)[R], cursor<TYPE, R> &at, const products &p, int32_t units,
+                                                 int32_t steps, int32_t stride, int32_t mine)
+{
+    using of = traits<TYPE>;
+    if (at.group >= p.n_groups) return;
+    if (at.step * QU_WARP + mine < units)
+#pragma unroll
+        for (int i = 0; i < R; i++)
+            load_unit<TYPE>(r[i], p.of[at.c.of[i]].w, at.block[i] + at.step * (QU_WARP / of::in_block),
+                            mine % of::in_block);
+    if (++at.step == steps) begin_group(at, p, at.group + stride, mine);
+}
+
 /* A lane takes a unit, its next one 32 units further on; each eight elements are one chain of fused operations,
- * then lanes fold. So the order of a row's sum depends on k alone. With one row the units after next are on
- * their way while one is multiplied; the first ones before the kernel ahead has ended. */
+ * then lanes fold. So the order of a row's sum depends on k alone. Weights are on their way AHEAD steps before they are
+ * multiplied, over the ends of rows, and the first ones before the kernel ahead has ended. */
 template <int TYPE, int T, int R>
-static __global__ void __launch_bounds__(THREADS, BLOCKS) matvec(const __grid_constant__ products p)
+static __global__ void __launch_bounds__(warps_of(T) * QU_WARP, blocks_of_rows(T))
+    matvec(const __grid_constant__ products p)
 {
     QU_SHARED(shared);
     using of = traits<TYPE>;
-    constexpr int STEP = QU_WARP * of::unit, AHEAD = T == 1 ? 2 : 1;
+    constexpr int STEP = QU_WARP * of::unit, AHEAD = ahead_of(TYPE, T), WARPS = warps_of(T);
     float *x = (float *)shared;
     int32_t lane = (int32_t)threadIdx.x % QU_WARP, t0 = (int32_t)blockIdx.x * T, rows = min(T, p.n_rows - t0);
-    int32_t mine = unit_of<TYPE>(lane), u = mine % of::in_block, units = p.k / of::unit;
+    int32_t mine = unit_of<TYPE>(lane), units = p.k / of::unit, steps = (units + QU_WARP - 1) / QU_WARP;
     int32_t room = stage_floats<TYPE>(p.stage), sums = place_of<TYPE>(p.stage) + 4, staged = -1;
+    int32_t first = (int32_t)blockIdx.y * WARPS, stride = (int32_t)gridDim.y * WARPS;
+    int32_t todo = (p.n_groups - first + stride - 1) / stride * steps; /* the same for all warps of a block */
+    cursor<TYPE, R> next, now;
+    unit r[AHEAD][R];
+    float acc[R][T] = {};
     QU_LET_NEXT_START();
-    for (int32_t first = (int32_t)blockIdx.y * WARPS; first < p.n_groups; first += (int32_t)gridDim.y * WARPS) {
-        int32_t group = min(first + (int32_t)threadIdx.x / QU_WARP, p.n_groups - 1);
-        chosen<R> c = choose<R>(p, group);
-        int32_t block[R];
+    begin_group(next, p, first + (int32_t)threadIdx.x / QU_WARP, mine);
+    now = next;
 #pragma unroll
-        for (int i = 0; i < R; i++)
-            block[i] = min(c.row[i], p.of[c.of[i]].n - 1) * (p.k / of::at.block) + mine / of::in_block;
-        unit r[AHEAD][R];
-        float acc[R][T] = {};
+    for (int a = 0; a < AHEAD; a++) load_next(r[a], next, p, units, steps, stride, mine);
+    for (int32_t done = 0; done < todo; done += AHEAD)
 #pragma unroll
-        for (int ahead = 0; ahead < AHEAD; ahead++)
-#pragma unroll
-            for (int i = 0; i < R; i++)
-                if (mine + ahead * QU_WARP < units)
-                    load_unit<TYPE>(r[ahead][i], p.of[c.of[i]].w, block[i] + ahead * QU_WARP / of::in_block, u);
-        for (int32_t from = 0; from < p.k; from += p.stage) {
+        for (int a = 0; a < AHEAD; a++) {
+            if (done + a >= todo) break;
+            int32_t e = now.step * STEP, from = e / p.stage * p.stage;
             if (staged != from) {
                 if (staged < 0) QU_WAIT_FOR_LAST();
                 else __syncthreads();
-                stage_rows<TYPE>(x, p, t0, rows, from);
+                stage_rows<TYPE, WARPS * QU_WARP>(x, p, t0, rows, from);
                 __syncthreads();
                 staged = from;
             }
-            int32_t end = min(p.stage, p.k - from);
-            for (int32_t e = 0; e < end; e += AHEAD * STEP)
+            if (now.step * QU_WARP + mine < units)
+                multiply<TYPE, T, R>(acc, r[a], mine % of::in_block, x,
+                                     e - from + mine / of::in_block * of::at.block, room, sums, rows);
+            load_next(r[a], next, p, units, steps, stride, mine);
+            if (++now.step < steps) continue;
+            if (now.group < p.n_groups) finish<TYPE, T, R>(acc, p, now.c, t0, rows, lane);
+            begin_group(now, p, now.group + stride, mine);
 #pragma unroll
-                for (int now = 0; now < AHEAD; now++) {
-                    int32_t at = (int32_t)((uint32_t)(from + e) / of::unit) + now * QU_WARP + mine;
-                    if (at >= units || e + now * STEP >= end) continue;
-                    multiply<TYPE, T, R>(acc, r[now], u, x, e + now * STEP + mine / of::in_block * of::at.block, room,
-                                         sums, rows);
-                    if (at + AHEAD * QU_WARP >= units) continue;
+            for (int i = 0; i < R; i++)
 #pragma unroll
-                    for (int i = 0; i < R; i++)
-                        load_unit<TYPE>(r[now][i], p.of[c.of[i]].w,
-                                        block[i] + (int32_t)((uint32_t)(at - mine + AHEAD * QU_WARP) / of::in_block), u);
-                }
+                for (int t = 0; t < T; t++) acc[i][t] = 0;
         }
-        if (first + (int32_t)threadIdx.x / QU_WARP < p.n_groups) finish<TYPE, T, R>(acc, p, c, t0, rows, lane);
-    }
 }
 
 /* --- eight elements a thread --- */
@@ -520,20 +561,20 @@ static qu_status check(int type, int32_t k, qu_err *err)
 
 template <int TYPE, int T, int R> static void launch(qu_cuda *cu, products *p)
 {
-    int32_t fits = STAGE_BYTES / 4 / T, step = 2 * QU_WARP * traits<TYPE>::unit;
+    int32_t fits = stage_bytes_of(T) / 4 / T, step = QU_WARP * traits<TYPE>::unit;
     p->stage = (p->k + 255) / 256 * 256;
     for (; stage_floats<TYPE>(p->stage) > fits; p->stage = (p->stage - 1) / step * step) {}
     p->n_groups = 0;
     if (p->then == QU_CUDA_SWIGLU) p->n_groups = (int32_t)blocks_of(p->of[0].n, R / 2);
     else
         for (int32_t i = 0; i < p->n; i++) p->n_groups += (int32_t)blocks_of(p->of[i].n, R);
-    unsigned blocks = blocks_of(p->n_groups, WARPS), most = BLOCKS * (unsigned)qu_cuda_processors(cu);
+    unsigned blocks = blocks_of(p->n_groups, warps_of(T)), most = (unsigned)(blocks_of_rows(T) * qu_cuda_processors(cu));
     dim3 grid(blocks_of(p->n_rows, T), blocks < most ? blocks : most);
     size_t bytes = (size_t)T * (size_t)stage_floats<TYPE>(p->stage) * sizeof(float);
     auto *kernel = matvec<TYPE, T, R>;
     qu_cuda_want_shared(kernel, bytes);
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
-    QU_LAUNCH_EARLY(cu, kernel, grid, THREADS, bytes, stream, *p);
+    QU_LAUNCH_EARLY(cu, kernel, grid, warps_of(T) * QU_WARP, bytes, stream, *p);
 }
 
 qu_status qu_cuda_matvec(qu_cuda *cu, const qu_cuda_product *of, int32_t n, int type, qu_cuda_then then,
