@@ -122,37 +122,36 @@ static __device__ __forceinline__ unsigned word_of(const uint4 &v, int i)
     return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
 
-static __device__ __forceinline__ int iq4_value(int q)
+/* Four bytes below 16 as qu_iq4_values. */
+static __device__ __forceinline__ unsigned iq4_values(unsigned q)
 {
-    const uint64_t low = 0xf6eaddcfbfad9881ull, high = 0x7159453526190d01ull; /* qu_iq4_values */
-    return (int)(int8_t)((q < 8 ? low : high) >> 8 * (q & 7));
+    const uint64_t low = 0xf6eaddcfbfad9881ull, high = 0x7159453526190d01ull;
+    unsigned out = 0;
+    for (int j = 0; j < 32; j += 8) out |= (unsigned)((q >> j & 8 ? high : low) >> 8 * (q >> j & 7) & 255) << j;
+    return out;
 }
 
-/* The four quants of a unit's word i in its half, a byte each, plus what plus_of says. */
+/* The four quants of word i of a unit's half, a signed byte each, plus what plus_of says. */
 template <int TYPE> static __device__ __forceinline__ unsigned quants4(const unit &r, int u, int half, int i)
 {
     unsigned w = word_of(r.q, i), h = word_of(r.h, i);
-    if (TYPE == QU_TYPE_Q8_0) return (half ? h : w) ^ 0x80808080u;
+    if (TYPE == QU_TYPE_Q8_0) return half ? h : w;
     if (TYPE == QU_TYPE_Q2_K || TYPE == QU_TYPE_Q3_K) {
         int pair = u / 2 % 2 * 2 + half;
         w = w >> 2 * pair & 0x03030303u;
         return TYPE == QU_TYPE_Q2_K ? w : w | (h >> (u / 4 * 4 + pair) & 0x01010101u) << 2;
     }
     w = w >> 4 * half & 0x0f0f0f0fu;
+    if (TYPE == QU_TYPE_IQ4_NL || TYPE == QU_TYPE_IQ4_XS) return iq4_values(w);
     if (TYPE == QU_TYPE_Q5_0 || TYPE == QU_TYPE_Q5_1) /* four bits, spread to a byte each */
         w |= ((r.s >> (16 * half + 4 * i) & 15) * 0x00204081u & 0x01010101u) << 4;
     if (TYPE == QU_TYPE_Q5_K) w |= (h >> (u / 2 * 2 + half) & 0x01010101u) << 4;
     if (TYPE == QU_TYPE_Q6_K) w |= (h >> (u % 4 / 2 * 2 + 4 * half) & 0x03030303u) << 4;
     return w;
 }
-static constexpr __host__ __device__ float plus_of(int type)
+static constexpr __host__ __device__ int plus_of(int type)
 {
-    return type == QU_TYPE_Q8_0                         ? 128
-           : type == QU_TYPE_Q4_0                       ? 8
-           : type == QU_TYPE_Q5_0                       ? 16
-           : type == QU_TYPE_Q6_K                       ? 32
-           : type == QU_TYPE_Q3_K                       ? 4
-                                                        : 0;
+    return type == QU_TYPE_Q4_0 ? 8 : type == QU_TYPE_Q5_0 ? 16 : type == QU_TYPE_Q6_K ? 32 : type == QU_TYPE_Q3_K ? 4 : 0;
 }
 
 /* q = the quants, or for dense types the weights, of a unit's group g of eight. A byte becomes a float as the
@@ -169,9 +168,8 @@ template <int TYPE> static __device__ __forceinline__ void quants8(float q[8], c
     } else {
 #pragma unroll
         for (int j = 0; j < 8; j++) {
-            unsigned w = quants4<TYPE>(r, u, g / 2, g % 2 * 2 + j / 4);
-            if (TYPE == QU_TYPE_IQ4_NL || TYPE == QU_TYPE_IQ4_XS) q[j] = (float)iq4_value(w >> 8 * (j % 4) & 255);
-            else q[j] = __uint_as_float(__byte_perm(w, 0x4b000000u, 0x7540 | j % 4)) - (8388608.0f + plus_of(TYPE));
+            unsigned w = quants4<TYPE>(r, u, g / 2, g % 2 * 2 + j / 4) ^ 0x80808080u;
+            q[j] = __uint_as_float(__byte_perm(w, 0x4b000000u, 0x7540 | j % 4)) - (8388608.0f + 128 + plus_of(TYPE));
         }
     }
 }
@@ -287,74 +285,126 @@ struct products {
     int32_t n_rows, k, stage; /* stage: elements of x in shared memory at a time */
 };
 
-/* Where element e of x lies in shared memory, e a multiple of 8: a gap behind each 32, or 256, lets a quarter of a
- * warp read from all banks. Sums of eight elements lie behind it. */
-template <int TYPE> static __host__ __device__ __forceinline__ int32_t place_of(int32_t e)
+/* x in shared memory. For dense weights: floats, a gap of four behind each 32, so that a quarter of a warp reads from
+ * all banks. For quants: sixteen elements as integers of 24 bits times a power of two (step), in three arrays of their
+ * high, middle and low bytes, so that their products with quants are sums of integers, exact in any order; and
+ * in a fourth array step and the sum of the sixteen. */
+struct sixteen {
+    float step, sum;
+};
+template <int TYPE> static __host__ __device__ __forceinline__ int32_t stage_bytes(int32_t e)
 {
-    return e + (int32_t)((uint32_t)e / (traits<TYPE>::at.block == 256 ? 256u : 32u) * 4);
+    return traits<TYPE>::dense ? (e + e / 32 * 4 + 4) * 4 : (e + 255) / 256 * 16 * (48 + (int32_t)sizeof(sixteen));
 }
-static __host__ __device__ __forceinline__ int32_t sum_place(int32_t e)
+/* Where the sixteen i lie: in each 256 elements first those of units' first halves, then those of second halves. */
+template <int TYPE> static __device__ __forceinline__ int32_t place_of(uint32_t i)
 {
-    return (int32_t)((uint32_t)e / 8 + (uint32_t)e / 256);
+    constexpr uint32_t each = traits<TYPE>::at.apart / 16;
+    return (int32_t)(i / 16 * 16 + i / each % 2 * 8 + i % 16 / (2 * each) * each + i % each);
 }
-template <int TYPE> static __host__ __device__ __forceinline__ int32_t stage_floats(int32_t e)
+
+static __device__ __forceinline__ void stage_sixteen(uint4 *high, uint4 *middle, uint4 *low, sixteen *of, const float *x)
 {
-    return place_of<TYPE>(e) + 4 + (traits<TYPE>::has_min ? sum_place(e) / 4 * 4 + 4 : 0); /* 16-byte aligned */
+    float v[16], most = 0;
+    unsigned part[3][4] = {};
+    int sum = 0;
+    floats8(v, x);
+    floats8(v + 8, x + 8);
+#pragma unroll
+    for (int i = 0; i < 16; i++) most = isfinite(v[i]) ? fmaxf(most, fabsf(v[i])) : INFINITY;
+    int power = min(max((int)(__float_as_uint(most) >> 23), 24), 254); /* most < 2^(power - 126) */
+    float step = __uint_as_float((unsigned)(power - 21) << 23), inverse = __uint_as_float((unsigned)(275 - power) << 23);
+#pragma unroll
+    for (int i = 0; i < 16; i++) {
+        int q = isfinite(most) ? (int)rintf(v[i] * inverse) : 0; /* up to 2^22 */
+        int m = (q + 128) >> 8, h = (m + 128) >> 8;
+        sum += q;
+        part[0][i / 4] |= (unsigned)(h & 255) << 8 * (i % 4);
+        part[1][i / 4] |= (unsigned)(m & 255) << 8 * (i % 4);
+        part[2][i / 4] |= (unsigned)(q & 255) << 8 * (i % 4);
+    }
+    *high = {part[0][0], part[0][1], part[0][2], part[0][3]};
+    *middle = {part[1][0], part[1][1], part[1][2], part[1][3]};
+    *low = {part[2][0], part[2][1], part[2][2], part[2][3]};
+    *of = isfinite(most) ? sixteen{step, step * (float)sum} : sixteen{NAN, NAN};
 }
 
 /* x from element `from` on, of a block's rows. */
 template <int TYPE, int THREADS>
-static __device__ __forceinline__ void stage_rows(float *to, const products &p, int32_t t0, int32_t rows, int32_t from)
+static __device__ __forceinline__ void stage_rows(char *to, const products &p, int32_t t0, int32_t rows, int32_t from)
 {
-    int32_t n = min(p.stage, p.k - from), room = stage_floats<TYPE>(p.stage);
+    int32_t n = min(p.stage, p.k - from), room = stage_bytes<TYPE>(p.stage), all = (p.stage + 255) / 256 * 16;
     for (int32_t t = 0; t < rows; t++) {
         const float *x = p.x + (int64_t)(t0 + t) * p.k + from;
-        float *row = to + t * room;
-        for (int32_t e = (int32_t)threadIdx.x * 8; e < n; e += THREADS * 8) {
-            float v[8], sum = 0;
-            floats8(v, x + e);
-            float4 *at = (float4 *)(void *)(row + place_of<TYPE>(e));
-            at[0] = {v[0], v[1], v[2], v[3]};
-            at[1] = {v[4], v[5], v[6], v[7]};
-            for (int j = 0; j < 8; j++) sum += v[j];
-            if (traits<TYPE>::has_min) row[place_of<TYPE>(p.stage) + 4 + sum_place(e)] = sum;
-        }
+        char *row = to + t * room;
+        if (traits<TYPE>::dense)
+            for (int32_t e = (int32_t)threadIdx.x * 4; e < n; e += THREADS * 4)
+                *(float4 *)(void *)(row + (e + e / 32 * 4) * 4) = *(const float4 *)(const void *)(x + e);
+        else
+            for (int32_t i = (int32_t)threadIdx.x; i < n / 16; i += THREADS) {
+                uint4 *at = (uint4 *)(void *)row + place_of<TYPE>((uint32_t)i);
+                stage_sixteen(at, at + all, at + 2 * all, (sixteen *)(void *)((uint4 *)(void *)row + 3 * all) + place_of<TYPE>((uint32_t)i),
+                              x + 16 * i);
+            }
     }
 }
 
-/* Which of the units that a warp reads side by side is a lane's, counted from the first: of types with blocks of
- * 256 neighbours take other blocks, again for the banks. */
-template <int TYPE> static __device__ __forceinline__ int32_t unit_of(int32_t lane)
+/* acc += the products of unit `at` (counted from the stage's begin) of R rows with T rows of x. */
+template <int TYPE, int T, int R>
+static __device__ __forceinline__ void multiply_dense(float (&acc)[R][T], const unit (&r)[R], const char *x, int32_t at,
+                                                      int32_t room, int32_t rows)
 {
-    return traits<TYPE>::in_block == 8 ? lane % 4 * 8 + lane / 4 : lane;
+    float q[R][8];
+    const float *from = (const float *)(const void *)x + at * 8 + at / 4 * 4;
+#pragma unroll
+    for (int i = 0; i < R; i++) quants8<TYPE>(q[i], r[i], 0, 0);
+#pragma unroll
+    for (int t = 0; t < T; t++) {
+        if (t >= rows) break;
+        float v[8];
+        floats8(v, from + t * room / 4);
+#pragma unroll
+        for (int i = 0; i < R; i++) acc[i][t] = dot8(q[i], v, acc[i][t]);
+    }
 }
 
-/* acc += the products of one unit of R rows with T rows of x; e: the unit's block begins there in the stage. */
 template <int TYPE, int T, int R>
-static __device__ __forceinline__ void multiply(float (&acc)[R][T], const unit (&r)[R], int u, const float *x,
-                                                int32_t e, int32_t room, int32_t sums, int32_t rows)
+static __device__ __forceinline__ void multiply_quants(float (&acc)[R][T], const unit (&r)[R], const char *x, int32_t at,
+                                                       int32_t room, int32_t all, int32_t rows)
 {
     float scale[R][2], min[R][2];
-    const float *at = x + place_of<TYPE>(e), *sum_at = x + sums + sum_place(e);
+    int u = at % traits<TYPE>::in_block;
 #pragma unroll
-    for (int i = 0; i < R; i++) scales_of<TYPE>(r[i], u, scale[i], min[i]);
+    for (int i = 0; i < R; i++) {
+        scales_of<TYPE>(r[i], u, scale[i], min[i]);
+        for (int h = 0; h < 2; h++) min[i][h] = fmaf(scale[i][h], (float)plus_of(TYPE), min[i][h]);
+    }
 #pragma unroll
-    for (int g = 0; g < traits<TYPE>::groups; g++) {
-        float q[R][8];
+    for (int half = 0; half < 2; half++) {
+        int q[R][4];
+        const char *from = x + (at / 8 * 16 + at % 8 + half * 8) * 16;
+        const char *steps = x + all * 48 + (at / 8 * 16 + at % 8 + half * 8) * (int)sizeof(sixteen);
 #pragma unroll
-        for (int i = 0; i < R; i++) quants8<TYPE>(q[i], r[i], u, g);
-        int32_t from = element_of<TYPE>(u, g); /* no gap within a block */
+        for (int i = 0; i < R; i++)
+#pragma unroll
+            for (int j = 0; j < 4; j++) q[i][j] = (int)quants4<TYPE>(r[i], u, half, j);
 #pragma unroll
         for (int t = 0; t < T; t++) {
             if (t >= rows) break;
-            float v[8];
-            floats8(v, at + t * room + from);
-            float sum = traits<TYPE>::has_min ? sum_at[t * room + from / 8] : 0;
+            uint4 part[3];
+#pragma unroll
+            for (int l = 0; l < 3; l++) part[l] = load16((const uint8_t *)from + t * room + l * all * 16);
+            sixteen of = *(const sixteen *)(const void *)(steps + t * room);
 #pragma unroll
             for (int i = 0; i < R; i++) {
-                float s = dot8(q[i], v, 0);
-                acc[i][t] = traits<TYPE>::dense ? acc[i][t] + s : fmaf(scale[i][g / 2], s, acc[i][t]);
-                if (traits<TYPE>::has_min) acc[i][t] = fmaf(-min[i][g / 2], sum, acc[i][t]);
+                int s[3] = {0, 0, 0};
+#pragma unroll
+                for (int j = 0; j < 4; j++)
+#pragma unroll
+                    for (int l = 0; l < 3; l++) s[l] = __dp4a(q[i][j], (int)word_of(part[l], j), s[l]);
+                float sum = fmaf((float)s[0], 65536.0f, (float)(s[1] * 256 + s[2]));
+                acc[i][t] = fmaf(scale[i][half] * of.step, sum, acc[i][t]);
+                if (traits<TYPE>::has_min || plus_of(TYPE) != 0) acc[i][t] = fmaf(-min[i][half], of.sum, acc[i][t]);
             }
         }
     }
@@ -416,7 +466,7 @@ template <int TYPE, int R> struct cursor {
     int32_t group, step, block[R];
 };
 template <int TYPE, int R>
-static __device__ __forceinline__ void begin_group(cursor<TYPE, R> &at, const products &p, int32_t group, int32_t mine)
+static __device__ __forceinline__ void begin_group(cursor<TYPE, R> &at, const products &p, int32_t group, int32_t lane)
 {
     using of = traits<TYPE>;
     at.group = group;
@@ -424,24 +474,23 @@ static __device__ __forceinline__ void begin_group(cursor<TYPE, R> &at, const pr
     at.c = choose<R>(p, min(group, p.n_groups - 1));
 #pragma unroll
     for (int i = 0; i < R; i++)
-        at.block[i] = min(at.c.row[i], p.of[at.c.of[i]].n - 1) * (p.k / of::at.block) + mine / of::in_block;
+        at.block[i] = min(at.c.row[i], p.of[at.c.of[i]].n - 1) * (p.k / of::at.block) + lane / of::in_block;
 }
 template <int TYPE, int R>
 static __device__ __forceinline__ void load_next(unit (&r)[R], cursor<TYPE, R> &at, const products &p, int32_t units,
-                                                 int32_t steps, int32_t stride, int32_t mine)
+                                                 int32_t steps, int32_t stride, int32_t lane)
 {
     using of = traits<TYPE>;
     if (at.group >= p.n_groups) return;
-    if (at.step * QU_WARP + mine < units)
+    if (at.step * QU_WARP + lane < units)
 #pragma unroll
         for (int i = 0; i < R; i++)
             load_unit<TYPE>(r[i], p.of[at.c.of[i]].w, at.block[i] + at.step * (QU_WARP / of::in_block),
-                            mine % of::in_block);
-    if (++at.step == steps) begin_group(at, p, at.group + stride, mine);
+                            lane % of::in_block);
+    if (++at.step == steps) begin_group(at, p, at.group + stride, lane);
 }
 
-/* A lane takes a unit, its next one 32 units further on; each eight elements are one chain of fused operations,
- * then lanes fold. So the order of a row's sum depends on k alone. Weights are on their way AHEAD steps before they are
+/* A lane takes a unit, its next one 32 units further on, all in one chain of fused operations; then lanes fold. So the order of a row's sum depends on k alone. Weights are on their way AHEAD steps before they are
  * multiplied, over the ends of rows, and the first ones before the kernel ahead has ended. */
 template <int TYPE, int T, int R>
 static __global__ void __launch_bounds__(warps_of(T) * QU_WARP, blocks_of_rows(T))
@@ -450,20 +499,20 @@ static __global__ void __launch_bounds__(warps_of(T) * QU_WARP, blocks_of_rows(T
     QU_SHARED(shared);
     using of = traits<TYPE>;
     constexpr int STEP = QU_WARP * of::unit, AHEAD = ahead_of(TYPE, T), WARPS = warps_of(T);
-    float *x = (float *)shared;
+    char *x = (char *)shared;
     int32_t lane = (int32_t)threadIdx.x % QU_WARP, t0 = (int32_t)blockIdx.x * T, rows = min(T, p.n_rows - t0);
-    int32_t mine = unit_of<TYPE>(lane), units = p.k / of::unit, steps = (units + QU_WARP - 1) / QU_WARP;
-    int32_t room = stage_floats<TYPE>(p.stage), sums = place_of<TYPE>(p.stage) + 4, staged = -1;
+    int32_t units = p.k / of::unit, steps = (units + QU_WARP - 1) / QU_WARP;
+    int32_t room = stage_bytes<TYPE>(p.stage), all = (p.stage + 255) / 256 * 16, staged = -1;
     int32_t first = (int32_t)blockIdx.y * WARPS, stride = (int32_t)gridDim.y * WARPS;
     int32_t todo = (p.n_groups - first + stride - 1) / stride * steps; /* the same for all warps of a block */
     cursor<TYPE, R> next, now;
     unit r[AHEAD][R];
     float acc[R][T] = {};
     QU_LET_NEXT_START();
-    begin_group(next, p, first + (int32_t)threadIdx.x / QU_WARP, mine);
+    begin_group(next, p, first + (int32_t)threadIdx.x / QU_WARP, lane);
     now = next;
 #pragma unroll
-    for (int a = 0; a < AHEAD; a++) load_next(r[a], next, p, units, steps, stride, mine);
+    for (int a = 0; a < AHEAD; a++) load_next(r[a], next, p, units, steps, stride, lane);
     for (int32_t done = 0; done < todo; done += AHEAD)
 #pragma unroll
         for (int a = 0; a < AHEAD; a++) {
@@ -476,13 +525,15 @@ static __global__ void __launch_bounds__(warps_of(T) * QU_WARP, blocks_of_rows(T
                 __syncthreads();
                 staged = from;
             }
-            if (now.step * QU_WARP + mine < units)
-                multiply<TYPE, T, R>(acc, r[a], mine % of::in_block, x,
-                                     e - from + mine / of::in_block * of::at.block, room, sums, rows);
-            load_next(r[a], next, p, units, steps, stride, mine);
+            int32_t at = (e - from) / of::unit + lane;
+            if (now.step * QU_WARP + lane < units) {
+                if (of::dense) multiply_dense<TYPE, T, R>(acc, r[a], x, at, room, rows);
+                else multiply_quants<TYPE, T, R>(acc, r[a], x, at, room, all, rows);
+            }
+            load_next(r[a], next, p, units, steps, stride, lane);
             if (++now.step < steps) continue;
             if (now.group < p.n_groups) finish<TYPE, T, R>(acc, p, now.c, t0, rows, lane);
-            begin_group(now, p, now.group + stride, mine);
+            begin_group(now, p, now.group + stride, lane);
 #pragma unroll
             for (int i = 0; i < R; i++)
 #pragma unroll
@@ -561,16 +612,16 @@ static qu_status check(int type, int32_t k, qu_err *err)
 
 template <int TYPE, int T, int R> static void launch(qu_cuda *cu, products *p)
 {
-    int32_t fits = stage_bytes_of(T) / 4 / T, step = QU_WARP * traits<TYPE>::unit;
+    int32_t fits = stage_bytes_of(T) / T, step = QU_WARP * traits<TYPE>::unit;
     p->stage = (p->k + 255) / 256 * 256;
-    for (; stage_floats<TYPE>(p->stage) > fits; p->stage = (p->stage - 1) / step * step) {}
+    for (; stage_bytes<TYPE>(p->stage) > fits; p->stage = (p->stage - 1) / step * step) {}
     p->n_groups = 0;
     if (p->then == QU_CUDA_SWIGLU) p->n_groups = (int32_t)blocks_of(p->of[0].n, R / 2);
     else
         for (int32_t i = 0; i < p->n; i++) p->n_groups += (int32_t)blocks_of(p->of[i].n, R);
     unsigned blocks = blocks_of(p->n_groups, warps_of(T)), most = (unsigned)(blocks_of_rows(T) * qu_cuda_processors(cu));
     dim3 grid(blocks_of(p->n_rows, T), blocks < most ? blocks : most);
-    size_t bytes = (size_t)T * (size_t)stage_floats<TYPE>(p->stage) * sizeof(float);
+    size_t bytes = (size_t)T * (size_t)stage_bytes<TYPE>(p->stage);
     auto *kernel = matvec<TYPE, T, R>;
     qu_cuda_want_shared(kernel, bytes);
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);

@@ -114,6 +114,11 @@ static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned which)
     for (int i = 0; i < 4; i++) out |= (unsigned)(all >> 8 * (which >> 4 * i & 7) & 255) << 8 * i;
     return out;
 }
+static inline int __dp4a(int a, int b, int sum)
+{
+    for (int i = 0; i < 32; i += 8) sum += (int8_t)(a >> i) * (int8_t)(b >> i);
+    return sum;
+}
 static inline float __uint_as_float(unsigned u)
 {
     float f;
