@@ -253,7 +253,7 @@ template <class F> static void with_type(int type, F f)
 
 /* One row: small blocks, two on a multiprocessor, so that one of the next kernel fits beside them (QU_LET_NEXT_START).
  * Up to eight rows: one large block, so that x is put into shared memory seldom. A warp takes R weight rows at once. */
-enum { ROWS = 8 };
+enum { ROWS = 8, DENSE_WARPS = 4 };
 static constexpr __host__ __device__ int warps_of(int t)
 {
     return t == 1 ? 8 : 16;
@@ -269,7 +269,7 @@ static constexpr __host__ __device__ int stage_bytes_of(int t)
 /* Steps that weights are read ahead: bytes enough on their way, registers enough. */
 static constexpr __host__ __device__ int ahead_of(int type, int t)
 {
-    return t > 1 ? 1 : type == QU_TYPE_F32 || type == QU_TYPE_Q8_0 || type == QU_TYPE_Q3_K || type == QU_TYPE_Q5_K ? 2 : 3;
+    return t > 1 ? 1 : type == QU_TYPE_Q8_0 || type == QU_TYPE_Q3_K || type == QU_TYPE_Q5_K ? 2 : 3;
 }
 
 struct product {
@@ -417,6 +417,7 @@ template <int R> struct chosen {
 };
 template <int R> static __device__ __forceinline__ chosen<R> choose(const products &p, int32_t group)
 {
+    constexpr int half = R > 1 ? R / 2 : 1;
     chosen<R> c;
     int32_t of = 0;
     if (p.then != QU_CUDA_SWIGLU)
@@ -424,8 +425,8 @@ template <int R> static __device__ __forceinline__ chosen<R> choose(const produc
 #pragma unroll
     for (int i = 0; i < R; i++) {
         bool pair = p.then == QU_CUDA_SWIGLU;
-        c.of[i] = pair ? i / (R / 2) : of;
-        c.row[i] = pair ? group * (R / 2) + i % (R / 2) : group * R + i;
+        c.of[i] = pair ? i / half : of;
+        c.row[i] = pair ? group * half + i % half : group * R + i;
     }
     return c;
 }
@@ -517,15 +518,15 @@ static __global__ void __launch_bounds__(warps_of(T) * QU_WARP, blocks_of_rows(T
 #pragma unroll
         for (int a = 0; a < AHEAD; a++) {
             if (done + a >= todo) break;
-            int32_t e = now.step * STEP, from = e / p.stage * p.stage;
-            if (staged != from) {
+            int32_t e = now.step * STEP;
+            if (staged < 0 || e == staged + p.stage || (e == 0 && staged > 0)) {
                 if (staged < 0) QU_WAIT_FOR_LAST();
                 else __syncthreads();
-                stage_rows<TYPE, WARPS * QU_WARP>(x, p, t0, rows, from);
+                stage_rows<TYPE, WARPS * QU_WARP>(x, p, t0, rows, e);
                 __syncthreads();
-                staged = from;
+                staged = e;
             }
-            int32_t at = (e - from) / of::unit + lane;
+            int32_t at = (e - staged) / of::unit + lane;
             if (now.step * QU_WARP + lane < units) {
                 if (of::dense) multiply_dense<TYPE, T, R>(acc, r[a], x, at, room, rows);
                 else multiply_quants<TYPE, T, R>(acc, r[a], x, at, room, all, rows);
@@ -610,15 +611,53 @@ static qu_status check(int type, int32_t k, qu_err *err)
     return QU_OK;
 }
 
+/* One row by weights that need no decoding: a warp a weight row, or a pair of them, and so many warps that nothing
+ * need be read ahead. The sums of the kernel above. */
+template <int TYPE, int R> static __global__ void __launch_bounds__(DENSE_WARPS * QU_WARP) matvec_dense(const __grid_constant__ products p)
+{
+    int32_t lane = (int32_t)threadIdx.x % QU_WARP;
+    int32_t group = (int32_t)blockIdx.x * DENSE_WARPS + (int32_t)threadIdx.x / QU_WARP;
+    QU_LET_NEXT_START();
+    QU_WAIT_FOR_LAST();
+    if (group >= p.n_groups) return; /* a whole warp */
+    chosen<R> c = choose<R>(p, group);
+    float acc[R][1] = {};
+    for (int32_t at = lane; at < p.k / 8; at += QU_WARP) {
+        float x[8], v[8];
+        unit r;
+        floats8(x, p.x + at * 8);
+#pragma unroll
+        for (int i = 0; i < R; i++) {
+            load_unit<TYPE>(r, p.of[c.of[i]].w, (int64_t)c.row[i] * (p.k / 8) + at, 0);
+            quants8<TYPE>(v, r, 0, 0);
+            acc[i][0] = dot8(v, x, acc[i][0]);
+        }
+    }
+    finish<TYPE, 1, R>(acc, p, c, 0, 1, lane);
+}
+
+static void count_groups(products *p, int r)
+{
+    p->n_groups = 0;
+    if (p->then == QU_CUDA_SWIGLU) p->n_groups = (int32_t)blocks_of(p->of[0].n, r / 2);
+    else
+        for (int32_t i = 0; i < p->n; i++) p->n_groups += (int32_t)blocks_of(p->of[i].n, r);
+}
+
+template <int TYPE, int R> static void launch_dense(qu_cuda *cu, products *p)
+{
+    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
+    auto *kernel = matvec_dense<TYPE, R>;
+    count_groups(p, R);
+    QU_LAUNCH_EARLY(cu, kernel, blocks_of(p->n_groups, DENSE_WARPS), DENSE_WARPS * QU_WARP, 0, stream, *p);
+}
+
 template <int TYPE, int T, int R> static void launch(qu_cuda *cu, products *p)
 {
     int32_t fits = stage_bytes_of(T) / T, step = QU_WARP * traits<TYPE>::unit;
     p->stage = (p->k + 255) / 256 * 256;
     for (; stage_bytes<TYPE>(p->stage) > fits; p->stage = (p->stage - 1) / step * step) {}
-    p->n_groups = 0;
-    if (p->then == QU_CUDA_SWIGLU) p->n_groups = (int32_t)blocks_of(p->of[0].n, R / 2);
-    else
-        for (int32_t i = 0; i < p->n; i++) p->n_groups += (int32_t)blocks_of(p->of[i].n, R);
+    count_groups(p, R);
     unsigned blocks = blocks_of(p->n_groups, warps_of(T)), most = (unsigned)(blocks_of_rows(T) * qu_cuda_processors(cu));
     dim3 grid(blocks_of(p->n_rows, T), blocks < most ? blocks : most);
     size_t bytes = (size_t)T * (size_t)stage_bytes<TYPE>(p->stage);
@@ -640,8 +679,11 @@ qu_status qu_cuda_matvec(qu_cuda *cu, const qu_cuda_product *of, int32_t n, int 
     for (int32_t i = 0; i < n; i++)
         p.of[i] = {of[i].y, of[i].bias, matrix_of(of[i].w, type, (int64_t)of[i].n * k), of[i].n};
     with_type(type, [&](auto t) {
-        if (n_rows == 1) launch<decltype(t)::value, 1, 2>(cu, &p);
-        else launch<decltype(t)::value, ROWS, 2>(cu, &p);
+        constexpr int TYPE = decltype(t)::value;
+        if (n_rows > 1) launch<TYPE, ROWS, 2>(cu, &p);
+        else if constexpr (!traits<TYPE>::dense) launch<TYPE, 1, 2>(cu, &p);
+        else if (then == QU_CUDA_SWIGLU) launch_dense<TYPE, 2>(cu, &p);
+        else launch_dense<TYPE, 1>(cu, &p);
     });
     return qu_cuda_launched(cu, "matvec", err);
 }
