@@ -40,6 +40,22 @@ static qu_status matrix(struct qu_device *d, qu_cuda_matrix *to, const qu_projec
     return vector(d, &to->bias, p->bias, p->w.n, err);
 }
 
+/* The angles inside a page, of all RoPE rows. */
+static qu_status places(struct qu_device *d, const qu_model *m, float **to, qu_err *err)
+{
+    int64_t n = (int64_t)m->head_size * QU_PAGE_TOKENS;
+    float *all;
+    QU_TRY(qu_memory_take(&all, (m->n_ropes + 1) * n, sizeof *all, err));
+    float *cos = all + m->n_ropes * n, *sin = cos + n / 2;
+    for (int32_t i = 0; i < m->n_ropes; i++) {
+        qu_rope_angles(m->ropes[i], 0, QU_PAGE_TOKENS, QU_PAGE_TOKENS, cos, sin);
+        qu_cuda_places(all + i * n, cos, sin, m->rope_dims, m->head_size);
+    }
+    qu_status st = copy(d, (void **)to, all, m->n_ropes * n * 4, err);
+    free(all);
+    return st;
+}
+
 static qu_status upload(struct qu_device *d, const qu_model *m, qu_err *err)
 {
     QU_TRY(qu_memory_take(&d->layers, m->n_layers, sizeof *d->layers, err));
@@ -69,7 +85,9 @@ static qu_status upload(struct qu_device *d, const qu_model *m, qu_err *err)
     }
     int32_t a = 0, b = 1;
     if (m->rope_dims > 0) qu_rope_pair(m->ropes[0], 0, &a, &b);
-    d->rope = (qu_cuda_rope){m->rope_dims, b != 1};
+    float *angles;
+    QU_TRY(places(d, m, &angles, err));
+    d->rope = (qu_cuda_rope){m->rope_dims, b != 1, angles};
     QU_TRY(qu_cuda_sync(d->cu, QU_CUDA_COMPUTE, err));
     qu_cuda_free(d->cu, d->stage);
     d->stage = NULL;

@@ -23,8 +23,8 @@ enum { N_SHAPES = sizeof shapes / sizeof *shapes, P = QU_PAGE_TOKENS };
 typedef struct page {
     int32_t n, n_pad;
     int64_t pos;
-    float *cos, *sin;               /* angles [D/2 + 1, n_pad] */
-    uint16_t **kt, **vh;            /* [G] the CPU's resident form */
+    float *cos, *sin;               /* angles [D/2 + 1, n_pad] of its positions */
+    uint16_t **kt, **vh;            /* [G] the CPU's resident form at position 0 */
     qu_cuda_page device;            /* as stored */
 } page;
 
@@ -34,6 +34,17 @@ static inline qu_rope *rope_of(const heads *s)
     qu_rope_config c = {.n_dims = s->n_dims, .halves = s->halves, .base = 10000, .linear = 1};
     TEST_OK(qu_rope_create(&r, &c, err));
     return r;
+}
+
+/* How heads turn on the device. */
+static inline qu_cuda_rope device_rope(const heads *s)
+{
+    float *c = host(s->d / 2 * P * 4), *sn = host(s->d / 2 * P * 4), *places = host(s->d * P * 4);
+    qu_rope *r = rope_of(s);
+    qu_rope_angles(r, 0, P, P, c, sn);
+    qu_cuda_places(places, c, sn, s->n_dims, s->d);
+    qu_rope_free(r);
+    return (qu_cuda_rope){s->n_dims, s->halves, put(places, s->d * P * 4)};
 }
 
 /* A page of the device with these slices [G] of bytes each. */
@@ -59,7 +70,9 @@ static inline void make_page(page *p, const heads *s, int codec, int32_t n, int6
     p->sin = host((d / 2 + 1) * n_pad * 4);
     p->kt = host(s->g * (int64_t)sizeof *p->kt);
     p->vh = host(s->g * (int64_t)sizeof *p->vh);
+    float *c = host((d / 2 + 1) * n_pad * 4), *sn = host((d / 2 + 1) * n_pad * 4);
     qu_rope_angles(r, pos, n, n_pad, p->cos, p->sin);
+    qu_rope_angles(r, 0, n, n_pad, c, sn);
     int64_t bytes = qu_codec_bytes(codec, n, d);
     char *slices[8];
     for (int32_t g = 0; g < s->g; g++) {
@@ -68,7 +81,7 @@ static inline void make_page(page *p, const heads *s, int codec, int32_t n, int6
         qu_codec_encode(slices[g], codec, k, d, v, d, n, d);
         qu_codec_decode(k, v, d, codec, slices[g], n, d);
         for (int32_t i = 0; i < n; i++) memcpy(vp + i * dp, v + i * d, (size_t)d * 4);
-        qu_rope_page(kt, n_pad, k, n, d, r, p->cos, p->sin, n_pad);
+        qu_rope_page(kt, n_pad, k, n, d, r, c, sn, n_pad);
         p->kt[g] = host(d * n_pad * 2);
         p->vh[g] = host(n_pad * dp * 2);
         qu_attend_halve(p->kt[g], kt, d * n_pad);

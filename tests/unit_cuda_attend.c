@@ -34,8 +34,7 @@ static void make_scene(scene *x, const heads *s, int32_t n_pages, int32_t n_rows
     x->a = (qu_cuda_attend){.out = room(n_rows * s->h * s->d * 4),
                             .q = put(x->q, n_rows * s->h * s->d * 4),
                             .rows = {put(list, n_pages * (int64_t)sizeof *list), put(x->own, n_rows * 4),
-                                     put(x->at, n_rows * 4), n_rows, s->h, s->g, s->d, NULL,
-                                     {s->n_dims, s->halves}},
+                                     put(x->at, n_rows * 4), n_rows, s->h, s->g, s->d, NULL, device_rope(s)},
                             .n_pages = n_pages};
 }
 
@@ -46,15 +45,19 @@ static double row_error(const scene *x, int32_t t, int32_t h, const uint8_t *use
     int32_t d = x->s->d, g = h / (x->s->h / x->s->g), n = 0, dp = qu_attend_pad(d);
     int64_t most = (int64_t)(x->n_pages * P + n_extra) * d;
     float *k = malloc((size_t)most * 8), *v = k + most, want[QU_MAX_HEAD_SIZE];
+    qu_rope *r = rope_of(x->s);
     for (int32_t p = 0; p <= x->own[t]; p++) {
         const page *pg = &x->pages[p];
         if (use && p < x->own[t] && !use[p * x->s->g + g]) continue;
-        for (int32_t i = 0; i < pg->n && (p < x->own[t] || i <= x->at[t]); i++, n++)
+        for (int32_t i = 0; i < pg->n && (p < x->own[t] || i <= x->at[t]); i++, n++) {
             for (int32_t c = 0; c < d; c++) {
                 k[n * d + c] = qu_f16_to_f32(pg->kt[g][c * pg->n_pad + i]);
                 v[n * d + c] = qu_f16_to_f32(pg->vh[g][i * dp + c]);
             }
+            qu_rope_vector(k + n * d, r, pg->cos, pg->sin, pg->n_pad, 0); /* by where the page starts */
+        }
     }
+    qu_rope_free(r);
     memcpy(k + n * d, ek, (size_t)(n_extra * d) * 4);
     memcpy(v + n * d, ev, (size_t)(n_extra * d) * 4);
     qu_attend_ref(want, NULL, x->q + (t * x->s->h + h) * d, k, v, n + n_extra, d);
@@ -136,7 +139,7 @@ static double check_stored(void)
                 for (int k = 0; k < 2; k++) {
                     qu_cuda_attend a = {.out = room(s->h * s->d * 4), .q = put(q, s->h * s->d * 4), .n_pages = 1,
                                         .rows = {put(&both[k], sizeof both[k]), put(&own, 4), put(&at, 4), 1, s->h,
-                                                 s->g, s->d, NULL, {s->n_dims, s->halves}}};
+                                                 s->g, s->d, NULL, device_rope(s)}};
                     a.partial = room(qu_cuda_attend_floats(&a, 1) * 4);
                     TEST_OK(qu_cuda_attend_split(cu, &a, err));
                     get(out[k], a.out, s->h * s->d * 4);
@@ -207,7 +210,7 @@ static double make_chooser(chooser *x, const heads *s, int32_t n_pages)
         }
         qu_rope_angles(r, pos, n, P, c, sn);
         qu_cuda_page here = {NULL, put(c, (d / 2 + 1) * P * 4), put(sn, (d / 2 + 1) * P * 4), n, P, QU_CUDA_PLACED};
-        qu_cuda_rope rope = {s->n_dims, s->halves};
+        qu_cuda_rope rope = {s->n_dims, s->halves, NULL};
         TEST_OK(qu_cuda_place_summary(cu, &x->c, put(data, g_n * bytes), put(&here, sizeof here), NULL, rope,
                                       n, p, x->first[p], 1, g_n, d, err));
         for (int32_t g = 0; g < g_n; g++) {

@@ -50,11 +50,13 @@ static double check_live(void)
         float *got = host(T * s->h * d * 4), scale = 1 / sqrtf((float)d);
         void *dq = put(q, T * s->h * d * 4);
         qu_cuda_rows rows = {put(&p.device, sizeof p.device), put(own, sizeof own), put(at, sizeof at), T, s->h,
-                             s->g, d, NULL, {s->n_dims, s->halves}};
+                             s->g, d, NULL, device_rope(s)};
         TEST_OK(qu_cuda_rope_queries(cu, dq, &rows, 0, scale, 1.1f, err));
         TEST_OK(qu_cuda_place_live(cu, put(k, T * s->g * d * 4), put(v, T * s->g * d * 4), &rows, 0, err));
         get(got, dq, T * s->h * d * 4);
         qu_rope *r = rope_of(s);
+        float *c = host(d / 2 * P * 4), *sn = host(d / 2 * P * 4);
+        qu_rope_angles(r, 0, P, P, c, sn);
         for (int32_t t = 0; t < T; t++) {
             for (int32_t h = 0; h < s->h; h++) {
                 float *x = q + (t * s->h + h) * d;
@@ -67,7 +69,7 @@ static double check_live(void)
                 get(slices, p.device.slices, s->g * (int64_t)sizeof(void *));
                 get(row[0], (uint16_t *)slices[g] + at[t] * d, d * 2);
                 get(row[1], (uint16_t *)slices[g] + (P + at[t]) * d, d * 2);
-                qu_rope_vector(k + (t * s->g + g) * d, r, p.cos, p.sin, p.n_pad, at[t]);
+                qu_rope_vector(k + (t * s->g + g) * d, r, c, sn, P, at[t]);
                 for (int32_t j = 0; j < d; j++) {
                     w += row[0][j] != qu_f32_to_f16(k[(t * s->g + g) * d + j]);
                     w += row[1][j] != qu_f32_to_f16(v[(t * s->g + g) * d + j]);

@@ -1,89 +1,581 @@
-/* Page attention. A block of 128 threads takes one page (a segment, or 128 clusters of the far field)
- * of one KV head for up to R query rows, tokens times heads of the group, so a loaded key serves its whole
- * group:
+/* Page attention, in two shapes. What a row gets from a page depends on that row and that page alone; the pages'
+ * states are merged in a fixed order.
  *
- *   keys     into shared memory as halves (stored.cuh); thread j then owns key j: R chains of fused
- *            operations
+ * split, few rows: a warp takes one page (a segment, or 128 clusters of the far field) of one KV head for eight
+ * rows, tokens times heads of the group. Its slice streams through the warp's part of shared memory, sixteen
+ * tokens a step, and the tensor cores multiply: rows and weights go in as two halves that add up to 22 bits, in
+ * the upper and the lower eight rows of one operand, keys and values are halves anyway. Keys are turned between
+ * shared memory and the product, in registers.
+ *
+ * direct, many rows: a block of 128 threads takes all pages one after the other for eight rows:
+ *
+ *   keys     into shared memory as halves; thread j then owns key j: eight chains of fused operations
  *   weights  a warp a row: maximum, exp, sum
  *   values   straight from memory, a thread owns eight dims of every S-th key; the S partial outputs of a
- *            row are added in order
- *
- * What a row gets from a page depends on that row and that page alone. */
+ *            row are added in order */
 #include "kernels/cuda/stored.cuh"
 
-enum { THREADS = 128, PAGE = 128, PAD = 8, MAX_ROWS = 8 };
+enum { THREADS = 128, PAD = 8, ROWS = 8 };
+
+/* --- rows and pages --- */
+
+/* Row r of a KV head: token r / group, head g * group + r % group. */
+static __device__ __forceinline__ int64_t query_at(const qu_cuda_attend &a, int32_t g, int32_t row)
+{
+    int32_t group = a.rows.n_heads / a.rows.n_kv_heads;
+    return ((int64_t)(row / group) * a.rows.n_heads + (int64_t)g * group + row % group) * a.rows.d;
+}
+
+static __device__ __forceinline__ int32_t head_rows(const qu_cuda_attend &a)
+{
+    return a.rows.n * (a.rows.n_heads / a.rows.n_kv_heads);
+}
+
+static __device__ __forceinline__ int32_t sees(const qu_cuda_attend &a, int32_t row, int32_t page,
+                                               int32_t n)
+{
+    int32_t t = row / (a.rows.n_heads / a.rows.n_kv_heads);
+    if (row >= head_rows(a)) return 0;
+    int32_t own = a.rows.own[t];
+    return page < own ? n : page == own ? a.rows.at[t] + 1 : 0;
+}
+
+static __device__ __forceinline__ block_keys keys_of(const qu_cuda_attend &a, int32_t page, int32_t g)
+{
+    qu_cuda_page p = a.rows.pages[page];
+    int64_t angles = angles_at(a.rows, p, a.layer, g);
+    block_keys b = {};
+    b.d = a.rows.d;
+    b.n = p.n;
+    b.codec = p.codec;
+    b.head = (const char *)p.slices[a.layer * a.rows.n_kv_heads + g];
+    b.keys = b.head + head_bytes(p.codec, p.n, b.d);
+    b.values = b.keys + (int64_t)(p.codec == QU_CUDA_PLACED ? (int32_t)PAGE : p.n) * row_bytes(p.codec, b.d);
+    b.rope = a.rows.rope;
+    b.places = places_of(a.rows, a.layer, g);
+    b.cos = p.cos + angles;
+    b.sin = p.sin + angles;
+    b.ld = p.n_pad;
+    return b;
+}
+
+static __device__ __forceinline__ block_keys far_of(const qu_cuda_attend &a, int32_t i, int32_t g)
+{
+    int64_t from = (int64_t)g * a.n_clusters + i * PAGE;
+    block_keys b = {};
+    b.d = a.rows.d;
+    b.n = min((int32_t)PAGE, a.n_clusters - i * PAGE);
+    b.codec = QU_CUDA_PLACED;
+    b.keys = (const char *)(a.key + from * b.d);
+    b.values = (const char *)(a.value + from * b.d);
+    b.rope = a.rows.rope;
+    b.bias = a.bias + from;
+    b.page_of = a.page_of + i * PAGE;
+    b.chosen = a.chosen;
+    b.g = g;
+    b.g_n = a.rows.n_kv_heads;
+    return b;
+}
+
+static __device__ __forceinline__ float weight_of(float score, float floor)
+{
+    return score == score ? expf(score - floor) : 0; /* NaN weighs nothing */
+}
+
+static __host__ __device__ int32_t far_parts(const qu_cuda_attend &a)
+{
+    return (a.n_clusters + PAGE - 1) / PAGE;
+}
+static __host__ __device__ int32_t page_parts(const qu_cuda_attend &a)
+{
+    return a.list ? a.list_cap : a.n_pages;
+}
+
+/* --- split: a page for a warp's rows --- */
+
+enum { STEP = 16, MAX_WARPS = 8, RING_BYTES = 15 << 10, HEAD_BYTES = 2 << 10, WARP_BYTES = RING_BYTES + HEAD_BYTES };
+static const float LOW = 0x1p-11f; /* what the lower of two halves is worth */
+
+/* A block's shared memory: angles of the places [4 S, PAGE, 4], queries [ROWS, 64 S + 8], their scales, the warps'. */
+template <int S> struct split_memory {
+    static constexpr int PLACES = 4 * S * PAGE * 4 * 16, LD = 64 * S + 8, QUERIES = (ROWS * LD + ROWS) * 4,
+                         SHARED = PLACES + QUERIES;
+};
+
+/* How sixteen rows of a slice lie in shared memory, for heads of up to 64 S dims: copied in units of UNIT bytes,
+ * strides so that lanes meet in no bank. */
+template <int S, int CODEC> struct tile {
+    static constexpr bool SCALED = CODEC == QU_CODEC_Q8 || CODEC == QU_CODEC_Q4; /* rows begin anywhere */
+    static constexpr int UNIT = SCALED ? 4 : 16, PER = CODEC == QU_CODEC_F32 || CODEC == QU_CODEC_Q8 ? 4 : 8;
+    static constexpr int UNITS = 64 * S / PER, ODD = UNITS % 16 == 8 ? UNITS : UNITS + 8;
+    static constexpr int KEYS = UNIT * (SCALED ? ODD : CODEC == QU_CODEC_F32 ? UNITS : UNITS + 4);
+    static constexpr int VALUES = UNIT * (SCALED ? ODD : CODEC == QU_CODEC_F32 ? UNITS : UNITS + 2);
+    static constexpr int BYTES = STEP * KEYS, FIT = RING_BYTES / BYTES, STAGES = FIT < 6 ? FIT : 6;
+};
+
+/* A slice on its way through a warp's ring: for every 32 tokens two steps of keys, two of values. */
+template <int S, int CODEC> struct stream {
+    typedef tile<S, CODEC> T;
+    const block_keys &b;
+    char *ring;
+    const int32_t lane, steps;
+    int32_t asked, taken;
+
+    __device__ __forceinline__ stream(const block_keys &keys, char *memory)
+        : b(keys), ring(memory), lane((int32_t)threadIdx.x % QU_WARP), steps((keys.n + 31) / 32 * 4), asked(0), taken(0)
+    {
+        __syncwarp(); /* the page before may still be read */
+        uint32_t *head = (uint32_t *)(void *)(ring + RING_BYTES);
+        for (int32_t i = lane; i < head_bytes(CODEC, b.n, b.d) / 4; i += QU_WARP)
+            __pipeline_memcpy_async(head + i, (const uint32_t *)(const void *)b.head + i, 4);
+        for (int i = 1; i < T::STAGES; i++) ask();
+    }
+    __device__ __forceinline__ void ask()
+    {
+        if (asked < steps) {
+            const int32_t first = asked / 4 * 32 + asked % 2 * STEP, bytes = row_bytes(CODEC, b.d);
+            const char *rows = asked % 4 < 2 ? b.keys : b.values;
+            const int stride = asked % 4 < 2 ? T::KEYS : T::VALUES;
+            char *to = ring + asked % T::STAGES * T::BYTES;
+#pragma unroll
+            for (int32_t k = 0; k < STEP * T::UNITS / QU_WARP; k++) {
+                int32_t r = (k * QU_WARP + lane) / T::UNITS, u = (k * QU_WARP + lane) % T::UNITS;
+                if (u * T::PER < b.d)
+                    __pipeline_memcpy_async(to + r * stride + u * T::UNIT,
+                                            rows + min(first + r, b.n - 1) * bytes + u * T::UNIT, T::UNIT);
+            }
+        }
+        __pipeline_commit();
+        asked++;
+    }
+    /* The next step, there for all lanes; valid until the next call. */
+    __device__ __forceinline__ const char *take()
+    {
+        if (T::STAGES == 1) {
+            __syncwarp();
+            ask();
+        }
+        __pipeline_wait_prior(T::STAGES > 2 ? T::STAGES - 2 : 0);
+        __syncwarp();
+        if (T::STAGES > 1) ask();
+        return ring + taken++ % T::STAGES * T::BYTES;
+    }
+};
+
+/* Eight rows of queries as operand: lane 4 g + t has of row g the doubles t, t + 4 ... */
+template <int S> struct queries {
+    uint32_t high[S][8], low[S][8];
+};
+
+static __device__ __forceinline__ void split_halves(uint32_t *high, uint32_t *low, float x, float y)
+{
+    *high = pack_halves(x, y);
+    *low = pack_halves((x - from_half((uint16_t)(*high & 0xffff))) / LOW, (y - from_half((uint16_t)(*high >> 16))) / LOW);
+}
+
+/* row: of this lane's g, scaled so that turning leaves all below 1. */
+template <int S>
+static __device__ __forceinline__ void load_queries(queries<S> &q, const float *row, const block_keys &b)
+{
+#pragma unroll
+    for (int st = 0; st < S; st++) {
+        float x[8], y[8];
+        int32_t j = (int32_t)threadIdx.x % 4 + 4 * st, cx, cy;
+        double_chunks(b.rope, j, &cx, &cy);
+        floats8(x, row + (cx * 8 < b.d ? cx * 8 : 64 * S));
+        floats8(y, row + (cy * 8 < b.d ? cy * 8 : 64 * S));
+        turn_back8(x, y, b, j);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            split_halves(&q.high[st][i], &q.low[st][i], x[2 * i], x[2 * i + 1]);
+            split_halves(&q.high[st][4 + i], &q.low[st][4 + i], y[2 * i], y[2 * i + 1]);
+        }
+    }
+}
+
+/* Column g of eight keys is this one: so that neither rows nor pairs of rows meet in a bank. */
+static __device__ __forceinline__ int32_t token_of(int32_t column)
+{
+    return column < 4 ? column : column ^ 1;
+}
+
+/* c = the rows by twice eight keys of a step, which begins at a place of the page. */
+template <int S, int CODEC>
+static __device__ __forceinline__ void score16(float c[2][4], const queries<S> &q, const char *rows, const char *head,
+                                               const float4 *places, int32_t place, const block_keys &b)
+{
+    const int32_t t = (int32_t)threadIdx.x % 4, own = token_of((int32_t)threadIdx.x % QU_WARP / 4);
+#pragma unroll
+    for (int i = 0; i < 8; i++) c[i / 4][i % 4] = 0;
+#pragma unroll
+    for (int st = 0; st < S; st++) {
+        int32_t j = t + 4 * st, cx, cy;
+        double_chunks(b.rope, j, &cx, &cy);
+        cx = cx * 8 < b.d ? cx : 0; /* where there is none, the query is 0 */
+        cy = cy * 8 < b.d ? cy : 0;
+        float base[2][8], scale[2][8];
+        key_scale8<CODEC>(base[0], scale[0], head, cx, b.d);
+        key_scale8<CODEC>(base[1], scale[1], head, cy, b.d);
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const char *row = rows + (8 * h + own) * tile<S, CODEC>::KEYS;
+            uint32_t w[8];
+            if (CODEC == QU_CUDA_PLACED) {
+                uint4 x = ((const uint4 *)(const void *)row)[cx], y = ((const uint4 *)(const void *)row)[cy];
+                w[0] = x.x, w[1] = x.y, w[2] = x.z, w[3] = x.w;
+                w[4] = y.x, w[5] = y.y, w[6] = y.z, w[7] = y.w;
+            } else {
+                float x[8], y[8], co[8], si[8];
+                key8<CODEC>(x, row, cx, b.d, base[0], scale[0]);
+                key8<CODEC>(y, row, cy, b.d, base[1], scale[1]);
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    angles2(co, si, i, places[((st * 4 + i) * PAGE + place + 8 * h + own) * 4 + t]);
+                turn8(x, y, co, si, b.rope.halves && 16 * j < b.rope.n_dims);
+                pack8(w, x);
+                pack8(w + 4, y);
+            }
+#pragma unroll
+            for (int i = 0; i < 8; i += 2)
+                multiply(c[h], q.high[st][i], q.low[st][i], q.high[st][i + 1], q.low[st][i + 1], w[i], w[i + 1]);
+        }
+    }
+}
+
+/* o += weights of sixteen tokens, the rows' operand, by their values; first: of the tokens. */
+template <int S, int CODEC>
+static __device__ __forceinline__ void add_values(float o[S][8][4], const uint32_t high[2], const uint32_t low[2],
+                                                  const char *rows, int32_t first, const block_keys &b, const char *head)
+{
+    const int32_t g = (int32_t)threadIdx.x % QU_WARP / 4, t = (int32_t)threadIdx.x % 4;
+#pragma unroll
+    for (int st = 0; st < S; st++) {
+        uint32_t w[2][8]; /* dims of the chunk: two tokens of each eight */
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int32_t i = 8 * h + token_of(2 * t), j = 8 * h + token_of(2 * t + 1);
+            const char *row_i = rows + i * tile<S, CODEC>::VALUES, *row_j = rows + j * tile<S, CODEC>::VALUES;
+            if (CODEC == QU_CUDA_PLACED || CODEC == QU_CODEC_F16) {
+                uint4 x = ((const uint4 *)(const void *)row_i)[8 * st + g], y = ((const uint4 *)(const void *)row_j)[8 * st + g];
+                const uint32_t u[4] = {x.x, x.y, x.z, x.w}, v[4] = {y.x, y.y, y.z, y.w};
+#pragma unroll
+                for (int e = 0; e < 8; e++) w[h][e] = __byte_perm(u[e / 2], v[e / 2], e % 2 ? 0x7632 : 0x5410);
+            } else {
+                float x[8], y[8];
+                value8<CODEC>(x, row_i, 8 * st + g, b.d, head, min(first + i, b.n - 1));
+                value8<CODEC>(y, row_j, 8 * st + g, b.d, head, min(first + j, b.n - 1));
+#pragma unroll
+                for (int e = 0; e < 8; e++) w[h][e] = pack_halves(x[e], y[e]);
+            }
+        }
+#pragma unroll
+        for (int e = 0; e < 8; e++) multiply(o[st][e], high[0], low[0], high[1], low[1], w[0][e], w[1][e]);
+    }
+}
+
+/* A page's state of the rows: each lane has row g's part. */
+template <int S> struct state {
+    float o[S][8][4], m, l; /* [st][e]: dims 64 st + 16 t + e and 8 more, upper halves, then lower */
+};
+
+/* Weights of 32 tokens as operands; what was before fades by the new maximum. */
+template <int S>
+static __device__ __forceinline__ void weigh(state<S> &x, uint32_t high[4], uint32_t low[4], const float s[4][2])
+{
+    float top = x.m;
+#pragma unroll
+    for (int i = 0; i < 8; i++) top = fmaxf(top, s[i / 2][i % 2]);
+    top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+    top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+    const float floor = fmaxf(top, QU_SCORE_FLOOR), fade = expf(x.m - floor);
+    x.m = top;
+    x.l *= fade;
+#pragma unroll
+    for (int i = 0; i < S * 32; i++) x.o[i / 32][i / 4 % 8][i % 4] *= fade;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float u = weight_of(s[i][0], floor), v = weight_of(s[i][1], floor);
+        x.l += u + v;
+        split_halves(&high[i], &low[i], u, v);
+    }
+}
+
+template <int S> static __device__ __forceinline__ void store_state(float *p, const state<S> &x, int32_t d)
+{
+    const int32_t t = (int32_t)threadIdx.x % 4;
+#pragma unroll
+    for (int i = 0; i < S * 4; i++) { /* four dims of one chunk: upper and lower part */
+        const int st = i / 4, high = i / 2 % 2, e = i % 2 * 4;
+        int32_t dim = 64 * st + 16 * t + 8 * high + e;
+        float y[4];
+#pragma unroll
+        for (int j = 0; j < 4; j++) y[j] = fmaf(x.o[st][e + j][2 + high], LOW, x.o[st][e + j][high]);
+        if (dim < d) *(float4 *)(void *)(p + dim) = {y[0], y[1], y[2], y[3]};
+    }
+    if (t == 0) *(float2 *)(void *)(p + d) = {x.m, x.l};
+}
+
+/* A page for the rows, into partial [D + 4], row g's, unless it is NULL. Not inlined: a codec needs nearly all registers
+ * for itself. */
+template <int S, int CODEC>
+static __device__ __noinline__ void attend_page(block_keys b, int32_t visible, float *partial)
+{
+    QU_SHARED(shared);
+    typedef split_memory<S> M;
+    const float4 *places = shared;
+    const float *rows = (const float *)(const void *)((char *)shared + M::PLACES);
+    const int32_t g = (int32_t)threadIdx.x % QU_WARP / 4;
+    const float *row = rows + g * M::LD, scale = rows[ROWS * M::LD + g];
+    char *memory = (char *)shared + M::SHARED + (int32_t)threadIdx.x / QU_WARP * WARP_BYTES;
+    state<S> x;
+    const int32_t t = (int32_t)threadIdx.x % 4;
+    const char *head = memory + RING_BYTES;
+    stream<S, CODEC> slice(b, memory);
+    queries<S> q;
+    load_queries<S>(q, row, b);
+    x.m = -INFINITY;
+    x.l = 0;
+#pragma unroll
+    for (int i = 0; i < S * 32; i++) x.o[i / 32][i / 4 % 8][i % 4] = 0;
+    for (int32_t first = 0; first < b.n; first += 2 * STEP) {
+        float s[4][2];
+        uint32_t high[4], low[4];
+#pragma unroll
+        for (int i = 0; i < 4; i += 2) {
+            float c[2][4];
+            score16<S, CODEC>(c, q, slice.take(), head, places, first + 8 * i, b);
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                int32_t at = first + 8 * (i + e / 2) + token_of(2 * t + e % 2);
+                float score = fmaf(c[e / 2][2 + e % 2], LOW, c[e / 2][e % 2]) * scale;
+                if (b.bias && at < b.n)
+                    score = b.chosen[b.page_of[at] * b.g_n + b.g] ? -INFINITY : score + b.bias[at];
+                s[i + e / 2][e % 2] = at < visible ? score : -INFINITY;
+            }
+        }
+        weigh<S>(x, high, low, s);
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            add_values<S, CODEC>(x.o, high + 2 * i, low + 2 * i, slice.take(), first + i * STEP, b, head);
+    }
+    x.l += __shfl_xor_sync(0xffffffffu, x.l, 1);
+    x.l += __shfl_xor_sync(0xffffffffu, x.l, 2);
+    if (partial) store_state<S>(partial, x, b.d);
+}
+
+/* The segment that part i of head g stands for; -1 behind the last. */
+static __device__ __forceinline__ int32_t page_at(const qu_cuda_attend &a, int32_t g, int32_t i)
+{
+    if (!a.list) return i;
+    return i < a.count[g] ? a.list[(int64_t)g * a.list_cap + i] : -1;
+}
+
+/* A part's state of a row: o [D], m, l. */
+static __host__ __device__ __forceinline__ int32_t partial_floats(int32_t d)
+{
+    return d + 4;
+}
+static __device__ __forceinline__ float *partial_at(const qu_cuda_attend &a, int32_t g, int32_t part,
+                                                    int32_t row)
+{
+    int64_t parts = page_parts(a) + far_parts(a);
+    return a.partial + ((g * parts + part) * head_rows(a) + row) * partial_floats(a.rows.d);
+}
+
+/* Queries by a power of two below 1/2, so that turned ones are below 1; behind a row zeros. */
+template <int S>
+static __device__ __forceinline__ void scale_queries(float *q, const qu_cuda_attend &a, int32_t g, int32_t row0)
+{
+    const int32_t ld = split_memory<S>::LD, d = a.rows.d, lane = (int32_t)threadIdx.x % QU_WARP;
+    for (int32_t r = (int32_t)threadIdx.x / QU_WARP; r < ROWS; r += (int32_t)blockDim.x / QU_WARP) {
+        const bool real = row0 + r < head_rows(a);
+        const float *from = a.q + (real ? query_at(a, g, row0 + r) : 0);
+        float most = 0;
+        for (int32_t i = lane; real && i < d; i += QU_WARP) most = fmaxf(most, fabsf(from[i]));
+        const unsigned exponent = min(max(__float_as_uint(warp_max(most)) >> 23, 30u), 220u) + 2;
+        const float inverse = __uint_as_float((254 - exponent) << 23);
+        for (int32_t i = lane; i < ld; i += QU_WARP) q[r * ld + i] = real && i < d ? from[i] * inverse : 0;
+        if (lane == 0) q[ROWS * ld + r] = __uint_as_float(exponent << 23);
+    }
+}
+
+template <int S>
+static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_split(qu_cuda_attend a)
+{
+    QU_SHARED(memory);
+    typedef split_memory<S> M;
+    float4 *places = memory;
+    float *q = (float *)(void *)((char *)memory + M::PLACES);
+    const int32_t g = (int32_t)blockIdx.y, row0 = (int32_t)blockIdx.z * ROWS, tid = (int32_t)threadIdx.x;
+    const int32_t warp = tid / QU_WARP, warps = (int32_t)blockDim.x / QU_WARP, r = tid % QU_WARP / 4;
+    const float4 *from = (const float4 *)(const void *)places_of(a.rows, a.layer, g);
+    for (int32_t i = tid; i < 16 * S * PAGE; i += (int32_t)blockDim.x) {
+        int32_t two = i / PAGE, place = i % PAGE; /* pairs 2 two, 2 two + 1: of double two / 4 */
+        float4 *to = places + ((two / 16 * 4 + two % 4) * PAGE + place) * 4 + two / 4 % 4;
+        if (two < a.rows.d / 4) __pipeline_memcpy_async(to, from + i, 16);
+        else *to = {0, 0, 0, 0};
+    }
+    __pipeline_commit();
+    scale_queries<S>(q, a, g, row0);
+    __pipeline_wait_prior(0);
+    __syncthreads();
+
+    const int32_t n_pages = a.list ? a.count[g] : a.n_pages, n = n_pages + far_parts(a);
+    for (int32_t i = (int32_t)blockIdx.x + (int32_t)gridDim.x * warp; i < n; i += (int32_t)gridDim.x * warps) {
+        const bool far = i >= n_pages;
+        int32_t page = far ? -1 : page_at(a, g, i);
+        const block_keys b = far ? far_of(a, i - n_pages, g) : keys_of(a, page, g);
+        const int32_t visible = row0 + r >= head_rows(a) ? 0 : far ? b.n : sees(a, row0 + r, page, b.n);
+        if (!__ballot_sync(0xffffffffu, visible > 0)) continue; /* the merge passes it over, too */
+        const int32_t part = far ? page_parts(a) + i - n_pages : i;
+        float *partial = row0 + r < head_rows(a) ? partial_at(a, g, part, row0 + r) : NULL;
+        with_codec(b.codec, [&](auto t) { attend_page<S, decltype(t)::value>(b, visible, partial); });
+    }
+}
+
+/* --- merge: a block a (row, KV head, 32 dims) --- */
+
+enum { MERGE = 256, SLOTS = MERGE / 8, FOLD = 36 };
+
+/* The largest maximum, each part's weight, then the sums: slot s takes parts s, s + SLOTS ... of the pages, then of
+ * the far field, and the slots are added in order: what is not there changes nothing. */
+static __global__ void __launch_bounds__(MERGE) merge(qu_cuda_attend a)
+{
+    QU_SHARED(memory);
+    const int32_t row = (int32_t)blockIdx.x, g = (int32_t)blockIdx.y, tid = (int32_t)threadIdx.x;
+    const int32_t d = a.rows.d, pages = page_parts(a), parts = pages + far_parts(a);
+    const int32_t slot = tid / 8, c = (int32_t)blockIdx.z * 32 + tid % 8 * 4;
+    float *fold = (float *)memory, *weight = fold + SLOTS * FOLD, top = -INFINITY;
+    for (int32_t i = tid; i < parts; i += MERGE) {
+        int32_t page = i < pages ? page_at(a, g, i) : 0;
+        bool seen = i < pages ? page >= 0 && sees(a, row, page, 1) > 0 : true;
+        weight[i] = seen ? partial_at(a, g, i, row)[d] : -INFINITY;
+        top = fmaxf(top, weight[i]);
+    }
+    top = fmaxf(block_max<MERGE>(top, fold), QU_SCORE_FLOOR);
+    for (int32_t i = tid; i < parts; i += MERGE) weight[i] = expf(weight[i] - top);
+    __syncthreads();
+    float o[4] = {0, 0, 0, 0}, l = 0;
+    for (int32_t from = 0, to = pages; from < parts; from = to, to = parts)
+#pragma unroll 4
+        for (int32_t i = from + slot; i < to; i += SLOTS) {
+            if (!(weight[i] > 0)) continue;
+            const float *p = partial_at(a, g, i, row);
+            l = fmaf(weight[i], p[d + 1], l);
+            if (c >= d) continue;
+            float4 x = *(const float4 *)(const void *)(p + c);
+            o[0] = fmaf(weight[i], x.x, o[0]), o[1] = fmaf(weight[i], x.y, o[1]);
+            o[2] = fmaf(weight[i], x.z, o[2]), o[3] = fmaf(weight[i], x.w, o[3]);
+        }
+    for (int j = 0; j < 4; j++) fold[slot * FOLD + tid % 8 * 4 + j] = o[j];
+    if (tid % 8 == 0) fold[slot * FOLD + 32] = l;
+    __syncthreads();
+    const int32_t dim = (int32_t)blockIdx.z * 32 + tid;
+    if (tid >= 32 || dim >= d) return;
+    float sum = 0;
+    l = 0;
+    for (int i = 0; i < SLOTS; i++) {
+        sum += fold[i * FOLD + tid];
+        l += fold[i * FOLD + 32];
+    }
+    a.out[query_at(a, g, row) + dim] = l > 0 ? sum / l : 0;
+}
+
+/* --- direct: a page for a block's rows --- */
 
 /* Shared memory of a block, in floats. */
 typedef struct layout {
-    int32_t slots;                       /* S */
-    int32_t q, weights, m, l, acc, work; /* work: the keys, then the slots' outputs */
+    int32_t slots;                                   /* S */
+    int32_t q, turned, weights, m, l, acc, o, work; /* acc: m, l of what was merged; work: keys, slots' outputs */
     int32_t floats;
 } layout;
 
-static __host__ __device__ layout layout_of(int32_t d, int32_t rows, bool direct)
+static __host__ __device__ layout layout_of(int32_t d)
 {
     layout s;
     int32_t keys = PAGE * (d + PAD) / 2;
-    s.slots = THREADS / (d / 8) > 0 ? THREADS / (d / 8) : 1;
-    int32_t outputs = s.slots * rows * d;
+    s.slots = THREADS / (d / 8);
+    int32_t outputs = s.slots * ROWS * d;
     s.q = 0;
-    s.weights = s.q + rows * d;
-    s.m = s.weights + rows * PAGE;
-    s.l = s.m + MAX_ROWS;
-    s.acc = s.l + MAX_ROWS; /* direct: m, l, then o of what was merged */
-    s.work = s.acc + (direct ? 2 * MAX_ROWS + rows * d : 0);
+    s.turned = s.q + ROWS * d;
+    s.weights = s.turned + ROWS * d;
+    s.m = s.weights + ROWS * PAGE;
+    s.l = s.m + ROWS;
+    s.acc = s.l + ROWS;
+    s.o = s.acc + 2 * ROWS;
+    s.work = s.o + ROWS * d;
     s.floats = s.work + (keys > outputs ? keys : outputs);
     return s;
 }
 
-/* part r of the rows into m, l and work's first slot [R,D]. visible [R] of this thread block's rows. */
-template <int D, int R>
+/* Keys and turned queries of a page into shared memory. */
+static __device__ __forceinline__ void load_page(float *shared, const layout &at, const block_keys &b)
+{
+    const int32_t d = b.d, doubles = (d + 15) / 16;
+    with_codec(b.codec, [&](auto t) {
+        load_keys_of<decltype(t)::value, THREADS>((uint16_t *)(void *)(shared + at.work), d + PAD, b);
+    });
+    for (int32_t i = (int32_t)threadIdx.x; i < ROWS * doubles; i += THREADS) {
+        const float *q = shared + at.q + i / doubles * d;
+        float *turned = shared + at.turned + i / doubles * d, x[8], y[8];
+        int32_t cx, cy;
+        double_chunks(b.rope, i % doubles, &cx, &cy);
+        const bool pair = cy * 8 < d;
+        floats8(x, q + cx * 8);
+        floats8(y, q + (pair ? cy : 0) * 8);
+        turn_back8(x, y, b, i % doubles);
+#pragma unroll
+        for (int c = 0; c < 8; c++) {
+            turned[cx * 8 + c] = x[c];
+            if (pair) turned[cy * 8 + c] = y[c];
+        }
+    }
+}
+
+/* part r of the rows into m, l and work's first slot [ROWS,D]. visible [ROWS] of this thread block's rows. */
+template <int D>
 static __device__ __forceinline__ void attend_block(float *shared, const layout &at, int32_t d_any,
-                                                    const block_keys &b, const int32_t visible[R])
+                                                    const block_keys &b, const int32_t visible[ROWS])
 {
     const int32_t d = D ? D : d_any, chunks = d / 8, ld = (d + PAD) / 8;
     const int32_t tid = (int32_t)threadIdx.x, lane = tid % QU_WARP, warp = tid / QU_WARP;
     const uint4 *keys = (const uint4 *)(void *)(shared + at.work);
-    const float *q = shared + at.q;
+    const float *q = shared + at.turned;
     float *weights = shared + at.weights;
 
     __syncthreads(); /* work may still be read */
-    load_keys<THREADS>((uint16_t *)(void *)(shared + at.work), d + PAD, b);
+    load_page(shared, at, b);
     __syncthreads();
 
-    float s[R];
+    float s[ROWS];
 #pragma unroll
-    for (int r = 0; r < R; r++) s[r] = 0;
+    for (int r = 0; r < ROWS; r++) s[r] = 0;
     if (tid < b.n) {
 #pragma unroll 4
         for (int32_t c = 0; c < chunks; c++) {
             float k[8];
             halves8(k, keys[tid * ld + c]);
 #pragma unroll
-            for (int r = 0; r < R; r++) {
+            for (int r = 0; r < ROWS; r++) {
                 float x[8];
                 floats8(x, q + r * d + c * 8);
                 s[r] = dot8(x, k, s[r]);
             }
         }
     }
-    float bias = 0;
-    if (b.bias && tid < b.n)
-        bias = b.chosen[b.page_of[tid] * b.g_n + b.g] ? -INFINITY : b.bias[tid];
 #pragma unroll
-    for (int r = 0; r < R; r++) weights[r * PAGE + tid] = tid < visible[r] ? s[r] + bias : -INFINITY;
+    for (int r = 0; r < ROWS; r++) weights[r * PAGE + tid] = tid < visible[r] ? s[r] : -INFINITY;
     __syncthreads();
 
-    for (int32_t r = warp; r < R; r += THREADS / QU_WARP) {
+    for (int32_t r = warp; r < ROWS; r += THREADS / QU_WARP) {
         float *w = weights + r * PAGE + lane, x[PAGE / QU_WARP], top = -INFINITY, sum = 0;
         for (int i = 0; i < PAGE / QU_WARP; i++) {
             x[i] = w[i * QU_WARP];
             top = fmaxf(top, x[i]);
         }
         top = warp_max(top);
-        float floor = fmaxf(top, QU_SCORE_FLOOR);
         for (int i = 0; i < PAGE / QU_WARP; i++) {
-            float e = x[i] == x[i] ? expf(x[i] - floor) : 0;
+            float e = weight_of(x[i], fmaxf(top, QU_SCORE_FLOOR));
             w[i * QU_WARP] = e;
             sum += e;
         }
@@ -98,226 +590,80 @@ static __device__ __forceinline__ void attend_block(float *shared, const layout 
     float *slots = shared + at.work;
     int32_t slot = tid / chunks, chunk = tid % chunks;
     if (slot < at.slots) {
-        float o[R][8];
+        float o[ROWS][8];
 #pragma unroll
-        for (int r = 0; r < R; r++)
+        for (int r = 0; r < ROWS; r++)
             for (int j = 0; j < 8; j++) o[r][j] = 0;
 #pragma unroll 2
         for (int32_t i = slot; i < b.n; i += at.slots) {
             float v[8];
-            value8(v, b, i, chunk);
+            with_codec(b.codec, [&](auto t) {
+                const int CODEC = decltype(t)::value;
+                value8<CODEC>(v, b.values + (int64_t)i * row_bytes(CODEC, d), chunk, d, b.head, i);
+                if (CODEC != QU_CODEC_F16 && CODEC != QU_CUDA_PLACED)
+                    for (int j = 0; j < 8; j++) v[j] = from_half(to_half(v[j]));
+            });
 #pragma unroll
-            for (int r = 0; r < R; r++) {
+            for (int r = 0; r < ROWS; r++) {
                 float w = weights[r * PAGE + i];
                 for (int j = 0; j < 8; j++) o[r][j] = fmaf(w, v[j], o[r][j]);
             }
         }
 #pragma unroll
-        for (int r = 0; r < R; r++)
-            for (int j = 0; j < 8; j++) slots[(slot * R + r) * d + chunk * 8 + j] = o[r][j];
+        for (int r = 0; r < ROWS; r++)
+            for (int j = 0; j < 8; j++) slots[(slot * ROWS + r) * d + chunk * 8 + j] = o[r][j];
     }
     __syncthreads();
-    for (int32_t i = tid; i < R * d; i += THREADS) {
+    for (int32_t i = tid; i < ROWS * d; i += THREADS) {
         float sum = slots[i];
-        for (int32_t j = 1; j < at.slots; j++) sum += slots[j * R * d + i];
+        for (int32_t j = 1; j < at.slots; j++) sum += slots[j * ROWS * d + i];
         slots[i] = sum;
     }
 }
 
-/* --- a block's rows --- */
-
-/* Row r of a KV head: token r / group, head g * group + r % group. */
-static __device__ __forceinline__ int64_t query_at(const qu_cuda_attend &a, int32_t g, int32_t row)
-{
-    int32_t group = a.rows.n_heads / a.rows.n_kv_heads;
-    return ((int64_t)(row / group) * a.rows.n_heads + (int64_t)g * group + row % group) * a.rows.d;
-}
-
-static __device__ __forceinline__ int32_t head_rows(const qu_cuda_attend &a)
-{
-    return a.rows.n * (a.rows.n_heads / a.rows.n_kv_heads);
-}
-
-template <int R>
-static __device__ __forceinline__ void load_queries(float *q, const qu_cuda_attend &a, int32_t g,
-                                                    int32_t row0)
-{
-    int32_t d = a.rows.d, rows = head_rows(a);
-    for (int32_t i = (int32_t)threadIdx.x; i < R * d; i += THREADS) {
-        int32_t row = row0 + i / d;
-        q[i] = row < rows ? a.q[query_at(a, g, row) + i % d] : 0;
-    }
-}
-
-static __device__ __forceinline__ int32_t sees(const qu_cuda_attend &a, int32_t row, int32_t page,
-                                               int32_t n)
-{
-    int32_t t = row / (a.rows.n_heads / a.rows.n_kv_heads);
-    if (row >= head_rows(a)) return 0;
-    int32_t own = a.rows.own[t];
-    return page < own ? n : page == own ? a.rows.at[t] + 1 : 0;
-}
 
 template <int D>
-static __device__ __forceinline__ block_keys keys_of(const qu_cuda_attend &a, int32_t page, int32_t g)
-{
-    qu_cuda_page p = a.rows.pages[page];
-    int64_t angles = angles_at(a.rows, p, a.layer, g);
-    block_keys b = {};
-    b.d = D ? D : a.rows.d;
-    b.key = p.slices[a.layer * a.rows.n_kv_heads + g];
-    b.value = (const uint16_t *)b.key + (int64_t)(p.codec == QU_CUDA_PLACED ? PAGE : p.n) * b.d;
-    b.codec = p.codec;
-    b.n = p.n;
-    b.cos = p.cos + angles;
-    b.sin = p.sin + angles;
-    b.n_pad = p.n_pad;
-    b.rope = a.rows.rope;
-    return b;
-}
-
-template <int D>
-static __device__ __forceinline__ block_keys far_of(const qu_cuda_attend &a, int32_t i, int32_t g)
-{
-    int64_t from = (int64_t)g * a.n_clusters + i * PAGE;
-    block_keys b = {};
-    b.d = D ? D : a.rows.d;
-    b.key = a.key + from * b.d;
-    b.value = a.value + from * b.d;
-    b.codec = QU_CUDA_PLACED;
-    b.n = min((int32_t)PAGE, a.n_clusters - i * PAGE);
-    b.bias = a.bias + from;
-    b.page_of = a.page_of + i * PAGE;
-    b.chosen = a.chosen;
-    b.g = g;
-    b.g_n = a.rows.n_kv_heads;
-    return b;
-}
-
-static __host__ __device__ int32_t far_parts(const qu_cuda_attend &a)
-{
-    return (a.n_clusters + PAGE - 1) / PAGE;
-}
-static __host__ __device__ int32_t page_parts(const qu_cuda_attend &a)
-{
-    return a.list ? a.list_cap : a.n_pages;
-}
-
-/* --- split: a page a block --- */
-
-/* The segment that part i of head g stands for; -1 behind the last. */
-static __device__ __forceinline__ int32_t page_at(const qu_cuda_attend &a, int32_t g, int32_t i)
-{
-    if (!a.list) return i;
-    return i < a.count[g] ? a.list[(int64_t)g * a.list_cap + i] : -1;
-}
-
-/* A part's state of a row: o [D], m, l. */
-static __device__ __forceinline__ float *partial_at(const qu_cuda_attend &a, int32_t g, int32_t part,
-                                                    int32_t row)
-{
-    int64_t parts = page_parts(a) + far_parts(a);
-    return a.partial + ((g * parts + part) * head_rows(a) + row) * (a.rows.d + 2);
-}
-
-template <int D, int R>
-static __global__ void __launch_bounds__(THREADS, 4) attend_split(qu_cuda_attend a)
-{
-    QU_SHARED(memory);
-    float *shared = (float *)memory;
-    const int32_t d = D ? D : a.rows.d, g = (int32_t)blockIdx.y, row0 = (int32_t)blockIdx.z * R;
-    const int32_t part = (int32_t)blockIdx.x, far = part - page_parts(a);
-    layout at = layout_of(d, R, false);
-    int32_t page = far < 0 ? page_at(a, g, part) : -1, visible[R], most = 0;
-    if (far < 0 && page < 0) return;
-    block_keys b = far < 0 ? keys_of<D>(a, page, g) : far_of<D>(a, far, g);
-#pragma unroll
-    for (int r = 0; r < R; r++) {
-        visible[r] = far < 0 ? sees(a, row0 + r, page, b.n) : b.n;
-        most = max(most, visible[r]);
-    }
-    if (most == 0) return; /* the merge passes it over, too */
-    load_queries<R>(shared + at.q, a, g, row0);
-    attend_block<D, R>(shared, at, d, b, visible);
-    int32_t rows = min((int32_t)R, head_rows(a) - row0);
-    for (int32_t i = (int32_t)threadIdx.x; i < rows * d; i += THREADS)
-        partial_at(a, g, part, row0 + i / d)[i % d] = shared[at.work + i];
-    if ((int32_t)threadIdx.x < rows) {
-        float *p = partial_at(a, g, part, row0 + (int32_t)threadIdx.x) + d;
-        p[0] = shared[at.m + threadIdx.x];
-        p[1] = shared[at.l + threadIdx.x];
-    }
-}
-
-/* A block a (row, KV head): the largest maximum, each part's weight, then the sum in page order. */
-static __global__ void __launch_bounds__(THREADS) merge(qu_cuda_attend a)
-{
-    QU_SHARED(memory);
-    float *weight = (float *)memory, *fold = weight + page_parts(a) + far_parts(a), top = -INFINITY;
-    const int32_t row = (int32_t)blockIdx.x, g = (int32_t)blockIdx.y, tid = (int32_t)threadIdx.x;
-    const int32_t d = a.rows.d, pages = page_parts(a), parts = pages + far_parts(a);
-    for (int32_t i = tid; i < parts; i += THREADS) {
-        int32_t page = i < pages ? page_at(a, g, i) : 0;
-        bool seen = i < pages ? page >= 0 && sees(a, row, page, 1) > 0 : true;
-        weight[i] = seen ? partial_at(a, g, i, row)[d] : -INFINITY;
-        top = fmaxf(top, weight[i]);
-    }
-    top = fmaxf(block_max<THREADS>(top, fold), QU_SCORE_FLOOR);
-    for (int32_t i = tid; i < parts; i += THREADS) weight[i] = expf(weight[i] - top);
-    __syncthreads();
-    float l = 0;
-    for (int32_t i = 0; i < parts; i++)
-        if (weight[i] > 0) l = fmaf(weight[i], partial_at(a, g, i, row)[d + 1], l);
-    float inverse = l > 0 ? 1 / l : 0;
-    for (int32_t c = tid; c < d; c += THREADS) {
-        float o = 0;
-        for (int32_t i = 0; i < parts; i++)
-            if (weight[i] > 0) o = fmaf(weight[i], partial_at(a, g, i, row)[c], o);
-        a.out[query_at(a, g, row) + c] = o * inverse;
-    }
-}
-
-/* --- direct: a block takes all pages --- */
-
-template <int D, int R>
 static __global__ void __launch_bounds__(THREADS, 3) attend_direct(qu_cuda_attend a)
 {
     QU_SHARED(memory);
     float *shared = (float *)memory;
-    const int32_t d = D ? D : a.rows.d, g = (int32_t)blockIdx.y, row0 = (int32_t)blockIdx.x * R;
+    const int32_t d = D ? D : a.rows.d, g = (int32_t)blockIdx.y, row0 = (int32_t)blockIdx.x * ROWS;
     const int32_t tid = (int32_t)threadIdx.x, rows = head_rows(a);
-    layout at = layout_of(d, R, true);
-    float *m = shared + at.acc, *l = m + MAX_ROWS, *o = l + MAX_ROWS;
-    load_queries<R>(shared + at.q, a, g, row0);
-    for (int32_t i = tid; i < R * d; i += THREADS) o[i] = 0;
-    if (tid < R) {
+    layout at = layout_of(d);
+    float *m = shared + at.acc, *l = m + ROWS, *o = shared + at.o;
+    for (int32_t i = tid; i < ROWS * d; i += THREADS) {
+        int32_t row = row0 + i / d;
+        shared[at.q + i] = row < rows ? a.q[query_at(a, g, row) + i % d] : 0;
+    }
+    for (int32_t i = tid; i < ROWS * d; i += THREADS) o[i] = 0;
+    if (tid < ROWS) {
         m[tid] = -INFINITY;
         l[tid] = 0;
     }
     int32_t group = a.rows.n_heads / a.rows.n_kv_heads;
-    int32_t last = a.rows.own[(min(row0 + R, rows) - 1) / group];
+    int32_t last = a.rows.own[(min(row0 + ROWS, rows) - 1) / group];
     for (int32_t page = 0; page <= last; page++) {
-        block_keys b = keys_of<D>(a, page, g);
-        int32_t visible[R];
+        block_keys b = keys_of(a, page, g);
+        int32_t visible[ROWS];
 #pragma unroll
-        for (int r = 0; r < R; r++) visible[r] = sees(a, row0 + r, page, b.n);
-        attend_block<D, R>(shared, at, d, b, visible);
+        for (int r = 0; r < ROWS; r++) visible[r] = sees(a, row0 + r, page, b.n);
+        attend_block<D>(shared, at, d, b, visible);
         __syncthreads();
-        for (int32_t i = tid; i < R * d; i += THREADS) {
+        for (int32_t i = tid; i < ROWS * d; i += THREADS) {
             int32_t r = i / d;
             float most = fmaxf(fmaxf(m[r], shared[at.m + r]), QU_SCORE_FLOOR);
             o[i] = fmaf(o[i], expf(m[r] - most),
                         shared[at.work + i] * expf(shared[at.m + r] - most));
         }
         __syncthreads();
-        if (tid < R) {
+        if (tid < ROWS) {
             float mp = shared[at.m + tid], most = fmaxf(fmaxf(m[tid], mp), QU_SCORE_FLOOR);
             l[tid] = fmaf(l[tid], expf(m[tid] - most), shared[at.l + tid] * expf(mp - most));
             m[tid] = fmaxf(m[tid], mp);
         }
     }
     __syncthreads();
-    for (int32_t i = tid; i < R * d && row0 + i / d < rows; i += THREADS)
+    for (int32_t i = tid; i < ROWS * d && row0 + i / d < rows; i += THREADS)
         a.out[query_at(a, g, row0 + i / d) + i % d] = l[i / d] > 0 ? o[i] / l[i / d] : 0;
 }
 
@@ -325,36 +671,39 @@ static __global__ void __launch_bounds__(THREADS, 3) attend_direct(qu_cuda_atten
 
 int64_t qu_cuda_attend_floats(const qu_cuda_attend *a, int32_t n_rows)
 {
-    return (int64_t)n_rows * a->rows.n_heads * (page_parts(*a) + far_parts(*a)) * (a->rows.d + 2);
-}
-
-/* f(a constant): head sizes that have kernels of their own, 0 for the others. */
-template <class F> static void with_head_size(int32_t d, F f)
-{
-    switch (d) {
-    case 64: f(std::integral_constant<int, 64>()); break;
-    case 80: f(std::integral_constant<int, 80>()); break;
-    case 96: f(std::integral_constant<int, 96>()); break;
-    case 128: f(std::integral_constant<int, 128>()); break;
-    default: f(std::integral_constant<int, 0>());
-    }
-}
-
-template <int D, int R> static void launch_split(cudaStream_t stream, const qu_cuda_attend &a, int32_t rows)
-{
-    size_t bytes = (size_t)layout_of(a.rows.d, R, false).floats * sizeof(float);
-    dim3 grid((unsigned)(page_parts(a) + far_parts(a)), (unsigned)a.rows.n_kv_heads, blocks_of(rows, R));
-    auto *kernel = attend_split<D, R>;
-    qu_cuda_want_shared(kernel, bytes);
-    QU_LAUNCH(kernel, grid, THREADS, bytes, stream, a);
+    return (int64_t)n_rows * a->rows.n_heads * (page_parts(*a) + far_parts(*a)) * partial_floats(a->rows.d);
 }
 
 static qu_status check(const qu_cuda_attend *a, qu_err *err)
 {
-    if (a->rows.d % 8 != 0 || a->rows.d > 256)
-        return qu_fail(err, QU_ERR_ARG, "no CUDA attention for heads of %d: a multiple of 8 up to 256",
-                       a->rows.d);
+    const qu_cuda_rope *r = &a->rows.rope;
+    if (a->rows.d % 8 != 0 || a->rows.d > 128 || (r->halves && r->n_dims % 16 != 0))
+        return qu_fail(err, QU_ERR_ARG,
+                       "no CUDA attention for heads of %d of which %d turn: a multiple of 8 up to 128, of 16",
+                       a->rows.d, r->n_dims);
     return QU_OK;
+}
+
+static int attribute(cudaDeviceAttr what)
+{
+    int device = 0, value = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&value, what, device);
+    return value;
+}
+
+/* One block a multiprocessor, shared out over heads and rows; as many warps as its memory holds. */
+template <int S> static void launch_split(cudaStream_t stream, const qu_cuda_attend &a, int32_t rows)
+{
+    const int32_t tiles = (rows + ROWS - 1) / ROWS, parts = page_parts(a) + far_parts(a);
+    const int32_t blocks = attribute(cudaDevAttrMultiProcessorCount) / (a.rows.n_kv_heads * tiles);
+    const int32_t hold = (attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) - split_memory<S>::SHARED) / WARP_BYTES;
+    const unsigned warps = (unsigned)(hold < MAX_WARPS ? hold : (int32_t)MAX_WARPS);
+    const size_t bytes = split_memory<S>::SHARED + warps * (size_t)WARP_BYTES;
+    dim3 grid((unsigned)(blocks < 1 ? 1 : blocks < parts ? blocks : parts), (unsigned)a.rows.n_kv_heads, (unsigned)tiles);
+    auto *kernel = attend_split<S>;
+    qu_cuda_want_shared(kernel, bytes);
+    QU_LAUNCH(kernel, grid, warps * QU_WARP, bytes, stream, a);
 }
 
 qu_status qu_cuda_attend_split(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err)
@@ -363,21 +712,24 @@ qu_status qu_cuda_attend_split(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err
     if (a->rows.n <= 0) return QU_OK;
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
     int32_t rows = a->rows.n * (a->rows.n_heads / a->rows.n_kv_heads);
-    with_head_size(a->rows.d, [&](auto t) {
-        const int D = decltype(t)::value;
-        if (rows == 1)
-            launch_split<D, 1>(stream, *a, rows);
-        else if (rows <= 4)
-            launch_split<D, 4>(stream, *a, rows);
-        else
-            launch_split<D, 8>(stream, *a, rows);
-    });
+    if (a->rows.d <= 64) launch_split<1>(stream, *a, rows);
+    else launch_split<2>(stream, *a, rows);
     QU_TRY(qu_cuda_launched(cu, "attend_split", err));
-    size_t bytes = (size_t)(page_parts(*a) + far_parts(*a) + THREADS / QU_WARP) * sizeof(float);
+    size_t bytes = (size_t)(page_parts(*a) + far_parts(*a) + SLOTS * FOLD) * sizeof(float);
     qu_cuda_want_shared(merge, bytes);
-    dim3 grid((unsigned)rows, (unsigned)a->rows.n_kv_heads);
-    QU_TRY_LAUNCH(merge, grid, THREADS, bytes, *a);
+    dim3 grid((unsigned)rows, (unsigned)a->rows.n_kv_heads, blocks_of(a->rows.d, 32));
+    QU_TRY_LAUNCH(merge, grid, MERGE, bytes, *a);
     return QU_OK;
+}
+
+template <int D> static void launch_direct(cudaStream_t stream, const qu_cuda_attend &a)
+{
+    int32_t rows = a.rows.n * (a.rows.n_heads / a.rows.n_kv_heads);
+    size_t bytes = (size_t)layout_of(a.rows.d).floats * sizeof(float);
+    dim3 grid(blocks_of(rows, ROWS), (unsigned)a.rows.n_kv_heads);
+    auto *kernel = attend_direct<D>;
+    qu_cuda_want_shared(kernel, bytes);
+    QU_LAUNCH(kernel, grid, THREADS, bytes, stream, a);
 }
 
 qu_status qu_cuda_attend_direct(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err)
@@ -385,13 +737,12 @@ qu_status qu_cuda_attend_direct(qu_cuda *cu, const qu_cuda_attend *a, qu_err *er
     QU_TRY(check(a, err));
     if (a->rows.n <= 0) return QU_OK;
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
-    int32_t rows = a->rows.n * (a->rows.n_heads / a->rows.n_kv_heads);
-    size_t bytes = (size_t)layout_of(a->rows.d, 8, true).floats * sizeof(float);
-    dim3 grid(blocks_of(rows, 8), (unsigned)a->rows.n_kv_heads);
-    with_head_size(a->rows.d, [&](auto t) {
-        auto *kernel = attend_direct<decltype(t)::value, 8>;
-        qu_cuda_want_shared(kernel, bytes);
-        QU_LAUNCH(kernel, grid, THREADS, bytes, stream, *a);
-    });
+    switch (a->rows.d) { /* head sizes that have kernels of their own */
+    case 64: launch_direct<64>(stream, *a); break;
+    case 80: launch_direct<80>(stream, *a); break;
+    case 96: launch_direct<96>(stream, *a); break;
+    case 128: launch_direct<128>(stream, *a); break;
+    default: launch_direct<0>(stream, *a);
+    }
     return qu_cuda_launched(cu, "attend_direct", err);
 }

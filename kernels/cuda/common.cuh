@@ -4,12 +4,14 @@
 #define QU_KERNELS_CUDA_COMMON_CUH
 
 #include <cuda_fp16.h>
+#include <cuda_pipeline.h>
 #include <cuda_runtime.h>
 #include <math.h>
 #include <stdint.h>
 
 #include <type_traits>
 
+#include "base/dims.h"
 #include "kernels/cuda/ops.h"
 
 #ifdef __CUDACC__
@@ -141,6 +143,32 @@ static __device__ __forceinline__ uint16_t to_half(float x)
 {
     return __half_as_ushort(__float2half_rn(fminf(fmaxf(x, -65504.0f), 65504.0f)));
 }
+/* Both by to_half, the first one in the low half of the word. */
+static __device__ __forceinline__ uint32_t pack_halves(float low, float high)
+{
+#ifdef __CUDACC__
+    uint32_t w;
+    asm("cvt.rn.satfinite.f16x2.f32 %0, %1, %2;" : "=r"(w) : "f"(high), "f"(low));
+    return w;
+#else
+    return (uint32_t)to_half(low) | (uint32_t)to_half(high) << 16;
+#endif
+}
+/* c [16,8] += a [16,16] b [16,8] of halves, summed in f32, by a warp: lane 4 g + t has of c (g, 2t), (g, 2t + 1),
+ * (g + 8, 2t), (g + 8, 2t + 1); of a, two columns a word, (g, 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8); of
+ * b, two rows a word, (2t, g), (2t + 8, g). */
+static __device__ __forceinline__ void multiply(float c[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                                                uint32_t b0, uint32_t b1)
+{
+#ifdef __CUDACC__
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+#else
+    const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
+    emulate_multiply(c, a, b);
+#endif
+}
 /* Eight halves out of sixteen bytes. */
 static __device__ __forceinline__ void halves8(float x[8], uint4 u)
 {
@@ -173,12 +201,19 @@ static __device__ __forceinline__ void turn(float *x, float *y, float c, float s
     *y = __fadd_rn(__fmul_rn(u, s), __fmul_rn(v, c));
 }
 
-/* Where the angles of a KV head begin in its page's cos and sin. */
+/* Where the angles of a KV head begin in its page's cos and sin, and those inside a page. */
+static __device__ __forceinline__ int64_t rope_row(const qu_cuda_rows &r, int32_t layer, int32_t g)
+{
+    return r.rope_rows ? r.rope_rows[layer * r.n_kv_heads + g] : 0;
+}
 static __device__ __forceinline__ int64_t angles_at(const qu_cuda_rows &r, const qu_cuda_page &page,
                                                     int32_t layer, int32_t g)
 {
-    int64_t row = r.rope_rows ? r.rope_rows[layer * r.n_kv_heads + g] : 0;
-    return row * (r.d / 2 + 1) * page.n_pad;
+    return rope_row(r, layer, g) * (r.d / 2 + 1) * page.n_pad;
+}
+static __device__ __forceinline__ const float *places_of(const qu_cuda_rows &r, int32_t layer, int32_t g)
+{
+    return r.rope.places + rope_row(r, layer, g) * r.d * QU_PAGE_TOKENS;
 }
 
 /* The weights' sum has a floor under its maximum so that a set without visible keys is not -INF - -INF. */

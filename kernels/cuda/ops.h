@@ -71,15 +71,21 @@ qu_status qu_cuda_to_bf16(qu_cuda *cu, void *out, const float *x, int32_t rows, 
 
 /* --- pages.cu --- */
 
-/* How a head's dims turn: pairs (i, i + n_dims/2) with halves, else (2i, 2i + 1); i < n_dims/2. */
+/* How a head's dims turn: pairs (i, i + n_dims/2) with halves, else (2i, 2i + 1); i < n_dims/2. With halves
+ * attention wants n_dims a multiple of 16. places [n_ropes] tables of qu_cuda_places. */
 typedef struct qu_cuda_rope {
     int32_t n_dims, halves;
+    const float *places;
 } qu_cuda_rope;
+
+/* out [D/4, QU_PAGE_TOKENS, 4], host memory: the angles of the places inside a page, cosine and sine of two
+ * pairs beside each other, out of cos, sin [D/2, QU_PAGE_TOKENS] of the positions from 0 on. */
+void qu_cuda_places(float *out, const float *cos, const float *sin, int32_t n_dims, int32_t d);
 
 /* A segment as the device sees it. slices [L * G]: where each slice lies, NULL: not resident. A stored one
  * lies as it is in the store (a QU_CODEC_*, 16-byte aligned) and is decoded and turned where attention reads
- * it; a live one is QU_CUDA_PLACED: halves of a full page [QU_PAGE_TOKENS, D], keys turned into place, then
- * values. cos, sin [n_ropes][D/2 + 1, n_pad] as qu_rope_angles makes them, n_pad a multiple of 16. */
+ * it; a live one is QU_CUDA_PLACED: halves of a full page [QU_PAGE_TOKENS, D], keys turned to their place in
+ * the page, then values. cos, sin [n_ropes][D/2 + 1, n_pad] as qu_rope_angles makes them, n_pad a multiple of 16. */
 enum { QU_CUDA_PLACED = -1 };
 typedef struct qu_cuda_page {
     void **slices;
@@ -124,8 +130,9 @@ qu_status qu_cuda_place_slices(qu_cuda *cu, qu_cuda_stream s, const qu_cuda_slic
 
 /* What attention of one layer reads. Lists: each KV head's segments in order, list_cap apart; NULL:
  * segments 0 .. n_pages - 1. A row sees earlier segments, its own up to itself, and the far field's
- * clusters of candidates that its head did not choose. Keys and values count as halves, whatever the codec:
- * qu_attend_ref of qu_attend_halve of qu_rope_vector of qu_codec_decode. */
+ * clusters of candidates that its head did not choose. Keys and values count as halves, whatever the codec,
+ * keys as they are turned inside their page: qu_attend_halve of qu_rope_page, from position 0 on, of
+ * qu_codec_decode; queries are turned back by where the page starts. */
 typedef struct qu_cuda_attend {
     float *out;     /* [T,H,D] */
     const float *q; /* [T,H,D] rotated and scaled */

@@ -30,19 +30,30 @@ static __global__ void __launch_bounds__(THREADS)
     qu_cuda_page page = r.pages[r.own[t]];
     uint16_t *keys = (uint16_t *)page.slices[layer * r.n_kv_heads + g] + (int64_t)r.at[t] * r.d;
     uint16_t *values = keys + (int64_t)PAGE * r.d;
-    int64_t at = angles_at(r, page, layer, g) + r.at[t];
+    const float *places = places_of(r, layer, g);
     const float *x = k + ((int64_t)t * r.n_kv_heads + g) * r.d;
     const float *y = v + ((int64_t)t * r.n_kv_heads + g) * r.d;
     for (int32_t i = (int32_t)threadIdx.x; i < n_dims / 2; i += THREADS) {
         int32_t a, b;
         pair_dims(r.rope, i, &a, &b);
         float u = x[a], w = x[b];
-        turn(&u, &w, page.cos[at + (int64_t)i * page.n_pad], page.sin[at + (int64_t)i * page.n_pad]);
+        const float *angle = places + (i / 2 * PAGE + r.at[t]) * 4 + i % 2 * 2;
+        turn(&u, &w, angle[0], angle[1]);
         keys[a] = to_half(u);
         keys[b] = to_half(w);
     }
     for (int32_t i = n_dims + (int32_t)threadIdx.x; i < r.d; i += THREADS) keys[i] = to_half(x[i]);
     for (int32_t i = (int32_t)threadIdx.x; i < r.d; i += THREADS) values[i] = to_half(y[i]);
+}
+
+void qu_cuda_places(float *out, const float *cos, const float *sin, int32_t n_dims, int32_t d)
+{
+    for (int32_t i = 0; i < d / 2 * PAGE; i++) {
+        int32_t pair = i / PAGE, place = i % PAGE;
+        float *angle = out + (pair / 2 * PAGE + place) * 4 + pair % 2 * 2;
+        angle[0] = pair < n_dims / 2 ? cos[i] : 1;
+        angle[1] = pair < n_dims / 2 ? sin[i] : 0;
+    }
 }
 
 qu_status qu_cuda_rope_queries(qu_cuda *cu, float *q, const qu_cuda_rows *rows, int32_t layer,

@@ -1,24 +1,28 @@
-/* Slices as attention reads them: decoded, keys turned, all rounded to halves, so that a page costs the
- * device's memory what it costs the store. The layouts are those of kernels/codec.h.
+/* Slices as attention reads them: decoded, keys turned to their place in the page, all rounded to halves, so
+ * that a page costs the device's memory what it costs the store and depends on no position. The layouts are
+ * those of kernels/codec.h; rows may lie in the device's memory or in shared memory.
  *
- *   keys     into shared memory: a thread takes one pair of dims, whose scales and angles' rows it keeps, over
- *            every so many tokens
- *   values   eight dims of a token at a time, in registers
+ *   chunk    eight dims in a row, what one load brings
+ *   double   two chunks whose dims turn together, eight pairs: number j has the pairs 8 j to 8 j + 7
  *
  * Every operation is rounded by itself: the bits of qu_codec_decode, qu_rope_vector and qu_attend_halve. */
 #ifndef QU_KERNELS_CUDA_STORED_CUH
 #define QU_KERNELS_CUDA_STORED_CUH
 
+#include "base/dims.h"
 #include "kernels/codec.h"
 #include "kernels/cuda/common.cuh"
 
+enum { PAGE = QU_PAGE_TOKENS };
+
 /* n keys and values of one KV head: a page's slice, or part of the far field. */
 typedef struct block_keys {
-    const void *key, *value; /* PLACED: halves [n,d] each; else key is the slice */
+    const char *head, *keys, *values; /* what precedes q8's and q4's rows; the rows */
     int32_t codec, n, d;
-    const float *cos, *sin; /* stored: [d/2, n_pad] */
-    int32_t n_pad;
     qu_cuda_rope rope;
+    const float *places;     /* the head's angles inside a page */
+    const float *cos, *sin;  /* of where the page starts, pairs ld apart; NULL: keys stand where they are */
+    int32_t ld;
     /* far field, else NULL: on top of each score; clusters of chosen pages are hidden */
     const float *bias;
     const int32_t *page_of;
@@ -26,116 +30,169 @@ typedef struct block_keys {
     int32_t g, g_n;
 } block_keys;
 
-static __device__ __forceinline__ int32_t groups_of(int32_t d)
+static __host__ __device__ __forceinline__ int32_t groups_of(int32_t d)
 {
     return (d + QU_CODEC_GROUP - 1) / QU_CODEC_GROUP;
 }
 
-/* Channel c of token i's key; base and scale: the channel's. */
+/* Bytes before the rows, bytes of a row. */
+static __device__ __forceinline__ int32_t head_bytes(int32_t codec, int32_t n, int32_t d)
+{
+    return codec == QU_CODEC_Q8 ? (2 * d + n) * 4 : codec == QU_CODEC_Q4 ? (2 * d + n * groups_of(d)) * 4 : 0;
+}
+static __device__ __forceinline__ int32_t row_bytes(int32_t codec, int32_t d)
+{
+    return codec == QU_CODEC_F32 ? 4 * d : codec == QU_CODEC_Q8 ? d : codec == QU_CODEC_Q4 ? d / 2 : 2 * d;
+}
+
+/* The two chunks of a double. */
+static __device__ __forceinline__ void double_chunks(qu_cuda_rope r, int32_t j, int32_t *x, int32_t *y)
+{
+    bool apart = r.halves && 16 * j < r.n_dims;
+    *x = apart ? j : 2 * j;
+    *y = apart ? j + r.n_dims / 16 : 2 * j + 1;
+}
+
+/* Chunk c of a row as stored: numbers, or q of q8 and q4. */
 template <int CODEC>
-static __device__ __forceinline__ float key_at(const block_keys &b, int32_t i, int32_t c, float base,
-                                               float scale)
+static __device__ __forceinline__ void stored8(float x[8], const char *row, int32_t c, int32_t d)
 {
-    const float *f = (const float *)b.key;
-    const int32_t d = b.d, h = d / 2;
-    if (CODEC == QU_CODEC_F32) return f[i * d + c];
-    if (CODEC == QU_CODEC_F16) return from_half(((const uint16_t *)b.key)[i * d + c]);
-    int q;
-    if (CODEC == QU_CODEC_Q8)
-        q = ((const int8_t *)(f + 2 * d + b.n))[i * d + c];
-    else
-        q = ((const uint8_t *)(f + 2 * d + b.n * groups_of(d)))[i * h + (c < h ? c : c - h)] >> (c < h ? 0 : 4) & 15;
-    return __fadd_rn(base, __fmul_rn(scale, (float)q));
-}
-
-/* keys [n,ld] halves in shared memory, by a block of N threads. */
-template <int CODEC, int N>
-static __device__ __forceinline__ void turn_keys(uint16_t *keys, int32_t ld, const block_keys &b)
-{
-    const bool scaled = CODEC == QU_CODEC_Q8 || CODEC == QU_CODEC_Q4;
-    const int32_t pairs = b.d / 2, shares = N / pairs, tid = (int32_t)threadIdx.x, pair = tid % pairs;
-    const bool turned = pair < b.rope.n_dims / 2;
-    const float *f = (const float *)b.key, *cos = b.cos + (int64_t)pair * b.n_pad,
-                *sin = b.sin + (int64_t)pair * b.n_pad;
-    if (tid >= shares * pairs) return;
-    int32_t x, y;
-    pair_dims(b.rope, pair, &x, &y);
-    float base_x = 0, base_y = 0, scale_x = 0, scale_y = 0;
-    if (scaled) {
-        base_x = f[x], base_y = f[y];
-        scale_x = f[b.d + x], scale_y = f[b.d + y];
-    }
-    for (int32_t first = tid / pairs * 4; first < b.n; first += shares * 4) {
-        float c[4], s[4];
-        if (turned) {
-            float4 a = *(const float4 *)(const void *)(cos + first), e = *(const float4 *)(const void *)(sin + first);
-            c[0] = a.x, c[1] = a.y, c[2] = a.z, c[3] = a.w;
-            s[0] = e.x, s[1] = e.y, s[2] = e.z, s[3] = e.w;
-        }
+    if (CODEC == QU_CODEC_F32) {
+        floats8(x, (const float *)(const void *)row + c * 8);
+    } else if (CODEC == QU_CODEC_Q8) {
+        const uint32_t *w = (const uint32_t *)(const void *)row + c * 2;
 #pragma unroll
-        for (int32_t j = 0; j < 4; j++) {
-            int32_t i = first + j;
-            if (i >= b.n) break;
-            float u = key_at<CODEC>(b, i, x, base_x, scale_x), v = key_at<CODEC>(b, i, y, base_y, scale_y);
-            if (turned) turn(&u, &v, c[j], s[j]);
-            keys[i * ld + x] = to_half(u);
-            keys[i * ld + y] = to_half(v);
-        }
-    }
-}
-
-/* keys [n,ld] of any codec; ld a multiple of 8. */
-template <int N>
-static __device__ __forceinline__ void load_keys(uint16_t *keys, int32_t ld, const block_keys &b)
-{
-    const int32_t chunks = b.d / 8;
-    switch (b.codec) {
-    case QU_CODEC_F32: turn_keys<QU_CODEC_F32, N>(keys, ld, b); break;
-    case QU_CODEC_F16: turn_keys<QU_CODEC_F16, N>(keys, ld, b); break;
-    case QU_CODEC_Q8: turn_keys<QU_CODEC_Q8, N>(keys, ld, b); break;
-    case QU_CODEC_Q4: turn_keys<QU_CODEC_Q4, N>(keys, ld, b); break;
-    default:
-        for (int32_t i = (int32_t)threadIdx.x; i < b.n * chunks; i += N)
-            ((uint4 *)(void *)keys)[i / chunks * (ld / 8) + i % chunks] = ((const uint4 *)b.key)[i];
-    }
-}
-
-/* Four bytes of a slice, as they lie. */
-static __device__ __forceinline__ uint32_t word_at(const void *p, int64_t at)
-{
-    return *(const uint32_t *)(const void *)((const char *)p + at);
-}
-
-/* Dims 8 chunk .. 8 chunk + 7 of token i's value. */
-static __device__ __forceinline__ void value8(float v[8], const block_keys &b, int32_t i, int32_t chunk)
-{
-    const int32_t d = b.d, n = b.n, h = d / 2;
-    const float *f = (const float *)b.key;
-    if (b.codec == QU_CUDA_PLACED || b.codec == QU_CODEC_F16) {
-        halves8(v, ((const uint4 *)b.value)[i * (d / 8) + chunk]);
-        return;
-    }
-    if (b.codec == QU_CODEC_F32) {
-        floats8(v, f + (n + i) * d + chunk * 8);
-    } else if (b.codec == QU_CODEC_Q8) {
-        const int8_t *q = (const int8_t *)(f + 2 * d + n) + (n + i) * d + chunk * 8;
+        for (int i = 0; i < 8; i++) x[i] = (float)(int8_t)(w[i / 4] >> i % 4 * 8);
+    } else if (CODEC == QU_CODEC_Q4) {
 #pragma unroll
-        for (int j = 0; j < 8; j++)
-            v[j] = __fmul_rn(f[2 * d + i], (float)(int8_t)(word_at(q, j / 4 * 4) >> j % 4 * 8));
+        for (int i = 0; i < 8; i += 4) { /* four channels have one half of a byte */
+            int32_t at = c * 8 + i, low = at < d / 2;
+            uint32_t four = *(const uint32_t *)(const void *)(row + (low ? at : at - d / 2)) >> (low ? 0 : 4);
+#pragma unroll
+            for (int j = 0; j < 4; j++) x[i + j] = (float)(four >> j * 8 & 15);
+        }
     } else {
-        const uint16_t *heads = (const uint16_t *)(const void *)(f + 2 * d);
-        const uint8_t *q = (const uint8_t *)(heads + 2 * n * groups_of(d)) + (n + i) * h;
-        uint32_t head = word_at(heads, 4 * (i * groups_of(d) + chunk * 8 / QU_CODEC_GROUP));
-        float base = from_half((uint16_t)(head & 0xffff)), scale = from_half((uint16_t)(head >> 16));
+        halves8(x, ((const uint4 *)(const void *)row)[c]);
+    }
+}
+
+/* What turns chunk c of q8 and q4 keys into numbers. */
+template <int CODEC>
+static __device__ __forceinline__ void key_scale8(float base[8], float scale[8], const char *head, int32_t c,
+                                                  int32_t d)
+{
+    if (CODEC != QU_CODEC_Q8 && CODEC != QU_CODEC_Q4) return;
+    floats8(base, (const float *)(const void *)head + c * 8);
+    floats8(scale, (const float *)(const void *)head + d + c * 8);
+}
+template <int CODEC>
+static __device__ __forceinline__ void key8(float x[8], const char *row, int32_t c, int32_t d, const float base[8],
+                                            const float scale[8])
+{
+    stored8<CODEC>(x, row, c, d);
+    if (CODEC == QU_CODEC_Q8 || CODEC == QU_CODEC_Q4) {
 #pragma unroll
-        for (int j = 0; j < 8; j++) {
-            int32_t from = chunk * 8 + j / 4 * 4; /* four channels have one half of a byte */
-            uint32_t four = from < h ? word_at(q, from) : word_at(q, from - h) >> 4;
-            v[j] = __fadd_rn(base, __fmul_rn(scale, (float)(four >> j % 4 * 8 & 15)));
+        for (int i = 0; i < 8; i++) x[i] = __fadd_rn(base[i], __fmul_rn(scale[i], x[i]));
+    }
+}
+
+/* Chunk c of token i's value, not yet rounded. */
+template <int CODEC>
+static __device__ __forceinline__ void value8(float x[8], const char *row, int32_t c, int32_t d, const char *head,
+                                              int32_t i)
+{
+    stored8<CODEC>(x, row, c, d);
+    if (CODEC == QU_CODEC_Q8) {
+        float scale = ((const float *)(const void *)head)[2 * d + i];
+#pragma unroll
+        for (int j = 0; j < 8; j++) x[j] = __fmul_rn(scale, x[j]);
+    } else if (CODEC == QU_CODEC_Q4) {
+        uint32_t h = ((const uint32_t *)(const void *)head)[2 * d + i * groups_of(d) + c * 8 / QU_CODEC_GROUP];
+        float base = from_half((uint16_t)(h & 0xffff)), scale = from_half((uint16_t)(h >> 16));
+#pragma unroll
+        for (int j = 0; j < 8; j++) x[j] = __fadd_rn(base, __fmul_rn(scale, x[j]));
+    }
+}
+
+/* Turn a double by the angles of its pairs. */
+static __device__ __forceinline__ void turn8(float x[8], float y[8], const float c[8], const float s[8], bool apart)
+{
+    if (apart) {
+#pragma unroll
+        for (int p = 0; p < 8; p++) turn(&x[p], &y[p], c[p], s[p]);
+    } else {
+#pragma unroll
+        for (int p = 0; p < 4; p++) {
+            turn(&x[2 * p], &x[2 * p + 1], c[p], s[p]);
+            turn(&y[2 * p], &y[2 * p + 1], c[p + 4], s[p + 4]);
         }
     }
+}
+
+/* Turn a double of a query back by where the page starts: against keys that are turned inside it. */
+static __device__ __forceinline__ void turn_back8(float x[8], float y[8], const block_keys &b, int32_t j)
+{
+    if (!b.cos) return;
+    float c[8], s[8];
 #pragma unroll
-    for (int j = 0; j < 8; j++) v[j] = from_half(to_half(v[j]));
+    for (int p = 0; p < 8; p++) {
+        int32_t pair = 8 * j + p;
+        bool turns = pair < b.rope.n_dims / 2;
+        c[p] = turns ? b.cos[(int64_t)pair * b.ld] : 1;
+        s[p] = turns ? -b.sin[(int64_t)pair * b.ld] : 0;
+    }
+    turn8(x, y, c, s, b.rope.halves && 16 * j < b.rope.n_dims);
+}
+
+/* Angles of the pairs 2 i, 2 i + 1 of a place out of four floats. */
+static __device__ __forceinline__ void angles2(float c[8], float s[8], int i, float4 a)
+{
+    c[2 * i] = a.x, s[2 * i] = a.y, c[2 * i + 1] = a.z, s[2 * i + 1] = a.w;
+}
+
+static __device__ __forceinline__ void pack8(uint32_t w[4], const float x[8])
+{
+#pragma unroll
+    for (int i = 0; i < 4; i++) w[i] = pack_halves(x[2 * i], x[2 * i + 1]);
+}
+
+/* keys [n,ld] halves in shared memory, turned, by a block of N threads; ld a multiple of 8. */
+template <int CODEC, int N>
+static __device__ __forceinline__ void load_keys_of(uint16_t *keys, int32_t ld, const block_keys &b)
+{
+    const int32_t d = b.d, doubles = (d + 15) / 16;
+    for (int32_t k = (int32_t)threadIdx.x; k < b.n * doubles; k += N) {
+        int32_t i = k / doubles, j = k % doubles, cx, cy;
+        double_chunks(b.rope, j, &cx, &cy);
+        const bool pair = cy * 8 < d;
+        const char *row = b.keys + (int64_t)i * row_bytes(CODEC, d);
+        float x[8], y[8], base[8], scale[8], c[8], s[8];
+        key_scale8<CODEC>(base, scale, b.head, cx, d);
+        key8<CODEC>(x, row, cx, d, base, scale);
+        key_scale8<CODEC>(base, scale, b.head, pair ? cy : 0, d);
+        key8<CODEC>(y, row, pair ? cy : 0, d, base, scale);
+#pragma unroll
+        for (int q = 0; q < 4; q++)
+            angles2(c, s, q, ((const float4 *)(const void *)b.places)[(pair || q < 2 ? j * 4 + q : 0) * PAGE + i]);
+        if (CODEC != QU_CUDA_PLACED) turn8(x, y, c, s, b.rope.halves && 16 * j < b.rope.n_dims);
+        uint32_t w[4];
+        pack8(w, x);
+        *(uint4 *)(void *)(keys + i * ld + cx * 8) = {w[0], w[1], w[2], w[3]};
+        pack8(w, y);
+        if (pair) *(uint4 *)(void *)(keys + i * ld + cy * 8) = {w[0], w[1], w[2], w[3]};
+    }
+}
+
+/* f(a constant): the codec. */
+template <class F> static __device__ __forceinline__ void with_codec(int32_t codec, F f)
+{
+    switch (codec) {
+    case QU_CODEC_F32: f(std::integral_constant<int, QU_CODEC_F32>()); break;
+    case QU_CODEC_F16: f(std::integral_constant<int, QU_CODEC_F16>()); break;
+    case QU_CODEC_Q8: f(std::integral_constant<int, QU_CODEC_Q8>()); break;
+    case QU_CODEC_Q4: f(std::integral_constant<int, QU_CODEC_Q4>()); break;
+    default: f(std::integral_constant<int, QU_CUDA_PLACED>());
+    }
 }
 
 #endif

@@ -27,6 +27,7 @@
 #define __restrict__ __restrict
 #define __constant__
 #define __grid_constant__
+#define __noinline__
 
 struct dim3 {
     unsigned x, y, z;
@@ -62,6 +63,8 @@ void *emulate_shared();
 void __syncthreads();
 uint64_t emulate_exchange(uint64_t value, int lane); /* lane's value of the warp */
 unsigned __ballot_sync(unsigned mask, int predicate);
+void __syncwarp();
+void emulate_multiply(float c[4], const uint32_t a[4], const uint32_t b[2]); /* mma.m16n8k16 of halves */
 
 #define QU_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
     do {                                                                                           \
@@ -90,6 +93,13 @@ template <class T> static inline T __shfl_xor_sync(unsigned, T v, int mask)
 template <class T> static inline T __shfl_sync(unsigned, T v, int lane)
 {
     return emulate_shuffle(v, lane);
+}
+static inline unsigned __byte_perm(unsigned x, unsigned y, unsigned which)
+{
+    uint64_t all = (uint64_t)y << 32 | x;
+    unsigned r = 0;
+    for (int i = 0; i < 4; i++) r |= (unsigned)(all >> (which >> 4 * i & 7) * 8 & 255) << 8 * i;
+    return r;
 }
 static inline int __popc(unsigned x)
 {
@@ -150,6 +160,7 @@ enum cudaError_t {
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 typedef struct emulated_stream *cudaStream_t;
 typedef struct emulated_event *cudaEvent_t;
@@ -164,6 +175,8 @@ const char *cudaGetErrorString(cudaError_t e);
 cudaError_t cudaGetDeviceCount(int *n);
 cudaError_t cudaSetDevice(int n);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int n);
+cudaError_t cudaGetDevice(int *n);
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int n);
 cudaError_t cudaGetLastError();
 cudaError_t cudaMalloc(void **p, size_t bytes);
 cudaError_t cudaFree(void *p);

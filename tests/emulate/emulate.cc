@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "tests/emulate/cublas_v2.h"
+#include "tests/emulate/cuda_fp16.h"
+#include "tests/emulate/cuda_pipeline.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -19,7 +21,7 @@ long emulate_fail, emulate_leaks, emulate_launches, emulate_waits, emulate_repla
 
 /* --- a block's threads --- */
 
-enum { STACK = 64 << 10, MAX_THREADS = 1024, WARP = 32 };
+enum { STACK = 64 << 10, MAX_THREADS = 1024, WARP = 32, SHARED_MOST = 163 << 10 };
 enum state { READY, AT_BARRIER, AT_WARP, DONE };
 
 /* Where a stack that does not run stands. */
@@ -57,6 +59,13 @@ static void change(place *from, place *to)
 }
 #endif
 
+struct copy {
+    void *to;
+    const void *from;
+    size_t bytes;
+    unsigned group;
+};
+
 struct fibre {
     place at;
     state s;
@@ -64,10 +73,13 @@ struct fibre {
     unsigned turn; /* warp operations so far */
     dim3 index;
     void *fake;    /* asan's */
+    std::vector<copy> copies; /* under way, in order */
+    unsigned groups;
 };
 
 struct warp {
     uint64_t value[2][WARP]; /* by turn: a lane may be one operation ahead */
+    float a[2][16][16], b[2][8][16]; /* factors of a product: rows of a, columns of b */
 };
 
 static fibre fibres[MAX_THREADS];
@@ -161,6 +173,49 @@ unsigned __ballot_sync(unsigned mask, int predicate)
     return bits & mask;
 }
 
+void __syncwarp()
+{
+    emulate_exchange(0, 0);
+}
+
+void emulate_multiply(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    warp *w = &warps[current / WARP];
+    unsigned turn = fibres[current].turn++ % 2;
+    const int g = current % WARP / 4, t = current % 4;
+    for (int i = 0; i < 8; i++)
+        w->a[turn][g + i / 2 % 2 * 8][2 * t + i % 2 + i / 4 * 8] = __half2float({(uint16_t)(a[i / 2] >> i % 2 * 16)});
+    for (int i = 0; i < 4; i++)
+        w->b[turn][g][2 * t + i % 2 + i / 2 * 8] = __half2float({(uint16_t)(b[i / 2] >> i % 2 * 16)});
+    wait_as(AT_WARP);
+    for (int i = 0; i < 4; i++) {
+        const float *x = w->a[turn][g + i / 2 * 8], *y = w->b[turn][2 * t + i % 2];
+        float sum[4] = {0, 0, 0, 0};
+        for (int k = 0; k < 16; k++) sum[k % 4] += x[k] * y[k];
+        c[i] += (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    }
+}
+
+void __pipeline_memcpy_async(void *to, const void *from, size_t bytes)
+{
+    if (((uintptr_t)to | (uintptr_t)from) % bytes) stop("an unaligned copy");
+    fibres[current].copies.push_back({to, from, bytes, fibres[current].groups});
+}
+
+void __pipeline_commit()
+{
+    fibres[current].groups++;
+}
+
+void __pipeline_wait_prior(size_t groups)
+{
+    fibre *f = &fibres[current];
+    size_t n = 0;
+    for (; n < f->copies.size() && f->copies[n].group + groups < f->groups; n++)
+        memcpy(f->copies[n].to, f->copies[n].from, f->copies[n].bytes);
+    f->copies.erase(f->copies.begin(), f->copies.begin() + (long)n);
+}
+
 /* Every thread of [from, to) that waits as s may go on, once all that live do. */
 static bool release(int from, int to, state s)
 {
@@ -199,6 +254,8 @@ static void run_block()
         prepare(&f->at, f->stack, start);
         f->s = READY;
         f->turn = 0;
+        f->groups = 0;
+        f->copies.clear();
     }
     for (int live = n_threads, n_warps = n_threads / WARP; live > 0;) {
         for (int i = 0; i < n_warps; i++) {
@@ -234,7 +291,7 @@ void emulate_launch(const char *name, dim3 grid, dim3 block, size_t bytes,
     body = &work;
     emulate_launches++;
     if (n_threads < 1 || n_threads > MAX_THREADS || n_threads % WARP) stop("odd number of threads");
-    if (bytes > 163 << 10) stop("more shared memory than an sm_80 has");
+    if (bytes > SHARED_MOST) stop("more shared memory than an sm_80 has");
     for (int t = 0; t < n_threads; t++)
         fibres[t].index = dim3(t % block.x, t / block.x % block.y, t / block.x / block.y);
     if (grid.x < 1 || grid.y < 1 || grid.z < 1 || grid.y > 65535 || grid.z > 65535) stop("odd grid");
@@ -289,6 +346,17 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
     p->major = 8;
     p->multiProcessorCount = 2; /* few: blocks go round */
     p->minor = 0;
+    return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int *n)
+{
+    *n = 0;
+    return cudaSuccess;
+}
+/* Few, so that warps and blocks take several parts each; the memory of an sm_80. */
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int)
+{
+    *value = what == cudaDevAttrMultiProcessorCount ? 5 : SHARED_MOST;
     return cudaSuccess;
 }
 cudaError_t cudaGetLastError()
