@@ -1,6 +1,6 @@
 /* Rates of the CUDA kernels by themselves, beside what the device's memory and cuBLAS give.
  *
- *     cuda_kernels [--small]        lines {"test","of","tokens","value","unit","share"}
+ *     cuda_kernels [--small | --tokens N]        lines {"test","of","tokens","value","unit","share"}
  *
  *   copy     device memory, read and written by a kernel that does nothing else: the ceiling of what follows
  *   attend   one token, 32 query and 8 KV heads of 128, over so many stored tokens: bytes of slices a second
@@ -10,7 +10,7 @@
  *   gemm     512 rows by 14336 x 4096 in bf16; with Q8_0 dequantised before: operations a second
  *
  * Each value is the median of five runs of at least 20 ms, each of which goes round through more bytes than a
- * cache holds. --small: sizes for trying the program itself. */
+ * cache holds. --small: sizes for trying the program itself; --tokens: attention over so many, no products. */
 #include <string.h>
 
 #include "base/dims.h"
@@ -19,6 +19,7 @@
 #include "kernels/codec.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/quant.h"
+#include "kernels/rope.h"
 #include "kernels/summary.h"
 
 enum { H = 32, G = 8, D = 128, P = QU_PAGE_TOKENS, RUNS = 5 };
@@ -165,6 +166,19 @@ static qu_cuda_page *make_pages(int codec, int32_t n_pages, int32_t n_layers, ch
     return pages;
 }
 
+static qu_cuda_rope make_rope(void)
+{
+    float *cos = need(malloc(2 * D * P * sizeof *cos)), *sin = cos + D / 2 * P, *places = sin + D / 2 * P;
+    qu_rope *r;
+    must(qu_rope_create(&r, &(qu_rope_config){.n_dims = D, .halves = true, .base = 10000, .linear = 1}, &err));
+    qu_rope_angles(r, 0, P, P, cos, sin);
+    qu_cuda_places(places, cos, sin, D, D);
+    qu_cuda_rope rope = {D, 1, put(places, D * P * 4)};
+    qu_rope_free(r);
+    free(cos);
+    return rope;
+}
+
 static void choose(attend_run *r, int32_t n_pages)
 {
     int32_t each = qu_summary_clusters(P), n = n_pages * each;
@@ -198,7 +212,7 @@ static void bench_attend(int codec, int32_t n_pages)
     float *q = randoms(H * D);
     r.a = (qu_cuda_attend){.out = room(H * D * 4), .q = put(q, H * D * 4), .n_pages = n_pages,
                            .rows = {put(pages, n_pages * (int64_t)sizeof *pages), put(&own, 4), put(&at, 4), 1, H, G, D,
-                                    NULL, {D, 1}}};
+                                    NULL, make_rope()}};
     r.a.partial = room(qu_cuda_attend_floats(&r.a, 1) * 4);
     double bytes = (double)qu_codec_bytes(codec, P, D) * G * n_pages, ms = time_of(attend_body, &r);
     say("attend", qu_codec_name(codec), (int64_t)n_pages * P, bytes / ms / 1e6, "GB/s", bytes / ms * 1e3 / ceiling);
@@ -264,18 +278,21 @@ int main(int argc, char **argv)
 {
     static const int types[] = {QU_TYPE_BF16, QU_TYPE_F16, QU_TYPE_Q8_0, QU_TYPE_Q4_0, QU_TYPE_Q4_K, QU_TYPE_Q6_K};
     int32_t pages[] = {128, 1024};
-    if (argc > 1 && !strcmp(argv[1], "--small"))
+    bool products = true;
+    if (argc == 2 && !strcmp(argv[1], "--small")) {
         slices_max = 64, weight_rows = 64, weight_k = 512, copies = 2, pages[0] = 2, pages[1] = 4;
-    else if (argc > 1) {
-        fprintf(stderr, "usage: cuda_kernels [--small]\n");
+    } else if (argc == 3 && !strcmp(argv[1], "--tokens") && atoi(argv[2]) >= P && atoi(argv[2]) <= slices_max / G * P) {
+        pages[0] = atoi(argv[2]) / P, pages[1] = 0, products = false;
+    } else if (argc > 1) {
+        fprintf(stderr, "usage: cuda_kernels [--small | --tokens N]\n");
         return 2;
     }
     must(qu_cuda_open(&cu, 0, &err));
     printf("{\"device\":\"%s\",\"arch\":%d}\n", qu_cuda_name(cu), qu_cuda_arch(cu));
     bench_copy();
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2 && pages[i] > 0; i++)
         for (int codec = QU_CODEC_F16; codec < QU_CODEC_COUNT; codec++) bench_attend(codec, pages[i]);
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) bench_products(types[i]);
+    for (size_t i = 0; products && i < sizeof types / sizeof *types; i++) bench_products(types[i]);
     qu_cuda_close(cu);
     return 0;
 }

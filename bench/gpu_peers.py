@@ -3,7 +3,7 @@
 
     bench/gpu_peers.py          lines {"peer","of","tokens","value","unit"}
 
-copy of device memory, attention of one token (SDPA, 32 query and 8 KV heads of 128, halves), one row and 512
+copy of device memory, a maximum as what only reads, attention of one token (SDPA, 32 query and 8 KV heads of 128, halves), one row and 512
 rows by 14336 x 4096 in bf16. Medians of CUDA events over inputs that no cache holds.
 """
 import json
@@ -27,6 +27,14 @@ def milliseconds(body, n=50):
 def say(peer, of, tokens, value, unit):
     print(json.dumps({"peer": peer, "of": of, "tokens": tokens, "value": float(f"{value:.4g}"), "unit": unit}),
           flush=True)
+
+
+def reading(tokens):
+    sets = max(2, 131072 // tokens * 2)
+    a = [torch.randn(2 * 8 * tokens * 64, device="cuda") for _ in range(sets)]
+    ms = milliseconds(lambda i: a[i % sets].amax())
+    say("read", "device memory", tokens, a[0].numel() * 4 / ms / 1e6, "GB/s")
+    say("read", "device memory", tokens, ms * 1e3, "us")
 
 
 def attention(tokens):
@@ -53,6 +61,7 @@ def main():
     say("copy", "device memory", 0, 2 * a.numel() / milliseconds(lambda i: b.copy_(a)) / 1e6, "GB/s")
     del a, b
     for tokens in 16384, 131072:
+        reading(tokens)
         attention(tokens)
     for rows in 1, 512:
         product(rows)

@@ -167,8 +167,8 @@ static void chooses_as_its_logits_say(book *b, const sides *s)
     qu_context_free(c);
 }
 
-/* Pages of the processor, read on both sides: what remains is the rounding of live keys to halves and the
- * order of sums. */
+/* Pages of the processor, read on both sides: what remains is the rounding of keys to halves, which are turned
+ * inside their page there and to their position here, and the order of sums. */
 static void stored_pages_answer_alike(void **state)
 {
     (void)state;
@@ -182,7 +182,7 @@ static void stored_pages_answer_alike(void **state)
             float *x = ask(a, &b, s.host, 1), *y = ask(d, &b, s.device, 1);
             double e = test_spread_error(y, x, answer_bytes(s.host) / 4);
             print_message("%-70s %s: %.2g of the logits' spread\n", shapes[i], qu_codec_name(codec), e);
-            assert_true(e < 5e-4); /* live keys are halves there */
+            assert_true(e < 1e-3);
             if (i == 0 && codec == QU_CODEC_F16) chooses_as_its_logits_say(&b, &s);
             assert_int_equal(qu_context_stats_get(a).bytes_read, qu_context_stats_get(d).bytes_read);
             assert_int_equal(qu_context_stats_get(a).slices_read, qu_context_stats_get(d).slices_read);
@@ -426,7 +426,7 @@ static void segments_move(void **state)
     }
     double e = test_spread_error(out[1], out[0], answer_bytes(s.host) / 4);
     print_message("moved: %.2g of the logits' spread\n", e);
-    assert_true(e < 1e-3); /* fewer pages: live keys, which are halves, weigh more */
+    assert_true(e < 2e-3); /* fewer pages: live keys, which are halves, weigh more */
     free(out[0]), free(out[1]);
     qu_context_free(c[0]), qu_context_free(c[1]);
     burn(&b);

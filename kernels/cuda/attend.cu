@@ -113,40 +113,64 @@ template <int S, int CODEC> struct tile {
     static constexpr int BYTES = STEP * KEYS, FIT = RING_BYTES / BYTES, STAGES = FIT < 6 ? FIT : 6;
 };
 
+/* A lane's row or column of operands, and which of the four that share it. */
+static __device__ __forceinline__ int32_t lane_row()
+{
+    return (int32_t)(threadIdx.x % QU_WARP / 4);
+}
+static __device__ __forceinline__ int32_t lane_part()
+{
+    return (int32_t)(threadIdx.x % 4);
+}
+
 /* A slice on its way through a warp's ring: for every 32 tokens two steps of keys, two of values. */
 template <int S, int CODEC> struct stream {
     typedef tile<S, CODEC> T;
-    const block_keys &b;
+    static constexpr int LANES = T::UNITS, AT_ONCE = QU_WARP / LANES; /* of a row; rows */
     char *ring;
-    const int32_t lane, steps;
-    int32_t asked, taken;
+    const char *next[2]; /* keys, values: this lane's unit of the next step */
+    int32_t row_bytes, n, row, left, first, asked, taken;
+    bool in_row;
 
-    __device__ __forceinline__ stream(const block_keys &keys, char *memory)
-        : b(keys), ring(memory), lane((int32_t)threadIdx.x % QU_WARP), steps((keys.n + 31) / 32 * 4), asked(0), taken(0)
+    __device__ __forceinline__ stream(const block_keys &b, char *memory)
+        : ring(memory), row_bytes(::row_bytes(CODEC, b.d)), n(b.n), left((b.n + 31) / 32 * 4), first(0), asked(0), taken(0)
     {
+        const int32_t lane = (int32_t)(threadIdx.x % QU_WARP), unit = lane % LANES;
+        row = lane / LANES;
+        in_row = unit * T::PER < b.d;
+        next[0] = b.keys + unit * T::UNIT;
+        next[1] = b.values + unit * T::UNIT;
         __syncwarp(); /* the page before may still be read */
         uint32_t *head = (uint32_t *)(void *)(ring + RING_BYTES);
         for (int32_t i = lane; i < head_bytes(CODEC, b.n, b.d) / 4; i += QU_WARP)
             __pipeline_memcpy_async(head + i, (const uint32_t *)(const void *)b.head + i, 4);
         for (int i = 1; i < T::STAGES; i++) ask();
     }
+    __device__ __forceinline__ void copy(const char *rows, int stride)
+    {
+        char *to = ring + asked * T::BYTES + row * stride + (int32_t)(threadIdx.x % LANES) * T::UNIT;
+        if (!in_row) return;
+        if (first + STEP <= n) {
+            const char *from = rows + (int64_t)(first + row) * row_bytes;
+#pragma unroll
+            for (int k = 0; k < STEP / AT_ONCE; k++)
+                __pipeline_memcpy_async(to + k * AT_ONCE * stride, from + k * AT_ONCE * row_bytes, T::UNIT);
+        } else { /* the last token stands for those behind it */
+            for (int k = 0; k < STEP / AT_ONCE; k++)
+                __pipeline_memcpy_async(to + k * AT_ONCE * stride,
+                                        rows + min(first + row + k * AT_ONCE, n - 1) * row_bytes, T::UNIT);
+        }
+    }
     __device__ __forceinline__ void ask()
     {
-        if (asked < steps) {
-            const int32_t first = asked / 4 * 32 + asked % 2 * STEP, bytes = row_bytes(CODEC, b.d);
-            const char *rows = asked % 4 < 2 ? b.keys : b.values;
-            const int stride = asked % 4 < 2 ? T::KEYS : T::VALUES;
-            char *to = ring + asked % T::STAGES * T::BYTES;
-#pragma unroll
-            for (int32_t k = 0; k < STEP * T::UNITS / QU_WARP; k++) {
-                int32_t r = (k * QU_WARP + lane) / T::UNITS, u = (k * QU_WARP + lane) % T::UNITS;
-                if (u * T::PER < b.d)
-                    __pipeline_memcpy_async(to + r * stride + u * T::UNIT,
-                                            rows + min(first + r, b.n - 1) * bytes + u * T::UNIT, T::UNIT);
-            }
+        if (left > 0) {
+            if (left % 4 == 0 || left % 4 == 3) copy(next[0], T::KEYS);
+            else copy(next[1], T::VALUES);
+            first += left % 4 == 3 ? -STEP : STEP;
+            left--;
         }
         __pipeline_commit();
-        asked++;
+        asked = asked + 1 == T::STAGES ? 0 : asked + 1;
     }
     /* The next step, there for all lanes; valid until the next call. */
     __device__ __forceinline__ const char *take()
@@ -158,7 +182,9 @@ template <int S, int CODEC> struct stream {
         __pipeline_wait_prior(T::STAGES > 2 ? T::STAGES - 2 : 0);
         __syncwarp();
         if (T::STAGES > 1) ask();
-        return ring + taken++ % T::STAGES * T::BYTES;
+        const char *step = ring + taken * T::BYTES;
+        taken = taken + 1 == T::STAGES ? 0 : taken + 1;
+        return step;
     }
 };
 
@@ -180,7 +206,7 @@ static __device__ __forceinline__ void load_queries(queries<S> &q, const float *
 #pragma unroll
     for (int st = 0; st < S; st++) {
         float x[8], y[8];
-        int32_t j = (int32_t)threadIdx.x % 4 + 4 * st, cx, cy;
+        int32_t j = lane_part() + 4 * st, cx, cy;
         double_chunks(b.rope, j, &cx, &cy);
         floats8(x, row + (cx * 8 < b.d ? cx * 8 : 64 * S));
         floats8(y, row + (cy * 8 < b.d ? cy * 8 : 64 * S));
@@ -204,7 +230,7 @@ template <int S, int CODEC>
 static __device__ __forceinline__ void score16(float c[2][4], const queries<S> &q, const char *rows, const char *head,
                                                const float4 *places, int32_t place, const block_keys &b)
 {
-    const int32_t t = (int32_t)threadIdx.x % 4, own = token_of((int32_t)threadIdx.x % QU_WARP / 4);
+    const int32_t t = lane_part(), own = token_of(lane_row());
 #pragma unroll
     for (int i = 0; i < 8; i++) c[i / 4][i % 4] = 0;
 #pragma unroll
@@ -247,7 +273,7 @@ template <int S, int CODEC>
 static __device__ __forceinline__ void add_values(float o[S][8][4], const uint32_t high[2], const uint32_t low[2],
                                                   const char *rows, int32_t first, const block_keys &b, const char *head)
 {
-    const int32_t g = (int32_t)threadIdx.x % QU_WARP / 4, t = (int32_t)threadIdx.x % 4;
+    const int32_t g = lane_row(), t = lane_part();
 #pragma unroll
     for (int st = 0; st < S; st++) {
         uint32_t w[2][8]; /* dims of the chunk: two tokens of each eight */
@@ -302,7 +328,7 @@ static __device__ __forceinline__ void weigh(state<S> &x, uint32_t high[4], uint
 
 template <int S> static __device__ __forceinline__ void store_state(float *p, const state<S> &x, int32_t d)
 {
-    const int32_t t = (int32_t)threadIdx.x % 4;
+    const int32_t t = lane_part();
 #pragma unroll
     for (int i = 0; i < S * 4; i++) { /* four dims of one chunk: upper and lower part */
         const int st = i / 4, high = i / 2 % 2, e = i % 2 * 4;
@@ -324,11 +350,11 @@ static __device__ __noinline__ void attend_page(block_keys b, int32_t visible, f
     typedef split_memory<S> M;
     const float4 *places = shared;
     const float *rows = (const float *)(const void *)((char *)shared + M::PLACES);
-    const int32_t g = (int32_t)threadIdx.x % QU_WARP / 4;
+    const int32_t g = lane_row();
     const float *row = rows + g * M::LD, scale = rows[ROWS * M::LD + g];
     char *memory = (char *)shared + M::SHARED + (int32_t)threadIdx.x / QU_WARP * WARP_BYTES;
     state<S> x;
-    const int32_t t = (int32_t)threadIdx.x % 4;
+    const int32_t t = lane_part();
     const char *head = memory + RING_BYTES;
     stream<S, CODEC> slice(b, memory);
     queries<S> q;
@@ -407,7 +433,7 @@ static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_split(qu_
     float4 *places = memory;
     float *q = (float *)(void *)((char *)memory + M::PLACES);
     const int32_t g = (int32_t)blockIdx.y, row0 = (int32_t)blockIdx.z * ROWS, tid = (int32_t)threadIdx.x;
-    const int32_t warp = tid / QU_WARP, warps = (int32_t)blockDim.x / QU_WARP, r = tid % QU_WARP / 4;
+    const int32_t warp = tid / QU_WARP, warps = (int32_t)blockDim.x / QU_WARP, r = lane_row();
     const float4 *from = (const float4 *)(const void *)places_of(a.rows, a.layer, g);
     for (int32_t i = tid; i < 16 * S * PAGE; i += (int32_t)blockDim.x) {
         int32_t two = i / PAGE, place = i % PAGE; /* pairs 2 two, 2 two + 1: of double two / 4 */

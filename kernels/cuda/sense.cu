@@ -3,7 +3,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/summary.h"
 
-enum { THREADS = 128, ROWS = 8, SENSE_TOKENS = 64, CUT_THREADS = 256 };
+enum { THREADS = 128, SENSE_TOKENS = 64, SCORE_PAGES = 8, CUT_THREADS = 512, LIST_THREADS = 1024 };
 
 /* --- a page's summaries into their columns: a block a (layer, KV head) --- */
 
@@ -56,8 +56,16 @@ typedef struct sense_args {
     const float *q;     /* [T,H,D] from the first token of the block on */
     int32_t n_heads, n_kv_heads, d, rows; /* rows: tokens times heads of a group */
     qu_cuda_rope rope;
-    float *logits, *m, *l, *mass; /* [G,rows,C], [G,rows], [G,rows], [G,C] */
+    float *logits;  /* [G,rows,C] */
+    float2 *folds;  /* [G,rows,blocks of THREADS clusters] maximum and sum */
+    float *score, n_rows; /* [G,n_pages], added to from the second block of tokens on; of all blocks */
+    int32_t adds;
 } sense_args;
+
+static __host__ __device__ __forceinline__ int32_t folds_of(int32_t clusters)
+{
+    return (clusters + THREADS - 1) / THREADS;
+}
 
 static __device__ __forceinline__ const float *query_of(const sense_args &a, int32_t g, int32_t row)
 {
@@ -65,102 +73,116 @@ static __device__ __forceinline__ const float *query_of(const sense_args &a, int
     return a.q + ((int64_t)(row / group) * a.n_heads + (int64_t)g * group + row % group) * a.d;
 }
 
-/* A thread a cluster, ROWS queries at a time: q . mean + ln(count) + what the spread is worth, as
- * qu_attend_mass has it. */
-static __global__ void __launch_bounds__(THREADS) sense_logits(sense_args a)
-{
-    QU_SHARED(memory);
-    const int32_t d = a.d, half = d / 2, g = (int32_t)blockIdx.y, row0 = (int32_t)blockIdx.z * ROWS;
-    float *q = (float *)memory, *q2 = q + ROWS * d;
-    const int32_t rows = min((int32_t)ROWS, a.rows - row0);
-    for (int32_t i = (int32_t)threadIdx.x; i < ROWS * d; i += THREADS)
-        q[i] = i / d < rows ? query_of(a, g, row0 + i / d)[i % d] : 0;
-    __syncthreads();
-    for (int32_t i = (int32_t)threadIdx.x; i < ROWS * half; i += THREADS) {
-        int32_t r = i / half, x, y;
-        pair_dims(a.rope, i % half, &x, &y);
-        q2[i] = fmaf(q[r * d + x], q[r * d + x], q[r * d + y] * q[r * d + y]);
-    }
-    __syncthreads();
-    const int32_t c = (int32_t)blockIdx.x * THREADS + (int32_t)threadIdx.x;
-    if (c >= a.c.n) return;
-    const uint4 *key = (const uint4 *)(const void *)(a.c.key + ((int64_t)g * a.c.n + c) * d);
-    const uint2 *spread = (const uint2 *)(const void *)(a.c.spread + ((int64_t)g * a.c.n + c) * half);
-    float s[ROWS], v[ROWS];
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) s[r] = v[r] = 0;
-    for (int32_t i = 0; i < d / 8; i++) {
-        float k[8];
-        halves8(k, key[i]);
-#pragma unroll
-        for (int r = 0; r < ROWS; r++) s[r] = dot8(q + r * d + i * 8, k, s[r]);
-    }
-    for (int32_t i = 0; i < half / 4; i++) {
-        uint2 u = spread[i];
-        const uint16_t h[4] = {(uint16_t)u.x, (uint16_t)(u.x >> 16), (uint16_t)u.y, (uint16_t)(u.y >> 16)};
-#pragma unroll
-        for (int r = 0; r < ROWS; r++)
-            for (int j = 0; j < 4; j++) v[r] = fmaf(q2[r * half + i * 4 + j], from_half(h[j]), v[r]);
-    }
-    float bias = a.c.bias[(int64_t)g * a.c.n + c], most = sqrtf(2 * fmaxf(bias, 0.0f));
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-        float sd = sqrtf(fmaxf(v[r], 0.0f)), t = fminf(sd, most);
-        if (r < rows)
-            a.logits[((int64_t)g * a.rows + row0 + r) * a.c.n + c] = s[r] + bias + t * (sd - .5f * t);
-    }
-}
-
 static __device__ __forceinline__ float weight_of(float logit, float floor)
 {
     return logit == logit ? expf(logit - floor) : 0;
 }
 
-/* A block a (row, KV head): maximum and sum. */
-static __global__ void __launch_bounds__(THREADS) sense_stats(sense_args a)
+/* A thread a cluster, R queries at a time: q . mean + ln(count) + what the spread is worth, as qu_attend_mass has
+ * it; then a warp a query: the block's maximum and sum. */
+template <int R> static __global__ void __launch_bounds__(THREADS) sense_logits(sense_args a)
 {
     QU_SHARED(memory);
-    float *fold = (float *)memory, top = -INFINITY, sum = 0;
-    const int64_t row = (int64_t)blockIdx.y * a.rows + blockIdx.x;
-    const float *x = a.logits + row * a.c.n;
-    const int32_t tid = (int32_t)threadIdx.x;
-    for (int32_t i = tid; i < a.c.n; i += THREADS) top = fmaxf(top, x[i]);
-    top = fmaxf(block_max<THREADS>(top, fold), QU_SCORE_FLOOR);
-    for (int32_t i = tid; i < a.c.n; i += THREADS) sum += weight_of(x[i], top);
-    sum = block_sum<THREADS>(sum, fold);
-    if (tid > 0) return;
-    a.m[row] = top;
-    a.l[row] = sum > 0 ? 1 / sum : 0;
-}
-
-/* A thread a cluster: its share of every row, rows in order. */
-static __global__ void __launch_bounds__(THREADS) sense_mass(sense_args a)
-{
-    const int32_t c = (int32_t)blockIdx.x * THREADS + (int32_t)threadIdx.x, g = (int32_t)blockIdx.y;
-    if (c >= a.c.n) return;
-    float sum = a.mass[(int64_t)g * a.c.n + c];
-    for (int32_t r = 0; r < a.rows; r++) {
-        int64_t row = (int64_t)g * a.rows + r;
-        sum += weight_of(a.logits[row * a.c.n + c], a.m[row]) * a.l[row];
+    const int32_t d = a.d, half = d / 2, g = (int32_t)blockIdx.y, row0 = (int32_t)blockIdx.z * R;
+    const int32_t tid = (int32_t)threadIdx.x, lane = tid % QU_WARP;
+    float *q = (float *)memory, *q2 = q + R * d, *logits = q2 + R * half;
+    const int32_t rows = min((int32_t)R, a.rows - row0);
+    for (int32_t i = tid; i < R * d; i += THREADS)
+        q[i] = i / d < rows ? query_of(a, g, row0 + i / d)[i % d] : 0;
+    __syncthreads();
+    for (int32_t i = tid; i < R * half; i += THREADS) {
+        int32_t r = i / half, x, y;
+        pair_dims(a.rope, i % half, &x, &y);
+        q2[i] = fmaf(q[r * d + x], q[r * d + x], q[r * d + y] * q[r * d + y]);
     }
-    a.mass[(int64_t)g * a.c.n + c] = sum;
+    __syncthreads();
+    const int32_t c = (int32_t)blockIdx.x * THREADS + tid;
+    const int64_t at = (int64_t)g * a.c.n + min(c, a.c.n - 1);
+    const uint4 *key = (const uint4 *)(const void *)(a.c.key + at * d);
+    const uint2 *spread = (const uint2 *)(const void *)(a.c.spread + at * half);
+    float s[R], v[R];
+#pragma unroll
+    for (int r = 0; r < R; r++) s[r] = v[r] = 0;
+#pragma unroll 8
+    for (int32_t i = 0; i < d / 8; i++) {
+        float k[8];
+        halves8(k, key[i]);
+#pragma unroll
+        for (int r = 0; r < R; r++) s[r] = dot8(q + r * d + i * 8, k, s[r]);
+    }
+#pragma unroll 8
+    for (int32_t i = 0; i < half / 4; i++) {
+        uint2 u = spread[i];
+        const uint16_t h[4] = {(uint16_t)u.x, (uint16_t)(u.x >> 16), (uint16_t)u.y, (uint16_t)(u.y >> 16)};
+#pragma unroll
+        for (int r = 0; r < R; r++)
+            for (int j = 0; j < 4; j++) v[r] = fmaf(q2[r * half + i * 4 + j], from_half(h[j]), v[r]);
+    }
+    float bias = a.c.bias[at], most = sqrtf(2 * fmaxf(bias, 0.0f));
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+        float sd = sqrtf(fmaxf(v[r], 0.0f)), t = fminf(sd, most), logit = s[r] + bias + t * (sd - .5f * t);
+        logits[r * THREADS + tid] = c < a.c.n ? logit : -INFINITY;
+        if (r < rows && c < a.c.n) a.logits[((int64_t)g * a.rows + row0 + r) * a.c.n + c] = logit;
+    }
+    __syncthreads();
+    for (int32_t r = tid / QU_WARP; r < rows; r += THREADS / QU_WARP) {
+        float top = -INFINITY, sum = 0;
+        for (int i = lane; i < THREADS; i += QU_WARP) top = fmaxf(top, logits[r * THREADS + i]);
+        top = fmaxf(warp_max(top), QU_SCORE_FLOOR);
+        for (int i = lane; i < THREADS; i += QU_WARP) sum += weight_of(logits[r * THREADS + i], top);
+        sum = warp_sum(sum);
+        if (lane == 0)
+            a.folds[((int64_t)g * a.rows + row0 + r) * folds_of(a.c.n) + blockIdx.x] = make_float2(top, sum);
+    }
 }
 
-static __global__ void __launch_bounds__(THREADS)
-    sense_score(float *score, const float *mass, qu_cuda_clusters c, float n_rows)
+/* A block SCORE_PAGES pages, a warp a page at a time: each row's maximum and sum, then the rows' shares of the page's
+ * clusters. */
+static __global__ void __launch_bounds__(THREADS) sense_score(sense_args a)
 {
-    const int32_t p = (int32_t)blockIdx.x * THREADS + (int32_t)threadIdx.x, g = (int32_t)blockIdx.y;
-    if (p >= c.n_pages) return;
-    float sum = 0;
-    for (int32_t i = c.first[p]; i < c.first[p + 1]; i++) sum += mass[(int64_t)g * c.n + i] / n_rows;
-    score[(int64_t)g * c.n_pages + p] = sum;
+    QU_SHARED(memory);
+    float2 *row_of = (float2 *)(void *)memory; /* [rows] maximum, 1 / sum */
+    const int32_t g = (int32_t)blockIdx.y, lane = (int32_t)threadIdx.x % QU_WARP, warp = (int32_t)threadIdx.x / QU_WARP;
+    const int32_t n = folds_of(a.c.n), first_page = (int32_t)blockIdx.x * SCORE_PAGES;
+    for (int32_t r = warp; r < a.rows; r += THREADS / QU_WARP) {
+        const float2 *fold = a.folds + ((int64_t)g * a.rows + r) * n;
+        float top = -INFINITY, sum = 0;
+        for (int32_t i = lane; i < n; i += QU_WARP) top = fmaxf(top, fold[i].x);
+        top = warp_max(top);
+        for (int32_t i = lane; i < n; i += QU_WARP) sum += fold[i].y * expf(fold[i].x - top);
+        sum = warp_sum(sum);
+        if (lane == 0) row_of[r] = make_float2(top, sum > 0 ? 1 / sum : 0);
+    }
+    __syncthreads();
+    for (int32_t p = first_page + warp; p < min(first_page + SCORE_PAGES, a.c.n_pages); p += THREADS / QU_WARP) {
+        const int32_t first = a.c.first[p], each = a.c.first[p + 1] - first;
+        const float *logits = a.logits + (int64_t)g * a.rows * a.c.n + first;
+        float sum = 0;
+        for (int32_t i = lane; i < each * a.rows; i += QU_WARP) {
+            float2 row = row_of[i / each];
+            sum += weight_of(logits[(int64_t)(i / each) * a.c.n + i % each], row.x) * row.y;
+        }
+        sum = warp_sum(sum) / a.n_rows;
+        float *to = a.score + (int64_t)g * a.c.n_pages + p;
+        if (lane == 0) *to = a.adds ? *to + sum : sum;
+    }
 }
 
 int64_t qu_cuda_sense_floats(int32_t n_clusters, int32_t n_rows, int32_t n_heads,
                              int32_t n_kv_heads)
 {
     int64_t tokens = n_rows < SENSE_TOKENS ? n_rows : SENSE_TOKENS;
-    return (int64_t)n_kv_heads * n_clusters + tokens * n_heads * (n_clusters + 2ll);
+    (void)n_kv_heads;
+    return tokens * n_heads * (n_clusters + 2ll * folds_of(n_clusters)) + 1;
+}
+
+template <int R> static qu_status sense_block(qu_cuda *cu, const sense_args &a, qu_err *err)
+{
+    dim3 tiles((unsigned)folds_of(a.c.n), (unsigned)a.n_kv_heads, blocks_of(a.rows, R));
+    auto *sense_logits_r = sense_logits<R>;
+    QU_TRY_LAUNCH(sense_logits_r, tiles, THREADS, R * (a.d + a.d / 2 + THREADS) * sizeof(float), a);
+    return QU_OK;
 }
 
 qu_status qu_cuda_sense(qu_cuda *cu, float *score, const qu_cuda_clusters *c, const float *q,
@@ -168,30 +190,21 @@ qu_status qu_cuda_sense(qu_cuda *cu, float *score, const qu_cuda_clusters *c, co
 {
     int32_t g_n = rows->n_kv_heads, d = rows->d, group = rows->n_heads / g_n;
     int64_t before = (int64_t)layer * g_n * c->n;
-    sense_args a = {*c,     q,       rows->n_heads, g_n,     d,
-                    0,      rows->rope, NULL,       NULL,    NULL,
-                    scratch};
+    sense_args a = {*c, q, rows->n_heads, g_n, d, 0, rows->rope, NULL, NULL, score, (float)rows->n * (float)group, 0};
     a.c.key += before * d;
     a.c.spread += before * (d / 2);
     a.c.bias += before;
-    QU_TRY(qu_cuda_zero(cu, QU_CUDA_COMPUTE, a.mass, (int64_t)g_n * c->n * 4, err));
-    dim3 columns(blocks_of(c->n, THREADS), (unsigned)g_n);
     for (int32_t t = 0; t < rows->n; t += SENSE_TOKENS) {
         int32_t n = rows->n - t < SENSE_TOKENS ? rows->n - t : SENSE_TOKENS;
         a.q = q + (int64_t)t * rows->n_heads * d;
         a.rows = n * group;
-        a.m = a.mass + (int64_t)g_n * c->n;
-        a.l = a.m + (int64_t)g_n * a.rows;
-        a.logits = a.l + (int64_t)g_n * a.rows;
-        dim3 tiles(columns.x, (unsigned)g_n, blocks_of(a.rows, ROWS));
-        size_t queries = (size_t)ROWS * (size_t)(d + d / 2) * sizeof(float);
-        QU_TRY_LAUNCH(sense_logits, tiles, THREADS, queries, a);
-        dim3 per_row((unsigned)a.rows, (unsigned)g_n);
-        QU_TRY_LAUNCH(sense_stats, per_row, THREADS, THREADS / QU_WARP * sizeof(float), a);
-        QU_TRY_LAUNCH(sense_mass, columns, THREADS, 0, a);
+        a.folds = (float2 *)(void *)scratch;
+        a.logits = scratch + 2ll * g_n * a.rows * folds_of(c->n);
+        a.adds = t > 0;
+        QU_TRY(a.rows <= 4 ? sense_block<4>(cu, a, err) : sense_block<8>(cu, a, err));
+        dim3 pages(blocks_of(c->n_pages, SCORE_PAGES), (unsigned)g_n);
+        QU_TRY_LAUNCH(sense_score, pages, THREADS, (size_t)a.rows * sizeof(float2), a);
     }
-    dim3 pages(blocks_of(c->n_pages, THREADS), (unsigned)g_n);
-    QU_TRY_LAUNCH(sense_score, pages, THREADS, 0, score, a.mass, *c, (float)rows->n * (float)group);
     return QU_OK;
 }
 
@@ -205,22 +218,49 @@ static __device__ __forceinline__ uint64_t sort_key(float density, int32_t page)
     return (uint64_t)~u << 32 | (unsigned)page;
 }
 
+/* Pages [n] by density, as keys say, are taken while they fit the budget, those that do not are passed over: 32 at a
+ * time, by one warp. */
+static __device__ __forceinline__ void take_pages(uint8_t *chosen, int32_t stride, const uint64_t *key,
+                                                  const int32_t *tokens, int32_t n, int64_t budget)
+{
+    const int32_t lane = (int32_t)threadIdx.x;
+    for (int32_t from = 0; from < n && (from == 0 || budget > 0); from += QU_WARP) {
+        const int32_t i = from + lane, page = i < n ? (int32_t)(key[i] & 0xffffffffu) : 0, t = i < n ? tokens[page] : 0;
+        bool open = i < n;
+        while (__ballot_sync(0xffffffffu, open &= i == 0 || t <= budget)) { /* what is too large now stays so */
+            int64_t sum = open ? t : 0; /* with those before it */
+            for (int o = 1; o < QU_WARP; o *= 2) {
+                int64_t before = __shfl_sync(0xffffffffu, sum, lane < o ? lane : lane - o);
+                if (lane >= o) sum += before;
+            }
+            const unsigned over = __ballot_sync(0xffffffffu, open && i > 0 && sum > budget);
+            const bool takes = open && (!over || lane < __ffs((int)over) - 1);
+            if (takes) chosen[page * stride] = 1;
+            const unsigned taken = __ballot_sync(0xffffffffu, takes);
+            budget -= __shfl_sync(0xffffffffu, sum, taken ? 31 - __clz((int)taken) : 0) * (taken != 0);
+            open &= !takes;
+        }
+    }
+}
+
 static __global__ void __launch_bounds__(CUT_THREADS)
     cut(uint8_t *chosen, const float *score, const int32_t *tokens, const uint8_t *all, int32_t n,
         int32_t n_pow2, int64_t budget)
 {
     QU_SHARED(memory);
     uint64_t *key = (uint64_t *)(void *)memory;
+    int32_t *page_tokens = (int32_t *)(void *)(key + n_pow2);
     const int32_t g = (int32_t)blockIdx.x, g_n = (int32_t)gridDim.x, tid = (int32_t)threadIdx.x;
     const bool takes_all = all && all[g];
-    for (int32_t i = tid; i < n_pow2; i += CUT_THREADS)
-        key[i] = i < n ? sort_key(score[(int64_t)g * n + i] / (float)tokens[i], i) : ~(uint64_t)0;
+    for (int32_t i = tid; i < n_pow2; i += CUT_THREADS) {
+        if (i < n) page_tokens[i] = tokens[i];
+        key[i] = i < n ? sort_key(score[(int64_t)g * n + i] / (float)page_tokens[i], i) : ~(uint64_t)0;
+    }
     for (int32_t size = 2; size <= n_pow2; size *= 2)
         for (int32_t step = size / 2; step > 0; step /= 2) {
             __syncthreads();
-            for (int32_t i = tid; i < n_pow2; i += CUT_THREADS) {
-                int32_t j = i ^ step;
-                if (j < i) continue;
+            for (int32_t k = tid; k < n_pow2 / 2; k += CUT_THREADS) {
+                int32_t i = 2 * k - (k & (step - 1)), j = i + step;
                 uint64_t x = key[i], y = key[j];
                 if ((x > y) == ((i & size) == 0)) {
                     key[i] = y;
@@ -230,14 +270,7 @@ static __global__ void __launch_bounds__(CUT_THREADS)
         }
     for (int32_t i = tid; i < n; i += CUT_THREADS) chosen[i * g_n + g] = takes_all;
     __syncthreads();
-    if (tid > 0 || takes_all) return;
-    int64_t spent = 0;
-    for (int32_t i = 0; i < n; i++) {
-        int32_t page = (int32_t)(key[i] & 0xffffffffu), t = tokens[page];
-        if (i > 0 && spent + t > budget) continue;
-        spent += t;
-        chosen[page * g_n + g] = 1;
-    }
+    if (tid < QU_WARP && !takes_all) take_pages(chosen + g, g_n, key, page_tokens, n, budget);
 }
 
 qu_status qu_cuda_cut(qu_cuda *cu, uint8_t *chosen, const float *score, const int32_t *tokens,
@@ -250,31 +283,40 @@ qu_status qu_cuda_cut(qu_cuda *cu, uint8_t *chosen, const float *score, const in
                        n_pages, (int)QU_CUDA_CUT_PAGES);
     int32_t n_pow2 = 2;
     while (n_pow2 < n_pages) n_pow2 *= 2;
-    QU_TRY_LAUNCH(cut, (unsigned)n_kv_heads, CUT_THREADS, (size_t)n_pow2 * sizeof(uint64_t), chosen,
+    QU_TRY_LAUNCH(cut, (unsigned)n_kv_heads, CUT_THREADS, (size_t)n_pow2 * 12, chosen,
                   score, tokens, all, n_pages, n_pow2, budget);
     return QU_OK;
 }
 
-/* --- each head's list: a warp a KV head --- */
+/* --- each head's list: a block a KV head --- */
 
-static __global__ void __launch_bounds__(QU_WARP)
+static __global__ void __launch_bounds__(LIST_THREADS)
     lists(int32_t *list, int32_t *count, const int32_t *candidate, const uint8_t *chosen, int32_t n)
 {
-    const int32_t g = (int32_t)blockIdx.x, g_n = (int32_t)gridDim.x, lane = (int32_t)threadIdx.x;
+    QU_SHARED(memory);
+    int32_t *in_warp = (int32_t *)(void *)memory;
+    const int32_t g = (int32_t)blockIdx.x, g_n = (int32_t)gridDim.x, tid = (int32_t)threadIdx.x;
     int32_t to = 0;
-    for (int32_t from = 0; from < n; from += QU_WARP) {
-        int32_t i = from + lane, c = i < n ? candidate[i] : 0;
+    for (int32_t from = 0; from < n; from += LIST_THREADS) {
+        const int32_t i = from + tid, warp = tid / QU_WARP, c = i < n ? candidate[i] : 0;
         bool in = i < n && (c < 0 || chosen[c * g_n + g]);
         unsigned takes = __ballot_sync(0xffffffffu, in);
-        if (in) list[(int64_t)g * n + to + __popc(takes & ((1u << lane) - 1))] = i;
-        to += __popc(takes);
+        in_warp[warp] = __popc(takes); /* by every lane */
+        __syncthreads();
+        int32_t at = to;
+        for (int32_t w = 0; w < LIST_THREADS / QU_WARP; w++) {
+            at += w < warp ? in_warp[w] : 0;
+            to += in_warp[w];
+        }
+        if (in) list[(int64_t)g * n + at + __popc(takes & ((1u << tid % QU_WARP) - 1))] = i;
+        __syncthreads();
     }
-    if (lane == 0) count[g] = to;
+    if (tid == 0) count[g] = to;
 }
 
 qu_status qu_cuda_lists(qu_cuda *cu, int32_t *list, int32_t *count, const int32_t *candidate,
                         const uint8_t *chosen, int32_t n_segments, int32_t n_kv_heads, qu_err *err)
 {
-    QU_TRY_LAUNCH(lists, (unsigned)n_kv_heads, QU_WARP, 0, list, count, candidate, chosen, n_segments);
+    QU_TRY_LAUNCH(lists, (unsigned)n_kv_heads, LIST_THREADS, LIST_THREADS / QU_WARP * 4, list, count, candidate, chosen, n_segments);
     return QU_OK;
 }

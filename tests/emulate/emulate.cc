@@ -21,7 +21,7 @@ long emulate_fail, emulate_leaks, emulate_launches, emulate_waits, emulate_repla
 
 /* --- a block's threads --- */
 
-enum { STACK = 64 << 10, MAX_THREADS = 1024, WARP = 32, SHARED_MOST = 163 << 10 };
+enum { STACK = 64 << 10, MAX_THREADS = 1024, WARP = 32 };
 enum state { READY, AT_BARRIER, AT_WARP, DONE };
 
 /* Where a stack that does not run stands. */
@@ -291,7 +291,7 @@ void emulate_launch(const char *name, dim3 grid, dim3 block, size_t bytes,
     body = &work;
     emulate_launches++;
     if (n_threads < 1 || n_threads > MAX_THREADS || n_threads % WARP) stop("odd number of threads");
-    if (bytes > SHARED_MOST) stop("more shared memory than an sm_80 has");
+    if (bytes > 163 << 10) stop("more shared memory than an sm_80 has");
     for (int t = 0; t < n_threads; t++)
         fibres[t].index = dim3(t % block.x, t / block.x % block.y, t / block.x / block.y);
     if (grid.x < 1 || grid.y < 1 || grid.z < 1 || grid.y > 65535 || grid.z > 65535) stop("odd grid");
@@ -353,10 +353,10 @@ cudaError_t cudaGetDevice(int *n)
     *n = 0;
     return cudaSuccess;
 }
-/* Few, so that warps and blocks take several parts each; the memory of an sm_80. */
+/* Few, so that warps and blocks take several parts each. */
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int)
 {
-    *value = what == cudaDevAttrMultiProcessorCount ? 5 : SHARED_MOST;
+    *value = what == cudaDevAttrMultiProcessorCount ? 5 : 99 << 10;
     return cudaSuccess;
 }
 cudaError_t cudaGetLastError()
