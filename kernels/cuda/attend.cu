@@ -1,21 +1,17 @@
-/* Page attention, in two shapes. What a row gets from a page depends on that row and that page alone; the pages'
- * states are merged in a fixed order.
+/* Page attention. What a row gets from a page depends on that row and that page alone; pages are merged in a fixed
+ * order.
  *
- * split, few rows: a warp takes one page (a segment, or 128 clusters of the far field) of one KV head for eight
- * rows, tokens times heads of the group. Its slice streams through the warp's part of shared memory, sixteen
- * tokens a step, and the tensor cores multiply: rows and weights go in as two halves that add up to 22 bits, in
- * the upper and the lower eight rows of one operand, keys and values are halves anyway. Keys are turned between
- * shared memory and the product, in registers.
+ * A warp takes a page (a segment, or 128 clusters of the far field) of one KV head for eight rows, tokens times
+ * heads of the group. The slice streams through the warp's part of shared memory, sixteen tokens a step, and the
+ * tensor cores multiply: rows and weights go in as two halves that add up to 22 bits, in the upper and the lower
+ * eight rows of one operand; keys and values are halves anyway. Keys are turned between shared memory and the
+ * product, in registers.
  *
- * direct, many rows: a block of 128 threads takes all pages one after the other for eight rows:
- *
- *   keys     into shared memory as halves; thread j then owns key j: eight chains of fused operations
- *   weights  a warp a row: maximum, exp, sum
- *   values   straight from memory, a thread owns eight dims of every S-th key; the S partial outputs of a
- *            row are added in order */
+ *   split    few rows: single pages, whose states a second kernel merges
+ *   direct   many rows: all pages one after the other, onto one state */
 #include "kernels/cuda/stored.cuh"
 
-enum { THREADS = 128, PAD = 8, ROWS = 8 };
+enum { ROWS = 8 };
 
 /* --- rows and pages --- */
 
@@ -52,7 +48,6 @@ static __device__ __forceinline__ block_keys keys_of(const qu_cuda_attend &a, in
     b.keys = b.head + head_bytes(p.codec, p.n, b.d);
     b.values = b.keys + (int64_t)(p.codec == QU_CUDA_PLACED ? (int32_t)PAGE : p.n) * row_bytes(p.codec, b.d);
     b.rope = a.rows.rope;
-    b.places = places_of(a.rows, a.layer, g);
     b.cos = p.cos + angles;
     b.sin = p.sin + angles;
     b.ld = p.n_pad;
@@ -91,15 +86,19 @@ static __host__ __device__ int32_t page_parts(const qu_cuda_attend &a)
     return a.list ? a.list_cap : a.n_pages;
 }
 
-/* --- split: a page for a warp's rows --- */
+/* --- a page for a warp's rows --- */
 
 enum { STEP = 16, MAX_WARPS = 8, RING_BYTES = 15 << 10, HEAD_BYTES = 2 << 10, WARP_BYTES = RING_BYTES + HEAD_BYTES };
 static const float LOW = 0x1p-11f; /* what the lower of two halves is worth */
 
-/* A block's shared memory: angles of the places [4 S, PAGE, 4], queries [ROWS, 64 S + 8], their scales, the warps'. */
-template <int S> struct split_memory {
-    static constexpr int PLACES = 4 * S * PAGE * 4 * 16, LD = 64 * S + 8, QUERIES = (ROWS * LD + ROWS) * 4,
-                         SHARED = PLACES + QUERIES;
+/* A block's shared memory: angles of the places [4 S, PAGE, 4]; queries [ROWS, LD] and their scales, a tile for
+ * all warps or one each; each warp's ring and head. */
+template <int S> struct memory_of {
+    static constexpr int PLACES = 4 * S * PAGE * 4 * 16, LD = 64 * S + 8, QUERIES = (ROWS * LD + ROWS) * 4;
+    static __host__ __device__ __forceinline__ int32_t warp_at(int32_t tiles, int32_t warp)
+    {
+        return PLACES + tiles * QUERIES + warp * WARP_BYTES;
+    }
 };
 
 /* How sixteen rows of a slice lie in shared memory, for heads of up to 64 S dims: copied in units of UNIT bytes,
@@ -326,50 +325,61 @@ static __device__ __forceinline__ void weigh(state<S> &x, uint32_t high[4], uint
     }
 }
 
-template <int S> static __device__ __forceinline__ void store_state(float *p, const state<S> &x, int32_t d)
+/* A row's sum out of its four lanes'. */
+static __device__ __forceinline__ float row_sum(float l)
+{
+    l += __shfl_xor_sync(0xffffffffu, l, 1);
+    return l + __shfl_xor_sync(0xffffffffu, l, 2);
+}
+
+/* p [D] = scale times a row's sums. */
+template <int S>
+static __device__ __forceinline__ void store_rows(float *p, const state<S> &x, float scale, int32_t d)
 {
     const int32_t t = lane_part();
 #pragma unroll
-    for (int i = 0; i < S * 4; i++) { /* four dims of one chunk: upper and lower part */
+    for (int i = 0; i < S * 4; i++) { /* four dims of one chunk */
         const int st = i / 4, high = i / 2 % 2, e = i % 2 * 4;
         int32_t dim = 64 * st + 16 * t + 8 * high + e;
         float y[4];
 #pragma unroll
-        for (int j = 0; j < 4; j++) y[j] = fmaf(x.o[st][e + j][2 + high], LOW, x.o[st][e + j][high]);
+        for (int j = 0; j < 4; j++) y[j] = scale * fmaf(x.o[st][e + j][2 + high], LOW, x.o[st][e + j][high]);
         if (dim < d) *(float4 *)(void *)(p + dim) = {y[0], y[1], y[2], y[3]};
     }
-    if (t == 0) *(float2 *)(void *)(p + d) = {x.m, x.l};
 }
 
-/* A page for the rows, into partial [D + 4], row g's, unless it is NULL. Not inlined: a codec needs nearly all registers
- * for itself. */
-template <int S, int CODEC>
-static __device__ __noinline__ void attend_page(block_keys b, int32_t visible, float *partial)
+template <int S> static __device__ __forceinline__ void clear(state<S> &x)
 {
-    QU_SHARED(shared);
-    typedef split_memory<S> M;
-    const float4 *places = shared;
-    const float *rows = (const float *)(const void *)((char *)shared + M::PLACES);
-    const int32_t g = lane_row();
-    const float *row = rows + g * M::LD, scale = rows[ROWS * M::LD + g];
-    char *memory = (char *)shared + M::SHARED + (int32_t)threadIdx.x / QU_WARP * WARP_BYTES;
-    state<S> x;
-    const int32_t t = lane_part();
-    const char *head = memory + RING_BYTES;
-    stream<S, CODEC> slice(b, memory);
-    queries<S> q;
-    load_queries<S>(q, row, b);
     x.m = -INFINITY;
     x.l = 0;
 #pragma unroll
     for (int i = 0; i < S * 32; i++) x.o[i / 32][i / 4 % 8][i % 4] = 0;
+}
+
+/* A page for the rows whose queries lie at q of the shared memory, by way of memory: onto the state on, or by itself
+ * into partial [D + 4], row g's, unless that is NULL. Not inlined: a codec needs nearly all registers for itself. */
+template <int S, int CODEC>
+static __device__ __noinline__ void attend_codec(block_keys b, int32_t visible, int32_t q_at, int32_t memory_at,
+                                                 state<S> *on, float *partial)
+{
+    QU_SHARED(shared);
+    typedef memory_of<S> M;
+    const int32_t g = lane_row(), t = lane_part();
+    const float *rows = (const float *)(const void *)((char *)shared + q_at), scale = rows[ROWS * M::LD + g];
+    char *memory = (char *)shared + memory_at;
+    stream<S, CODEC> slice(b, memory);
+    queries<S> q;
+    load_queries<S>(q, rows + g * M::LD, b);
+    state<S> x;
+    clear(x);
+    if (on) x = *on;
     for (int32_t first = 0; first < b.n; first += 2 * STEP) {
         float s[4][2];
         uint32_t high[4], low[4];
 #pragma unroll
         for (int i = 0; i < 4; i += 2) {
             float c[2][4];
-            score16<S, CODEC>(c, q, slice.take(), head, places, first + 8 * i, b);
+            score16<S, CODEC>(c, q, slice.take(), memory + RING_BYTES, shared, first + 8 * i, b);
 #pragma unroll
             for (int e = 0; e < 4; e++) {
                 int32_t at = first + 8 * (i + e / 2) + token_of(2 * t + e % 2);
@@ -382,12 +392,64 @@ static __device__ __noinline__ void attend_page(block_keys b, int32_t visible, f
         weigh<S>(x, high, low, s);
 #pragma unroll
         for (int i = 0; i < 2; i++)
-            add_values<S, CODEC>(x.o, high + 2 * i, low + 2 * i, slice.take(), first + i * STEP, b, head);
+            add_values<S, CODEC>(x.o, high + 2 * i, low + 2 * i, slice.take(), first + i * STEP, b, memory + RING_BYTES);
     }
-    x.l += __shfl_xor_sync(0xffffffffu, x.l, 1);
-    x.l += __shfl_xor_sync(0xffffffffu, x.l, 2);
-    if (partial) store_state<S>(partial, x, b.d);
+    if (on) {
+        *on = x;
+        return;
+    }
+    const float l = row_sum(x.l);
+    if (!partial) return;
+    store_rows<S>(partial, x, 1, b.d);
+    if (t == 0) *(float2 *)(void *)(partial + b.d) = {x.m, l};
 }
+
+template <int S>
+static __device__ __forceinline__ void attend_page(const block_keys &b, int32_t visible, int32_t q_at,
+                                                   int32_t memory_at, state<S> *on, float *partial)
+{
+    switch (b.codec) {
+    case QU_CODEC_F32: attend_codec<S, QU_CODEC_F32>(b, visible, q_at, memory_at, on, partial); break;
+    case QU_CODEC_F16: attend_codec<S, QU_CODEC_F16>(b, visible, q_at, memory_at, on, partial); break;
+    case QU_CODEC_Q8: attend_codec<S, QU_CODEC_Q8>(b, visible, q_at, memory_at, on, partial); break;
+    case QU_CODEC_Q4: attend_codec<S, QU_CODEC_Q4>(b, visible, q_at, memory_at, on, partial); break;
+    default: attend_codec<S, QU_CUDA_PLACED>(b, visible, q_at, memory_at, on, partial);
+    }
+}
+
+/* --- a block's angles and queries --- */
+
+template <int S> static __device__ __forceinline__ void load_places(float4 *to, const float *places, int32_t d)
+{
+    const float4 *from = (const float4 *)(const void *)places;
+    for (int32_t i = (int32_t)threadIdx.x; i < 16 * S * PAGE; i += (int32_t)blockDim.x) {
+        int32_t two = i / PAGE, place = i % PAGE; /* pairs 2 two, 2 two + 1: of double two / 4 */
+        float4 *p = to + ((two / 16 * 4 + two % 4) * PAGE + place) * 4 + two / 4 % 4;
+        if (two < d / 4) __pipeline_memcpy_async(p, from + i, 16);
+        else *p = {0, 0, 0, 0};
+    }
+    __pipeline_commit();
+    __pipeline_wait_prior(0);
+}
+
+/* ROWS queries by a warp: by a power of two below 1/2, so that turned ones are below 1; behind a row zeros. */
+template <int S>
+static __device__ __forceinline__ void scale_queries(float *q, const qu_cuda_attend &a, int32_t g, int32_t row0)
+{
+    const int32_t ld = memory_of<S>::LD, d = a.rows.d, lane = (int32_t)(threadIdx.x % QU_WARP);
+    for (int32_t r = 0; r < ROWS; r++) {
+        const bool real = row0 + r < head_rows(a);
+        const float *from = a.q + (real ? query_at(a, g, row0 + r) : 0);
+        float most = 0;
+        for (int32_t i = lane; real && i < d; i += QU_WARP) most = fmaxf(most, fabsf(from[i]));
+        const unsigned exponent = min(max(__float_as_uint(warp_max(most)) >> 23, 30u), 220u) + 2;
+        const float inverse = __uint_as_float((254 - exponent) << 23);
+        for (int32_t i = lane; i < ld; i += QU_WARP) q[r * ld + i] = real && i < d ? from[i] * inverse : 0;
+        if (lane == 0) q[ROWS * ld + r] = __uint_as_float(exponent << 23);
+    }
+}
+
+/* --- split: a warp takes single pages --- */
 
 /* The segment that part i of head g stands for; -1 behind the last. */
 static __device__ __forceinline__ int32_t page_at(const qu_cuda_attend &a, int32_t g, int32_t i)
@@ -408,54 +470,24 @@ static __device__ __forceinline__ float *partial_at(const qu_cuda_attend &a, int
     return a.partial + ((g * parts + part) * head_rows(a) + row) * partial_floats(a.rows.d);
 }
 
-/* Queries by a power of two below 1/2, so that turned ones are below 1; behind a row zeros. */
-template <int S>
-static __device__ __forceinline__ void scale_queries(float *q, const qu_cuda_attend &a, int32_t g, int32_t row0)
-{
-    const int32_t ld = split_memory<S>::LD, d = a.rows.d, lane = (int32_t)threadIdx.x % QU_WARP;
-    for (int32_t r = (int32_t)threadIdx.x / QU_WARP; r < ROWS; r += (int32_t)blockDim.x / QU_WARP) {
-        const bool real = row0 + r < head_rows(a);
-        const float *from = a.q + (real ? query_at(a, g, row0 + r) : 0);
-        float most = 0;
-        for (int32_t i = lane; real && i < d; i += QU_WARP) most = fmaxf(most, fabsf(from[i]));
-        const unsigned exponent = min(max(__float_as_uint(warp_max(most)) >> 23, 30u), 220u) + 2;
-        const float inverse = __uint_as_float((254 - exponent) << 23);
-        for (int32_t i = lane; i < ld; i += QU_WARP) q[r * ld + i] = real && i < d ? from[i] * inverse : 0;
-        if (lane == 0) q[ROWS * ld + r] = __uint_as_float(exponent << 23);
-    }
-}
-
-template <int S>
-static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_split(qu_cuda_attend a)
+template <int S> static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_split(qu_cuda_attend a)
 {
     QU_SHARED(memory);
-    typedef split_memory<S> M;
-    float4 *places = memory;
-    float *q = (float *)(void *)((char *)memory + M::PLACES);
-    const int32_t g = (int32_t)blockIdx.y, row0 = (int32_t)blockIdx.z * ROWS, tid = (int32_t)threadIdx.x;
-    const int32_t warp = tid / QU_WARP, warps = (int32_t)blockDim.x / QU_WARP, r = lane_row();
-    const float4 *from = (const float4 *)(const void *)places_of(a.rows, a.layer, g);
-    for (int32_t i = tid; i < 16 * S * PAGE; i += (int32_t)blockDim.x) {
-        int32_t two = i / PAGE, place = i % PAGE; /* pairs 2 two, 2 two + 1: of double two / 4 */
-        float4 *to = places + ((two / 16 * 4 + two % 4) * PAGE + place) * 4 + two / 4 % 4;
-        if (two < a.rows.d / 4) __pipeline_memcpy_async(to, from + i, 16);
-        else *to = {0, 0, 0, 0};
-    }
-    __pipeline_commit();
-    scale_queries<S>(q, a, g, row0);
-    __pipeline_wait_prior(0);
+    const int32_t g = (int32_t)blockIdx.y, row0 = (int32_t)blockIdx.z * ROWS, row = row0 + lane_row();
+    const int32_t warp = (int32_t)threadIdx.x / QU_WARP, warps = (int32_t)blockDim.x / QU_WARP;
+    const int32_t q = memory_of<S>::PLACES;
+    if (warp == 0) scale_queries<S>((float *)(void *)((char *)memory + q), a, g, row0);
+    load_places<S>(memory, places_of(a.rows, a.layer, g), a.rows.d);
     __syncthreads();
-
     const int32_t n_pages = a.list ? a.count[g] : a.n_pages, n = n_pages + far_parts(a);
     for (int32_t i = (int32_t)blockIdx.x + (int32_t)gridDim.x * warp; i < n; i += (int32_t)gridDim.x * warps) {
-        const bool far = i >= n_pages;
-        int32_t page = far ? -1 : page_at(a, g, i);
+        const bool far = i >= n_pages, real = row < head_rows(a);
+        const int32_t page = far ? -1 : page_at(a, g, i);
         const block_keys b = far ? far_of(a, i - n_pages, g) : keys_of(a, page, g);
-        const int32_t visible = row0 + r >= head_rows(a) ? 0 : far ? b.n : sees(a, row0 + r, page, b.n);
+        const int32_t visible = !far ? sees(a, row, page, b.n) : real ? b.n : 0;
         if (!__ballot_sync(0xffffffffu, visible > 0)) continue; /* the merge passes it over, too */
-        const int32_t part = far ? page_parts(a) + i - n_pages : i;
-        float *partial = row0 + r < head_rows(a) ? partial_at(a, g, part, row0 + r) : NULL;
-        with_codec(b.codec, [&](auto t) { attend_page<S, decltype(t)::value>(b, visible, partial); });
+        float *partial = real ? partial_at(a, g, far ? page_parts(a) + i - n_pages : i, row) : NULL;
+        attend_page<S>(b, visible, q, memory_of<S>::warp_at(1, warp), NULL, partial);
     }
 }
 
@@ -507,190 +539,28 @@ static __global__ void __launch_bounds__(MERGE) merge(qu_cuda_attend a)
     a.out[query_at(a, g, row) + dim] = l > 0 ? sum / l : 0;
 }
 
-/* --- direct: a page for a block's rows --- */
+/* --- direct: a warp takes all pages for its rows --- */
 
-/* Shared memory of a block, in floats. */
-typedef struct layout {
-    int32_t slots;                                   /* S */
-    int32_t q, turned, weights, m, l, acc, o, work; /* acc: m, l of what was merged; work: keys, slots' outputs */
-    int32_t floats;
-} layout;
-
-static __host__ __device__ layout layout_of(int32_t d)
-{
-    layout s;
-    int32_t keys = PAGE * (d + PAD) / 2;
-    s.slots = THREADS / (d / 8);
-    int32_t outputs = s.slots * ROWS * d;
-    s.q = 0;
-    s.turned = s.q + ROWS * d;
-    s.weights = s.turned + ROWS * d;
-    s.m = s.weights + ROWS * PAGE;
-    s.l = s.m + ROWS;
-    s.acc = s.l + ROWS;
-    s.o = s.acc + 2 * ROWS;
-    s.work = s.o + ROWS * d;
-    s.floats = s.work + (keys > outputs ? keys : outputs);
-    return s;
-}
-
-/* Keys and turned queries of a page into shared memory. */
-static __device__ __forceinline__ void load_page(float *shared, const layout &at, const block_keys &b)
-{
-    const int32_t d = b.d, doubles = (d + 15) / 16;
-    with_codec(b.codec, [&](auto t) {
-        load_keys_of<decltype(t)::value, THREADS>((uint16_t *)(void *)(shared + at.work), d + PAD, b);
-    });
-    for (int32_t i = (int32_t)threadIdx.x; i < ROWS * doubles; i += THREADS) {
-        const float *q = shared + at.q + i / doubles * d;
-        float *turned = shared + at.turned + i / doubles * d, x[8], y[8];
-        int32_t cx, cy;
-        double_chunks(b.rope, i % doubles, &cx, &cy);
-        const bool pair = cy * 8 < d;
-        floats8(x, q + cx * 8);
-        floats8(y, q + (pair ? cy : 0) * 8);
-        turn_back8(x, y, b, i % doubles);
-#pragma unroll
-        for (int c = 0; c < 8; c++) {
-            turned[cx * 8 + c] = x[c];
-            if (pair) turned[cy * 8 + c] = y[c];
-        }
-    }
-}
-
-/* part r of the rows into m, l and work's first slot [ROWS,D]. visible [ROWS] of this thread block's rows. */
-template <int D>
-static __device__ __forceinline__ void attend_block(float *shared, const layout &at, int32_t d_any,
-                                                    const block_keys &b, const int32_t visible[ROWS])
-{
-    const int32_t d = D ? D : d_any, chunks = d / 8, ld = (d + PAD) / 8;
-    const int32_t tid = (int32_t)threadIdx.x, lane = tid % QU_WARP, warp = tid / QU_WARP;
-    const uint4 *keys = (const uint4 *)(void *)(shared + at.work);
-    const float *q = shared + at.turned;
-    float *weights = shared + at.weights;
-
-    __syncthreads(); /* work may still be read */
-    load_page(shared, at, b);
-    __syncthreads();
-
-    float s[ROWS];
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) s[r] = 0;
-    if (tid < b.n) {
-#pragma unroll 4
-        for (int32_t c = 0; c < chunks; c++) {
-            float k[8];
-            halves8(k, keys[tid * ld + c]);
-#pragma unroll
-            for (int r = 0; r < ROWS; r++) {
-                float x[8];
-                floats8(x, q + r * d + c * 8);
-                s[r] = dot8(x, k, s[r]);
-            }
-        }
-    }
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) weights[r * PAGE + tid] = tid < visible[r] ? s[r] : -INFINITY;
-    __syncthreads();
-
-    for (int32_t r = warp; r < ROWS; r += THREADS / QU_WARP) {
-        float *w = weights + r * PAGE + lane, x[PAGE / QU_WARP], top = -INFINITY, sum = 0;
-        for (int i = 0; i < PAGE / QU_WARP; i++) {
-            x[i] = w[i * QU_WARP];
-            top = fmaxf(top, x[i]);
-        }
-        top = warp_max(top);
-        for (int i = 0; i < PAGE / QU_WARP; i++) {
-            float e = weight_of(x[i], fmaxf(top, QU_SCORE_FLOOR));
-            w[i * QU_WARP] = e;
-            sum += e;
-        }
-        sum = warp_sum(sum);
-        if (lane == 0) {
-            shared[at.m + r] = top;
-            shared[at.l + r] = sum;
-        }
-    }
-    __syncthreads();
-
-    float *slots = shared + at.work;
-    int32_t slot = tid / chunks, chunk = tid % chunks;
-    if (slot < at.slots) {
-        float o[ROWS][8];
-#pragma unroll
-        for (int r = 0; r < ROWS; r++)
-            for (int j = 0; j < 8; j++) o[r][j] = 0;
-#pragma unroll 2
-        for (int32_t i = slot; i < b.n; i += at.slots) {
-            float v[8];
-            with_codec(b.codec, [&](auto t) {
-                const int CODEC = decltype(t)::value;
-                value8<CODEC>(v, b.values + (int64_t)i * row_bytes(CODEC, d), chunk, d, b.head, i);
-                if (CODEC != QU_CODEC_F16 && CODEC != QU_CUDA_PLACED)
-                    for (int j = 0; j < 8; j++) v[j] = from_half(to_half(v[j]));
-            });
-#pragma unroll
-            for (int r = 0; r < ROWS; r++) {
-                float w = weights[r * PAGE + i];
-                for (int j = 0; j < 8; j++) o[r][j] = fmaf(w, v[j], o[r][j]);
-            }
-        }
-#pragma unroll
-        for (int r = 0; r < ROWS; r++)
-            for (int j = 0; j < 8; j++) slots[(slot * ROWS + r) * d + chunk * 8 + j] = o[r][j];
-    }
-    __syncthreads();
-    for (int32_t i = tid; i < ROWS * d; i += THREADS) {
-        float sum = slots[i];
-        for (int32_t j = 1; j < at.slots; j++) sum += slots[j * ROWS * d + i];
-        slots[i] = sum;
-    }
-}
-
-
-template <int D>
-static __global__ void __launch_bounds__(THREADS, 3) attend_direct(qu_cuda_attend a)
+template <int S> static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_direct(qu_cuda_attend a)
 {
     QU_SHARED(memory);
-    float *shared = (float *)memory;
-    const int32_t d = D ? D : a.rows.d, g = (int32_t)blockIdx.y, row0 = (int32_t)blockIdx.x * ROWS;
-    const int32_t tid = (int32_t)threadIdx.x, rows = head_rows(a);
-    layout at = layout_of(d);
-    float *m = shared + at.acc, *l = m + ROWS, *o = shared + at.o;
-    for (int32_t i = tid; i < ROWS * d; i += THREADS) {
-        int32_t row = row0 + i / d;
-        shared[at.q + i] = row < rows ? a.q[query_at(a, g, row) + i % d] : 0;
-    }
-    for (int32_t i = tid; i < ROWS * d; i += THREADS) o[i] = 0;
-    if (tid < ROWS) {
-        m[tid] = -INFINITY;
-        l[tid] = 0;
-    }
-    int32_t group = a.rows.n_heads / a.rows.n_kv_heads;
-    int32_t last = a.rows.own[(min(row0 + ROWS, rows) - 1) / group];
-    for (int32_t page = 0; page <= last; page++) {
-        block_keys b = keys_of(a, page, g);
-        int32_t visible[ROWS];
-#pragma unroll
-        for (int r = 0; r < ROWS; r++) visible[r] = sees(a, row0 + r, page, b.n);
-        attend_block<D>(shared, at, d, b, visible);
-        __syncthreads();
-        for (int32_t i = tid; i < ROWS * d; i += THREADS) {
-            int32_t r = i / d;
-            float most = fmaxf(fmaxf(m[r], shared[at.m + r]), QU_SCORE_FLOOR);
-            o[i] = fmaf(o[i], expf(m[r] - most),
-                        shared[at.work + i] * expf(shared[at.m + r] - most));
-        }
-        __syncthreads();
-        if (tid < ROWS) {
-            float mp = shared[at.m + tid], most = fmaxf(fmaxf(m[tid], mp), QU_SCORE_FLOOR);
-            l[tid] = fmaf(l[tid], expf(m[tid] - most), shared[at.l + tid] * expf(mp - most));
-            m[tid] = fmaxf(m[tid], mp);
-        }
-    }
+    const int32_t g = (int32_t)blockIdx.y, warps = (int32_t)blockDim.x / QU_WARP, rows = head_rows(a);
+    const int32_t warp = (int32_t)threadIdx.x / QU_WARP, row0 = ((int32_t)blockIdx.x * warps + warp) * ROWS;
+    const int32_t row = row0 + lane_row();
+    const int32_t q = memory_of<S>::PLACES + warp * memory_of<S>::QUERIES;
+    load_places<S>(memory, places_of(a.rows, a.layer, g), a.rows.d);
+    scale_queries<S>((float *)(void *)((char *)memory + q), a, g, row0);
     __syncthreads();
-    for (int32_t i = tid; i < ROWS * d && row0 + i / d < rows; i += THREADS)
-        a.out[query_at(a, g, row0 + i / d) + i % d] = l[i / d] > 0 ? o[i] / l[i / d] : 0;
+    if (row0 >= rows) return;
+    state<S> x;
+    clear(x);
+    const int32_t last = a.rows.own[(min(row0 + ROWS, rows) - 1) / (a.rows.n_heads / a.rows.n_kv_heads)];
+    for (int32_t page = 0; page <= last; page++) {
+        const block_keys b = keys_of(a, page, g);
+        attend_page<S>(b, sees(a, row, page, b.n), q, memory_of<S>::warp_at(warps, warp), &x, NULL);
+    }
+    const float l = row_sum(x.l);
+    if (row < rows) store_rows<S>(a.out + query_at(a, g, row), x, l > 0 ? 1 / l : 0, a.rows.d);
 }
 
 /* --- launchers --- */
@@ -718,18 +588,24 @@ static int attribute(cudaDeviceAttr what)
     return value;
 }
 
-/* One block a multiprocessor, shared out over heads and rows; as many warps as its memory holds. */
+/* Warps of a block that has shared memory for itself and for each. */
+static int32_t warps_of(int32_t own, int32_t each)
+{
+    int32_t hold = (attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) - own) / each;
+    return hold < MAX_WARPS ? hold : (int32_t)MAX_WARPS;
+}
+
+/* One block a multiprocessor, shared out over heads and rows. */
 template <int S> static void launch_split(cudaStream_t stream, const qu_cuda_attend &a, int32_t rows)
 {
     const int32_t tiles = (rows + ROWS - 1) / ROWS, parts = page_parts(a) + far_parts(a);
     const int32_t blocks = attribute(cudaDevAttrMultiProcessorCount) / (a.rows.n_kv_heads * tiles);
-    const int32_t hold = (attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) - split_memory<S>::SHARED) / WARP_BYTES;
-    const unsigned warps = (unsigned)(hold < MAX_WARPS ? hold : (int32_t)MAX_WARPS);
-    const size_t bytes = split_memory<S>::SHARED + warps * (size_t)WARP_BYTES;
+    const int32_t warps = warps_of(memory_of<S>::warp_at(1, 0), WARP_BYTES);
+    const size_t bytes = (size_t)memory_of<S>::warp_at(1, warps);
     dim3 grid((unsigned)(blocks < 1 ? 1 : blocks < parts ? blocks : parts), (unsigned)a.rows.n_kv_heads, (unsigned)tiles);
     auto *kernel = attend_split<S>;
     qu_cuda_want_shared(kernel, bytes);
-    QU_LAUNCH(kernel, grid, warps * QU_WARP, bytes, stream, a);
+    QU_LAUNCH(kernel, grid, (unsigned)(warps * QU_WARP), bytes, stream, a);
 }
 
 qu_status qu_cuda_attend_split(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err)
@@ -748,14 +624,14 @@ qu_status qu_cuda_attend_split(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err
     return QU_OK;
 }
 
-template <int D> static void launch_direct(cudaStream_t stream, const qu_cuda_attend &a)
+template <int S> static void launch_direct(cudaStream_t stream, const qu_cuda_attend &a, int32_t rows)
 {
-    int32_t rows = a.rows.n * (a.rows.n_heads / a.rows.n_kv_heads);
-    size_t bytes = (size_t)layout_of(a.rows.d).floats * sizeof(float);
-    dim3 grid(blocks_of(rows, ROWS), (unsigned)a.rows.n_kv_heads);
-    auto *kernel = attend_direct<D>;
+    const int32_t warps = warps_of(memory_of<S>::warp_at(0, 0), memory_of<S>::QUERIES + WARP_BYTES);
+    const size_t bytes = (size_t)memory_of<S>::warp_at(warps, warps);
+    dim3 grid(blocks_of(rows, ROWS * warps), (unsigned)a.rows.n_kv_heads);
+    auto *kernel = attend_direct<S>;
     qu_cuda_want_shared(kernel, bytes);
-    QU_LAUNCH(kernel, grid, THREADS, bytes, stream, a);
+    QU_LAUNCH(kernel, grid, (unsigned)(warps * QU_WARP), bytes, stream, a);
 }
 
 qu_status qu_cuda_attend_direct(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err)
@@ -763,12 +639,8 @@ qu_status qu_cuda_attend_direct(qu_cuda *cu, const qu_cuda_attend *a, qu_err *er
     QU_TRY(check(a, err));
     if (a->rows.n <= 0) return QU_OK;
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
-    switch (a->rows.d) { /* head sizes that have kernels of their own */
-    case 64: launch_direct<64>(stream, *a); break;
-    case 80: launch_direct<80>(stream, *a); break;
-    case 96: launch_direct<96>(stream, *a); break;
-    case 128: launch_direct<128>(stream, *a); break;
-    default: launch_direct<0>(stream, *a);
-    }
+    int32_t rows = a->rows.n * (a->rows.n_heads / a->rows.n_kv_heads);
+    if (a->rows.d <= 64) launch_direct<1>(stream, *a, rows);
+    else launch_direct<2>(stream, *a, rows);
     return qu_cuda_launched(cu, "attend_direct", err);
 }

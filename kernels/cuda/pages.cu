@@ -30,15 +30,15 @@ static __global__ void __launch_bounds__(THREADS)
     qu_cuda_page page = r.pages[r.own[t]];
     uint16_t *keys = (uint16_t *)page.slices[layer * r.n_kv_heads + g] + (int64_t)r.at[t] * r.d;
     uint16_t *values = keys + (int64_t)PAGE * r.d;
-    const float *places = places_of(r, layer, g);
+    const float2 *places = (const float2 *)(const void *)places_of(r, layer, g) + r.at[t] * 2;
     const float *x = k + ((int64_t)t * r.n_kv_heads + g) * r.d;
     const float *y = v + ((int64_t)t * r.n_kv_heads + g) * r.d;
     for (int32_t i = (int32_t)threadIdx.x; i < n_dims / 2; i += THREADS) {
         int32_t a, b;
         pair_dims(r.rope, i, &a, &b);
         float u = x[a], w = x[b];
-        const float *angle = places + (i / 2 * PAGE + r.at[t]) * 4 + i % 2 * 2;
-        turn(&u, &w, angle[0], angle[1]);
+        float2 angle = places[i / 2 * PAGE * 2 + i % 2];
+        turn(&u, &w, angle.x, angle.y);
         keys[a] = to_half(u);
         keys[b] = to_half(w);
     }

@@ -1,6 +1,6 @@
 /* Slices as attention reads them: decoded, keys turned to their place in the page, all rounded to halves, so
  * that a page costs the device's memory what it costs the store and depends on no position. The layouts are
- * those of kernels/codec.h; rows may lie in the device's memory or in shared memory.
+ * those of kernels/codec.h.
  *
  *   chunk    eight dims in a row, what one load brings
  *   double   two chunks whose dims turn together, eight pairs: number j has the pairs 8 j to 8 j + 7
@@ -20,7 +20,6 @@ typedef struct block_keys {
     const char *head, *keys, *values; /* what precedes q8's and q4's rows; the rows */
     int32_t codec, n, d;
     qu_cuda_rope rope;
-    const float *places;     /* the head's angles inside a page */
     const float *cos, *sin;  /* of where the page starts, pairs ld apart; NULL: keys stand where they are */
     int32_t ld;
     /* far field, else NULL: on top of each score; clusters of chosen pages are hidden */
@@ -154,45 +153,6 @@ static __device__ __forceinline__ void pack8(uint32_t w[4], const float x[8])
 {
 #pragma unroll
     for (int i = 0; i < 4; i++) w[i] = pack_halves(x[2 * i], x[2 * i + 1]);
-}
-
-/* keys [n,ld] halves in shared memory, turned, by a block of N threads; ld a multiple of 8. */
-template <int CODEC, int N>
-static __device__ __forceinline__ void load_keys_of(uint16_t *keys, int32_t ld, const block_keys &b)
-{
-    const int32_t d = b.d, doubles = (d + 15) / 16;
-    for (int32_t k = (int32_t)threadIdx.x; k < b.n * doubles; k += N) {
-        int32_t i = k / doubles, j = k % doubles, cx, cy;
-        double_chunks(b.rope, j, &cx, &cy);
-        const bool pair = cy * 8 < d;
-        const char *row = b.keys + (int64_t)i * row_bytes(CODEC, d);
-        float x[8], y[8], base[8], scale[8], c[8], s[8];
-        key_scale8<CODEC>(base, scale, b.head, cx, d);
-        key8<CODEC>(x, row, cx, d, base, scale);
-        key_scale8<CODEC>(base, scale, b.head, pair ? cy : 0, d);
-        key8<CODEC>(y, row, pair ? cy : 0, d, base, scale);
-#pragma unroll
-        for (int q = 0; q < 4; q++)
-            angles2(c, s, q, ((const float4 *)(const void *)b.places)[(pair || q < 2 ? j * 4 + q : 0) * PAGE + i]);
-        if (CODEC != QU_CUDA_PLACED) turn8(x, y, c, s, b.rope.halves && 16 * j < b.rope.n_dims);
-        uint32_t w[4];
-        pack8(w, x);
-        *(uint4 *)(void *)(keys + i * ld + cx * 8) = {w[0], w[1], w[2], w[3]};
-        pack8(w, y);
-        if (pair) *(uint4 *)(void *)(keys + i * ld + cy * 8) = {w[0], w[1], w[2], w[3]};
-    }
-}
-
-/* f(a constant): the codec. */
-template <class F> static __device__ __forceinline__ void with_codec(int32_t codec, F f)
-{
-    switch (codec) {
-    case QU_CODEC_F32: f(std::integral_constant<int, QU_CODEC_F32>()); break;
-    case QU_CODEC_F16: f(std::integral_constant<int, QU_CODEC_F16>()); break;
-    case QU_CODEC_Q8: f(std::integral_constant<int, QU_CODEC_Q8>()); break;
-    case QU_CODEC_Q4: f(std::integral_constant<int, QU_CODEC_Q4>()); break;
-    default: f(std::integral_constant<int, QU_CUDA_PLACED>());
-    }
 }
 
 #endif
