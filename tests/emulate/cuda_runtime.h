@@ -94,13 +94,6 @@ template <class T> static inline T __shfl_sync(unsigned, T v, int lane)
 {
     return emulate_shuffle(v, lane);
 }
-static inline unsigned __byte_perm(unsigned x, unsigned y, unsigned which)
-{
-    uint64_t all = (uint64_t)y << 32 | x;
-    unsigned r = 0;
-    for (int i = 0; i < 4; i++) r |= (unsigned)(all >> (which >> 4 * i & 7) * 8 & 255) << 8 * i;
-    return r;
-}
 static inline int __popc(unsigned x)
 {
     return __builtin_popcount(x);
