@@ -218,5 +218,9 @@ static __device__ __forceinline__ const float *places_of(const qu_cuda_rows &r, 
 
 /* The weights' sum has a floor under its maximum so that a set without visible keys is not -INF - -INF. */
 #define QU_SCORE_FLOOR (-3e38f)
+static __device__ __forceinline__ float weight_of(float score, float floor)
+{
+    return score == score ? expf(score - floor) : 0; /* NaN weighs nothing */
+}
 
 #endif

@@ -73,11 +73,6 @@ static __device__ __forceinline__ const float *query_of(const sense_args &a, int
     return a.q + ((int64_t)(row / group) * a.n_heads + (int64_t)g * group + row % group) * a.d;
 }
 
-static __device__ __forceinline__ float weight_of(float logit, float floor)
-{
-    return logit == logit ? expf(logit - floor) : 0;
-}
-
 /* A thread a cluster, R queries at a time: q . mean + ln(count) + what the spread is worth, as qu_attend_mass has
  * it; then a warp a query: the block's maximum and sum. */
 template <int R> static __global__ void __launch_bounds__(THREADS) sense_logits(sense_args a)
@@ -143,7 +138,7 @@ static __global__ void __launch_bounds__(THREADS) sense_score(sense_args a)
 {
     QU_SHARED(memory);
     float2 *row_of = (float2 *)(void *)memory; /* [rows] maximum, 1 / sum */
-    const int32_t g = (int32_t)blockIdx.y, lane = (int32_t)threadIdx.x % QU_WARP, warp = (int32_t)threadIdx.x / QU_WARP;
+    const int32_t g = (int32_t)blockIdx.y, tid = (int32_t)threadIdx.x, lane = tid % QU_WARP, warp = tid / QU_WARP;
     const int32_t n = folds_of(a.c.n), first_page = (int32_t)blockIdx.x * SCORE_PAGES;
     for (int32_t r = warp; r < a.rows; r += THREADS / QU_WARP) {
         const float2 *fold = a.folds + ((int64_t)g * a.rows + r) * n;
@@ -225,7 +220,8 @@ static __device__ __forceinline__ void take_pages(uint8_t *chosen, int32_t strid
 {
     const int32_t lane = (int32_t)threadIdx.x;
     for (int32_t from = 0; from < n && (from == 0 || budget > 0); from += QU_WARP) {
-        const int32_t i = from + lane, page = i < n ? (int32_t)(key[i] & 0xffffffffu) : 0, t = i < n ? tokens[page] : 0;
+        const int32_t i = from + lane, page = i < n ? (int32_t)(key[i] & 0xffffffffu) : 0;
+        const int32_t t = i < n ? tokens[page] : 0;
         bool open = i < n;
         while (__ballot_sync(0xffffffffu, open &= i == 0 || t <= budget)) { /* what is too large now stays so */
             int64_t sum = open ? t : 0; /* with those before it */
@@ -317,6 +313,7 @@ static __global__ void __launch_bounds__(LIST_THREADS)
 qu_status qu_cuda_lists(qu_cuda *cu, int32_t *list, int32_t *count, const int32_t *candidate,
                         const uint8_t *chosen, int32_t n_segments, int32_t n_kv_heads, qu_err *err)
 {
-    QU_TRY_LAUNCH(lists, (unsigned)n_kv_heads, LIST_THREADS, LIST_THREADS / QU_WARP * 4, list, count, candidate, chosen, n_segments);
+    QU_TRY_LAUNCH(lists, (unsigned)n_kv_heads, LIST_THREADS, LIST_THREADS / QU_WARP * 4, list, count,
+                  candidate, chosen, n_segments);
     return QU_OK;
 }

@@ -52,14 +52,15 @@ static __device__ __forceinline__ void double_chunks(qu_cuda_rope r, int32_t j, 
     *y = apart ? j + r.n_dims / 16 : 2 * j + 1;
 }
 
-/* Chunk c of a row as stored: numbers, or q of q8 and q4. */
+/* Chunk c of a row as stored, which begins where such a load may: numbers, or q of q8 and q4. */
 template <int CODEC>
 static __device__ __forceinline__ void stored8(float x[8], const char *row, int32_t c, int32_t d)
 {
     if (CODEC == QU_CODEC_F32) {
         floats8(x, (const float *)(const void *)row + c * 8);
     } else if (CODEC == QU_CODEC_Q8) {
-        const uint32_t *w = (const uint32_t *)(const void *)row + c * 2;
+        const uint2 u = ((const uint2 *)(const void *)row)[c];
+        const uint32_t w[2] = {u.x, u.y};
 #pragma unroll
         for (int i = 0; i < 8; i++) x[i] = (float)(int8_t)(w[i / 4] >> i % 4 * 8);
     } else if (CODEC == QU_CODEC_Q4) {
