@@ -197,7 +197,7 @@ static void choose(attend_run *r, int32_t n_pages)
     for (int32_t p = 0; p < n_pages; p++) tokens[p] = p;
     r->candidate = put(tokens, n_pages * 4);
     r->score = room(n_pages * G * 4), r->chosen = room(n_pages * G);
-    r->scratch = room(qu_cuda_sense_floats(n, 1, H, G) * 4);
+    r->scratch = room(qu_cuda_sense_floats(n, 1, H) * 4);
     r->a.list = room(n_pages * G * 4), r->a.count = room(G * 4), r->a.list_cap = n_pages;
     r->budget = (int64_t)n_pages * P / 10;
     free(host), free(x), free(half);

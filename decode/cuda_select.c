@@ -128,7 +128,7 @@ static qu_status sense(qu_context *c, int32_t layer, qu_err *err)
     qu_cuda_context *x = qu_cuda_of(c);
     const qu_model *m = c->m;
     int32_t g_n = m->n_kv_heads;
-    int64_t scratch = qu_cuda_sense_floats(x->clusters.n, c->rows.n, m->n_heads, g_n), at = layer * layer_flags(c);
+    int64_t scratch = qu_cuda_sense_floats(x->clusters.n, c->rows.n, m->n_heads), at = layer * layer_flags(c);
     uint8_t *there = (uint8_t *)x->b.chosen.p + at;
     QU_TRY(qu_cuda_need(x, &x->b.sense, scratch * 4, err));
     QU_TRY(qu_cuda_sense(x->cu, x->b.score.p, &x->clusters, x->b.q.p, &x->rows, layer, x->b.sense.p, err));

@@ -266,7 +266,7 @@ static double check_sense(void)
         float *q = randoms(TOKENS * s->h * d, .7f), score[7 * PAGES];
         qu_cuda_rows rows = {.n = n_rows, .n_heads = s->h, .n_kv_heads = s->g, .d = d,
                              .rope = {s->n_dims, s->halves}};
-        void *scratch = room(qu_cuda_sense_floats(x.n, n_rows, s->h, s->g) * 4),
+        void *scratch = room(qu_cuda_sense_floats(x.n, n_rows, s->h) * 4),
              *out = room((int64_t)sizeof score);
         TEST_OK(qu_cuda_sense(cu, out, &x.c, put(q, TOKENS * s->h * d * 4), &rows, 0, scratch, err));
         get(score, out, s->g * PAGES * 4);

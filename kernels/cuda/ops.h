@@ -148,7 +148,7 @@ typedef struct qu_cuda_attend {
     float *partial; /* split: qu_cuda_attend_floats of scratch */
 } qu_cuda_attend;
 
-/* Few rows (question, decode, verify): each page by itself, partial states merged in order. */
+/* Few rows (question, decode, verify): each page by itself, partial states merged in a fixed order. D up to 128. */
 qu_status qu_cuda_attend_split(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err);
 /* Many rows (document): one pass over the pages for each block of rows; no lists, no far field. */
 qu_status qu_cuda_attend_direct(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err);
@@ -180,8 +180,7 @@ qu_status qu_cuda_place_summary(qu_cuda *cu, const qu_cuda_clusters *c, const vo
  * qu_attend_mass. q [T,H,D] of this layer. scratch: qu_cuda_sense_floats. */
 qu_status qu_cuda_sense(qu_cuda *cu, float *score, const qu_cuda_clusters *c, const float *q,
                         const qu_cuda_rows *rows, int32_t layer, float *scratch, qu_err *err);
-int64_t qu_cuda_sense_floats(int32_t n_clusters, int32_t n_rows, int32_t n_heads,
-                             int32_t n_kv_heads);
+int64_t qu_cuda_sense_floats(int32_t n_clusters, int32_t n_rows, int32_t n_heads);
 
 /* chosen [n_pages,G] = 1 where the page is among those with the most score a token that fit the budget:
  * qu_policy_cut. all [G]: heads that take everything, or NULL. n_pages up to QU_CUDA_CUT_PAGES. */

@@ -164,12 +164,10 @@ static __global__ void __launch_bounds__(THREADS) sense_score(sense_args a)
     }
 }
 
-int64_t qu_cuda_sense_floats(int32_t n_clusters, int32_t n_rows, int32_t n_heads,
-                             int32_t n_kv_heads)
+int64_t qu_cuda_sense_floats(int32_t n_clusters, int32_t n_rows, int32_t n_heads)
 {
     int64_t tokens = n_rows < SENSE_TOKENS ? n_rows : SENSE_TOKENS;
-    (void)n_kv_heads;
-    return tokens * n_heads * (n_clusters + 2ll * folds_of(n_clusters)) + 1;
+    return tokens * n_heads * (n_clusters + 2ll * folds_of(n_clusters));
 }
 
 template <int R> static qu_status sense_block(qu_cuda *cu, const sense_args &a, qu_err *err)
