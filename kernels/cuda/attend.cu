@@ -236,26 +236,20 @@ static qu_status check(const qu_cuda_attend *a, qu_err *err)
     return QU_OK;
 }
 
-static int attribute(cudaDeviceAttr what)
-{
-    int device = 0, value = 0;
-    cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&value, what, device);
-    return value;
-}
-
 /* Warps of a block that has shared memory for itself and for each. */
 static int32_t warps_of(int32_t own, int32_t each)
 {
-    int32_t hold = (attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) - own) / each;
-    return hold < MAX_WARPS ? hold : (int32_t)MAX_WARPS;
+    int device = 0, most = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    return (most - own) / each < MAX_WARPS ? (most - own) / each : (int32_t)MAX_WARPS;
 }
 
 /* One block a multiprocessor, shared out over heads and rows. */
-template <int S> static void launch_split(cudaStream_t stream, const qu_cuda_attend &a, int32_t rows)
+template <int S> static void launch_split(qu_cuda *cu, cudaStream_t stream, const qu_cuda_attend &a, int32_t rows)
 {
     const int32_t tiles = (rows + ROWS - 1) / ROWS, parts = page_parts(a) + far_parts(a);
-    const int32_t blocks = attribute(cudaDevAttrMultiProcessorCount) / (a.rows.n_kv_heads * tiles);
+    const int32_t blocks = qu_cuda_processors(cu) / (a.rows.n_kv_heads * tiles);
     const int32_t warps = warps_of(memory_of<S>::warp_at(1, 0), WARP_BYTES);
     const size_t bytes = (size_t)memory_of<S>::warp_at(1, warps);
     dim3 grid((unsigned)(blocks < 1 ? 1 : blocks < parts ? blocks : parts), (unsigned)a.rows.n_kv_heads,
@@ -271,8 +265,8 @@ qu_status qu_cuda_attend_split(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err
     if (a->rows.n <= 0) return QU_OK;
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
     int32_t rows = a->rows.n * (a->rows.n_heads / a->rows.n_kv_heads);
-    if (a->rows.d <= 64) launch_split<1>(stream, *a, rows);
-    else launch_split<2>(stream, *a, rows);
+    if (a->rows.d <= 64) launch_split<1>(cu, stream, *a, rows);
+    else launch_split<2>(cu, stream, *a, rows);
     QU_TRY(qu_cuda_launched(cu, "attend_split", err));
     size_t bytes = (size_t)(page_parts(*a) + far_parts(*a) + SLOTS * FOLD) * sizeof(float);
     qu_cuda_want_shared(merge, bytes);

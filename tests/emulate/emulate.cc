@@ -353,10 +353,10 @@ cudaError_t cudaGetDevice(int *n)
     *n = 0;
     return cudaSuccess;
 }
-/* Few, so that warps and blocks take several parts each. */
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int)
+/* Little, so that warps take several parts each. */
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr, int)
 {
-    *value = what == cudaDevAttrMultiProcessorCount ? 5 : 99 << 10;
+    *value = 99 << 10;
     return cudaSuccess;
 }
 cudaError_t cudaGetLastError()
