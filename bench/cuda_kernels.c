@@ -259,7 +259,7 @@ static void bench_products(int type)
     char *w = need(calloc((size_t)r.bytes, 1)), *stage = room(r.bytes);
     qu_quant_ref(w, x, (qu_type)type, n);
     if (type == QU_TYPE_Q4_K || type == QU_TYPE_Q6_K) memcpy(w, x, (size_t)r.bytes); /* any bits cost the same */
-    r.w = room(r.bytes * copies);
+    r.w = room(qu_cuda_weights_bytes(type, n * copies));
     for (int i = 0; i < copies; i++)
         must(qu_cuda_put_weights(cu, r.w + i * r.bytes, w, type, n, stage, r.bytes, &err));
     r.x = put(x, 512ll * weight_k * 4), r.y = room(512ll * weight_rows * 4), r.dense = room(n * 2);

@@ -25,7 +25,7 @@ static qu_status copy(struct qu_device *d, void **p, const void *host, int64_t b
 static qu_status weights(struct qu_device *d, void **p, const qu_weight *w, qu_err *err)
 {
     int64_t n = (int64_t)w->n * w->k;
-    QU_TRY(take(d, p, qu_type_bytes(w->type, n), err));
+    QU_TRY(take(d, p, qu_cuda_weights_bytes(w->type, n), err));
     return qu_cuda_put_weights(d->cu, *p, w->data, w->type, n, d->stage, STAGE_BYTES, err);
 }
 

@@ -107,7 +107,7 @@ static uint8_t *random_blocks(int type, int64_t n)
 static void *put_weights(const void *blocks, int type, int64_t n)
 {
     enum { STAGE = 1000 };
-    void *to = room(qu_type_bytes(type, n));
+    void *to = room(qu_cuda_weights_bytes(type, n));
     TEST_OK(qu_cuda_put_weights(cu, to, blocks, type, n, room(STAGE), STAGE, err));
     return to;
 }

@@ -1,240 +1,10 @@
-#include "kernels/cuda/common.cuh"
-#include "kernels/quant.h"
+#include "kernels/cuda/weights.cuh"
 
-/* --- how weights lie there: qu_cuda_repack --- */
-
-/* Of a block the bulk, a multiple of 16 bytes, lies in one array and the head, the rest, in a second one behind
- * it, so that lanes read 16 bytes at a time. A lane takes a unit of 32 elements: 16 from one place and 16 from
- * `apart` further on, which share its bytes. Types without blocks: units of 8. */
-struct layout {
-    int block, bulk, head, apart;
-    bool behind; /* the head ends the stored block */
-};
-static constexpr __host__ __device__ layout layout_of(int type)
-{
-    switch (type) {
-    case QU_TYPE_F32: return {8, 32, 0, 16, false};
-    case QU_TYPE_F16:
-    case QU_TYPE_BF16: return {8, 16, 0, 16, false};
-    case QU_TYPE_Q8_0: return {32, 32, 2, 16, false};
-    case QU_TYPE_Q4_0:
-    case QU_TYPE_IQ4_NL: return {32, 16, 2, 16, false};
-    case QU_TYPE_Q4_1: return {32, 16, 4, 16, false};
-    case QU_TYPE_Q5_0: return {32, 16, 6, 16, false};
-    case QU_TYPE_Q5_1: return {32, 16, 8, 16, false};
-    case QU_TYPE_Q2_K: return {256, 80, 4, 32, true};
-    case QU_TYPE_Q3_K: return {256, 96, 14, 32, true};
-    case QU_TYPE_Q4_K: return {256, 144, 0, 32, false};
-    case QU_TYPE_Q5_K: return {256, 176, 0, 32, false};
-    case QU_TYPE_Q6_K: return {256, 208, 2, 64, true};
-    default: return {256, 128, 8, 16, false}; /* IQ4_XS */
-    }
-}
-
-/* Where the blocks of a matrix lie. */
-struct matrix {
-    const uint8_t *bulk, *head;
-};
 static matrix matrix_of(const void *w, int type, int64_t n)
 {
     layout l = layout_of(type);
     const uint8_t *p = (const uint8_t *)w;
     return {p, p + n / l.block * l.bulk};
-}
-
-/* --- a unit --- */
-
-template <int TYPE> struct traits {
-    static constexpr layout at = layout_of(TYPE);
-    static constexpr bool dense = at.block == 8;
-    static constexpr bool has_min = TYPE == QU_TYPE_Q4_1 || TYPE == QU_TYPE_Q5_1 || TYPE == QU_TYPE_Q2_K ||
-                                    TYPE == QU_TYPE_Q4_K || TYPE == QU_TYPE_Q5_K;
-    static constexpr int unit = dense ? 8 : 32, groups = unit / 8, in_block = at.block / unit;
-};
-
-/* What is read of one, as it lies there. */
-struct unit {
-    uint4 q, h, e;
-    unsigned d, s;
-};
-
-static __device__ __forceinline__ uint4 load16(const uint8_t *p)
-{
-    return *(const uint4 *)(const void *)p;
-}
-static __device__ __forceinline__ unsigned load2(const uint8_t *p)
-{
-    return *(const uint16_t *)(const void *)p;
-}
-static __device__ __forceinline__ unsigned load4(const uint8_t *p)
-{
-    return *(const uint32_t *)(const void *)p;
-}
-
-/* Unit u of a block. */
-template <int TYPE> static __device__ __forceinline__ void load_unit(unit &r, const matrix &w, int64_t block, int u)
-{
-    const uint8_t *p = w.bulk + block * traits<TYPE>::at.bulk, *h = w.head + block * traits<TYPE>::at.head;
-    if (TYPE == QU_TYPE_F32 || TYPE == QU_TYPE_Q8_0) {
-        r.q = load16(p);
-        r.h = load16(p + 16);
-        if (TYPE == QU_TYPE_Q8_0) r.d = load2(h);
-    } else if (TYPE == QU_TYPE_Q2_K) {
-        r.q = load16(p + 16 + u / 4 * 32 + u % 2 * 16);
-        r.s = p[u / 2 * 4 + u % 2] | (unsigned)p[u / 2 * 4 + u % 2 + 2] << 8;
-        r.d = load4(h);
-    } else if (TYPE == QU_TYPE_Q3_K) {
-        r.q = load16(p + 32 + u / 4 * 32 + u % 2 * 16);
-        r.h = load16(p + u % 2 * 16);
-        for (int i = 0; i < 2; i++) {
-            int g = u / 2 * 4 + u % 2 + 2 * i;
-            unsigned six = (h[g % 8] >> g / 8 * 4 & 15) | (h[8 + g % 4] >> g / 4 * 2 & 3) << 4;
-            r.s = i ? r.s | six << 8 : six;
-        }
-        r.d = load2(h + 12);
-    } else if (TYPE == QU_TYPE_Q4_K) {
-        r.q = load16(p + 16 + 16 * u);
-        r.e = load16(p);
-    } else if (TYPE == QU_TYPE_Q5_K) {
-        r.q = load16(p + 48 + 16 * u);
-        r.h = load16(p + 16 + u % 2 * 16);
-        r.e = load16(p);
-    } else if (TYPE == QU_TYPE_Q6_K) {
-        r.q = load16(p + 16 * u);
-        r.h = load16(p + 128 + u / 4 * 32 + u % 2 * 16);
-        r.s = p[192 + u / 4 * 8 + u % 4] | (unsigned)p[196 + u / 4 * 8 + u % 4] << 8;
-        r.d = load2(h);
-    } else if (TYPE == QU_TYPE_IQ4_XS) {
-        r.q = load16(p + 16 * u);
-        r.d = load4(h);
-        r.s = load4(h + 4);
-    } else {
-        r.q = load16(p);
-        if (TYPE == QU_TYPE_Q4_0 || TYPE == QU_TYPE_IQ4_NL || TYPE == QU_TYPE_Q5_0) r.d = load2(h);
-        if (TYPE == QU_TYPE_Q4_1 || TYPE == QU_TYPE_Q5_1) r.d = load4(h);
-        if (TYPE == QU_TYPE_Q5_0) r.s = load2(h + 2) | load2(h + 4) << 16;
-        if (TYPE == QU_TYPE_Q5_1) r.s = load4(h + 4);
-    }
-}
-
-static __device__ __forceinline__ unsigned word_of(const uint4 &v, int i)
-{
-    return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
-}
-
-/* Four bytes below 16 as qu_iq4_values. */
-static __device__ __forceinline__ unsigned iq4_values(unsigned q)
-{
-    const uint64_t low = 0xf6eaddcfbfad9881ull, high = 0x7159453526190d01ull;
-    unsigned out = 0;
-    for (int j = 0; j < 32; j += 8) out |= (unsigned)((q >> j & 8 ? high : low) >> 8 * (q >> j & 7) & 255) << j;
-    return out;
-}
-
-/* The four quants of word i of a unit's half, a signed byte each, plus what plus_of says. */
-template <int TYPE> static __device__ __forceinline__ unsigned quants4(const unit &r, int u, int half, int i)
-{
-    unsigned w = word_of(r.q, i), h = word_of(r.h, i);
-    if (TYPE == QU_TYPE_Q8_0) return half ? h : w;
-    if (TYPE == QU_TYPE_Q2_K || TYPE == QU_TYPE_Q3_K) {
-        int pair = u / 2 % 2 * 2 + half;
-        w = w >> 2 * pair & 0x03030303u;
-        return TYPE == QU_TYPE_Q2_K ? w : w | (h >> (u / 4 * 4 + pair) & 0x01010101u) << 2;
-    }
-    w = w >> 4 * half & 0x0f0f0f0fu;
-    if (TYPE == QU_TYPE_IQ4_NL || TYPE == QU_TYPE_IQ4_XS) return iq4_values(w);
-    if (TYPE == QU_TYPE_Q5_0 || TYPE == QU_TYPE_Q5_1) /* four bits, spread to a byte each */
-        w |= ((r.s >> (16 * half + 4 * i) & 15) * 0x00204081u & 0x01010101u) << 4;
-    if (TYPE == QU_TYPE_Q5_K) w |= (h >> (u / 2 * 2 + half) & 0x01010101u) << 4;
-    if (TYPE == QU_TYPE_Q6_K) w |= (h >> (u % 4 / 2 * 2 + 4 * half) & 0x03030303u) << 4;
-    return w;
-}
-static constexpr __host__ __device__ int plus_of(int type)
-{
-    return type == QU_TYPE_Q4_0 ? 8 : type == QU_TYPE_Q5_0 ? 16 : type == QU_TYPE_Q6_K ? 32 : type == QU_TYPE_Q3_K ? 4 : 0;
-}
-
-/* q = the quants, or for dense types the weights, of a unit's group g of eight. A byte becomes a float as the
- * last bits of 2^23. */
-template <int TYPE> static __device__ __forceinline__ void quants8(float q[8], const unit &r, int u, int g)
-{
-    if (TYPE == QU_TYPE_F32) {
-        for (int j = 0; j < 8; j++) q[j] = __uint_as_float(word_of(j < 4 ? r.q : r.h, j % 4));
-    } else if (TYPE == QU_TYPE_F16) {
-        halves8(q, r.q);
-    } else if (TYPE == QU_TYPE_BF16) {
-        for (int j = 0; j < 8; j++)
-            q[j] = __uint_as_float(j % 2 ? word_of(r.q, j / 2) & 0xffff0000u : word_of(r.q, j / 2) << 16);
-    } else {
-#pragma unroll
-        for (int j = 0; j < 8; j++) {
-            unsigned w = quants4<TYPE>(r, u, g / 2, g % 2 * 2 + j / 4) ^ 0x80808080u;
-            q[j] = __uint_as_float(__byte_perm(w, 0x4b000000u, 0x7540 | j % 4)) - (8388608.0f + 128 + plus_of(TYPE));
-        }
-    }
-}
-
-static __device__ __forceinline__ float low_half(unsigned u)
-{
-    return from_half((uint16_t)(u & 0xffff));
-}
-static __device__ __forceinline__ float high_half(unsigned u)
-{
-    return from_half((uint16_t)(u >> 16));
-}
-
-/* Of a unit's halves: element = scale * quant - min. */
-template <int TYPE>
-static __device__ __forceinline__ void scales_of(const unit &r, int u, float scale[2], float min[2])
-{
-    min[0] = min[1] = 0;
-    if (TYPE == QU_TYPE_Q2_K) {
-        for (int i = 0; i < 2; i++) {
-            unsigned both = r.s >> 8 * i & 255;
-            scale[i] = __fmul_rn(low_half(r.d), (float)(both & 15));
-            min[i] = __fmul_rn(high_half(r.d), (float)(both >> 4));
-        }
-    } else if (TYPE == QU_TYPE_Q3_K) {
-        for (int i = 0; i < 2; i++) scale[i] = __fmul_rn(low_half(r.d), (float)((int)(r.s >> 8 * i & 255) - 32));
-    } else if (TYPE == QU_TYPE_Q4_K || TYPE == QU_TYPE_Q5_K) { /* two of 8 scales and mins of six bits */
-        int shift = u / 2 % 2 * 16;
-        unsigned a = r.e.y >> shift, b = r.e.z >> shift, c = r.e.w >> shift;
-        unsigned s = u < 4 ? a & 0x3f3f : (c & 0x0f0f) | (a >> 2 & 0x3030);
-        unsigned m = u < 4 ? b & 0x3f3f : (c >> 4 & 0x0f0f) | (b >> 2 & 0x3030);
-        for (int i = 0; i < 2; i++) {
-            scale[i] = __fmul_rn(low_half(r.e.x), (float)(s >> 8 * i & 255));
-            min[i] = __fmul_rn(high_half(r.e.x), (float)(m >> 8 * i & 255));
-        }
-    } else if (TYPE == QU_TYPE_Q6_K) {
-        for (int i = 0; i < 2; i++) scale[i] = __fmul_rn(low_half(r.d), (float)(int8_t)(r.s >> 8 * i));
-    } else if (TYPE == QU_TYPE_IQ4_XS) {
-        int six = (int)(r.s >> 4 * u & 15) | (int)(r.d >> (16 + 2 * u) & 3) << 4;
-        scale[0] = scale[1] = __fmul_rn(low_half(r.d), (float)(six - 32));
-    } else if (!traits<TYPE>::dense) {
-        scale[0] = scale[1] = low_half(r.d);
-        if (traits<TYPE>::has_min) min[0] = min[1] = -high_half(r.d);
-    }
-}
-
-/* The element that begins group g of unit u, counted from its block's first. */
-template <int TYPE> static __device__ __forceinline__ int element_of(int u, int g)
-{
-    constexpr int apart = traits<TYPE>::at.apart, each = apart / 16;
-    if (traits<TYPE>::dense) return 0;
-    return u / each * 2 * apart + u % each * 16 + g / 2 * apart + g % 2 * 8;
-}
-
-/* w = elements of group g: the arithmetic of qu_dequant_ref, each operation rounded by itself, hence the same
- * bits. */
-template <int TYPE> static __device__ __forceinline__ void weights8(float w[8], const unit &r, int u, int g)
-{
-    float scale[2], min[2];
-    quants8<TYPE>(w, r, u, g);
-    scales_of<TYPE>(r, u, scale, min);
-    for (int j = 0; j < 8; j++) {
-        if (!traits<TYPE>::dense) w[j] = __fmul_rn(scale[g / 2], w[j]);
-        if (traits<TYPE>::has_min) w[j] = __fsub_rn(w[j], min[g / 2]);
-    }
 }
 
 /* f(a constant) for a type known at run time. */
@@ -262,15 +32,16 @@ static constexpr __host__ __device__ int blocks_of_rows(int t)
 {
     return t == 1 ? 2 : 1;
 }
-static constexpr __host__ __device__ int stage_bytes_of(int t)
+/* Shared memory of a block, such that blocks_of_rows fit an sm_90; first of all the weights that are on their way:
+ * AHEAD steps of each warp, and what is left for x. */
+static constexpr __host__ __device__ int shared_bytes_of(int t)
 {
-    return (t == 1 ? 84 : 160) << 10;
+    return (t == 1 ? 112 : 160) << 10;
 }
-/* Steps that weights are read ahead: bytes enough on their way, registers enough. */
-static constexpr __host__ __device__ int ahead_of(int type, int t)
-{
-    return t > 1 ? 1 : type == QU_TYPE_Q8_0 || type == QU_TYPE_Q3_K || type == QU_TYPE_Q5_K ? 2 : 3;
-}
+template <int TYPE, int T, int R> struct ring {
+    static constexpr int step = R * QU_WARP * traits<TYPE>::bytes, fit = (60 << 10) / step / warps_of(T),
+                         AHEAD = T > 1 ? 2 : fit < 3 ? 3 : fit > 6 ? 6 : fit, bytes = AHEAD * step * warps_of(T);
+};
 
 struct product {
     float *y;
@@ -393,8 +164,8 @@ static __device__ __forceinline__ void multiply_quants(float (&acc)[R][T], const
             if (t >= rows) break;
             uint4 part[3];
 #pragma unroll
-            for (int l = 0; l < 3; l++) part[l] = load16((const uint8_t *)from + t * room + l * all * 16);
-            sixteen of = *(const sixteen *)(const void *)(steps + t * room);
+            for (int l = 0; l < 3; l++) part[l] = read<uint4>(from + t * room + l * all * 16);
+            sixteen of = read<sixteen>(steps + t * room);
 #pragma unroll
             for (int i = 0; i < R; i++) {
                 int s[3] = {0, 0, 0};
@@ -478,68 +249,102 @@ static __device__ __forceinline__ void begin_group(cursor<TYPE, R> &at, const pr
         at.block[i] = min(at.c.row[i], p.of[at.c.of[i]].n - 1) * (p.k / of::at.block) + lane / of::in_block;
 }
 template <int TYPE, int R>
-static __device__ __forceinline__ void load_next(unit (&r)[R], cursor<TYPE, R> &at, const products &p, int32_t units,
-                                                 int32_t steps, int32_t stride, int32_t lane)
+static __device__ __forceinline__ void start_next(char *to, cursor<TYPE, R> &at, const products &p, int32_t units,
+                                                  int32_t steps, int32_t stride, int32_t lane)
 {
     using of = traits<TYPE>;
-    if (at.group >= p.n_groups) return;
-    if (at.step * QU_WARP + lane < units)
+    if (at.group < p.n_groups) {
+        if (at.step * QU_WARP + lane < units)
 #pragma unroll
-        for (int i = 0; i < R; i++)
-            load_unit<TYPE>(r[i], p.of[at.c.of[i]].w, at.block[i] + at.step * (QU_WARP / of::in_block),
-                            lane % of::in_block);
-    if (++at.step == steps) begin_group(at, p, at.group + stride, lane);
+            for (int i = 0; i < R; i++)
+                start_unit<TYPE>(to + i * QU_WARP * of::bytes, lane, p.of[at.c.of[i]].w,
+                                 at.block[i] + at.step * (QU_WARP / of::in_block), lane % of::in_block);
+        if (++at.step == steps) begin_group(at, p, at.group + stride, lane);
+    }
+    __pipeline_commit(); /* an empty one counts, too */
 }
 
-/* A lane takes a unit, its next one 32 units further on, all in one chain of fused operations; then lanes fold. So the order of a row's sum depends on k alone. Weights are on their way AHEAD steps before they are
- * multiplied, over the ends of rows, and the first ones before the kernel ahead has ended. */
+/* A lane takes a unit, its next one 32 units further on, all in one chain of fused operations; then lanes fold. So
+ * the order of a row's sum depends on k alone. Weights are on their way AHEAD steps before they are multiplied, over the
+ * ends of rows, and the first ones before the kernel ahead has ended. (Loads into registers ahead of their use do not
+ * do: the compiler lets one scoreboard watch over all of them, so that each step waits for the latest.) */
 template <int TYPE, int T, int R>
 static __global__ void __launch_bounds__(warps_of(T) * QU_WARP, blocks_of_rows(T))
     matvec(const __grid_constant__ products p)
 {
     QU_SHARED(shared);
     using of = traits<TYPE>;
-    constexpr int STEP = QU_WARP * of::unit, AHEAD = ahead_of(TYPE, T), WARPS = warps_of(T);
-    char *x = (char *)shared;
-    int32_t lane = (int32_t)threadIdx.x % QU_WARP, t0 = (int32_t)blockIdx.x * T, rows = min(T, p.n_rows - t0);
+    using slots = ring<TYPE, T, R>;
+    constexpr int STEP = QU_WARP * of::unit, WARPS = warps_of(T);
+    int32_t lane = (int32_t)threadIdx.x % QU_WARP, warp = (int32_t)threadIdx.x / QU_WARP;
+    int32_t t0 = (int32_t)blockIdx.x * T, rows = min(T, p.n_rows - t0);
+    char *x = (char *)shared + slots::bytes, *slot = (char *)shared + warp * slots::AHEAD * slots::step;
     int32_t units = p.k / of::unit, steps = (units + QU_WARP - 1) / QU_WARP;
     int32_t room = stage_bytes<TYPE>(p.stage), all = (p.stage + 255) / 256 * 16, staged = -1;
-    int32_t first = (int32_t)blockIdx.y * WARPS, stride = (int32_t)gridDim.y * WARPS;
+    int32_t first = (int32_t)blockIdx.y * WARPS, stride = (int32_t)gridDim.y * WARPS, turn = 0;
     int32_t todo = (p.n_groups - first + stride - 1) / stride * steps; /* the same for all warps of a block */
     cursor<TYPE, R> next, now;
-    unit r[AHEAD][R];
     float acc[R][T] = {};
     QU_LET_NEXT_START();
-    begin_group(next, p, first + (int32_t)threadIdx.x / QU_WARP, lane);
+    begin_group(next, p, first + warp, lane);
     now = next;
-#pragma unroll
-    for (int a = 0; a < AHEAD; a++) load_next(r[a], next, p, units, steps, stride, lane);
-    for (int32_t done = 0; done < todo; done += AHEAD)
-#pragma unroll
-        for (int a = 0; a < AHEAD; a++) {
-            if (done + a >= todo) break;
-            int32_t e = now.step * STEP;
-            if (staged < 0 || e == staged + p.stage || (e == 0 && staged > 0)) {
-                if (staged < 0) QU_WAIT_FOR_LAST();
-                else __syncthreads();
-                stage_rows<TYPE, WARPS * QU_WARP>(x, p, t0, rows, e);
-                __syncthreads();
-                staged = e;
-            }
-            int32_t at = (e - staged) / of::unit + lane;
-            if (now.step * QU_WARP + lane < units) {
-                if (of::dense) multiply_dense<TYPE, T, R>(acc, r[a], x, at, room, rows);
-                else multiply_quants<TYPE, T, R>(acc, r[a], x, at, room, all, rows);
-            }
-            load_next(r[a], next, p, units, steps, stride, lane);
-            if (++now.step < steps) continue;
-            if (now.group < p.n_groups) finish<TYPE, T, R>(acc, p, now.c, t0, rows, lane);
-            begin_group(now, p, now.group + stride, lane);
+    for (int a = 0; a < slots::AHEAD; a++) start_next(slot + a * slots::step, next, p, units, steps, stride, lane);
+    for (int32_t done = 0; done < todo; done++) {
+        int32_t e = now.step * STEP;
+        if (staged < 0 || e == staged + p.stage || (e == 0 && staged > 0)) {
+            if (staged < 0) QU_WAIT_FOR_LAST();
+            else __syncthreads();
+            stage_rows<TYPE, WARPS * QU_WARP>(x, p, t0, rows, e);
+            __syncthreads();
+            staged = e;
+        }
+        int32_t at = (e - staged) / of::unit + lane;
+        char *from = slot + turn * slots::step;
+        __pipeline_wait_prior(slots::AHEAD - 1);
+        if (now.step * QU_WARP + lane < units) {
+            unit r[R];
 #pragma unroll
             for (int i = 0; i < R; i++)
-#pragma unroll
-                for (int t = 0; t < T; t++) acc[i][t] = 0;
+                take_unit<TYPE>(r[i], from + i * QU_WARP * of::bytes, lane,
+                                now.block[i] + now.step * (QU_WARP / of::in_block), lane % of::in_block);
+            if (of::dense) multiply_dense<TYPE, T, R>(acc, r, x, at, room, rows);
+            else multiply_quants<TYPE, T, R>(acc, r, x, at, room, all, rows);
         }
+        start_next(from, next, p, units, steps, stride, lane);
+        turn = turn + 1 < slots::AHEAD ? turn + 1 : 0;
+        if (++now.step < steps) continue;
+        if (now.group < p.n_groups) finish<TYPE, T, R>(acc, p, now.c, t0, rows, lane);
+        begin_group(now, p, now.group + stride, lane);
+#pragma unroll
+        for (int i = 0; i < R; i++)
+#pragma unroll
+            for (int t = 0; t < T; t++) acc[i][t] = 0;
+    }
+}
+
+/* One row by weights that need no decoding: a warp a weight row, or a pair of them, and so many warps that nothing
+ * need be read ahead. The sums of the kernel above. */
+template <int TYPE, int R> static __global__ void __launch_bounds__(DENSE_WARPS * QU_WARP) matvec_dense(const __grid_constant__ products p)
+{
+    int32_t lane = (int32_t)threadIdx.x % QU_WARP;
+    int32_t group = (int32_t)blockIdx.x * DENSE_WARPS + (int32_t)threadIdx.x / QU_WARP;
+    QU_LET_NEXT_START();
+    QU_WAIT_FOR_LAST();
+    if (group >= p.n_groups) return; /* a whole warp */
+    chosen<R> c = choose<R>(p, group);
+    float acc[R][1] = {};
+    for (int32_t at = lane; at < p.k / 8; at += QU_WARP) {
+        float x[8], v[8];
+        unit r;
+        floats8(x, p.x + at * 8);
+#pragma unroll
+        for (int i = 0; i < R; i++) {
+            load_unit<TYPE>(r, p.of[c.of[i]].w, (int64_t)c.row[i] * (p.k / 8) + at, 0);
+            quants8<TYPE>(v, r, 0, 0);
+            acc[i][0] = dot8(v, x, acc[i][0]);
+        }
+    }
+    finish<TYPE, 1, R>(acc, p, c, 0, 1, lane);
 }
 
 /* --- eight elements a thread --- */
@@ -611,31 +416,6 @@ static qu_status check(int type, int32_t k, qu_err *err)
     return QU_OK;
 }
 
-/* One row by weights that need no decoding: a warp a weight row, or a pair of them, and so many warps that nothing
- * need be read ahead. The sums of the kernel above. */
-template <int TYPE, int R> static __global__ void __launch_bounds__(DENSE_WARPS * QU_WARP) matvec_dense(const __grid_constant__ products p)
-{
-    int32_t lane = (int32_t)threadIdx.x % QU_WARP;
-    int32_t group = (int32_t)blockIdx.x * DENSE_WARPS + (int32_t)threadIdx.x / QU_WARP;
-    QU_LET_NEXT_START();
-    QU_WAIT_FOR_LAST();
-    if (group >= p.n_groups) return; /* a whole warp */
-    chosen<R> c = choose<R>(p, group);
-    float acc[R][1] = {};
-    for (int32_t at = lane; at < p.k / 8; at += QU_WARP) {
-        float x[8], v[8];
-        unit r;
-        floats8(x, p.x + at * 8);
-#pragma unroll
-        for (int i = 0; i < R; i++) {
-            load_unit<TYPE>(r, p.of[c.of[i]].w, (int64_t)c.row[i] * (p.k / 8) + at, 0);
-            quants8<TYPE>(v, r, 0, 0);
-            acc[i][0] = dot8(v, x, acc[i][0]);
-        }
-    }
-    finish<TYPE, 1, R>(acc, p, c, 0, 1, lane);
-}
-
 static void count_groups(products *p, int r)
 {
     p->n_groups = 0;
@@ -654,13 +434,14 @@ template <int TYPE, int R> static void launch_dense(qu_cuda *cu, products *p)
 
 template <int TYPE, int T, int R> static void launch(qu_cuda *cu, products *p)
 {
-    int32_t fits = stage_bytes_of(T) / T, step = QU_WARP * traits<TYPE>::unit;
+    using slots = ring<TYPE, T, R>;
+    int32_t fits = (shared_bytes_of(T) - slots::bytes) / T, step = QU_WARP * traits<TYPE>::unit;
     p->stage = (p->k + 255) / 256 * 256;
     for (; stage_bytes<TYPE>(p->stage) > fits; p->stage = (p->stage - 1) / step * step) {}
     count_groups(p, R);
     unsigned blocks = blocks_of(p->n_groups, warps_of(T)), most = (unsigned)(blocks_of_rows(T) * qu_cuda_processors(cu));
     dim3 grid(blocks_of(p->n_rows, T), blocks < most ? blocks : most);
-    size_t bytes = (size_t)T * (size_t)stage_bytes<TYPE>(p->stage);
+    size_t bytes = slots::bytes + (size_t)T * (size_t)stage_bytes<TYPE>(p->stage);
     auto *kernel = matvec<TYPE, T, R>;
     qu_cuda_want_shared(kernel, bytes);
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
@@ -715,6 +496,11 @@ qu_status qu_cuda_embed(qu_cuda *cu, float *x, const void *table, int type, cons
         QU_LAUNCH(kernel, grid, UNIT_THREADS, 0, stream, x, m, ids, k);
     });
     return qu_cuda_launched(cu, "embed", err);
+}
+
+int64_t qu_cuda_weights_bytes(int type, int64_t n)
+{
+    return qu_type_bytes((qu_type)type, n) + 4; /* the last head is read by words */
 }
 
 qu_status qu_cuda_put_weights(qu_cuda *cu, void *to, const void *blocks, int type, int64_t n, void *stage,

@@ -39,8 +39,10 @@ qu_status qu_cuda_greedy(qu_cuda *cu, qu_cuda_choice *out, const float *logits, 
 
 /* --- linear.cu: weights of every type of kernels/quant.h --- */
 
-/* Weights on a device (w below): stored blocks of n elements put to [qu_type_bytes(n)] in an order of its own that can be read by
- * 16 bytes, by way of stage, device memory that is free again for what the compute stream does next. */
+/* Weights on a device (w below): stored blocks of n elements put to [qu_cuda_weights_bytes] in an order of their own
+ * that is read by 16 bytes, by way of stage, device memory that is free again for what the compute stream does
+ * next. */
+int64_t qu_cuda_weights_bytes(int type, int64_t n);
 qu_status qu_cuda_put_weights(qu_cuda *cu, void *to, const void *blocks, int type, int64_t n, void *stage,
                               int64_t stage_bytes, qu_err *err);
 /* x [T,k] = rows ids [T] of table [n,k]. qu_dequant_ref, bit for bit. */
