@@ -113,9 +113,10 @@ static __device__ __forceinline__ void stage_rows(char *to, const products &p, i
                 *(float4 *)(void *)(row + (e + e / 32 * 4) * 4) = *(const float4 *)(const void *)(x + e);
         else
             for (int32_t i = (int32_t)threadIdx.x; i < n / 16; i += THREADS) {
-                uint4 *at = (uint4 *)(void *)row + place_of<TYPE>((uint32_t)i);
-                stage_sixteen(at, at + all, at + 2 * all, (sixteen *)(void *)((uint4 *)(void *)row + 3 * all) + place_of<TYPE>((uint32_t)i),
-                              x + 16 * i);
+                int32_t place = place_of<TYPE>((uint32_t)i);
+                uint4 *at = (uint4 *)(void *)row + place;
+                sixteen *of = (sixteen *)(void *)((uint4 *)(void *)row + 3 * all) + place;
+                stage_sixteen(at, at + all, at + 2 * all, of, x + 16 * i);
             }
     }
 }
@@ -324,7 +325,8 @@ static __global__ void __launch_bounds__(warps_of(T) * QU_WARP, blocks_of_rows(T
 
 /* One row by weights that need no decoding: a warp a weight row, or a pair of them, and so many warps that nothing
  * need be read ahead. The sums of the kernel above. */
-template <int TYPE, int R> static __global__ void __launch_bounds__(DENSE_WARPS * QU_WARP) matvec_dense(const __grid_constant__ products p)
+template <int TYPE, int R>
+static __global__ void __launch_bounds__(DENSE_WARPS * QU_WARP) matvec_dense(const __grid_constant__ products p)
 {
     int32_t lane = (int32_t)threadIdx.x % QU_WARP;
     int32_t group = (int32_t)blockIdx.x * DENSE_WARPS + (int32_t)threadIdx.x / QU_WARP;
