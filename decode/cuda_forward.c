@@ -124,14 +124,12 @@ static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_pa
     QU_TRY(linear(c, document, qkv, 3, QU_CUDA_STORE, x->b.h.p, err));
     if (w->q_norm) QU_TRY(qu_cuda_rmsnorm(cu, x->b.q.p, x->b.q.p, w->q_norm, n * m->n_heads, d, m->eps, err));
     if (w->k_norm) QU_TRY(qu_cuda_rmsnorm(cu, x->b.k.p, x->b.k.p, w->k_norm, n * m->n_kv_heads, d, m->eps, err));
-    if (document)
-        QU_TRY(qu_cuda_place_pages(c, i, sink != NULL, err));
-    else
-        QU_TRY(qu_cuda_place_live(cu, x->b.k.p, x->b.v.p, &x->rows, i, err));
+    if (document) QU_TRY(qu_cuda_place_pages(c, i, sink != NULL, err));
     if (sink && i > 0) QU_TRY(qu_cuda_deliver(c, i - 1, sink, page_zero, err));
     if (document && i == m->n_layers - 1) /* nobody reads a page's last hidden state */
         return sink ? qu_cuda_deliver(c, i, sink, page_zero, err) : QU_OK;
-    QU_TRY(qu_cuda_rope_queries(cu, x->b.q.p, &x->rows, i, 1 / sqrtf((float)d), m->rope_gain, err));
+    QU_TRY(qu_cuda_place_rows(cu, x->b.q.p, document ? NULL : x->b.k.p, x->b.v.p, &x->rows, i, 1 / sqrtf((float)d),
+                              m->rope_gain, err));
     QU_TRY(attention(c, i, document, err));
     product out = {&w->o, &l->o.w, &x->b.x};
     QU_TRY(linear(c, document, &out, 1, QU_CUDA_ADD, x->b.att.p, err));

@@ -51,8 +51,8 @@ static double check_live(void)
         void *dq = put(q, T * s->h * d * 4);
         qu_cuda_rows rows = {put(&p.device, sizeof p.device), put(own, sizeof own), put(at, sizeof at), T, s->h,
                              s->g, d, NULL, device_rope(s)};
-        TEST_OK(qu_cuda_rope_queries(cu, dq, &rows, 0, scale, 1.1f, err));
-        TEST_OK(qu_cuda_place_live(cu, put(k, T * s->g * d * 4), put(v, T * s->g * d * 4), &rows, 0, err));
+        TEST_OK(qu_cuda_place_rows(cu, dq, put(k, T * s->g * d * 4), put(v, T * s->g * d * 4), &rows, 0, scale, 1.1f,
+                                   err));
         get(got, dq, T * s->h * d * 4);
         qu_rope *r = rope_of(s);
         float *c = host(d / 2 * P * 4), *sn = host(d / 2 * P * 4);
@@ -88,7 +88,7 @@ static double check_live(void)
 
 static const parity_entry TABLE[] = {
     {"encode", "qu_codec_encode", 0, check_encode},
-    {"rope_queries, place_live", "qu_rope_vector, qu_f32_to_f16", 0, check_live},
+    {"place_rows", "qu_rope_vector, qu_f32_to_f16", 0, check_live},
 };
 
 int main(void)

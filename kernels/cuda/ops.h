@@ -104,12 +104,10 @@ typedef struct qu_cuda_rows {
     qu_cuda_rope rope;
 } qu_cuda_rows;
 
-/* Turn queries q [T,H,D] into place and scale them: turned dims by scale * gain, others by scale. */
-qu_status qu_cuda_rope_queries(qu_cuda *cu, float *q, const qu_cuda_rows *rows, int32_t layer,
-                               float scale, float gain, qu_err *err);
-/* Put live rows' keys k [T,G,D], turned, and values v into their slices. */
-qu_status qu_cuda_place_live(qu_cuda *cu, const float *k, const float *v, const qu_cuda_rows *rows,
-                             int32_t layer, qu_err *err);
+/* Turn queries q [T,H,D] into place and scale them: turned dims by scale * gain, others by scale. Put live rows' keys
+ * k [T,G,D], turned, and values v into their slices; k NULL: there are none. */
+qu_status qu_cuda_place_rows(qu_cuda *cu, float *q, const float *k, const float *v, const qu_cuda_rows *rows,
+                             int32_t layer, float scale, float gain, qu_err *err);
 
 /* Encoded slices of whole pages: out + (page * G + g) * stride = qu_codec_encode, bit for bit, of
  * rows [first[page], first[page] + n[page]) of k and v [T,G,D]. first, n [n_pages]. */

@@ -3,12 +3,11 @@
 
 enum { THREADS = 128, PAGE = 128 };
 
-/* --- live rows: a block a (token, head) --- */
+/* --- rows: a block a (token, head) --- */
 
-static __global__ void __launch_bounds__(THREADS)
-    rope_queries(float *q, qu_cuda_rows r, int32_t layer, float scale, float gain)
+static __device__ void rope_query(float *q, const qu_cuda_rows &r, int32_t layer, int32_t t, int32_t h, float scale,
+                                  float gain)
 {
-    int32_t t = (int32_t)blockIdx.x, h = (int32_t)blockIdx.y;
     qu_cuda_page page = r.pages[r.own[t]];
     int64_t at = angles_at(r, page, layer, h / (r.n_heads / r.n_kv_heads)) + r.at[t];
     float *x = q + ((int64_t)t * r.n_heads + h) * r.d;
@@ -23,10 +22,10 @@ static __global__ void __launch_bounds__(THREADS)
     for (int32_t i = r.rope.n_dims + (int32_t)threadIdx.x; i < r.d; i += THREADS) x[i] *= scale;
 }
 
-static __global__ void __launch_bounds__(THREADS)
-    place_live(const float *k, const float *v, qu_cuda_rows r, int32_t layer)
+static __device__ void place_key(const float *k, const float *v, const qu_cuda_rows &r, int32_t layer, int32_t t,
+                                 int32_t g)
 {
-    int32_t t = (int32_t)blockIdx.x, g = (int32_t)blockIdx.y, n_dims = r.rope.n_dims;
+    int32_t n_dims = r.rope.n_dims;
     qu_cuda_page page = r.pages[r.own[t]];
     uint16_t *keys = (uint16_t *)page.slices[layer * r.n_kv_heads + g] + (int64_t)r.at[t] * r.d;
     uint16_t *values = keys + (int64_t)PAGE * r.d;
@@ -46,6 +45,17 @@ static __global__ void __launch_bounds__(THREADS)
     for (int32_t i = (int32_t)threadIdx.x; i < r.d; i += THREADS) values[i] = to_half(y[i]);
 }
 
+/* Query heads, then, with k, KV heads. */
+static __global__ void __launch_bounds__(THREADS)
+    place_rows(float *q, const float *k, const float *v, qu_cuda_rows r, int32_t layer, float scale, float gain)
+{
+    int32_t t = (int32_t)blockIdx.x, h = (int32_t)blockIdx.y;
+    QU_LET_NEXT_START();
+    QU_WAIT_FOR_LAST();
+    if (h < r.n_heads) rope_query(q, r, layer, t, h, scale, gain);
+    else place_key(k, v, r, layer, t, h - r.n_heads);
+}
+
 void qu_cuda_places(float *out, const float *cos, const float *sin, int32_t n_dims, int32_t d)
 {
     for (int32_t i = 0; i < d / 2 * PAGE; i++) {
@@ -56,19 +66,11 @@ void qu_cuda_places(float *out, const float *cos, const float *sin, int32_t n_di
     }
 }
 
-qu_status qu_cuda_rope_queries(qu_cuda *cu, float *q, const qu_cuda_rows *rows, int32_t layer,
-                               float scale, float gain, qu_err *err)
+qu_status qu_cuda_place_rows(qu_cuda *cu, float *q, const float *k, const float *v, const qu_cuda_rows *rows,
+                             int32_t layer, float scale, float gain, qu_err *err)
 {
-    dim3 grid((unsigned)rows->n, (unsigned)rows->n_heads);
-    QU_TRY_LAUNCH(rope_queries, grid, THREADS, 0, q, *rows, layer, scale, gain);
-    return QU_OK;
-}
-
-qu_status qu_cuda_place_live(qu_cuda *cu, const float *k, const float *v, const qu_cuda_rows *rows,
-                             int32_t layer, qu_err *err)
-{
-    dim3 grid((unsigned)rows->n, (unsigned)rows->n_kv_heads);
-    QU_TRY_LAUNCH(place_live, grid, THREADS, 0, k, v, *rows, layer);
+    dim3 grid((unsigned)rows->n, (unsigned)(rows->n_heads + (k ? rows->n_kv_heads : 0)));
+    QU_TRY_EARLY(place_rows, grid, THREADS, 0, q, k, v, *rows, layer, scale, gain);
     return QU_OK;
 }
 
