@@ -274,15 +274,16 @@ static void use(const char *path)
     TEST_OK(qu_tokenizer_create(&tok, model->gguf, err));
 }
 
-static const char *make(const char *name, const char *options)
+static void use_made(const char *options)
 {
-    static char path[256];
+    char path[256];
     const char *b = getenv("B") ? getenv("B") : "build/release";
     char command[700];
-    snprintf(path, sizeof path, "%s/tests/draft-%s.gguf", b, name);
+    snprintf(path, sizeof path, "%s/tests/draft-%d.gguf", b, (int)getpid());
     snprintf(command, sizeof command, "%s/mkmodel %s -o %s", b, options, path);
     assert_int_equal(system(command), 0);
-    return path;
+    use(path);
+    remove(path);
 }
 
 /* --- sampled drafts of the self drafter --- */
@@ -351,7 +352,7 @@ static void sampled_drafts_keep_the_distribution(void **state)
 {
     (void)state;
     if (n_draws == 0) skip();
-    use(make("small", SMALL));
+    use_made(SMALL);
     int32_t ids[DOC], prompt[] = {3, 1, 4};
     uint64_t seed = 5;
     paged pages;
@@ -418,14 +419,13 @@ static void random_models(void **state)
 {
     (void)state;
     if (emulated) {
-        use(make("small", SMALL));
+        use_made(SMALL);
         drafts_change_nothing("random, small");
         return;
     }
-    use(make("a", "--random --shape tiny --context 512 --seed 1"));
+    use_made("--random --shape tiny --context 512 --seed 1");
     drafts_change_nothing("random");
-    use(make("b",
-             "--random --shape tiny --context 512 --seed 2 --type Q8_0 --layers 3 --head-size 32"));
+    use_made("--random --shape tiny --context 512 --seed 2 --type Q8_0 --layers 3 --head-size 32");
     drafts_change_nothing("random, Q8_0");
 }
 
