@@ -259,7 +259,10 @@ static void drafts_change_nothing(const char *name)
 static void to_device(void)
 {
 #ifdef ON_DEVICE
-    if (qu_cuda_count() == 0) skip();
+    if (qu_cuda_count() == 0) {
+        print_message("skipped: no CUDA device\n");
+        skip();
+    }
     TEST_OK(qu_device_attach(model, "cuda", err));
 #endif
 }
@@ -463,7 +466,11 @@ int main(void)
 #endif
 #ifdef ON_DEVICE
     emulated = &emulate_reverse != NULL; /* a fibre a thread: the smallest model only */
-    if (emulated) n_prompts = 1, n_draws = 0;
+    if (emulated) {
+        print_message("skipped: all but the smallest model, on an emulated device\n");
+        n_prompts = 1;
+        n_draws = 0;
+    }
 #endif
     return cmocka_run_group_tests(tests, open_model, close_model);
 }
