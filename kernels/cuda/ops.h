@@ -22,8 +22,6 @@ qu_status qu_cuda_rmsnorm(qu_cuda *cu, float *y, const float *x, const float *w,
                           int32_t n, float eps, qu_err *err);
 /* gate [n] = silu(gate) * up. qu_rows_swiglu_ref. */
 qu_status qu_cuda_swiglu(qu_cuda *cu, float *gate, const float *up, int64_t n, qu_err *err);
-/* x [n] += y [n] */
-qu_status qu_cuda_add(qu_cuda *cu, float *x, const float *y, int64_t n, qu_err *err);
 /* y [T,n] += bias [n] */
 qu_status qu_cuda_add_bias(qu_cuda *cu, float *y, const float *bias, int32_t n_rows, int32_t n,
                            qu_err *err);

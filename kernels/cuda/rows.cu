@@ -23,12 +23,6 @@ static __global__ void swiglu(float *gate, const float *up, int64_t n)
     if (i < n) gate[i] = swish(gate[i]) * up[i];
 }
 
-static __global__ void add(float *x, const float *y, int64_t n)
-{
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i < n) x[i] += y[i];
-}
-
 static __global__ void add_bias(float *y, const float *bias, int32_t n, int64_t all)
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
@@ -79,12 +73,6 @@ qu_status qu_cuda_rmsnorm(qu_cuda *cu, float *y, const float *x, const float *w,
 qu_status qu_cuda_swiglu(qu_cuda *cu, float *gate, const float *up, int64_t n, qu_err *err)
 {
     if (n > 0) QU_TRY_LAUNCH(swiglu, blocks_of(n, THREADS), THREADS, 0, gate, up, n);
-    return QU_OK;
-}
-
-qu_status qu_cuda_add(qu_cuda *cu, float *x, const float *y, int64_t n, qu_err *err)
-{
-    if (n > 0) QU_TRY_LAUNCH(add, blocks_of(n, THREADS), THREADS, 0, x, y, n);
     return QU_OK;
 }
 
