@@ -31,12 +31,12 @@ step "Read the documents: quire index examples/corpus"
 }
 
 # quire ask prints the answer, then each passage that it rests on with file and bytes; every call is a
-# process of its own that loads only the pages it reads. The bundled model is small: it reads the two
+# process of its own that loads only the pages it reads. The bundled model is small: it reads the four
 # best pages, and an answer that it is not sure of is withheld, so that the passages stand alone.
 sed -n 's/.*"question": *"\([^"\\]*\)".*/\1/p' examples/questions.jsonl | sed -n '1p;5,7p;13p;15p' |
     while IFS= read -r question; do
-        step "quire ask --pages 2 --min-confidence 0.6 \"$question\""
-        ./quire ask --quiet --store "$dir/store" --pages 2 --min-confidence 0.6 "$question" ||
+        step "quire ask \"$question\""
+        ./quire ask --quiet --store "$dir/store" "$question" ||
             [ $? = 1 ] # 1: no sure answer in the documents
     done
 
@@ -49,5 +49,5 @@ cat <<TEXT
 ./quire ask --store $dir/store "..."           one question
 ./quire search --store $dir/store "..."        the pages it would read
 ./quire index --model YOUR.gguf DOCUMENTS        a larger model, in a store of its own (.quire)
-The bundled model has 7 million parameters: it shows how Quire works, not what a real model answers.
+The bundled model has 13 million parameters: it shows how Quire works, not what a real model answers.
 TEXT

@@ -1,10 +1,10 @@
 """Training on a GPU: processes make padded batches, one process trains.
 
-    feed = Feed(make, workers, first)   make(part, progress) -> Batch, in the processes; started before the
-                                        device is touched
-    feed.begin(net, opt, device)
-    feed.step(step, progress, rate, adam)       the next batch; nothing waits for the device
-    feed.stats()                        (tokens, {kind: share right, "loss": mean}) since the last call
+feed = Feed(make, workers, first)   make(part, progress) -> Batch, in the processes; started before the
+                                    device is touched
+feed.begin(net, opt, device)
+feed.step(step, progress, rate, adam)       the next batch; nothing waits for the device
+feed.stats()                        (tokens, {kind: share right, "loss": mean}) since the last call
 """
 
 import multiprocessing
@@ -17,7 +17,7 @@ import torch
 
 from pack import Batch
 
-KINDS = "things free span text cloze wh entry needle hop keys none lm".split()
+KINDS = "things free span prose text cloze wh entry needle hop keys none lm".split()
 
 
 def ship(batch):

@@ -74,7 +74,18 @@ def from_q8_0(raw):
     return (b[:, 2:].astype(np.float32) * scale).reshape(-1)
 
 
-def write(path, weights, s, vocab, merges, kind="f16", name="quire-reader", context=4096, pages=0, sure=0.0):
+def write(
+    path,
+    weights,
+    s,
+    vocab,
+    merges,
+    kind="f16",
+    name="quire-reader",
+    context=4096,
+    pages=0,
+    sure=0.0,
+):
     """kind: f16 or q8_0, how the matrices are stored. pages, sure: what quire ask takes where the
     user says nothing: candidate pages, and the confidence below which answers are withheld."""
     p = "llama."

@@ -554,9 +554,6 @@ MORE = dict(
     httpcode=lambda r: r.choice(("%d", "status %d", "HTTP %d"))
     % r.choice((400, 401, 403, 404, 409, 410, 418, 422, 429, 500, 502, 503, 504)),
     loglevel=words("debug info notice warning error critical fatal DEBUG INFO WARN ERROR"),
-    sqltype=words(
-        "INTEGER BIGINT TEXT BLOB BOOLEAN DATE TIMESTAMP NUMERIC(10,2) VARCHAR(40) VARCHAR(255) CHAR(2) REAL JSON UUID"
-    ),
     protocol=words(
         "HTTP HTTPS TCP UDP SSH FTP MQTT SMTP IMAP gRPC WebSocket NFS SNMP AMQP Modbus Zigbee Bluetooth"
     ),
@@ -596,14 +593,6 @@ MORE = dict(
     area_b=amount(("square metres", "square feet", "m²", "hectares", "acres")),
     litres=amount(("litres", "ml", "gallons")),
     hash=lambda r: "%x" % r.getrandbits(r.choice((28, 32, 40, 64))),
-    tag=lambda r: r.choice(
-        (
-            "v%d.%d" % (r.randint(0, 9), r.randint(0, 30)),
-            noun(r) + "-" + str(r.randint(1, 99)),
-            "rc%d" % r.randint(1, 9),
-            "%d.%02d" % (r.randint(18, 29), r.randint(1, 12)),
-        )
-    ),
     classname=lambda r: noun(r).capitalize()
     + r.choice(
         (
@@ -1210,7 +1199,11 @@ MORE = dict(
         )
     ),
     gymclass=lambda r: r.choice(
-        (coin(r) + " ", adjective(r) + " ", "the " + r.choice(("Monday", "Friday", "Sunday")) + " ")
+        (
+            "the " + coin(r) + " ",
+            "the " + adjective(r) + " ",
+            "the " + r.choice(("Monday", "Friday", "Sunday")) + " ",
+        )
     )
     + r.choice(
         (
@@ -1268,4 +1261,15 @@ MORE = dict(
         )
     ),
     bloodtype=words("A+ A- B+ B- AB+ AB- 0+ 0- O+ O-"),
+    sqltype=words(
+        "INTEGER BIGINT TEXT BLOB BOOLEAN DATE TIMESTAMP NUMERIC(10,2) VARCHAR(40) VARCHAR(255) CHAR(2) REAL JSON UUID"
+    ),
+    tag=lambda r: r.choice(
+        (
+            "v%d.%d" % (r.randint(0, 9), r.randint(0, 30)),
+            noun(r) + "-" + str(r.randint(1, 99)),
+            "rc%d" % r.randint(1, 9),
+            "%d.%02d" % (r.randint(18, 29), r.randint(1, 12)),
+        )
+    ),
 )

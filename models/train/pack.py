@@ -200,7 +200,8 @@ class Batch:
     row, its task, question and page count. The rest says the same as the blocks token by token, for
     plain.py: run [N]: tokens of one run see each other; asks, seen bool [N]: it is a question,
     questions see it; groups [(first token, examples, tokens of each)]: each example is a group of its
-    own, or, with pad, those of like length are one, filled up with tokens that see only themselves."""
+    own, or, with pad, those of like length are one, filled up with tokens that see only themselves.
+    """
 
     def __init__(self, items, pad=False):
         lists = "tok pos start blocks ranges rows target kind group run groups"
@@ -245,7 +246,8 @@ class Batch:
         self.ranges = torch.tensor(cat["ranges"], dtype=torch.int32).reshape(-1, 2)
         self.run, self.groups = torch.tensor(cat["run"]), cat["groups"]
         self.asks, self.seen = (
-            torch.from_numpy(np.frombuffer(b"".join(x), np.uint8).astype(bool)) for x in (asks, seen)
+            torch.from_numpy(np.frombuffer(b"".join(x), np.uint8).astype(bool))
+            for x in (asks, seen)
         )
         self.answer_blocks = self.blocks  # those that hold rows
         if (self.group >= 0).all():

@@ -12,6 +12,7 @@ import os
 import re
 
 import facts as F
+import prose as P
 import sentences as S
 from facts import SEEN, TRAINED, UNSEEN, VALUES, capital
 from pack import REFUSAL, Doc, Example, Question
@@ -206,7 +207,11 @@ def things(b, words, new=False, types=SEEN, label="things", same=None):
             name, k, fs = F.thing_facts(r, r.randint(3, 8), new, types, kind)
             together = types is not UNSEEN and not new and r.random() < 0.3  # tests keep them apart
             b.fact_document(
-                name, F.join_facts(r, fs) if together else fs, label, fill=r.choice((0, 0.1, 0.3)), short=r.choice((0, 0.5, 0.9))
+                name,
+                F.join_facts(r, fs) if together else fs,
+                label,
+                fill=r.choice((0, 0.1, 0.3)),
+                short=r.choice((0, 0.5, 0.9)),
             )
             for _ in range(2):
                 absent_question(r, b, fs, types, k, name, new, "none")
@@ -402,6 +407,29 @@ def needle(b, words, held=False, new=False, types=SEEN, depth=None, needles=None
                 b.ask(*q, "cloze", [(d, n)])
 
 
+def prose(b, words, held=False):
+    """Running text from templates, sometimes only a part of it: then what is left out is not
+    stated."""
+    r, goal = b.r, b.words() + words
+    while b.words() < goal:
+        x = P.fill(r, r.choice(P.POOL[held]))
+        n = len(x.lines)
+        first, last = 0, n
+        if not held and r.random() < 0.4:
+            first = r.randrange(n // 2)
+            last = r.randint(min(n, first + 3), n)
+        d = len(b.docs)
+        b.docs.append(Doc(x.title, spread(x.lines[first:last], r, r.choice((0.0, 0.2, 0.5)))))
+        text = " ".join(x.lines[first:last])
+        for q, a, at in x.asks:
+            if all(first <= i < last for i in at):
+                b.ask(q, a, "prose", [(d, i - first) for i in at])
+            elif a.lower() not in text.lower() and r.random() < 0.3:
+                b.ask(q, REFUSAL, "none")
+        for q in x.absent:
+            b.ask(q, REFUSAL, "none")
+
+
 def hop(b, words):
     """A person named in one document and described in another."""
     r, goal = b.r, b.words() + words
@@ -492,7 +520,15 @@ def keys(b, words):
 
 
 MAKERS = dict(
-    things=things, free=free, span=span, text=text, entry=entry, needle=needle, hop=hop, keys=keys
+    things=things,
+    free=free,
+    span=span,
+    text=text,
+    prose=prose,
+    entry=entry,
+    needle=needle,
+    hop=hop,
+    keys=keys,
 )
 
 
@@ -500,7 +536,7 @@ def make(r, kind, words, count=12, none=0.12, **how):
     """One example; new=True takes the phrasings kept for tests, held=True the texts kept for them."""
     b = Builder(r)
     if kind == "mix":
-        parts = r.sample(("things", "free", "text", "text", "entry", "span", "needle"), 2)
+        parts = r.sample(("things", "free", "text", "prose", "prose", "entry", "span", "needle"), 2)
         for p in parts:
             MAKERS[p](b, words // 2)
     else:
@@ -509,10 +545,11 @@ def make(r, kind, words, count=12, none=0.12, **how):
 
 
 MIXTURE = dict(
-    things=0.38,
-    free=0.18,
-    span=0.12,
-    text=0.14,
+    prose=0.22,
+    things=0.30,
+    free=0.13,
+    span=0.08,
+    text=0.11,
     entry=0.01,
     needle=0.10,
     hop=0.02,

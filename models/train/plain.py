@@ -55,9 +55,7 @@ def rope(qkv, table, pos, heads, kv):
     cos, sin = table[pos.long()][:, None].split(32, -1)
     q, k, v = qkv.view(n, heads + 2 * kv, 64).split([heads, kv, kv], 1)
     q, k = (turn(x.float(), cos, sin).to(qkv.dtype) for x in (q, k))
-    k, v = (
-        x[:, :, None].expand(n, kv, heads // kv, 64).reshape(n, heads, 64) for x in (k, v)
-    )
+    k, v = (x[:, :, None].expand(n, kv, heads // kv, 64).reshape(n, heads, 64) for x in (k, v))
     return q, k, v
 
 

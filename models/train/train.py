@@ -154,6 +154,8 @@ DEV = {
     "unseen1": ("things", 60, dict(types=pages.UNSEEN)),
     "unseen8": ("things", 520, dict(types=pages.UNSEEN)),
     "span": ("span", 700, dict(held=True, documents=2)),
+    "prose1": ("prose", 60, dict(held=True)),
+    "prose4": ("prose", 400, dict(held=True)),
     "cloze8": ("text", 520, dict(held=True, cloze=1.0)),
 }
 
