@@ -283,14 +283,14 @@ static __global__ void __launch_bounds__(warps_of(T) * QU_WARP, blocks_of_rows(T
     int32_t units = p.k / of::unit, steps = (units + QU_WARP - 1) / QU_WARP;
     int32_t room = stage_bytes<TYPE>(p.stage), all = (p.stage + 255) / 256 * 16, staged = -1;
     int32_t first = (int32_t)blockIdx.y * WARPS, stride = (int32_t)gridDim.y * WARPS, turn = 0;
-    int32_t todo = (p.n_groups - first + stride - 1) / stride * steps; /* the same for all warps of a block */
+    int32_t turns = (p.n_groups - first + stride - 1) / stride * steps; /* the same for all warps of a block */
     cursor<TYPE, R> next, now;
     float acc[R][T] = {};
     QU_LET_NEXT_START();
     begin_group(next, p, first + warp, lane);
     now = next;
     for (int a = 0; a < slots::AHEAD; a++) start_next(slot + a * slots::step, next, p, units, steps, stride, lane);
-    for (int32_t done = 0; done < todo; done++) {
+    for (int32_t done = 0; done < turns; done++) {
         int32_t e = now.step * STEP;
         if (staged < 0 || e == staged + p.stage || (e == 0 && staged > 0)) {
             if (staged < 0) QU_WAIT_FOR_LAST();

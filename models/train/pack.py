@@ -254,15 +254,6 @@ class Batch:
             self.answer_blocks = self.blocks[self.asks[self.blocks[:, 0].long()]].contiguous()
         self.mask_list = None
 
-    def __getstate__(self):  # between processes as arrays: tensors would need a file each
-        d = self.__dict__.items()
-        return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in d}
-
-    def __setstate__(self, state):
-        for k, v in state.items():
-            array = isinstance(v, np.ndarray) and k not in ("kind", "group", "pages")
-            self.__dict__[k] = torch.from_numpy(v) if array else v
-
     def to(self, device):
         """Moves what the network reads."""
         for k in "tok pos start target rows blocks ranges run asks seen".split():

@@ -12,11 +12,10 @@ import dataclasses
 import os
 import re
 
-import names
+from facts import capital
 from values import VALUES
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-KINDS = {**VALUES, **names.MORE}
 SLOT = re.compile(r"\{(\w+)(?::(\w+))?(?:\.(last|first))?\}|\[([^\[\]]*\|[^\[\]]*)\]")
 
 
@@ -60,16 +59,12 @@ TEMPLATES = load()
 POOL = {h: [t for i, t in enumerate(TEMPLATES) if (i % 12 == 5) == h] for h in (False, True)}
 
 
-def capital(s):
-    return s[:1].upper() + s[1:]
-
-
 def fill(r, t):
     slots, choices, where = {}, [], {}
 
     def value(kind):
         for _ in range(8):  # rivals must differ
-            v = KINDS[kind](r)
+            v = VALUES[kind](r)
             if not any(v in x or x in v for x in slots.values()):
                 break
         return v
