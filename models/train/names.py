@@ -1,12 +1,14 @@
 """More kinds of names and values, for the types of relations.txt after "more": the world's things
-(names_work.py: those of work and home)."""
+(names_work.py: those of work and home; names_daily.py: of notices and handbooks)."""
 
+from names_daily import DAILY
 from names_work import WORK
 from values import *
 from values import amount, words
 
 MORE = dict(
     **WORK,
+    **DAILY,
     few=lambda r: (
         r.choice("two three four five six seven eight nine ten eleven twelve twenty".split())
         if r.random() < 0.4

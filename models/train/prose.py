@@ -48,7 +48,7 @@ def load(path=os.path.join(HERE, "prose.txt")):
                     t.asks.append((q.strip(), a.strip()))
                 elif line.startswith("! "):
                     t.absent.append(line[2:].strip())
-                elif line[0] != "#":
+                elif not line.startswith("//"):
                     t.lines.append(line.strip())
             if t.lines:
                 out.append(t)
