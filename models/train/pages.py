@@ -419,7 +419,10 @@ def prose(b, words, held=False):
             first = r.randrange(n // 2)
             last = r.randint(min(n, first + 3), n)
         d = len(b.docs)
-        b.docs.append(Doc(x.title, spread(x.lines[first:last], r, r.choice((0.0, 0.2, 0.5)))))
+        parts = P.layout(r, x.lines[first:last])
+        if first == 0 and x.title and r.random() < 0.3:
+            parts[0] = "# %s\n\n%s" % (x.title, parts[0])
+        b.docs.append(Doc(x.title, parts))
         text = " ".join(x.lines[first:last])
         for q, a, at in x.asks:
             if all(first <= i < last for i in at):

@@ -100,3 +100,23 @@ def fill(r, t):
                 (capital(say(q)), answer if answer in lines[at[0]] else capital(answer), at)
             )
     return Filled(title, lines, asks, [capital(say(q)) for q in t.absent])
+
+
+MARKDOWN = re.compile(r"#|\||[-*] |\d+\. ")
+
+
+def layout(r, lines):
+    """Parts of a document: each line but the first behind the space, newline or blank line that
+    parts it from the one before. Lists, tables and headings stand on lines of their own."""
+    newline, paragraph = r.choice(((0, 0), (0.2, 0), (0.5, 0), (0, 0.3), (0, 0.6), (0.1, 0.3)))
+    out = lines[:1]
+    for before, line in zip(lines, lines[1:]):
+        k, both = r.random(), MARKDOWN.match(before) and MARKDOWN.match(line)
+        if both and before[0] == line[0] != "#" or both and (before + line)[0].isdigit():
+            gap = "\n"
+        elif MARKDOWN.match(before) or MARKDOWN.match(line):
+            gap = "\n\n" if paragraph else "\n"
+        else:
+            gap = "\n\n" if k < paragraph else "\n" if k < paragraph + newline else " "
+        out.append(gap + line)
+    return out
