@@ -78,6 +78,7 @@ static inline void make_page(page *p, const heads *s, int codec, int32_t n, int6
     for (int32_t g = 0; g < s->g; g++) {
         float *k = randoms(n * d, 1), *v = randoms(n * d, 1), *kt = host(d * n_pad * 4), *vp = host(n_pad * dp * 4);
         slices[g] = host(bytes);
+        for (int32_t i = 0; i < n * d; i++) v[i] += 1;
         qu_codec_encode(slices[g], codec, k, d, v, d, n, d);
         qu_codec_decode(k, v, d, codec, slices[g], n, d);
         for (int32_t i = 0; i < n; i++) memcpy(vp + i * dp, v + i * d, (size_t)d * 4);

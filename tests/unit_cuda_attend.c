@@ -163,6 +163,18 @@ static double check_attend_direct(void)
     return w;
 }
 
+/* Over many pages, whose values are not around zero: what is cut off must not add up. */
+static double check_attend_long(void)
+{
+    static const heads s = {1, 1, 64, 64, true};
+    scene x;
+    make_scene(&x, &s, 40, 8);
+    TEST_OK(qu_cuda_attend_direct(cu, &x.a, err));
+    double w = scene_error(&x, NULL);
+    drop_all();
+    return w;
+}
+
 /* --- choosing --- */
 
 typedef struct chooser {
@@ -395,6 +407,7 @@ static const parity_entry TABLE[] = {
     {"attend_split with lists", "qu_attend_ref", 2e-6, check_attend_lists},
     {"attend_split, far field", "qu_attend_ref, members repeated", 4e-6, check_far_field},
     {"attend_direct", "qu_attend_ref", 2e-6, check_attend_direct},
+    {"attend_direct, 40 pages", "qu_attend_ref", 2e-6, check_attend_long},
     {"place_summary", "qu_rope_vector", 0, check_place_summary},
     {"sense", "qu_attend_mass", 2e-6, check_sense},
     {"cut", "qu_policy_cut", 0, check_cut},

@@ -126,24 +126,35 @@ static __device__ __forceinline__ float *partial_at(const qu_cuda_attend &a, int
     return a.partial + ((g * parts + part) * head_rows(a) + row) * partial_floats(a.rows.d);
 }
 
-template <int S> static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_split(qu_cuda_attend a)
+template <int S>
+static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_split(qu_cuda_attend a)
 {
-    QU_SHARED(memory);
+    QU_SHARED(places);
+    typedef memory_of<S> M;
     const int32_t g = (int32_t)blockIdx.y, row0 = (int32_t)blockIdx.z * ROWS, row = row0 + lane_row();
     const int32_t warp = (int32_t)threadIdx.x / QU_WARP, warps = (int32_t)blockDim.x / QU_WARP;
-    const int32_t q = memory_of<S>::PLACES;
-    if (warp == 0) scale_queries<S>((float *)(void *)((char *)memory + q), a, g, row0);
-    load_places<S>(memory, places_of(a.rows, a.layer, g), a.rows.d);
+    float *q = (float *)(void *)((char *)places + M::PLACES);
+    char *memory = (char *)places + M::warp_at(1, warp);
+    if (warp == 0) scale_queries<S>(q, a, g, row0);
+    load_places<S>(places, places_of(a.rows, a.layer, g), a.rows.d);
     __syncthreads();
     const int32_t n_pages = a.list ? a.count[g] : a.n_pages, n = n_pages + far_parts(a);
-    for (int32_t i = (int32_t)blockIdx.x + (int32_t)gridDim.x * warp; i < n; i += (int32_t)gridDim.x * warps) {
+    const int32_t first = (int32_t)blockIdx.x + (int32_t)gridDim.x * warp;
+#pragma unroll 1
+    for (int32_t i = first; i < n; i += (int32_t)gridDim.x * warps) {
         const bool far = i >= n_pages, real = row < head_rows(a);
         const int32_t page = far ? -1 : page_at(a, g, i);
         const block_keys b = far ? far_of(a, i - n_pages, g) : keys_of(a, page, g);
         const int32_t visible = !far ? sees(a, row, page, b.n) : real ? b.n : 0;
         if (!__ballot_sync(0xffffffffu, visible > 0)) continue; /* the merge passes it over, too */
-        float *partial = real ? partial_at(a, g, far ? page_parts(a) + i - n_pages : i, row) : NULL;
-        attend_page<S>(b, visible, q, memory_of<S>::warp_at(1, warp), NULL, partial);
+        state<S> x;
+        clear(x);
+        attend_page<S>(x, b, visible, q, memory, places);
+        const float l = row_sum(x.l);
+        if (!real) continue;
+        float *to = partial_at(a, g, far ? page_parts(a) + i - n_pages : i, row);
+        store_rows<S>(to, x, 1, a.rows.d);
+        if (lane_part() == 0) *(float2 *)(void *)(to + a.rows.d) = {x.m, l};
     }
 }
 
@@ -197,26 +208,31 @@ static __global__ void __launch_bounds__(MERGE) merge(qu_cuda_attend a)
 
 /* --- direct: a warp takes all pages for its rows --- */
 
-template <int S> static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_direct(qu_cuda_attend a)
+template <int S>
+static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_direct(qu_cuda_attend a)
 {
-    QU_SHARED(memory);
+    QU_SHARED(places);
+    typedef memory_of<S> M;
     const int32_t g = (int32_t)blockIdx.y, warps = (int32_t)blockDim.x / QU_WARP, rows = head_rows(a);
-    const int32_t warp = (int32_t)threadIdx.x / QU_WARP, row0 = ((int32_t)blockIdx.x * warps + warp) * ROWS;
-    const int32_t row = row0 + lane_row();
-    const int32_t q = memory_of<S>::PLACES + warp * memory_of<S>::QUERIES;
-    load_places<S>(memory, places_of(a.rows, a.layer, g), a.rows.d);
-    scale_queries<S>((float *)(void *)((char *)memory + q), a, g, row0);
+    const int32_t warp = (int32_t)threadIdx.x / QU_WARP;
+    const int32_t row0 = ((int32_t)blockIdx.x * warps + warp) * ROWS, row = row0 + lane_row();
+    float *q = (float *)(void *)((char *)places + M::PLACES + warp * M::QUERIES);
+    char *memory = (char *)places + M::warp_at(warps, warp);
+    load_places<S>(places, places_of(a.rows, a.layer, g), a.rows.d);
+    scale_queries<S>(q, a, g, row0);
     __syncthreads();
     if (row0 >= rows) return;
     state<S> x;
     clear(x);
     const int32_t last = a.rows.own[(min(row0 + ROWS, rows) - 1) / (a.rows.n_heads / a.rows.n_kv_heads)];
+#pragma unroll 1
     for (int32_t page = 0; page <= last; page++) {
         const block_keys b = keys_of(a, page, g);
-        attend_page<S>(b, sees(a, row, page, b.n), q, memory_of<S>::warp_at(warps, warp), &x, NULL);
+        attend_page<S>(x, b, sees(a, row, page, b.n), q, memory, places);
     }
     const float l = row_sum(x.l);
-    if (row < rows) store_rows<S>(a.out + query_at(a, g, row), x, l > 0 ? 1 / l : 0, a.rows.d);
+    if (row >= rows) return;
+    store_rows<S>(a.out + query_at(a, g, row), x, l > 0 ? 1 / l : 0, a.rows.d);
 }
 
 /* --- launchers --- */

@@ -1,8 +1,12 @@
-/* Attention of a warp over one page (a segment, or 128 clusters of the far field) of one KV head, for eight rows:
- * tokens times heads of the group. The slice streams through the warp's part of shared memory, sixteen tokens a
- * step, and the tensor cores multiply: rows and weights go in as two halves that add up to 22 bits, in the upper
- * and the lower eight rows of one operand; keys and values are halves anyway. Keys are turned between shared
- * memory and the product, in registers. In 32 tokens: scores, the new maximum, weights, values. */
+/* Attention of a warp over one page (a segment, or 128 clusters of the far field) of one KV head, for
+ * eight rows: tokens times heads of the group. The slice streams through the warp's part of shared memory,
+ * sixteen tokens a step, and the tensor cores multiply: rows and weights go in as two halves that add up to
+ * 22 bits, in the upper and the lower eight rows of one operand; keys and values are halves anyway. Keys
+ * are turned between shared memory and the product, in registers. In 32 tokens: scores, the new maximum,
+ * weights, values.
+ *
+ * Tensor cores cut their sums off instead of rounding them. So a sum of theirs ends with a key or with
+ * sixteen values; what is kept over a page, or a document, is added and rounded outside of them. */
 #ifndef QU_KERNELS_CUDA_PAGE_CUH
 #define QU_KERNELS_CUDA_PAGE_CUH
 
@@ -12,24 +16,26 @@ enum { ROWS = 8, STEP = 16, MAX_WARPS = 8 };
 enum { RING_BYTES = 15 << 10, HEAD_BYTES = 2 << 10, WARP_BYTES = RING_BYTES + HEAD_BYTES };
 static const float LOW = 0x1p-11f; /* what the lower of two halves is worth */
 
-/* A block's shared memory: angles of the places [4 S, PAGE, 4]; queries [ROWS, LD] and their scales, a tile for
- * all warps or one each; each warp's ring and head. */
+/* A block's shared memory: angles of the places [4 S, PAGE, 4]; queries [ROWS, LD] and their scales, a tile
+ * for all warps or one each; each warp's ring and head. */
 template <int S> struct memory_of {
-    static constexpr int PLACES = 4 * S * PAGE * 4 * 16, LD = 64 * S + 8, QUERIES = (ROWS * LD + ROWS) * 4;
+    static constexpr int PLACES = 4 * S * PAGE * 4 * 16, LD = 64 * S + 8;
+    static constexpr int QUERIES = (ROWS * LD + ROWS) * 4;
     static __host__ __device__ __forceinline__ int32_t warp_at(int32_t tiles, int32_t warp)
     {
         return PLACES + tiles * QUERIES + warp * WARP_BYTES;
     }
 };
 
-/* How sixteen rows of a slice lie in shared memory, for heads of up to 64 S dims: copied in units of UNIT bytes,
- * strides so that lanes meet in no bank. */
+/* How sixteen rows of a slice lie in shared memory, for heads of up to 64 S dims: copied in units of UNIT
+ * bytes, strides so that lanes meet in no bank. */
 template <int S, int CODEC> struct tile {
+    static constexpr bool FULL = CODEC == QU_CODEC_F32;
     static constexpr bool SCALED = CODEC == QU_CODEC_Q8 || CODEC == QU_CODEC_Q4; /* rows begin anywhere */
-    static constexpr int UNIT = SCALED ? 4 : 16, PER = CODEC == QU_CODEC_F32 || CODEC == QU_CODEC_Q8 ? 4 : 8;
+    static constexpr int UNIT = SCALED ? 4 : 16, PER = FULL || CODEC == QU_CODEC_Q8 ? 4 : 8;
     static constexpr int UNITS = 64 * S / PER, ODD = UNITS % 16 == 8 ? UNITS : UNITS + 8;
-    static constexpr int KEYS = UNIT * (SCALED ? ODD : CODEC == QU_CODEC_F32 ? UNITS : UNITS + 4);
-    static constexpr int VALUES = UNIT * (SCALED ? ODD : CODEC == QU_CODEC_F32 ? UNITS : UNITS + 2);
+    static constexpr int KEYS = UNIT * (SCALED ? ODD : FULL ? UNITS : UNITS + 4);
+    static constexpr int VALUES = UNIT * (SCALED ? ODD : FULL ? UNITS : UNITS + 2);
     static constexpr int BYTES = STEP * KEYS, FIT = RING_BYTES / BYTES, STAGES = FIT < 6 ? FIT : 6;
 };
 
@@ -47,62 +53,48 @@ static __device__ __forceinline__ int32_t lane_part()
 template <int S, int CODEC> struct stream {
     typedef tile<S, CODEC> T;
     static constexpr int LANES = T::UNITS, AT_ONCE = QU_WARP / LANES; /* of a row; rows */
+    static constexpr int AHEAD = T::STAGES - 1;
+    const block_keys &b;
     char *ring;
-    const char *next[2]; /* keys, values: this lane's unit of the next step */
-    int32_t row_bytes, n, row, left, first, asked, taken;
-    bool in_row;
+    int32_t next, asked, taken; /* step to ask for; slots */
 
-    __device__ __forceinline__ stream(const block_keys &b, char *memory)
-        : ring(memory), row_bytes(::row_bytes(CODEC, b.d)), n(b.n), left((b.n + 31) / 32 * 4), first(0), asked(0),
-          taken(0)
+    __device__ __forceinline__ stream(const block_keys &of, char *memory)
+        : b(of), ring(memory), next(0), asked(0), taken(0)
     {
-        const int32_t lane = (int32_t)(threadIdx.x % QU_WARP), unit = lane % LANES;
-        row = lane / LANES;
-        in_row = unit * T::PER < b.d;
-        next[0] = b.keys + unit * T::UNIT;
-        next[1] = b.values + unit * T::UNIT;
         __syncwarp(); /* the page before may still be read */
+        const int32_t lane = (int32_t)(threadIdx.x % QU_WARP);
         uint32_t *head = (uint32_t *)(void *)(ring + RING_BYTES);
         for (int32_t i = lane; i < head_bytes(CODEC, b.n, b.d) / 4; i += QU_WARP)
             __pipeline_memcpy_async(head + i, (const uint32_t *)(const void *)b.head + i, 4);
-        for (int i = 1; i < T::STAGES; i++) ask();
-    }
-    __device__ __forceinline__ void copy(const char *rows, int stride)
-    {
-        char *to = ring + asked * T::BYTES + row * stride + (int32_t)(threadIdx.x % LANES) * T::UNIT;
-        if (!in_row) return;
-        if (first + STEP <= n) {
-            const char *from = rows + (int64_t)(first + row) * row_bytes;
 #pragma unroll
-            for (int k = 0; k < STEP / AT_ONCE; k++)
-                __pipeline_memcpy_async(to + k * AT_ONCE * stride, from + k * AT_ONCE * row_bytes, T::UNIT);
-        } else { /* the last token stands for those behind it */
-            for (int k = 0; k < STEP / AT_ONCE; k++)
-                __pipeline_memcpy_async(to + k * AT_ONCE * stride,
-                                        rows + min(first + row + k * AT_ONCE, n - 1) * row_bytes, T::UNIT);
-        }
+        for (int i = 0; i < AHEAD; i++) ask(i % 4);
     }
-    __device__ __forceinline__ void ask()
+    /* kind: of the step, its number modulo 4, known when this is compiled. */
+    __device__ __forceinline__ void ask(int kind)
     {
-        if (left > 0) {
-            if (left % 4 == 0 || left % 4 == 3) copy(next[0], T::KEYS);
-            else copy(next[1], T::VALUES);
-            first += left % 4 == 3 ? -STEP : STEP;
-            left--;
-        }
+        const int32_t first = (next / 4 * 2 + kind % 2) * STEP, stride = kind < 2 ? T::KEYS : T::VALUES;
+        const int32_t lane = (int32_t)(threadIdx.x % QU_WARP), unit = lane % LANES, row = lane / LANES;
+        const char *from = (kind < 2 ? b.keys : b.values) + unit * T::UNIT;
+        char *to = ring + asked * T::BYTES + row * stride + unit * T::UNIT;
+        if (next++ < (b.n + 31) / 32 * 4 && unit * T::PER < b.d)
+#pragma unroll
+            for (int k = 0; k < STEP; k += AT_ONCE) { /* the last token stands for those behind it */
+                const int64_t token = min(first + row + k, b.n - 1);
+                __pipeline_memcpy_async(to + k * stride, from + token * row_bytes(CODEC, b.d), T::UNIT);
+            }
         __pipeline_commit();
         asked = asked + 1 == T::STAGES ? 0 : asked + 1;
     }
     /* The next step, there for all lanes; valid until the next call. */
-    __device__ __forceinline__ const char *take()
+    __device__ __forceinline__ const char *take(int kind)
     {
-        if (T::STAGES == 1) {
+        if (AHEAD == 0) {
             __syncwarp();
-            ask();
+            ask(kind);
         }
-        __pipeline_wait_prior(T::STAGES > 2 ? T::STAGES - 2 : 0);
+        __pipeline_wait_prior(AHEAD > 1 ? AHEAD - 1 : 0);
         __syncwarp();
-        if (T::STAGES > 1) ask();
+        if (AHEAD > 0) ask((kind + AHEAD) % 4);
         const char *step = ring + taken * T::BYTES;
         taken = taken + 1 == T::STAGES ? 0 : taken + 1;
         return step;
@@ -147,90 +139,122 @@ static __device__ __forceinline__ int32_t token_of(int32_t column)
     return column < 4 ? column : column ^ 1;
 }
 
+/* A stored double of a key as operand, turned to its place: angles [4] strides of PAGE apart. */
+template <int CODEC>
+static __device__ __forceinline__ void turned_key(uint32_t w[8], const char *row, const int32_t c[2],
+                                                  const float base[2][8], const float scale[2][8],
+                                                  const float4 *angles, int32_t j, const block_keys &b)
+{
+    float x[8], y[8], co[8], si[8];
+    key8<CODEC>(x, row, c[0], b.d, base[0], scale[0]);
+    key8<CODEC>(y, row, c[1], b.d, base[1], scale[1]);
+#pragma unroll
+    for (int i = 0; i < 4; i++) angles2(co, si, i, angles[i * PAGE * 4]);
+    turn8(x, y, co, si, b.rope.halves && 16 * j < b.rope.n_dims);
+    pack8(w, x);
+    pack8(w + 4, y);
+}
+
 /* c = the rows by twice eight keys of a step, which begins at a place of the page. */
 template <int S, int CODEC>
-static __device__ __forceinline__ void score16(float c[2][4], const queries<S> &q, const char *rows, const char *head,
-                                               const float4 *places, int32_t place, const block_keys &b)
+static __device__ __forceinline__ void score16(float c[2][4], const queries<S> &q, const char *rows,
+                                               const char *head, const float4 *places, int32_t place,
+                                               const block_keys &b)
 {
     const int32_t t = lane_part(), own = token_of(lane_row());
 #pragma unroll
     for (int i = 0; i < 8; i++) c[i / 4][i % 4] = 0;
 #pragma unroll
     for (int st = 0; st < S; st++) {
-        int32_t j = t + 4 * st, cx, cy;
-        double_chunks(b.rope, j, &cx, &cy);
-        cx = cx * 8 < b.d ? cx : 0; /* where there is none, the query is 0 */
-        cy = cy * 8 < b.d ? cy : 0;
+        int32_t j = t + 4 * st, chunk[2];
+        double_chunks(b.rope, j, &chunk[0], &chunk[1]);
         float base[2][8], scale[2][8];
-        key_scale8<CODEC>(base[0], scale[0], head, cx, b.d);
-        key_scale8<CODEC>(base[1], scale[1], head, cy, b.d);
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            chunk[i] = chunk[i] * 8 < b.d ? chunk[i] : 0; /* where there is none, the query is 0 */
+            key_scale8<CODEC>(base[i], scale[i], head, chunk[i], b.d);
+        }
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             const char *row = rows + (8 * h + own) * tile<S, CODEC>::KEYS;
             uint32_t w[8];
             if (CODEC == QU_CUDA_PLACED) {
-                uint4 x = ((const uint4 *)(const void *)row)[cx], y = ((const uint4 *)(const void *)row)[cy];
-                w[0] = x.x, w[1] = x.y, w[2] = x.z, w[3] = x.w;
-                w[4] = y.x, w[5] = y.y, w[6] = y.z, w[7] = y.w;
+                words4(w, ((const uint4 *)(const void *)row)[chunk[0]]);
+                words4(w + 4, ((const uint4 *)(const void *)row)[chunk[1]]);
             } else {
-                float x[8], y[8], co[8], si[8];
-                key8<CODEC>(x, row, cx, b.d, base[0], scale[0]);
-                key8<CODEC>(y, row, cy, b.d, base[1], scale[1]);
-#pragma unroll
-                for (int i = 0; i < 4; i++)
-                    angles2(co, si, i, places[((st * 4 + i) * PAGE + place + 8 * h + own) * 4 + t]);
-                turn8(x, y, co, si, b.rope.halves && 16 * j < b.rope.n_dims);
-                pack8(w, x);
-                pack8(w + 4, y);
+                const float4 *angles = places + (st * 4 * PAGE + place + 8 * h + own) * 4 + t;
+                turned_key<CODEC>(w, row, chunk, base, scale, angles, j, b);
             }
 #pragma unroll
             for (int i = 0; i < 8; i += 2)
-                multiply(c[h], q.high[st][i], q.low[st][i], q.high[st][i + 1], q.low[st][i + 1], w[i], w[i + 1]);
+                multiply(c[h], q.high[st][i], q.low[st][i], q.high[st][i + 1], q.low[st][i + 1], w[i],
+                         w[i + 1]);
         }
     }
 }
 
-/* o += weights of sixteen tokens, the rows' operand, by their values; first: of the tokens. */
+/* Chunk c of the values of tokens i and j of a step as operand; first: of the step. */
 template <int S, int CODEC>
-static __device__ __forceinline__ void add_values(float o[S][8][4], const uint32_t high[2], const uint32_t low[2],
-                                                  const char *rows, int32_t first, const block_keys &b,
+static __device__ __forceinline__ void two_values(uint32_t w[8], const char *rows, int32_t i, int32_t j,
+                                                  int32_t c, int32_t first, const block_keys &b,
                                                   const char *head)
 {
-    const int32_t g = lane_row(), t = lane_part();
+    const char *row_i = rows + i * tile<S, CODEC>::VALUES, *row_j = rows + j * tile<S, CODEC>::VALUES;
+    if (CODEC == QU_CUDA_PLACED || CODEC == QU_CODEC_F16) {
+        uint32_t u[4], v[4];
+        words4(u, ((const uint4 *)(const void *)row_i)[c]);
+        words4(v, ((const uint4 *)(const void *)row_j)[c]);
+#pragma unroll
+        for (int e = 0; e < 8; e++) w[e] = __byte_perm(u[e / 2], v[e / 2], e % 2 ? 0x7632 : 0x5410);
+    } else {
+        float x[8], y[8];
+        value8<CODEC>(x, row_i, c, b.d, head, min(first + i, b.n - 1));
+        value8<CODEC>(y, row_j, c, b.d, head, min(first + j, b.n - 1));
+#pragma unroll
+        for (int e = 0; e < 8; e++) w[e] = pack_halves(x[e], y[e]);
+    }
+}
+
+/* o = o * fade + weights of sixteen tokens, the rows' operand, by their values. */
+template <int S, int CODEC>
+static __device__ __forceinline__ void add_values(float o[S][8][2], float fade, const uint32_t high[2],
+                                                  const uint32_t low[2], const char *rows, int32_t first,
+                                                  const block_keys &b, const char *head)
+{
+    const int32_t t = lane_part(), i = token_of(2 * t), j = token_of(2 * t + 1);
 #pragma unroll
     for (int st = 0; st < S; st++) {
         uint32_t w[2][8]; /* dims of the chunk: two tokens of each eight */
 #pragma unroll
-        for (int h = 0; h < 2; h++) {
-            int32_t i = 8 * h + token_of(2 * t), j = 8 * h + token_of(2 * t + 1);
-            const char *row_i = rows + i * tile<S, CODEC>::VALUES, *row_j = rows + j * tile<S, CODEC>::VALUES;
-            if (CODEC == QU_CUDA_PLACED || CODEC == QU_CODEC_F16) {
-                uint4 x = ((const uint4 *)(const void *)row_i)[8 * st + g];
-                uint4 y = ((const uint4 *)(const void *)row_j)[8 * st + g];
-                const uint32_t u[4] = {x.x, x.y, x.z, x.w}, v[4] = {y.x, y.y, y.z, y.w};
+        for (int h = 0; h < 2; h++)
+            two_values<S, CODEC>(w[h], rows, 8 * h + i, 8 * h + j, 8 * st + lane_row(), first, b, head);
 #pragma unroll
-                for (int e = 0; e < 8; e++) w[h][e] = __byte_perm(u[e / 2], v[e / 2], e % 2 ? 0x7632 : 0x5410);
-            } else {
-                float x[8], y[8];
-                value8<CODEC>(x, row_i, 8 * st + g, b.d, head, min(first + i, b.n - 1));
-                value8<CODEC>(y, row_j, 8 * st + g, b.d, head, min(first + j, b.n - 1));
-#pragma unroll
-                for (int e = 0; e < 8; e++) w[h][e] = pack_halves(x[e], y[e]);
-            }
+        for (int e = 0; e < 8; e++) {
+            float c[4] = {0, 0, 0, 0};
+            multiply(c, high[0], low[0], high[1], low[1], w[0][e], w[1][e]);
+            o[st][e][0] = fmaf(o[st][e][0], fade, fmaf(c[2], LOW, c[0]));
+            o[st][e][1] = fmaf(o[st][e][1], fade, fmaf(c[3], LOW, c[1]));
         }
-#pragma unroll
-        for (int e = 0; e < 8; e++) multiply(o[st][e], high[0], low[0], high[1], low[1], w[0][e], w[1][e]);
     }
 }
 
-/* A page's state of the rows: each lane has row g's part. */
+/* What rows have of the pages so far: each lane has row g's part. */
 template <int S> struct state {
-    float o[S][8][4], m, l; /* [st][e]: dims 64 st + 16 t + e and 8 more, upper halves, then lower */
+    float o[S][8][2], m, l; /* [st][e]: dims 64 st + 16 t + e and 8 more; m of the row, l of the lane */
 };
 
-/* Weights of 32 tokens as operands; what was before fades by the new maximum. */
+template <int S> static __device__ __forceinline__ void clear(state<S> &x)
+{
+    x.m = -INFINITY;
+    x.l = 0;
+#pragma unroll
+    for (int i = 0; i < S * 16; i++) x.o[i / 16][i / 2 % 8][i % 2] = 0;
+}
+
+/* Weights of 32 tokens as operands; what was before fades by what is returned. */
 template <int S>
-static __device__ __forceinline__ void weigh(state<S> &x, uint32_t high[4], uint32_t low[4], const float s[4][2])
+static __device__ __forceinline__ float weigh(state<S> &x, uint32_t high[4], uint32_t low[4],
+                                              const float s[4][2])
 {
     float top = x.m;
 #pragma unroll
@@ -241,14 +265,13 @@ static __device__ __forceinline__ void weigh(state<S> &x, uint32_t high[4], uint
     x.m = top;
     float sum = 0;
 #pragma unroll
-    for (int i = 0; i < S * 32; i++) x.o[i / 32][i / 4 % 8][i % 4] *= fade;
-#pragma unroll
     for (int i = 0; i < 4; i++) {
         float u = weight_of(s[i][0], floor), v = weight_of(s[i][1], floor);
         sum += u + v;
         split_halves(&high[i], &low[i], u, v);
     }
     x.l = fmaf(x.l, fade, sum);
+    return fade;
 }
 
 /* A row's sum out of its four lanes'. */
@@ -262,85 +285,70 @@ static __device__ __forceinline__ float row_sum(float l)
 template <int S>
 static __device__ __forceinline__ void store_rows(float *p, const state<S> &x, float scale, int32_t d)
 {
-    const int32_t t = lane_part();
 #pragma unroll
     for (int i = 0; i < S * 4; i++) { /* four dims of one chunk */
-        const int st = i / 4, high = i / 2 % 2, e = i % 2 * 4;
-        int32_t dim = 64 * st + 16 * t + 8 * high + e;
+        const int st = i / 4, of = i / 2 % 2, e = i % 2 * 4;
+        const int32_t dim = 64 * st + 16 * lane_part() + 8 * of + e;
         float y[4];
 #pragma unroll
-        for (int j = 0; j < 4; j++) y[j] = scale * fmaf(x.o[st][e + j][2 + high], LOW, x.o[st][e + j][high]);
+        for (int j = 0; j < 4; j++) y[j] = scale * x.o[st][e + j][of];
         if (dim < d) *(float4 *)(void *)(p + dim) = {y[0], y[1], y[2], y[3]};
     }
 }
 
-template <int S> static __device__ __forceinline__ void clear(state<S> &x)
-{
-    x.m = -INFINITY;
-    x.l = 0;
-#pragma unroll
-    for (int i = 0; i < S * 32; i++) x.o[i / 32][i / 4 % 8][i % 4] = 0;
-}
-
-/* A page for the rows whose queries lie at q of the shared memory, by way of memory: onto the state on, or by itself
- * into partial [D + 4], row g's, unless that is NULL. Not inlined: a codec needs nearly all registers for itself. */
+/* A page onto the state of the rows whose queries lie at q, by way of memory: both in shared memory, as the
+ * places are. */
 template <int S, int CODEC>
-static __device__ __noinline__ void attend_codec(block_keys b, int32_t visible, int32_t q_at, int32_t memory_at,
-                                                 state<S> *on, float *partial)
+static __device__ __forceinline__ void attend_codec(state<S> &x, const block_keys &b, int32_t visible,
+                                                    const float *rows, char *memory,
+                                                    const float4 *places)
 {
-    QU_SHARED(shared);
     typedef memory_of<S> M;
     const int32_t g = lane_row(), t = lane_part();
-    const float *rows = (const float *)(const void *)((char *)shared + q_at), scale = rows[ROWS * M::LD + g];
-    char *memory = (char *)shared + memory_at, *head = memory + RING_BYTES;
+    const float scale = rows[ROWS * M::LD + g];
+    const char *head = memory + RING_BYTES;
     stream<S, CODEC> slice(b, memory);
     queries<S> q;
     load_queries<S>(q, rows + g * M::LD, b);
-    state<S> x;
-    clear(x);
-    if (on) x = *on;
+#pragma unroll 1
     for (int32_t first = 0; first < b.n; first += 2 * STEP) {
         float s[4][2];
         uint32_t high[4], low[4];
 #pragma unroll
-        for (int i = 0; i < 4; i += 2) {
+        for (int i = 0; i < 2; i++) {
             float c[2][4];
-            score16<S, CODEC>(c, q, slice.take(), head, shared, first + 8 * i, b);
+            score16<S, CODEC>(c, q, slice.take(i), head, places, first + STEP * i, b);
 #pragma unroll
             for (int e = 0; e < 4; e++) {
-                int32_t at = first + 8 * (i + e / 2) + token_of(2 * t + e % 2);
+                const int32_t at = first + STEP * i + 8 * (e / 2) + token_of(2 * t + e % 2);
                 float score = fmaf(c[e / 2][2 + e % 2], LOW, c[e / 2][e % 2]) * scale;
-                if (b.bias && at < b.n)
+                if (CODEC == QU_CUDA_PLACED && b.bias && at < b.n)
                     score = b.chosen[b.page_of[at] * b.g_n + b.g] ? -INFINITY : score + b.bias[at];
-                s[i + e / 2][e % 2] = at < visible ? score : -INFINITY;
+                s[2 * i + e / 2][e % 2] = at < visible ? score : -INFINITY;
             }
         }
-        weigh<S>(x, high, low, s);
+        const float fade = weigh<S>(x, high, low, s);
 #pragma unroll
         for (int i = 0; i < 2; i++)
-            add_values<S, CODEC>(x.o, high + 2 * i, low + 2 * i, slice.take(), first + i * STEP, b, head);
+            add_values<S, CODEC>(x.o, i == 0 ? fade : 1, high + 2 * i, low + 2 * i, slice.take(2 + i),
+                                 first + i * STEP, b, head);
     }
-    if (on) {
-        *on = x;
-        return;
-    }
-    const float l = row_sum(x.l);
-    if (!partial) return;
-    store_rows<S>(partial, x, 1, b.d);
-    if (t == 0) *(float2 *)(void *)(partial + b.d) = {x.m, l};
 }
 
 template <int S>
-static __device__ __forceinline__ void attend_page(const block_keys &b, int32_t visible, int32_t q_at,
-                                                   int32_t memory_at, state<S> *on, float *partial)
+static __device__ __forceinline__ void attend_page(state<S> &x, const block_keys &b, int32_t visible,
+                                                   const float *rows, char *memory, const float4 *places)
 {
+#define CASE(codec)                                                                                \
+    case codec: attend_codec<S, codec>(x, b, visible, rows, memory, places); break;
     switch (b.codec) {
-    case QU_CODEC_F32: attend_codec<S, QU_CODEC_F32>(b, visible, q_at, memory_at, on, partial); break;
-    case QU_CODEC_F16: attend_codec<S, QU_CODEC_F16>(b, visible, q_at, memory_at, on, partial); break;
-    case QU_CODEC_Q8: attend_codec<S, QU_CODEC_Q8>(b, visible, q_at, memory_at, on, partial); break;
-    case QU_CODEC_Q4: attend_codec<S, QU_CODEC_Q4>(b, visible, q_at, memory_at, on, partial); break;
-    default: attend_codec<S, QU_CUDA_PLACED>(b, visible, q_at, memory_at, on, partial);
+        CASE(QU_CODEC_F32)
+        CASE(QU_CODEC_F16)
+        CASE(QU_CODEC_Q8)
+        CASE(QU_CODEC_Q4)
+        CASE(QU_CUDA_PLACED)
     }
+#undef CASE
 }
 
 #endif

@@ -150,6 +150,10 @@ static __device__ __forceinline__ void angles2(float c[8], float s[8], int i, fl
     c[2 * i] = a.x, s[2 * i] = a.y, c[2 * i + 1] = a.z, s[2 * i + 1] = a.w;
 }
 
+static __device__ __forceinline__ void words4(uint32_t w[4], uint4 u)
+{
+    w[0] = u.x, w[1] = u.y, w[2] = u.z, w[3] = u.w;
+}
 static __device__ __forceinline__ void pack8(uint32_t w[4], const float x[8])
 {
 #pragma unroll
