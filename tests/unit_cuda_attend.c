@@ -70,7 +70,10 @@ static double scene_error(scene *x, const uint8_t *use)
     double w = 0;
     get(x->out, x->a.out, x->n_rows * x->s->h * x->s->d * 4);
     for (int32_t t = 0; t < x->n_rows; t++)
-        for (int32_t h = 0; h < x->s->h; h++) w = fmax(w, row_error(x, t, h, use, 0, x->q, x->q));
+        for (int32_t h = 0; h < x->s->h; h++)
+            w = larger(w, row_error(x, t, h, use, 0, x->q, x->q),
+                       "head size %d, group %d, token %d of %d, head %d, %d pages", x->s->d, x->s->h / x->s->g, t,
+                       x->n_rows, h, x->n_pages);
     return w;
 }
 
@@ -144,7 +147,8 @@ static double check_stored(void)
                     TEST_OK(qu_cuda_attend_split(cu, &a, err));
                     get(out[k], a.out, s->h * s->d * 4);
                 }
-                bad += differing(out[0], out[1], s->h * s->d * 4);
+                bad = larger(bad, differing(out[0], out[1], s->h * s->d * 4), "%s, head size %d, group %d, %d tokens",
+                             qu_codec_name(codec), s->d, s->h / s->g, n);
                 drop_all();
             }
     return bad;
@@ -259,7 +263,7 @@ static double check_place_summary(void)
     double bad = 0;
     for (int i = 0; i < N_SHAPES; i++) {
         chooser x;
-        bad += make_chooser(&x, &shapes[i], 7);
+        bad = larger(bad, make_chooser(&x, &shapes[i], 7), "head size %d", shapes[i].d);
         drop_all();
     }
     return bad;
@@ -304,7 +308,8 @@ static double check_sense(void)
             for (int32_t p = 0; p < PAGES; p++) {
                 double want = 0;
                 for (int32_t c = x.first[p]; c < x.first[p + 1]; c++) want += mass[c] / (float)n;
-                w = fmax(w, fabs(want - score[g * PAGES + p]));
+                w = larger(w, fabs(want - score[g * PAGES + p]), "head size %d, group %d, %d tokens, page %d", d, group,
+                           n_rows, p);
             }
         }
         qu_rope_free(r);
@@ -344,7 +349,7 @@ static double check_far_field(void)
                             v[n * d + j] = x.v[(at + c) * d + j];
                         }
                 }
-            w = fmax(w, row_error(&y, t, h, NULL, n, k, v));
+            w = larger(w, row_error(&y, t, h, NULL, n, k, v), "token %d, head %d", t, h);
         }
     drop_all();
     return w;

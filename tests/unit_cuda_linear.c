@@ -125,7 +125,7 @@ static double check_embed(void)
         get(x, dx, sizeof x);
         for (int r = 0; r < ROWS; r++) {
             qu_dequant_ref(want, b + qu_type_bytes(types[i], K) * ids[r], types[i], K);
-            w += differing(x + r * K, want, sizeof want);
+            w = larger(w, differing(x + r * K, want, sizeof want), "%s, row %d", qu_type_name(types[i]), r);
         }
     }
     return w;
@@ -144,7 +144,7 @@ static double check_dequant_bf16(void)
         get(y, dy, sizeof y);
         qu_dequant_ref(x, b, types[i], N * K);
         qu_quant_ref(want, x, QU_TYPE_BF16, N * K);
-        w += differing(y, want, sizeof want);
+        w = larger(w, differing(y, want, sizeof want), "%s", qu_type_name(types[i]));
     }
     return w;
 }
@@ -193,11 +193,13 @@ static double matvec_error(int type, int32_t n, int32_t k, int32_t rows, int32_t
             for (int64_t j = 0; j < all; j++) p.want[i][j] += p.y[i][j];
         for (int64_t j = 0; j < all; j++) most = fmaxf(most, fabsf(p.want[i][j]));
         get(got, p.of[i].y, all * 4);
-        e = fmax(e, worst(got, p.want[i], all) / most);
+        e = larger(e, worst(got, p.want[i], all) / most, "%s, %d rows by %d x %d, product %d of %d, then %d",
+                   qu_type_name(type), rows, p.n[i], k, i, n_of, then);
         for (int32_t r = 0; then == QU_CUDA_STORE && r < rows; r += 3) { /* alone: the same bits */
             TEST_OK(qu_cuda_matvec(cu, &p.of[i], 1, type, then, dx + (int64_t)r * k, 1, k, err));
             get(one, p.of[i].y, p.n[i] * 4);
-            if (memcmp(one, got + (int64_t)r * p.n[i], (size_t)p.n[i] * 4)) e = INFINITY;
+            if (memcmp(one, got + (int64_t)r * p.n[i], (size_t)p.n[i] * 4))
+                e = larger(e, INFINITY, "%s, row %d alone", qu_type_name(type), r);
         }
     }
     return e;

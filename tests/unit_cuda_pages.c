@@ -23,13 +23,14 @@ static double check_encode(void)
                     qu_codec_encode(want, codec, k + first[p] * ld + g * d, ld, v + first[p] * ld + g * d, ld,
                                     n[p], d);
                     if (codec == QU_CODEC_F16) continue; /* a NaN's bits are free: compared by value below */
-                    bad += differing(got + (p * g_n + g) * stride, want, qu_codec_bytes(codec, n[p], d));
+                    bad = larger(bad, differing(got + (p * g_n + g) * stride, want, qu_codec_bytes(codec, n[p], d)),
+                                 "%s, head size %d, %d tokens", qu_codec_name(codec), d, n[p]);
                 }
             for (int p = 0; codec == QU_CODEC_F16 && p < PAGES; p++) {
                 qu_codec_encode(want, codec, k + first[p] * ld, ld, v + first[p] * ld, ld, n[p], d);
                 const uint16_t *a = (const void *)(got + p * g_n * stride), *b = (const void *)want;
                 for (int32_t j = 0; j < 2 * n[p] * d; j++)
-                    bad += a[j] != b[j] && !isnan(qu_f16_to_f32(b[j]));
+                    bad = larger(bad, a[j] != b[j] && !isnan(qu_f16_to_f32(b[j])), "f16, head size %d, number %d", d, j);
             }
             drop_all();
         }
@@ -70,14 +71,14 @@ static double check_live(void)
                 get(row[0], (uint16_t *)slices[g] + at[t] * d, d * 2);
                 get(row[1], (uint16_t *)slices[g] + (P + at[t]) * d, d * 2);
                 qu_rope_vector(k + (t * s->g + g) * d, r, c, sn, P, at[t]);
-                for (int32_t j = 0; j < d; j++) {
-                    w += row[0][j] != qu_f32_to_f16(k[(t * s->g + g) * d + j]);
-                    w += row[1][j] != qu_f32_to_f16(v[(t * s->g + g) * d + j]);
-                }
+                for (int32_t j = 0; j < d; j++)
+                    w = larger(w, (row[0][j] != qu_f32_to_f16(k[(t * s->g + g) * d + j])) +
+                                      (row[1][j] != qu_f32_to_f16(v[(t * s->g + g) * d + j])),
+                               "keys and values, head size %d, token %d, KV head %d, dim %d", d, t, g, j);
                 outputs = (qu_hash){0}; /* addresses differ between runs */
             }
         }
-        w += worst(got, q, T * s->h * d);
+        w = larger(w, worst(got, q, T * s->h * d), "queries, head size %d", d);
         qu_rope_free(r);
         drop_all();
     }

@@ -253,20 +253,19 @@ static qu_status check(const qu_cuda_attend *a, qu_err *err)
 }
 
 /* Warps of a block that has shared memory for itself and for each. */
-static int32_t warps_of(int32_t own, int32_t each)
+static int32_t warps_of(const qu_cuda *cu, int32_t own, int32_t each)
 {
-    int device = 0, most = 0;
-    cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    return (most - own) / each < MAX_WARPS ? (most - own) / each : (int32_t)MAX_WARPS;
+    const int32_t fit = (qu_cuda_shared(cu) - own) / each;
+    return fit < MAX_WARPS ? fit : (int32_t)MAX_WARPS;
 }
 
 /* One block a multiprocessor, shared out over heads and rows. */
-template <int S> static void launch_split(qu_cuda *cu, cudaStream_t stream, const qu_cuda_attend &a, int32_t rows)
+template <int S> static void launch_split(qu_cuda *cu, const qu_cuda_attend &a, int32_t rows)
 {
+    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
     const int32_t tiles = (rows + ROWS - 1) / ROWS, parts = page_parts(a) + far_parts(a);
     const int32_t blocks = qu_cuda_processors(cu) / (a.rows.n_kv_heads * tiles);
-    const int32_t warps = warps_of(memory_of<S>::warp_at(1, 0), WARP_BYTES);
+    const int32_t warps = warps_of(cu, memory_of<S>::warp_at(1, 0), WARP_BYTES);
     const size_t bytes = (size_t)memory_of<S>::warp_at(1, warps);
     dim3 grid((unsigned)(blocks < 1 ? 1 : blocks < parts ? blocks : parts), (unsigned)a.rows.n_kv_heads,
               (unsigned)tiles);
@@ -279,10 +278,9 @@ qu_status qu_cuda_attend_split(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err
 {
     QU_TRY(check(a, err));
     if (a->rows.n <= 0) return QU_OK;
-    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
     int32_t rows = a->rows.n * (a->rows.n_heads / a->rows.n_kv_heads);
-    if (a->rows.d <= 64) launch_split<1>(cu, stream, *a, rows);
-    else launch_split<2>(cu, stream, *a, rows);
+    if (a->rows.d <= 64) launch_split<1>(cu, *a, rows);
+    else launch_split<2>(cu, *a, rows);
     QU_TRY(qu_cuda_launched(cu, "attend_split", err));
     size_t bytes = (size_t)(page_parts(*a) + far_parts(*a) + SLOTS * FOLD) * sizeof(float);
     qu_cuda_want_shared(merge, bytes);
@@ -291,9 +289,10 @@ qu_status qu_cuda_attend_split(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err
     return QU_OK;
 }
 
-template <int S> static void launch_direct(cudaStream_t stream, const qu_cuda_attend &a, int32_t rows)
+template <int S> static void launch_direct(qu_cuda *cu, const qu_cuda_attend &a, int32_t rows)
 {
-    const int32_t warps = warps_of(memory_of<S>::warp_at(0, 0), memory_of<S>::QUERIES + WARP_BYTES);
+    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
+    const int32_t warps = warps_of(cu, memory_of<S>::warp_at(0, 0), memory_of<S>::QUERIES + WARP_BYTES);
     const size_t bytes = (size_t)memory_of<S>::warp_at(warps, warps);
     dim3 grid(blocks_of(rows, ROWS * warps), (unsigned)a.rows.n_kv_heads);
     auto *kernel = attend_direct<S>;
@@ -305,9 +304,8 @@ qu_status qu_cuda_attend_direct(qu_cuda *cu, const qu_cuda_attend *a, qu_err *er
 {
     QU_TRY(check(a, err));
     if (a->rows.n <= 0) return QU_OK;
-    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
     int32_t rows = a->rows.n * (a->rows.n_heads / a->rows.n_kv_heads);
-    if (a->rows.d <= 64) launch_direct<1>(stream, *a, rows);
-    else launch_direct<2>(stream, *a, rows);
+    if (a->rows.d <= 64) launch_direct<1>(cu, *a, rows);
+    else launch_direct<2>(cu, *a, rows);
     return qu_cuda_launched(cu, "attend_direct", err);
 }

@@ -50,6 +50,7 @@ static void qu_cuda_launch_early(qu_cuda *cu, void (*kernel)(P...), dim3 grid, d
 /* cuda.cu: the raw stream, and what became of a launch. */
 cudaStream_t qu_cuda_raw_stream(qu_cuda *cu, qu_cuda_stream s);
 int qu_cuda_processors(const qu_cuda *cu); /* multiprocessors */
+int qu_cuda_shared(const qu_cuda *cu);     /* bytes of shared memory that a block can have */
 qu_status qu_cuda_launched(qu_cuda *cu, const char *kernel, qu_err *err);
 /* Launch on a stream of cu and go on if that was possible; cu and err are the caller's. */
 #define QU_TRY_LAUNCH_ON(s, kernel, grid, block, shared, ...)                                      \

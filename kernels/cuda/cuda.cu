@@ -28,7 +28,7 @@ enum { WORKSPACE = 32 << 20, MIN_ARCH = 80 };
 
 struct qu_cuda {
     char name[256];
-    int arch, processors;
+    int arch, processors, shared;
     cudaStream_t stream[QU_CUDA_STREAMS];
     cudaEvent_t mark[QU_CUDA_MARKS];
     bool marked[QU_CUDA_MARKS];
@@ -128,6 +128,7 @@ static qu_status open_device(qu_cuda *cu, int number, qu_err *err)
     snprintf(cu->name, sizeof cu->name, "%s", p.name);
     cu->arch = p.major * 10 + p.minor;
     cu->processors = p.multiProcessorCount;
+    cu->shared = (int)p.sharedMemPerBlockOptin;
     if (cu->arch < MIN_ARCH)
         return qu_fail(err, QU_ERR_NOGPU, "device '%s' is too old: sm_%d, at least sm_%d is needed",
                        cu->name, cu->arch, (int)MIN_ARCH);
@@ -172,6 +173,10 @@ int qu_cuda_arch(const qu_cuda *cu)
 int qu_cuda_processors(const qu_cuda *cu)
 {
     return cu->processors;
+}
+int qu_cuda_shared(const qu_cuda *cu)
+{
+    return cu->shared;
 }
 cudaStream_t qu_cuda_raw_stream(qu_cuda *cu, qu_cuda_stream s)
 {

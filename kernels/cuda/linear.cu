@@ -323,12 +323,13 @@ static __global__ void __launch_bounds__(warps_of(T) * QU_WARP, blocks_of_rows(T
     }
 }
 
-/* One row by weights that need no decoding: a warp a weight row, or a pair of them, and so many warps that nothing
- * need be read ahead. The sums of the kernel above. */
+/* Single rows by weights that need no decoding: a warp a weight row, or a pair of them, and so many warps
+ * that nothing need be read ahead. The sums of the kernel above. */
 template <int TYPE, int R>
-static __global__ void __launch_bounds__(DENSE_WARPS * QU_WARP) matvec_dense(const __grid_constant__ products p)
+static __global__ void __launch_bounds__(DENSE_WARPS *QU_WARP)
+    matvec_dense(const __grid_constant__ products p)
 {
-    int32_t lane = (int32_t)threadIdx.x % QU_WARP;
+    int32_t lane = (int32_t)threadIdx.x % QU_WARP, row = (int32_t)blockIdx.y;
     int32_t group = (int32_t)blockIdx.x * DENSE_WARPS + (int32_t)threadIdx.x / QU_WARP;
     QU_LET_NEXT_START();
     QU_WAIT_FOR_LAST();
@@ -338,7 +339,7 @@ static __global__ void __launch_bounds__(DENSE_WARPS * QU_WARP) matvec_dense(con
     for (int32_t at = lane; at < p.k / 8; at += QU_WARP) {
         float x[8], v[8];
         unit r;
-        floats8(x, p.x + at * 8);
+        floats8(x, p.x + (int64_t)row * p.k + at * 8);
 #pragma unroll
         for (int i = 0; i < R; i++) {
             load_unit<TYPE>(r, p.of[c.of[i]].w, (int64_t)c.row[i] * (p.k / 8) + at, 0);
@@ -346,7 +347,7 @@ static __global__ void __launch_bounds__(DENSE_WARPS * QU_WARP) matvec_dense(con
             acc[i][0] = dot8(v, x, acc[i][0]);
         }
     }
-    finish<TYPE, 1, R>(acc, p, c, 0, 1, lane);
+    finish<TYPE, 1, R>(acc, p, c, row, 1, lane);
 }
 
 /* --- eight elements a thread --- */
@@ -431,13 +432,15 @@ template <int TYPE, int R> static void launch_dense(qu_cuda *cu, products *p)
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
     auto *kernel = matvec_dense<TYPE, R>;
     count_groups(p, R);
-    QU_LAUNCH_EARLY(cu, kernel, blocks_of(p->n_groups, DENSE_WARPS), DENSE_WARPS * QU_WARP, 0, stream, *p);
+    dim3 grid(blocks_of(p->n_groups, DENSE_WARPS), (unsigned)p->n_rows);
+    QU_LAUNCH_EARLY(cu, kernel, grid, DENSE_WARPS * QU_WARP, 0, stream, *p);
 }
 
 template <int TYPE, int T, int R> static void launch(qu_cuda *cu, products *p)
 {
     using slots = ring<TYPE, T, R>;
-    int32_t fits = (shared_bytes_of(T) - slots::bytes) / T, step = QU_WARP * traits<TYPE>::unit;
+    const int most_bytes = qu_cuda_shared(cu) < shared_bytes_of(T) ? qu_cuda_shared(cu) : shared_bytes_of(T);
+    int32_t fits = (most_bytes - slots::bytes) / T, step = QU_WARP * traits<TYPE>::unit;
     p->stage = (p->k + 255) / 256 * 256;
     for (; stage_bytes<TYPE>(p->stage) > fits; p->stage = (p->stage - 1) / step * step) {}
     count_groups(p, R);
@@ -463,7 +466,7 @@ qu_status qu_cuda_matvec(qu_cuda *cu, const qu_cuda_product *of, int32_t n, int 
         p.of[i] = {of[i].y, of[i].bias, matrix_of(of[i].w, type, (int64_t)of[i].n * k), of[i].n};
     with_type(type, [&](auto t) {
         constexpr int TYPE = decltype(t)::value;
-        if (n_rows > 1) launch<TYPE, ROWS, 2>(cu, &p);
+        if (n_rows > 1 && qu_cuda_shared(cu) >= shared_bytes_of(ROWS)) launch<TYPE, ROWS, 2>(cu, &p);
         else if constexpr (!traits<TYPE>::dense) launch<TYPE, 1, 2>(cu, &p);
         else if (then == QU_CUDA_SWIGLU) launch_dense<TYPE, 2>(cu, &p);
         else launch_dense<TYPE, 1>(cu, &p);

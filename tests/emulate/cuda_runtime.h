@@ -52,6 +52,7 @@ struct alignas(8) uint2 {
 
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 extern int emulate_reverse;  /* run a block's threads from the last to the first */
+extern int emulate_shared_bytes; /* what a block can have, on devices opened from now on */
 extern long emulate_fail;    /* let that call of the runtime from now on fail, and all after it; 0: none */
 extern long emulate_leaks;   /* allocations minus frees */
 extern long emulate_launches, emulate_waits; /* waits: of the host for a stream */
@@ -161,7 +162,6 @@ enum cudaError_t {
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
-enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 typedef struct emulated_stream *cudaStream_t;
 typedef struct emulated_event *cudaEvent_t;
@@ -170,14 +170,13 @@ enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 struct cudaDeviceProp {
     char name[256];
     int major, minor, multiProcessorCount;
+    size_t sharedMemPerBlockOptin;
 };
 
 const char *cudaGetErrorString(cudaError_t e);
 cudaError_t cudaGetDeviceCount(int *n);
 cudaError_t cudaSetDevice(int n);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int n);
-cudaError_t cudaGetDevice(int *n);
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int n);
 cudaError_t cudaGetLastError();
 cudaError_t cudaMalloc(void **p, size_t bytes);
 cudaError_t cudaFree(void *p);

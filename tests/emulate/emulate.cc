@@ -17,6 +17,7 @@
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 int emulate_reverse;
+int emulate_shared_bytes = 99 << 10; /* of an sm_86: little, so that warps take several parts each */
 long emulate_fail, emulate_leaks, emulate_launches, emulate_waits, emulate_replays;
 
 /* --- a block's threads --- */
@@ -77,9 +78,14 @@ struct fibre {
     unsigned groups;
 };
 
+struct factor {
+    float value;
+    int exponent;
+};
+
 struct warp {
     uint64_t value[2][WARP]; /* by turn: a lane may be one operation ahead */
-    float a[2][16][16], b[2][8][16]; /* factors of a product: rows of a, columns of b */
+    factor a[2][16][16], b[2][8][16]; /* of a product: rows of a, columns of b */
 };
 
 static fibre fibres[MAX_THREADS];
@@ -178,28 +184,37 @@ void __syncwarp()
     emulate_exchange(0, 0);
 }
 
-/* The exponent of a half that is not 0, and of a float. */
-static int exponent(float x, int least)
+static factor factor_of(uint32_t half)
 {
-    int e = (int)(__float_as_uint(x) >> 23 & 255) - 127;
-    return e < least ? least : e;
+    const float x = __half2float({(uint16_t)half});
+    const int e = (int)(__float_as_uint(x) >> 23 & 255) - 127;
+    return {x, x == 0 ? -4999 : max(e, -14)};
 }
 
-/* c plus eight products of halves as an sm_80's tensor cores add them (arXiv:2511.10909): cut off 24 bits behind the
- * largest exponent, the sum cut off to a float. Not a number less exact: nearly all devices keep as much. */
-static float add_eight(float c, const float *x, const float *y)
+static double power_of_two(int e)
 {
-    int top = exponent(c, -126);
-    double plain = c;
-    for (int i = 0; i < 8; i++) {
-        plain += (double)x[i] * y[i];
-        if (x[i] != 0 && y[i] != 0) top = max(top, exponent(x[i], -14) + exponent(y[i], -14));
+    const uint64_t bits = (uint64_t)(e + 1023) << 52;
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* c plus eight products of halves as an sm_80's tensor cores add them (arXiv:2511.10909): all cut off 24 bits
+ * behind the largest exponent, the sum cut off to a float. Later ones keep a bit more. */
+static float add_eight(float c, const factor *x, const factor *y)
+{
+    int top = -999;
+    for (int i = 0; i < 8; i++) top = max(top, x[i].exponent + y[i].exponent);
+    if (top == -999) return c;
+    top = max(top, max((int)(__float_as_uint(c) >> 23 & 255) - 127, -126));
+    if (top > 30) { /* no place for what is not finite */
+        for (int i = 0; i < 8; i++) c += x[i].value * y[i].value;
+        return c;
     }
-    if (!(fabs(plain) < INFINITY)) return (float)plain;
-    const double unit = ldexp(1, top - 24), inverse = ldexp(1, 24 - top);
-    int64_t sum = (int64_t)(c * inverse);
-    for (int i = 0; i < 8; i++) sum += (int64_t)((double)x[i] * y[i] * inverse);
-    const double exact = (double)sum * unit;
+    const double inverse = power_of_two(24 - top);
+    int sum = (int)(c * inverse);
+    for (int i = 0; i < 8; i++) sum += (int)((double)x[i].value * y[i].value * inverse);
+    const double exact = sum * power_of_two(top - 24);
     const float f = (float)exact;
     return fabs((double)f) > fabs(exact) ? __uint_as_float(__float_as_uint(f) - 1) : f;
 }
@@ -210,13 +225,11 @@ void emulate_multiply(float c[4], const uint32_t a[4], const uint32_t b[2])
     unsigned turn = fibres[current].turn++ % 2;
     const int g = current % WARP / 4, t = current % 4;
     for (int i = 0; i < 8; i++)
-        w->a[turn][g + i / 2 % 2 * 8][2 * t + i % 2 + i / 4 * 8] =
-            __half2float({(uint16_t)(a[i / 2] >> i % 2 * 16)});
-    for (int i = 0; i < 4; i++)
-        w->b[turn][g][2 * t + i % 2 + i / 2 * 8] = __half2float({(uint16_t)(b[i / 2] >> i % 2 * 16)});
+        w->a[turn][g + i / 2 % 2 * 8][2 * t + i % 2 + i / 4 * 8] = factor_of(a[i / 2] >> i % 2 * 16);
+    for (int i = 0; i < 4; i++) w->b[turn][g][2 * t + i % 2 + i / 2 * 8] = factor_of(b[i / 2] >> i % 2 * 16);
     wait_as(AT_WARP);
     for (int i = 0; i < 4; i++) {
-        const float *x = w->a[turn][g + i / 2 * 8], *y = w->b[turn][2 * t + i % 2];
+        const factor *x = w->a[turn][g + i / 2 * 8], *y = w->b[turn][2 * t + i % 2];
         c[i] = add_eight(add_eight(c[i], x, y), x + 8, y + 8);
     }
 }
@@ -316,7 +329,7 @@ void emulate_launch(const char *name, dim3 grid, dim3 block, size_t bytes,
     body = &work;
     emulate_launches++;
     if (n_threads < 1 || n_threads > MAX_THREADS || n_threads % WARP) stop("odd number of threads");
-    if (bytes > 163 << 10) stop("more shared memory than an sm_80 has");
+    if (bytes > (size_t)emulate_shared_bytes) stop("more shared memory than a block can have");
     for (int t = 0; t < n_threads; t++)
         fibres[t].index = dim3(t % block.x, t / block.x % block.y, t / block.x / block.y);
     if (grid.x < 1 || grid.y < 1 || grid.z < 1 || grid.y > 65535 || grid.z > 65535) stop("odd grid");
@@ -371,17 +384,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
     p->major = 8;
     p->multiProcessorCount = 2; /* few: blocks go round */
     p->minor = 0;
-    return cudaSuccess;
-}
-cudaError_t cudaGetDevice(int *n)
-{
-    *n = 0;
-    return cudaSuccess;
-}
-/* Little, so that warps take several parts each. */
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr, int)
-{
-    *value = 99 << 10;
+    p->sharedMemPerBlockOptin = (size_t)emulate_shared_bytes;
     return cudaSuccess;
 }
 cudaError_t cudaGetLastError()
