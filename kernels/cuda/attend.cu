@@ -164,7 +164,7 @@ enum { MERGE = 256, SLOTS = MERGE / 8, FOLD = 36 };
 
 /* The largest maximum, each part's weight, then the sums: slot s takes parts s, s + SLOTS ... of the pages, then of
  * the far field, and the slots are added in order: what is not there changes nothing. */
-static __global__ void __launch_bounds__(MERGE) merge(qu_cuda_attend a)
+static __global__ void __launch_bounds__(MERGE, 4) merge(qu_cuda_attend a)
 {
     QU_SHARED(memory);
     const int32_t row = (int32_t)blockIdx.x, g = (int32_t)blockIdx.y, tid = (int32_t)threadIdx.x;
