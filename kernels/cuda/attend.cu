@@ -1,5 +1,5 @@
-/* Page attention over the pages of a segment list. What a row gets from a page depends on that row and that page
- * alone (page.cuh); pages are merged in a fixed order.
+/* Page attention over the pages of a segment list. What a row gets from a page depends on that row
+ * and that page alone (page.cuh); pages are merged in a fixed order.
  *
  *   split    few rows: a warp takes single pages, whose states a second kernel merges
  *   direct   many rows: a warp takes all pages one after the other, onto one state */
@@ -7,28 +7,33 @@
 
 /* --- rows and pages --- */
 
-/* Row r of a KV head: token r / group, head g * group + r % group. */
-static __device__ __forceinline__ int64_t query_at(const qu_cuda_attend &a, int32_t g, int32_t row)
+static __host__ __device__ int32_t group_of(const qu_cuda_attend &a)
 {
-    int32_t group = a.rows.n_heads / a.rows.n_kv_heads;
+    return a.rows.n_heads / a.rows.n_kv_heads;
+}
+
+/* Row r of a KV head: token r / group, head g * group + r % group. */
+QU_DEVICE int64_t query_at(const qu_cuda_attend &a, int32_t g, int32_t row)
+{
+    const int32_t group = group_of(a);
     return ((int64_t)(row / group) * a.rows.n_heads + (int64_t)g * group + row % group) * a.rows.d;
 }
 
-static __device__ __forceinline__ int32_t head_rows(const qu_cuda_attend &a)
+QU_DEVICE int32_t head_rows(const qu_cuda_attend &a)
 {
-    return a.rows.n * (a.rows.n_heads / a.rows.n_kv_heads);
+    return a.rows.n * group_of(a);
 }
 
-static __device__ __forceinline__ int32_t sees(const qu_cuda_attend &a, int32_t row, int32_t page,
+QU_DEVICE int32_t sees(const qu_cuda_attend &a, int32_t row, int32_t page,
                                                int32_t n)
 {
-    int32_t t = row / (a.rows.n_heads / a.rows.n_kv_heads);
+    int32_t t = row / group_of(a);
     if (row >= head_rows(a)) return 0;
     int32_t own = a.rows.own[t];
     return page < own ? n : page == own ? a.rows.at[t] + 1 : 0;
 }
 
-static __device__ __forceinline__ block_keys keys_of(const qu_cuda_attend &a, int32_t page, int32_t g)
+QU_DEVICE block_keys keys_of(const qu_cuda_attend &a, int32_t page, int32_t g)
 {
     qu_cuda_page p = a.rows.pages[page];
     int64_t angles = angles_at(a.rows, p, a.layer, g);
@@ -38,7 +43,8 @@ static __device__ __forceinline__ block_keys keys_of(const qu_cuda_attend &a, in
     b.codec = p.codec;
     b.head = (const char *)p.slices[a.layer * a.rows.n_kv_heads + g];
     b.keys = b.head + head_bytes(p.codec, p.n, b.d);
-    b.values = b.keys + (int64_t)(p.codec == QU_CUDA_PLACED ? (int32_t)PAGE : p.n) * row_bytes(p.codec, b.d);
+    const int32_t rows = p.codec == QU_CUDA_PLACED ? (int32_t)PAGE : p.n;
+    b.values = b.keys + (int64_t)rows * row_bytes(p.codec, b.d);
     b.rope = a.rows.rope;
     b.cos = p.cos + angles;
     b.sin = p.sin + angles;
@@ -46,7 +52,7 @@ static __device__ __forceinline__ block_keys keys_of(const qu_cuda_attend &a, in
     return b;
 }
 
-static __device__ __forceinline__ block_keys far_of(const qu_cuda_attend &a, int32_t i, int32_t g)
+QU_DEVICE block_keys far_of(const qu_cuda_attend &a, int32_t i, int32_t g)
 {
     int64_t from = (int64_t)g * a.n_clusters + i * PAGE;
     block_keys b = {};
@@ -75,7 +81,7 @@ static __host__ __device__ int32_t page_parts(const qu_cuda_attend &a)
 
 /* --- a block's angles and queries --- */
 
-template <int S> static __device__ __forceinline__ void load_places(float4 *to, const float *places, int32_t d)
+template <int S> QU_DEVICE void load_places(float4 *to, const float *places, int32_t d)
 {
     const float4 *from = (const float4 *)(const void *)places;
     for (int32_t i = (int32_t)threadIdx.x; i < 16 * S * PAGE; i += (int32_t)blockDim.x) {
@@ -88,9 +94,10 @@ template <int S> static __device__ __forceinline__ void load_places(float4 *to, 
     __pipeline_wait_prior(0);
 }
 
-/* ROWS queries by a warp: by a power of two below 1/2, so that turned ones are below 1; behind a row zeros. */
+/* ROWS queries by a warp: by a power of two below 1/2, so that turned ones are below 1; behind a
+ * row zeros. */
 template <int S>
-static __device__ __forceinline__ void scale_queries(float *q, const qu_cuda_attend &a, int32_t g, int32_t row0)
+QU_DEVICE void scale_queries(float *q, const qu_cuda_attend &a, int32_t g, int32_t row0)
 {
     const int32_t ld = memory_of<S>::LD, d = a.rows.d, lane = (int32_t)(threadIdx.x % QU_WARP);
     for (int32_t r = 0; r < ROWS; r++) {
@@ -100,7 +107,8 @@ static __device__ __forceinline__ void scale_queries(float *q, const qu_cuda_att
         for (int32_t i = lane; real && i < d; i += QU_WARP) most = fmaxf(most, fabsf(from[i]));
         const unsigned exponent = min(max(__float_as_uint(warp_max(most)) >> 23, 30u), 220u) + 2;
         const float inverse = __uint_as_float((254 - exponent) << 23);
-        for (int32_t i = lane; i < ld; i += QU_WARP) q[r * ld + i] = real && i < d ? from[i] * inverse : 0;
+        for (int32_t i = lane; i < ld; i += QU_WARP)
+            q[r * ld + i] = real && i < d ? from[i] * inverse : 0;
         if (lane == 0) q[ROWS * ld + r] = __uint_as_float(exponent << 23);
     }
 }
@@ -108,7 +116,7 @@ static __device__ __forceinline__ void scale_queries(float *q, const qu_cuda_att
 /* --- split: a warp takes single pages --- */
 
 /* The segment that part i of head g stands for; -1 behind the last. */
-static __device__ __forceinline__ int32_t page_at(const qu_cuda_attend &a, int32_t g, int32_t i)
+QU_DEVICE int32_t page_at(const qu_cuda_attend &a, int32_t g, int32_t i)
 {
     if (!a.list) return i;
     return i < a.count[g] ? a.list[(int64_t)g * a.list_cap + i] : -1;
@@ -119,7 +127,7 @@ static __host__ __device__ __forceinline__ int32_t partial_floats(int32_t d)
 {
     return d + 4;
 }
-static __device__ __forceinline__ float *partial_at(const qu_cuda_attend &a, int32_t g, int32_t part,
+QU_DEVICE float *partial_at(const qu_cuda_attend &a, int32_t g, int32_t part,
                                                     int32_t row)
 {
     int64_t parts = page_parts(a) + far_parts(a);
@@ -131,7 +139,8 @@ static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_split(qu_
 {
     QU_SHARED(places);
     typedef memory_of<S> M;
-    const int32_t g = (int32_t)blockIdx.y, row0 = (int32_t)blockIdx.z * ROWS, row = row0 + lane_row();
+    const int32_t g = (int32_t)blockIdx.y;
+    const int32_t row0 = (int32_t)blockIdx.z * ROWS, row = row0 + lane_row();
     const int32_t warp = (int32_t)threadIdx.x / QU_WARP, warps = (int32_t)blockDim.x / QU_WARP;
     float *q = (float *)(void *)((char *)places + M::PLACES);
     char *memory = (char *)places + M::warp_at(1, warp);
@@ -162,8 +171,9 @@ static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_split(qu_
 
 enum { MERGE = 256, SLOTS = MERGE / 8, FOLD = 36 };
 
-/* The largest maximum, each part's weight, then the sums: slot s takes parts s, s + SLOTS ... of the pages, then of
- * the far field, and the slots are added in order: what is not there changes nothing. */
+/* The largest maximum, each part's weight, then the sums: slot s takes parts s, s + SLOTS ... of
+ * the pages, then of the far field, and the slots are added in order: what is not there changes
+ * nothing. */
 static __global__ void __launch_bounds__(MERGE, 4) merge(qu_cuda_attend a)
 {
     QU_SHARED(memory);
@@ -188,7 +198,7 @@ static __global__ void __launch_bounds__(MERGE, 4) merge(qu_cuda_attend a)
             const float *p = partial_at(a, g, i, row);
             l = fmaf(weight[i], p[d + 1], l);
             if (c >= d) continue;
-            float4 x = *(const float4 *)(const void *)(p + c);
+            float4 x = read<float4>(p + c);
             o[0] = fmaf(weight[i], x.x, o[0]), o[1] = fmaf(weight[i], x.y, o[1]);
             o[2] = fmaf(weight[i], x.z, o[2]), o[3] = fmaf(weight[i], x.w, o[3]);
         }
@@ -213,8 +223,8 @@ static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_direct(qu
 {
     QU_SHARED(places);
     typedef memory_of<S> M;
-    const int32_t g = (int32_t)blockIdx.y, warps = (int32_t)blockDim.x / QU_WARP, rows = head_rows(a);
-    const int32_t warp = (int32_t)threadIdx.x / QU_WARP;
+    const int32_t g = (int32_t)blockIdx.y, rows = head_rows(a);
+    const int32_t warp = (int32_t)threadIdx.x / QU_WARP, warps = (int32_t)blockDim.x / QU_WARP;
     const int32_t row0 = ((int32_t)blockIdx.x * warps + warp) * ROWS, row = row0 + lane_row();
     float *q = (float *)(void *)((char *)places + M::PLACES + warp * M::QUERIES);
     char *memory = (char *)places + M::warp_at(warps, warp);
@@ -224,7 +234,7 @@ static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_direct(qu
     if (row0 >= rows) return;
     state<S> x;
     clear(x);
-    const int32_t last = a.rows.own[(min(row0 + ROWS, rows) - 1) / (a.rows.n_heads / a.rows.n_kv_heads)];
+    const int32_t last = a.rows.own[(min(row0 + ROWS, rows) - 1) / group_of(a)];
 #pragma unroll 1
     for (int32_t page = 0; page <= last; page++) {
         const block_keys b = keys_of(a, page, g);
@@ -239,7 +249,8 @@ static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_direct(qu
 
 int64_t qu_cuda_attend_floats(const qu_cuda_attend *a, int32_t n_rows)
 {
-    return (int64_t)n_rows * a->rows.n_heads * (page_parts(*a) + far_parts(*a)) * partial_floats(a->rows.d);
+    const int64_t parts = page_parts(*a) + far_parts(*a);
+    return n_rows * parts * a->rows.n_heads * partial_floats(a->rows.d);
 }
 
 static qu_status check(const qu_cuda_attend *a, qu_err *err)
@@ -247,7 +258,8 @@ static qu_status check(const qu_cuda_attend *a, qu_err *err)
     const qu_cuda_rope *r = &a->rows.rope;
     if (a->rows.d % 8 != 0 || a->rows.d > 128 || (r->halves && r->n_dims % 16 != 0))
         return qu_fail(err, QU_ERR_ARG,
-                       "no CUDA attention for heads of %d of which %d turn: a multiple of 8 up to 128, of 16",
+                       "no CUDA attention for heads of %d of which %d turn: "
+                       "a multiple of 8 up to 128, of 16",
                        a->rows.d, r->n_dims);
     return QU_OK;
 }
@@ -267,8 +279,8 @@ template <int S> static void launch_split(qu_cuda *cu, const qu_cuda_attend &a, 
     const int32_t blocks = qu_cuda_processors(cu) / (a.rows.n_kv_heads * tiles);
     const int32_t warps = warps_of(cu, memory_of<S>::warp_at(1, 0), WARP_BYTES);
     const size_t bytes = (size_t)memory_of<S>::warp_at(1, warps);
-    dim3 grid((unsigned)(blocks < 1 ? 1 : blocks < parts ? blocks : parts), (unsigned)a.rows.n_kv_heads,
-              (unsigned)tiles);
+    const int32_t some = blocks < parts ? blocks : parts;
+    dim3 grid((unsigned)(some < 1 ? 1 : some), (unsigned)a.rows.n_kv_heads, (unsigned)tiles);
     auto *kernel = attend_split<S>;
     qu_cuda_want_shared(kernel, bytes);
     QU_LAUNCH(kernel, grid, (unsigned)(warps * QU_WARP), bytes, stream, a);
@@ -278,7 +290,7 @@ qu_status qu_cuda_attend_split(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err
 {
     QU_TRY(check(a, err));
     if (a->rows.n <= 0) return QU_OK;
-    int32_t rows = a->rows.n * (a->rows.n_heads / a->rows.n_kv_heads);
+    int32_t rows = a->rows.n * group_of(*a);
     if (a->rows.d <= 64) launch_split<1>(cu, *a, rows);
     else launch_split<2>(cu, *a, rows);
     QU_TRY(qu_cuda_launched(cu, "attend_split", err));
@@ -292,8 +304,9 @@ qu_status qu_cuda_attend_split(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err
 template <int S> static void launch_direct(qu_cuda *cu, const qu_cuda_attend &a, int32_t rows)
 {
     cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
-    const int32_t warps = warps_of(cu, memory_of<S>::warp_at(0, 0), memory_of<S>::QUERIES + WARP_BYTES);
-    const size_t bytes = (size_t)memory_of<S>::warp_at(warps, warps);
+    typedef memory_of<S> M;
+    const int32_t warps = warps_of(cu, M::PLACES, M::QUERIES + WARP_BYTES);
+    const size_t bytes = (size_t)M::warp_at(warps, warps);
     dim3 grid(blocks_of(rows, ROWS * warps), (unsigned)a.rows.n_kv_heads);
     auto *kernel = attend_direct<S>;
     qu_cuda_want_shared(kernel, bytes);
@@ -304,7 +317,7 @@ qu_status qu_cuda_attend_direct(qu_cuda *cu, const qu_cuda_attend *a, qu_err *er
 {
     QU_TRY(check(a, err));
     if (a->rows.n <= 0) return QU_OK;
-    int32_t rows = a->rows.n * (a->rows.n_heads / a->rows.n_kv_heads);
+    int32_t rows = a->rows.n * group_of(*a);
     if (a->rows.d <= 64) launch_direct<1>(cu, *a, rows);
     else launch_direct<2>(cu, *a, rows);
     return qu_cuda_launched(cu, "attend_direct", err);

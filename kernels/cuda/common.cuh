@@ -1,5 +1,5 @@
-/* What the .cu files share: launching, warp sums, halves. Under the tests the same sources are compiled
- * as C++ against tests/emulate, which brings its own QU_LAUNCH and QU_SHARED. */
+/* What the .cu files share: launching, warp sums, halves. Under the tests the same sources are
+ * compiled as C++ against tests/emulate, which brings its own QU_LAUNCH and QU_SHARED. */
 #ifndef QU_KERNELS_CUDA_COMMON_CUH
 #define QU_KERNELS_CUDA_COMMON_CUH
 
@@ -18,8 +18,9 @@
 #define QU_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
     kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
 #define QU_SHARED(name) extern __shared__ float4 name[]
-/* A kernel launched by QU_LAUNCH_EARLY begins while the one ahead ends: before it touches what others write, or
- * writes, it waits for them. Any kernel may let the next one begin. Nothing of this before sm_90. */
+/* A kernel launched by QU_LAUNCH_EARLY begins while the one ahead ends: before it touches what
+ * others write, or writes, it waits for them. Any kernel may let the next one begin. Nothing of
+ * this before sm_90. */
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 #define QU_LET_NEXT_START() cudaTriggerProgrammaticLaunchCompletion()
 #define QU_WAIT_FOR_LAST() cudaGridDependencySynchronize()
@@ -28,8 +29,8 @@
 #define QU_WAIT_FOR_LAST() (void)0
 #endif
 template <class... P, class... A>
-static void qu_cuda_launch_early(qu_cuda *cu, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
-                                 cudaStream_t stream, A... args)
+static void qu_cuda_launch_early(qu_cuda *cu, void (*kernel)(P...), dim3 grid, dim3 block,
+                                 size_t shared, cudaStream_t stream, A... args)
 {
     cudaLaunchAttribute early = {};
     cudaLaunchConfig_t c = {};
@@ -76,6 +77,13 @@ template <class T> static inline void qu_cuda_want_shared(T *kernel, size_t byte
 }
 
 enum { QU_WARP = 32 };
+#define QU_DEVICE static __device__ __forceinline__
+
+/* The i-th T from p on, a multiple of its size. */
+template <class T> QU_DEVICE T read(const void *p, int64_t i = 0)
+{
+    return ((const T *)p)[i];
+}
 
 static inline unsigned blocks_of(int64_t n, int64_t each)
 {
@@ -83,19 +91,19 @@ static inline unsigned blocks_of(int64_t n, int64_t each)
 }
 
 /* Folds by halves, always in the same order; every lane gets the result. */
-static __device__ __forceinline__ float warp_sum(float v)
+QU_DEVICE float warp_sum(float v)
 {
     for (int o = QU_WARP / 2; o > 0; o /= 2) v += __shfl_xor_sync(0xffffffffu, v, o);
     return v;
 }
-static __device__ __forceinline__ float warp_max(float v)
+QU_DEVICE float warp_max(float v)
 {
     for (int o = QU_WARP / 2; o > 0; o /= 2) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, o));
     return v;
 }
 
 /* The same over a block of N threads; fold: a float a warp in shared memory. */
-template <int N> static __device__ __forceinline__ float block_sum(float v, float *fold)
+template <int N> QU_DEVICE float block_sum(float v, float *fold)
 {
     v = warp_sum(v);
     __syncthreads(); /* fold may still be read */
@@ -105,7 +113,7 @@ template <int N> static __device__ __forceinline__ float block_sum(float v, floa
     for (int i = 0; i < N / QU_WARP; i++) v += fold[i];
     return v;
 }
-template <int N> static __device__ __forceinline__ float block_max(float v, float *fold)
+template <int N> QU_DEVICE float block_max(float v, float *fold)
 {
     v = warp_max(v);
     __syncthreads();
@@ -115,37 +123,37 @@ template <int N> static __device__ __forceinline__ float block_max(float v, floa
     return v;
 }
 
-static __device__ __forceinline__ float swish(float x)
+QU_DEVICE float swish(float x)
 {
     return x / (1.0f + expf(-x));
 }
 
 /* Eight floats, 16-byte aligned. */
-static __device__ __forceinline__ void floats8(float x[8], const float *p)
+QU_DEVICE void floats8(float x[8], const void *p)
 {
-    float4 a = ((const float4 *)(const void *)p)[0], b = ((const float4 *)(const void *)p)[1];
+    float4 a = read<float4>(p), b = read<float4>(p, 1);
     x[0] = a.x, x[1] = a.y, x[2] = a.z, x[3] = a.w;
     x[4] = b.x, x[5] = b.y, x[6] = b.z, x[7] = b.w;
 }
 /* sum + x . y: one chain of fused operations, in order. */
-static __device__ __forceinline__ float dot8(const float x[8], const float y[8], float sum)
+QU_DEVICE float dot8(const float x[8], const float y[8], float sum)
 {
 #pragma unroll
     for (int i = 0; i < 8; i++) sum = fmaf(x[i], y[i], sum);
     return sum;
 }
 
-static __device__ __forceinline__ float from_half(uint16_t h)
+QU_DEVICE float from_half(uint16_t h)
 {
     return __half2float(__ushort_as_half(h));
 }
 /* To nearest even, clamped: qu_attend_halve. */
-static __device__ __forceinline__ uint16_t to_half(float x)
+QU_DEVICE uint16_t to_half(float x)
 {
     return __half_as_ushort(__float2half_rn(fminf(fmaxf(x, -65504.0f), 65504.0f)));
 }
 /* Both by to_half, the first one in the low half of the word. */
-static __device__ __forceinline__ uint32_t pack_halves(float low, float high)
+QU_DEVICE uint32_t pack_halves(float low, float high)
 {
 #ifdef __CUDACC__
     uint32_t w;
@@ -155,14 +163,15 @@ static __device__ __forceinline__ uint32_t pack_halves(float low, float high)
     return (uint32_t)to_half(low) | (uint32_t)to_half(high) << 16;
 #endif
 }
-/* c [16,8] += a [16,16] b [16,8] of halves, summed in f32, by a warp: lane 4 g + t has of c (g, 2t), (g, 2t + 1),
- * (g + 8, 2t), (g + 8, 2t + 1); of a, two columns a word, (g, 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8); of
- * b, two rows a word, (2t, g), (2t + 8, g). */
-static __device__ __forceinline__ void multiply(float c[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+/* c [16,8] += a [16,16] b [16,8] of halves, summed in f32, by a warp: lane 4 g + t has of c (g,
+ * 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1); of a, two columns a word, (g, 2t), (g + 8, 2t),
+ * (g, 2t + 8), (g + 8, 2t + 8); of b, two rows a word, (2t, g), (2t + 8, g). */
+QU_DEVICE void multiply(float c[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
                                                 uint32_t b0, uint32_t b1)
 {
 #ifdef __CUDACC__
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "{%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 #else
@@ -171,7 +180,7 @@ static __device__ __forceinline__ void multiply(float c[4], uint32_t a0, uint32_
 #endif
 }
 /* Eight halves out of sixteen bytes. */
-static __device__ __forceinline__ void halves8(float x[8], uint4 u)
+QU_DEVICE void halves8(float x[8], uint4 u)
 {
     const unsigned w[4] = {u.x, u.y, u.z, u.w};
 #pragma unroll
@@ -180,7 +189,7 @@ static __device__ __forceinline__ void halves8(float x[8], uint4 u)
         x[2 * i + 1] = from_half((uint16_t)(w[i] >> 16));
     }
 }
-static __device__ __forceinline__ uint16_t to_bf16(float f)
+QU_DEVICE uint16_t to_bf16(float f)
 {
     uint32_t u = __float_as_uint(f);
     if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 0x40);
@@ -188,14 +197,14 @@ static __device__ __forceinline__ uint16_t to_bf16(float f)
 }
 
 /* The dims of pair j: those that turn together, and what passes through by twos (qu_rope_pair). */
-static __device__ __forceinline__ void pair_dims(qu_cuda_rope r, int32_t j, int32_t *a, int32_t *b)
+QU_DEVICE void pair_dims(qu_cuda_rope r, int32_t j, int32_t *a, int32_t *b)
 {
     bool apart = r.halves && j < r.n_dims / 2;
     *a = apart ? j : 2 * j;
     *b = apart ? j + r.n_dims / 2 : 2 * j + 1;
 }
 /* Each operation rounded by itself: qu_rope_vector's bits. */
-static __device__ __forceinline__ void turn(float *x, float *y, float c, float s)
+QU_DEVICE void turn(float *x, float *y, float c, float s)
 {
     float u = *x, v = *y;
     *x = __fsub_rn(__fmul_rn(u, c), __fmul_rn(v, s));
@@ -203,23 +212,24 @@ static __device__ __forceinline__ void turn(float *x, float *y, float c, float s
 }
 
 /* Where the angles of a KV head begin in its page's cos and sin, and those inside a page. */
-static __device__ __forceinline__ int64_t rope_row(const qu_cuda_rows &r, int32_t layer, int32_t g)
+QU_DEVICE int64_t rope_row(const qu_cuda_rows &r, int32_t layer, int32_t g)
 {
     return r.rope_rows ? r.rope_rows[layer * r.n_kv_heads + g] : 0;
 }
-static __device__ __forceinline__ int64_t angles_at(const qu_cuda_rows &r, const qu_cuda_page &page,
+QU_DEVICE int64_t angles_at(const qu_cuda_rows &r, const qu_cuda_page &page,
                                                     int32_t layer, int32_t g)
 {
     return rope_row(r, layer, g) * (r.d / 2 + 1) * page.n_pad;
 }
-static __device__ __forceinline__ const float *places_of(const qu_cuda_rows &r, int32_t layer, int32_t g)
+QU_DEVICE const float *places_of(const qu_cuda_rows &r, int32_t layer, int32_t g)
 {
     return r.rope.places + rope_row(r, layer, g) * r.d * QU_PAGE_TOKENS;
 }
 
-/* The weights' sum has a floor under its maximum so that a set without visible keys is not -INF - -INF. */
+/* The weights' sum has a floor under its maximum so that a set without visible keys is not -INF -
+ * -INF. */
 #define QU_SCORE_FLOOR (-3e38f)
-static __device__ __forceinline__ float weight_of(float score, float floor)
+QU_DEVICE float weight_of(float score, float floor)
 {
     return score == score ? expf(score - floor) : 0; /* NaN weighs nothing */
 }

@@ -33,7 +33,7 @@ struct qu_cuda {
     cudaEvent_t mark[QU_CUDA_MARKS];
     bool marked[QU_CUDA_MARKS];
     cudaError_t lost; /* the device's first error; nothing is asked of it afterwards */
-    void *workspace;  /* cuBLAS's, ours so that its choice of kernel cannot depend on what is free */
+    void *workspace; /* cuBLAS's, ours so that its choice of kernel cannot depend on what is free */
     blas b;
 };
 
@@ -62,8 +62,9 @@ int qu_cuda_count(void)
 #define QU_TEXT(x) QU_TEXT2(x)
 static bool find_blas(blas *b)
 {
-    static const char *const names[] = {"libcublas.so." QU_TEXT(CUBLAS_VER_MAJOR), "libcublas.so",
-                                        "/usr/local/cuda/lib64/libcublas.so." QU_TEXT(CUBLAS_VER_MAJOR)};
+    static const char *const names[] = {
+        "libcublas.so." QU_TEXT(CUBLAS_VER_MAJOR), "libcublas.so",
+        "/usr/local/cuda/lib64/libcublas.so." QU_TEXT(CUBLAS_VER_MAJOR)};
     for (size_t i = 0; i < sizeof names / sizeof *names && !b->library; i++)
         b->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
     if (!b->library) return false;
@@ -102,9 +103,10 @@ static qu_status open_streams(qu_cuda *cu, qu_err *err)
 static qu_status open_blas(qu_cuda *cu, qu_err *err)
 {
     if (!find_blas(&cu->b))
-        return qu_fail(err, QU_ERR_NOGPU,
-                       "cannot find libcublas of the CUDA toolkit this was built with: install it or add its "
-                       "folder to LD_LIBRARY_PATH");
+        return qu_fail(
+            err, QU_ERR_NOGPU,
+            "cannot find libcublas of the CUDA toolkit this was built with: install it or add its "
+            "folder to LD_LIBRARY_PATH");
     QU_TRY(qu_cuda_alloc(cu, &cu->workspace, WORKSPACE, err));
     if (cu->b.create(&cu->b.handle) != CUBLAS_STATUS_SUCCESS ||
         cu->b.set_stream(cu->b.handle, cu->stream[QU_CUDA_COMPUTE]) != CUBLAS_STATUS_SUCCESS ||
@@ -118,10 +120,12 @@ static qu_status open_device(qu_cuda *cu, int number, qu_err *err)
     cudaDeviceProp p;
     int n = qu_cuda_count();
     if (n == 0)
-        return qu_fail(err, QU_ERR_NOGPU,
-                       "no CUDA device found: check the driver with nvidia-smi, or use --device cpu");
+        return qu_fail(
+            err, QU_ERR_NOGPU,
+            "no CUDA device found: check the driver with nvidia-smi, or use --device cpu");
     if (number < 0 || number >= n)
-        return qu_fail(err, QU_ERR_NOGPU, "no CUDA device %d: there are %d, counted from 0", number, n);
+        return qu_fail(err, QU_ERR_NOGPU, "no CUDA device %d: there are %d, counted from 0", number,
+                       n);
     snprintf(cu->name, sizeof cu->name, "cuda:%d", number);
     DEVICE("choosing it", cudaSetDevice(number));
     DEVICE("asking what it is", cudaGetDeviceProperties(&p, number));
@@ -207,10 +211,11 @@ qu_status qu_cuda_alloc(qu_cuda *cu, void **p, int64_t bytes, qu_err *err)
         cudaGetLastError(); /* this error is ours to handle: forget it */
         cudaMemGetInfo(&left, &all);
         *p = NULL;
-        return qu_fail(err, QU_ERR_NOMEM,
-                       "device '%s' has no room for %lld MB more: %lld of its %lld MB are free; use fewer "
-                       "pages, a smaller model or --device cpu",
-                       cu->name, (long long)(bytes >> 20), (long long)(left >> 20), (long long)(all >> 20));
+        return qu_fail(
+            err, QU_ERR_NOMEM,
+            "device '%s' has no room for %lld MB more: %lld of its %lld MB are free; use fewer "
+            "pages, a smaller model or --device cpu",
+            cu->name, (long long)(bytes >> 20), (long long)(left >> 20), (long long)(all >> 20));
     }
     DEVICE("making room", e);
     return QU_OK;
@@ -245,14 +250,16 @@ void qu_cuda_free_host(qu_cuda *cu, void *p)
 qu_status qu_cuda_upload(qu_cuda *cu, qu_cuda_stream s, void *device, const void *host,
                          int64_t bytes, qu_err *err)
 {
-    DEVICE("an upload", cudaMemcpyAsync(device, host, (size_t)bytes, cudaMemcpyHostToDevice, cu->stream[s]));
+    DEVICE("an upload",
+           cudaMemcpyAsync(device, host, (size_t)bytes, cudaMemcpyHostToDevice, cu->stream[s]));
     return QU_OK;
 }
 
 qu_status qu_cuda_download(qu_cuda *cu, qu_cuda_stream s, void *host, const void *device,
                            int64_t bytes, qu_err *err)
 {
-    DEVICE("a download", cudaMemcpyAsync(host, device, (size_t)bytes, cudaMemcpyDeviceToHost, cu->stream[s]));
+    DEVICE("a download",
+           cudaMemcpyAsync(host, device, (size_t)bytes, cudaMemcpyDeviceToHost, cu->stream[s]));
     return QU_OK;
 }
 
@@ -271,7 +278,8 @@ qu_status qu_cuda_mark(qu_cuda *cu, qu_cuda_stream s, int mark, qu_err *err)
 
 qu_status qu_cuda_follow(qu_cuda *cu, qu_cuda_stream s, int mark, qu_err *err)
 {
-    if (cu->marked[mark]) DEVICE("following a mark", cudaStreamWaitEvent(cu->stream[s], cu->mark[mark], 0));
+    if (cu->marked[mark])
+        DEVICE("following a mark", cudaStreamWaitEvent(cu->stream[s], cu->mark[mark], 0));
     return QU_OK;
 }
 
@@ -324,9 +332,10 @@ qu_status qu_cuda_gemm(qu_cuda *cu, float *y, const void *x, const void *w, int3
     const float one = 1, zero = 0;
     if (cu->lost != cudaSuccess) return failed(cu, "cuBLAS", cu->lost, err);
     cublasStatus_t st = cu->b.gemm(cu->b.handle, CUBLAS_OP_T, CUBLAS_OP_N, n, rows, k, &one, w,
-                                   CUDA_R_16BF, k, x, CUDA_R_16BF, k, add ? &one : &zero, y, CUDA_R_32F, n,
-                                   CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+                                   CUDA_R_16BF, k, x, CUDA_R_16BF, k, add ? &one : &zero, y,
+                                   CUDA_R_32F, n, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
     if (st != CUBLAS_STATUS_SUCCESS)
-        return qu_fail(err, QU_ERR_GPU, "device '%s' failed in cuBLAS with code %d", cu->name, (int)st);
+        return qu_fail(err, QU_ERR_GPU, "device '%s' failed in cuBLAS with code %d", cu->name,
+                       (int)st);
     return QU_OK;
 }

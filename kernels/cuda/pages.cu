@@ -5,8 +5,8 @@ enum { THREADS = 128, PAGE = 128 };
 
 /* --- rows: a block a (token, head) --- */
 
-static __device__ void rope_query(float *q, const qu_cuda_rows &r, int32_t layer, int32_t t, int32_t h, float scale,
-                                  float gain)
+static __device__ void rope_query(float *q, const qu_cuda_rows &r, int32_t layer, int32_t t,
+                                  int32_t h, float scale, float gain)
 {
     qu_cuda_page page = r.pages[r.own[t]];
     int64_t at = angles_at(r, page, layer, h / (r.n_heads / r.n_kv_heads)) + r.at[t];
@@ -15,15 +15,16 @@ static __device__ void rope_query(float *q, const qu_cuda_rows &r, int32_t layer
         int32_t a, b;
         pair_dims(r.rope, i, &a, &b);
         float u = x[a], v = x[b];
-        turn(&u, &v, page.cos[at + (int64_t)i * page.n_pad], page.sin[at + (int64_t)i * page.n_pad]);
+        turn(&u, &v, page.cos[at + (int64_t)i * page.n_pad],
+             page.sin[at + (int64_t)i * page.n_pad]);
         x[a] = u * (scale * gain);
         x[b] = v * (scale * gain);
     }
     for (int32_t i = r.rope.n_dims + (int32_t)threadIdx.x; i < r.d; i += THREADS) x[i] *= scale;
 }
 
-static __device__ void place_key(const float *k, const float *v, const qu_cuda_rows &r, int32_t layer, int32_t t,
-                                 int32_t g)
+static __device__ void place_key(const float *k, const float *v, const qu_cuda_rows &r,
+                                 int32_t layer, int32_t t, int32_t g)
 {
     int32_t n_dims = r.rope.n_dims;
     qu_cuda_page page = r.pages[r.own[t]];
@@ -47,7 +48,8 @@ static __device__ void place_key(const float *k, const float *v, const qu_cuda_r
 
 /* Query heads, then, with k, KV heads. */
 static __global__ void __launch_bounds__(THREADS)
-    place_rows(float *q, const float *k, const float *v, qu_cuda_rows r, int32_t layer, float scale, float gain)
+    place_rows(float *q, const float *k, const float *v, qu_cuda_rows r, int32_t layer, float scale,
+               float gain)
 {
     int32_t t = (int32_t)blockIdx.x, h = (int32_t)blockIdx.y;
     QU_LET_NEXT_START();
@@ -66,8 +68,9 @@ void qu_cuda_places(float *out, const float *cos, const float *sin, int32_t n_di
     }
 }
 
-qu_status qu_cuda_place_rows(qu_cuda *cu, float *q, const float *k, const float *v, const qu_cuda_rows *rows,
-                             int32_t layer, float scale, float gain, qu_err *err)
+qu_status qu_cuda_place_rows(qu_cuda *cu, float *q, const float *k, const float *v,
+                             const qu_cuda_rows *rows, int32_t layer, float scale, float gain,
+                             qu_err *err)
 {
     dim3 grid((unsigned)rows->n, (unsigned)(rows->n_heads + (k ? rows->n_kv_heads : 0)));
     QU_TRY_EARLY(place_rows, grid, THREADS, 0, q, k, v, *rows, layer, scale, gain);
@@ -76,16 +79,16 @@ qu_status qu_cuda_place_rows(qu_cuda *cu, float *q, const float *k, const float 
 
 /* --- encoding: a block a (page, KV head) --- */
 
-static __device__ __forceinline__ float or_zero(float x)
+QU_DEVICE float or_zero(float x)
 {
     return isfinite(x) ? x : 0;
 }
-static __device__ __forceinline__ int8_t to_int8(float x, float inverse)
+QU_DEVICE int8_t to_int8(float x, float inverse)
 {
     float q = rintf(__fmul_rn(x, inverse));
     return (int8_t)(q > 127 ? 127 : q < -127 ? -127 : q);
 }
-static __device__ __forceinline__ float inverse_of(float scale)
+QU_DEVICE float inverse_of(float scale)
 {
     float inverse = scale > 0 ? 1 / scale : 0;
     return isfinite(inverse) ? inverse : 0;
@@ -120,15 +123,15 @@ static __device__ void encode_q8(char *out, const float *k, const float *v, int6
     }
 }
 
-static __device__ __forceinline__ unsigned to_nibble(float x, float base, float inverse)
+QU_DEVICE unsigned to_nibble(float x, float base, float inverse)
 {
     float q = rintf(__fmul_rn(__fsub_rn(x, base), inverse));
     return (unsigned)(q > 15 ? 15 : q > 0 ? q : 0);
 }
 
 /* Base and inverse scale of channel c, written to where they belong. */
-static __device__ float2 q4_channel(float *base, float *scale, const float *k, int64_t ld, int32_t n,
-                                    int32_t c)
+static __device__ float2 q4_channel(float *base, float *scale, const float *k, int64_t ld,
+                                    int32_t n, int32_t c)
 {
     float least = INFINITY, most = -INFINITY;
     for (int32_t i = 0; i < n; i++) {
@@ -150,7 +153,8 @@ static __device__ void encode_q4(char *out, const float *k, const float *v, int6
     uint16_t *heads = (uint16_t *)(void *)(scale + d);
     uint8_t *q = (uint8_t *)(heads + 2 * n * groups);
     for (int32_t c = (int32_t)threadIdx.x; c < h; c += THREADS) {
-        float2 low = q4_channel(base, scale, k, ld, n, c), high = q4_channel(base, scale, k, ld, n, c + h);
+        float2 low = q4_channel(base, scale, k, ld, n, c),
+               high = q4_channel(base, scale, k, ld, n, c + h);
         for (int32_t i = 0; i < n; i++)
             q[i * h + c] = (uint8_t)(to_nibble(or_zero(k[i * ld + c]), low.x, low.y) |
                                      to_nibble(or_zero(k[i * ld + c + h]), high.x, high.y) << 4);
@@ -215,7 +219,8 @@ qu_status qu_cuda_encode(qu_cuda *cu, void *out, int64_t stride, int codec, cons
 {
     if (n_pages <= 0) return QU_OK;
     dim3 grid((unsigned)n_pages, (unsigned)n_kv_heads);
-    QU_TRY_LAUNCH(encode, grid, THREADS, 0, (char *)out, stride, codec, k, v, first, n, n_kv_heads, d);
+    QU_TRY_LAUNCH(encode, grid, THREADS, 0, (char *)out, stride, codec, k, v, first, n, n_kv_heads,
+                  d);
     return QU_OK;
 }
 
@@ -229,7 +234,8 @@ static __global__ void __launch_bounds__(THREADS) place_slices(const qu_cuda_sli
     const int32_t tid = (int32_t)threadIdx.x, words = (int32_t)(s->bytes / 4), whole = words / 4;
     for (int32_t i = tid; i < whole; i += THREADS) to[i] = from[i];
     if (tid < words % 4)
-        ((uint32_t *)(void *)(to + whole))[tid] = ((const uint32_t *)(const void *)(from + whole))[tid];
+        ((uint32_t *)(void *)(to + whole))[tid] =
+            ((const uint32_t *)(const void *)(from + whole))[tid];
     if (tid == 0) *s->entry = to;
 }
 

@@ -3,7 +3,8 @@
 enum { THREADS = 256, GREEDY_THREADS = 1024 };
 
 /* One block a row. Each thread sums every 256th element, then warps fold, then the first warp. */
-static __global__ void __launch_bounds__(THREADS) rmsnorm(float *y, const float *x, const float *w, int32_t n, float eps)
+static __global__ void __launch_bounds__(THREADS)
+    rmsnorm(float *y, const float *x, const float *w, int32_t n, float eps)
 {
     QU_SHARED(shared);
     QU_LET_NEXT_START();
@@ -30,7 +31,8 @@ static __global__ void add_bias(float *y, const float *bias, int32_t n, int64_t 
 }
 
 /* A block a row. Ids are exact as floats. */
-static __global__ void __launch_bounds__(GREEDY_THREADS) greedy(qu_cuda_choice *out, const float *logits, int32_t n)
+static __global__ void __launch_bounds__(GREEDY_THREADS)
+    greedy(qu_cuda_choice *out, const float *logits, int32_t n)
 {
     QU_SHARED(shared);
     const float *row = logits + (int64_t)blockIdx.x * n;
@@ -53,10 +55,11 @@ static __global__ void __launch_bounds__(GREEDY_THREADS) greedy(qu_cuda_choice *
     out[blockIdx.x].share = 1 / sum;
 }
 
-qu_status qu_cuda_greedy(qu_cuda *cu, qu_cuda_choice *out, const float *logits, int32_t n_rows, int32_t n,
-                         qu_err *err)
+qu_status qu_cuda_greedy(qu_cuda *cu, qu_cuda_choice *out, const float *logits, int32_t n_rows,
+                         int32_t n, qu_err *err)
 {
-    if (n < 1 || n > 1 << 24) return qu_fail(err, QU_ERR_ARG, "no CUDA kernel for a vocabulary of %d", n);
+    if (n < 1 || n > 1 << 24)
+        return qu_fail(err, QU_ERR_ARG, "no CUDA kernel for a vocabulary of %d", n);
     size_t fold = GREEDY_THREADS / QU_WARP * sizeof(float);
     if (n_rows > 0) QU_TRY_LAUNCH(greedy, (unsigned)n_rows, GREEDY_THREADS, fold, out, logits, n);
     return QU_OK;

@@ -1,5 +1,5 @@
-/* Choosing pages on the device: the multipole policy of retrieve/policy.c, from the summaries to each head's
- * list of segments. */
+/* Choosing pages on the device: the multipole policy of retrieve/policy.c, from the summaries to
+ * each head's list of segments. */
 #include "kernels/cuda/common.cuh"
 #include "kernels/summary.h"
 
@@ -58,8 +58,9 @@ typedef struct sense_args {
     qu_cuda_rope rope;
     float *logits;  /* [G,rows,C] */
     float2 *folds;  /* [G,rows,blocks of THREADS clusters] maximum and sum */
-    float *score, n_rows; /* [G,n_pages], added to from the second block of tokens on; of all blocks */
+    float *score; /* [G,n_pages], added to from the second block of tokens on */
     int32_t adds;
+    float n_rows; /* of all blocks */
 } sense_args;
 
 static __host__ __device__ __forceinline__ int32_t folds_of(int32_t clusters)
@@ -67,14 +68,14 @@ static __host__ __device__ __forceinline__ int32_t folds_of(int32_t clusters)
     return (clusters + THREADS - 1) / THREADS;
 }
 
-static __device__ __forceinline__ const float *query_of(const sense_args &a, int32_t g, int32_t row)
+QU_DEVICE const float *query_of(const sense_args &a, int32_t g, int32_t row)
 {
     int32_t group = a.n_heads / a.n_kv_heads;
     return a.q + ((int64_t)(row / group) * a.n_heads + (int64_t)g * group + row % group) * a.d;
 }
 
-/* A thread a cluster, R queries at a time: q . mean + ln(count) + what the spread is worth, as qu_attend_mass has
- * it; then a warp a query: the block's maximum and sum. */
+/* A thread a cluster, R queries at a time: q . mean + ln(count) + what the spread is worth, as
+ * qu_attend_mass has it; then a warp a query: the block's maximum and sum. */
 template <int R> static __global__ void __launch_bounds__(THREADS) sense_logits(sense_args a)
 {
     QU_SHARED(memory);
@@ -93,53 +94,59 @@ template <int R> static __global__ void __launch_bounds__(THREADS) sense_logits(
     __syncthreads();
     const int32_t c = (int32_t)blockIdx.x * THREADS + tid;
     const int64_t at = (int64_t)g * a.c.n + min(c, a.c.n - 1);
-    const uint4 *key = (const uint4 *)(const void *)(a.c.key + at * d);
-    const uint2 *spread = (const uint2 *)(const void *)(a.c.spread + at * half);
+    const uint16_t *key = a.c.key + at * d, *spread = a.c.spread + at * half;
     float s[R], v[R];
 #pragma unroll
     for (int r = 0; r < R; r++) s[r] = v[r] = 0;
 #pragma unroll 8
     for (int32_t i = 0; i < d / 8; i++) {
         float k[8];
-        halves8(k, key[i]);
+        halves8(k, read<uint4>(key, i));
 #pragma unroll
         for (int r = 0; r < R; r++) s[r] = dot8(q + r * d + i * 8, k, s[r]);
     }
 #pragma unroll 8
     for (int32_t i = 0; i < half / 4; i++) {
-        uint2 u = spread[i];
-        const uint16_t h[4] = {(uint16_t)u.x, (uint16_t)(u.x >> 16), (uint16_t)u.y, (uint16_t)(u.y >> 16)};
+        uint2 u = read<uint2>(spread, i);
+        const uint32_t h[2] = {u.x, u.y};
 #pragma unroll
         for (int r = 0; r < R; r++)
-            for (int j = 0; j < 4; j++) v[r] = fmaf(q2[r * half + i * 4 + j], from_half(h[j]), v[r]);
+            for (int j = 0; j < 4; j++) {
+                float one = from_half((uint16_t)(h[j / 2] >> j % 2 * 16));
+                v[r] = fmaf(q2[r * half + i * 4 + j], one, v[r]);
+            }
     }
     float bias = a.c.bias[at], most = sqrtf(2 * fmaxf(bias, 0.0f));
 #pragma unroll
     for (int r = 0; r < R; r++) {
-        float sd = sqrtf(fmaxf(v[r], 0.0f)), t = fminf(sd, most), logit = s[r] + bias + t * (sd - .5f * t);
+        float sd = sqrtf(fmaxf(v[r], 0.0f)), t = fminf(sd, most);
+        float logit = s[r] + bias + t * (sd - .5f * t);
         logits[r * THREADS + tid] = c < a.c.n ? logit : -INFINITY;
         if (r < rows && c < a.c.n) a.logits[((int64_t)g * a.rows + row0 + r) * a.c.n + c] = logit;
     }
     __syncthreads();
     for (int32_t r = tid / QU_WARP; r < rows; r += THREADS / QU_WARP) {
         float top = -INFINITY, sum = 0;
-        for (int i = lane; i < THREADS; i += QU_WARP) top = fmaxf(top, logits[r * THREADS + i]);
+        const float *row = logits + r * THREADS;
+        for (int i = lane; i < THREADS; i += QU_WARP) top = fmaxf(top, row[i]);
         top = fmaxf(warp_max(top), QU_SCORE_FLOOR);
-        for (int i = lane; i < THREADS; i += QU_WARP) sum += weight_of(logits[r * THREADS + i], top);
+        for (int i = lane; i < THREADS; i += QU_WARP) sum += weight_of(row[i], top);
         sum = warp_sum(sum);
-        if (lane == 0)
-            a.folds[((int64_t)g * a.rows + row0 + r) * folds_of(a.c.n) + blockIdx.x] = make_float2(top, sum);
+        const int64_t to = ((int64_t)g * a.rows + row0 + r) * folds_of(a.c.n) + blockIdx.x;
+        if (lane == 0) a.folds[to] = make_float2(top, sum);
     }
 }
 
-/* A block SCORE_PAGES pages, a warp a page at a time: each row's maximum and sum, then the rows' shares of the page's
- * clusters. */
+/* A block SCORE_PAGES pages, a warp a page at a time: each row's maximum and sum, then the rows'
+ * shares of the page's clusters. */
 static __global__ void __launch_bounds__(THREADS) sense_score(sense_args a)
 {
     QU_SHARED(memory);
     float2 *row_of = (float2 *)(void *)memory; /* [rows] maximum, 1 / sum */
-    const int32_t g = (int32_t)blockIdx.y, tid = (int32_t)threadIdx.x, lane = tid % QU_WARP, warp = tid / QU_WARP;
-    const int32_t n = folds_of(a.c.n), first_page = (int32_t)blockIdx.x * SCORE_PAGES;
+    const int32_t g = (int32_t)blockIdx.y, n = folds_of(a.c.n);
+    const int32_t lane = (int32_t)threadIdx.x % QU_WARP, warp = (int32_t)threadIdx.x / QU_WARP;
+    const int32_t page0 = (int32_t)blockIdx.x * SCORE_PAGES;
+    const int32_t end = min(page0 + SCORE_PAGES, a.c.n_pages);
     for (int32_t r = warp; r < a.rows; r += THREADS / QU_WARP) {
         const float2 *fold = a.folds + ((int64_t)g * a.rows + r) * n;
         float top = -INFINITY, sum = 0;
@@ -150,7 +157,7 @@ static __global__ void __launch_bounds__(THREADS) sense_score(sense_args a)
         if (lane == 0) row_of[r] = make_float2(top, sum > 0 ? 1 / sum : 0);
     }
     __syncthreads();
-    for (int32_t p = first_page + warp; p < min(first_page + SCORE_PAGES, a.c.n_pages); p += THREADS / QU_WARP) {
+    for (int32_t p = page0 + warp; p < end; p += THREADS / QU_WARP) {
         const int32_t first = a.c.first[p], each = a.c.first[p + 1] - first;
         const float *logits = a.logits + (int64_t)g * a.rows * a.c.n + first;
         float sum = 0;
@@ -183,7 +190,8 @@ qu_status qu_cuda_sense(qu_cuda *cu, float *score, const qu_cuda_clusters *c, co
 {
     int32_t g_n = rows->n_kv_heads, d = rows->d, group = rows->n_heads / g_n;
     int64_t before = (int64_t)layer * g_n * c->n;
-    sense_args a = {*c, q, rows->n_heads, g_n, d, 0, rows->rope, NULL, NULL, score, (float)rows->n * (float)group, 0};
+    const float all = (float)rows->n * (float)group;
+    sense_args a = {*c, q, rows->n_heads, g_n, d, 0, rows->rope, NULL, NULL, score, 0, all};
     a.c.key += before * d;
     a.c.spread += before * (d / 2);
     a.c.bias += before;
@@ -204,16 +212,16 @@ qu_status qu_cuda_sense(qu_cuda *cu, float *score, const qu_cuda_clusters *c, co
 /* --- the cut: a block a KV head --- */
 
 /* Ascending keys: descending density, then ascending page. */
-static __device__ __forceinline__ uint64_t sort_key(float density, int32_t page)
+QU_DEVICE uint64_t sort_key(float density, int32_t page)
 {
     unsigned u = __float_as_uint(density == density ? density : -1.0f);
     u ^= u >> 31 ? 0xffffffffu : 0x80000000u;
     return (uint64_t)~u << 32 | (unsigned)page;
 }
 
-/* Pages [n] by density, as keys say, are taken while they fit the budget, those that do not are passed over: 32 at a
- * time, by one warp. */
-static __device__ __forceinline__ void take_pages(uint8_t *chosen, int32_t stride, const uint64_t *key,
+/* Pages [n] by density, as keys say, are taken while they fit the budget, those that do not are
+ * passed over: 32 at a time, by one warp. */
+QU_DEVICE void take_pages(uint8_t *chosen, int32_t stride, const uint64_t *key,
                                                   const int32_t *tokens, int32_t n, int64_t budget)
 {
     const int32_t lane = (int32_t)threadIdx.x;
@@ -221,7 +229,8 @@ static __device__ __forceinline__ void take_pages(uint8_t *chosen, int32_t strid
         const int32_t i = from + lane, page = i < n ? (int32_t)(key[i] & 0xffffffffu) : 0;
         const int32_t t = i < n ? tokens[page] : 0;
         bool open = i < n;
-        while (__ballot_sync(0xffffffffu, open &= i == 0 || t <= budget)) { /* what is too large now stays so */
+        /* what is too large now stays so */
+        while (__ballot_sync(0xffffffffu, open &= i == 0 || t <= budget)) {
             int64_t sum = open ? t : 0; /* with those before it */
             for (int o = 1; o < QU_WARP; o *= 2) {
                 int64_t before = __shfl_sync(0xffffffffu, sum, lane < o ? lane : lane - o);
@@ -231,7 +240,8 @@ static __device__ __forceinline__ void take_pages(uint8_t *chosen, int32_t strid
             const bool takes = open && (!over || lane < __ffs((int)over) - 1);
             if (takes) chosen[page * stride] = 1;
             const unsigned taken = __ballot_sync(0xffffffffu, takes);
-            budget -= __shfl_sync(0xffffffffu, sum, taken ? 31 - __clz((int)taken) : 0) * (taken != 0);
+            const int last = taken ? 31 - __clz((int)taken) : 0;
+            budget -= __shfl_sync(0xffffffffu, sum, last) * (taken != 0);
             open &= !takes;
         }
     }
@@ -247,8 +257,10 @@ static __global__ void __launch_bounds__(CUT_THREADS)
     const int32_t g = (int32_t)blockIdx.x, g_n = (int32_t)gridDim.x, tid = (int32_t)threadIdx.x;
     const bool takes_all = all && all[g];
     for (int32_t i = tid; i < n_pow2; i += CUT_THREADS) {
-        if (i < n) page_tokens[i] = tokens[i];
-        key[i] = i < n ? sort_key(score[(int64_t)g * n + i] / (float)page_tokens[i], i) : ~(uint64_t)0;
+        key[i] = ~(uint64_t)0;
+        if (i >= n) continue;
+        page_tokens[i] = tokens[i];
+        key[i] = sort_key(score[(int64_t)g * n + i] / (float)tokens[i], i);
     }
     for (int32_t size = 2; size <= n_pow2; size *= 2)
         for (int32_t step = size / 2; step > 0; step /= 2) {
@@ -273,7 +285,8 @@ qu_status qu_cuda_cut(qu_cuda *cu, uint8_t *chosen, const float *score, const in
 {
     if (n_pages <= 0) return QU_OK;
     if (n_pages > QU_CUDA_CUT_PAGES)
-        return qu_fail(err, QU_ERR_ARG, "%d candidate pages: the device chooses among %d at most; use --pages",
+        return qu_fail(err, QU_ERR_ARG,
+                       "%d candidate pages: the device chooses among %d at most; use --pages",
                        n_pages, (int)QU_CUDA_CUT_PAGES);
     int32_t n_pow2 = 2;
     while (n_pow2 < n_pages) n_pow2 *= 2;
@@ -311,7 +324,7 @@ static __global__ void __launch_bounds__(LIST_THREADS)
 qu_status qu_cuda_lists(qu_cuda *cu, int32_t *list, int32_t *count, const int32_t *candidate,
                         const uint8_t *chosen, int32_t n_segments, int32_t n_kv_heads, qu_err *err)
 {
-    QU_TRY_LAUNCH(lists, (unsigned)n_kv_heads, LIST_THREADS, LIST_THREADS / QU_WARP * 4, list, count,
-                  candidate, chosen, n_segments);
+    QU_TRY_LAUNCH(lists, (unsigned)n_kv_heads, LIST_THREADS, LIST_THREADS / QU_WARP * 4, list,
+                  count, candidate, chosen, n_segments);
     return QU_OK;
 }
