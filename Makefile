@@ -71,7 +71,7 @@ ISAS     += avx2 avx512
 endif
 ISA_plain  := -Wno-psabi
 ISA_avx2   := -mavx2 -mfma -mf16c
-ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mprefer-vector-width=512
+ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c -mprefer-vector-width=512
 LIB_OBJ  += $(foreach i,$(ISAS),$(SIMD_SRC:%.c=$(B)/%.$(i).o))
 LIB_OBJ  += $(if $(HAVE_CUDA),$(CU_OBJ))
 LDLIBS   += $(if $(HAVE_CUDA),$(CU_LIBS))

@@ -11,7 +11,7 @@
 
 /* Bumped whenever the engine's arithmetic changes: stored pages of another number are another
  * class. */
-enum { ENGINE_NUMERICS = 1 };
+enum { ENGINE_NUMERICS = 2 };
 
 void qu_context_numerics(char out[48])
 {

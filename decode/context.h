@@ -171,7 +171,7 @@ typedef struct qu_context_stats {
 } qu_context_stats;
 qu_context_stats qu_context_stats_get(const qu_context *c);
 
-/* Numerics class of this process: "1/avx512/dnnl-f32": engine number, instruction set, document
+/* Numerics class of this process: "2/avx512/dnnl-f32": engine number, instruction set, document
  * product. */
 void qu_context_numerics(char out[48]);
 

@@ -29,7 +29,7 @@ qu_status qu_device_wait(const qu_model *m, qu_err *err);
 /* "NVIDIA H200", or NULL on this processor. */
 const char *qu_device_name(const qu_model *m);
 
-/* qu_context_numerics for contexts of m: "1/cuda2-sm90/cublas-bf16" on a device. */
+/* qu_context_numerics for contexts of m: "2/cuda2-sm90/cublas-bf16" on a device. */
 void qu_device_numerics(const qu_model *m, char out[48]);
 
 /* For decode/ alone: leave the device (NULL is fine); make a new context run on its model's. */

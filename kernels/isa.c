@@ -13,7 +13,8 @@ static bool has(qu_isa isa)
     if (isa == QU_ISA_AVX2) return avx2;
     if (isa == QU_ISA_AVX512)
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vnni");
 #endif
     return isa == QU_ISA_PLAIN;
 }

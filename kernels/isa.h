@@ -11,7 +11,7 @@
 typedef enum qu_isa {
     QU_ISA_PLAIN = 0,  /* no intrinsics, no fused multiply-add: any processor */
     QU_ISA_AVX2 = 1,   /* AVX2, FMA, F16C */
-    QU_ISA_AVX512 = 2, /* AVX-512 F, BW, VL, DQ */
+    QU_ISA_AVX512 = 2, /* AVX-512 F, BW, VL, DQ, VNNI */
     QU_ISA_COUNT
 } qu_isa;
 

@@ -1,6 +1,6 @@
 #include "kernels/ops_simd.h"
 
-#include "kernels/quant_simd.h"
+#include "kernels/bytes_simd.h"
 
 /* Rows of W and of x that share registers: 4 x 4 sums fit 32 wide registers, 2 x 2 fit 16 narrow
  * ones. */
@@ -214,19 +214,91 @@ static bool dots_stored(float *y, int64_t ldy, const void *w, int64_t row_bytes,
         return true
         CASE(F16);
         CASE(BF16);
-        CASE(Q4_0);
-        CASE(Q5_0);
         CASE(Q8_0);
-        CASE(Q4_K);
-        CASE(Q5_K);
-        CASE(Q6_K);
-        CASE(IQ4_XS);
 #undef CASE
     default: return false;
     }
 }
 
-const qu_linear_ops QU_ISA_NAME(qu_linear_ops) = {dequant, dots, dots_stored, dots_buffered};
 #else
-const qu_linear_ops QU_ISA_NAME(qu_linear_ops) = {dequant, dots, NULL, dots_buffered};
+#define dots_stored NULL
 #endif
+
+VF void bytes_tile(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, const int type,
+                   const qu_linear_bytes *x, int64_t ldx, int32_t k_dim, bool fetch_ahead, const int nw,
+                   const int nx)
+{
+    enum { STEP = 256 };
+    const int step_bytes = STEP / quant_step(type) * quant_step_bytes(type);
+    const uint8_t *at[4], *ahead = w + AHEAD_ROWS * row_bytes;
+    const qu_linear_bytes *xs[4];
+    vf acc[4][4];
+    for (int i = 0; i < nw; i++) at[i] = w + i * row_bytes;
+    for (int j = 0; j < nx; j++) {
+        xs[j] = x + j * ldx;
+        for (int i = 0; i < nw; i++) acc[j][i] = vf_zero();
+    }
+    int32_t k = 0;
+    for (; k + STEP <= k_dim; k += STEP) {
+        for (int line = 0; fetch_ahead && line < nw * step_bytes; line += 64)
+            __builtin_prefetch(ahead + line, 0, 3);
+        ahead += nw * step_bytes;
+        bytes_step(acc, at, type, xs, 2, nw, nx);
+        for (int i = 0; i < nw; i++) at[i] += step_bytes;
+        for (int j = 0; j < nx; j++) xs[j]++;
+    }
+    if (k < k_dim) { /* blocks of 32: the last ones, zeros behind them */
+        uint8_t last[4][STEP / 32 * 34] = {{0}};
+        for (int i = 0; i < nw; i++) {
+            memcpy(last[i], at[i], (size_t)((k_dim - k) / 32 * quant_step_bytes(type)));
+            at[i] = last[i];
+        }
+        if (k_dim - k > STEP / 2)
+            bytes_step(acc, at, type, xs, 2, nw, nx);
+        else
+            bytes_step(acc, at, type, xs, 1, nw, nx);
+    }
+    put_sums(y, ldy, acc, nw, nx);
+}
+
+VF void bytes_rows(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, const int type,
+                   int32_t n_w, const qu_linear_bytes *x, int64_t ldx, int32_t n_rows, int32_t k_dim)
+{
+    for (int32_t i = 0; i < n_w;) {
+        const int32_t nw = i + NW <= n_w ? NW : 1;
+        int32_t t = 0;
+#define TILE(nw, nx)                                                                               \
+    bytes_tile(y + t * ldy + i, ldy, w + i * row_bytes, row_bytes, type, x + t * ldx, ldx, k_dim,  \
+               t == 0, nw, nx),                                                                    \
+        t += nx
+        while (nw == NW && t + NX <= n_rows) TILE(NW, NX);
+        if (nw == NW && NX > 3 && t + 3 <= n_rows) TILE(NW, 3);
+        if (nw == NW && NX > 2 && t + 2 <= n_rows) TILE(NW, 2);
+        while (nw == NW && t < n_rows) TILE(NW, 1);
+        while (t < n_rows) TILE(1, 1);
+#undef TILE
+        i += nw;
+    }
+}
+
+static void dots_bytes(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type, int32_t n_w,
+                       const qu_linear_bytes *x, int64_t ldx, int32_t n_rows, int32_t k_dim)
+{
+    switch (type) {
+#define CASE(t)                                                                                    \
+    case QU_TYPE_##t:                                                                              \
+        bytes_rows(y, ldy, w, row_bytes, QU_TYPE_##t, n_w, x, ldx, n_rows, k_dim);                 \
+        break;
+        QU_BYTE_TYPES(CASE)
+#undef CASE
+    default: break;
+    }
+}
+
+static void round_row(qu_linear_bytes *out, const float *x, int32_t n)
+{
+    bytes_round(out, x, n);
+}
+
+const qu_linear_ops QU_ISA_NAME(qu_linear_ops) = {dequant,       dots,      dots_stored,
+                                                  dots_buffered, round_row, dots_bytes};

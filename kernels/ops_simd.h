@@ -25,6 +25,15 @@ typedef struct qu_codec_ops {
     void (*decode)(float *k, float *v, int64_t ldv, int codec, const void *in, int32_t n, int32_t d);
 } qu_codec_ops;
 
+/* The types that are multiplied in bytes, f(NAME) each. */
+#define QU_BYTE_TYPES(f) f(Q4_0) f(Q5_0) f(Q4_K) f(Q5_K) f(Q6_K) f(IQ4_XS)
+
+/* 256 elements of x in bytes (kernels/bytes_simd.h has the order): eight runs, x = scale * q. */
+typedef struct qu_linear_bytes {
+    int8_t q[256];
+    float scale[8], minus_sum[8]; /* minus the sum of a run's scale * q */
+} qu_linear_bytes;
+
 typedef struct qu_linear_ops {
     /* x[i] = value of element i, n a multiple of the type's block; equals qu_dequant_ref bit for
      * bit. */
@@ -42,6 +51,12 @@ typedef struct qu_linear_ops {
     void (*dots_buffered)(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type, int32_t n_w,
                           const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim, float *buffer,
                           int32_t group);
+    /* x [n] rounded to bytes, n a multiple of 32. */
+    void (*round)(qu_linear_bytes *out, const float *x, int32_t n);
+    /* y as in dots with x [n_rows,ldx], ldx in blocks of 256, from round, for any number of rows; of
+     * QU_BYTE_TYPES. */
+    void (*dots_bytes)(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type, int32_t n_w,
+                       const qu_linear_bytes *x, int64_t ldx, int32_t n_rows, int32_t k_dim);
 } qu_linear_ops;
 
 typedef struct qu_rope_ops {

@@ -81,6 +81,13 @@ VF b16 packed_scales(const uint8_t *p, const bool q3)
     return v;
 }
 
+/* The scales of a block of Q4_K or Q5_K, from lane 8 on its minima; of Q6_K. */
+VF vf packed_values(const uint8_t *b, const int type)
+{
+    if (type == QU_TYPE_Q6_K) return vf_mul(vf_set1(half_of(b + 208)), floats_of(bytes_of(b + 192)));
+    return vf_mul(vf_both(half_of(b), half_of(b + 2)), floats_of(packed_scales(b + 4, false)));
+}
+
 /* The scales and minima of the block at b, in order; Q4_K and Q5_K have their minima behind the
  * scales, from scale[8] on. What a type does not have is left alone. */
 VF void quant_scales(float *scale, float *min, const uint8_t *b, const int type)
@@ -103,12 +110,7 @@ VF void quant_scales(float *scale, float *min, const uint8_t *b, const int type)
         break;
     case QU_TYPE_Q4_K:
     case QU_TYPE_Q5_K:
-        for (int i = 0; i < 16; i++) scale[i] = half_of(b + i / 8 * 2);
-        vf_store(scale, vf_mul(vf_load(scale), floats_of(packed_scales(b + 4, false))));
-        break;
-    case QU_TYPE_Q6_K:
-        vf_store(scale, vf_mul(vf_set1(half_of(b + 208)), floats_of(bytes_of(b + 192))));
-        break;
+    case QU_TYPE_Q6_K: vf_store(scale, packed_values(b, type)); break;
     case QU_TYPE_IQ4_XS:
         for (int i = 0; i < 8; i++) {
             int x = (b[4 + i / 2] >> i % 2 * 4 & 15) | (b[2 + i / 4] >> i % 4 * 2 & 3) << 4;
@@ -125,20 +127,9 @@ VF b16 nibbles_of(const uint8_t *p, const int high)
     return high ? bytes_of(p) >> 4 : bytes_of(p) & 15;
 }
 
-/* Sixteen bits at p as bytes of 0 or 16. */
-VF b16 fifths_of(const uint8_t *p)
+/* out[i] = table[index[i]] */
+VF b16 shuffled(b16 table, b16 index)
 {
-    const b16 bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
-    const uint64_t each = 0x0101010101010101;
-    b16 v;
-    memcpy(&v, (uint64_t[2]){p[0] * each, p[1] * each}, sizeof v);
-    return (b16)((v & bit) == bit) & 16;
-}
-
-VF b16 iq4_of(b16 index)
-{
-    b16 table;
-    memcpy(&table, qu_iq4_values, sizeof table);
 #ifdef __clang__
     b16 v;
     for (int i = 0; i < 16; i++) v[i] = table[index[i]];
@@ -146,6 +137,24 @@ VF b16 iq4_of(b16 index)
 #else
     return __builtin_shuffle(table, index);
 #endif
+}
+
+/* Sixteen bits at p as bytes of 0 or 16. */
+VF b16 fifths_of(const uint8_t *p)
+{
+    typedef uint16_t h8 __attribute__((vector_size(16)));
+    const b16 bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    const b16 upper = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1};
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return (b16)((shuffled((b16)(h8){h, h, h, h, h, h, h, h}, upper) & bit) == bit) & 16;
+}
+
+VF b16 iq4_of(b16 index)
+{
+    b16 table;
+    memcpy(&table, qu_iq4_values, sizeof table);
+    return shuffled(table, index);
 }
 
 /* The numbers q of elements [16 g, 16 g + 16) of the block at b, as int8. */
@@ -175,47 +184,6 @@ VF b16 quants_of(const uint8_t *b, const int type, const int g)
     }
 }
 
-#if defined(__AVX512F__)
-/* Sixteen bytes at p, or their high nibbles, as 32-bit lanes. */
-VF __m512i lanes_of(const uint8_t *p, const int shift)
-{
-    __m512i v = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
-    return shift > 0 ? _mm512_srli_epi32(v, (unsigned)shift)
-                     : _mm512_slli_epi32(v, (unsigned)-shift);
-}
-
-/* Up to five bits: the values that a scale allows are made once and looked up by the lanes' low bits.
- * Six bits: the upper two come from one register, the lower four from another. */
-VF vf lookup(const uint8_t *b, const int type, const int g, vf d, vf min)
-{
-    const vf steps = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const __m512i low = _mm512_set1_epi32(15);
-    const int in64 = g / 4 * 32 + g % 2 * 16, nibble = g / 2 % 2 * 4;
-    __m512i q, h;
-    switch (type) {
-    case QU_TYPE_Q4_0: return _mm512_permutexvar_ps(lanes_of(b + 2, g * 4), d * (steps - 8));
-    case QU_TYPE_Q5_0:
-        q = lanes_of(b + 6, g * 4);
-        h = _mm512_movm_epi32((__mmask16)(b[2 + 2 * g] | b[3 + 2 * g] << 8));
-        q = _mm512_ternarylogic_epi32(low, q, h, 0xCA);
-        return _mm512_permutex2var_ps(d * (steps - 16), q, d * steps);
-    case QU_TYPE_IQ4_XS:
-        q = lanes_of(b + 8 + g / 2 * 16, g % 2 * 4);
-        return _mm512_permutexvar_ps(q, d * vf_load_i8(qu_iq4_values));
-    case QU_TYPE_Q4_K: return _mm512_permutexvar_ps(lanes_of(b + 16 + in64, nibble), d * steps - min);
-    case QU_TYPE_Q5_K:
-        h = lanes_of(b + 16 + g % 2 * 16, g / 2 - 4);
-        q = _mm512_ternarylogic_epi32(low, lanes_of(b + 48 + in64, nibble), h, 0xCA);
-        return _mm512_permutex2var_ps(d * steps - min, q, d * (steps + 16) - min);
-    default: /* Q6_K */
-        h = lanes_of(b + 128 + g / 8 * 32 + g % 2 * 16, g / 2 % 4 * 2 - 4);
-        q = lanes_of(b + g / 8 * 64 + g % 4 * 16, g / 4 % 2 * 4);
-        q = _mm512_and_si512(_mm512_ternarylogic_epi32(low, q, h, 0xCA), _mm512_set1_epi32(63));
-        return d * _mm512_cvtepi32_ps(_mm512_sub_epi32(q, _mm512_set1_epi32(32)));
-    }
-}
-#endif
-
 /* Elements [16 g, 16 g + 16) of the step at b. Scale and minimum are applied in f32, each with one
  * rounding, as in qu_dequant_ref: so both give the same bits. */
 VF vf quant_load(const uint8_t *b, const int type, const int g, const float *scale,
@@ -230,10 +198,6 @@ VF vf quant_load(const uint8_t *b, const int type, const int g, const float *sca
     const bool by32 = type == QU_TYPE_Q4_K || type == QU_TYPE_Q5_K || type == QU_TYPE_IQ4_XS;
     const int i = quant_step(type) == 32 ? 0 : by32 ? g / 2 : g;
     const vf d = vf_set1(scale[i]);
-#if defined(__AVX512F__)
-    if (type == QU_TYPE_Q4_0 || type == QU_TYPE_Q5_0 || by32 || type == QU_TYPE_Q6_K)
-        return lookup(b, type, g, d, vf_set1(scale[8 + i % 8]));
-#endif
     vf x = vf_mul(d, floats_of(quants_of(b, type, g)));
     switch (type) {
     case QU_TYPE_Q4_1:

@@ -61,6 +61,11 @@ VF vf vf_load_bf16(const void *p)
     __m512i x = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
 }
+VF vf vf_both(float low, float high) /* eight lanes of each */
+{
+    return _mm512_insertf32x8(_mm512_set1_ps(low), _mm256_set1_ps(high), 1);
+}
+VF vf vf_eight(const float *p) { return (vf){p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]}; }
 VF __m256 vf_low(vf x) { return _mm512_castps512_ps256(x); }
 VF __m256 vf_high(vf x) { return _mm512_extractf32x8_ps(x, 1); }
 #elif defined(__AVX2__)
@@ -123,6 +128,8 @@ VF vf vf_load_bf16(const void *p)
     const __m128i *q = p;
     return (vf){load_bf16_8(q), load_bf16_8(q + 1)};
 }
+VF vf vf_both(float low, float high) { return (vf){_mm256_set1_ps(low), _mm256_set1_ps(high)}; }
+VF vf vf_eight(const float *p) { return (vf){_mm256_loadu_ps(p), _mm256_setzero_ps()}; }
 VF __m256 vf_low(vf x) { return x.a; }
 VF __m256 vf_high(vf x) { return x.b; }
 #else
@@ -167,6 +174,8 @@ VF void vf_store_f16(uint16_t *p, vf x)
 {
     for (int i = 0; i < QU_LANES; i++) p[i] = qu_f32_to_f16(x[i]);
 }
+VF vf vf_both(float low, float high) { QU_EACH_LANE(i < 8 ? low : high); }
+VF vf vf_eight(const float *p) { QU_EACH_LANE(i < 8 ? p[i] : 0); }
 VF vf vf_load_bf16(const void *p) { QU_EACH_LANE(qu_bf16_to_f32(load_u16(p, i))); }
 #endif
 

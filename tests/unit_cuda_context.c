@@ -19,7 +19,7 @@ enum { PAGES = 5, QUESTION = 37, ANSWER = 5, LIVE = 115 };
 
 static const char *const shapes[] = {
     "--shape tiny --type Q8_0",
-    "--shape tiny --type Q4_0 --arch qwen2 --heads 6 --kv-heads 2 --head-size 64",
+    "--shape tiny --type Q8_0 --arch qwen2 --heads 6 --kv-heads 2 --head-size 64",
     "--shape tiny --type F16 --arch qwen3 --head-size 80 --kv-heads 4",
 };
 

@@ -60,8 +60,14 @@ static void golden_greedy_ids(void **state)
     json_decref(golden);
 }
 
-/* Every record of the golden file: all logits of a prompt, the f32 file tightly, the quantised ones within
- * the tolerance that dequantised weights with float activations leave. */
+/* Of the logits' spread, against weights dequantised and activations in float. Questions round what they
+ * multiply Q4_0 with to a byte: small random models err by .04, trained ones by less. */
+static double close_enough(const char *model)
+{
+    return strstr(model, "q4_0") ? .02 : strstr(model, "Q4_0") ? .08 : 1e-4;
+}
+
+/* Every record of the golden file: all logits of a prompt. */
 static void golden_prompt_logits(void **state)
 {
     (void)state;
@@ -91,7 +97,7 @@ static void golden_prompt_logits(void **state)
         TEST_OK(qu_context_step(c, ids, n, 0, 1, logits, err));
         double e = test_spread_error(logits, right, m->vocab);
         print_message("%s: worst logit error %.2g of the spread\n", name, e);
-        assert_true(e < 1e-4);
+        assert_true(e < close_enough(name));
         free(logits);
         free(right);
         qu_context_free(c);
@@ -171,7 +177,7 @@ static void check_variant(const qu_model *m, const ref_model *ref, qu_pool *pool
     if (ref_forward(ref, ids, pos, N, NULL, right)) fail_msg("%s", ref_error());
     double e = test_spread_error(logits, right, m->vocab);
     print_message("%s: %.2g of the spread\n", what, e);
-    assert_true(e < 1e-4);
+    assert_true(e < close_enough(what));
     free(logits);
     free(right);
     qu_context_free(c);
@@ -331,7 +337,7 @@ static void pages_agree_with_the_oracle(void **state)
             assert_int_equal(ref_forward(ref, ids, pos, n, NULL, right), 0);
             double e = test_spread_error(logits, right, m->vocab);
             print_message("%s gap %d: %.2g of the spread\n", models[i], gap, e);
-            assert_true(e < 1e-4);
+            assert_true(e < close_enough(models[i]));
             qu_context_free(c);
         }
         free(logits);

@@ -91,10 +91,15 @@ static void linear_shape(qu_type type, int32_t n, int32_t k, int32_t rows)
     fill(x, (int64_t)rows * k);
     fill(bias, n);
     qu_linear_job job = {&w, bias, right, n};
-    qu_linear_ref(&job, x, k, rows);
+    float *seen = malloc((size_t)rows * (size_t)k * 4 + 4);
+    if (qu_linear_in_bytes(type)) qu_linear_round_ref(seen, x, rows * k);
+    else memcpy(seen, x, (size_t)rows * (size_t)k * 4);
+    qu_linear_ref(&job, seen, k, rows);
     job.y = question;
     qu_linear_question(pool, &job, 1, x, k, rows);
     assert_true(worst(question, right, out) < tolerance(k));
+    job.y = right;
+    if (strcmp(qu_linear_document_name(), "own") != 0) qu_linear_ref(&job, x, k, rows);
     job.y = document;
     TEST_OK(qu_linear_document(pool, &scratch, &job, 1, x, k, rows, err));
     assert_true(worst(document, right, out) < tolerance(k));
@@ -109,6 +114,7 @@ static void linear_shape(qu_type type, int32_t n, int32_t k, int32_t rows)
     free_guarded(one, n);
     free((void *)w.data);
     free(x);
+    free(seen);
     free(bias);
     qu_linear_scratch_free(scratch);
 }

@@ -1,5 +1,5 @@
 /* kernels/linear.h with every weight type: registers against the reference, rows alone and in
- * company, on every instruction set. The blocks are random bytes with scales of sane size. */
+ * company, on every instruction set; products in bytes. The blocks are random bytes with scales of sane size. */
 #include "tests/testing.h"
 
 #include "kernels/isa.h"
@@ -89,11 +89,14 @@ static void products(qu_type type, int32_t n, int32_t k)
     enum { ROWS = 9 };
     uint8_t *data = random_blocks(type, (int64_t)n * k);
     qu_weight w = {data, type, n, k};
-    float *x = malloc(ROWS * (size_t)k * 4), *right = malloc(ROWS * (size_t)n * 4);
+    float *seen = malloc(ROWS * (size_t)k * 4), *x = malloc(ROWS * (size_t)k * 4), *right = malloc(ROWS * (size_t)n * 4);
     float *one = malloc((size_t)n * 4), *y = malloc(ROWS * (size_t)n * 4);
     for (int64_t i = 0; i < (int64_t)ROWS * k; i++) x[i] = test_uniform(&seed);
     qu_linear_job job = {&w, NULL, right, n};
-    qu_linear_ref(&job, x, k, ROWS);
+    for (int64_t t = 0; t < ROWS; t++)
+        if (qu_linear_in_bytes(type)) qu_linear_round_ref(seen + t * k, x + t * k, k);
+        else memcpy(seen + t * k, x + t * k, (size_t)k * 4);
+    qu_linear_ref(&job, seen, k, ROWS);
     for (int32_t rows = 1; rows <= ROWS; rows++) {
         job.y = y;
         qu_linear_question(NULL, &job, 1, x, k, rows);
@@ -115,6 +118,7 @@ static void products(qu_type type, int32_t n, int32_t k)
     }
     free(data);
     free(x);
+    free(seen);
     free(right);
     free(one);
     free(y);
@@ -129,6 +133,11 @@ static void every_product(void)
     }
     products(QU_TYPE_Q8_0, 5, 96); /* no whole 256 */
     products(QU_TYPE_IQ4_NL, 5, 32);
+    for (int32_t k = 32; k <= 320; k += 32) {
+        products(QU_TYPE_Q4_0, 5, k);
+        products(QU_TYPE_Q5_0, 5, k);
+    }
+    products(QU_TYPE_Q4_0, 2, 1 << 17); /* x in bytes comes in pieces */
     products(QU_TYPE_F16, 5, 172);     /* a tail */
     products(QU_TYPE_Q4_1, 2, 1 << 17); /* a row that does not fit the buffer twice */
 }
@@ -139,11 +148,80 @@ static void test_products(void **state)
     each_isa(every_product);
 }
 
+enum { WIDE = 608 };
+
+/* x in bytes is what the reference says, to the bit; what is no number stays none. */
+static void rounds(void)
+{
+    float x[WIDE], right[WIDE];
+    qu_linear_bytes b[3];
+    for (int turn = 0; turn < 4; turn++) {
+        for (int i = 0; i < WIDE; i++) x[i] = test_uniform(&seed) * (i / 32 % 3 ? 1e-3f : 40);
+        memset(x + 64, 0, 128);
+        x[100] = -1e-31f;
+        if (turn) x[40] = turn == 1 ? NAN : turn == 2 ? INFINITY : -INFINITY;
+        ops()->round(b, x, WIDE);
+        qu_linear_round_ref(right, x, WIDE);
+        for (int i = 0; i < WIDE; i++) {
+            const qu_linear_bytes *p = &b[i / 256];
+            int run = i / 32 % 8, at = run / 4 * 128 + i / 16 % 2 * 64 + run % 4 * 16 + i % 16;
+            float got = p->scale[run] * p->q[at], sum = 0;
+            assert_true(turn && i / 32 == 1 ? isnan(got) && isnan(right[i]) : got == right[i]);
+            assert_true(fabsf(got - x[i]) <= fabsf(p->scale[run]) * .5001f || isnan(got) || i == 100);
+            for (int j = i / 32 * 32; j < i / 32 * 32 + 32; j++) sum -= right[j];
+            assert_true(fabsf(p->minus_sum[run] - sum) <= 1e-4f * 127 * p->scale[run] || isnan(got));
+        }
+        for (int i = WIDE; i < 768; i++) assert_true(b[2].scale[i / 32 % 8] == 0);
+        qu_weight w = {random_blocks(QU_TYPE_Q5_0, 3 * WIDE), QU_TYPE_Q5_0, 3, WIDE};
+        float y[3];
+        qu_linear_job job = {&w, NULL, y, 3};
+        qu_linear_question(NULL, &job, 1, x, WIDE, 1);
+        for (int i = 0; i < 3; i++) assert_true(isfinite(y[i]) == !turn);
+        free((void *)w.data);
+    }
+}
+
+static void test_rounds(void **state)
+{
+    (void)state;
+    each_isa(rounds);
+}
+
+/* The two sets with vectors add whole numbers in the same lanes: the same bits. */
+static void test_sets_agree(void **state)
+{
+    (void)state;
+    enum { N = 21, K = 1280, ROWS = 7 };
+    qu_isa before = qu_isa_current();
+    float *x = malloc(ROWS * K * 4), *y[2] = {malloc(ROWS * N * 4), malloc(ROWS * N * 4)};
+    for (int i = 0; i < ROWS * K; i++) x[i] = test_uniform(&seed);
+    for (int t = 0; t < N_TYPES; t++) {
+        if (!qu_linear_in_bytes(types[t])) continue;
+        uint8_t *data = random_blocks(types[t], N * K);
+        qu_weight w = {data, types[t], N, K};
+        int done = 0;
+        for (int i = 0; i < 2; i++) {
+            qu_linear_job job = {&w, NULL, y[i], N};
+            if (!qu_isa_force(i ? QU_ISA_AVX512 : QU_ISA_AVX2)) continue;
+            qu_linear_question(NULL, &job, 1, x, K, ROWS);
+            done++;
+        }
+        if (done == 2) assert_memory_equal(y[0], y[1], ROWS * N * 4);
+        free(data);
+    }
+    qu_isa_force(before);
+    free(x);
+    free(y[0]);
+    free(y[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dequant),
         cmocka_unit_test(test_products),
+        cmocka_unit_test(test_rounds),
+        cmocka_unit_test(test_sets_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
