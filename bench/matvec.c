@@ -1,9 +1,9 @@
-/* matvec: how fast stored weights are multiplied with one row (decoding) and with four.
+/* matvec: how fast stored weights are multiplied with one row (decoding), with four and sixteen (drafts).
  *
  *     build/release/matvec [MiB of weights, 512] [threads, all] [width, 4096]
  *
- * One line a type: GB/s of stored weights and multiplications per second of one thread's CPU time,
- * so that other programs disturb little. The weights are any bytes, and larger than the caches
+ * One line a type: GB/s of stored weights for one row, and multiplications, per second of one
+ * thread's CPU time, so that other programs disturb little. The weights are any bytes, and larger than the caches
  * unless told otherwise.
  */
 #include "base/os.h"
@@ -12,7 +12,7 @@
 #include "kernels/isa.h"
 #include "kernels/linear.h"
 
-enum { ROWS = 4, LEAST_MS = 1000 };
+enum { ROWS = 16, LEAST_MS = 500 };
 
 static double run_ms(qu_pool *pool, const qu_linear_job *job, const float *x, int32_t rows)
 {
@@ -43,16 +43,19 @@ int main(int argc, char **argv)
     for (int64_t i = 0; i < bytes; i++) data[i] = (uint8_t)(i * 2654435761u >> 16);
     printf("%s, %d threads, %lld MiB, width %d\n", qu_isa_name(qu_isa_current()), threads,
            (long long)mib, k);
-    printf("%-8s %12s %12s %14s\n", "type", "1 row GB/s", "4 rows GB/s", "1 row G mul/s");
+    printf("%-8s %12s %12s %12s %12s\n", "type", "1 row GB/s", "G mul/s", "4 rows", "16 rows");
     for (int type = 0; type < 64; type++) {
         if (!qu_type_name(type)) continue;
         int64_t row = qu_type_bytes(type, k);
         qu_weight w = {data, (qu_type)type, (int32_t)(bytes / row), k};
         qu_linear_job job = {&w, NULL, y, w.n};
-        double all = (double)w.n * (double)row;
-        double one = run_ms(pool, &job, x, 1), four = run_ms(pool, &job, x, ROWS);
-        printf("%-8s %12.1f %12.1f %14.1f\n", qu_type_name(type), all / one / 1e6,
-               all / four / 1e6, (double)w.n * k / one / 1e6);
+        printf("%-8s", qu_type_name(type));
+        for (int32_t rows = 1; rows <= ROWS; rows *= 4) {
+            double ms = run_ms(pool, &job, x, rows);
+            if (rows == 1) printf(" %12.1f", (double)w.n * (double)row / ms / 1e6);
+            printf(" %12.1f", (double)w.n * k * rows / ms / 1e6);
+        }
+        printf("\n");
         fflush(stdout);
     }
     qu_pool_free(pool);

@@ -158,7 +158,7 @@ static void rounds(void)
     for (int turn = 0; turn < 4; turn++) {
         for (int i = 0; i < WIDE; i++) x[i] = test_uniform(&seed) * (i / 32 % 3 ? 1e-3f : 40);
         memset(x + 64, 0, 128);
-        x[100] = -1e-31f;
+        x[70] = -1e-31f; /* counts as nothing */
         if (turn) x[40] = turn == 1 ? NAN : turn == 2 ? INFINITY : -INFINITY;
         ops()->round(b, x, WIDE);
         qu_linear_round_ref(right, x, WIDE);
@@ -167,7 +167,7 @@ static void rounds(void)
             int run = i / 32 % 8, at = run / 4 * 128 + i / 16 % 2 * 64 + run % 4 * 16 + i % 16;
             float got = p->scale[run] * p->q[at], sum = 0;
             assert_true(turn && i / 32 == 1 ? isnan(got) && isnan(right[i]) : got == right[i]);
-            assert_true(fabsf(got - x[i]) <= fabsf(p->scale[run]) * .5001f || isnan(got) || i == 100);
+            assert_true(fabsf(got - x[i]) <= fabsf(p->scale[run]) * .5001f || isnan(got) || i == 70);
             for (int j = i / 32 * 32; j < i / 32 * 32 + 32; j++) sum -= right[j];
             assert_true(fabsf(p->minus_sum[run] - sum) <= 1e-4f * 127 * p->scale[run] || isnan(got));
         }
