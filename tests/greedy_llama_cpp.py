@@ -7,7 +7,7 @@ size, RoPE variant and some weight types. Run by hand, with llama-cpp-python ins
 Each model continues a prompt by 64 tokens. Where the two programs differ, llama.cpp's token is taken and the
 comparison goes on. A difference counts as one only if the gap of llama.cpp's two best logits there exceeds
 twice the largest difference of the two programs' logits after the prompt (llama.cpp rounds activations to
-8 bits before products with quantised weights, Quire does not). Exit 1 if any counts.
+8 bits before products with quantised weights, Quire with some of them and in shorter runs). Exit 1 if any counts.
 """
 import os
 import subprocess
