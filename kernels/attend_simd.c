@@ -117,18 +117,17 @@ VF void add_bias(float *w, const float *bias, int32_t rows, int32_t cols)
             vf_store(w + i, vf_add(vf_load(w + i), vf_load(bias + i)));
 }
 
-/* What a cluster's spread adds to its mean logit: with t = min(sd, c), sd t - t^2 / 2. */
+/* What a cluster's spread adds to its mean logit: sqrt(c (c + v)) - c. */
 VF void add_spread(float *w, const float *v, const qu_attend_kv *kv, int32_t rows)
 {
-    vf half = vf_set1(.5f);
+    vf limit = vf_set1(QU_SPREAD_LIMIT);
     for (int32_t i = 0; i < kv->n_pad; i += QU_LANES) {
-        vf ln = vf_max(vf_load(kv->bias + i), vf_zero()); /* -INF of an empty cluster is 0 here */
-        vf c = vf_sqrt(vf_add(ln, ln));
+        /* -INF of an empty cluster is 0 here */
+        vf c = vf_mul(limit, vf_max(vf_load(kv->bias + i), vf_zero()));
         for (int32_t r = 0; r < rows; r++) {
             int64_t at = (int64_t)r * kv->n_pad + i;
-            vf sd = vf_sqrt(vf_max(vf_load(v + at), vf_zero())), t = vf_min(sd, c);
-            vf more = vf_mul(t, vf_sub(sd, vf_mul(half, t)));
-            vf_store(w + at, vf_add(vf_load(w + at), more));
+            vf more = vf_sqrt(vf_mul(c, vf_add(c, vf_max(vf_load(v + at), vf_zero()))));
+            vf_store(w + at, vf_add(vf_load(w + at), vf_sub(more, c)));
         }
     }
 }

@@ -151,12 +151,12 @@ static void masses_match_reference(void **state)
         for (int r = 0; r < ROWS; r++) {
             double x[COLS], sum = 0;
             for (int i = 0; i < COLS; i++) {
-                double v = 0, c = sqrt(2 * fmax((double)bias[i], 0));
+                double v = 0, c = (double)QU_SPREAD_LIMIT * fmax((double)bias[i], 0);
                 x[i] = (double)bias[i];
                 for (int j = 0; j < D; j++) x[i] += (double)q[r * D + j] * kt[j * COLS + i];
                 for (int j = 0; j < D / 2; j++)
                     v += (double)q2[r * D / 2 + j] * spread[j * COLS + i];
-                if (with) x[i] += sqrt(v) <= c ? v / 2 : sqrt(v) * c - c * c / 2;
+                if (with) x[i] += sqrt(c * (c + v)) - c;
                 sum += exp(x[i]);
             }
             for (int i = 0; i < COLS; i++) want[i] += exp(x[i]) / sum;

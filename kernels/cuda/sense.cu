@@ -1,5 +1,6 @@
 /* Choosing pages on the device: the multipole policy of retrieve/policy.c, from the summaries to
  * each head's list of segments. */
+#include "kernels/attend.h"
 #include "kernels/cuda/common.cuh"
 #include "kernels/summary.h"
 
@@ -116,11 +117,10 @@ template <int R> static __global__ void __launch_bounds__(THREADS) sense_logits(
                 v[r] = fmaf(q2[r * half + i * 4 + j], one, v[r]);
             }
     }
-    float bias = a.c.bias[at], most = sqrtf(2 * fmaxf(bias, 0.0f));
+    float bias = a.c.bias[at], limit = QU_SPREAD_LIMIT * fmaxf(bias, 0.0f);
 #pragma unroll
     for (int r = 0; r < R; r++) {
-        float sd = sqrtf(fmaxf(v[r], 0.0f)), t = fminf(sd, most);
-        float logit = s[r] + bias + t * (sd - .5f * t);
+        float logit = s[r] + bias + sqrtf(limit * (limit + fmaxf(v[r], 0.0f))) - limit;
         logits[r * THREADS + tid] = c < a.c.n ? logit : -INFINITY;
         if (r < rows && c < a.c.n) a.logits[((int64_t)g * a.rows + row0 + r) * a.c.n + c] = logit;
     }
