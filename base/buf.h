@@ -5,8 +5,8 @@
  *     use(b.data, b.len);
  *     qu_buf_free(&b);
  *
- * data is always followed by a NUL that len does not count (once anything was appended). Zero-initialise;
- * free with qu_buf_free, or keep data (malloc'ed) and forget the struct.
+ * data is always followed by a NUL that len does not count (once anything was appended).
+ * Zero-initialise; free with qu_buf_free, or keep data (malloc'ed) and forget the struct.
  */
 #ifndef QU_BASE_BUF_H
 #define QU_BASE_BUF_H

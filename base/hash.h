@@ -1,5 +1,5 @@
-/* Checksums and identities: XXH3 of libxxhash. Fast, stable, not cryptographic: where a collision could be
- * made on purpose (two documents sharing KV) the caller also compares the bytes. */
+/* Checksums and identities: XXH3 of libxxhash. Fast, stable, not cryptographic: where a collision
+ * could be made on purpose (two documents sharing KV) the caller also compares the bytes. */
 #ifndef QU_BASE_HASH_H
 #define QU_BASE_HASH_H
 

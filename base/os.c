@@ -28,8 +28,10 @@ qu_status qu_os_status(int errnum)
 const char *qu_os_why(int errnum)
 {
     switch (errnum) {
-    case ENOSPC: return "No space left on device: make room and run it again, what is committed is kept";
-    case EDQUOT: return "Disk quota exceeded: make room and run it again, what is committed is kept";
+    case ENOSPC:
+        return "No space left on device: make room and run it again, what is committed is kept";
+    case EDQUOT:
+        return "Disk quota exceeded: make room and run it again, what is committed is kept";
     case ENOMEM: return "Cannot allocate memory: free some or lift its limit, and run it again";
     case EMFILE:
     case ENFILE: return "Too many open files: raise ulimit -n and run it again";
@@ -116,7 +118,8 @@ qu_status qu_os_write(int fd, const void *bytes, size_t n, const char *path, qu_
         ssize_t w = write(fd, p, n);
         if (w < 0 && errno == EINTR) continue;
         if (w < 0)
-            return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", path, qu_os_why(errno));
+            return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", path,
+                           qu_os_why(errno));
         p += w;
         n -= (size_t)w;
     }

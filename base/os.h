@@ -32,9 +32,9 @@ qu_status qu_os_replace(const char *path, const void *p, size_t n, int mode, qu_
 /* All n bytes to fd. path is for messages. Errors: QU_ERR_IO, QU_ERR_FULL. */
 qu_status qu_os_write(int fd, const void *p, size_t n, const char *path, qu_err *err);
 
-/* Put the whole file tmp, open as fd, in the place of path, beside it: fsync, close, rename, fsync the
- * directory. fd is closed and tmp gone, on error too. Errors: QU_ERR_IO, QU_ERR_FULL: path is the old
- * one (the new one, if only its directory could not be synced). */
+/* Put the whole file tmp, open as fd, in the place of path, beside it: fsync, close, rename, fsync
+ * the directory. fd is closed and tmp gone, on error too. Errors: QU_ERR_IO, QU_ERR_FULL: path is
+ * the old one (the new one, if only its directory could not be synced). */
 qu_status qu_os_publish(int fd, const char *tmp, const char *path, qu_err *err);
 
 /* Make dir and its missing parents with the given mode. An existing directory is fine. */
@@ -56,7 +56,8 @@ int64_t qu_os_peak_rss_bytes(void);
 /* Processors this process may run on, at least 1. */
 int qu_os_n_cpus(void);
 
-/* What an errno means, for messages, with a way on where there is one: "No space left on device: make room ...". */
+/* What an errno means, for messages, with a way on where there is one: "No space left on device:
+ * make room ...". */
 const char *qu_os_why(int errnum);
 
 /* Status for an errno of a failed write or open: QU_ERR_FULL for ENOSPC and EDQUOT, QU_ERR_NOTFOUND

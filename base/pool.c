@@ -9,8 +9,8 @@
 /* Workers spin briefly for the next run (a layer starts several a millisecond), then sleep. */
 enum { SPINS = 4000 };
 
-/* The state of the current run in one word, so that an item is claimed and its run checked by one compare and
- * swap: a worker that wakes late finds nothing and holds nobody up.
+/* The state of the current run in one word, so that an item is claimed and its run checked by one
+ * compare and swap: a worker that wakes late finds nothing and holds nobody up.
  *
  *   | run number 16 | items 24 | next item 24 |
  */
@@ -47,8 +47,8 @@ static inline uint64_t items_of(uint64_t state) { return state >> ITEM_BITS & MA
 static inline uint64_t next_of(uint64_t state) { return state & MAX_ITEMS; }
 static inline bool has_work(uint64_t state) { return next_of(state) < items_of(state); }
 
-/* Claim and run items until there are none. The claim makes body and ctx valid: the run cannot end before
- * the item is counted as done. */
+/* Claim and run items until there are none. The claim makes body and ctx valid: the run cannot end
+ * before the item is counted as done. */
 static void take_items(qu_pool *p, int worker_index)
 {
     uint64_t s = atomic_load(&p->state);

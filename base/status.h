@@ -6,8 +6,9 @@
  *         QU_TRY(parse(fp, err));
  *         ...
  *
- * Messages: lower case, no full stop, fault first, subject in quotes, then a hint. A qu_err is owned by
- * the caller, may be NULL and is untouched on success. Values are pinned: they may be stored and scripted.
+ * Messages: lower case, no full stop, fault first, subject in quotes, then a hint. A qu_err is
+ * owned by the caller, may be NULL and is untouched on success. Values are pinned: they may be
+ * stored and scripted.
  */
 #ifndef QU_BASE_STATUS_H
 #define QU_BASE_STATUS_H

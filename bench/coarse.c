@@ -6,12 +6,12 @@
  *     coarse search DIR [QUESTIONS [SPREAD]]      its lists against scoring every vector
  *
  * Vectors: 200 themes, drawn at random; VECTORS / 10 topics, each .7 of a theme and a draw of its
- * own; a vector is its topic and SPREAD (1.2) times a draw of its own, scaled to length 1; all draws
- * have the same length on average. A question is drawn like a vector, from a topic of its own
- * choice. So its 32 nearest are a topic of ten and the nearest of other topics of its theme. make prints
- * the time and peak memory of building; search, in a process of its own, recall@32 against scoring
- * every vector, time and memory. A document has 100 pages, from any topics: the worst case for
- * reading the hits' vectors again.
+ * own; a vector is its topic and SPREAD (1.2) times a draw of its own, scaled to length 1; all
+ * draws have the same length on average. A question is drawn like a vector, from a topic of its own
+ * choice. So its 32 nearest are a topic of ten and the nearest of other topics of its theme. make
+ * prints the time and peak memory of building; search, in a process of its own, recall@32 against
+ * scoring every vector, time and memory. A document has 100 pages, from any topics: the worst case
+ * for reading the hits' vectors again.
  */
 #include <math.h>
 #include <string.h>
@@ -179,8 +179,9 @@ static void score_all(qu_txn *t, const qu_vector_state *s, const float *q, qu_to
             qu_linear_job job = {&w, NULL, y, n};
             qu_linear_question(NULL, &job, 1, q, w.k, 1);
             for (int32_t i = 0; i < n; i++)
-                qu_top_put(best, K, &got,
-                           (qu_top){y[i], l.doc_id << QU_VECTOR_PAGE_BITS | (uint64_t)(at + i + 1)});
+                qu_top_put(
+                    best, K, &got,
+                    (qu_top){y[i], l.doc_id << QU_VECTOR_PAGE_BITS | (uint64_t)(at + i + 1)});
         }
     }
 }
@@ -215,7 +216,8 @@ static int search(const char *dir, int n_questions, float spread)
     for (int i = 0; i < n_questions; i++) {
         start = qu_os_now_ms();
         cpu[i] = cpu_ms();
-        must(qu_vector_search(v, t, q + (int64_t)i * width, NULL, K, hits + (size_t)i * K, &got, &err));
+        must(qu_vector_search(v, t, q + (int64_t)i * width, NULL, K, hits + (size_t)i * K, &got,
+                              &err));
         ms[i] = qu_os_now_ms() - start;
         cpu[i] = cpu_ms() - cpu[i];
     }
@@ -223,7 +225,8 @@ static int search(const char *dir, int n_questions, float spread)
            qu_vector_uses_file(v) ? "in use" : "not in use", opened);
     print_times("search", ms, n_questions);
     print_times(", of the processor", cpu, n_questions);
-    printf("; memory %lld MB, %lld of it not mapped files\n", status_mb("VmRSS"), status_mb("RssAnon"));
+    printf("; memory %lld MB, %lld of it not mapped files\n", status_mb("VmRSS"),
+           status_mb("RssAnon"));
     fflush(stdout);
     must(qu_vector_open(&plain, t, NULL, &err));
     for (int i = 0; i < n_questions; i++) {
@@ -265,7 +268,8 @@ int main(int argc, char **argv)
                     argc > 5 ? (float)atof(argv[5]) : 1.2f);
     if (!strcmp(what, "search"))
         return search(argv[2], n > 0 ? (int)n : 200, argc > 4 ? (float)atof(argv[4]) : 1.2f);
-    fprintf(stderr, "usage: coarse words FILE [PAGES] | make DIR [VECTORS [DIMS [SPREAD]]] | search "
-                    "DIR [QUESTIONS [SPREAD]]\n");
+    fprintf(stderr,
+            "usage: coarse words FILE [PAGES] | make DIR [VECTORS [DIMS [SPREAD]]] | search "
+            "DIR [QUESTIONS [SPREAD]]\n");
     return 2;
 }

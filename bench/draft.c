@@ -6,8 +6,9 @@
  *
  * The first pages of the files' text are prefilled once; each prompt is a random piece of it, every
  * third one shuffled. Plain and drafted decoding take turns, one thread, processor time, the best
- * of --repeat each (more where the draft seems to lose). Every answer is compared with the plain one. Prints one JSON line: tokens a second
- * of both, and the drafted speed over the plain one of the worst, the median and the best prompt.
+ * of --repeat each (more where the draft seems to lose). Every answer is compared with the plain
+ * one. Prints one JSON line: tokens a second of both, and the drafted speed over the plain one of
+ * the worst, the median and the best prompt.
  */
 #include <getopt.h>
 #include <string.h>
@@ -148,7 +149,8 @@ int main(int argc, char **argv)
         if (c == 'd') b.kind = strcmp(optarg, "ngram") ? QU_DRAFT_AUTO : QU_DRAFT_NGRAM;
         if (numbers[c]) *numbers[c] = atoi(optarg);
     }
-    if (prompts < 1 || repeat < 1 || b.tokens < 1 || b.tokens > MAX_TOKENS || pages < 1 || pages > MAX_PAGES)
+    if (prompts < 1 || repeat < 1 || b.tokens < 1 || b.tokens > MAX_TOKENS || pages < 1 ||
+        pages > MAX_PAGES)
         must(qu_fail(&err, QU_ERR_ARG, "a number is out of range"));
     load(&b, model, argv + optind, argc - optind, pages);
     run(&b, prompts, repeat);

@@ -137,7 +137,8 @@ static void take(options *o, const struct rule *r, const char *text) {
     errno = 0;
     double v = strtod(text, &end);
     if (!*text || *end || errno || !(v >= r->least && v <= r->most))
-        mk_die(2, "bad --%s '%s': a number from %g to %g is needed", r->name, text, r->least, r->most);
+        mk_die(2, "bad --%s '%s': a number from %g to %g is needed", r->name, text, r->least,
+               r->most);
     if (r->kind == NUMBER) {
         *(double *)field = v;
     } else {

@@ -1,5 +1,5 @@
-/* The text of a file as Quire's readers make it: what is indexed, cut and shown to a model. Nothing is
- * confined here, and members of archives are passed over.
+/* The text of a file as Quire's readers make it: what is indexed, cut and shown to a model. Nothing
+ * is confined here, and members of archives are passed over.
  *
  *     text FILE [n]      its text to standard output; with n: read n times, MB/s to standard error
  *     text FILE n child  the same through a confined child, as indexing does; no text
@@ -66,7 +66,8 @@ int main(int argc, char **argv)
     if (argc > 3 && strcmp(argv[3], "child") == 0) return through_child(argv[1], &raw, turns);
     double start = qu_os_now_ms();
     for (int i = 0;; i++) {
-        if (qu_expand(&doc, raw.data, (int64_t)raw.len, argv[1], NULL, pass_over, NULL, &err) != QU_OK) {
+        if (qu_expand(&doc, raw.data, (int64_t)raw.len, argv[1], NULL, pass_over, NULL, &err) !=
+            QU_OK) {
             fprintf(stderr, "text: %s\n", err.msg);
             return 3;
         }

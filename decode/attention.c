@@ -3,8 +3,9 @@
  * Rows go in blocks of QU_ATTEND_TOKENS tokens of one segment, times the query heads of one KV
  * head: so a loaded key serves its whole group. What a block reads of a KV head are its parts: the
  * pages that were chosen, then the far field. A pair of block and head is one item, which merges
- * parts as they come. Where that would leave threads idle, it is several, each a run of the parts: partial
- * states are kept, and the item that ends last merges them in the same order, hence to the same bits.
+ * parts as they come. Where that would leave threads idle, it is several, each a run of the parts:
+ * partial states are kept, and the item that ends last merges them in the same order, hence to the
+ * same bits.
  */
 #include <stdatomic.h>
 
@@ -211,7 +212,8 @@ static void attend_item(void *ctx, int64_t item, int worker)
 {
     attend_run *r = ctx;
     const qu_model *m = r->c->m;
-    int32_t g_n = m->n_kv_heads, dp = qu_attend_pad(m->head_size), split = (int32_t)(item % r->n_splits);
+    int32_t g_n = m->n_kv_heads, dp = qu_attend_pad(m->head_size),
+            split = (int32_t)(item % r->n_splits);
     int64_t pair = item / r->n_splits, stride = state_floats(m);
     int32_t g = (int32_t)(pair % g_n);
     const block *b = &r->blocks[pair / g_n];

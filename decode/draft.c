@@ -332,7 +332,8 @@ static qu_status pass(qu_draft *d, qu_err *err)
     QU_TRY(propose(d, ids + 1, &n, err));
     double start = qu_os_now_ms();
     int64_t at = d->o.pos + d->n - 1;
-    if (d->greedy) QU_TRY(qu_context_step_greedy(d->o.context, ids, n + 1, at, n + 1, d->best, err));
+    if (d->greedy)
+        QU_TRY(qu_context_step_greedy(d->o.context, ids, n + 1, at, n + 1, d->best, err));
     else QU_TRY(qu_context_step(d->o.context, ids, n + 1, at, n + 1, d->rows, err));
     learn_ms(&d->pace.ms[size_class(n + 1)], qu_os_now_ms() - start);
     d->n_queue = 0;
@@ -353,7 +354,9 @@ qu_status qu_draft_next(qu_draft *d, int32_t *id, double *probability, qu_err *e
     if (d->n == 0) {
         int32_t first;
         QU_TRY(choose(d, d->rows, &first, err));
-        d->best[0] = (qu_choice){first, d->greedy && probability ? qu_sample_share(d->rows, d->o.model->vocab, first) : 0};
+        d->best[0] = (qu_choice){first, d->greedy && probability
+                                            ? qu_sample_share(d->rows, d->o.model->vocab, first)
+                                            : 0};
         QU_TRY(commit(d, first, err));
     } else if (d->taken == d->n) {
         if (d->ended || d->n >= d->o.most)
@@ -365,7 +368,8 @@ qu_status qu_draft_next(qu_draft *d, int32_t *id, double *probability, qu_err *e
     if (probability) {
         int64_t row = d->taken - (d->n - d->n_queue);
         int32_t vocab = d->o.model->vocab;
-        *probability = d->greedy ? d->best[row].share : qu_sample_share(d->rows + row * vocab, vocab, *id);
+        *probability =
+            d->greedy ? d->best[row].share : qu_sample_share(d->rows + row * vocab, vocab, *id);
     }
     d->taken++;
     return QU_OK;

@@ -17,7 +17,8 @@
 #define WEIGHTS "application/vnd.ollama.image.model"
 
 enum {
-    MAX_DEPTH = 6,         /* folders below a place: HOST/SPACE/NAME/TAG and snapshots with folders */
+    /* folders below a place: HOST/SPACE/NAME/TAG and snapshots with folders */
+    MAX_DEPTH = 6,
     MAX_ENTRIES = 100000,  /* of one walk */
     MAX_MANIFEST = 1 << 20,
     MAX_PARTS = 999,
@@ -155,7 +156,8 @@ static qu_status ollama_manifest(qu_buf *out, const char *name, const char *olla
         if (!*p) break;
     }
     if (bad)
-        return qu_fail(err, QU_ERR_ARG, "'" OLLAMA "%s' is no name: use " OLLAMA "NAME[:TAG]", name);
+        return qu_fail(err, QU_ERR_ARG, "'" OLLAMA "%s' is no name: use " OLLAMA "NAME[:TAG]",
+                       name);
     const char *before = n_slashes == 0 ? REGISTRY "/library/" : n_slashes == 1 ? REGISTRY "/" : "";
     return qu_buf_printf(out, err, "%s/manifests/%s%.*s/%s", ollama, before, n, name,
                          colon ? colon + 1 : "latest");
@@ -166,7 +168,8 @@ static qu_status ollama_model(char **path, const char *name, const qu_find_place
     QU_OWN(qu_buf_free) qu_buf manifest = {0};
     qu_status st = QU_OK;
     if (!p->ollama)
-        return qu_fail(err, QU_ERR_NOTFOUND, "no Ollama model '%s': no Ollama folder is known", name);
+        return qu_fail(err, QU_ERR_NOTFOUND, "no Ollama model '%s': no Ollama folder is known",
+                       name);
     QU_TRY(ollama_manifest(&manifest, name, p->ollama, err));
     st = read_manifest(path, manifest.data, p->ollama, err);
     if (st == QU_ERR_NOTFOUND)

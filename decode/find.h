@@ -1,6 +1,6 @@
 /* Models that other programs left on this machine, and what a user may write for one.
  *
- *     qu_find_places p = {.ollama = "/home/me/.ollama/models"};      // pipelines/ reads the environment
+ *     qu_find_places p = {.ollama = "/home/me/.ollama/models"};  // pipelines/ knows where
  *     char *path;
  *     QU_TRY(qu_find_model(&path, "ollama:qwen2.5:0.5b", &p, err));
  *     ... qu_model_open(&m, path, err) ...

@@ -101,7 +101,8 @@ const qu_gguf_tensor *qu_gguf_find_tensor(const qu_gguf *g, const char *name);
 
 /* Identity of the weights: header, tensor table and the first 64 KiB of each tensor. */
 qu_hash qu_gguf_fingerprint(const qu_gguf *g);
-/* Hash of every byte of the file or parts: what `index` and `check` record. Reads the whole file. */
+/* Hash of every byte of the file or parts: what `index` and `check` record. Reads the whole
+ * file. */
 qu_hash qu_gguf_full_hash(const qu_gguf *g);
 
 #endif

@@ -24,8 +24,8 @@ void qu_page_memory_free(qu_page_memory *p);
 void *qu_page_memory_slice(const qu_page_memory *p, int32_t layer, int32_t kv_head);
 size_t qu_page_memory_bytes(const qu_page_memory *p);
 
-/* Keep a copy of the page's summary (qu_page_summary_bytes): its source has one from now on. Errors:
- * QU_ERR_ARG (another size). */
+/* Keep a copy of the page's summary (qu_page_summary_bytes): its source has one from now on.
+ * Errors: QU_ERR_ARG (another size). */
 qu_status qu_page_memory_summarise(qu_page_memory *p, const void *data, size_t bytes, qu_err *err);
 /* The summary, NULL if none was given; *bytes its size. */
 const void *qu_page_memory_summary(const qu_page_memory *p, size_t *bytes);

@@ -10,9 +10,9 @@ static int is_space(char c)
     return c == ' ' || c == '\n' || c == '\t';
 }
 
-/* rank[i] = best rank of the cut points that token i begins at, NO_CUT where there is none. From the end, so
- * that one pass finds what can be reached over white space alone. Tokens that begin inside a character
- * (offsets not at a border) never qualify, since cut points are characters. */
+/* rank[i] = best rank of the cut points that token i begins at, NO_CUT where there is none. From
+ * the end, so that one pass finds what can be reached over white space alone. Tokens that begin
+ * inside a character (offsets not at a border) never qualify, since cut points are characters. */
 static void rank_tokens(int8_t *rank, int64_t n_tokens, const int64_t *at, const qu_cut *cuts,
                         int64_t n_cuts, const char *text)
 {

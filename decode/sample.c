@@ -103,7 +103,8 @@ static qu_status check(int32_t n, const qu_sample *o, qu_err *err)
                    (double)o->temperature, o->top_k, (double)o->top_p);
 }
 
-/* What may be drawn, *list of *n_list with the sum *mass, malloc'ed; none where *best is the choice. */
+/* What may be drawn, *list of *n_list with the sum *mass, malloc'ed; none where *best is the
+ * choice. */
 static qu_status choices(choice **list, int32_t *n_list, double *mass, int32_t *best,
                          const float *logits, int32_t n, const qu_sample *o, qu_err *err)
 {

@@ -2,8 +2,8 @@
  * and the far field of what was not chosen.
  *
  *   candidates  segments whose source has a summary; everything else is always read
- *   clusters    [L][G] of one block of keys, values and spreads, columns in candidate order: the same block
- *               serves sensing and, with the chosen pages' columns hidden, the far field
+ *   clusters    [L][G] of one block of keys, values and spreads, columns in candidate order: the
+ *               same block serves sensing and, with the chosen pages' columns hidden, the far field
  *   chosen      [epoch][L][candidate, G]: epoch 0 is the question's choice, epoch e that of the
  *               generated token e * refresh, so that rewinding needs no undo
  */
@@ -218,8 +218,8 @@ qu_status qu_selection_chosen(qu_context *c, int32_t epoch, int32_t layer, uint8
     return QU_OK;
 }
 
-/* The layer's queries, one KV head's rows together: [G][rows * group, D]; behind them their squares,
- * added up over the pairs of dims that turn together: [G][rows * group, D/2]. */
+/* The layer's queries, one KV head's rows together: [G][rows * group, D]; behind them their
+ * squares, added up over the pairs of dims that turn together: [G][rows * group, D/2]. */
 static qu_status gather_queries(qu_context *c, int32_t layer, qu_err *err)
 {
     const qu_model *m = c->m;

@@ -1,22 +1,22 @@
 /* Prompt templates: what stands before the documents, at the head of each, and around the question.
  *
  *   plain   [BOS] one sentence | Document: TITLE | text ... | Question: Q / Answer:
- *   a chat  [BOS] system turn, user's turn opened | Document: TITLE | text ... | Q, assistant's turn opened
- *   pages   [BOS] | <|page|> TITLE | text ... | Question: Q / Answer:      (the bundled reader's own)
+ *   a chat  [BOS] system turn, user's opened | Document: TITLE | text ... | Q, assistant's opened
+ *   pages   [BOS] | <|page|> TITLE | text ... | Question: Q / Answer:   (the bundled reader's own)
  *
  * Chat forms are those of ChatML, Llama 2 and 3, Mistral (three), Phi-3, Gemma's text, DeepSeek (R1
  * and V3, LLM, Coder), told apart by what stands in the GGUF's template text, which is never run.
  *
  *     qu_template_kind kind = qu_template_detect(tokenizer, gguf);
- *     QU_TRY(qu_template_prefix(kind, tokenizer, &ids, err));          // once a store: frozen in it
+ *     QU_TRY(qu_template_prefix(kind, tokenizer, &ids, err));         // once a store: frozen in it
  *     QU_TRY(qu_template_header(kind, tokenizer, title, &ids, err));   // page 0 of a document
  *     QU_TRY(qu_template_question(kind, tokenizer, question, &ids, err));
  *
  * The prefix is task-neutral and every instruction comes after the pages, so one store serves
  * questions and summaries alike. Titles, documents and questions are tokenized as plain text:
- * control tokens written in them stay text, and where a form marks turns with ordinary text (Llama 2,
- * the older Mistral and DeepSeek) a document's text cannot hold such a mark. All functions append; errors: QU_ERR_NOMEM,
- * QU_ERR_LIMIT.
+ * control tokens written in them stay text, and where a form marks turns with ordinary text (Llama
+ * 2, the older Mistral and DeepSeek) a document's text cannot hold such a mark. All functions
+ * append; errors: QU_ERR_NOMEM, QU_ERR_LIMIT.
  */
 #ifndef QU_DECODE_TEMPLATE_H
 #define QU_DECODE_TEMPLATE_H
@@ -51,7 +51,8 @@ qu_template_kind qu_template_detect(const qu_tokenizer *t, const qu_gguf *g, boo
 
 /* Ids of the prefix; the header of a document with that title (at most QU_PAGE_TOKENS, cut if
  * longer); the question with its instructions and the opening of the answer. */
-qu_status qu_template_prefix(qu_template_kind kind, const qu_tokenizer *t, qu_tokens *out, qu_err *err);
+qu_status qu_template_prefix(qu_template_kind kind, const qu_tokenizer *t, qu_tokens *out,
+                             qu_err *err);
 qu_status qu_template_header(qu_template_kind kind, const qu_tokenizer *t, const char *title,
                              qu_tokens *out, qu_err *err);
 qu_status qu_template_question(qu_template_kind kind, const qu_tokenizer *t, const char *question,
@@ -64,8 +65,9 @@ qu_status qu_template_text(qu_template_kind kind, const qu_tokenizer *t, const c
 
 /* The same with the caller's own instruction in place of "answer briefly from the documents"; NULL
  * is that one. The bundled reader was trained without any: it gets none but the caller's. */
-qu_status qu_template_instruct(qu_template_kind kind, const qu_tokenizer *t, const char *instruction,
-                               const char *question, qu_tokens *out, qu_err *err);
+qu_status qu_template_instruct(qu_template_kind kind, const qu_tokenizer *t,
+                               const char *instruction, const char *question, qu_tokens *out,
+                               qu_err *err);
 
 /* A whole prompt without documents: system (NULL or "" for none), one turn of the user's, the
  * assistant's turn opened. Plain and pages: system and text, a blank line apart. */

@@ -16,7 +16,8 @@ enum { N_END = sizeof END_NAMES / sizeof END_NAMES[0], N_EOT = 5 };
  */
 enum { MAX_PLAIN = 1024, MAX_MATCHED = 255 };
 
-/* Slots of a table are asked for this many entries early: its memory is the slow part of loading. */
+/* Slots of a table are asked for this many entries early: its memory is the slow part of
+ * loading. */
 enum { AHEAD = 16 };
 
 static const char SPM_SPACE[] = "\xE2\x96\x81"; /* U+2581 */

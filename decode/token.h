@@ -79,8 +79,8 @@ int32_t qu_tokenizer_n_vocab(const qu_tokenizer *t);
 int32_t qu_tokenizer_bos(const qu_tokenizer *t);
 int32_t qu_tokenizer_eos(const qu_tokenizer *t);
 int32_t qu_tokenizer_eot(const qu_tokenizer *t);
-/* Does a whole text begin with BOS? tokenizer.ggml.add_bos_token, else yes for SentencePiece and for
- * the pre-tokenizers of Llama 3 and tekken, no for other byte-level ones. */
+/* Does a whole text begin with BOS? tokenizer.ggml.add_bos_token, else yes for SentencePiece and
+ * for the pre-tokenizers of Llama 3 and tekken, no for other byte-level ones. */
 bool qu_tokenizer_adds_bos(const qu_tokenizer *t);
 /* Does this token end generation: eos, eot, eom, <|im_end|>, <|endoftext|> and their kin? */
 bool qu_tokenizer_is_end(const qu_tokenizer *t, int32_t id);

@@ -38,7 +38,8 @@ static qu_status special(const qu_gguf *g, int32_t *id, const char *name, const 
                          const char *other_key, const qu_wordpiece *w, qu_err *err)
 {
     *id = find(w, name, strlen(name));
-    if (*id < 0 && qu_gguf_get_i32(g, key, id, NULL) != QU_OK) qu_gguf_get_i32(g, other_key, id, NULL);
+    if (*id < 0 && qu_gguf_get_i32(g, key, id, NULL) != QU_OK)
+        qu_gguf_get_i32(g, other_key, id, NULL);
     if (*id >= 0 && *id < w->n) return QU_OK;
     return qu_fail(err, QU_ERR_FORMAT, "vocabulary of '%s' has no token %s", qu_gguf_path(g), name);
 }
@@ -48,9 +49,10 @@ static qu_status check_kind(const qu_gguf *g, qu_err *err)
     qu_gguf_str kind;
     QU_TRY(qu_gguf_get_str(g, "tokenizer.ggml.model", &kind, err));
     if (qu_gguf_is(kind, "bert")) return QU_OK;
-    return qu_fail(err, QU_ERR_UNSUPPORTED,
-                   "cannot embed with '%s': its tokenizer is '%.*s', only 'bert' (WordPiece) is known",
-                   qu_gguf_path(g), kind.len < 40 ? (int)kind.len : 40, kind.data);
+    return qu_fail(
+        err, QU_ERR_UNSUPPORTED,
+        "cannot embed with '%s': its tokenizer is '%.*s', only 'bert' (WordPiece) is known",
+        qu_gguf_path(g), kind.len < 40 ? (int)kind.len : 40, kind.data);
 }
 
 qu_status qu_wordpiece_create(qu_wordpiece **out, const qu_gguf *g, qu_err *err)
@@ -186,7 +188,8 @@ int32_t qu_wordpiece_run(const qu_wordpiece *w, const char *text, size_t n, int3
         at += k > 0 ? (size_t)k : 1;
         if (k <= 0) continue;
         k = utf8proc_decompose_char(c, parts, MOST_DECOMPOSED, UTF8PROC_DECOMPOSE, &boundary);
-        for (utf8proc_ssize_t i = 0; i < k && i < MOST_DECOMPOSED; i++) read_character(&x, parts[i]);
+        for (utf8proc_ssize_t i = 0; i < k && i < MOST_DECOMPOSED; i++)
+            read_character(&x, parts[i]);
     }
     end_word(&x);
     ids[x.n_ids++] = w->sep;

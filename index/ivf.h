@@ -5,7 +5,7 @@
  *     QU_TRY(qu_ivf_create(&ivf, E, n_lists, range, err));
  *     QU_TRY(qu_ivf_add(ivf, n, x, ids, lists, err));          // again and again
  *     QU_TRY(qu_ivf_save(ivf, file, err));
- *     QU_TRY(qu_ivf_load(&ivf, file, err));                        // maps the lists, copies nothing
+ *     QU_TRY(qu_ivf_load(&ivf, file, err));                       // maps the lists, copies nothing
  *     QU_TRY(qu_ivf_search(ivf, query, lists, n_probes, k, ids, scores, &n, err));
  *
  * Which list a vector is in and which lists a query probes is the caller's: FAISS only keeps the
@@ -50,7 +50,8 @@ qu_status qu_ivf_add(qu_ivf *ivf, int64_t n, const float *x, const int64_t *ids,
                      const int64_t *lists, qu_err *err);
 
 /* Write at, or read from, the place where file stands. The bytes that are read must be known to be
- * those that were written: FAISS trusts them. file may be closed afterwards; what is mapped stays. */
+ * those that were written: FAISS trusts them. file may be closed afterwards; what is mapped
+ * stays. */
 qu_status qu_ivf_save(const qu_ivf *ivf, FILE *file, qu_err *err);
 qu_status qu_ivf_load(qu_ivf **ivf, FILE *file, qu_err *err);
 

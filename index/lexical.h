@@ -104,10 +104,10 @@ uint64_t qu_lexical_generation(const qu_lexical *lx);
  *   quarter of their weight, grams (index/words.h); a word that no page holds gives its grams half
  *   and words of the same letters three quarters. On each of n pages a word of the title counts
  *   .75 (1 - 1/n) times more than it stands there
- * A page is a candidate if it holds a query word or gram; a document that matches by title alone stands
- * with its first page. Very frequent ones are left out where rarer ones suffice; work is bounded
- * by the distinct ones of the first 64 KiB of the query. Only for readers.
- * Errors: QU_ERR_ARG, QU_ERR_NOMEM, QU_ERR_CORRUPT (delete the file and rebuild). */
+ * A page is a candidate if it holds a query word or gram; a document that matches by title alone
+ * stands with its first page. Very frequent ones are left out where rarer ones suffice; work is
+ * bounded by the distinct ones of the first 64 KiB of the query. Only for readers. Errors:
+ * QU_ERR_ARG, QU_ERR_NOMEM, QU_ERR_CORRUPT (delete the file and rebuild). */
 qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n,
                             const qu_lexical_opts *opts, int32_t k, qu_lexical_hit *hits,
                             int32_t *n_hits, qu_err *err);

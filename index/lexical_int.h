@@ -2,7 +2,7 @@
  *
  * The file, in this order, native little-endian (another byte order reads as foreign):
  *
- *   postings   a list a word, gram or set of letters (index/words.h), ordered by hash, LEB128 numbers:
+ *   postings   a list a word, gram or set of letters (index/words.h), ordered by hash, LEB128:
  *                n_pages (title rows not counted), n_docs, then for every row that holds the
  *                word, ascending: (row - previous row) * 2 + (count > 1), then count if it is > 1;
  *                the first row counts from 0

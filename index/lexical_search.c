@@ -1,15 +1,15 @@
 /* BM25 over pages and documents at once, by words and, with less weight, by their grams.
  *
- * A page's score is its own BM25 plus DOC_SHARE times its document's. A word of the title counts as if
- * it stood TITLE_SHARE times on every page: without it the right one of twelve reports of three companies
- * is among the first five for 103 of 115 questions instead of 110 (bench/documents.py), since most
- * pages of a report do not name the company. The constants were chosen on
- * the dev half (`quire eval recall --split dev`) of XQuAD en, de, es, zh, NQ and Cranfield, one after
- * another. What they are worth there, all else as it stands: grams, see words.h; GRAM_UNKNOWN .25:
- * NQ recall@10 .970 instead of .973, XQuAD-de .991 instead of .993; RARITY 1 and DOC_K1 1.2: NQ
+ * A page's score is its own BM25 plus DOC_SHARE times its document's. A word of the title counts as
+ * if it stood TITLE_SHARE times on every page: without it the right one of twelve reports of three
+ * companies is among the first five for 103 of 115 questions instead of 110 (bench/documents.py),
+ * since most pages of a report do not name the company. The constants were chosen on the dev half
+ * (`quire eval recall --split dev`) of XQuAD en, de, es, zh, NQ and Cranfield, one after another.
+ * What they are worth there, all else as it stands: grams, see words.h; GRAM_UNKNOWN .25: NQ
+ * recall@10 .970 instead of .973, XQuAD-de .991 instead of .993; RARITY 1 and DOC_K1 1.2: NQ
  * recall@1 .819 instead of .827, Cranfield recall@10 .372 instead of .398. Over both halves,
- * without letters: XQuAD-en's recall@10 .9950 instead of .9966; LETTERS_WEIGHT .5 loses a question of
- * XQuAD-es, 1 none. */
+ * without letters: XQuAD-en's recall@10 .9950 instead of .9966; LETTERS_WEIGHT .5 loses a question
+ * of XQuAD-es, 1 none. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -170,8 +170,8 @@ static void end_doc(const qu_lexical_base *b, const word_scores *w, float *docs)
             w->doc_idf * doc_count(w->count, (float)b->docs[w->doc].n_words / w->doc_mean);
 }
 
-/* Of a title: every page of the document gets what a page of mean length gets for on_each words; one
- * that holds the word itself later gets the rest. */
+/* Of a title: every page of the document gets what a page of mean length gets for on_each words;
+ * one that holds the word itself later gets the rest. */
 static void score_title(const qu_lexical_base *b, word_scores *w, float count, float *docs)
 {
     uint64_t n_pages = qu_lexical_rows_end(b, w->doc) - b->docs[w->doc].first_row - 1;
@@ -223,8 +223,8 @@ static qu_status score_word(const qu_lexical_base *b, query_word *word, float *r
     return QU_OK;
 }
 
-/* The best pages of every document, by row, into heap [k]; of_doc [max_per_doc] is scratch. Rows are
- * ordered by (doc_id, page), so they break ties. */
+/* The best pages of every document, by row, into heap [k]; of_doc [max_per_doc] is scratch. Rows
+ * are ordered by (doc_id, page), so they break ties. */
 static void collect(const qu_lexical_base *b, const float *rows, const float *docs,
                     const qu_lexical_opts *opts, int32_t k, qu_top *heap, qu_top *of_doc,
                     int32_t *n)

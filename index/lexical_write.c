@@ -55,7 +55,8 @@ static qu_status stage_row(qu_lexical *lx, int32_t page, qu_err *err)
     return QU_OK;
 }
 
-/* Count the words of n bytes, and their grams, into the postings of row; only words make it long. */
+/* Count the words of n bytes, and their grams, into the postings of row; only words make it
+ * long. */
 static qu_status stage_words(qu_lexical *lx, uint32_t row, const char *text, size_t n, qu_err *err)
 {
     qu_words it;

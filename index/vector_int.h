@@ -15,8 +15,8 @@ QU_OWNER(qu_linear_scratch, qu_linear_scratch_free)
 #define QU_VECTOR_FILE_MAGIC 0x3158444956464551ull /* "QEFVIDX1" */
 
 enum {
-    QU_VECTOR_CHUNK_BYTES = 8192 - 38, /* with LMDB's and the record's head two disk pages: a hit that
-                                          is scored again reads its whole chunk */
+    /* with LMDB's and the record's head two disk pages: a hit scored again reads its whole chunk */
+    QU_VECTOR_CHUNK_BYTES = 8192 - 38,
     QU_VECTOR_PAGE_BITS = 24, /* of an id in the file: doc_id << 24 | page */
 };
 
@@ -57,7 +57,10 @@ typedef struct qu_vector_lists {
 
 /* E filled up to whole Q8_0 blocks; bytes of a row; rows of a chunk. */
 static inline int32_t qu_vector_width(int32_t n_dims) { return (n_dims + 31) / 32 * 32; }
-static inline int32_t qu_vector_row_bytes(int32_t n_dims) { return qu_vector_width(n_dims) / 32 * 34; }
+static inline int32_t qu_vector_row_bytes(int32_t n_dims)
+{
+    return qu_vector_width(n_dims) / 32 * 34;
+}
 static inline int32_t qu_vector_chunk_rows(int32_t n_dims)
 {
     int32_t n = QU_VECTOR_CHUNK_BYTES / qu_vector_row_bytes(n_dims);
@@ -81,8 +84,8 @@ qu_status qu_vector_next_lists(qu_txn *t, uint64_t after, qu_vector_lists *out, 
 qu_status qu_vector_rows(qu_txn *t, const qu_vector_state *s, uint64_t doc_id, uint32_t chunk,
                          const uint8_t **rows, int32_t *n, qu_err *err);
 
-/* Checksum of what stands in the file from byte `from` on, n bytes; false when it cannot be read. Read
- * piece by piece, not mapped: it is large. */
+/* Checksum of what stands in the file from byte `from` on, n bytes; false when it cannot be read.
+ * Read piece by piece, not mapped: it is large. */
 bool qu_vector_file_sum(FILE *f, int64_t from, int64_t n, uint64_t *sum);
 
 /* The list nearest to each of x [n,width], into lists [n] u16; y [n,n_lists] is scratch. */

@@ -76,15 +76,17 @@ static enum kind kind_of(int32_t c)
         category == UTF8PROC_CATEGORY_NL)
         return spaceless(c) ? UNIT : LETTER;
     bool joins = c == 0xad || c == 0x200c || c == 0x200d; /* soft hyphen, joiners */
-    return (category >= UTF8PROC_CATEGORY_MN && category <= UTF8PROC_CATEGORY_ME) || joins ? MARK
-                                                                                           : SEPARATOR;
+    return (category >= UTF8PROC_CATEGORY_MN && category <= UTF8PROC_CATEGORY_ME) || joins
+               ? MARK
+               : SEPARATOR;
 }
 
 /* Marks whose absence makes another spelling of the same word; in Indic scripts they are vowels and
  * stay. */
 static bool dropped_mark(int32_t c)
 {
-    return (c >= 0x0300 && c <= 0x036f) ||                               /* Latin, Greek, Cyrillic */
+    /* Latin, Greek, Cyrillic */
+    return (c >= 0x0300 && c <= 0x036f) ||
            (c >= 0x0591 && c <= 0x05c7) ||                               /* Hebrew points */
            (c >= 0x0610 && c <= 0x061a) || (c >= 0x064b && c <= 0x065f) || /* Arabic */
            c == 0x0640 || c == 0x0670 ||

@@ -16,12 +16,11 @@
  * is one word. Any bytes are fine: what is not UTF-8 separates words.
  *
  * Grams are smaller and overlap: every 4 neighbouring letters of a word, every k - 1 units. They
- * find inflections, compounds and single Chinese characters, the set of a word's letters misspellings.
- * Measured with
- * `quire eval recall --split dev`, recall@1 and @10 without and with grams, all else equal:
- * XQuAD-en .940 .995 -> .947 .996, de .862 .979 -> .918 .993, es .917 .988 -> .936 .993,
- * zh .932 .992 -> .945 .993, NQ .815 .963 -> .827 .973, Cranfield .065 .374 -> .066 .398.
- * Thread rule: no shared state.
+ * find inflections, compounds and single Chinese characters, the set of a word's letters
+ * misspellings. Measured with `quire eval recall --split dev`, recall@1 and @10 without and with
+ * grams, all else equal: XQuAD-en .940 .995 -> .947 .996, de .862 .979 -> .918 .993, es .917 .988
+ * -> .936 .993, zh .932 .992 -> .945 .993, NQ .815 .963 -> .827 .973, Cranfield .065 .374 -> .066
+ * .398. Thread rule: no shared state.
  */
 #ifndef QU_INDEX_WORDS_H
 #define QU_INDEX_WORDS_H
@@ -71,9 +70,10 @@ int qu_words_grams(const qu_words *it, uint64_t *grams);
 /* Ascending hashes, for qsort and bsearch. */
 int qu_words_by_hash(const void *a, const void *b);
 
-/* Hash of the first letter and the set of letters of that word, its ending taken off, so that letters
- * that changed places or were doubled make no difference: misspellings. Never equal to a word or gram.
- * false for words of fewer than QU_WORD_LETTERS different letters or with others than a-z. */
+/* Hash of the first letter and the set of letters of that word, its ending taken off, so that
+ * letters that changed places or were doubled make no difference: misspellings. Never equal to a
+ * word or gram. false for words of fewer than QU_WORD_LETTERS different letters or with others than
+ * a-z. */
 bool qu_words_letters(const qu_words *it, uint64_t *hash);
 
 /* Take the English ending off a lower-case ASCII word in place; returns the new length (<= n, > 0

@@ -38,7 +38,8 @@ static const char *fault(struct archive *a)
     return why ? why : "damaged";
 }
 
-/* libarchive leaves gzip's checksum unread. The one at the end is that of all where all are one part. */
+/* libarchive leaves gzip's checksum unread. The one at the end is that of all where all are one
+ * part. */
 static bool has_wrong_sum(const uint8_t *p, int64_t n, const qu_buf *out)
 {
     if (n < 18 || p[0] != 0x1F || p[1] != 0x8B) return false;

@@ -17,7 +17,8 @@
 enum { QU_ARCHIVE_MAX_MEMBERS = 100000 };
 
 /* One regular file p[0, n), borrowed during the call. name is "" for what a compressed file holds.
- * p NULL: it cannot be had, and why tells the reason (else NULL). What is not QU_OK ends reading. */
+ * p NULL: it cannot be had, and why tells the reason (else NULL). What is not QU_OK ends
+ * reading. */
 typedef qu_status qu_member_fn(void *ctx, const char *name, const void *p, int64_t n,
                                const char *why, qu_err *err);
 

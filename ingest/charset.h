@@ -17,8 +17,8 @@
 qu_status qu_charset_decode(qu_buf *out, qu_runs *runs, char charset[32], const uint8_t *bytes,
                             int64_t n, bool markup, const char *name, qu_err *err);
 
-/* Append n bytes in an encoding that mail names. What it cannot be is U+FFFD; of an unknown encoding the
- * bytes stay as they are. Errors: QU_ERR_NOMEM. */
+/* Append n bytes in an encoding that mail names. What it cannot be is U+FFFD; of an unknown
+ * encoding the bytes stay as they are. Errors: QU_ERR_NOMEM. */
 qu_status qu_charset_convert(qu_buf *out, const char *encoding, const void *bytes, int64_t n,
                              qu_err *err);
 

@@ -8,11 +8,12 @@
  *     if (doc.has_source) qu_document_source_range(doc.runs, doc.n_runs, 100, 180, &from, &to);
  *     qu_document_free(&doc);
  *
- * Formats: here plain text, Markdown, source code (definitions are headings and where it is cut), CSV,
- * TSV and JSON Lines (a paragraph of "name: value" lines each record) and HTML; ingest/expand.h reads
- * all others into the same struct. The format comes from how the content begins, else from the name's
- * ending. Encodings: byte order marks, then the declaration in HTML or XML, then UTF-8 if it is (nearly)
- * valid, else what uchardet takes the bytes for, else windows-1252.
+ * Formats: here plain text, Markdown, source code (definitions are headings and where it is cut),
+ * CSV, TSV and JSON Lines (a paragraph of "name: value" lines each record) and HTML;
+ * ingest/expand.h reads all others into the same struct. The format comes from how the content
+ * begins, else from the name's ending. Encodings: byte order marks, then the declaration in HTML or
+ * XML, then UTF-8 if it is (nearly) valid, else what uchardet takes the bytes for, else
+ * windows-1252.
  *
  *   raw bytes --decode--> UTF-8 --format--> text, cuts, headings, title
  *       '---------- source runs -------------'
@@ -33,8 +34,8 @@
 #include "base/status.h"
 
 /* A heading's own characters are text[text_start, text_end), markers excluded; at is where its line
- * begins (a cut, unless the text begins there). level is 1..6; level 0 says that a page of a PDF begins
- * at at (every page has one, so that the n-th is page n), and has no characters. */
+ * begins (a cut, unless the text begins there). level is 1..6; level 0 says that a page of a PDF
+ * begins at at (every page has one, so that the n-th is page n), and has no characters. */
 typedef struct qu_heading {
     int64_t at;
     int32_t level;
@@ -69,7 +70,8 @@ typedef struct qu_document {
     int64_t n_runs;
     bool has_source;      /* false: not the file's own bytes, or more runs than are worth keeping */
     char charset[32];     /* as decoded: "utf-8", "utf-16le", "windows-1252", ... */
-    char format[16]; /* "text", "markdown", "code", "csv", "jsonl", "html", "pdf", "docx", "archive", ... */
+    /* "text", "markdown", "code", "csv", "jsonl", "html", "pdf", "docx", "archive", ... */
+    char format[16];
     qu_hash content_hash; /* of the raw bytes, seed 0 */
 } qu_document;
 
@@ -77,8 +79,8 @@ typedef struct qu_document {
 qu_document_limits qu_document_default_limits(void);
 
 /* Parse n bytes of text, Markdown or HTML in memory (borrowed during the call). name is used for
- * its ending and in messages; NULL = unnamed. limits NULL = defaults. *doc needs no initialisation; on
- * error it is empty and need not be freed. Errors name it and tell why a file was skipped:
+ * its ending and in messages; NULL = unnamed. limits NULL = defaults. *doc needs no initialisation;
+ * on error it is empty and need not be freed. Errors name it and tell why a file was skipped:
  * QU_ERR_UNSUPPORTED, binary content; QU_ERR_LIMIT, too large; QU_ERR_FORMAT, no text in it; also
  * QU_ERR_NOMEM and, for limits that are not positive, QU_ERR_ARG. */
 qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, const char *name,
@@ -87,13 +89,14 @@ qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, cons
 /* Is it a page of HTML, by its name's ending or by how it begins? */
 bool qu_document_is_html(const void *bytes, int64_t n, const char *name);
 
-/* As qu_document_parse, for UTF-8 that was made from a file of another format (html: a page; else plain text): the
- * document has no way back to bytes, and no content hash. title NULL or empty: found in the text. */
+/* As qu_document_parse, for UTF-8 that was made from a file of another format (html: a page; else
+ * plain text): the document has no way back to bytes, and no content hash. title NULL or empty:
+ * found in the text. */
 qu_status qu_document_derive(qu_document *doc, const qu_buf *text, bool html, const char *format,
                              const char *title, qu_err *err);
 
-/* Are these what is promised above, for a text of so many bytes (and raw ones)? What comes from a child
- * or a store is not trusted. */
+/* Are these what is promised above, for a text of so many bytes (and raw ones)? What comes from a
+ * child or a store is not trusted. */
 bool qu_document_map_fits(const qu_source_run *runs, int64_t n_runs, const qu_heading *headings,
                           int64_t n_headings, int64_t text_bytes, int64_t raw_bytes);
 

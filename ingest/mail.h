@@ -1,7 +1,7 @@
 /* Mail: a message (MIME) as text with its attachments, and a mailbox (mbox) as messages.
  *
  *     QU_TRY(qu_mail_read(&text, &title, bytes, n, on_member, ctx, err));
- *     QU_TRY(qu_mail_split(&text, bytes, n, on_member, ctx, err));     // mbox: members "1.eml", ...
+ *     QU_TRY(qu_mail_split(&text, bytes, n, on_member, ctx, err));  // mbox: members "1.eml", ...
  *
  * The text is UTF-8, not yet cleaned. Of alternatives the plain one is read; HTML is where there is
  * none. Reentrant. Private to ingest/.

@@ -174,10 +174,11 @@ static qu_status put_label(writer *w, const char *label, qu_err *err)
     return qu_buf_printf(&w->para, err, "%s: ", label);
 }
 
-/* An element of a record: fields beside each other are lines of one paragraph, each with its name, and
- * what holds fields ends one. Attributes are fields "element attribute".
+/* An element of a record: fields beside each other are lines of one paragraph, each with its name,
+ * and what holds fields ends one. Attributes are fields "element attribute".
  *
- *   <item id="7"><name>Lamp</name><price>45</price></item>   ->   item id: 7 / name: Lamp / price: 45 */
+ *   <item id="7"><name>Lamp</name><price>45</price></item>
+ *                                       ->  item id: 7 / name: Lamp / price: 45 */
 static qu_status start_field(writer *w, const char *name, const qu_xml_attr *a, qu_err *err)
 {
     char value[256], label[2 * MAX_LABEL], own[MAX_LABEL];

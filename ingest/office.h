@@ -1,13 +1,13 @@
-/* Office files, books and XML as HTML, from which ingest/html.c makes the text: headings (slides and
- * sheets are headings, too), paragraphs, list items, tables.
+/* Office files, books and XML as HTML, from which ingest/html.c makes the text: headings (slides
+ * and sheets are headings, too), paragraphs, list items, tables.
  *
  *     const char *format = qu_office_format(bytes, n);            // "docx", ... or NULL
  *     if (format) QU_TRY(qu_office_html(&html, bytes, n, format, "a.docx", &limits, err));
  *     QU_TRY(qu_xml_html(&html, bytes, n, err));         // DocBook, or any XML
  *
  * DOCX, PPTX, XLSX (dates by their cells' formats), ODT, ODS, ODP, EPUB. XML goes through libxml2's
- * event parser: no network, no files, no entities but the five; what is damaged ends the text there.
- * Reentrant. Private to ingest/ and its tests.
+ * event parser: no network, no files, no entities but the five; what is damaged ends the text
+ * there. Reentrant. Private to ingest/ and its tests.
  */
 #ifndef QU_INGEST_OFFICE_H
 #define QU_INGEST_OFFICE_H

@@ -170,8 +170,8 @@ static qu_status add_heading(qu_pdf *pdf, int64_t at, int32_t level, int64_t n, 
     return QU_OK;
 }
 
-/* Does l go on with the paragraph of the line before it? Poppler makes a block of each line of a text
- * with wide spacing: there it does below a line that ran to the right margin. */
+/* Does l go on with the paragraph of the line before it? Poppler makes a block of each line of a
+ * text with wide spacing: there it does below a line that ran to the right margin. */
 static bool goes_on(const layout *p, const line *before, const line *l, double right)
 {
     double h = height(before);
@@ -275,8 +275,8 @@ static int by_key(const void *a, const void *b)
     return (x->line > y->line) - (x->line < y->line);
 }
 
-/* Keys of a line: of its words, if literal; and for each number in it of the rest, and of how far the
- * number is from the page's. */
+/* Keys of a line: of its words, if literal; and for each number in it of the rest, and of how far
+ * the number is from the page's. */
 static qu_status add_keys(const layout *p, edge_line e, bool literal, qu_buf *edges, qu_err *err)
 {
     const char *s = p->words.data + p->all[e.line].text;
@@ -312,7 +312,8 @@ static qu_status find_edges(const layout *p, qu_buf *edges, qu_err *err)
     return QU_OK;
 }
 
-/* Leave them out, but for the first of those that have words: it may say what no other place says. */
+/* Leave them out, but for the first of those that have words: it may say what no other place
+ * says. */
 static qu_status drop_running(layout *p, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf edges = {0};

@@ -8,8 +8,8 @@
  * Words come with their boxes, in the order in which poppler would read them. Lines of a block make
  * a paragraph, with words that were hyphenated at their end joined. Where a page is set in one
  * column its lines stand from top to bottom, and those of narrow blocks side by side are the cells
- * of a table's row. Large single lines are headings. What stands at the edge of most pages, the same but
- * for the page's number, is left out where it comes again. Reentrant. Private to ingest/.
+ * of a table's row. Large single lines are headings. What stands at the edge of most pages, the
+ * same but for the page's number, is left out where it comes again. Reentrant. Private to ingest/.
  */
 #ifndef QU_INGEST_PDF_H
 #define QU_INGEST_PDF_H
@@ -26,8 +26,8 @@ typedef struct qu_pdf {
 /* Where pdftotext is; NULL: not installed. */
 const char *qu_pdf_program(void);
 
-/* Start the program and read. *pdf is to be zeroed; free it on error, too. Errors, all naming shown:
- * QU_ERR_UNSUPPORTED, encrypted, without text (scanned), no program; QU_ERR_FORMAT, damaged;
+/* Start the program and read. *pdf is to be zeroed; free it on error, too. Errors, all naming
+ * shown: QU_ERR_UNSUPPORTED, encrypted, without text (scanned), no program; QU_ERR_FORMAT, damaged;
  * QU_ERR_IO, QU_ERR_NOMEM. */
 qu_status qu_pdf_read(qu_pdf *pdf, const void *bytes, int64_t n, const char *shown,
                       const char *program, qu_err *err);

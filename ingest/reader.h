@@ -55,10 +55,10 @@ void qu_reader_free(qu_reader *r);
 QU_OWNER(qu_reader, qu_reader_free)
 
 /* Read the file at path. Its bytes are read into memory first, so a file that changes meanwhile can
- * do no harm. Errors name path and tell why: QU_ERR_NOTFOUND and QU_ERR_IO, it cannot be read or is no
- * regular file; QU_ERR_UNSUPPORTED, nothing in it that is read; QU_ERR_LIMIT, too large, too slow, or
- * unpacks too far; QU_ERR_FORMAT, empty, damaged, or its parser died; QU_ERR_NOMEM; QU_ERR_CANCELLED;
- * the sink's. */
+ * do no harm. Errors name path and tell why: QU_ERR_NOTFOUND and QU_ERR_IO, it cannot be read or is
+ * no regular file; QU_ERR_UNSUPPORTED, nothing in it that is read; QU_ERR_LIMIT, too large, too
+ * slow, or unpacks too far; QU_ERR_FORMAT, empty, damaged, or its parser died; QU_ERR_NOMEM;
+ * QU_ERR_CANCELLED; the sink's. */
 qu_status qu_reader_read(qu_reader *r, const char *path, const qu_reader_sink *sink, qu_err *err);
 
 /* The same for bytes in memory. */

@@ -19,7 +19,8 @@
 enum { QU_SANDBOX_CPU_SECONDS = 900 };
 
 /* program NULL: none. For single-threaded processes. Errors: QU_ERR_UNSUPPORTED, the kernel has no
- * seccomp filters, or this processor's are not known; QU_ERR_IO. Part of it may then be in force. */
+ * seccomp filters, or this processor's are not known; QU_ERR_IO. Part of it may then be in
+ * force. */
 qu_status qu_sandbox_enter(const char *program, qu_err *err);
 
 #endif

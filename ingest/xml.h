@@ -1,5 +1,5 @@
-/* One pass over XML by events, for ingest/office.c and ingest/pdf.c. libxml2 without network, files,
- * DTDs and entities but the five; it stops at what is too deep or too long for it.
+/* One pass over XML by events, for ingest/office.c and ingest/pdf.c. libxml2 without network,
+ * files, DTDs and entities but the five; it stops at what is too deep or too long for it.
  *
  *     static void on_start(void *ctx, const char *name, const qu_xml_attr *a) { ... }
  *     qu_xml_events e = {on_start, on_end, on_text, &run};
@@ -26,7 +26,8 @@ typedef struct qu_xml_attr {
     int n;
 } qu_xml_attr;
 
-/* Names are local ones, without prefix. What is not QU_OK ends the pass; end and text may be NULL. */
+/* Names are local ones, without prefix. What is not QU_OK ends the pass; end and text may be
+ * NULL. */
 typedef struct qu_xml_events {
     qu_status (*start)(void *ctx, const char *name, const qu_xml_attr *attributes, qu_err *err);
     qu_status (*end)(void *ctx, const char *name, qu_err *err);
@@ -47,8 +48,8 @@ QU_OWNER(qu_xml, qu_xml_close)
 /* The whole of p[0, n) in one call. */
 qu_status qu_xml_parse(const void *p, int64_t n, const qu_xml_events *events, qu_err *err);
 
-/* Copy an attribute's value (by local name; ":name" must have a prefix), cut to size - 1 bytes; false,
- * and "", if absent. */
+/* Copy an attribute's value (by local name; ":name" must have a prefix), cut to size - 1 bytes;
+ * false, and "", if absent. */
 bool qu_xml_get(const qu_xml_attr *a, const char *name, char *out, size_t size);
 
 /* The local name and value of attribute i, cut likewise; false behind the last. */

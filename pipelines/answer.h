@@ -84,8 +84,8 @@ json_t *qu_citation_json(const qu_citation *c);
 
 enum { QU_MAX_CITATIONS = 8 };
 
-/* A sentence of the answer, half-open bytes of its text, and the citation that it rests on: -1 where
- * there is none that supports it. */
+/* A sentence of the answer, half-open bytes of its text, and the citation that it rests on: -1
+ * where there is none that supports it. */
 typedef struct qu_answer_sentence {
     int64_t start, end;
     int32_t citation;

@@ -1,5 +1,5 @@
-/* Inside answering: asker.c (the course of a question), context_from_store.c (its pages), selection.c,
- * answer_draft.c, cite.c; answer.c has what all of them build. */
+/* Inside answering: asker.c (the course of a question), context_from_store.c (its pages),
+ * selection.c, answer_draft.c, cite.c; answer.c has what all of them build. */
 #ifndef QU_PIPELINES_ANSWER_INT_H
 #define QU_PIPELINES_ANSWER_INT_H
 
@@ -25,8 +25,8 @@ struct qu_asker {
     int64_t asked;
 };
 
-/* Get a session's model ready for questions, without candidates from the store. Session and options'
- * strings are borrowed. To be closed, also on error. */
+/* Get a session's model ready for questions, without candidates from the store. Session and
+ * options' strings are borrowed. To be closed, also on error. */
 qu_status qu_asker_open(qu_asker *a, qu_session *s, const qu_ask_options *options, qu_err *err);
 void qu_asker_close(qu_asker *a);
 
@@ -62,12 +62,12 @@ typedef struct ask_run {
     int32_t n_quotes;
 } ask_run;
 
-/* asker.c: the model's answer, without citations: context (if r->c is not there yet), selection, the
- * tokens of r->tail, the text, trimmed; found unless it is empty or the agreed refusal. */
+/* asker.c: the model's answer, without citations: context (if r->c is not there yet), selection,
+ * the tokens of r->tail, the text, trimmed; found unless it is empty or the agreed refusal. */
 qu_status qu_answer_model(ask_run *r, qu_err *err);
 
-/* answer.c: a plan made by hand, for documents that were not searched for: room for it, to be called
- * first; then each page behind the one before, documents in order. */
+/* answer.c: a plan made by hand, for documents that were not searched for: room for it, to be
+ * called first; then each page behind the one before, documents in order. */
 qu_status qu_answer_plan(ask_run *r, int32_t n_docs, int32_t n_pages, qu_err *err);
 void qu_answer_plan_page(ask_run *r, int32_t doc, int32_t page, const qu_page *record);
 
@@ -95,15 +95,16 @@ qu_status qu_answer_write(ask_run *r, qu_err *err);
 /* Do the options of writing go together? Errors: QU_ERR_ARG. */
 qu_status qu_answer_check(const qu_ask_options *o, qu_err *err);
 
-/* cite.c: the places that hold the answer: citations and supported; what was quoted, if anything. */
+/* cite.c: the places that hold the answer: citations and supported; what was quoted, if
+ * anything. */
 qu_status qu_answer_cite(ask_run *r, qu_err *err);
 
 /* cite.c: the best sentences for the question, as citations; answer: their best span is the answer,
  * too. */
 qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err);
 
-/* cite.c: fill in path, member, heading, page number and raw byte range of a citation whose text range
- * is known, from the document and its stored source map. */
+/* cite.c: fill in path, member, heading, page number and raw byte range of a citation whose text
+ * range is known, from the document and its stored source map. */
 qu_status qu_answer_locate(qu_txn *t, const qu_doc *d, qu_citation *c, qu_err *err);
 
 qu_status qu_answer_warn(qu_answer *ans, qu_err *err, const char *fmt, ...)

@@ -131,10 +131,11 @@ qu_status qu_answer_model(ask_run *r, qu_err *err)
     ans->bytes_read = stats.bytes_read;
     QU_TRY(qu_answer_selected(r, err));
     if (stats.slices_evicted > 0)
-        QU_TRY(qu_answer_warn(ans, err,
-                              "the device's memory does not hold the pages: %lld slices were dropped and read again "
-                              "(fewer --pages, or a smaller codec)",
-                              (long long)stats.slices_evicted));
+        QU_TRY(qu_answer_warn(
+            ans, err,
+            "the device's memory does not hold the pages: %lld slices were dropped and read again "
+            "(fewer --pages, or a smaller codec)",
+            (long long)stats.slices_evicted));
     ans->prompt_tokens += a->s->prefix.n + r->tail.n;
     trim(&ans->text);
     ans->found = ans->text.len > 0 &&
@@ -220,7 +221,8 @@ qu_status qu_asker_ask(qu_asker *a, const char *question, qu_answer *ans, qu_err
     qu_status st = ask_once(a, question, now, ans, &why);
     bool shown = a->o.on_text && ans->text.len > 0;
     if ((st == QU_ERR_NOTFOUND || st == QU_ERR_CORRUPT) && !shown) {
-        /* an index, gc or eviction may have taken a file between plan and reading: plan again, once */
+        /* an index, gc or eviction may have taken a file between plan and reading: plan again,
+         * once */
         qu_hybrid *again;
         qu_answer_free(ans);
         ans->start_ms = start_ms;

@@ -47,7 +47,8 @@ qu_status qu_answer_locate(qu_txn *t, const qu_doc *d, qu_citation *c, qu_err *e
     size_t file = qu_sync_file_len(d);
     c->path = strndup(d->path, file);
     if (file < d->path_len) c->member = strdup(d->path + file + 1);
-    if (!c->path || (file < d->path_len && !c->member)) return qu_fail_nomem(err, (long long)d->path_len);
+    if (!c->path || (file < d->path_len && !c->member))
+        return qu_fail_nomem(err, (long long)d->path_len);
     qu_status st = qu_catalogue_source_map(t, d->doc_id, &map, err);
     if (st == QU_ERR_NOTFOUND || (st == QU_OK && map.len == 0)) return QU_OK;
     if (st != QU_OK) return st;

@@ -31,8 +31,10 @@ static json_t *sentences_json(const qu_answer *ans)
     json_t *list = json_array();
     for (int32_t i = 0; !ans->withheld && i < ans->n_sentences; i++) {
         const qu_answer_sentence *s = &ans->sentences[i];
-        json_t *o = json_pack("{s:I,s:I}", "start", (json_int_t)s->start, "end", (json_int_t)s->end);
-        json_object_set_new(o, "citation", s->citation < 0 ? json_null() : json_integer(s->citation));
+        json_t *o =
+            json_pack("{s:I,s:I}", "start", (json_int_t)s->start, "end", (json_int_t)s->end);
+        json_object_set_new(o, "citation",
+                            s->citation < 0 ? json_null() : json_integer(s->citation));
         json_array_append_new(list, o);
     }
     return list;
@@ -171,7 +173,8 @@ static qu_status print_text(const qu_answer *ans, bool streamed, qu_err *err)
         const char *why = ans->candidates == 0 ? "nothing found"
                           : ans->withheld      ? "no sure answer"
                                                : "not stated in the documents";
-        QU_TRY(qu_out_printf(err, "%s%s", why, ans->n_citations ? "; the likeliest passages:" : ""));
+        QU_TRY(
+            qu_out_printf(err, "%s%s", why, ans->n_citations ? "; the likeliest passages:" : ""));
     }
     if (ans->found && !ans->supported && ans->n_sentences <= 1)
         QU_TRY(qu_out_printf(err, " [unsupported]"));
@@ -241,7 +244,8 @@ static void heed_model(const qu_args *args, const qu_gguf *g, qu_ask_options *o)
 {
     int32_t pages;
     float sure;
-    if (!qu_args_given(args, "pages") && qu_gguf_get_i32(g, "quire.ask.pages", &pages, NULL) == QU_OK)
+    if (!qu_args_given(args, "pages") &&
+        qu_gguf_get_i32(g, "quire.ask.pages", &pages, NULL) == QU_OK)
         o->pages = pages < 1 ? 1 : pages > MAX_PAGES ? MAX_PAGES : pages;
     if (!qu_args_given(args, "min-confidence") &&
         qu_gguf_get_f32(g, "quire.ask.min_confidence", &sure, NULL) == QU_OK && sure > 0)
@@ -258,8 +262,8 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
     unsigned flags = QU_SESSION_STORE | (extract ? 0 : QU_SESSION_MODEL);
     QU_TRY(qu_session_open(s, args, flags, QU_CODEC_F16, err));
     QU_TRY(choose_fidelity(&a, err));
-    qu_ask_options o = {.pages =
-                            qu_args_given(args, "pages") ? (int32_t)qu_args_int(args, "pages") : PAGES,
+    qu_ask_options o = {.pages = qu_args_given(args, "pages") ? (int32_t)qu_args_int(args, "pages")
+                                                              : PAGES,
                         .max_tokens = (int32_t)qu_args_int(args, "max-tokens"),
                         .max_wait_s = qu_args_float(args, "max-wait"),
                         .fidelity = a.fidelity,
@@ -273,8 +277,7 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
                         .min_confidence = qu_args_float(args, "min-confidence"),
                         .sample = {.temperature = (float)qu_args_float(args, "temperature"),
                                    .seed = (uint64_t)qu_args_int(args, "seed"),
-                                   .repetition =
-                                       (float)qu_args_float(args, "repetition-penalty")},
+                                   .repetition = (float)qu_args_float(args, "repetition-penalty")},
                         .draft = (qu_draft_kind)qu_args_choice(args, "draft"),
                         .draft_budget = qu_args_int(args, "draft-budget"),
                         .transfer = (float)qu_args_float(args, "transfer"),

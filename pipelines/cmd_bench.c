@@ -99,7 +99,8 @@ static qu_status run_prefill(bench *b, qu_context *c, int64_t n, double *value, 
 }
 
 /* What greedy decoding takes behind n tokens at pos. */
-static qu_status step(bench *b, qu_context *c, const int32_t *ids, int32_t n, int64_t pos, qu_err *err)
+static qu_status step(bench *b, qu_context *c, const int32_t *ids, int32_t n, int64_t pos,
+                      qu_err *err)
 {
     int32_t id;
     qu_choice choice;

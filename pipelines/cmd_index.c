@@ -73,7 +73,8 @@ static qu_status check_weights(const qu_session *s, qu_err *err)
     if (qu_hash_equal(c->full_weights, zero) ||
         qu_hash_equal(c->full_weights, qu_gguf_full_hash(s->model->gguf)))
         return QU_OK;
-    return qu_fail(err, QU_ERR_MISMATCH, "weights of model '%s' are not those that store '%s' was made with",
+    return qu_fail(err, QU_ERR_MISMATCH,
+                   "weights of model '%s' are not those that store '%s' was made with",
                    s->model_path, s->store_dir);
 }
 
@@ -106,9 +107,11 @@ static qu_status phase_two(qu_session *s, const qu_args *args, double start_ms,
 static void say_quota(const qu_make_kv_report *k)
 {
     if (k->evicted > 0)
-        qu_out_note("KV of %lld documents was removed to keep to --max-bytes", (long long)k->evicted);
+        qu_out_note("KV of %lld documents was removed to keep to --max-bytes",
+                    (long long)k->evicted);
     if (k->over_quota > 0)
-        qu_out_note("KV of %lld documents finds no room in the space for KV (--max-bytes): it is made when a question "
+        qu_out_note("KV of %lld documents finds no room in the space for KV (--max-bytes): it is "
+                    "made when a question "
                     "needs it",
                     (long long)k->over_quota);
 }

@@ -108,6 +108,7 @@ const qu_command qu_cmd_models = {
         "size, type of its weights, KV bytes a token (f16), and whether Quire can run it, or why "
         "not. The last column is what --model takes. It takes files and folders with one model, "
         "too.",
-    .examples = "quire models\nquire ask --model ollama:qwen2.5:0.5b \"When does the ferry leave?\"",
+    .examples =
+        "quire models\nquire ask --model ollama:qwen2.5:0.5b \"When does the ferry leave?\"",
     .act = act,
 };

@@ -122,7 +122,8 @@ static qu_status warn_of_return(removal *r, qu_err *err)
         const char *root = roots.paths[i / r->n];
         const removed *one = at(r, i % r->n);
         if (!one->id || !qu_paths_under(one->path, root) || access(one->path, F_OK) != 0) continue;
-        qu_out_note("'%s' is still below the root '%s': quire index reads it again", one->path, root);
+        qu_out_note("'%s' is still below the root '%s': quire index reads it again", one->path,
+                    root);
         break;
     }
     return st;

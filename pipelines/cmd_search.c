@@ -53,8 +53,8 @@ static void look_alike(char best[QU_WORD_BYTES], const char *word, const qu_buf 
     }
 }
 
-/* Words that no page holds, and what stands for them on the best page (NULL: there is none). It is said
- * where the query has no other: the hits are not what was asked for then. */
+/* Words that no page holds, and what stands for them on the best page (NULL: there is none). It is
+ * said where the query has no other: the hits are not what was asked for then. */
 static qu_status say_missing(search *x, const qu_question *q, const qu_page_view *best, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf words = {0};
@@ -66,7 +66,8 @@ static qu_status say_missing(search *x, const qu_question *q, const qu_page_view
         for (char *p = word; *p; p++) *p = (char)tolower((unsigned char)*p);
         if (best) look_alike(like, word, &best->text);
         if (best && n_held == 0)
-            qu_out_note(*like ? "no page holds '%s': '%s' was taken instead" : "no page holds '%s'%s",
+            qu_out_note(*like ? "no page holds '%s': '%s' was taken instead"
+                              : "no page holds '%s'%s",
                         word, like);
         json_t *o = json_pack("{s:o,s:s?}", "word", qu_pages_json_text(word, strlen(word)), "taken",
                               *like ? like : NULL);
@@ -75,8 +76,8 @@ static qu_status say_missing(search *x, const qu_question *q, const qu_page_view
     return QU_OK;
 }
 
-/* Some lines, indented: the page's first, or from the sentence on that holds most of the query where
- * that one would not be among them. */
+/* Some lines, indented: the page's first, or from the sentence on that holds most of the query
+ * where that one would not be among them. */
 static qu_status print_passage(const qu_page_view *v, const char *query, qu_err *err)
 {
     qu_extract_answer best = {0};
@@ -175,7 +176,8 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
 {
     const qu_args *args = s->args;
     qu_question q = {.text = args->argv[0], .n = strlen(args->argv[0])};
-    double weight = qu_args_given(args, "weight") ? qu_args_float(args, "weight") : QU_HYBRID_STORED;
+    double weight =
+        qu_args_given(args, "weight") ? qu_args_float(args, "weight") : QU_HYBRID_STORED;
     QU_OWN(end_search) search *x = NULL;
     QU_TRY(qu_memory_take(&x, 1, sizeof *x, err));
     x->args = args;

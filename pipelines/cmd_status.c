@@ -50,7 +50,8 @@ static qu_status add_rules(json_t *all, const char *key, qu_txn *t, const char *
     QU_OWN(qu_buf_free) qu_buf list = {0};
     json_auto_t *lines = json_array();
     qu_status st = qu_catalogue_get_meta(t, meta, &list, err);
-    for (char *save, *p = list.len ? strtok_r(list.data, "\n", &save) : NULL; p; p = strtok_r(NULL, "\n", &save))
+    for (char *save, *p = list.len ? strtok_r(list.data, "\n", &save) : NULL; p;
+         p = strtok_r(NULL, "\n", &save))
         json_array_append_new(lines, qu_pages_json_text(p, strlen(p)));
     if (json_array_size(lines) > 0) json_object_set(all, key, lines);
     return st == QU_ERR_NOTFOUND ? QU_OK : st;

@@ -18,8 +18,8 @@
 #include "pipelines/sync.h"
 
 #define PROMPT "Summarize the document in at most %lld words."
-enum { MAX_FAULTS = 100, POLL_US = 100000, MAX_PROMPT = 1 << 16,
-       MAX_SEATS = 8, ROUND = 64 }; /* faults named in a report; documents between two looks round */
+/* MAX_FAULTS: named in a report; ROUND: documents between two looks round. */
+enum { MAX_FAULTS = 100, POLL_US = 100000, MAX_PROMPT = 1 << 16, MAX_SEATS = 8, ROUND = 64 };
 
 /* A document in scope, as the catalogue had it when the run began. */
 typedef struct item {
@@ -109,7 +109,8 @@ static qu_status open_store(run *r, unsigned flags, qu_err *err)
     bool wait = qu_args_flag(r->args, "wait");
     for (;;) {
         qu_err why = {0};
-        qu_status st = qu_session_open(&r->s, r->args, flags, qu_args_choice(r->args, "codec"), &why);
+        qu_status st =
+            qu_session_open(&r->s, r->args, flags, qu_args_choice(r->args, "codec"), &why);
         if (st == QU_ERR_LOCKED && wait && !qu_stop_asked()) {
             usleep(POLL_US);
             continue;
@@ -135,7 +136,8 @@ static qu_status open_out(run *r, qu_err *err)
 {
     QU_OWN(qu_freep) char *store = realpath(r->s.store_dir, NULL);
     if (!store)
-        return qu_fail(err, QU_ERR_IO, "cannot open store '%s': %s", r->s.store_dir, strerror(errno));
+        return qu_fail(err, QU_ERR_IO, "cannot open store '%s': %s", r->s.store_dir,
+                       strerror(errno));
     return qu_manifest_open(&r->m, qu_args_str(r->args, "out"), store,
                             qu_args_flag(r->args, "wait"), err);
 }
@@ -188,7 +190,8 @@ static qu_status prepare(run *r, qu_err *err)
 static qu_status take_prompt(run *r, qu_err *err)
 {
     const char *file = qu_args_str(r->args, "prompt");
-    if (!file) return qu_buf_printf(&r->prompt, err, PROMPT, (long long)qu_args_int(r->args, "length"));
+    if (!file)
+        return qu_buf_printf(&r->prompt, err, PROMPT, (long long)qu_args_int(r->args, "length"));
     QU_TRY(qu_os_read(&r->prompt, file, MAX_PROMPT, err));
     char *p = r->prompt.data;
     while (r->prompt.len > 0 && strchr(" \r\n\t", p[r->prompt.len - 1])) p[--r->prompt.len] = 0;
@@ -197,8 +200,8 @@ static qu_status take_prompt(run *r, qu_err *err)
     return QU_OK;
 }
 
-/* Documents whose KV must be made go one by one: making it takes all threads anyway. So do all on a device, whose
- * contexts are one thread's. */
+/* Documents whose KV must be made go one by one: making it takes all threads anyway. So do all on a
+ * device, whose contexts are one thread's. */
 static qu_status make_seats(run *r, int32_t pages, int32_t words, qu_err *err)
 {
     int n = r->lacks_kv || qu_device_name(r->s.model) ? 1 : (int)qu_args_int(r->args, "batch");
@@ -377,8 +380,9 @@ static qu_status print_report(const run *r, qu_err *err)
         const qu_sync_report *x = &r->sync;
         json_t *sync = json_null(), *o = json_pack("{s:s}", "out", qu_manifest_dir(r->m));
         if (!qu_args_flag(r->args, "no-sync"))
-            sync = qu_out_ints(NULL, "added changed renamed removed failed",
-                               (int64_t[]){x->added, x->changed, x->renamed, x->removed, x->failed});
+            sync =
+                qu_out_ints(NULL, "added changed renamed removed failed",
+                            (int64_t[]){x->added, x->changed, x->renamed, x->removed, x->failed});
         qu_out_ints(o, "documents done unchanged removed failed",
                     (int64_t[]){(int64_t)r->n_items, r->done, r->unchanged, r->removed, r->failed});
         json_object_set_new(o, "stopped", json_boolean(r->stopped));
@@ -458,10 +462,12 @@ const qu_command qu_cmd_summarize = {
     .description =
         "Brings the store up to date as quire index does, then makes the summary of every document "
         "under PATH (none: of all) that is new, has changed, failed before or was made with other "
-        "options, and removes those of documents that are gone. Each file is whole at every moment; "
+        "options, and removes those of documents that are gone. Each file is whole at every "
+        "moment; "
         "a run that was stopped or killed is taken up by the next.\n\n"
         "Made for cron: nothing is printed while all is well. Exit 3: some documents failed, they "
-        "are named and tried again next time, or the time was up; 4: disk or memory; 6: another run "
+        "are named and tried again next time, or the time was up; 4: disk or memory; 6: another "
+        "run "
         "is at it. DIR/manifest.tsv says what each file was made from.",
     .examples = "quire summarize docs/ --out summaries/ --extractive\n"
                 "quire summarize -o summaries/ --extractive --wait --max-time 2h",

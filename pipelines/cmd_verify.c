@@ -186,9 +186,9 @@ static qu_status print(const verify *v, const qu_verdict *r, qu_err *err)
         json_pack("{s:b,s:I,s:o,s:o,s:s,s:s,s:{s:I,s:I,s:I,s:f,s:f,s:s?}}", "passed", r->kv.passed,
                   "questions", (json_int_t)r->questions, "kv", mode_json(&r->kv), "repair",
                   mode_json(&r->repair), "numerics", v->s->numerics, "codec",
-                  qu_codec_name(v->s->codec), "settings", "seed", (json_int_t)qu_args_int(a, "seed"),
-                  "pages", (json_int_t)qu_args_int(a, "pages"), "max_tokens",
-                  (json_int_t)qu_args_int(a, "max-tokens"), "min_agreement",
+                  qu_codec_name(v->s->codec), "settings", "seed",
+                  (json_int_t)qu_args_int(a, "seed"), "pages", (json_int_t)qu_args_int(a, "pages"),
+                  "max_tokens", (json_int_t)qu_args_int(a, "max-tokens"), "min_agreement",
                   qu_args_float(a, "min-agreement"), "repair", qu_args_float(a, "repair"),
                   "questions", qu_args_str(a, "questions")),
         err);

@@ -1,8 +1,8 @@
 /* The context of a question: prefix and planned pages, from the store where their KV is there, else
  * made.
  *
- *   kv      stored slices, fetched layer by layer when they are first read. A document without KV is
- *           prefilled whole if that takes less than --max-wait (and saved afterwards), else only
+ *   kv      stored slices, fetched layer by layer when they are first read. A document without KV
+ *           is prefilled whole if that takes less than --max-wait (and saved afterwards), else only
  *           its planned pages are, as if it consisted of these: said in a warning.
  *   repair  the same, then the tokens that the question attends to most are computed again.
  *   exact   the whole list is prefilled as one prompt from the stored ids at the same positions.
@@ -21,8 +21,8 @@ static qu_status get_part(const stored_page *p, int32_t layer, int32_t g, uint8_
     return qu_store_slice(p->store, p->file, &k, p->binding, data, bytes, err);
 }
 
-/* That the catalogue names what is not there is damage, unless planning again shows that it was taken
- * away meanwhile (asker.c). */
+/* That the catalogue names what is not there is damage, unless planning again shows that it was
+ * taken away meanwhile (asker.c). */
 static qu_status get_stored(void *ctx, int32_t layer, int32_t g, const void **data, size_t *bytes,
                             qu_err *err)
 {
@@ -58,7 +58,8 @@ static qu_status attach_stored(ask_run *r, const qu_plan_doc *d, qu_err *err)
                                 qu_kv_binding(r->a->s->store, &p->record)};
         qu_hash key = qu_hash_chain(stored->binding, &d->doc.kv_id, sizeof d->doc.kv_id);
         key = qu_hash_chain(key, &stored->page, sizeof stored->page);
-        QU_TRY(attach(r, i, (qu_page_source){get_stored, stored, get_summary, {key.hi, key.lo}}, err));
+        QU_TRY(
+            attach(r, i, (qu_page_source){get_stored, stored, get_summary, {key.hi, key.lo}}, err));
         r->ans->loaded_tokens += p->record.n_tokens;
     }
     return QU_OK;
@@ -114,10 +115,11 @@ static bool is_fresh(const qu_fresh *f, uint64_t doc_id)
 static qu_status say_what_lacks(ask_run *r, int32_t in_part, int32_t left_out, qu_err *err)
 {
     if (in_part > 0)
-        QU_TRY(qu_answer_warn(r->ans, err,
-                              "%d of %d documents have no stored KV yet: only the pages found in "
-                              "them were read, without the rest as context (quire index --kv eager)",
-                              in_part, r->plan.n_docs));
+        QU_TRY(
+            qu_answer_warn(r->ans, err,
+                           "%d of %d documents have no stored KV yet: only the pages found in "
+                           "them were read, without the rest as context (quire index --kv eager)",
+                           in_part, r->plan.n_docs));
     if (left_out > 0)
         QU_TRY(qu_answer_warn(r->ans, err,
                               "%d of %d documents were left out: reading them would take longer "
@@ -184,8 +186,8 @@ static qu_status isolated(ask_run *r, qu_err *err)
     return QU_OK;
 }
 
-/* Segments from the first on that hold what a fresh prefill would: the prefix, and what comes of the
- * first document without a gap, for its pages were computed behind just that. */
+/* Segments from the first on that hold what a fresh prefill would: the prefix, and what comes of
+ * the first document without a gap, for its pages were computed behind just that. */
 static int32_t right_already(const ask_run *r)
 {
     int32_t n = r->a->s->prefix.n > 0 ? 1 : 0, i = 0;

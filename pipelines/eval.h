@@ -32,7 +32,8 @@ qu_status qu_eval_print(qu_eval *e, json_t *result, qu_err *err);
 
 /* The lines of the file that is the kind's argument, each with "question" and a list "answers" if
  * asked for. The caller's, also on error. Errors: those of qu_input_objects; QU_ERR_ARG. */
-qu_status qu_eval_lines(const qu_eval *e, size_t max, bool with_answers, json_t **list, qu_err *err);
+qu_status qu_eval_lines(const qu_eval *e, size_t max, bool with_answers, json_t **list,
+                        qu_err *err);
 
 qu_status qu_eval_recall(qu_eval *e, qu_err *err);
 qu_status qu_eval_needle(qu_eval *e, qu_err *err);

@@ -1,5 +1,5 @@
-/* quire eval mass: how much of the attention that falls on the candidates each policy catches, against
- * what the same cut catches knowing the truth. Far field off: only what is read counts. */
+/* quire eval mass: how much of the attention that falls on the candidates each policy catches,
+ * against what the same cut catches knowing the truth. Far field off: only what is read counts. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,13 +31,15 @@ static void count(arm *a, const qu_model *m, const qu_answer *ans)
         a->candidate_slices += y->candidate_slices;
         a->n_layers++;
     }
-    for (int32_t i = 0; i < ans->n_layers * m->n_kv_heads; i++) a->heads[i] += (double)ans->caught[i];
+    for (int32_t i = 0; i < ans->n_layers * m->n_kv_heads; i++)
+        a->heads[i] += (double)ans->caught[i];
     a->bytes += (double)ans->bytes_read;
     a->n++;
 }
 
 /* Every question with one policy. The answer does not matter: one token. */
-static qu_status ask_all(qu_eval *e, const json_t *lines, int policy, double keep, arm *a, qu_err *err)
+static qu_status ask_all(qu_eval *e, const json_t *lines, int policy, double keep, arm *a,
+                         qu_err *err)
 {
     qu_ask_options o = {.pages = (int32_t)qu_args_int(e->args, "pages"),
                         .floor = -1,
@@ -86,7 +88,8 @@ qu_status qu_eval_mass(qu_eval *e, qu_err *err)
     json_auto_t *lines = NULL, *table = json_object();
     int64_t n = 0;
     /* the share left out is one number here; the option's default is needle's list */
-    long prune = qu_args_given(e->args, "prune") ? strtol(qu_args_str(e->args, "prune"), &end, 10) : 90;
+    long prune =
+        qu_args_given(e->args, "prune") ? strtol(qu_args_str(e->args, "prune"), &end, 10) : 90;
     if (prune < 1 || prune > 99 || *end)
         return qu_fail(err, QU_ERR_ARG,
                        "option '--prune' of eval mass takes a number from 1 to 99");

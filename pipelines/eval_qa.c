@@ -184,9 +184,10 @@ static qu_status print(qu_eval *e, const qa *x, qu_err *err)
                       x->predictions ? json_null() : json_integer((json_int_t)x->places[p]), "n",
                       (json_int_t)t->n);
         json_array_append_new(
-            list, qu_out_reals(o, "em em_half_width_95 f1 f1_half_width_95",
-                               (double[]){t->em / n, qu_score_half_width(t->em, t->em, n), t->f1 / n,
-                                          qu_score_half_width(t->f1, t->f1_squares, n)}));
+            list,
+            qu_out_reals(o, "em em_half_width_95 f1 f1_half_width_95",
+                         (double[]){t->em / n, qu_score_half_width(t->em, t->em, n), t->f1 / n,
+                                    qu_score_half_width(t->f1, t->f1_squares, n)}));
     }
     if (x->missing > 0)
         qu_out_warn("%lld of %lld questions have no prediction", (long long)x->missing,
@@ -218,7 +219,8 @@ static qu_status prepare(qu_eval *e, qa *x, qu_err *err)
                         .fidelity = (qu_fidelity)qu_args_choice(a, "fidelity"),
                         .repair_share = qu_args_float(a, "repair")};
     QU_TRY(qu_eval_lines(e, MAX_LINE, true, &x->lines, err));
-    if (qu_args_str(a, "score-only")) QU_TRY(read_predictions(x, qu_args_str(a, "score-only"), err));
+    if (qu_args_str(a, "score-only"))
+        QU_TRY(read_predictions(x, qu_args_str(a, "score-only"), err));
     QU_TRY(read_places(x, err));
     x->pool = json_array();
     json_array_foreach(x->lines, i, line)

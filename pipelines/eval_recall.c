@@ -15,7 +15,8 @@
 
 enum { MAX_CUTOFFS = 16, MAX_RANK = 1000, MORE_HITS = 32 };
 
-/* --tune: tried on the dev half. 0, words alone, is among them, so the choice is never below them. */
+/* --tune: tried on the dev half. 0, words alone, is among them, so the choice is never below
+ * them. */
 static const double weights[] = {0, .05, .1, .2, .3, .5, .7, 1, 1.5, 2};
 
 enum { N_WEIGHTS = sizeof weights / sizeof *weights, DEV = 0, TEST = 1 };
@@ -33,7 +34,8 @@ typedef struct recall {
     int64_t *cutoffs, n_cutoffs;
     int32_t top;               /* the largest cutoff */
     bool tune;
-    tally all, tuning[2][N_WEIGHTS]; /* of the questions asked; with tune, of each half and weight */
+    /* of the questions asked; with tune, of each half and weight */
+    tally all, tuning[2][N_WEIGHTS];
     int64_t n_unknown;         /* questions none of whose gold is in the store */
     double search_ms;
     qu_doc docs[MAX_RANK];     /* of the hits */
@@ -51,7 +53,8 @@ static bool is_gold(const json_t *gold, const qu_doc *d)
     return n == d->path_len || d->path[d->path_len - n - 1] == '/';
 }
 
-/* Count the hits of one question; golds is a list of at least one. Returns whether any was found. */
+/* Count the hits of one question; golds is a list of at least one. Returns whether any was
+ * found. */
 static bool count(recall *x, tally *t, const json_t *golds, int32_t n_hits)
 {
     int32_t first = 0;
@@ -156,20 +159,21 @@ static qu_status ask_all(recall *x, const json_t *lines, qu_err *err)
         json_t *golds = gold_of(line);
         if (!golds || !*q) {
             json_decref(golds);
-            return qu_fail(err, QU_ERR_ARG,
-                           "question %zu has no 'gold', a path, a number or a list of them, or no text",
-                           i + 1);
+            return qu_fail(
+                err, QU_ERR_ARG,
+                "question %zu has no 'gold', a path, a number or a list of them, or no text",
+                i + 1);
         }
-        qu_status st = x->tune || split == 0 || half_of(x, q) == split - 1 ? search(x, q, golds, err)
-                                                                           : QU_OK;
+        qu_status st =
+            x->tune || split == 0 || half_of(x, q) == split - 1 ? search(x, q, golds, err) : QU_OK;
         json_decref(golds);
         if (st != QU_OK) return st;
     }
     return QU_OK;
 }
 
-/* A weight is better by two more questions' worth of recall at the last cutoff, or with no less of it
- * by .005 of the reciprocal rank: less is chance. */
+/* A weight is better by two more questions' worth of recall at the last cutoff, or with no less of
+ * it by .005 of the reciprocal rank: less is chance. */
 static bool is_better(const recall *x, const tally *a, const tally *b)
 {
     double more = a->sum[x->n_cutoffs - 1] - b->sum[x->n_cutoffs - 1];
@@ -199,8 +203,8 @@ static json_t *by_cutoff(const recall *x, const double *value)
 }
 
 /* dev: what tuning tried; taken, may be NULL. */
-static qu_status print(qu_eval *e, const recall *x, const tally *t, double weight, const char *split,
-                       json_t *dev, qu_err *err)
+static qu_status print(qu_eval *e, const recall *x, const tally *t, double weight,
+                       const char *split, json_t *dev, qu_err *err)
 {
     double n = (double)t->n, mean[MAX_CUTOFFS], width[MAX_CUTOFFS];
     qu_store_counts counts;
@@ -221,8 +225,8 @@ static qu_status print(qu_eval *e, const recall *x, const tally *t, double weigh
     return qu_eval_print(e, o, err);
 }
 
-/* Words alone and the chosen weight, on the half that did not choose; the weight is the store's from
- * now on. */
+/* Words alone and the chosen weight, on the half that did not choose; the weight is the store's
+ * from now on. */
 static qu_status finish_tuning(qu_eval *e, recall *x, qu_err *err)
 {
     int best = best_weight(x);

@@ -37,7 +37,8 @@ static int64_t count_words(const char *text)
 }
 
 /* The best of the references, each measure for itself. */
-static qu_status score(rouge_run *x, int set, const char *text, const json_t *references, qu_err *err)
+static qu_status score(rouge_run *x, int set, const char *text, const json_t *references,
+                       qu_err *err)
 {
     const json_t *ref;
     size_t i;

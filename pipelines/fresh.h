@@ -3,10 +3,10 @@
  *
  *     qu_fresh f = {0};
  *     const qu_fresh_doc *d;
- *     QU_TRY(qu_fresh_document(&f, encoder, session, doc_id, &d, err));        // whole document, cached
- *     QU_TRY(qu_fresh_window(&pages, encoder, session, ..., err));             // only some pages of it
+ *     QU_TRY(qu_fresh_document(&f, encoder, session, doc_id, &d, err));  // whole document, cached
+ *     QU_TRY(qu_fresh_window(&pages, encoder, session, ..., err));       // only some pages of it
  *     ... qu_page_memory_source(d->pages[p]) ...
- *     QU_TRY(qu_fresh_save(&f, session, err));                                 // publish whole documents
+ *     QU_TRY(qu_fresh_save(&f, session, err));                           // publish whole documents
  *     qu_fresh_free(&f);
  */
 #ifndef QU_PIPELINES_FRESH_H

@@ -42,14 +42,15 @@ typedef struct qu_question {
 qu_status qu_question_parse(qu_question *q, const char *line, size_t n, qu_err *err);
 void qu_question_free(qu_question *q);
 
-/* Questions on standard input, a line each, to one, until the reader of the output is gone. A line that
- * cannot be read or answered is reported and costs its own result only, unless input, memory or
- * store have failed. Empty lines are passed over. Returns the exit code. */
+/* Questions on standard input, a line each, to one, until the reader of the output is gone. A line
+ * that cannot be read or answered is reported and costs its own result only, unless input, memory
+ * or store have failed. Empty lines are passed over. Returns the exit code. */
 int qu_input_questions(qu_status (*one)(void *ctx, const qu_question *q, qu_err *err), void *ctx);
 
-/* Every line of the file at path ("-": standard input) but the blank ones as a list of JSON objects: an
- * object as it stands, plain text as {"question":TEXT}. *list is the caller's, also on error. Errors:
- * QU_ERR_ARG naming the line (no JSON object after '{', no UTF-8), those of qu_input_line. */
+/* Every line of the file at path ("-": standard input) but the blank ones as a list of JSON
+ * objects: an object as it stands, plain text as {"question":TEXT}. *list is the caller's, also on
+ * error. Errors: QU_ERR_ARG naming the line (no JSON object after '{', no UTF-8), those of
+ * qu_input_line. */
 qu_status qu_input_objects(json_t **list, const char *path, size_t max, qu_err *err);
 
 /* A member that is a text; "" where it is not. Borrowed. */

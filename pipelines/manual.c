@@ -228,33 +228,33 @@ qu_status qu_manual_man(qu_buf *out, qu_commands commands, qu_err *err)
 /* --- completion: scripts that ask `quire completion words` --- */
 
 static const char *const scripts[][2] = {
-    {"bash",
-     "_quire() {\n"
-     "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words\n"
-     "    if [ \"$cur\" = = ]; then cur=; elif [ \"$prev\" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
-     "    local ask=(\"${COMP_WORDS[0]}\" completion words)\n"
-     "    case $COMP_CWORD,$cur in\n"
-     "    1,*) ;;\n"
-     "    *,-*) ask+=(\"${COMP_WORDS[1]}\") ;;\n"
-     "    *) ask+=(\"${COMP_WORDS[1]}\" \"${prev#--}\") ;;\n"
-     "    esac\n"
-     "    words=$(\"${ask[@]}\" 2>/dev/null | cut -f 1)\n"
-     "    COMPREPLY=()\n"
-     "    [ -n \"$words\" ] && COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
-     "}\n"
-     "complete -o default -F _quire quire\n"},
-    {"zsh",
-     "#compdef quire\n"
-     "_quire() {\n"
-     "    local -a ask lines\n"
-     "    ask=($words[1] completion words)\n"
-     "    if (( CURRENT > 2 )); then ask+=($words[2]); fi\n"
-     "    if (( CURRENT > 2 )) && [[ $words[CURRENT] != -* ]]; then ask+=(${words[CURRENT-1]#--}); fi\n"
-     "    lines=(${(f)\"$($ask 2>/dev/null)\"})\n"
-     "    lines=(${${lines//:/\\\\:}/$'\\t'/:})\n"
-     "    if (( $#lines )); then _describe quire lines; else _files; fi\n"
-     "}\n"
-     "if [ \"$funcstack[1]\" = _quire ]; then _quire; else compdef _quire quire; fi\n"},
+    {"bash", "_quire() {\n"
+             "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words\n"
+             "    if [ \"$cur\" = = ]; then cur=; elif [ \"$prev\" = = ]; then "
+             "prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
+             "    local ask=(\"${COMP_WORDS[0]}\" completion words)\n"
+             "    case $COMP_CWORD,$cur in\n"
+             "    1,*) ;;\n"
+             "    *,-*) ask+=(\"${COMP_WORDS[1]}\") ;;\n"
+             "    *) ask+=(\"${COMP_WORDS[1]}\" \"${prev#--}\") ;;\n"
+             "    esac\n"
+             "    words=$(\"${ask[@]}\" 2>/dev/null | cut -f 1)\n"
+             "    COMPREPLY=()\n"
+             "    [ -n \"$words\" ] && COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+             "}\n"
+             "complete -o default -F _quire quire\n"},
+    {"zsh", "#compdef quire\n"
+            "_quire() {\n"
+            "    local -a ask lines\n"
+            "    ask=($words[1] completion words)\n"
+            "    if (( CURRENT > 2 )); then ask+=($words[2]); fi\n"
+            "    if (( CURRENT > 2 )) && [[ $words[CURRENT] != -* ]]; then "
+            "ask+=(${words[CURRENT-1]#--}); fi\n"
+            "    lines=(${(f)\"$($ask 2>/dev/null)\"})\n"
+            "    lines=(${${lines//:/\\\\:}/$'\\t'/:})\n"
+            "    if (( $#lines )); then _describe quire lines; else _files; fi\n"
+            "}\n"
+            "if [ \"$funcstack[1]\" = _quire ]; then _quire; else compdef _quire quire; fi\n"},
     {"fish",
      "function __quire_words\n"
      "    set -l t (commandline -opc)\n"
@@ -286,7 +286,8 @@ static qu_status choice_words(qu_buf *out, const char *word, qu_err *err)
     return QU_OK;
 }
 
-/* An option's choices, a line each, if it is the one asked for; else, if none is, its name and help. */
+/* An option's choices, a line each, if it is the one asked for; else, if none is, its name and
+ * help. */
 static qu_status option_words(qu_buf *out, const qu_option *o, const char *asked, qu_err *err)
 {
     if (!asked) return qu_buf_printf(out, err, "--%s\t%s\n", o->name, o->help);

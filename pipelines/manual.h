@@ -34,8 +34,8 @@ qu_status qu_manual_man(qu_buf *out, qu_commands commands, qu_err *err);
 /* A completion script for bash, zsh or fish, which asks for words. Other shells: QU_ERR_ARG. */
 qu_status qu_manual_completion(qu_buf *out, const char *shell, qu_err *err);
 
-/* What may stand there, a line each, with a tab and its meaning: verbs (verb NULL), the options of a
- * verb (option NULL), the words that an option takes. Nothing for what is not known. */
+/* What may stand there, a line each, with a tab and its meaning: verbs (verb NULL), the options of
+ * a verb (option NULL), the words that an option takes. Nothing for what is not known. */
 qu_status qu_manual_words(qu_buf *out, qu_commands commands, const char *verb, const char *option,
                           qu_err *err);
 

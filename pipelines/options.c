@@ -349,7 +349,8 @@ out:
 
 void qu_args_free(qu_args *args)
 {
-    for (int i = 0; args->values && i < n_all(args->command); i++) qu_buf_free(&args->values[i].lines);
+    for (int i = 0; args->values && i < n_all(args->command); i++)
+        qu_buf_free(&args->values[i].lines);
     free(args->values);
     free(args->argv);
     memset(args, 0, sizeof *args);

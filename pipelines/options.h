@@ -3,7 +3,7 @@
  *
  *     static const qu_option options[] = {
  *         QU_INT("pages", "N", "32", 1, 4096, "candidate pages a question may use"),
- *         QU_INT("budget", "N|all", "2048", 1, 1e9, "tokens each KV head may read", .choices = "all"),
+ *         QU_INT("budget", "N|all", "2048", 1, 1e9, "tokens a KV head may read", .choices = "all"),
  *     };
  *     const qu_command qu_cmd_ask = {.name = "ask", .args = "QUESTION|-", .min_args = 1,
  *         .max_args = 1, .summary = "answer a question", QU_OPTIONS(options), .run = run_ask};
@@ -54,15 +54,24 @@ typedef struct qu_option {
  * QU_FLAG("quiet", "...", .letter = 'q'). QU_STR refuses the empty text, QU_TEXT takes it. */
 #define QU_FLAG(n, text, ...) {.name = n, .kind = QU_OPT_FLAG, .help = text, __VA_ARGS__}
 #define QU_INT(n, a, d, lo, hi, text, ...)                                                         \
-    {.name = n, .kind = QU_OPT_INT, .arg = a, .dflt = d, .min = lo, .max = hi, .help = text, __VA_ARGS__}
+    {                                                                                              \
+        .name = n, .kind = QU_OPT_INT, .arg = a, .dflt = d, .min = lo, .max = hi, .help = text,    \
+        __VA_ARGS__                                                                                \
+    }
 #define QU_FLOAT(n, a, d, lo, hi, text, ...)                                                       \
-    {.name = n, .kind = QU_OPT_FLOAT, .arg = a, .dflt = d, .min = lo, .max = hi, .help = text, __VA_ARGS__}
+    {                                                                                              \
+        .name = n, .kind = QU_OPT_FLOAT, .arg = a, .dflt = d, .min = lo, .max = hi, .help = text,  \
+        __VA_ARGS__                                                                                \
+    }
 #define QU_STR(n, a, d, text, ...)                                                                 \
     {.name = n, .kind = QU_OPT_STR, .arg = a, .dflt = d, .min = 1, .help = text, __VA_ARGS__}
 #define QU_TEXT(n, a, d, text, ...)                                                                \
     {.name = n, .kind = QU_OPT_STR, .arg = a, .dflt = d, .help = text, __VA_ARGS__}
 #define QU_ENUM(n, a, d, words, text, ...)                                                         \
-    {.name = n, .kind = QU_OPT_ENUM, .arg = a, .dflt = d, .choices = words, .help = text, __VA_ARGS__}
+    {                                                                                              \
+        .name = n, .kind = QU_OPT_ENUM, .arg = a, .dflt = d, .choices = words, .help = text,       \
+        __VA_ARGS__                                                                                \
+    }
 #define QU_TIME(n, a, d, text, ...)                                                                \
     {.name = n, .kind = QU_OPT_DURATION, .arg = a, .dflt = d, .help = text, __VA_ARGS__}
 #define QU_SIZE(n, a, d, text, ...)                                                                \
@@ -75,7 +84,8 @@ struct qu_session;
 typedef struct qu_command {
     const char *name;        /* "ask" */
     const char *args;        /* positional arguments as shown: "[PATH...]"; NULL for none */
-    const char *choices;     /* words that the first may be, for completion: "bash|zsh|fish"; or NULL */
+    /* words that the first may be, for completion: "bash|zsh|fish"; or NULL */
+    const char *choices;
     const char *summary;     /* one line, lower case, no full stop */
     const char *description; /* for --help; paragraphs between empty lines; or NULL */
     const char *examples;    /* a command line each, with an optional "  # remark"; or NULL */
@@ -83,8 +93,9 @@ typedef struct qu_command {
     int n_options;
     int min_args, max_args;  /* positional arguments; max_args -1: any number */
     int (*run)(const qu_args *args); /* returns the exit code (pipelines/output.h: QU_EXIT_*) */
-    /* Or, in place of run: called with a session of what `session` asks for (QU_SESSION_*), which is
-     * closed afterwards; an error is printed and gives the exit code, else *code does, 0 at first. */
+    /* Or, in place of run: called with a session of what `session` asks for (QU_SESSION_*), which
+     * is closed afterwards; an error is printed and gives the exit code, else *code does, 0 at
+     * first. */
     unsigned session;
     qu_status (*act)(struct qu_session *s, int *code, qu_err *err);
 } qu_command;

@@ -345,7 +345,8 @@ static void error_object(const qu_err *err, const char *path)
     json_t *msg = json_string(err->msg);
     if (!msg && qu_out_safe(&safe, err->msg, strlen(err->msg), false, NULL) == QU_OK)
         msg = json_string(safe.data);
-    json_t *e = json_pack("{s:i,s:o,s:n}", "code", qu_out_exit(err->status), "message", msg, "path");
+    json_t *e =
+        json_pack("{s:i,s:o,s:n}", "code", qu_out_exit(err->status), "message", msg, "path");
     if (e && path) {
         json_object_del(e, "path");
         qu_out_path(e, "path", path, NULL);

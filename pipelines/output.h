@@ -62,13 +62,14 @@ bool qu_out_gone(void);
  * Errors: those of qu_out_write; QU_ERR_NOMEM (object NULL counts: a failed json_pack). */
 qu_status qu_out_json(json_t *object, qu_err *err);
 
-/* Print object: as qu_out_json does, or without --json its members for people, a line each, an object
- * of objects and a list of objects as a table. Takes the reference, also on error. Errors: as
- * qu_out_json. */
+/* Print object: as qu_out_json does, or without --json its members for people, a line each, an
+ * object of objects and a list of objects as a table. Takes the reference, also on error. Errors:
+ * as qu_out_json. */
 qu_status qu_out_result(json_t *object, qu_err *err);
 
-/* Set members of object (NULL: of a new one) to numbers; names are parted by single blanks. A number
- * that is not finite becomes null. Returns the object: the first error shows when it is printed. */
+/* Set members of object (NULL: of a new one) to numbers; names are parted by single blanks. A
+ * number that is not finite becomes null. Returns the object: the first error shows when it is
+ * printed. */
 json_t *qu_out_ints(json_t *object, const char *names, const int64_t *values);
 json_t *qu_out_reals(json_t *object, const char *names, const double *values);
 
@@ -89,7 +90,8 @@ void qu_out_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * and '\t' (for passages; not for names). Errors: QU_ERR_NOMEM. */
 qu_status qu_out_safe(qu_buf *out, const char *text, size_t n, bool keep_lines, qu_err *err);
 
-/* Print one line: what fmt gives, made safe as a name is, and a line end. Errors: as qu_out_text. */
+/* Print one line: what fmt gives, made safe as a name is, and a line end. Errors: as
+ * qu_out_text. */
 qu_status qu_out_line(qu_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Print untrusted text on stdout, made safe. Errors: those of qu_out_write; QU_ERR_NOMEM. */

@@ -24,8 +24,8 @@ typedef struct qu_page_view {
     qu_buf text;         /* the catalogue's text [page.text_start, page.text_end) */
 } qu_page_view;
 
-/* Read a page with its document and text. Page 0, the header line, has no text: unless exact, where the
- * document has a page 1, that one comes in its place. v needs no initialisation; on error it is
+/* Read a page with its document and text. Page 0, the header line, has no text: unless exact, where
+ * the document has a page 1, that one comes in its place. v needs no initialisation; on error it is
  * empty. Errors: QU_ERR_NOTFOUND (no such document or page), those of the catalogue. */
 qu_status qu_pages_load(qu_page_view *v, qu_txn *t, uint64_t doc_id, int32_t page, bool exact,
                         qu_err *err);

@@ -4,7 +4,7 @@
  *     QU_TRY(qu_places_model(&path, "ollama:qwen2.5:0.5b", err));
  *     ... free(path);
  *
- *   Hugging Face  $HF_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub
+ *   Hugging Face  $HF_HUB_CACHE, $HF_HOME/hub, huggingface/hub in $XDG_CACHE_HOME or ~/.cache
  *   Ollama        $OLLAMA_MODELS, ~/.ollama/models, /usr/share/ollama/.ollama/models
  *   LM Studio     ~/.lmstudio/models, ~/.cache/lm-studio/models
  *

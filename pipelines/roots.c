@@ -56,7 +56,8 @@ static qu_status take_path(qu_roots *roots, qu_txn *t, const char *path, bool re
                           : errno == ENOENT ? "no such file or folder"
                                             : strerror(errno);
         bool starved = !real && errno == ENOMEM;
-        st = qu_fail(err, starved ? QU_ERR_NOMEM : QU_ERR_NOTFOUND, "cannot index '%s': %s", path, why);
+        st = qu_fail(err, starved ? QU_ERR_NOMEM : QU_ERR_NOTFOUND, "cannot index '%s': %s", path,
+                     why);
     } else {
         st = qu_roots_add(roots, real, err);
     }

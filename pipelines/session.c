@@ -285,7 +285,8 @@ static bool is_being_written(const qu_session *s)
     return held;
 }
 
-qu_status qu_session_private_words(qu_txn *t, qu_status (*use)(void *ctx, const char *path, qu_err *err),
+qu_status qu_session_private_words(qu_txn *t,
+                                   qu_status (*use)(void *ctx, const char *path, qu_err *err),
                                    void *ctx, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf dir = {0}, path = {0};

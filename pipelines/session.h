@@ -25,7 +25,8 @@
 
 enum {
     QU_SESSION_STORE = 1,   /* open the store */
-    QU_SESSION_MODEL = 2,   /* open the model, its tokenizer and the pool; check it against the store */
+    /* open the model, its tokenizer and the pool; check it against the store */
+    QU_SESSION_MODEL = 2,
     QU_SESSION_WRITE = 4,   /* take the store's lock */
     QU_SESSION_CREATE = 8,  /* make the store if there is none (with WRITE and MODEL) */
 };
@@ -46,7 +47,8 @@ typedef struct qu_session {
 
 /* Open what flags ask for. codec: the codec of a store that is created. On error everything is
  * closed. Errors: those of store and model; QU_ERR_MISMATCH naming both models. */
-qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, int codec, qu_err *err);
+qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, int codec,
+                          qu_err *err);
 
 /* Open the model at path as --lora, --rope-base, --rope-scale and --device ask. Errors: those of
  * qu_model_open_with and qu_device_attach. */
@@ -60,7 +62,8 @@ void qu_session_close(qu_session *s);
 qu_status qu_session_reopen(qu_session *s, bool write, qu_err *err);
 
 /* Put one named blob into the catalogue, in a transaction of its own. */
-qu_status qu_session_put_meta(qu_session *s, const char *name, const void *p, size_t n, qu_err *err);
+qu_status qu_session_put_meta(qu_session *s, const char *name, const void *p, size_t n,
+                              qu_err *err);
 
 /* Open the lexical index for reading, rebuilding it from the catalogue first where it is missing,
  * damaged or of another generation; rebuilt is written beside the store if it can be, else to a
@@ -74,8 +77,8 @@ qu_status qu_session_fill_lexical(qu_txn *t, qu_lexical *lx, qu_err *err);
 /* Write the word index of the whole catalogue to path, whatever was there. */
 qu_status qu_session_make_lexical(qu_txn *t, const char *path, qu_err *err);
 
-/* Write it where it is in nobody's way (in a folder of its own: TMPDIR may be anyone's), let use do what
- * it wants with it, remove it. */
+/* Write it where it is in nobody's way (in a folder of its own: TMPDIR may be anyone's), let use do
+ * what it wants with it, remove it. */
 qu_status qu_session_private_words(qu_txn *t,
                                    qu_status (*use)(void *ctx, const char *path, qu_err *err),
                                    void *ctx, qu_err *err);

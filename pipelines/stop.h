@@ -1,5 +1,5 @@
-/* Stopping a long run cleanly: the first SIGINT, SIGTERM or SIGHUP asks for it, a second one ends the
- * process as usual; so does a limit of time.
+/* Stopping a long run cleanly: the first SIGINT, SIGTERM or SIGHUP asks for it, a second one ends
+ * the process as usual; so does a limit of time.
  *
  *     qu_stop_catch(limit_seconds);            // once, first thing; 0 = no limit
  *     while (!qu_stop_asked()) work();

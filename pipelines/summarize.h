@@ -13,11 +13,11 @@
  *   content <tab> settings <tab> document <tab> bytes <tab> format <tab> path <tab> fault
  *
  * content and settings are hashes (hex) of the document's file and of all that shapes a summary;
- * bytes is the output's size, -1: there is none; fault is empty or why the last try failed; path and
- * fault have %XX for control characters and '%'. The last line of a path counts, and where its
+ * bytes is the output's size, -1: there is none; fault is empty or why the last try failed; path
+ * and fault have %XX for control characters and '%'. The last line of a path counts, and where its
  * content is '-' the path is gone. The end of a run that changed something writes the lines anew,
- * sorted by path. A last line without line end was cut off by a crash and is passed over. Nothing in
- * it depends on a clock.
+ * sorted by path. A last line without line end was cut off by a crash and is passed over. Nothing
+ * in it depends on a clock.
  */
 #ifndef QU_PIPELINES_SUMMARIZE_H
 #define QU_PIPELINES_SUMMARIZE_H
@@ -25,7 +25,11 @@
 #include "pipelines/answer.h"
 #include "retrieve/digest.h"
 
-typedef enum qu_synopsis_format { QU_SYNOPSIS_MD, QU_SYNOPSIS_JSON, QU_SYNOPSIS_TXT } qu_synopsis_format;
+typedef enum qu_synopsis_format {
+    QU_SYNOPSIS_MD,
+    QU_SYNOPSIS_JSON,
+    QU_SYNOPSIS_TXT
+} qu_synopsis_format;
 #define QU_SYNOPSIS_FORMATS "md|json|txt"
 enum { QU_N_SYNOPSIS_FORMATS = 3 };
 
@@ -61,13 +65,14 @@ bool qu_manifest_holds(const qu_manifest *m, const qu_manifest_entry *e);
 
 /* Write an output whole and note it; an output of the path in another format is removed. e->bytes
  * is filled in. Errors: QU_ERR_IO, QU_ERR_FULL, QU_ERR_NOMEM: the old output and its line stay. */
-qu_status qu_manifest_write(qu_manifest *m, qu_manifest_entry *e, const qu_buf *output, qu_err *err);
+qu_status qu_manifest_write(qu_manifest *m, qu_manifest_entry *e, const qu_buf *output,
+                            qu_err *err);
 
 /* Note that a path's summary could not be made; an earlier output stays. Errors: as write. */
 qu_status qu_manifest_fail(qu_manifest *m, const char *path, const char *fault, qu_err *err);
 
-/* Remove the outputs of every path that is in scope and not there. *n is raised for each. Errors: as
- * write. */
+/* Remove the outputs of every path that is in scope and not there. *n is raised for each. Errors:
+ * as write. */
 qu_status qu_manifest_sweep(qu_manifest *m, bool (*is_gone)(void *ctx, const char *path), void *ctx,
                             int64_t *n, qu_err *err);
 
@@ -101,8 +106,8 @@ qu_status qu_synopsis_extract(qu_synopsis *s, qu_txn *t, const qu_doc *d, qu_dig
 typedef struct qu_summarizer qu_summarizer;
 
 /* A summarizer with the session's model; prompt and session are borrowed. max_pages: of a document
- * that are read; max_words bounds a summary's tokens. side_by_side: further seats may be made, one a
- * thread; KV that is missing is then not saved. Errors: those of the encoder. */
+ * that are read; max_words bounds a summary's tokens. side_by_side: further seats may be made, one
+ * a thread; KV that is missing is then not saved. Errors: those of the encoder. */
 qu_status qu_summarizer_create(qu_summarizer **z, qu_session *s, const char *prompt,
                                int32_t max_pages, int32_t max_words, bool side_by_side,
                                qu_err *err);
@@ -116,7 +121,8 @@ void qu_summarizer_free(qu_summarizer *z);
  * the model wrote none), those of store and model. */
 qu_status qu_summarizer_write(qu_summarizer *z, qu_synopsis *s, const qu_doc *d, qu_err *err);
 
-/* Append the summary as a file of that format. method: "extractive, graph". Errors: QU_ERR_NOMEM. */
+/* Append the summary as a file of that format. method: "extractive, graph". Errors:
+ * QU_ERR_NOMEM. */
 qu_status qu_synopsis_render(qu_buf *out, const qu_synopsis *s, const qu_doc *d, const char *method,
                             qu_synopsis_format format, qu_err *err);
 

@@ -233,7 +233,8 @@ static qu_status read_manifest(qu_manifest *m, qu_err *err)
         *end = 0;
         at = (size_t)(end - b.data) + 1;
         if (number == 1) {
-            whole = whole && strncmp(line, HEAD, strlen(HEAD)) == 0 && unescape(line + strlen(HEAD));
+            whole =
+                whole && strncmp(line, HEAD, strlen(HEAD)) == 0 && unescape(line + strlen(HEAD));
             if (whole && strcmp(line + strlen(HEAD), m->store) != 0)
                 st = qu_fail(err, QU_ERR_MISMATCH,
                              "folder '%s' holds summaries of store '%s', not of '%s': give another "
@@ -259,7 +260,8 @@ static qu_status add_head(qu_buf *b, const qu_manifest *m, qu_err *err)
     return qu_buf_puts(b, "\n", err);
 }
 
-/* Add to the file's end; what could not be added whole has no line end and is cut off by the next. */
+/* Add to the file's end; what could not be added whole has no line end and is cut off by the
+ * next. */
 static qu_status append(qu_manifest *m, const qu_buf *b, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf line = {0};

@@ -18,7 +18,8 @@
 #include "pipelines/stop.h"
 #include "pipelines/summarize.h"
 
-#define NO_SUMMARY "model '%s' wrote no summary: --extractive makes one of the document's own sentences"
+#define NO_SUMMARY                                                                                 \
+    "model '%s' wrote no summary: --extractive makes one of the document's own sentences"
 
 enum { PART_CITATIONS = 1, MIN_ROOM = 64 };
 
@@ -209,8 +210,9 @@ static qu_status take_citations(qu_synopsis *s, ask_run *r, int32_t most, qu_err
 }
 
 /* One section's part, if the model finds words, NUL-ended, appended to parts. */
-static qu_status map_section(qu_summarizer *z, qu_synopsis *s, const qu_doc *d, const selection *sel,
-                             int32_t from, int32_t to, int32_t most, qu_buf *parts, qu_err *err)
+static qu_status map_section(qu_summarizer *z, qu_synopsis *s, const qu_doc *d,
+                             const selection *sel, int32_t from, int32_t to, int32_t most,
+                             qu_buf *parts, qu_err *err)
 {
     QU_OWN(qu_answer_free) qu_answer ans = {0};
     qu_err why = {0};
@@ -324,8 +326,8 @@ static qu_status map_reduce(qu_summarizer *z, qu_synopsis *s, const qu_doc *d, c
             tokens += sel->pages[sel->index[to]].n_tokens;
             if (tokens > most && to > from) break;
         }
-        QU_TRY(map_section(z, s, d, sel, from, to, n_sections > 1 ? PART_CITATIONS : QU_MAX_CITATIONS,
-                           parts, err));
+        QU_TRY(map_section(z, s, d, sel, from, to,
+                           n_sections > 1 ? PART_CITATIONS : QU_MAX_CITATIONS, parts, err));
     }
     if (parts->len == 0)
         return qu_fail(err, QU_ERR_UNSUPPORTED, NO_SUMMARY, z->a.s->model->name);

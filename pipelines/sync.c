@@ -209,8 +209,8 @@ static void fill(qu_doc *d, const qu_document *doc, const qu_walk_entry *e, uint
     memcpy(d->charset, doc->charset, sizeof d->charset);
 }
 
-/* An edited document keeps the KV of the pages before the first changed one, in the old version's file
- * until the rest is made: equal context hashes mean equal tokens to the left. */
+/* An edited document keeps the KV of the pages before the first changed one, in the old version's
+ * file until the rest is made: equal context hashes mean equal tokens to the left. */
 static qu_status keep_kv(sync_run *r, uint64_t doc_id, const qu_doc *old, const qu_page *old_pages,
                          int32_t n_old, const paged *p)
 {
@@ -223,8 +223,8 @@ static qu_status keep_kv(sync_run *r, uint64_t doc_id, const qu_doc *old, const 
     return qu_catalogue_set_kv(r->txn, doc_id, old->kv_id, old->kv_file, n, r->err);
 }
 
-/* e: its file, with the document's path. old: the version that this one replaces or another document
- * with the same bytes, whose KV is shared; or NULL. */
+/* e: its file, with the document's path. old: the version that this one replaces or another
+ * document with the same bytes, whose KV is shared; or NULL. */
 static qu_status put(sync_run *r, const qu_document *doc, const qu_walk_entry *e, uint32_t flags,
                      const qu_doc *old)
 {
@@ -262,8 +262,8 @@ static bool is_gone(const qu_doc *d)
     return stat_file(d, false, &sb) != 0 && (errno == ENOENT || errno == ENOTDIR);
 }
 
-/* A document with the same bytes: one whose file is gone, so that this path is where it went (*moved),
- * else one that has KV to share. same->doc_id 0: neither. */
+/* A document with the same bytes: one whose file is gone, so that this path is where it went
+ * (*moved), else one that has KV to share. same->doc_id 0: neither. */
 static qu_status find_same(sync_run *r, qu_hash content, qu_doc *same, bool *moved)
 {
     *moved = false;
@@ -315,7 +315,8 @@ typedef struct file_run {
     bool filtered; /* by a command of the user's: no bytes of the file can be cited */
 } file_run;
 
-/* A document of a file, e being the file with the document's path: unchanged, moved here, or put. */
+/* A document of a file, e being the file with the document's path: unchanged, moved here, or
+ * put. */
 static qu_status on_version(sync_run *r, const qu_walk_entry *e, uint32_t flags,
                             const qu_document *doc)
 {
@@ -406,9 +407,9 @@ static qu_status read_file(file_run *f, const qu_reader_sink *sink, qu_err *err)
     return qu_reader_parse(f->r->reader, text.data, (int64_t)text.len, command.data, sink, err);
 }
 
-/* The clock of file times moves by ticks of some milliseconds. A file that was written in the tick of
- * now may be written again and keep its time and size: it is read when the tick is over, so that a
- * later change has a later time. */
+/* The clock of file times moves by ticks of some milliseconds. A file that was written in the tick
+ * of now may be written again and keep its time and size: it is read when the tick is over, so that
+ * a later change has a later time. */
 static void await_tick(const qu_walk_entry *e)
 {
     const struct timespec ms = {0, 1000000};

@@ -4,12 +4,12 @@
  *     QU_TRY(qu_sync(&session, roots, n_roots, &options, &r, err));
  *
  * A file whose size, times and inode are known costs a stat. A changed one is read, cut into pages
- * of the store's model's tokens and replaces its old version, of whose KV it keeps the pages before the
- * first change (if it fits the window); one that moved within the roots keeps
- * its KV, and a copy shares it. Each member of an archive or mail is a document of its own, whose identity is
- * its file's; the file is read anew as a whole. What vanished under a root is removed, but never what lies under a folder that could not
- * be read. A root that is gone is reported and nothing under it is touched: it may be an unmounted
- * disk.
+ * of the store's model's tokens and replaces its old version, of whose KV it keeps the pages before
+ * the first change (if it fits the window); one that moved within the roots keeps its KV, and a
+ * copy shares it. Each member of an archive or mail is a document of its own, whose identity is its
+ * file's; the file is read anew as a whole. What vanished under a root is removed, but never what
+ * lies under a folder that could not be read. A root that is gone is reported and nothing under it
+ * is touched: it may be an unmounted disk.
  */
 #ifndef QU_PIPELINES_SYNC_H
 #define QU_PIPELINES_SYNC_H
@@ -19,7 +19,8 @@
 #include "pipelines/session.h"
 
 /* qu_doc.flags. A document inside a file (a member of an archive, an attachment) has the path
- * "FILE!MEMBER" and in the flags, from bit QU_DOC_FILE_SHIFT on, the length of FILE; others have 0 there. */
+ * "FILE!MEMBER" and in the flags, from bit QU_DOC_FILE_SHIFT on, the length of FILE; others have 0
+ * there. */
 enum {
     QU_DOC_HAS_SOURCE = 1, /* byte ranges of the raw file can be given */
     QU_DOC_FILE_SHIFT = 8,
@@ -40,7 +41,8 @@ const char *qu_sync_compare(const qu_doc *d);
 
 typedef struct qu_sync_options {
     const char *program; /* of the children that parse (ingest/child.h); NULL: plain text only */
-    const char *filters; /* lines "ENDING=COMMAND" (ingest/filter.h), the first that fits holds; or NULL */
+    /* lines "ENDING=COMMAND" (ingest/filter.h), the first that fits holds; or NULL */
+    const char *filters;
     const qu_walk_rules *rules; /* remembered from now on; NULL: those remembered */
     bool dry_run;       /* report only */
     bool quiet_skips;   /* do not name what holds nothing to index */

@@ -80,7 +80,8 @@ static qu_status rehash(graph *g, qu_err *err)
 }
 
 /* The number of a word of the iterator, new or known. */
-static qu_status find_word(graph *g, const qu_words *it, uint64_t hash, int32_t *number, qu_err *err)
+static qu_status find_word(graph *g, const qu_words *it, uint64_t hash, int32_t *number,
+                           qu_err *err)
 {
     if (g->n_words * 2ll >= g->slots) QU_TRY(rehash(g, err));
     int64_t i = (int64_t)(hash & (uint64_t)(g->slots - 1));
@@ -218,7 +219,8 @@ static qu_status compare_words(graph *g, qu_err *err)
     qu_status st = count ? QU_OK : qu_fail_nomem(err, g->n_words * 8ll);
     for (int32_t w = 0; w < g->n_words; w++)
         for (int k = 0; k < word_at(g, w)->n_grams && st == QU_OK; k++)
-            st = qu_buf_add(&list, &(gram_entry){word_at(g, w)->grams[k], w}, sizeof(gram_entry), err);
+            st = qu_buf_add(&list, &(gram_entry){word_at(g, w)->grams[k], w}, sizeof(gram_entry),
+                            err);
     gram_entry *all = (gram_entry *)(void *)list.data;
     int64_t n = (int64_t)(list.len / sizeof *all);
     if (n) qsort(all, (size_t)n, sizeof *all, by_gram);
@@ -243,8 +245,8 @@ static qu_status compare_words(graph *g, qu_err *err)
     return st;
 }
 
-static qu_status build(graph *g, const char *text, const qu_digest_sentence *s, const int32_t *index,
-                       qu_err *err)
+static qu_status build(graph *g, const char *text, const qu_digest_sentence *s,
+                       const int32_t *index, qu_err *err)
 {
     size_t n = (size_t)g->n;
     QU_TRY(qu_memory_take(&g->first, n + 1, sizeof *g->first, err));
@@ -288,7 +290,8 @@ static double leave_sentence(const graph *g, int32_t i, double x, const double *
     if (ends) left -= x * TO_NEIGHBOUR;
     if (heavy[i] > 0) {
         for (int64_t k = g->first[i]; k < g->first[i + 1]; k++)
-            to_words[entry_at(g, k)->word] += x * TO_WORD * (double)entry_at(g, k)->weight / heavy[i];
+            to_words[entry_at(g, k)->word] +=
+                x * TO_WORD * (double)entry_at(g, k)->weight / heavy[i];
         left -= x * TO_WORD;
     }
     return left;
@@ -409,7 +412,8 @@ static int32_t thin(qu_digest_sentence *s, int32_t *index, int32_t n, int32_t ke
     for (int32_t left = n; left > keep; left--) {
         int32_t worst = -1;
         for (int32_t i = n - 1; i >= 0; i--)
-            if (index[i] >= 0 && (worst < 0 || s[index[i]].score < s[index[worst]].score)) worst = i;
+            if (index[i] >= 0 && (worst < 0 || s[index[i]].score < s[index[worst]].score))
+                worst = i;
         s[index[worst]].score = 0;
         index[worst] = -1;
     }

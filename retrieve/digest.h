@@ -14,15 +14,14 @@
  *   textrank  the same over the number of shared words, over the sum of the lengths' logarithms
  *   lead      the first sentences
  *
- * Every method chooses greedily by its score, a sentence's score falling by its likeness to what was
- * chosen (not for lead); sentences of fewer than QU_DIGEST_LEAST words (headings, table cells) and
- * those that no longer fit are passed over. The same text gives the same sentences, on any machine
- * of the same arithmetic. A text of more than QU_DIGEST_BLOCK sentences is ranked block by block,
- * then the best of each block together; the others' score is 0.
- * Sentences and words are those of ingest/sentence.h and index/words.h, so any language will do.
- * Thread rule: no shared state.
- * Sources: GraphLSS, arXiv:2410.21315 (its graph; there a network is trained on it); LexRank,
- * arXiv:1109.2128; TextRank, Mihalcea and Tarau 2004.
+ * Every method chooses greedily by its score, a sentence's score falling by its likeness to what
+ * was chosen (not for lead); sentences of fewer than QU_DIGEST_LEAST words (headings, table cells)
+ * and those that no longer fit are passed over. The same text gives the same sentences, on any
+ * machine of the same arithmetic. A text of more than QU_DIGEST_BLOCK sentences is ranked block by
+ * block, then the best of each block together; the others' score is 0. Sentences and words are
+ * those of ingest/sentence.h and index/words.h, so any language will do. Thread rule: no shared
+ * state. Sources: GraphLSS, arXiv:2410.21315 (its graph; there a network is trained on it);
+ * LexRank, arXiv:1109.2128; TextRank, Mihalcea and Tarau 2004.
  */
 #ifndef QU_RETRIEVE_DIGEST_H
 #define QU_RETRIEVE_DIGEST_H

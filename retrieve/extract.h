@@ -24,8 +24,9 @@ typedef struct qu_extract_answer {
     int32_t text;
     int64_t sent_start, sent_end;
     int64_t span_start, span_end;
-    float score; /* 0..1: the share of the question's word weight in the sentence (a little for the one
-                    before it; less where no span of the wanted kind is found), times the prior */
+    /* 0..1: the share of the question's word weight in the sentence (a little for the one before
+     * it; less where no span of the wanted kind is found), times the prior */
+    float score;
 } qu_extract_answer;
 
 /* Find up to k answers (distinct sentences) in n_texts texts, best first, ties by (text,

@@ -17,7 +17,8 @@ enum {
 
 static const float FITS = 20.0f;   /* a span of the wanted kind beats every other */
 static const float TELLING = 0.3f; /* a name, a year, a place after "in": one near question word */
-static const float LIKELY = 5.0f;   /* a price with its sign; no year where an amount is asked for */
+/* a price with its sign; no year where an amount is asked for */
+static const float LIKELY = 5.0f;
 static const float ONE_WORD = 0.2f; /* taken off a lone word where any kind is wanted */
 
 typedef enum flag {
@@ -75,8 +76,8 @@ static const char amount_adverbs[] =
     " big deep far fast heavy high hot large late long much often old quickly soon tall thick warm "
     "wide ";
 /* A question with one of these wants no span of time. */
-static const char money_words[] =
-    " budget charge charged cost costs fee income pay price profit revenue salary sales spend spent ";
+static const char money_words[] = " budget charge charged cost costs fee income pay price profit "
+                                  "revenue salary sales spend spent ";
 static const char time_units[] =
     " day days decade decades hour hours minute minutes month months second seconds week weeks "
     "year years ";
@@ -161,7 +162,8 @@ void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n
 
 int32_t qu_extract_question_word(const qu_extract_question *q, uint64_t hash)
 {
-    const uint64_t *at = bsearch(&hash, q->words, (size_t)q->n_words, sizeof hash, qu_words_by_hash);
+    const uint64_t *at =
+        bsearch(&hash, q->words, (size_t)q->n_words, sizeof hash, qu_words_by_hash);
     return at ? (int32_t)(at - q->words) : -1;
 }
 
@@ -304,8 +306,8 @@ static int32_t noun_end(const token *t, int32_t n, int32_t i)
 }
 
 /* The candidate that begins at token i, if one does. */
-static bool candidate(const qu_extract_question *q, const char *s, const token *t, int32_t n, int32_t i,
-                      span *out)
+static bool candidate(const qu_extract_question *q, const char *s, const token *t, int32_t n,
+                      int32_t i, span *out)
 {
     const qu_want want = q->want;
     bool joined = i > 0 && (t[i].flags & JOINED);
@@ -344,7 +346,8 @@ static bool candidate(const qu_extract_question *q, const char *s, const token *
 /* Bytes of the currency sign that ends at byte at, 0 if none does. */
 static int64_t signed_price(const char *s, int64_t at)
 {
-    static const char *const signs[] = {"$", "\xc2\xa3", "\xc2\xa5", "\xe2\x82\xac"}; /* pound, yen, euro */
+    /* pound, yen, euro */
+    static const char *const signs[] = {"$", "\xc2\xa3", "\xc2\xa5", "\xe2\x82\xac"};
     for (int i = 0; i < 4; i++) {
         int64_t n = (int64_t)strlen(signs[i]);
         if (at >= n && !memcmp(s + at - n, signs[i], (size_t)n)) return n;

@@ -122,7 +122,8 @@ typedef struct watch_run {
     bool *failed; /* [G] */
 } watch_run;
 
-/* The KV head's sampled queries, turned back by pos: so keys that stand at 0 are at pos for them. */
+/* The KV head's sampled queries, turned back by pos: so keys that stand at 0 are at pos for
+ * them. */
 static void turn_back(const watch_run *r, int32_t g, float *q, float *q2)
 {
     const qu_model *m = r->b->m;

@@ -10,17 +10,17 @@
  *   name       a page's score for a KV head                                        source
  *   dense      everything is read                                                  -
  *   streaming  its place: the latest pages                          StreamingLLM, arXiv:2309.17453
- *   page-mean  softmax mass of its mean key                          InfLLM's kind, arXiv:2402.04617
+ *   page-mean  softmax mass of its mean key  InfLLM's kind, arXiv:2402.04617
  *   quest      bound of its logits from each channel's extremes            Quest, arXiv:2406.10774
- *   squeezed   its best cluster's mass per key, one threshold a layer     Squeezed, arXiv:2411.09688
- *   multipole  its clusters' softmax mass, spread counted, a budget a head              Multipole, arXiv:2506.13059
- *   duo        heads of the table read everything, others stream               Duo, arXiv:2410.10819
+ *   squeezed   its best cluster's mass per key, one threshold a layer  Squeezed, arXiv:2411.09688
+ *   multipole  its clusters' softmax mass, spread counted, head by head  Multipole, arXiv:2506.13059
+ *   duo   heads of the table read everything, others stream               Duo, arXiv:2410.10819
  *
  * Scores are means over the choosing rows (question tokens times query heads of the group), the
- * softmax going over the candidates alone. Where quest's paper takes one query, ours takes that mean
- * of its softmax over pages. squeezed's threshold is set anew in each layer so that the budget is
- * met, instead of calibrated once: what it keeps of the paper is that heads share it.
- * One thread at a time; the pool is used inside.
+ * softmax going over the candidates alone. Where quest's paper takes one query, ours takes that
+ * mean of its softmax over pages. squeezed's threshold is set anew in each layer so that the budget
+ * is met, instead of calibrated once: what it keeps of the paper is that heads share it. One thread
+ * at a time; the pool is used inside.
  */
 #ifndef QU_RETRIEVE_POLICY_H
 #define QU_RETRIEVE_POLICY_H
@@ -44,7 +44,8 @@ typedef struct qu_policy_options {
 } qu_policy_options;
 
 /* What one layer chose so far, sums over its choices and heads. caught, best: softmax mass of the
- * chosen pages and of those that the same cut takes knowing the truth, each 0..1 a choice and head; n counts. */
+ * chosen pages and of those that the same cut takes knowing the truth, each 0..1 a choice and head;
+ * n counts. */
 typedef struct qu_policy_layer {
     int64_t slices, tokens, candidate_slices, n;
     double caught, best;

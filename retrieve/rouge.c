@@ -45,8 +45,9 @@ static qu_status end_sentence(words *w, qu_err *err)
     return QU_OK;
 }
 
-/* The ASCII letter or digit that the character at p becomes in lower case, 0 for any other; *len its
- * bytes. Two letters outside ASCII become ASCII ones; the first leaves a mark behind it, too. */
+/* The ASCII letter or digit that the character at p becomes in lower case, 0 for any other; *len
+ * its bytes. Two letters outside ASCII become ASCII ones; the first leaves a mark behind it,
+ * too. */
 static char fold(const char *p, size_t n, size_t *len, bool *ends)
 {
     *len = 1;
@@ -102,8 +103,8 @@ static qu_status read_dots(words *w, const char *text, size_t n, qu_err *err)
         size_t end = dot ? (size_t)(dot - text) : n, start = from, had = w->n;
         for (size_t i = from; i < end;) {
             utf8proc_int32_t c;
-            utf8proc_ssize_t len =
-                utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(end - i), &c);
+            utf8proc_ssize_t len = utf8proc_iterate((const utf8proc_uint8_t *)text + i,
+                                                    (utf8proc_ssize_t)(end - i), &c);
             bool space = len > 0 && is_space(c);
             size_t step = len > 0 ? (size_t)len : 1;
             if (space && i > start) QU_TRY(add_word(w, text + start, i - start, err));
@@ -175,7 +176,8 @@ static qu_status lcs(const uint64_t *ref, size_t n, const uint64_t *can, size_t 
     *length = 0;
     if (n == 0 || m == 0) return QU_OK;
     if (m + 1 > MAX_CELLS / rows)
-        return qu_fail(err, QU_ERR_LIMIT, "texts of %zu and %zu words are too long for ROUGE", n, m);
+        return qu_fail(err, QU_ERR_LIMIT, "texts of %zu and %zu words are too long for ROUGE", n,
+                       m);
     QU_OWN(qu_freep) uint32_t *t = calloc(rows * (m + 1), sizeof *t);
     if (!t) return qu_fail_nomem(err, (long long)(rows * (m + 1) * sizeof *t));
     for (size_t i = 1; i <= n; i++) {

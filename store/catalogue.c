@@ -21,8 +21,8 @@ void qu_doc_free(qu_doc *doc)
     memset(doc, 0, sizeof *doc);
 }
 
-/* Between these a change is half done: whoever leaves without the second call, by an error, leaves a
- * transaction that can only be aborted (catalogue.h). Refusals come before the first. */
+/* Between these a change is half done: whoever leaves without the second call, by an error, leaves
+ * a transaction that can only be aborted (catalogue.h). Refusals come before the first. */
 static bool change_begin(qu_txn *t)
 {
     bool was = t->failed;

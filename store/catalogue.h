@@ -38,8 +38,8 @@ enum {
     QU_STORE_MAX_NAME = 64,        /* most bytes in a meta blob's name */
 };
 
-/* A document: what the catalogue stores as it is, then its path and title. Times are wall clock. put_doc
- * fills in n_pages, n_tokens, text_bytes, map_bytes, text_hash and title_len. */
+/* A document: what the catalogue stores as it is, then its path and title. Times are wall clock.
+ * put_doc fills in n_pages, n_tokens, text_bytes, map_bytes, text_hash and title_len. */
 typedef struct qu_doc {
     uint64_t doc_id;         /* from 1, never reused; a new version of a file is a new document */
     uint64_t kv_id;          /* doc id under which its slices are keyed; 0 in put_doc = doc_id */
@@ -87,7 +87,8 @@ qu_status qu_txn_commit(qu_txn *txn, qu_err *err);
 void qu_txn_abort(qu_txn *txn);
 QU_OWNER(qu_txn, qu_txn_abort)
 
-/* End it by how things went: commit if st is QU_OK, else abort. Returns st or what the commit said. */
+/* End it by how things went: commit if st is QU_OK, else abort. Returns st or what the commit
+ * said. */
 qu_status qu_txn_end(qu_txn *txn, qu_status st, qu_err *err);
 
 /* --- roots: the paths that `index` was given --- */
@@ -134,9 +135,9 @@ qu_status qu_catalogue_find_content(qu_txn *txn, qu_hash content, uint64_t after
 /* Remove a document and all its records. Errors: QU_ERR_NOTFOUND. */
 qu_status qu_catalogue_del_doc(qu_txn *txn, uint64_t doc_id, qu_err *err);
 
-/* Give a document another path and source identity: path, path_len, flags, size, mtime_ns, inode and
- * dev are taken from to. A document that had that path is removed, as rename(2) does. KV is untouched.
- * Errors: QU_ERR_NOTFOUND, QU_ERR_ARG, QU_ERR_LIMIT. */
+/* Give a document another path and source identity: path, path_len, flags, size, mtime_ns, inode
+ * and dev are taken from to. A document that had that path is removed, as rename(2) does. KV is
+ * untouched. Errors: QU_ERR_NOTFOUND, QU_ERR_ARG, QU_ERR_LIMIT. */
 qu_status qu_catalogue_rename(qu_txn *txn, uint64_t doc_id, const qu_doc *to, qu_err *err);
 
 /* Update size, mtime_ns, inode and dev only. Does not count as a change of documents (generation).

@@ -64,8 +64,8 @@ static bool doc_exists(check *c, uint64_t doc_id)
     return mdb_get(c->t->mt, 1, &key, &v) == 0;
 }
 
-/* Is that a key as this format has them? *doc_id: the document that it belongs to, 0 = none; *index: it
- * only says again what documents say. */
+/* Is that a key as this format has them? *doc_id: the document that it belongs to, 0 = none;
+ * *index: it only says again what documents say. */
 static bool key_is_known(const uint8_t *b, size_t n, uint64_t *doc_id, bool *index)
 {
     static const struct {

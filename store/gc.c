@@ -124,8 +124,9 @@ static qu_status sweep(gc *g, const char *sub, qu_err *err)
 
 /* --- step 2: packs --- */
 
-/* Is a slice of c's file one that some document uses? Slices and claims come by rising kv id: *c goes on.
- * The list of a chunk that begins behind the pages that an edit left is still to be copied with them. */
+/* Is a slice of c's file one that some document uses? Slices and claims come by rising kv id: *c
+ * goes on. The list of a chunk that begins behind the pages that an edit left is still to be copied
+ * with them. */
 static bool is_claimed(const gc *g, const qu_claim **c, uint64_t file_id, const qu_slice_key *key)
 {
     const qu_claim *end = g->claims + g->n_claims;
@@ -136,8 +137,8 @@ static bool is_claimed(const gc *g, const qu_claim **c, uint64_t file_id, const 
     return key->page < pages || (pages > 0 && key->kind == QU_KV_LOOKBACK && key->page == pages);
 }
 
-/* Copy claimed slices of the file that c is the first claim on into w; w NULL: only look whether there is
- * anything unclaimed. */
+/* Copy claimed slices of the file that c is the first claim on into w; w NULL: only look whether
+ * there is anything unclaimed. */
 static qu_status pack_walk(gc *g, const qu_claim *c, qu_kv_writer *w, bool *unclaimed, qu_err *err)
 {
     MDB_env *env;

@@ -55,8 +55,8 @@ static int open_main(MDB_env *env)
     return rc;
 }
 
-/* LMDB writes into its lock file through a map, where a full disk is no error but a signal: give the
- * file its room first. Closed before LMDB opens it, whose record locks a close would drop. */
+/* LMDB writes into its lock file through a map, where a full disk is no error but a signal: give
+ * the file its room first. Closed before LMDB opens it, whose record locks a close would drop. */
 static int reserve_lock(const char *path)
 {
     char lock[PATH_MAX + 8];

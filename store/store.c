@@ -22,7 +22,8 @@
 enum { BYTE_ORDER_MARK = 0x01020304, BYTE_ORDER_SWAPPED = 0x04030201 };
 enum { CONFIG_SUM_FROM = 24, MAX_PAGE_TOKENS = 1 << 14 };
 
-/* DIR/config: this, what qu_store_config holds from page_tokens on, the prefix ids, the model path. */
+/* DIR/config: this, what qu_store_config holds from page_tokens on, the prefix ids, the model
+ * path. */
 typedef struct config_head {
     char magic[8];
     uint32_t mark, format;
@@ -158,8 +159,8 @@ static qu_status config_read(qu_store *s, qu_err *err)
 
 /* --- lock --- */
 
-/* A reader that asks whether the store is being written holds the lock for a moment: try again a few
- * times before believing in a writer. */
+/* A reader that asks whether the store is being written holds the lock for a moment: try again a
+ * few times before believing in a writer. */
 static bool lock_hold(int fd)
 {
     for (int i = 0; i < 5; i++) {

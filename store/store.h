@@ -41,9 +41,9 @@ enum {
 
 typedef struct qu_store qu_store;
 
-/* What a store is made with and never changes: what is kept as it is, then the rest. The strings and ids
- * are borrowed in qu_store_open and owned by the store in qu_store_config_get. format, model_path_len and
- * zero are ignored on creation. */
+/* What a store is made with and never changes: what is kept as it is, then the rest. The strings
+ * and ids are borrowed in qu_store_open and owned by the store in qu_store_config_get. format,
+ * model_path_len and zero are ignored on creation. */
 typedef struct qu_store_config {
     uint32_t page_tokens;     /* P: most tokens in a page */
     uint32_t codec;           /* how slices are encoded; opaque here */
@@ -69,13 +69,14 @@ typedef struct qu_store_config {
  *   flags   QU_STORE_WRITE or 0
  * Errors: QU_ERR_NOTFOUND (no store at dir); QU_ERR_LOCKED naming the writer's pid;
  * QU_ERR_UNSUPPORTED (newer format or other byte order, with both; network file system unless
- * read-only); QU_ERR_LIMIT (a name too long); QU_ERR_CORRUPT (damaged config or catalogue); QU_ERR_ARG (dir holds foreign files,
- * config out of range); QU_ERR_FULL, QU_ERR_IO, QU_ERR_NOMEM. On error *store is NULL. */
+ * read-only); QU_ERR_LIMIT (a name too long); QU_ERR_CORRUPT (damaged config or catalogue);
+ * QU_ERR_ARG (dir holds foreign files, config out of range); QU_ERR_FULL, QU_ERR_IO, QU_ERR_NOMEM.
+ * On error *store is NULL. */
 qu_status qu_store_open(qu_store **store, const char *dir, const qu_store_config *create,
                         unsigned flags, qu_err *err);
 
-/* The model's file lies elsewhere now: kept in the config. Needs the store open for writing. Errors:
- * QU_ERR_IO, QU_ERR_FULL, QU_ERR_NOMEM: the old path stays. */
+/* The model's file lies elsewhere now: kept in the config. Needs the store open for writing.
+ * Errors: QU_ERR_IO, QU_ERR_FULL, QU_ERR_NOMEM: the old path stays. */
 qu_status qu_store_set_model(qu_store *store, const char *path, qu_err *err);
 
 /* Close it and everything handed out by it: transactions, writers and slices must be done with.

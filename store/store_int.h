@@ -49,11 +49,13 @@ struct qu_store {
     qu_kv_reader *readers;
 };
 
-/* Path of a file inside the store, and of a KV file. Folders so long that one would not fit are refused. */
+/* Path of a file inside the store, and of a KV file. Folders so long that one would not fit are
+ * refused. */
 typedef struct qu_path {
     char s[PATH_MAX];
 } qu_path;
-qu_path qu_store_path(const qu_store *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+qu_path qu_store_path(const qu_store *s, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 qu_path qu_kv_path(const qu_store *s, uint64_t file_id);
 
 /* Disk space of a file, 0 when it is not there. */
@@ -154,8 +156,8 @@ _Static_assert(sizeof(qu_page) == 40, "stored as it is: no padding");
  * QU_ERR_NOTFOUND. */
 qu_status qu_doc_borrow(qu_txn *t, uint64_t doc_id, qu_doc *d, qu_err *err);
 
-/* The smallest number behind prefix that is above after, 0 = none, and its record's payload (p may be
- * NULL): documents, roots, users of a KV file, ... */
+/* The smallest number behind prefix that is above after, 0 = none, and its record's payload (p may
+ * be NULL): documents, roots, users of a KV file, ... */
 qu_status qu_index_next(qu_txn *t, const qu_rec_key *prefix, uint64_t after, uint64_t *id,
                         const void **p, size_t *n, qu_err *err);
 

@@ -1,16 +1,17 @@
 /* How often the KV of each document was read: what the quota decides by (store/quota.h).
  *
- *     qu_use_add(store, kv_ids, n);                  // after a question: best effort, takes no lock
+ *     qu_use_add(store, kv_ids, n);               // after a question: best effort, takes no lock
  *
  *     qu_use u = {0};
  *     QU_TRY_OUT(qu_use_read(&u, store, err));       // the quota
  *     double s = qu_use_score(&u, kv_id);
  *     qu_use_free(&u);
  *
- * The record is the file `use` beside the catalogue. Readers only append to it, a record of 32 bytes
- * a document, so they stay readers: nothing waits for them and nothing depends on their success. A
- * damaged or cut record is skipped, the file may be deleted at any moment: then all documents count
- * as never used. The writer folds it now and then; what is appended meanwhile may get lost.
+ * The record is the file `use` beside the catalogue. Readers only append to it, a record of 32
+ * bytes a document, so they stay readers: nothing waits for them and nothing depends on their
+ * success. A damaged or cut record is skipped, the file may be deleted at any moment: then all
+ * documents count as never used. The writer folds it now and then; what is appended meanwhile may
+ * get lost.
  *
  * A document's score is the number of its uses, each halved for every QU_USE_HALF * kept uses of
  * anything that came after it: between "least often" and "least recently", on the scale of what the

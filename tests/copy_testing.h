@@ -27,10 +27,14 @@ typedef struct needle {
 } needle;
 
 static const needle needles[MAX_NEEDLES] = {
-    {" badar cefen digol fohux\n", "Question: what follows badar?\nAnswer:", " cefen digol fohux\n"},
-    {" gatin hubel jopid kerus\n", "Question: what follows gatin?\nAnswer:", " hubel jopid kerus\n"},
-    {" lomar mevid nubol pixen\n", "Question: what follows lomar?\nAnswer:", " mevid nubol pixen\n"},
-    {" rafit sogel tudan vomix\n", "Question: what follows rafit?\nAnswer:", " sogel tudan vomix\n"},
+    {" badar cefen digol fohux\n",
+     "Question: what follows badar?\nAnswer:", " cefen digol fohux\n"},
+    {" gatin hubel jopid kerus\n",
+     "Question: what follows gatin?\nAnswer:", " hubel jopid kerus\n"},
+    {" lomar mevid nubol pixen\n",
+     "Question: what follows lomar?\nAnswer:", " mevid nubol pixen\n"},
+    {" rafit sogel tudan vomix\n",
+     "Question: what follows rafit?\nAnswer:", " sogel tudan vomix\n"},
 };
 
 static inline void add(qu_tokens *t, const char *text)
@@ -62,8 +66,8 @@ static inline int64_t needle_tokens(int i)
     return n;
 }
 
-static inline qu_status keep(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data, size_t n,
-                      qu_err *err)
+static inline qu_status keep(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data,
+                             size_t n, qu_err *err)
 {
     (void)err;
     qu_page_memory **pages = ctx;
@@ -71,7 +75,8 @@ static inline qu_status keep(void *ctx, int32_t page, int32_t layer, int32_t g, 
     return QU_OK;
 }
 
-static inline qu_status keep_summary(void *ctx, int32_t page, const void *data, size_t n, qu_err *err)
+static inline qu_status keep_summary(void *ctx, int32_t page, const void *data, size_t n,
+                                     qu_err *err)
 {
     return qu_page_memory_summarise(((qu_page_memory **)ctx)[page], data, n, err);
 }

@@ -1,8 +1,8 @@
-/* One call of the program fails, or it and all later ones: writing, syncing, opening and renaming, mapping,
- * allocating, opening for reading; while index, rm, gc, eviction and a question are under way. It ends with
- * a documented exit code and says what is the matter and what to do; each document is old or new, and so is
- * every answer; afterwards the next index completes. Call number 0, 1, 2, ... until there is none, else a
- * few of each. */
+/* One call of the program fails, or it and all later ones: writing, syncing, opening and renaming,
+ * mapping, allocating, opening for reading; while index, rm, gc, eviction and a question are under
+ * way. It ends with a documented exit code and says what is the matter and what to do; each
+ * document is old or new, and so is every answer; afterwards the next index completes. Call number
+ * 0, 1, 2, ... until there is none, else a few of each. */
 #include "tests/fault_testing.h"
 
 #include <errno.h>

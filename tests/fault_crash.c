@@ -1,7 +1,7 @@
-/* The program is killed, or the power goes, before a call of its own that changes a file: index (a new
- * store, an edited corpus), the KV that a question makes, rm, gc, eviction. Afterwards each document is old
- * or new, so is every answer, the next index completes once, no page is wrong and nothing is left over.
- * 21 times, with QUIRE_LONG 1,000. */
+/* The program is killed, or the power goes, before a call of its own that changes a file: index (a
+ * new store, an edited corpus), the KV that a question makes, rm, gc, eviction. Afterwards each
+ * document is old or new, so is every answer, the next index completes once, no page is wrong and
+ * nothing is left over. 21 times, with QUIRE_LONG 1,000. */
 #include "tests/fault_testing.h"
 
 static void every_crash_leaves_old_or_new(void **state)
@@ -23,7 +23,8 @@ static void every_crash_leaves_old_or_new(void **state)
         long at = (long)(test_random(&seed) % (uint64_t)calls[scene]);
         unsigned long how = (unsigned long)(test_random(&seed) >> 33);
         int code = 0;
-        for (at++; code != 137 && at > 0;) { /* a slow run also writes down its speed: fewer calls */
+        /* a slow run also writes down its speed: fewer calls */
+        for (at++; code != 137 && at > 0;) {
             ft_prepare(scene);
             code = ft_run(scene, cut ? "cut" : "kill", "wsn", --at, how);
         }

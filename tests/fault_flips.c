@@ -1,5 +1,5 @@
-/* Single flipped bits in every file of a store: the program answers as before or says what is damaged,
- * and nothing else. 40 flips, with QUIRE_LONG 2,000. */
+/* Single flipped bits in every file of a store: the program answers as before or says what is
+ * damaged, and nothing else. 40 flips, with QUIRE_LONG 2,000. */
 #include "tests/pipeline_testing.h"
 
 #include <dirent.h>
@@ -18,7 +18,8 @@ static void list(const char *sub)
     for (struct dirent *e; (e = readdir(d)) && n_names < 64;) {
         struct stat sb;
         snprintf(names[n_names], sizeof names[0], "%s%s", sub, e->d_name);
-        if (stat(px_path("s/%s", names[n_names]), &sb) == 0 && S_ISREG(sb.st_mode) && sb.st_size > 0)
+        if (stat(px_path("s/%s", names[n_names]), &sb) == 0 && S_ISREG(sb.st_mode) &&
+            sb.st_size > 0)
             n_names++;
     }
     closedir(d);
@@ -30,7 +31,8 @@ static int ask(qu_buf *text)
     static char q[500];
     const char *b = getenv("B") ? getenv("B") : "build/release";
     snprintf(q, sizeof q,
-             "timeout 20 %s/quire ask 'what follows badar?' --store %s --threads 1 --max-tokens 8 -q >%s "
+             "timeout 20 %s/quire ask 'what follows badar?' --store %s --threads 1 --max-tokens 8 "
+             "-q >%s "
              "2>%s",
              b, px_path("t"), px_path("out"), px_path("err"));
     int rc = system(q);
@@ -62,7 +64,8 @@ static void every_flip_is_harmless_or_told(void **state)
     int told = 0, n = getenv("QUIRE_LONG") ? 2000 : 40;
     px_shell("mkdir %s", px_path("docs"));
     for (int i = 0; i < 3; i++)
-        px_write(px_path("docs/%d.md", i), "Houses", i == 1 ? "badar cefen digol fohux" : "nothing", 8, i);
+        px_write(px_path("docs/%d.md", i), "Houses", i == 1 ? "badar cefen digol fohux" : "nothing",
+                 8, i);
     px_open_write(&p, "s", "copy.gguf");
     px_sync(&p, px_path("docs"));
     px_make_kv(&p, -1);
@@ -84,7 +87,8 @@ static void every_flip_is_harmless_or_told(void **state)
         if (!same && code != 5)
             fail_msg("bit %llu of %s: exit %d", (unsigned long long)bit, name, code);
     }
-    print_message("%d flips over %d files: %d told by exit 5, %d harmless\n", n, n_names, told, n - told);
+    print_message("%d flips over %d files: %d told by exit 5, %d harmless\n", n, n_names, told,
+                  n - told);
     qu_buf_free(&want);
     qu_buf_free(&got);
 }

@@ -1,6 +1,6 @@
-/* Faults under the store's own functions: the n-th allocation fails, the disk is full. Afterwards the store
- * is old or new and check finds nothing. Kills, power cuts and failing calls of the whole program are
- * fault_crash.c and fault_calls.c. */
+/* Faults under the store's own functions: the n-th allocation fails, the disk is full. Afterwards
+ * the store is old or new and check finds nothing. Kills, power cuts and failing calls of the whole
+ * program are fault_crash.c and fault_calls.c. */
 #include "store_testing.h"
 
 #include <errno.h>

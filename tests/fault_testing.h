@@ -1,6 +1,6 @@
-/* For fault_crash.c and fault_calls.c: a tiny corpus before and after an edit, a store for each thing that
- * may be under way when something goes wrong, the program run under tests/faults.c, and what must be
- * true afterwards. */
+/* For fault_crash.c and fault_calls.c: a tiny corpus before and after an edit, a store for each
+ * thing that may be under way when something goes wrong, the program run under tests/faults.c, and
+ * what must be true afterwards. */
 #ifndef QU_TESTS_FAULT_TESTING_H
 #define QU_TESTS_FAULT_TESTING_H
 
@@ -47,8 +47,8 @@ static int64_t ft_docs; /* of the store "after" */
 static qu_buf ft_answers_before[FT_SCENES], ft_answers_after[FT_SCENES], ft_answers;
 static qu_buf ft_said[FT_SCENES]; /* by the verb itself */
 
-/* Run a shell command in the folder: $Q is the program, $S the store that things happen to. The exit
- * code. */
+/* Run a shell command in the folder: $Q is the program, $S the store that things happen to. The
+ * exit code. */
 static inline int ft_shell(const char *fmt, ...)
 {
     char command[1600], line[1000];
@@ -106,7 +106,8 @@ static inline ft_truth *ft_truth_of(const qu_doc *d)
 }
 
 /* Every document of the store s is one of the known ones, its slices are theirs, and check finds
- * nothing. learn: these are the known ones. whole: all have all their slices, no file is left over. */
+ * nothing. learn: these are the known ones. whole: all have all their slices, no file is left
+ * over. */
 static inline void ft_look(const char *store, bool learn, bool whole)
 {
     qu_store *s;
@@ -164,8 +165,9 @@ static inline void ft_ask(void)
     ft_must("$Q ask - --store $S --threads 1 --max-tokens 8 -q <questions >got 2>e || [ $? = 1 ]");
 }
 
-/* After whatever happened in that scene: each document is old or new and so are answers; the next index
- * completes, once; then nothing is left over and all is as in the store that nothing happened to. */
+/* After whatever happened in that scene: each document is old or new and so are answers; the next
+ * index completes, once; then nothing is left over and all is as in the store that nothing happened
+ * to. */
 static inline void ft_verify(int scene, bool ask, bool complete)
 {
     qu_buf got = {0};
@@ -203,8 +205,8 @@ static inline void ft_prepare(int scene)
         fail_msg("cannot prepare %s", ft_scenes[scene].name);
 }
 
-/* Run the scene's verb under QUIRE_FAULT=how (tests/faults.c). Its exit code; the file log says what was
- * struck, or how many calls there were; out and err are what it said. */
+/* Run the scene's verb under QUIRE_FAULT=how (tests/faults.c). Its exit code; the file log says
+ * what was struck, or how many calls there were; out and err are what it said. */
 static inline int ft_run(int scene, const char *mode, const char *classes, long at,
                          unsigned long seed)
 {

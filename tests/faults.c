@@ -1,5 +1,5 @@
-/* A layer between a program and its files that makes things go wrong at one chosen call: loaded with
- * LD_PRELOAD, steered by QUIRE_FAULT, which tests/fault_testing.h sets.
+/* A layer between a program and its files that makes things go wrong at one chosen call: loaded
+ * with LD_PRELOAD, steered by QUIRE_FAULT, which tests/fault_testing.h sets.
  *
  *     QUIRE_FAULT=MODE:CLASSES:N:SEED:FOLDER   QUIRE_FAULT_LOG=FILE
  *
@@ -15,9 +15,9 @@
  *        All but m and a only of files in FOLDER, which has one level of folders.
  * FILE   gets the number of calls that counted, or the name of the one that was chosen.
  *
- * What a power cut leaves: a file's bytes are those of its last fsync (or of the start), with any of the
- * later ones in blocks of 512 or 4096 bytes; a folder's names those of its last fsync, each later
- * change of a name either there or not. Writes through an O_DSYNC descriptor last at once.
+ * What a power cut leaves: a file's bytes are those of its last fsync (or of the start), with any
+ * of the later ones in blocks of 512 or 4096 bytes; a folder's names those of its last fsync, each
+ * later change of a name either there or not. Writes through an O_DSYNC descriptor last at once.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -281,8 +281,8 @@ static const char *path_of(int fd)
     return path;
 }
 
-/* Does this call fail? errno is set then. path NULL: not of a file. fd and n of a write: how much of it
- * a kill may leave done. */
+/* Does this call fail? errno is set then. path NULL: not of a file. fd and n of a write: how much
+ * of it a kill may leave done. */
 static bool strikes(char class, const char *call, const char *path, int fd, const struct iovec *v,
                     off_t where)
 {

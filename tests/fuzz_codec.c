@@ -1,8 +1,8 @@
 /* Any bytes as a stored slice, a page's summary and blocks of weights: decoding touches nothing
  * beside them, and what is encoded again comes back finite. See fuzz_testing.h.
  *
- *   u8 codec + 4 * instruction set, u8 tokens - 1, u8 head size - 1; the bytes, repeated where there
- *   are too few
+ *   u8 codec + 4 * instruction set, u8 tokens - 1, u8 head size - 1; the bytes, repeated where
+ *   there are too few
  */
 #include <sys/mman.h>
 

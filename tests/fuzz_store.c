@@ -4,9 +4,9 @@
  *
  *   u8 what: config, catalogue, slice, lexical.idx, use, manifest; then
  *   config    the file from offset 32 on
- *   catalogue changes of a small catalogue: u8 0..127 the record of that number, u8 128.. a new one with a
- *             key of so many bytes less 127; u16 n; n below 32768: its payload, else u16 place and
- *             n - 32768 bytes to put there
+ *   catalogue changes of a small catalogue: u8 0..127 the record of that number, u8 128.. a new one
+ *             with a key of so many bytes less 127; u16 n; n below 32768: its payload, else u16
+ *             place and n - 32768 bytes to put there
  *   others    the value or file
  */
 #include <fcntl.h>

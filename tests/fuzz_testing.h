@@ -5,7 +5,8 @@
  *     build/release/tests/fuzz_x [-n MUTATIONS] FILE...          each file as it is, then mutated
  *
  * `make fuzz` drives a target with libFuzzer (QU_LIBFUZZER). A unit test includes the target's file
- * with QU_FUZZ_NO_MAIN and replays tests/corpus/NAME: what fuzzing begins with, and what once failed.
+ * with QU_FUZZ_NO_MAIN and replays tests/corpus/NAME: what fuzzing begins with, and what once
+ * failed.
  */
 #ifndef QU_TESTS_FUZZ_TESTING_H
 #define QU_TESTS_FUZZ_TESTING_H

@@ -12,7 +12,8 @@ static char dir[64], file[128];
 static inline int make_dir(void **state)
 {
     (void)state;
-    strcpy(dir, access("/dev/shm", W_OK) == 0 ? "/dev/shm/quire-lexical-XXXXXX" : "/tmp/quire-lexical-XXXXXX");
+    strcpy(dir, access("/dev/shm", W_OK) == 0 ? "/dev/shm/quire-lexical-XXXXXX"
+                                              : "/tmp/quire-lexical-XXXXXX");
     if (!mkdtemp(dir)) return -1;
     snprintf(file, sizeof file, "%s/lexical.idx", dir);
     return 0;
@@ -46,7 +47,8 @@ static inline qu_lexical *new_writer(void)
     return open_as(QU_LEXICAL_WRITE);
 }
 
-static inline void add(qu_lexical *lx, uint64_t doc, int32_t page, const char *title, const char *text)
+static inline void add(qu_lexical *lx, uint64_t doc, int32_t page, const char *title,
+                       const char *text)
 {
     TEST_OK(qu_lexical_add(lx, doc, page, title, text, strlen(text), err));
 }

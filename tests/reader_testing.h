@@ -1,5 +1,5 @@
-/* Archives made in memory, and a reader's results in a list: for tests of ingest/reader.h. A program
- * that includes it begins its main with qu_child_asked. */
+/* Archives made in memory, and a reader's results in a list: for tests of ingest/reader.h. A
+ * program that includes it begins its main with qu_child_asked. */
 #ifndef QU_TESTS_READER_TESTING_H
 #define QU_TESTS_READER_TESTING_H
 

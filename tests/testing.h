@@ -1,4 +1,5 @@
-/* What many test programs need: cmocka, the test data folder, a seeded generator, the oracle's tolerance. */
+/* What many test programs need: cmocka, the test data folder, a seeded generator, the oracle's
+ * tolerance. */
 #ifndef QU_TESTS_TESTING_H
 #define QU_TESTS_TESTING_H
 

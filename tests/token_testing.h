@@ -1,5 +1,5 @@
-/* What the tests of decode/token.h share: models opened and closed, text to ids and back with every offset
- * checked. Everything fails the test by itself.
+/* What the tests of decode/token.h share: models opened and closed, text to ids and back with every
+ * offset checked. Everything fails the test by itself.
  */
 #ifndef QU_TESTS_TOKEN_TESTING_H
 #define QU_TESTS_TOKEN_TESTING_H
@@ -67,7 +67,8 @@ static inline qu_buf detokenize(const qu_tokenizer *t, const qu_tokens *v, unsig
 }
 
 /* Offsets by the definition: each token's text stands in the text where it says. */
-static inline void check_offsets(const qu_tokenizer *t, const char *text, size_t n, const qu_tokens *v)
+static inline void check_offsets(const qu_tokenizer *t, const char *text, size_t n,
+                                 const qu_tokens *v)
 {
     for (int64_t i = 0; i < v->n; i++) {
         const char *p;

@@ -1,5 +1,5 @@
-/* A corpus of many files over its life: what a second run, a rename and edits cost, and what removal
- * leaves. 200 files, with QUIRE_LONG 2,000. */
+/* A corpus of many files over its life: what a second run, a rename and edits cost, and what
+ * removal leaves. 200 files, with QUIRE_LONG 2,000. */
 #include "tests/pipeline_testing.h"
 
 #include <ctype.h>
@@ -22,8 +22,10 @@ static void write_file(int i, int version)
 {
     FILE *f = fopen(px_path("docs/f%04d.md", i), "w");
     assert_non_null(f);
-    fprintf(f, "# File %d\n\nversion %d of the old house near river %d\n\nthe road goes over the hill\n", i,
-            version, i);
+    fprintf(
+        f,
+        "# File %d\n\nversion %d of the old house near river %d\n\nthe road goes over the hill\n",
+        i, version, i);
     fclose(f);
 }
 
@@ -49,7 +51,8 @@ static void runs_cost_what_changed(void **state)
     double ms = qu_os_now_ms() - start;
     print_message("%d files: %lld tokens; nothing changed: %.0f ms\n", n_files, (long long)all, ms);
     assert_true(ms < 1000);
-    px_shell("mkdir %s; mv %s %s", px_path("docs/sub"), px_path("docs/f0007.md"), px_path("docs/sub/g.md"));
+    px_shell("mkdir %s; mv %s %s", px_path("docs/sub"), px_path("docs/f0007.md"),
+             px_path("docs/sub/g.md"));
     assert_int_equal(px_sync(&p, px_path("docs")).renamed, 1);
     assert_int_equal(px_make_kv(&p, -1).tokens, 0);
     for (int i = 0; i < n_files / 100; i++) write_file(i * 100 + 50, 1);
@@ -71,7 +74,8 @@ static int holds(const void *bytes, size_t n, bool fold)
         for (struct dirent *e; (e = readdir(d));) {
             qu_buf b = {0};
             if (e->d_type != DT_REG) continue;
-            TEST_OK(qu_os_read(&b, px_path(sub ? "store/kv/%s" : "store/%s", e->d_name), 1 << 30, err));
+            TEST_OK(
+                qu_os_read(&b, px_path(sub ? "store/kv/%s" : "store/%s", e->d_name), 1 << 30, err));
             for (size_t i = 0; fold && i < b.len; i++)
                 b.data[i] = (char)tolower((unsigned char)b.data[i]);
             const char *at = b.data, *end = b.data + b.len;
@@ -91,7 +95,8 @@ static void removed_is_gone(void **state)
     qu_buf slices = {0};
     qu_doc d;
     FILE *f = fopen(px_path("docs/secret%s.md", secret), "w");
-    for (uint64_t i = 0, seed = 3; i < 40; i++) /* text that no packing makes disappear, and some that */
+    /* text that no packing makes disappear, and some that */
+    for (uint64_t i = 0, seed = 3; i < 40; i++)
         fprintf(f, "XyloQubarzide %016llx\n\n", (unsigned long long)test_random(&seed));
     fclose(f);
     px_open_write(&p, "store", "w512.gguf");
@@ -126,16 +131,20 @@ static void askers_during_index(void **state)
     int rounds = getenv("QUIRE_LONG") ? 12 : 3;
     px_shell("rm -rf %s; mkdir -p %s", px_path("docs"), px_path("docs"));
     for (int i = 0; i < 8; i++)
-        px_write(px_path("docs/d%d.md", i), "Houses", i == 3 ? "badar cefen digol fohux" : "nothing", 20, i);
+        px_write(px_path("docs/d%d.md", i), "Houses",
+                 i == 3 ? "badar cefen digol fohux" : "nothing", 20, i);
     FILE *f = fopen(px_path("askers.sh"), "w");
     fprintf(f,
             "cd %s\nq='%s'\ncase $q in /*) ;; *) q=$OLDPWD/$q ;; esac\n"
             "$q index -q docs --store s --model copy.gguf --kv eager >/dev/null || exit 1\n"
             "for i in 1 2 3 4 5 6 7 8; do (for r in $(seq %d); do\n"
-            "$q ask 'what follows badar?' --store s -q --threads 1 --max-tokens 8 >a$i.$r 2>e$i.$r || echo bad >>bad\n"
+            "$q ask 'what follows badar?' --store s -q --threads 1 --max-tokens 8 >a$i.$r 2>e$i.$r "
+            "|| echo bad >>bad\n"
             "grep -q 'cefen digol fohux' a$i.$r || echo bad >>bad; done) & done\n"
-            "for r in $(seq %d); do for n in 1 5; do cat docs/d$n.md docs/d0.md >t; mv t docs/d$n.md; done\n"
-            "$q index -q docs --store s --kv eager >/dev/null 2>err || { code=$?; cat err >>bad; }; done\n"
+            "for r in $(seq %d); do for n in 1 5; do cat docs/d$n.md docs/d0.md >t; mv t "
+            "docs/d$n.md; done\n"
+            "$q index -q docs --store s --kv eager >/dev/null 2>err || { code=$?; cat err >>bad; "
+            "}; done\n"
             "wait\n[ ! -e bad ] || { cat bad e*; exit 1; }\n$q check -q --store s >/dev/null\n",
             px_dir, program(), rounds, rounds);
     fclose(f);

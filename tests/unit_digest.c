@@ -1,4 +1,5 @@
-/* retrieve/digest.h: what every method promises, and that a sentence all others lean on is found. */
+/* retrieve/digest.h: what every method promises, and that a sentence all others lean on is
+ * found. */
 #include "testing.h"
 
 #include "retrieve/digest.h"

@@ -47,7 +47,8 @@ static qu_hash slice_of(qu_hash h, const qu_context *c, const qu_segment *s, int
     static uint16_t kv[2 * QU_PAGE_TOKENS * 256];
     qu_cuda *cu = qu_cuda_of(c)->cu;
     const char *there = qu_cuda_segment_of(s)->slices[l * c->m->n_kv_heads + g];
-    size_t page = QU_PAGE_TOKENS * (size_t)c->m->head_size, used = (size_t)(s->n * c->m->head_size) * 2;
+    size_t page = QU_PAGE_TOKENS * (size_t)c->m->head_size,
+           used = (size_t)(s->n * c->m->head_size) * 2;
     TEST_OK(qu_cuda_download(cu, QU_CUDA_COMPUTE, kv, there, (int64_t)page * 4, err));
     TEST_OK(qu_cuda_sync(cu, QU_CUDA_COMPUTE, err));
     return qu_hash_chain(qu_hash_chain(h, kv, used), kv + page, used);

@@ -39,7 +39,8 @@ static void test_tokens(void **state)
     json_array_foreach(json_object_get(o, "texts"), i, text)
     {
         int32_t ids[40];
-        json_t *want = json_array_get(json_object_get(json_object_get(o, "transformers"), "ids"), i);
+        json_t *want =
+            json_array_get(json_object_get(json_object_get(o, "transformers"), "ids"), i);
         int32_t n = qu_wordpiece_run(w, json_string_value(text), json_string_length(text), ids, 40);
         assert_int_equal(n, json_array_size(want));
         for (int32_t k = 0; k < n; k++)
@@ -159,7 +160,8 @@ static void ref_rows(const qu_gguf *g, const int32_t *ids, int n, double x[RT][R
             x[t][i] = (double)tensor(g, "token_embd.weight", 0)[ids[t] * RE + i] +
                       (double)tensor(g, "position_embd.weight", 0)[t * RE + i] +
                       (double)tensor(g, "token_types.weight", 0)[i];
-        ref_norm(x[t], tensor(g, "token_embd_norm.weight", 0), tensor(g, "token_embd_norm.bias", 0));
+        ref_norm(x[t], tensor(g, "token_embd_norm.weight", 0),
+                 tensor(g, "token_embd_norm.bias", 0));
     }
 #define W(name) tensor(g, "blk.%d." name ".weight", l), tensor(g, "blk.%d." name ".bias", l)
     for (int l = 0; l < RL; l++) {

@@ -41,10 +41,11 @@ static void put_link(const char *relative, const char *to)
 static void put_manifest(const char *relative, const char *digest)
 {
     char text[600];
-    snprintf(text, sizeof text,
-             "{\"layers\":[{\"mediaType\":\"application/vnd.ollama.image.license\",\"digest\":\"x\"},"
-             "{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"%s\"}]}",
-             digest);
+    snprintf(
+        text, sizeof text,
+        "{\"layers\":[{\"mediaType\":\"application/vnd.ollama.image.license\",\"digest\":\"x\"},"
+        "{\"mediaType\":\"application/vnd.ollama.image.model\",\"digest\":\"%s\"}]}",
+        digest);
     put(relative, text);
 }
 
@@ -72,7 +73,8 @@ static int make_home(void **state)
     put_manifest("ollama/manifests/registry.ollama.ai/me/mine/v1", HEX("0a"));
     put_manifest("ollama/manifests/hf.co/me/mine-GGUF/Q8_0", HEX("0a"));
     put_manifest("ollama/manifests/registry.ollama.ai/library/lost/latest", HEX("0b"));
-    put_manifest("ollama/manifests/registry.ollama.ai/library/sly/latest", "sha256:../../../etc/passwd");
+    put_manifest("ollama/manifests/registry.ollama.ai/library/sly/latest",
+                 "sha256:../../../etc/passwd");
     put("ollama/manifests/registry.ollama.ai/library/broken/latest", "{\"layers\":[{");
     put("studio/pub/model/m-Q4_K_M.gguf", "123");
     put("studio/pub/model/m-Q8_0.GGUF", "1234");
@@ -117,7 +119,8 @@ static void all_are_listed_once(void **state)
     assert_int_equal(list.n, sizeof want / sizeof *want);
     for (int64_t i = 0; i < list.n; i++) {
         const qu_found *f = &list.items[i];
-        const char *name = strncmp(want[i].name, "ollama:", 7) ? in_home(want[i].name) : want[i].name;
+        const char *name =
+            strncmp(want[i].name, "ollama:", 7) ? in_home(want[i].name) : want[i].name;
         assert_string_equal(f->source, want[i].source);
         if (strncmp(f->name, name, strlen(name)) != 0) fail_msg("%s is not %s", f->name, name);
         assert_int_equal(f->bytes, want[i].bytes);
@@ -153,8 +156,10 @@ static void names_mean_files(void **state)
         {"ollama:sly", NULL, QU_ERR_FORMAT, "names no weights"},
         {"ollama:broken", NULL, QU_ERR_FORMAT, "names no weights"},
         {"hub/models--a--one/", "hub/models--a--one//snapshots/abc2/", QU_OK, NULL},
-        {"hub/models--a--one/snapshots/abc1", "hub/models--a--one/snapshots/abc1/m.gguf", QU_OK, NULL},
-        {"hub/models--a--two", "hub/models--a--two/snapshots/f/q4/m-00001-of-00003.gguf", QU_OK, NULL},
+        {"hub/models--a--one/snapshots/abc1", "hub/models--a--one/snapshots/abc1/m.gguf", QU_OK,
+         NULL},
+        {"hub/models--a--two", "hub/models--a--two/snapshots/f/q4/m-00001-of-00003.gguf", QU_OK,
+         NULL},
         {"studio/pub/model", NULL, QU_ERR_ARG, "2 models"},
         {"studio/pub/model", NULL, QU_ERR_ARG, "m-Q8_0.GGUF"},
         {"studio/pub/empty", NULL, QU_ERR_NOTFOUND, "no GGUF file"},

@@ -291,8 +291,8 @@ static void add_line(qu_buf *b, int y, const char *fmt, int number)
     TEST_OK(qu_buf_puts(b, "</word></line></block>", err));
 }
 
-/* What comes again at the edge of most pages is left out, but for the first; the rest stays: a total
- * on every page, what counts otherwise than the pages, the same words further inside. */
+/* What comes again at the edge of most pages is left out, but for the first; the rest stays: a
+ * total on every page, what counts otherwise than the pages, the same words further inside. */
 static void test_pdf_running_lines(void **state)
 {
     (void)state;
@@ -324,8 +324,8 @@ static void test_pdf_running_lines(void **state)
     qu_buf_free(&b);
 }
 
-/* Sizes of boxes as pdftotext gives them: a table whose columns come one after the other, a heading,
- * a divided word, a second page. */
+/* Sizes of boxes as pdftotext gives them: a table whose columns come one after the other, a
+ * heading, a divided word, a second page. */
 static void test_pdf_rows(void **state)
 {
     (void)state;

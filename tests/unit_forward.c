@@ -60,8 +60,8 @@ static void golden_greedy_ids(void **state)
     json_decref(golden);
 }
 
-/* Of the logits' spread, against weights dequantised and activations in float. Questions round what they
- * multiply Q4_0 with to a byte: small random models err by .04, trained ones by less. */
+/* Of the logits' spread, against weights dequantised and activations in float. Questions round what
+ * they multiply Q4_0 with to a byte: small random models err by .04, trained ones by less. */
 static double close_enough(const char *model)
 {
     return strstr(model, "q4_0") ? .02 : strstr(model, "Q4_0") ? .08 : 1e-4;
@@ -476,7 +476,8 @@ static void kv_equals_a_cold_prefill_of_every_kind(void **state)
     qu_pool_free(pools[1]);
 }
 
-/* Rewinding leaves no trace: the next tokens give the same bits as if the forgotten ones never were. */
+/* Rewinding leaves no trace: the next tokens give the same bits as if the forgotten ones never
+ * were. */
 static void rewind_leaves_no_trace(void **state)
 {
     (void)state;

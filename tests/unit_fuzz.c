@@ -1,5 +1,5 @@
-/* What fuzzing of the store, the codecs and the tokenizers begins with and what once failed, each as
- * it is and with seeded mutations. */
+/* What fuzzing of the store, the codecs and the tokenizers begins with and what once failed, each
+ * as it is and with seeded mutations. */
 #define QU_FUZZ_NO_MAIN
 #define LLVMFuzzerTestOneInput fuzz_store
 #include "tests/fuzz_store.c"

@@ -185,7 +185,8 @@ static void test_scalars(void **state)
         qu_gguf_str s = {"x", 1};
         int64_t n;
         assert_true(qu_gguf_has(g, "k"));
-        assert_int_equal(qu_gguf_get_i32(g, "k", &i, &fault), rows[r].is_int ? QU_OK : QU_ERR_FORMAT);
+        assert_int_equal(qu_gguf_get_i32(g, "k", &i, &fault),
+                         rows[r].is_int ? QU_OK : QU_ERR_FORMAT);
         assert_int_equal(i, rows[r].is_int ? rows[r].v : 4711);
         assert_int_equal(qu_gguf_get_f32(g, "k", &f, &fault),
                          rows[r].type == 6 ? QU_OK : QU_ERR_FORMAT);
@@ -337,7 +338,8 @@ static void test_tensors(void **state)
     static const shape good[] = {
         {"b", 2, {32, 3}, 8, 128}, {"a", 1, {16}, 0, 0}, {"c", 4, {2, 2, 2, 2}, 1, 64}};
     qu_buf b = {0};
-    shapes(&b, 64, 3, good, 128 + 102); /* in any order, touching, with a gap; the last ends the file */
+    /* in any order, touching, with a gap; the last ends the file */
+    shapes(&b, 64, 3, good, 128 + 102);
     qu_gguf *g = open_made(&b);
     assert_int_equal(qu_gguf_find_tensor(g, "b")->n_bytes, 102);
     assert_int_equal(qu_gguf_find_tensor(g, "b")->data - qu_gguf_find_tensor(g, "a")->data, 128);

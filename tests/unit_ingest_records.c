@@ -1,4 +1,5 @@
-/* ingest/records.c and source code in plain.c: records with the names of their columns, definitions. */
+/* ingest/records.c and source code in plain.c: records with the names of their columns,
+ * definitions. */
 #include "ingest/office.h"
 #include "tests/ingest_check.h"
 
@@ -146,7 +147,8 @@ static void assert_xml(const char *xml, const char *want)
     qu_buf_free(&html);
 }
 
-/* Any XML: the fields of an element are lines with their names; text with elements in it is text. */
+/* Any XML: the fields of an element are lines with their names; text with elements in it is
+ * text. */
 static void test_xml(void **state)
 {
     (void)state;

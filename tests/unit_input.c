@@ -19,7 +19,8 @@ static qu_status read_text(json_t **list, const char *text, size_t n, size_t max
 static void objects_and_text(void **state)
 {
     (void)state;
-    static const char text[] = "\n  plain text \r\n{\"question\":\"q\",\"n\":[1]}\n \t\r\n  {\"a\":1}\nlast";
+    static const char text[] =
+        "\n  plain text \r\n{\"question\":\"q\",\"n\":[1]}\n \t\r\n  {\"a\":1}\nlast";
     json_t *list;
     TEST_OK(read_text(&list, text, sizeof text - 1, 1000, err));
     assert_int_equal(json_array_size(list), 4);
@@ -48,7 +49,8 @@ static void what_is_refused(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         qu_err e = {0};
         json_t *list;
-        assert_int_equal(read_text(&list, cases[i].text, strlen(cases[i].text), 15, &e), cases[i].st);
+        assert_int_equal(read_text(&list, cases[i].text, strlen(cases[i].text), 15, &e),
+                         cases[i].st);
         assert_non_null(strstr(e.msg, cases[i].says));
         json_decref(list);
     }

@@ -1,5 +1,5 @@
-/* Looking back: the page that answers the chunk's queries is the first to be picked, wherever it and
- * the chunk stand. */
+/* Looking back: the page that answers the chunk's queries is the first to be picked, wherever it
+ * and the chunk stand. */
 #include "tests/testing.h"
 
 #include "base/dims.h"
@@ -87,9 +87,10 @@ static int open_model(void **state)
     char path[256], command[700];
     qu_err err;
     snprintf(path, sizeof path, "%s/tests/lookback.gguf", b);
-    snprintf(command, sizeof command,
-             "%s/mkmodel --random --heads 4 --kv-heads 2 --head-size 32 --layers 3 --type F32 -o %s",
-             b, path);
+    snprintf(
+        command, sizeof command,
+        "%s/mkmodel --random --heads 4 --kv-heads 2 --head-size 32 --layers 3 --type F32 -o %s", b,
+        path);
     if (system(command) != 0 || qu_model_open(&model, path, &err) != QU_OK) return -1;
     return 0;
 }

@@ -1,5 +1,5 @@
-/* Odd strings as contents, as names and as questions, through the program: it does not crash, prints
- * valid JSON, and the good file beside them still answers. */
+/* Odd strings as contents, as names and as questions, through the program: it does not crash,
+ * prints valid JSON, and the good file beside them still answers. */
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>

@@ -1,4 +1,5 @@
-/* The written-down copy model through stored pages: every needle is found, at every depth and page cut. */
+/* The written-down copy model through stored pages: every needle is found, at every depth and page
+ * cut. */
 #include "tests/copy_testing.h"
 
 static void found_at_every_depth_and_cut(void **state)
@@ -11,8 +12,8 @@ static void found_at_every_depth_and_cut(void **state)
     int32_t runs = 0;
     for (int l = 0; l < 3; l++)
         for (int32_t depth = 0; depth < DEPTHS; depth++) {
-            int64_t at[MAX_NEEDLES] = {(lengths[l] - needle_tokens(0)) * depth / (DEPTHS - 1), -1, -1,
-                                       -1};
+            int64_t at[MAX_NEEDLES] = {(lengths[l] - needle_tokens(0)) * depth / (DEPTHS - 1), -1,
+                                       -1, -1};
             haystack(&hay, lengths[l], at);
             for (int32_t offset = 1; offset <= QU_PAGE_TOKENS; offset++) {
                 if (!whole && offset % DEPTHS != depth) continue;

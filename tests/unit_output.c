@@ -165,8 +165,8 @@ static int report_errors(void)
 /* A result as an object and for people: numbers, a list, an object in one line, tables, null. */
 static json_t *make_result(void)
 {
-    json_t *o = json_pack("{s:s,s:b,s:[i,s],s:{s:i,s:n}}", "name", "a\033b", "good", 1, "list", 1, "x",
-                          "inner", "k", 7, "none");
+    json_t *o = json_pack("{s:s,s:b,s:[i,s],s:{s:i,s:n}}", "name", "a\033b", "good", 1, "list", 1,
+                          "x", "inner", "k", 7, "none");
     qu_out_ints(o, "few many", (int64_t[]){3, 12345678});
     qu_out_reals(o, "share large nan", (double[]){2.0 / 3, 123456.7, NAN});
     json_t *rows = json_object(), *list = json_array();
@@ -360,12 +360,18 @@ static void test_finish_keeps_the_code(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_safe_text),     cmocka_unit_test(test_paths),
-        cmocka_unit_test(test_exit_codes),    cmocka_unit_test(test_json_lines), cmocka_unit_test(test_results),
-        cmocka_unit_test(test_errors),        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_safe_text),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_exit_codes),
+        cmocka_unit_test(test_json_lines),
+        cmocka_unit_test(test_results),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_progress),
         cmocka_unit_test(test_times),
-        cmocka_unit_test(test_no_progress_without_terminal), cmocka_unit_test(test_closed_pipe),
-        cmocka_unit_test(test_full_disk),     cmocka_unit_test(test_finish_keeps_the_code),
+        cmocka_unit_test(test_no_progress_without_terminal),
+        cmocka_unit_test(test_closed_pipe),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_finish_keeps_the_code),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

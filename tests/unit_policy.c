@@ -53,7 +53,8 @@ static int depths_found(const char *name, int64_t budget, bool far_field, const 
     return found;
 }
 
-/* METHODS: what each policy must find and must miss; depth 14 lies in the page that is always read. */
+/* METHODS: what each policy must find and must miss; depth 14 lies in the page that is always
+ * read. */
 static void known_answers(void **state)
 {
     (void)state;

@@ -142,7 +142,8 @@ static void test_dequant_vectors(void **state)
         qu_dequant_ref(x, blocks.data, types[i], n);
         for (int64_t k = 0; k < n; k++)
             if (memcmp(x + k, want.data + 4 * k, 4) != 0)
-                fail_msg("%s: element %lld is %a", qu_type_name(types[i]), (long long)k, (double)x[k]);
+                fail_msg("%s: element %lld is %a", qu_type_name(types[i]), (long long)k,
+                         (double)x[k]);
         free(x);
     }
     qu_buf_free(&blocks);

@@ -1,4 +1,5 @@
-/* Children that parse: what they may not do, what they do wrong, and what their parent makes of it. */
+/* Children that parse: what they may not do, what they do wrong, and what their parent makes of
+ * it. */
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -51,7 +52,8 @@ static int can_signal(void)
 }
 static int can_unshare(void)
 {
-    return syscall(SYS_clone, 0x10000000 | SIGCHLD, NULL, NULL, NULL, NULL) >= 0; /* CLONE_NEWUSER */
+    /* CLONE_NEWUSER */
+    return syscall(SYS_clone, 0x10000000 | SIGCHLD, NULL, NULL, NULL, NULL) >= 0;
 }
 static int can_fork(void)
 {

@@ -1,4 +1,5 @@
-/* retrieve/rouge.h against what the published programs gave for 100 pairs (scripts/golden_rouge.py). */
+/* retrieve/rouge.h against what the published programs gave for 100 pairs
+ * (scripts/golden_rouge.py). */
 #include "testing.h"
 
 #include <jansson.h>

@@ -1,4 +1,5 @@
-/* decode/sample.h: greedy choice, shares of draws, cuts, and that nothing but the arguments matters. */
+/* decode/sample.h: greedy choice, shares of draws, cuts, and that nothing but the arguments
+ * matters. */
 #include "tests/testing.h"
 
 #include <stdbool.h>
@@ -17,14 +18,16 @@ static int32_t pick(const float *x, int32_t n, qu_sample s, uint64_t at)
 static void greedy_takes_the_lowest_of_equals(void **state)
 {
     (void)state;
-    float a[] = {1, 3, 2, 3}, b[] = {NAN, -INFINITY, NAN, -2}, c[] = {NAN, NAN}, d[] = {NAN, -INFINITY};
+    float a[] = {1, 3, 2, 3}, b[] = {NAN, -INFINITY, NAN, -2}, c[] = {NAN, NAN},
+          d[] = {NAN, -INFINITY};
     assert_int_equal(qu_sample_greedy(a, 4), 1);
     assert_int_equal(qu_sample_greedy(b, 4), 3);
     assert_int_equal(qu_sample_greedy(c, 2), 0);
     assert_int_equal(qu_sample_greedy(d, 2), 1);
     assert_int_equal(pick(a, 4, (qu_sample){0}, 9), 1);
     assert_int_equal(pick(c, 2, (qu_sample){.temperature = 1}, 9), 0);
-    assert_int_equal(pick(b, 4, (qu_sample){.temperature = 1}, 9), 3); /* NaN and -INF are never drawn */
+    /* NaN and -INF are never drawn */
+    assert_int_equal(pick(b, 4, (qu_sample){.temperature = 1}, 9), 3);
 }
 
 /* Shares of many draws are the softmax's, and follow the temperature. */
@@ -53,23 +56,29 @@ static void cuts_keep_the_best(void **state)
     for (uint64_t at = 0; at < 2000; at++) seen[pick(x, 6, (qu_sample){1, 2, 0, 1, 0}, at)] = true;
     assert_true(seen[1] && seen[3] && !seen[2] && !seen[0]);
     memset(seen, 0, sizeof seen);
-    for (uint64_t at = 0; at < 2000; at++) seen[pick(x, 6, (qu_sample){1, 0, .9f, 1, 0}, at)] = true;
+    for (uint64_t at = 0; at < 2000; at++)
+        seen[pick(x, 6, (qu_sample){1, 0, .9f, 1, 0}, at)] = true;
     assert_true(seen[1] && seen[3] && seen[2] && !seen[0]);
     memset(seen, 0, sizeof seen);
-    for (uint64_t at = 0; at < 2000; at++) seen[pick(x, 6, (qu_sample){1, 2, .6f, 1, 0}, at)] = true;
+    for (uint64_t at = 0; at < 2000; at++)
+        seen[pick(x, 6, (qu_sample){1, 2, .6f, 1, 0}, at)] = true;
     assert_true(seen[1] && !seen[3]); /* .73 of the two that top-k left */
     /* Four tokens of weight 1, many that make up another 1: half of all 5 is three tokens. */
     float tail[404];
     for (int i = 0; i < 404; i++) tail[i] = i < 4 ? 0 : -logf(400);
     memset(seen, 0, sizeof seen);
-    for (uint64_t at = 0; at < 500; at++) seen[pick(tail, 404, (qu_sample){1, 0, .5f, 1, 0}, at)] = true;
+    for (uint64_t at = 0; at < 500; at++)
+        seen[pick(tail, 404, (qu_sample){1, 0, .5f, 1, 0}, at)] = true;
     assert_true(seen[0] && seen[1] && seen[2] && !seen[3]);
     float ties[] = {5, 5, 5, 5};
-    for (uint64_t at = 0; at < 500; at++) assert_true(pick(ties, 4, (qu_sample){1, 2, 0, 1, 0}, at) < 2);
-    for (uint64_t at = 0; at < 500; at++) assert_true(pick(ties, 4, (qu_sample){1, 0, .5f, 1, 0}, at) < 2);
+    for (uint64_t at = 0; at < 500; at++)
+        assert_true(pick(ties, 4, (qu_sample){1, 2, 0, 1, 0}, at) < 2);
+    for (uint64_t at = 0; at < 500; at++)
+        assert_true(pick(ties, 4, (qu_sample){1, 0, .5f, 1, 0}, at) < 2);
 }
 
-/* The shortcuts (short list for top-k, small tokens dropped before sorting) against sorting everything. */
+/* The shortcuts (short list for top-k, small tokens dropped before sorting) against sorting
+ * everything. */
 static int by_value(const void *a, const void *b)
 {
     float x = *(const float *)a, y = *(const float *)b;
@@ -85,16 +94,19 @@ static void cuts_agree_with_a_full_sort(void **state)
     for (int round = 0; round < 40; round++) {
         for (int i = 0; i < N; i++) sorted[i] = x[i] = test_uniform(&seed) * (round % 2 ? 8 : .1f);
         qsort(sorted, N, sizeof *sorted, by_value);
-        qu_sample s = {.temperature = 1, .top_p = round % 4 < 2 ? .3f : .95f, .seed = (uint64_t)round};
+        qu_sample s = {
+            .temperature = 1, .top_p = round % 4 < 2 ? .3f : .95f, .seed = (uint64_t)round};
         double all = 0, mass = 0;
         int kept = 0;
         for (int i = 0; i < N; i++) all += exp((double)sorted[i] - sorted[0]);
-        while (kept < N && mass < (double)s.top_p * all) mass += exp((double)sorted[kept++] - sorted[0]);
+        while (kept < N && mass < (double)s.top_p * all)
+            mass += exp((double)sorted[kept++] - sorted[0]);
         float lowest = INFINITY;
         for (uint64_t at = 0; at < 800; at++) lowest = fminf(lowest, x[pick(x, N, s, at)]);
         assert_true(lowest >= sorted[kept - 1]);
         s = (qu_sample){.temperature = 1, .top_k = 1 + round * 7, .seed = 3};
-        for (uint64_t at = 0; at < 100; at++) assert_true(x[pick(x, N, s, at)] >= sorted[s.top_k - 1]);
+        for (uint64_t at = 0; at < 100; at++)
+            assert_true(x[pick(x, N, s, at)] >= sorted[s.top_k - 1]);
     }
 }
 
@@ -119,9 +131,13 @@ static void options_outside_their_range_are_refused(void **state)
     (void)state;
     float x[] = {1, 2};
     int32_t id;
-    qu_sample bad[] = {{.temperature = -1}, {.temperature = NAN}, {.temperature = INFINITY},
-                       {.temperature = 1, .top_p = 1.5f}, {.temperature = 1, .top_p = -.1f},
-                       {.temperature = 1, .top_k = -1}, {.temperature = 1, .top_k = QU_SAMPLE_MAX_TOP_K + 1}};
+    qu_sample bad[] = {{.temperature = -1},
+                       {.temperature = NAN},
+                       {.temperature = INFINITY},
+                       {.temperature = 1, .top_p = 1.5f},
+                       {.temperature = 1, .top_p = -.1f},
+                       {.temperature = 1, .top_k = -1},
+                       {.temperature = 1, .top_k = QU_SAMPLE_MAX_TOP_K + 1}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(qu_sample_pick(&id, x, 2, &bad[i], 0, NULL), QU_ERR_ARG);
     assert_int_equal(qu_sample_pick(&id, x, 0, &(qu_sample){0}, 0, NULL), QU_ERR_ARG);
@@ -208,8 +224,9 @@ static void drafts_keep_the_distribution(void **state)
             worst = fmax(worst, chi_square(got, want));
         }
     }
-    print_message("worst chi-square of %d (7 degrees) %.1f; total variation %.4f at eta 0, %.3f at 5\n",
-                  2 * PAIRS, worst, moved[0], moved[1]);
+    print_message(
+        "worst chi-square of %d (7 degrees) %.1f; total variation %.4f at eta 0, %.3f at 5\n",
+        2 * PAIRS, worst, moved[0], moved[1]);
     assert_true(worst < 29.9); /* one in 10,000 a pair */
     assert_true(moved[0] < .006 && moved[1] > .2 && moved[1] < .3);
 }

@@ -243,7 +243,8 @@ static qu_context *attach(setup *s, const qu_select_hook *hook, qu_pool *pool)
     return c;
 }
 
-/* Reads everything, or nothing, or what the queries' bits say: a choice that changes with the rows. */
+/* Reads everything, or nothing, or what the queries' bits say: a choice that changes with the
+ * rows. */
 typedef struct chooser {
     enum { ALL, NONE, BY_QUERY } what;
     int calls, pages, rows;
@@ -316,7 +317,8 @@ static void a_choice_depends_on_place_alone(void **state)
     (void)state;
     setup s;
     chooser by = {.what = BY_QUERY};
-    /* reads whole slices before it chooses, on three threads, with more clusters than a page has tokens */
+    /* reads whole slices before it chooses, on three threads, with more clusters than a page has
+     * tokens */
     qu_select_hook hook = {choose, NULL, &by, true, true, EVERY, NULL};
     float *want = room(), *got = room(), *none = room();
     size_t bytes = sizeof(float) * (1 + ANSWER) * (size_t)model->vocab;
@@ -440,9 +442,10 @@ static int open_model(void **state)
     char path[256], command[700];
     qu_err err;
     snprintf(path, sizeof path, "%s/tests/select.gguf", b);
-    snprintf(command, sizeof command,
-             "%s/mkmodel --random --heads 4 --kv-heads 2 --head-size 32 --layers 3 --type F32 -o %s",
-             b, path);
+    snprintf(
+        command, sizeof command,
+        "%s/mkmodel --random --heads 4 --kv-heads 2 --head-size 32 --layers 3 --type F32 -o %s", b,
+        path);
     if (system(command) != 0 || qu_model_open(&model, path, &err) != QU_OK) return -1;
     return 0;
 }

@@ -9,7 +9,8 @@ static qu_status open_dir(qu_manifest **m, const char *dir, qu_err *err)
     return qu_manifest_open(m, dir, "/stores/one", false, err);
 }
 
-static void write_entry(qu_manifest *m, const char *path, const char *text, qu_synopsis_format format)
+static void write_entry(qu_manifest *m, const char *path, const char *text,
+                        qu_synopsis_format format)
 {
     qu_buf b = {(char *)text, strlen(text), 0};
     qu_manifest_entry e = {.path = (char *)path, .content = {1, 2}, .settings = {3, 4}, .doc_id = 5,
@@ -68,7 +69,8 @@ static void what_was_written_is_read_back(void **state)
     TEST_OK(open_dir(&m, dir, err));
     assert_null(qu_manifest_find(m, odd));
     qu_manifest_free(m);
-    px_shell("test $(ls %s/*.md 2>/dev/null | wc -l) = 0 && test $(ls %s/*.json | wc -l) = 1", dir, dir);
+    px_shell("test $(ls %s/*.md 2>/dev/null | wc -l) = 0 && test $(ls %s/*.json | wc -l) = 1", dir,
+             dir);
 }
 
 /* A line without end is passed over and written over; anything else that is not ours is an error
@@ -97,8 +99,8 @@ static void torn_and_foreign_lines(void **state)
         "%032d\\t%032d\\t1\\t1\\tmd\\t/a\\t\\t", "%032d\\t%032d\\t1\\t1\\tmd\\t/a\\t\\0",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-        px_shell("cp %s.good %s && printf -- '%s\\n' 0 0 >>%s && cp %s %s.bad", file, file, lines[i],
-                 file, file, file);
+        px_shell("cp %s.good %s && printf -- '%s\\n' 0 0 >>%s && cp %s %s.bad", file, file,
+                 lines[i], file, file, file);
         if (open_dir(&m, dir, &why) != QU_ERR_CORRUPT) fail_msg("taken: %s", lines[i]);
         assert_non_null(strstr(why.msg, "line 4"));
         px_shell("cmp -s %s %s.bad", file, file);

@@ -165,8 +165,9 @@ static void an_edit_replaces_the_document(void **state)
     px_close(&p);
 }
 
-/* Edits at every line: prefilled from the first page that differs, with the bits of a store that never
- * knew another version; also when gc came between, when the kept KV is gone, and one edit after another. */
+/* Edits at every line: prefilled from the first page that differs, with the bits of a store that
+ * never knew another version; also when gc came between, when the kept KV is gone, and one edit
+ * after another. */
 static void an_edit_costs_what_follows_it(void **state)
 {
     (void)state;
@@ -188,7 +189,8 @@ static void an_edit_costs_what_follows_it(void **state)
         }
         px_assert_clean(&p);
         assert_true(px_doc(&p, px_path("docs/a.md"), &before));
-        if (line == 9) px_shell("rm %s", px_path("store/kv/%llu.kv", (unsigned long long)before.kv_file));
+        if (line == 9)
+            px_shell("rm %s", px_path("store/kv/%llu.kv", (unsigned long long)before.kv_file));
         qu_make_kv_report r = px_make_kv(&p, -1);
         assert_int_equal(r.docs, 1);
         assert_int_equal(r.pages, before.n_pages - (line == 9 ? 0 : before.kv_pages));

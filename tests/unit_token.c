@@ -1,5 +1,5 @@
-/* decode/token.h over recorded vocabularies: exact ids against recorded vectors, offsets, round trips of any
- * bytes, special tokens, the detokenizer as a stream.
+/* decode/token.h over recorded vocabularies: exact ids against recorded vectors, offsets, round
+ * trips of any bytes, special tokens, the detokenizer as a stream.
  */
 #include <jansson.h>
 

@@ -1,5 +1,5 @@
-/* decode/token.h over vocabularies made here: the rules of both kinds, what an identity covers, where each
- * pre-tokenizer cuts, in linear time, and what is refused.
+/* decode/token.h over vocabularies made here: the rules of both kinds, what an identity covers,
+ * where each pre-tokenizer cuts, in linear time, and what is refused.
  */
 #include "tests/gguf_build.h"
 #include "tests/token_testing.h"
@@ -50,10 +50,11 @@ static void expect(const qu_tokenizer *t, const char *text, unsigned flags, int 
 static void test_made_spm(void **state)
 {
     (void)state;
-    static const entry v[] = {
-        {"<unk>", 0, 2}, {"<s>", 0, 3}, {"</s>", 0, 3}, {"<0x41>", 0, 6}, {"▁", -5, 1},  {"a", -6, 1},
-        {"b", -7, 1},    {"ab", -1, 1}, {"b▁", -0.5, 1}, {"▁a", -2, 1},   {"[X]", 0, 4}, {"[X]]", 0, 4},
-        {"<|t|>", 0, 4}, {"c", -9, 1},  {"d", -9, 1},   {"cd", 1, 1},     {"dd", 2, 1}};
+    static const entry v[] = {{"<unk>", 0, 2}, {"<s>", 0, 3}, {"</s>", 0, 3}, {"<0x41>", 0, 6},
+                              {"▁", -5, 1},    {"a", -6, 1},  {"b", -7, 1},   {"ab", -1, 1},
+                              {"b▁", -0.5, 1}, {"▁a", -2, 1}, {"[X]", 0, 4},  {"[X]]", 0, 4},
+                              {"<|t|>", 0, 4}, {"c", -9, 1},  {"d", -9, 1},   {"cd", 1, 1},
+                              {"dd", 2, 1}};
     enum { N = sizeof v / sizeof v[0] };
     qu_buf extra = {0};
     gb_num(&extra, "tokenizer.ggml.bos_token_id", 1);
@@ -103,7 +104,8 @@ static void test_made_bpe(void **state)
     static const entry v[] = {
         {"a", 0, 1},   {"b", 0, 1},  {"c", 0, 1},   {"Ġ", 0, 1},  {"ab", 0, 1}, {"Ġa", 0, 1},
         {"abc", 0, 1}, {"bc", 0, 1}, {"a b", 0, 1}, {"ab", 0, 4}, {"<|im_end|>", 0, 1}};
-    static const char *const merges[] = {"b c", "a b", "Ġ a", "ab c", "x y", "", "a", " a", "a ", "c 漢"};
+    static const char *const merges[] = {"b c", "a b", "Ġ a", "ab c", "x y",
+                                         "",    "a",   " a",  "a ",   "c 漢"};
     make_file("gpt2", "gpt-2", v, 11, merges, 10, NULL, 0);
     model m = open_path(tmp_path());
     /* Token 9, user-defined, has the bytes of token 4 and goes before it. */
@@ -189,7 +191,8 @@ static void test_split(void **state)
         {"deepseek-coder", "if x1>=22:\r\n\t y", "if| x|1|>=|2|2|:|\r|\n|\t| y"},
         {"deepseek-llm", "go! 123 x\n  \n\xE4\xB8\x80\xD5\xA2",
          "go|!| |123| x|\n|  |\n|\xE4\xB8\x80|\xD5\xA2"},
-        {"deepseek-llm", "\xD5\xA2\xCE\xA9 \xCE\xA9  ", "\xD5\xA2|\xCE\xA9| \xCE\xA9|  "}, /* no U+0562 */
+        {"deepseek-llm", "\xD5\xA2\xCE\xA9 \xCE\xA9  ",
+         "\xD5\xA2|\xCE\xA9| \xCE\xA9|  "}, /* no U+0562 */
         {"qwen2", "!\xE1\xA0\x8E!", "!\xE1\xA0\x8E!"}, /* U+180E is no white space */
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -199,7 +202,8 @@ static void test_split(void **state)
         model m = open_path(tmp_path());
         qu_buf all = {0};
         pcre2_match_data *match = pcre2_match_data_create(1, NULL);
-        TEST_OK(qu_token_split(m.t, match, rows[i].text, strlen(rows[i].text), add_piece, &all, err));
+        TEST_OK(
+            qu_token_split(m.t, match, rows[i].text, strlen(rows[i].text), add_piece, &all, err));
         assert_string_equal(all.data, rows[i].want);
         pcre2_match_data_free(match);
         qu_buf_free(&all);

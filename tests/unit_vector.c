@@ -126,7 +126,8 @@ static int ask(world *w, const char *file, const float *q, const qu_lexical_opts
     return found;
 }
 
-/* The same hits with the file as without it; returns recall of all K of plain search, of n asked. */
+/* The same hits with the file as without it; returns recall of all K of plain search, of n
+ * asked. */
 static double compare(world *w, int n_questions, const qu_lexical_opts *opts, bool want_file)
 {
     int found = 0, asked = 0;

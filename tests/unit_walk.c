@@ -239,7 +239,8 @@ static void test_errors(void **state)
     qu_buf_free(&s.log);
 }
 
-/* "1 yes, 0 nothing said, - taken back" for each path below "/r", which is a folder if it ends in '/'. */
+/* "1 yes, 0 nothing said, - taken back" for each path below "/r", which is a folder if it ends in
+ * '/'. */
 static void test_patterns(void **state)
 {
     (void)state;
@@ -305,7 +306,8 @@ static void test_ignored(void **state)
     rules = &(const qu_walk_rules){.include = "*.md\nsub/**\n"};
     WALK("/b.md\n/sub/deep/keep.log\n/sub/keep.log\n", "");
     rules = &(const qu_walk_rules){.exclude = "keep.log", .include = "*.log"};
-    WALK("/sub/a.log\n/sub/deep/keep.log\n/sub/keep.log\n", "/sub"); /* the list below takes it back */
+    /* the list below takes it back */
+    WALK("/sub/a.log\n/sub/deep/keep.log\n/sub/keep.log\n", "/sub");
     rules = NULL;
     char path[256];
     snprintf(path, sizeof path, "%s/sub/.quireignore", dir);
