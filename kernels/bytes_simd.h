@@ -2,7 +2,7 @@
  * as, sums of whole numbers over 32 elements, scaled and added in f32. Private to linear_simd.c.
  *
  *     bytes_round(x, floats, k);
- *     bytes_step(acc, at, type, x, 2, nw, nx);    // acc[j][i] += 256 elements of W's row i by x's row j
+ *     bytes_step(acc, at, type, x, 256, nw, nx);    // acc[j][i] += 256 elements of W's row i by x's row j
  *
  * A run of 32 elements of x is scale * q with scale = (largest |x|) / 127. Its product with as many weights
  * is (d * scale) * (sum of whole products) - min * (scale * sum of q): whole sums are exact, so every
@@ -193,8 +193,9 @@ VF vb vb_quants(const uint8_t *b, const int type, const int g, const int c)
 }
 #endif
 
-/* The scales of the runs of the step at b; where there are minima, from lane 8 on. Q6_K: of half runs. */
-VF vf step_scales(const uint8_t *b, const int type)
+/* The scales of the runs of the step at b; where there are minima, from lane 8 on. Q6_K: of half runs.
+ * Blocks of 32: 0 for those behind the first n elements. */
+VF vf step_scales(const uint8_t *b, const int type, const int n)
 {
     if (type == QU_TYPE_Q4_K || type == QU_TYPE_Q5_K || type == QU_TYPE_Q6_K)
         return packed_values(b, type);
@@ -203,25 +204,26 @@ VF vf step_scales(const uint8_t *b, const int type)
         quant_scales(scale, scale, b, type);
         return vf_load(scale);
     }
-    float scale[8]; /* blocks of 32 */
-    for (int i = 0; i < 8; i++) scale[i] = half_of(b + i * quant_step_bytes(type));
-    return vf_eight(scale);
+    uint16_t h[8] = {0};
+    for (int i = 0; i < 8; i++)
+        if (i * 32 < n) memcpy(h + i, b + i * quant_step_bytes(type), sizeof *h);
+    return vf_eight_f16(h);
 }
 
-/* acc[j][i] += the first groups * 128 elements at at[i] by those of x[j]. */
+/* acc[j][i] += the first n elements at at[i], at most 256, by those of x[j], which is zero behind them. */
 VF void bytes_step(vf acc[4][4], const uint8_t *const *at, const int type, const qu_linear_bytes *const *x,
-                   const int groups, const int nw, const int nx)
+                   const int n, const int nw, const int nx)
 {
     const bool fine = type == QU_TYPE_Q6_K, mins = type == QU_TYPE_Q4_K || type == QU_TYPE_Q5_K;
     const int halves = fine ? 1 : 2;
     vf scale[4], s[4];
     vb q[4][2];
-    for (int i = 0; i < nw; i++) scale[i] = step_scales(at[i], type);
+    for (int i = 0; i < nw; i++) scale[i] = step_scales(at[i], type, n);
     for (int j = 0; mins && j < nx; j++)
         for (int i = 0; i < nw; i++)
             acc[j][i] = vf_fma(vf_upper(scale[i]), vf_load(x[j]->scale), acc[j][i]);
 #pragma GCC unroll 2
-    for (int g = 0; g < groups; g++)
+    for (int g = 0; g * 128 < n; g++)
 #pragma GCC unroll 2
         for (int c = 0; c < 2; c += halves) {
             for (int i = 0; i < nw; i++) {
@@ -234,9 +236,9 @@ VF void bytes_step(vf acc[4][4], const uint8_t *const *at, const int type, const
                 vi start = vi_start(type, x0, x1, halves);
                 vf xs = vf_spread(vf_load(x[j]->scale), 4 * g, 1);
                 for (int i = 0; i < nw; i++) {
-                    vi sum = vi_dot(start, q[i][0], x0);
-                    if (halves > 1) sum = vi_dot(sum, q[i][1], x1);
-                    acc[j][i] = vf_fma(vf_of(sum), vf_mul(s[i], xs), acc[j][i]);
+                    vi whole = vi_dot(start, q[i][0], x0);
+                    if (halves > 1) whole = vi_dot(whole, q[i][1], x1);
+                    acc[j][i] = vf_fma(vf_of(whole), vf_mul(s[i], xs), acc[j][i]);
                 }
             }
         }

@@ -224,11 +224,13 @@ static bool dots_stored(float *y, int64_t ldy, const void *w, int64_t row_bytes,
 #define dots_stored NULL
 #endif
 
+enum { STEP = 256, MOST_STEP_BYTES = STEP / 32 * 22 };
+
+/* rest: blocks behind each row's last whole step, a step's bytes to be read there. */
 VF void bytes_tile(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, const int type,
-                   const qu_linear_bytes *x, int64_t ldx, int32_t k_dim, bool fetch_ahead, const int nw,
-                   const int nx)
+                   const uint8_t *const *rest, const qu_linear_bytes *x, int64_t ldx,
+                   int32_t k_dim, bool fetch_ahead, const int nw, const int nx)
 {
-    enum { STEP = 256 };
     const int step_bytes = STEP / quant_step(type) * quant_step_bytes(type);
     const uint8_t *at[4], *ahead = w + AHEAD_ROWS * row_bytes;
     const qu_linear_bytes *xs[4];
@@ -243,33 +245,31 @@ VF void bytes_tile(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, c
         for (int line = 0; fetch_ahead && line < nw * step_bytes; line += 64)
             __builtin_prefetch(ahead + line, 0, 3);
         ahead += nw * step_bytes;
-        bytes_step(acc, at, type, xs, 2, nw, nx);
+        bytes_step(acc, at, type, xs, STEP, nw, nx);
         for (int i = 0; i < nw; i++) at[i] += step_bytes;
         for (int j = 0; j < nx; j++) xs[j]++;
     }
-    if (k < k_dim) { /* blocks of 32: the last ones, zeros behind them */
-        uint8_t last[4][STEP / 32 * 34] = {{0}};
-        for (int i = 0; i < nw; i++) {
-            memcpy(last[i], at[i], (size_t)((k_dim - k) / 32 * quant_step_bytes(type)));
-            at[i] = last[i];
-        }
-        if (k_dim - k > STEP / 2)
-            bytes_step(acc, at, type, xs, 2, nw, nx);
-        else
-            bytes_step(acc, at, type, xs, 1, nw, nx);
-    }
+    if (quant_step(type) == 32 && k < k_dim) bytes_step(acc, rest, type, xs, k_dim - k, nw, nx);
     put_sums(y, ldy, acc, nw, nx);
 }
 
 VF void bytes_rows(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, const int type,
                    int32_t n_w, const qu_linear_bytes *x, int64_t ldx, int32_t n_rows, int32_t k_dim)
 {
+    uint8_t last[4][MOST_STEP_BYTES] = {{0}};
+    const uint8_t *rest[4] = {NULL}, *end = w + n_w * row_bytes;
+    const int64_t rest_bytes = k_dim % STEP / quant_step(type) * quant_step_bytes(type);
     for (int32_t i = 0; i < n_w;) {
         const int32_t nw = i + NW <= n_w ? NW : 1;
         int32_t t = 0;
+        for (int r = 0; rest_bytes && r < nw; r++) {
+            rest[r] = w + (i + r + 1) * row_bytes - rest_bytes;
+            if (end - rest[r] < MOST_STEP_BYTES) /* the last rows; others have the next row behind them */
+                rest[r] = memcpy(last[r], rest[r], (size_t)rest_bytes);
+        }
 #define TILE(nw, nx)                                                                               \
-    bytes_tile(y + t * ldy + i, ldy, w + i * row_bytes, row_bytes, type, x + t * ldx, ldx, k_dim,  \
-               t == 0, nw, nx),                                                                    \
+    bytes_tile(y + t * ldy + i, ldy, w + i * row_bytes, row_bytes, type, rest, x + t * ldx, ldx,   \
+               k_dim, t == 0, nw, nx),                                                             \
         t += nx
         while (nw == NW && t + NX <= n_rows) TILE(NW, NX);
         if (nw == NW && NX > 3 && t + 3 <= n_rows) TILE(NW, 3);

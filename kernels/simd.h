@@ -20,6 +20,13 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+
+/* In registers: what was just stored in small pieces is slow to load as a whole. */
+VF __m128i eight_of(const uint16_t *h)
+{
+    return _mm_set_epi16((short)h[7], (short)h[6], (short)h[5], (short)h[4], (short)h[3],
+                         (short)h[2], (short)h[1], (short)h[0]);
+}
 #else
 #include "kernels/quant.h"
 #endif
@@ -65,7 +72,7 @@ VF vf vf_both(float low, float high) /* eight lanes of each */
 {
     return _mm512_insertf32x8(_mm512_set1_ps(low), _mm256_set1_ps(high), 1);
 }
-VF vf vf_eight(const float *p) { return (vf){p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]}; }
+VF vf vf_eight_f16(const uint16_t *h) { return _mm512_zextps256_ps512(_mm256_cvtph_ps(eight_of(h))); }
 VF __m256 vf_low(vf x) { return _mm512_castps512_ps256(x); }
 VF __m256 vf_high(vf x) { return _mm512_extractf32x8_ps(x, 1); }
 #elif defined(__AVX2__)
@@ -129,7 +136,10 @@ VF vf vf_load_bf16(const void *p)
     return (vf){load_bf16_8(q), load_bf16_8(q + 1)};
 }
 VF vf vf_both(float low, float high) { return (vf){_mm256_set1_ps(low), _mm256_set1_ps(high)}; }
-VF vf vf_eight(const float *p) { return (vf){_mm256_loadu_ps(p), _mm256_setzero_ps()}; }
+VF vf vf_eight_f16(const uint16_t *h)
+{
+    return (vf){_mm256_cvtph_ps(eight_of(h)), _mm256_setzero_ps()};
+}
 VF __m256 vf_low(vf x) { return x.a; }
 VF __m256 vf_high(vf x) { return x.b; }
 #else
@@ -175,7 +185,7 @@ VF void vf_store_f16(uint16_t *p, vf x)
     for (int i = 0; i < QU_LANES; i++) p[i] = qu_f32_to_f16(x[i]);
 }
 VF vf vf_both(float low, float high) { QU_EACH_LANE(i < 8 ? low : high); }
-VF vf vf_eight(const float *p) { QU_EACH_LANE(i < 8 ? p[i] : 0); }
+VF vf vf_eight_f16(const uint16_t *h) { QU_EACH_LANE(i < 8 ? qu_f16_to_f32(h[i]) : 0); }
 VF vf vf_load_bf16(const void *p) { QU_EACH_LANE(qu_bf16_to_f32(load_u16(p, i))); }
 #endif
 
