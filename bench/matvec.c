@@ -1,10 +1,10 @@
-/* matvec: how fast stored weights are multiplied with one row (decoding), with four and sixteen (drafts).
+/* matvec: how fast stored weights are multiplied with one row (decoding), four and sixteen (drafts).
  *
  *     build/release/matvec [MiB of weights, 512] [threads, all] [width, 4096]
  *
  * One line a type: GB/s of stored weights for one row, and multiplications, per second of one
- * thread's CPU time, so that other programs disturb little. The weights are any bytes, and larger than the caches
- * unless told otherwise.
+ * thread's CPU time, so that other programs disturb little. The weights are any bytes, and larger than the
+ * caches unless told otherwise.
  */
 #include "base/os.h"
 #include "base/pool.h"

@@ -2,11 +2,11 @@
  * as, sums of whole numbers over 32 elements, scaled and added in f32. Private to linear_simd.c.
  *
  *     bytes_round(x, floats, k);
- *     bytes_step(acc, at, type, x, 256, nw, nx);    // acc[j][i] += 256 elements of W's row i by x's row j
+ *     bytes_step(acc, at, type, x, 256, nw, nx);    // acc[j][i] += 256 of W's row i by x's row j
  *
- * A run of 32 elements of x is scale * q with scale = (largest |x|) / 127. Its product with as many weights
- * is (d * scale) * (sum of whole products) - min * (scale * sum of q): whole sums are exact, so every
- * instruction set has the same; the floats have sixteen lanes, four of each of four runs.
+ * A run of 32 elements of x is scale * q with scale = (largest |x|) / 127. Its product with as many
+ * weights is (d * scale) * (sum of whole products) - min * (scale * sum of q): whole sums are exact,
+ * so every instruction set has the same; the floats have sixteen lanes, four of each of four runs.
  *
  *   q       A0 B0 C0 D0 | A1 B1 C1 D1   sixteen bytes each, the halves of four runs A to D
  *   lanes   aaaabbbbccccdddd            a lane adds four bytes' products of each half
@@ -82,7 +82,9 @@ VF vb vb_quants(const uint8_t *b, const int type, const int g, const int c)
     const int stride = quant_step_bytes(type);
     __m512i q, h;
     switch (type) {
-    case QU_TYPE_Q4_0: return _mm512_srli_epi32(four_of(b + 4 * g * stride + 2, stride), c * 4) & low;
+    case QU_TYPE_Q4_0:
+        q = four_of(b + 4 * g * stride + 2, stride);
+        return _mm512_srli_epi32(q, c * 4) & low;
     case QU_TYPE_Q5_0: {
         const uint8_t *p = b + 4 * g * stride + 2 + 2 * c;
         uint64_t bits = 0;
@@ -123,7 +125,8 @@ typedef vb vi;
 
 VF vb vb_load(const int8_t *p)
 {
-    return (vb){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 32))};
+    return (vb){_mm256_loadu_si256((const __m256i *)p),
+                _mm256_loadu_si256((const __m256i *)(p + 32))};
 }
 VF vf vf_of(vi x) { return (vf){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
 VF __m256i dot8(__m256i sum, __m256i q, __m256i x) /* 128 * 127 twice still fits a half word */
@@ -166,8 +169,9 @@ VF vb vb_load(const int8_t *p)
     return v;
 }
 VF vf vf_of(vi x) { return __builtin_convertvector(x, vf); }
-VF vi vi_dot(vi sum, vb q, vb x) /* a run's sum in the first of its lanes: one that compilers know */
+VF vi vi_dot(vi sum, vb q, vb x)
 {
+    /* A run's sum in the first of its lanes: a loop that compilers know. */
     for (int run = 0; run < 4; run++) {
         int32_t s = 0;
         for (int i = run * 16; i < run * 16 + 16; i++) s += q.q[i] * x.q[i];
@@ -193,8 +197,8 @@ VF vb vb_quants(const uint8_t *b, const int type, const int g, const int c)
 }
 #endif
 
-/* The scales of the runs of the step at b; where there are minima, from lane 8 on. Q6_K: of half runs.
- * Blocks of 32: 0 for those behind the first n elements. */
+/* The scales of the runs of the step at b; where there are minima, those from lane 8 on. Q6_K: of
+ * half runs. Blocks of 32: 0 for those behind the first n elements. */
 VF vf step_scales(const uint8_t *b, const int type, const int n)
 {
     if (type == QU_TYPE_Q4_K || type == QU_TYPE_Q5_K || type == QU_TYPE_Q6_K)
@@ -210,9 +214,10 @@ VF vf step_scales(const uint8_t *b, const int type, const int n)
     return vf_eight_f16(h);
 }
 
-/* acc[j][i] += the first n elements at at[i], at most 256, by those of x[j], which is zero behind them. */
-VF void bytes_step(vf acc[4][4], const uint8_t *const *at, const int type, const qu_linear_bytes *const *x,
-                   const int n, const int nw, const int nx)
+/* acc[j][i] += the first n elements at at[i], at most 256, by those of x[j], which is zero behind
+ * them. */
+VF void bytes_step(vf acc[4][4], const uint8_t *const *at, const int type,
+                   const qu_linear_bytes *const *x, const int n, const int nw, const int nx)
 {
     const bool fine = type == QU_TYPE_Q6_K, mins = type == QU_TYPE_Q4_K || type == QU_TYPE_Q5_K;
     const int halves = fine ? 1 : 2;
@@ -244,7 +249,8 @@ VF void bytes_step(vf acc[4][4], const uint8_t *const *at, const int type, const
         }
 }
 
-/* x [n] in bytes, as qu_linear_round_ref rounds it, the rest of the last 256 zero; a NaN is in the scale. */
+/* x [n] in bytes, as qu_linear_round_ref rounds it, the rest of the last 256 zero; a NaN is in the
+ * scale. */
 VF void bytes_round(qu_linear_bytes *out, const float *x, int32_t n)
 {
     for (int32_t k = 0; k < n; k += 256, out++) {

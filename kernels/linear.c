@@ -120,8 +120,8 @@ static void question_item(void *ctx, int64_t item, int worker)
                !r->ops->dots_stored(y, job->ldy, rows, row_bytes, w->type, n, r->x, r->ldx,
                                     r->n_rows, w->k)) {
         static _Thread_local float buffer[BUFFER_FLOATS];
-        r->ops->dots_buffered(y, job->ldy, rows, row_bytes, w->type, n, r->x, r->ldx, r->n_rows, w->k,
-                              buffer, w->k * BUFFER_ROWS <= BUFFER_FLOATS ? BUFFER_ROWS : 1);
+        r->ops->dots_buffered(y, job->ldy, rows, row_bytes, w->type, n, r->x, r->ldx, r->n_rows,
+                              w->k, buffer, w->k * BUFFER_ROWS <= BUFFER_FLOATS ? BUFFER_ROWS : 1);
     }
     add_bias(job, y, from, n, r->n_rows);
 }

@@ -4,10 +4,10 @@
  *     qu_linear_question(pool, jobs, 3, x, ldx, T);
  *
  * Two kernels, chosen by phase and never by shape (numerics rule, DESIGN.md section 4):
- *   question  questions, decode, verify: from the stored blocks, one sixteen-lane f32 sum a result, so
- *             T rows give bit for bit what T calls with one row give. Types of four to six bits
- *             (qu_linear_in_bytes) are multiplied as the integers that they are, with x in one byte an
- *             element; W's rows of other types are dequantised on the fly.
+ *   question  questions, decode, verify: from the stored blocks, one sixteen-lane f32 sum a result,
+ *             so T rows give bit for bit what T calls with one row give. Types of four to six bits
+ *             (qu_linear_in_bytes) are multiplied as the integers that they are, with x in one byte
+ *             an element; W's rows of other types are dequantised on the fly.
  *   document  document chunks: rows in tiles of fixed height against dequantised panels of W, by
  *             oneDNN where the build has it (qu_linear_document_name tells), else by the question
  *             kernel.
@@ -38,12 +38,14 @@ typedef struct qu_linear_job {
     int64_t ldy;
 } qu_linear_job;
 
-/* Whether the question kernel rounds x to bytes for W of that type: Q4_0, Q5_0, Q4_K, Q5_K, Q6_K, IQ4_XS. */
+/* Whether the question kernel rounds x to bytes for W of that type: Q4_0, Q5_0, Q4_K, Q5_K, Q6_K,
+ * IQ4_XS. */
 bool qu_linear_in_bytes(qu_type type);
 
-/* How: y [n] = x [n], in runs of 32 (of which n is a multiple) rounded to whole multiples of the run's
- * largest |x| / 127. A run without anything above 1e-30 is zero; one that holds a NaN or an infinity is all NaN.
- * The reference of the rounding: the product with W is exact but for f32 sums. */
+/* How: y [n] = x [n], in runs of 32 (of which n is a multiple) rounded to whole multiples of the
+ * run's largest |x| / 127. A run without anything above 1e-30 is zero; one that holds a NaN or an
+ * infinity is all NaN. The reference of the rounding: the product with W is exact but for f32 sums.
+ */
 void qu_linear_round_ref(float *y, const float *x, int32_t n);
 
 /* Reference: one result at a time with a double accumulator. x [T,ldx] f32, T >= 0, not rounded. */

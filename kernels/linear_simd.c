@@ -254,7 +254,8 @@ VF void bytes_tile(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, c
 }
 
 VF void bytes_rows(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, const int type,
-                   int32_t n_w, const qu_linear_bytes *x, int64_t ldx, int32_t n_rows, int32_t k_dim)
+                   int32_t n_w, const qu_linear_bytes *x, int64_t ldx, int32_t n_rows,
+                   int32_t k_dim)
 {
     uint8_t last[4][MOST_STEP_BYTES] = {{0}};
     const uint8_t *rest[4] = {NULL}, *end = w + n_w * row_bytes;
@@ -264,7 +265,7 @@ VF void bytes_rows(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, c
         int32_t t = 0;
         for (int r = 0; rest_bytes && r < nw; r++) {
             rest[r] = w + (i + r + 1) * row_bytes - rest_bytes;
-            if (end - rest[r] < MOST_STEP_BYTES) /* the last rows; others have the next row behind them */
+            if (end - rest[r] < MOST_STEP_BYTES) /* the last rows: others have more behind them */
                 rest[r] = memcpy(last[r], rest[r], (size_t)rest_bytes);
         }
 #define TILE(nw, nx)                                                                               \
@@ -281,8 +282,9 @@ VF void bytes_rows(float *y, int64_t ldy, const uint8_t *w, int64_t row_bytes, c
     }
 }
 
-static void dots_bytes(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type, int32_t n_w,
-                       const qu_linear_bytes *x, int64_t ldx, int32_t n_rows, int32_t k_dim)
+static void dots_bytes(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type,
+                       int32_t n_w, const qu_linear_bytes *x, int64_t ldx, int32_t n_rows,
+                       int32_t k_dim)
 {
     switch (type) {
 #define CASE(t)                                                                                    \

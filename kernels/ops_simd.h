@@ -48,15 +48,16 @@ typedef struct qu_linear_ops {
                         int32_t n_w, const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim);
     /* The same for any number of rows and every type, group rows of w at a time through buffer
      * [group * k_dim]. */
-    void (*dots_buffered)(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type, int32_t n_w,
-                          const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim, float *buffer,
-                          int32_t group);
+    void (*dots_buffered)(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type,
+                          int32_t n_w, const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim,
+                          float *buffer, int32_t group);
     /* x [n] rounded to bytes, n a multiple of 32. */
     void (*round)(qu_linear_bytes *out, const float *x, int32_t n);
     /* y as in dots with x [n_rows,ldx], ldx in blocks of 256, from round, for any number of rows; of
      * QU_BYTE_TYPES. */
-    void (*dots_bytes)(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type, int32_t n_w,
-                       const qu_linear_bytes *x, int64_t ldx, int32_t n_rows, int32_t k_dim);
+    void (*dots_bytes)(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type,
+                       int32_t n_w, const qu_linear_bytes *x, int64_t ldx, int32_t n_rows,
+                       int32_t k_dim);
 } qu_linear_ops;
 
 typedef struct qu_rope_ops {

@@ -84,7 +84,8 @@ VF b16 packed_scales(const uint8_t *p, const bool q3)
 /* The scales of a block of Q4_K or Q5_K, from lane 8 on its minima; of Q6_K. */
 VF vf packed_values(const uint8_t *b, const int type)
 {
-    if (type == QU_TYPE_Q6_K) return vf_mul(vf_set1(half_of(b + 208)), floats_of(bytes_of(b + 192)));
+    if (type == QU_TYPE_Q6_K)
+        return vf_mul(vf_set1(half_of(b + 208)), floats_of(bytes_of(b + 192)));
     return vf_mul(vf_both(half_of(b), half_of(b + 2)), floats_of(packed_scales(b + 4, false)));
 }
 

@@ -72,7 +72,10 @@ VF vf vf_both(float low, float high) /* eight lanes of each */
 {
     return _mm512_insertf32x8(_mm512_set1_ps(low), _mm256_set1_ps(high), 1);
 }
-VF vf vf_eight_f16(const uint16_t *h) { return _mm512_zextps256_ps512(_mm256_cvtph_ps(eight_of(h))); }
+VF vf vf_eight_f16(const uint16_t *h)
+{
+    return _mm512_zextps256_ps512(_mm256_cvtph_ps(eight_of(h)));
+}
 VF __m256 vf_low(vf x) { return _mm512_castps512_ps256(x); }
 VF __m256 vf_high(vf x) { return _mm512_extractf32x8_ps(x, 1); }
 #elif defined(__AVX2__)

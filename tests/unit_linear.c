@@ -1,5 +1,6 @@
 /* kernels/linear.h with every weight type: registers against the reference, rows alone and in
- * company, on every instruction set; products in bytes. The blocks are random bytes with scales of sane size. */
+ * company, on every instruction set; products in bytes. The blocks are random bytes with scales of
+ * sane size. */
 #include "tests/testing.h"
 
 #include "kernels/isa.h"
@@ -89,7 +90,8 @@ static void products(qu_type type, int32_t n, int32_t k)
     enum { ROWS = 9 };
     uint8_t *data = random_blocks(type, (int64_t)n * k);
     qu_weight w = {data, type, n, k};
-    float *seen = malloc(ROWS * (size_t)k * 4), *x = malloc(ROWS * (size_t)k * 4), *right = malloc(ROWS * (size_t)n * 4);
+    float *seen = malloc(ROWS * (size_t)k * 4), *x = malloc(ROWS * (size_t)k * 4);
+    float *right = malloc(ROWS * (size_t)n * 4);
     float *one = malloc((size_t)n * 4), *y = malloc(ROWS * (size_t)n * 4);
     for (int64_t i = 0; i < (int64_t)ROWS * k; i++) x[i] = test_uniform(&seed);
     qu_linear_job job = {&w, NULL, right, n};
