@@ -1,8 +1,10 @@
-/* The forward pass on a CUDA device: the layers of decode/forward.c with the kernels of kernels/cuda. Host code
- * runs ahead of the device; it waits only for a choice (cuda_select.c), for slices to hand out, and for logits.
+/* The forward pass on a CUDA device: the layers of decode/forward.c with the kernels of
+ * kernels/cuda. Host code runs ahead of the device; it waits only for a choice (cuda_select.c), for
+ * slices to hand out, and for logits.
  *
  *   document   cuBLAS on matrices dequantised to bf16, always QU_CUDA_ROWS rows; direct attention
- *   question   own kernels on the stored blocks; split attention: a token's bits depend on its place alone
+ *   question   own kernels on the stored blocks; split attention: a token's bits depend on its
+ *              place alone
  */
 #include <math.h>
 #include <stdlib.h>
@@ -31,12 +33,13 @@ static qu_status product_document(qu_context *c, const product *p, bool add, qu_
         QU_TRY(qu_cuda_dequant_bf16(x->cu, x->b.wb.p, p->to->w, p->w->type, p->w->n, p->w->k, err));
     }
     QU_TRY(qu_cuda_gemm(x->cu, p->y->p, x->b.xb.p, w, QU_CUDA_ROWS, p->w->n, p->w->k, add, err));
-    return p->to->bias ? qu_cuda_add_bias(x->cu, p->y->p, p->to->bias, c->rows.n, p->w->n, err) : QU_OK;
+    if (!p->to->bias) return QU_OK;
+    return qu_cuda_add_bias(x->cu, p->y->p, p->to->bias, c->rows.n, p->w->n, err);
 }
 
 /* Those whose weights are of one type together. */
-static qu_status products_question(qu_context *c, const product *p, int n, qu_cuda_then then, const float *in,
-                                   qu_err *err)
+static qu_status products_question(qu_context *c, const product *p, int n, qu_cuda_then then,
+                                   const float *in, qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
     for (int i = 0, k = 0; i < n; i = k) {
@@ -49,15 +52,17 @@ static qu_status products_question(qu_context *c, const product *p, int n, qu_cu
 }
 
 /* in [T,k of all products] */
-static qu_status linear(qu_context *c, bool document, const product *p, int n, qu_cuda_then then, const float *in,
-                        qu_err *err)
+static qu_status linear(qu_context *c, bool document, const product *p, int n, qu_cuda_then then,
+                        const float *in, qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
     bool apart = then == QU_CUDA_SWIGLU && (document || p[0].w->type != p[1].w->type);
     if (!document) QU_TRY(products_question(c, p, n, apart ? QU_CUDA_STORE : then, in, err));
     else QU_TRY(qu_cuda_to_bf16(x->cu, x->b.xb.p, in, c->rows.n, QU_CUDA_ROWS, p->w->k, err));
-    for (int i = 0; document && i < n; i++) QU_TRY(product_document(c, &p[i], then == QU_CUDA_ADD, err));
-    return apart ? qu_cuda_swiglu(x->cu, p[0].y->p, p[1].y->p, (int64_t)c->rows.n * p->w->n, err) : QU_OK;
+    for (int i = 0; document && i < n; i++)
+        QU_TRY(product_document(c, &p[i], then == QU_CUDA_ADD, err));
+    if (!apart) return QU_OK;
+    return qu_cuda_swiglu(x->cu, p[0].y->p, p[1].y->p, (int64_t)c->rows.n * p->w->n, err);
 }
 
 /* --- memory --- */
@@ -120,16 +125,18 @@ static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_pa
     const qu_cuda_layer *w = &x->d->layers[i];
     int32_t n = c->rows.n, e = m->width, d = m->head_size;
     QU_TRY(qu_cuda_rmsnorm(cu, x->b.h.p, x->b.x.p, w->attn_norm, n, e, m->eps, err));
-    product qkv[] = {{&w->q, &l->q.w, &x->b.q}, {&w->k, &l->k.w, &x->b.k}, {&w->v, &l->v.w, &x->b.v}};
+    product qkv[] = {
+        {&w->q, &l->q.w, &x->b.q}, {&w->k, &l->k.w, &x->b.k}, {&w->v, &l->v.w, &x->b.v}};
     QU_TRY(linear(c, document, qkv, 3, QU_CUDA_STORE, x->b.h.p, err));
-    if (w->q_norm) QU_TRY(qu_cuda_rmsnorm(cu, x->b.q.p, x->b.q.p, w->q_norm, n * m->n_heads, d, m->eps, err));
-    if (w->k_norm) QU_TRY(qu_cuda_rmsnorm(cu, x->b.k.p, x->b.k.p, w->k_norm, n * m->n_kv_heads, d, m->eps, err));
+    float *q = x->b.q.p, *k = x->b.k.p;
+    if (w->q_norm) QU_TRY(qu_cuda_rmsnorm(cu, q, q, w->q_norm, n * m->n_heads, d, m->eps, err));
+    if (w->k_norm) QU_TRY(qu_cuda_rmsnorm(cu, k, k, w->k_norm, n * m->n_kv_heads, d, m->eps, err));
     if (document) QU_TRY(qu_cuda_place_pages(c, i, sink != NULL, err));
     if (sink && i > 0) QU_TRY(qu_cuda_deliver(c, i - 1, sink, page_zero, err));
     if (document && i == m->n_layers - 1) /* nobody reads a page's last hidden state */
         return sink ? qu_cuda_deliver(c, i, sink, page_zero, err) : QU_OK;
-    QU_TRY(qu_cuda_place_rows(cu, x->b.q.p, document ? NULL : x->b.k.p, x->b.v.p, &x->rows, i, 1 / sqrtf((float)d),
-                              m->rope_gain, err));
+    QU_TRY(qu_cuda_place_rows(cu, q, document ? NULL : k, x->b.v.p, &x->rows, i,
+                              1 / sqrtf((float)d), m->rope_gain, err));
     QU_TRY(attention(c, i, document, err));
     product out = {&w->o, &l->o.w, &x->b.x};
     QU_TRY(linear(c, document, &out, 1, QU_CUDA_ADD, x->b.att.p, err));
@@ -151,15 +158,18 @@ static qu_status logits_there(qu_context *c, int32_t n, qu_err *err)
     QU_TRY(qu_cuda_need(x, &x->b.choices, n * (int64_t)sizeof(qu_cuda_choice), err));
     QU_TRY(qu_cuda_rmsnorm(x->cu, x->b.h.p, last, x->d->output_norm, n, m->width, m->eps, err));
     qu_cuda_product p = {x->b.logits.p, x->d->output.w, x->d->output.bias, m->vocab};
-    QU_TRY(qu_cuda_matvec(x->cu, &p, 1, m->output.w.type, QU_CUDA_STORE, x->b.h.p, n, m->width, err));
-    return c->choices ? qu_cuda_greedy(x->cu, x->b.choices.p, x->b.logits.p, n, m->vocab, err) : QU_OK;
+    QU_TRY(qu_cuda_matvec(x->cu, &p, 1, m->output.w.type, QU_CUDA_STORE, x->b.h.p, n, m->width,
+                          err));
+    if (!c->choices) return QU_OK;
+    return qu_cuda_greedy(x->cu, x->b.choices.p, x->b.logits.p, n, m->vocab, err);
 }
 
 static qu_status fetch_choices(qu_context *c, int32_t n, qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
     qu_cuda_choice best[QU_CUDA_ROWS];
-    QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, best, x->b.choices.p, n * (int64_t)sizeof *best, err));
+    int64_t bytes = n * (int64_t)sizeof *best;
+    QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, best, x->b.choices.p, bytes, err));
     QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, err));
     for (int32_t i = 0; i < n; i++) {
         if (best[i].id < 0) return qu_check_logits(c, &(float){NAN}, 1, err);
@@ -187,18 +197,19 @@ static qu_status can_do(const qu_context *c, bool document, qu_err *err)
                        : !c->hook.plan                                    ? "this policy"
                                                                           : NULL;
     if (!what) return QU_OK;
-    return qu_fail(err, QU_ERR_UNSUPPORTED, "%s runs on the processor only: use --device cpu", what);
+    return qu_fail(err, QU_ERR_UNSUPPORTED, "%s runs on the processor only: use --device cpu",
+                   what);
 }
 
 /* All that the device does with the step that lies there. */
-static qu_status work(qu_context *c, bool document, const qu_page_sink *sink, int32_t page_zero, int32_t n_logits,
-                      qu_err *err)
+static qu_status work(qu_context *c, bool document, const qu_page_sink *sink, int32_t page_zero,
+                      int32_t n_logits, qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
     const qu_model *m = c->m;
     const qu_cuda_step *step = x->b.step.p;
-    QU_TRY(qu_cuda_embed(x->cu, x->b.x.p, x->d->embedding, m->embedding.type, step->ids, c->rows.n, m->embedding.n,
-                         m->width, err));
+    QU_TRY(qu_cuda_embed(x->cu, x->b.x.p, x->d->embedding, m->embedding.type, step->ids, c->rows.n,
+                         m->embedding.n, m->width, err));
     for (int32_t i = 0; i < m->n_layers; i++)
         QU_TRY(layer_pass(c, i, document, sink, page_zero, err));
     return n_logits > 0 ? logits_there(c, n_logits, err) : QU_OK;
@@ -208,8 +219,9 @@ static qu_status work(qu_context *c, bool document, const qu_page_sink *sink, in
 static qu_cuda_recipe *recipe_of(qu_context *c, int32_t n_logits)
 {
     qu_cuda_context *x = qu_cuda_of(c);
-    qu_cuda_recipe now = {.of = {c->n_seg, c->rows.own[c->rows.n - 1], c->hook.select ? c->sel.epoch : -1, c->rows.n,
-                                 n_logits, c->choices != NULL, c->hook.select ? 1 + c->hook.far_field : 0}};
+    qu_cuda_recipe now = {.of = {c->n_seg, c->rows.own[c->rows.n - 1],
+                                 c->hook.select ? c->sel.epoch : -1, c->rows.n, n_logits,
+                                 c->choices != NULL, c->hook.select ? 1 + c->hook.far_field : 0}};
     for (int i = 0; i < QU_CUDA_RECIPES; i++)
         if (!memcmp(&x->recipes[i].of, &now.of, sizeof now.of)) return &x->recipes[i];
     qu_cuda_recipe *r = &x->recipes[x->next_recipe++ % QU_CUDA_RECIPES];
@@ -259,9 +271,12 @@ static qu_status forward(qu_context *c, bool document, const qu_page_sink *sink,
     QU_TRY(qu_cuda_follow(x->cu, QU_CUDA_COPY, MARK_PASS, err));
     QU_TRY(prepare(c, document, err));
     QU_TRY(qu_cuda_step_there(c, err));
-    if (document || (c->hook.select && c->sel.senses)) QU_TRY(work(c, document, sink, page_zero, n_logits, err));
+    if (document || (c->hook.select && c->sel.senses))
+        QU_TRY(work(c, document, sink, page_zero, n_logits, err));
     else QU_TRY(work_or_replay(c, n_logits, err));
-    if (n_logits > 0) QU_TRY(c->choices ? fetch_choices(c, n_logits, err) : fetch_logits(c, n_logits, logits, err));
+    if (n_logits > 0)
+        QU_TRY(c->choices ? fetch_choices(c, n_logits, err)
+                          : fetch_logits(c, n_logits, logits, err));
     return qu_cuda_select_end(c, err);
 }
 
@@ -272,7 +287,8 @@ void qu_cuda_leave(qu_cuda_context *x)
     if (!x) return;
     qu_cuda_buffer *there = (void *)&x->b, *here = (void *)&x->pinned;
     for (size_t i = 0; i < sizeof x->b / sizeof *there; i++) qu_cuda_free(x->cu, there[i].p);
-    for (size_t i = 0; i < sizeof x->pinned / sizeof *here; i++) qu_cuda_free_host(x->cu, here[i].p);
+    for (size_t i = 0; i < sizeof x->pinned / sizeof *here; i++)
+        qu_cuda_free_host(x->cu, here[i].p);
     free(x->step);
     free(x);
 }

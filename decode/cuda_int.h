@@ -1,7 +1,8 @@
-/* A model and a context on a CUDA device: shared by cuda_model.c (weights), cuda_memory.c (pieces, kept pages),
- * cuda_pages.c (page copies), cuda_select.c (choosing) and cuda_forward.c (the pass). Order of work: the compute stream runs the layers, the copy stream
- * brings slices and takes fresh ones away; marks order the two. Memory is given back only between passes,
- * and the copy stream begins a pass behind the last one's end, so what is reused is no longer read. */
+/* A model and a context on a CUDA device: shared by cuda_model.c (weights), cuda_memory.c (pieces,
+ * kept pages), cuda_pages.c (page copies), cuda_select.c (choosing) and cuda_forward.c (the pass).
+ * Order of work: the compute stream runs the layers, the copy stream brings slices and takes fresh
+ * ones away; marks order the two. Memory is given back only between passes, and the copy stream
+ * begins a pass behind the last one's end, so what is reused is no longer read. */
 #ifndef QU_DECODE_CUDA_INT_H
 #define QU_DECODE_CUDA_INT_H
 
@@ -36,8 +37,8 @@ typedef struct qu_cuda_pool {
     int64_t n_chunks, chunks_cap, n_spare, spare_cap, n_pieces;
 } qu_cuda_pool;
 
-/* A segment there: one piece with its table of slices [L * G], cosines and sines. A page that has a key
- * (qu_page_source) outlives its context, so that the next question finds its slices. */
+/* A segment there: one piece with its table of slices [L * G], cosines and sines. A page that has a
+ * key (qu_page_source) outlives its context, so that the next question finds its slices. */
 typedef struct qu_cuda_segment {
     void *piece;
     int64_t pos; /* that the angles are of */
@@ -65,7 +66,8 @@ struct qu_device {
     int64_t chunk_bytes, room_bytes, taken_bytes; /* of stored slices: a chunk, at most, now */
 };
 
-enum { MARK_PASS, MARK_COPIED, MARK_STAGE, MARK_STAGE2, MARK_FRESH, MARK_TAKEN, MARK_TAKEN2, MARK_WAY };
+enum { MARK_PASS, MARK_COPIED, MARK_STAGE, MARK_STAGE2, MARK_FRESH };
+enum { MARK_TAKEN = MARK_FRESH + 1, MARK_TAKEN2, MARK_WAY };
 
 /* What changes with every pass, brought by one copy. */
 typedef struct qu_cuda_step {
@@ -73,8 +75,8 @@ typedef struct qu_cuda_step {
     qu_cuda_page pages[];
 } qu_cuda_step;
 
-/* Passes that give the compute stream the same work but for what lies in the step: what they have in common, and
- * that work as a graph once it is known to change nothing else. */
+/* Passes that give the compute stream the same work but for what lies in the step: what they have
+ * in common, and that work as a graph once it is known to change nothing else. */
 typedef struct qu_cuda_recipe {
     struct {
         int64_t segments, last, epoch, n, n_logits, choices, hooked;
@@ -92,7 +94,8 @@ typedef struct qu_cuda_context {
         qu_cuda_buffer x, h, q, k, v, att, gate, up, logits, choices; /* rows */
         qu_cuda_buffer xb, wb;                               /* bf16: rows padded, a matrix */
         qu_cuda_buffer step, partial;
-        qu_cuda_buffer stage[2], items[2], fresh[2], fresh_items; /* slices on their way in and out */
+        /* slices on their way in and out */
+        qu_cuda_buffer stage[2], items[2], fresh[2], fresh_items;
         qu_cuda_buffer cells[7], summary, score, sense, chosen, all, candidate, list, count;
     } b; /* on the device */
     struct {
@@ -129,28 +132,30 @@ void qu_cuda_pools_close(struct qu_device *d);
 qu_status qu_cuda_take_segment(qu_context *c, qu_segment *s, qu_err *err);
 /* The context leaves it: kept, where it has a key and memory allows. */
 void qu_cuda_forget(qu_context *c, qu_segment *s);
-/* A piece for a slice, live or stored, that this layer is about to read (-1: none yet). Where there is no room,
- * kept pages go first, the oldest one first, then this context's stored slices of other layers: these are
- * fetched again when next read. Errors: QU_ERR_NOMEM when nothing can go, QU_ERR_GPU. */
+/* A piece for a slice, live or stored, that this layer is about to read (-1: none yet). Where there
+ * is no room, kept pages go first, the oldest one first, then this context's stored slices of other
+ * layers: these are fetched again when next read. Errors: QU_ERR_NOMEM when nothing can go,
+ * QU_ERR_GPU. */
 qu_status qu_cuda_take_slice(qu_context *c, bool live, int32_t layer, void **piece, qu_err *err);
 void qu_cuda_give_slice(qu_context *c, bool live, void **piece);
 
 /* cuda_forward.c: give back all memory of a context (NULL is fine). */
 void qu_cuda_leave(qu_cuda_context *x);
 
-/* cuda_pages.c: every segment has its table and angles there; those of the pass's rows have all slices. Then the
- * rows and the array of pages as kernels see them. */
+/* cuda_pages.c: every segment has its table and angles there; those of the pass's rows have all
+ * slices. Then the rows and the array of pages as kernels see them. */
 qu_status qu_cuda_step_there(qu_context *c, qu_err *err);
-/* Bring what use [segments, G] asks for (NULL: everything) in that layer; the compute stream waits. */
+/* Bring what use [segments, G] asks for (NULL: everything) in that layer; the compute stream
+ * waits. */
 qu_status qu_cuda_fetch(qu_context *c, int32_t layer, const uint8_t *use, qu_err *err);
-/* Document phase: encode the pass's pages in that layer, make them resident, start their way to the host;
- * deliver gives the sink what an earlier layer started. */
+/* Document phase: encode the pass's pages in that layer, make them resident, start their way to the
+ * host; deliver gives the sink what an earlier layer started. */
 qu_status qu_cuda_place_pages(qu_context *c, int32_t layer, bool out, qu_err *err);
 qu_status qu_cuda_deliver(qu_context *c, int32_t layer, const qu_page_sink *sink, int32_t page_zero,
                           qu_err *err);
 
-/* cuda_select.c: what each head of a layer reads: choose if this pass does, fill lists and far field
- * of a, fetch. End: the host learns of the choices that nothing had to wait for. */
+/* cuda_select.c: what each head of a layer reads: choose if this pass does, fill lists and far
+ * field of a, fetch. End: the host learns of the choices that nothing had to wait for. */
 qu_status qu_cuda_select(qu_context *c, int32_t layer, qu_cuda_attend *a, qu_err *err);
 qu_status qu_cuda_select_end(qu_context *c, qu_err *err);
 

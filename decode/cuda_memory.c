@@ -1,5 +1,5 @@
-/* Memory of a CUDA device for segments: pieces from pools, pages that are kept after their context, and which
- * slices make way when there is no room. */
+/* Memory of a CUDA device for segments: pieces from pools, pages that are kept after their context,
+ * and which slices make way when there is no room. */
 #include "base/memory.h"
 #include "decode/cuda_int.h"
 
@@ -114,12 +114,14 @@ qu_status qu_cuda_take_segment(qu_context *c, qu_segment *s, qu_err *err)
     const uint64_t *key = s->source.key;
     for (int64_t i = d->n_kept; (key[0] || key[1]) && i-- > 0;) {
         const qu_cuda_segment *k = d->kept[i];
-        if (k->key[0] != key[0] || k->key[1] != key[1] || k->n != s->n || k->codec != c->codec) continue;
+        if (k->key[0] != key[0] || k->key[1] != key[1] || k->n != s->n || k->codec != c->codec)
+            continue;
         s->device = unkeep(d, i);
         return QU_OK;
     }
     qu_cuda_segment *there;
-    QU_TRY(qu_memory_take(&there, 1, sizeof *there + (size_t)d->n_slices * sizeof *there->slices, err));
+    QU_TRY(qu_memory_take(&there, 1, sizeof *there + (size_t)d->n_slices * sizeof *there->slices,
+                          err));
     qu_status st = pool_take(d, &d->heads, &there->piece, err);
     if (st != QU_OK) {
         free(there);
@@ -147,8 +149,9 @@ void qu_cuda_forget(qu_context *c, qu_segment *s)
 
 /* --- slices --- */
 
-/* This context's stored slices of the layer that was read last: layers come round in order, so it is the one
- * that is read again last. What the device still reads of it is waited for by the copies. */
+/* This context's stored slices of the layer that was read last: layers come round in order, so it
+ * is the one that is read again last. What the device still reads of it is waited for by the
+ * copies. */
 static qu_status make_way(qu_context *c, int32_t layer, qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
@@ -167,7 +170,8 @@ static qu_status make_way(qu_context *c, int32_t layer, qu_err *err)
     }
     if (c->stats.slices_evicted == before)
         return qu_fail(err, QU_ERR_NOMEM,
-                       "device '%s' has no room for one layer's pages in the %lld MB that pages may take: use fewer "
+                       "device '%s' has no room for one layer's pages in the %lld MB that pages "
+                       "may take: use fewer "
                        "pages, a smaller codec or --device cpu",
                        qu_cuda_name(x->cu), (long long)(x->d->room_bytes >> 20));
     QU_TRY(qu_cuda_mark(x->cu, QU_CUDA_COMPUTE, MARK_WAY, err));

@@ -34,7 +34,8 @@ static qu_status vector(struct qu_device *d, float **p, const float *v, int32_t 
     return v ? copy(d, (void **)p, v, n * 4ll, err) : QU_OK;
 }
 
-static qu_status matrix(struct qu_device *d, qu_cuda_matrix *to, const qu_projection *p, qu_err *err)
+static qu_status matrix(struct qu_device *d, qu_cuda_matrix *to, const qu_projection *p,
+                        qu_err *err)
 {
     QU_TRY(weights(d, &to->w, &p->w, err));
     return vector(d, &to->bias, p->bias, p->w.n, err);
@@ -97,11 +98,12 @@ static qu_status upload(struct qu_device *d, const qu_model *m, qu_err *err)
 static qu_status can_run(const qu_model *m, qu_err *err)
 {
     if (m->lora)
-        return qu_fail(err, QU_ERR_UNSUPPORTED, "a LoRA adapter runs on the processor only: use --device cpu");
+        return qu_fail(err, QU_ERR_UNSUPPORTED,
+                       "a LoRA adapter runs on the processor only: use --device cpu");
     if (m->head_size % 8 != 0 || m->head_size > 128 || m->width % 8 != 0 || m->ffn % 8 != 0)
         return qu_fail(err, QU_ERR_UNSUPPORTED,
-                       "model '%s' has heads of %d in a width of %d: the device's kernels take multiples of "
-                       "8, heads up to 128; use --device cpu",
+                       "model '%s' has heads of %d in a width of %d: the device's kernels take "
+                       "multiples of 8, heads up to 128; use --device cpu",
                        m->name, m->head_size, m->width);
     return QU_OK;
 }
@@ -149,7 +151,9 @@ void qu_device_numerics(const qu_model *m, char out[48])
     char host[48];
     qu_context_numerics(host);
     if (!m->device) snprintf(out, 48, "%s", host);
-    else snprintf(out, 48, "%.*s/cuda2-sm%d/cublas-bf16", (int)strcspn(host, "/"), host, qu_cuda_arch(m->device->cu));
+    else
+        snprintf(out, 48, "%.*s/cuda3-sm%d/cublas-bf16", (int)strcspn(host, "/"), host,
+                 qu_cuda_arch(m->device->cu));
 }
 
 void qu_device_close(struct qu_device *d)

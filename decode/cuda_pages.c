@@ -57,7 +57,8 @@ qu_status qu_cuda_step_there(qu_context *c, qu_err *err)
     const qu_model *m = c->m;
     size_t n = (size_t)c->rows.n * sizeof(int32_t);
     int64_t each = sizeof(qu_cuda_page), bytes = (int64_t)sizeof(qu_cuda_step) + c->n_seg * each;
-    if (bytes > x->step_cap) QU_TRY(qu_memory_need(&x->step, &x->step_cap, bytes + 256 * each, 1, err));
+    if (bytes > x->step_cap)
+        QU_TRY(qu_memory_need(&x->step, &x->step_cap, bytes + 256 * each, 1, err));
     QU_TRY(qu_cuda_need(x, &x->b.step, x->step_cap, err));
     memcpy(x->step->ids, c->rows.ids, n);
     memcpy(x->step->own, c->rows.own, n);
@@ -67,16 +68,18 @@ qu_status qu_cuda_step_there(qu_context *c, qu_err *err)
         QU_TRY(need_segment(c, s, err));
         if (i >= c->rows.own[0] && i <= c->rows.own[c->rows.n - 1]) QU_TRY(need_slices(c, s, err));
         void *piece = qu_cuda_segment_of(s)->piece;
-        x->step->pages[i] = (qu_cuda_page){piece, angles_of(m, piece, 0), angles_of(m, piece, 1), s->n, s->n_pad,
-                                          qu_cuda_segment_of(s)->codec};
+        const float *cos = angles_of(m, piece, 0), *sin = angles_of(m, piece, 1);
+        int32_t codec = qu_cuda_segment_of(s)->codec;
+        x->step->pages[i] = (qu_cuda_page){piece, cos, sin, s->n, s->n_pad, codec};
     }
     qu_cuda_step *there = x->b.step.p;
-    x->rows = (qu_cuda_rows){there->pages, there->own,    there->at,       c->rows.n,       m->n_heads,
+    x->rows = (qu_cuda_rows){there->pages,  there->own,   there->at,       c->rows.n, m->n_heads,
                              m->n_kv_heads, m->head_size, x->d->rope_rows, x->d->rope};
     return qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, there, x->step, bytes, err);
 }
 
-static qu_cuda_slice slice_item(const qu_context *c, int32_t segment, int32_t layer, int32_t g, const void *from)
+static qu_cuda_slice slice_item(const qu_context *c, int32_t segment, int32_t layer, int32_t g,
+                                const void *from)
 {
     qu_cuda_segment *s = qu_cuda_segment_of(&c->seg[segment]);
     int32_t at = layer * c->m->n_kv_heads + g;
@@ -107,14 +110,20 @@ static void fetch_item(void *ctx, int64_t i, int worker)
 }
 
 /* Pieces for the n slices, or for none of them: what has one counts as resident. */
-static qu_status take_pieces(qu_context *c, int32_t layer, const int32_t *item, int32_t n, qu_err *err)
+static void **slice_of(const qu_context *c, int32_t layer, int32_t item)
 {
     int32_t g_n = c->m->n_kv_heads;
+    return &qu_cuda_segment_of(&c->seg[item / g_n])->slices[layer * g_n + item % g_n];
+}
+
+static qu_status take_pieces(qu_context *c, int32_t layer, const int32_t *item, int32_t n,
+                             qu_err *err)
+{
     for (int32_t i = 0; i < n; i++) {
-        void **piece = &qu_cuda_segment_of(&c->seg[item[i] / g_n])->slices[layer * g_n + item[i] % g_n];
+        void **piece = slice_of(c, layer, item[i]);
         qu_status st = qu_cuda_take_slice(c, false, layer, piece, err);
         for (int32_t k = i; st != QU_OK && k-- > 0;)
-            qu_cuda_give_slice(c, false, &qu_cuda_segment_of(&c->seg[item[k] / g_n])->slices[layer * g_n + item[k] % g_n]);
+            qu_cuda_give_slice(c, false, slice_of(c, layer, item[k]));
         QU_TRY(st);
     }
     return QU_OK;
@@ -132,14 +141,18 @@ static qu_status fetch_batch(qu_context *c, int32_t layer, const int32_t *item, 
     QU_TRY(qu_cuda_need(x, &x->b.items[b], list, err));
     QU_TRY(qu_cuda_need_host(x, &x->pinned.items[b], list, err));
     QU_TRY(qu_cuda_reach(x->cu, MARK_STAGE + b, err)); /* the stage's last load has left it */
-    fetch_run r = {.c = c, .layer = layer, .item = item, .to = x->pinned.stage[b].p, .stride = stride};
+    fetch_run r = {
+        .c = c, .layer = layer, .item = item, .to = x->pinned.stage[b].p, .stride = stride};
     QU_TRY(qu_fetch_all(c, n, fetch_item, &r, 2, err));
     QU_TRY(take_pieces(c, layer, item, n, err));
     qu_cuda_slice *items = x->pinned.items[b].p;
     for (int32_t i = 0; i < n; i++)
-        items[i] = slice_item(c, item[i] / g_n, layer, item[i] % g_n, (char *)x->b.stage[b].p + i * stride);
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->b.stage[b].p, x->pinned.stage[b].p, n * stride, err));
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->b.items[b].p, items, n * (int64_t)sizeof *items, err));
+        items[i] = slice_item(c, item[i] / g_n, layer, item[i] % g_n,
+                              (char *)x->b.stage[b].p + i * stride);
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->b.stage[b].p, x->pinned.stage[b].p, n * stride,
+                          err));
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->b.items[b].p, items, n * (int64_t)sizeof *items,
+                          err));
     QU_TRY(qu_cuda_mark(x->cu, QU_CUDA_COPY, MARK_STAGE + b, err));
     return qu_cuda_place_slices(x->cu, QU_CUDA_COPY, x->b.items[b].p, n, err);
 }
@@ -204,7 +217,8 @@ qu_status qu_cuda_place_pages(qu_context *c, int32_t layer, bool out, qu_err *er
                               pages * g_n * (int64_t)sizeof *items, err));
     QU_TRY_OUT(qu_cuda_encode(x->cu, x->b.fresh[b].p, stride, c->codec, x->b.k.p, x->b.v.p, lists,
                               lists + MAX, pages, g_n, m->head_size, err));
-    QU_TRY_OUT(qu_cuda_place_slices(x->cu, QU_CUDA_COMPUTE, (void *)(lists + 2 * MAX), pages * g_n, err));
+    QU_TRY_OUT(
+        qu_cuda_place_slices(x->cu, QU_CUDA_COMPUTE, (void *)(lists + 2 * MAX), pages * g_n, err));
     if (!out) goto out;
     QU_TRY_OUT(qu_cuda_need_host(x, &x->pinned.fresh[b], bytes, err));
     QU_TRY_OUT(qu_cuda_mark(x->cu, QU_CUDA_COMPUTE, MARK_FRESH, err));

@@ -1,7 +1,8 @@
-/* Choosing on a CUDA device. Scores, cut and lists are made there. Only the processor can read slices from the
- * store, so a layer's choice comes back before the layer goes on where a candidate's slice is not on the device
- * yet; where all are, nothing waits and the choices come back when the pass is over. They are kept by epoch in
- * c->sel as on the processor, so that rewinding needs no undo. Passes that do not choose ask nothing. */
+/* Choosing on a CUDA device. Scores, cut and lists are made there. Only the processor can read
+ * slices from the store, so a layer's choice comes back before the layer goes on where a
+ * candidate's slice is not on the device yet; where all are, nothing waits and the choices come
+ * back when the pass is over. They are kept by epoch in c->sel as on the processor, so that
+ * rewinding needs no undo. Passes that do not choose ask nothing. */
 #include "base/memory.h"
 #include "decode/cuda_int.h"
 
@@ -17,13 +18,14 @@ static qu_status need_clusters(qu_context *c, qu_err *err)
     qu_cuda_context *x = qu_cuda_of(c);
     const qu_model *m = c->m;
     qu_selection *s = &c->sel;
-    int64_t n = s->first[s->n_pages], heads = (int64_t)m->n_layers * m->n_kv_heads, d = m->head_size;
+    int64_t n = s->first[s->n_pages], d = m->head_size;
+    int64_t heads = (int64_t)m->n_layers * m->n_kv_heads;
     int64_t bytes[7] = {heads * n * d * 2, heads * n * d * 2,      heads * n * d, heads * n * 4,
                         n * 4,             (s->n_pages + 1) * 4ll, s->n_pages * 4ll};
     for (int i = 0; i < 7; i++) QU_TRY(qu_cuda_need(x, &x->b.cells[i], bytes[i], err));
-    x->clusters = (qu_cuda_clusters){x->b.cells[0].p, x->b.cells[1].p, x->b.cells[2].p, x->b.cells[3].p,
-                                     x->b.cells[4].p, x->b.cells[5].p, x->b.cells[6].p, (int32_t)n,
-                                     s->n_pages};
+    x->clusters = (qu_cuda_clusters){x->b.cells[0].p, x->b.cells[1].p, x->b.cells[2].p,
+                                     x->b.cells[3].p, x->b.cells[4].p, x->b.cells[5].p,
+                                     x->b.cells[6].p, (int32_t)n,      s->n_pages};
     QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.cells[5].p, s->first, bytes[5], err));
     QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.cells[6].p, s->tokens, bytes[6], err));
     QU_TRY(qu_cuda_need(x, &x->b.score, layer_flags(c) * 4, err));
@@ -64,7 +66,8 @@ static qu_status load(qu_context *c, qu_err *err)
     int32_t heads = m->n_layers * m->n_kv_heads;
     uint8_t *all;
     QU_TRY(qu_memory_take(&all, heads, 1, err));
-    for (int32_t i = 0; c->hook.plan->heads && i < heads; i++) all[i] = c->hook.plan->heads[i] >= .5f;
+    for (int32_t i = 0; c->hook.plan->heads && i < heads; i++)
+        all[i] = c->hook.plan->heads[i] >= .5f;
     qu_status st = qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.all.p, all, heads, err);
     free(all);
     x->epoch = -1;
@@ -90,7 +93,8 @@ static qu_status need_lists(qu_context *c, qu_err *err)
     QU_TRY_OUT(qu_cuda_need(x, &x->b.list, heads * c->n_seg * 4, err));
     QU_TRY_OUT(qu_cuda_need(x, &x->b.count, heads * 4, err));
     QU_TRY_OUT(qu_cuda_need(x, &x->b.candidate, c->n_seg * 4ll, err));
-    QU_TRY_OUT(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.candidate.p, candidate, c->n_seg * 4ll, err));
+    QU_TRY_OUT(
+        qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.candidate.p, candidate, c->n_seg * 4ll, err));
     x->list_segments = c->n_seg;
     x->epoch = -1; /* lists are made anew */
 out:
@@ -128,14 +132,18 @@ static qu_status sense(qu_context *c, int32_t layer, qu_err *err)
     qu_cuda_context *x = qu_cuda_of(c);
     const qu_model *m = c->m;
     int32_t g_n = m->n_kv_heads;
-    int64_t scratch = qu_cuda_sense_floats(x->clusters.n, c->rows.n, m->n_heads), at = layer * layer_flags(c);
+    int64_t scratch = qu_cuda_sense_floats(x->clusters.n, c->rows.n, m->n_heads);
+    int64_t at = layer * layer_flags(c);
     uint8_t *there = (uint8_t *)x->b.chosen.p + at;
     QU_TRY(qu_cuda_need(x, &x->b.sense, scratch * 4, err));
-    QU_TRY(qu_cuda_sense(x->cu, x->b.score.p, &x->clusters, x->b.q.p, &x->rows, layer, x->b.sense.p, err));
-    QU_TRY(qu_cuda_cut(x->cu, there, x->b.score.p, x->clusters.tokens, (uint8_t *)x->b.all.p + layer * g_n,
-                       c->sel.n_pages, g_n, c->hook.plan->budget, err));
+    QU_TRY(qu_cuda_sense(x->cu, x->b.score.p, &x->clusters, x->b.q.p, &x->rows, layer, x->b.sense.p,
+                         err));
+    QU_TRY(qu_cuda_cut(x->cu, there, x->b.score.p, x->clusters.tokens,
+                       (uint8_t *)x->b.all.p + layer * g_n, c->sel.n_pages, g_n,
+                       c->hook.plan->budget, err));
     QU_TRY(make_lists(c, layer, err));
-    QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, (uint8_t *)x->pinned.chosen.p + at, there, layer_flags(c), err));
+    QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, (uint8_t *)x->pinned.chosen.p + at, there,
+                            layer_flags(c), err));
     x->chosen = layer + 1;
     return QU_OK;
 }
@@ -148,8 +156,10 @@ static qu_status learn(qu_context *c, qu_err *err)
     for (; x->told < x->chosen; x->told++) {
         uint8_t *chosen;
         QU_TRY(qu_selection_chosen(c, c->sel.epoch, x->told, &chosen, err));
-        memcpy(chosen, (uint8_t *)x->pinned.chosen.p + x->told * layer_flags(c), (size_t)layer_flags(c));
-        c->hook.plan->told(c->hook.ctx, x->told, c->sel.tokens, c->sel.n_pages, c->m->n_kv_heads, chosen);
+        memcpy(chosen, (uint8_t *)x->pinned.chosen.p + x->told * layer_flags(c),
+               (size_t)layer_flags(c));
+        c->hook.plan->told(c->hook.ctx, x->told, c->sel.tokens, c->sel.n_pages, c->m->n_kv_heads,
+                           chosen);
     }
     return QU_OK;
 }

@@ -9,7 +9,8 @@ qu_status qu_device_attach(qu_model *m, const char *which, qu_err *err)
     if (!strcmp(which, "cpu") || !strcmp(which, "auto")) return QU_OK;
     if (strcmp(which, "cuda") && strncmp(which, "cuda:", 5))
         return qu_fail(err, QU_ERR_ARG, "unknown device '%s': auto, cpu, cuda or cuda:N", which);
-    return qu_fail(err, QU_ERR_NOGPU, "no device '%s': this build has no CUDA, see make CUDA=1", which);
+    return qu_fail(err, QU_ERR_NOGPU, "no device '%s': this build has no CUDA, see make CUDA=1",
+                   which);
 }
 
 qu_status qu_device_wait(const qu_model *m, qu_err *err)

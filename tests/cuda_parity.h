@@ -1,13 +1,15 @@
-/* What the parity tables of the CUDA kernels share: device memory, random data, and the run of a table, each
- * entry of which compares a kernel with the plain reference of the CPU. unit_cuda_*.c run the sources of
- * kernels/cuda under tests/emulate, unit_cuda_*_device.c are the same on a device.
+/* What the parity tables of the CUDA kernels share: device memory, random data, and the run of a
+ * table, each entry of which compares a kernel with the plain reference of the CPU. unit_cuda_*.c
+ * run the sources of kernels/cuda under tests/emulate, unit_cuda_*_device.c are the same on a
+ * device.
  *
- *     static const parity_entry TABLE[] = {{"rmsnorm", "qu_rows_rmsnorm_ref", 2e-6, check_rmsnorm}};
+ *     static const parity_entry TABLE[] = {{"rmsnorm", "qu_rows_rmsnorm_ref", 2e-6, check}};
  *     int main(void) { return parity_main(TABLE, 1); }
  *
- * Under emulation each entry runs twice, threads from first to last with little shared memory, then from last to
- * first with much: the outputs must be the same bits, else a barrier is missing or a result depends on how
- * work is shared out. What failed is said of all entries, with the first shape of each that was off. */
+ * Under emulation each entry runs twice, threads from first to last with little shared memory, then
+ * from last to first with much: the outputs must be the same bits, else a barrier is missing or a
+ * result depends on how work is shared out. What failed is said of all entries, with the first
+ * shape of each that was off. */
 #ifndef QU_TESTS_CUDA_PARITY_H
 #define QU_TESTS_CUDA_PARITY_H
 
@@ -101,7 +103,8 @@ static double allowed;  /* by the entry that runs */
 static char where[160]; /* its first result that was off by more */
 
 /* The larger of w and e, the error of what the words after it name. */
-__attribute__((format(printf, 3, 4))) static inline double larger(double w, double e, const char *of, ...)
+__attribute__((format(printf, 3, 4)))
+static inline double larger(double w, double e, const char *of, ...)
 {
     if (!(e <= allowed) && !where[0]) {
         va_list list;
@@ -114,7 +117,8 @@ __attribute__((format(printf, 3, 4))) static inline double larger(double w, doub
 }
 
 /* An entry once, on a device opened anew; says whether it passed. */
-static inline bool parity_run(const parity_entry *entry, uint64_t number, int reverse, qu_hash *first)
+static inline bool parity_run(const parity_entry *entry, uint64_t number, int reverse,
+                              qu_hash *first)
 {
     TEST_OK(qu_cuda_open(&cu, 0, err));
     seed = 42 + number;
@@ -126,7 +130,8 @@ static inline bool parity_run(const parity_entry *entry, uint64_t number, int re
     qu_cuda_close(cu);
     if (!reverse || !(e <= allowed))
         print_message("%-26s %-50s %8.2g of %g\n", entry->kernel, entry->reference, e, allowed);
-    if (!(e <= allowed)) print_message("%s: failed%s, first %s\n", entry->kernel, reverse ? " in reverse" : "", where);
+    const char *how = reverse ? " in reverse" : "";
+    if (!(e <= allowed)) print_message("%s: failed%s, first %s\n", entry->kernel, how, where);
     if (!reverse) *first = outputs;
     else if (!qu_hash_equal(*first, outputs))
         print_message("%s: failed, other bits with threads in another order\n", entry->kernel);

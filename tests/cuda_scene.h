@@ -1,4 +1,5 @@
-/* Pages on both sides, the CPU's and the device's, for the parity tables of pages, attention and choosing. */
+/* Pages on both sides, the CPU's and the device's, for the parity tables of pages, attention and
+ * choosing. */
 #ifndef QU_TESTS_CUDA_SCENE_H
 #define QU_TESTS_CUDA_SCENE_H
 
@@ -14,8 +15,8 @@ typedef struct heads {
 } heads;
 
 static const heads shapes[] = {
-    {4, 2, 64, 64, true}, {7, 1, 128, 128, false}, {3, 3, 80, 64, true}, {8, 2, 96, 96, true}, {4, 4, 8, 8, false},
-    {4, 1, 16, 16, true},
+    {4, 2, 64, 64, true}, {7, 1, 128, 128, false}, {3, 3, 80, 64, true},
+    {8, 2, 96, 96, true}, {4, 4, 8, 8, false},     {4, 1, 16, 16, true},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes, P = QU_PAGE_TOKENS };
 
@@ -48,11 +49,12 @@ static inline qu_cuda_rope device_rope(const heads *s)
 }
 
 /* A page of the device with these slices [G] of bytes each. */
-static inline qu_cuda_page device_page(const page *p, const heads *s, int codec, char *const *slices, int64_t bytes)
+static inline qu_cuda_page device_page(const page *p, const heads *s, int codec,
+                                       char *const *slices, int64_t bytes)
 {
     int64_t angles = (s->d / 2 + 1) * p->n_pad * 4;
-    qu_cuda_page there = {room(s->g * (int64_t)sizeof(void *)), put(p->cos, angles), put(p->sin, angles),
-                          p->n, p->n_pad, codec};
+    void **table = room(s->g * (int64_t)sizeof *table);
+    qu_cuda_page there = {table, put(p->cos, angles), put(p->sin, angles), p->n, p->n_pad, codec};
     for (int32_t g = 0; g < s->g; g++) {
         qu_cuda_slice one = {put(slices[g], bytes), room(bytes), there.slices + g, bytes};
         TEST_OK(qu_cuda_place_slices(cu, QU_CUDA_COMPUTE, put(&one, sizeof one), 1, err));
@@ -76,7 +78,8 @@ static inline void make_page(page *p, const heads *s, int codec, int32_t n, int6
     int64_t bytes = qu_codec_bytes(codec, n, d);
     char *slices[8];
     for (int32_t g = 0; g < s->g; g++) {
-        float *k = randoms(n * d, 1), *v = randoms(n * d, 1), *kt = host(d * n_pad * 4), *vp = host(n_pad * dp * 4);
+        float *k = randoms(n * d, 1), *v = randoms(n * d, 1);
+        float *kt = host(d * n_pad * 4), *vp = host(n_pad * dp * 4);
         slices[g] = host(bytes);
         for (int32_t i = 0; i < n * d; i++) v[i] += 1;
         qu_codec_encode(slices[g], codec, k, d, v, d, n, d);

@@ -1,5 +1,5 @@
-/* Contexts on a device against contexts on the processor: the same model, pages and questions. Runs the device's
- * side under tests/emulate; unit_cuda_context_device.c is the same on a device. */
+/* Contexts on a device against contexts on the processor: the same model, pages and questions. Runs
+ * the device's side under tests/emulate; unit_cuda_context_device.c is the same on a device. */
 #include "tests/testing.h"
 
 #include "base/dims.h"
@@ -68,7 +68,8 @@ typedef struct book {
     uint64_t key; /* of its pages as sources; 0: none */
 } book;
 
-static qu_status keep(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data, size_t n, qu_err *err)
+static qu_status keep(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data, size_t n,
+                      qu_err *err)
 {
     (void)err;
     book *b = ctx;
@@ -132,7 +133,8 @@ static float *ask(qu_context *c, const book *b, const qu_model *m, int32_t n)
     TEST_OK(qu_context_step(c, ids, QUESTION, b->end, 1, out, err));
     for (int32_t i = 0; i < ANSWER; i += n) {
         int32_t take = ANSWER - i < n ? ANSWER - i : n;
-        TEST_OK(qu_context_step(c, ids + QUESTION + i, take, b->end + QUESTION + i, take, out + (1 + i) * v, err));
+        TEST_OK(qu_context_step(c, ids + QUESTION + i, take, b->end + QUESTION + i, take,
+                                out + (1 + i) * v, err));
     }
     return out;
 }
@@ -151,7 +153,8 @@ static void chooses_as_its_logits_say(book *b, const sides *s)
     float *logits = calloc((size_t)m->vocab * N, sizeof *logits);
     for (int k = 0; k < 2; k++) {
         qu_context *c = attach(b, s, m, NULL);
-        if (k) TEST_OK(qu_context_step_greedy(c, b->ids, 62 + N, b->end, N, got, err)); /* in two passes */
+        if (k) /* in two passes */
+            TEST_OK(qu_context_step_greedy(c, b->ids, 62 + N, b->end, N, got, err));
         else TEST_OK(qu_context_step(c, b->ids, 62 + N, b->end, N, logits, err));
         qu_context_free(c);
     }
@@ -167,8 +170,8 @@ static void chooses_as_its_logits_say(book *b, const sides *s)
     qu_context_free(c);
 }
 
-/* Pages of the processor, read on both sides: what remains is the rounding of keys to halves, which are turned
- * inside their page there and to their position here, and the order of sums. */
+/* Pages of the processor, read on both sides: what remains is the rounding of keys to halves, which
+ * are turned inside their page there and to their position here, and the order of sums. */
 static void stored_pages_answer_alike(void **state)
 {
     (void)state;
@@ -181,11 +184,14 @@ static void stored_pages_answer_alike(void **state)
             qu_context *a = attach(&b, &s, s.host, NULL), *d = attach(&b, &s, s.device, NULL);
             float *x = ask(a, &b, s.host, 1), *y = ask(d, &b, s.device, 1);
             double e = test_spread_error(y, x, answer_bytes(s.host) / 4);
-            print_message("%-70s %s: %.2g of the logits' spread\n", shapes[i], qu_codec_name(codec), e);
+            print_message("%-70s %s: %.2g of the logits' spread\n", shapes[i], qu_codec_name(codec),
+                          e);
             assert_true(e < 1e-3);
             if (i == 0 && codec == QU_CODEC_F16) chooses_as_its_logits_say(&b, &s);
-            assert_int_equal(qu_context_stats_get(a).bytes_read, qu_context_stats_get(d).bytes_read);
-            assert_int_equal(qu_context_stats_get(a).slices_read, qu_context_stats_get(d).slices_read);
+            assert_int_equal(qu_context_stats_get(a).bytes_read,
+                             qu_context_stats_get(d).bytes_read);
+            assert_int_equal(qu_context_stats_get(a).slices_read,
+                             qu_context_stats_get(d).slices_read);
             free(x), free(y);
             qu_context_free(a), qu_context_free(d);
             burn(&b);
@@ -193,14 +199,14 @@ static void stored_pages_answer_alike(void **state)
         }
 }
 
-/* Pages made on the device, where products are bf16: near the processor's, and read again they give the very
- * bits that the context gives that made them. */
+/* Pages made on the device, where products are bf16: near the processor's, and read again they give
+ * the very bits that the context gives that made them. */
 static void fresh_pages_answer_as_stored_ones(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (int codec = i == 0 ? QU_CODEC_F32 : QU_CODEC_Q8; codec < (i == 0 ? QU_CODEC_COUNT : QU_CODEC_Q4);
-             codec++) {
+        for (int codec = i == 0 ? QU_CODEC_F32 : QU_CODEC_Q8;
+             codec < (i == 0 ? QU_CODEC_COUNT : QU_CODEC_Q4); codec++) {
             sides s;
             book b, h;
             qu_context *fresh;
@@ -210,12 +216,16 @@ static void fresh_pages_answer_as_stored_ones(void **state)
             TEST_OK(qu_context_create(&fresh, s.device, s.pool, codec, err));
             TEST_OK(qu_context_prefill(fresh, b.pages, 3, NULL, err)); /* in other chunks */
             TEST_OK(qu_context_prefill(fresh, b.pages + 3, PAGES - 3, NULL, err));
-            qu_context *stored = attach(&b, &s, s.device, NULL), *host = attach(&h, &s, s.host, NULL);
-            float *x = ask(fresh, &b, s.device, 1), *y = ask(stored, &b, s.device, 1), *z = ask(host, &h, s.host, 1);
+            qu_context *stored = attach(&b, &s, s.device, NULL),
+                       *host = attach(&h, &s, s.host, NULL);
+            float *x = ask(fresh, &b, s.device, 1), *y = ask(stored, &b, s.device, 1),
+                  *z = ask(host, &h, s.host, 1);
             assert_memory_equal(x, y, (size_t)answer_bytes(s.device));
             double e = test_spread_error(x, z, answer_bytes(s.device) / 4);
-            print_message("%-70s %s: %.2g of the logits' spread\n", shapes[i], qu_codec_name(codec), e);
-            assert_true(e < (codec == QU_CODEC_Q4 ? .2 : 5e-2)); /* bf16 moves keys over steps of 1/15 */
+            print_message("%-70s %s: %.2g of the logits' spread\n", shapes[i], qu_codec_name(codec),
+                          e);
+            /* bf16 moves keys over steps of 1/15 */
+            assert_true(e < (codec == QU_CODEC_Q4 ? .2 : 5e-2));
             free(x), free(y), free(z);
             qu_context_free(fresh), qu_context_free(stored), qu_context_free(host);
             burn(&b), burn(&h);
@@ -223,7 +233,8 @@ static void fresh_pages_answer_as_stored_ones(void **state)
         }
 }
 
-/* A token's bits do not depend on the tokens it is stepped with, nor on what was stepped and taken back. */
+/* A token's bits do not depend on the tokens it is stepped with, nor on what was stepped and taken
+ * back. */
 static void grouping_and_rewinding_change_nothing(void **state)
 {
     (void)state;
@@ -239,12 +250,15 @@ static void grouping_and_rewinding_change_nothing(void **state)
         qu_context *a = attach(&b, &s, s.device, hooks[i]), *c = attach(&b, &s, s.device, hooks[i]);
         long replays = &emulate_replays ? emulate_replays : 0;
         float *x = ask(a, &b, s.device, 1), *y = ask(c, &b, s.device, 3);
-        /* Steps of one token are a graph from the second on; where the fourth chooses, the fifth is not yet. */
+        /* Steps of one token are a graph from the second on; where the fourth chooses, the fifth is
+         * not yet. */
         if (&emulate_replays) assert_int_equal(emulate_replays - replays, i == 0 ? ANSWER - 1 : 2);
         assert_memory_equal(x, y, (size_t)answer_bytes(s.device));
         free(y);
         const int32_t *ids = b.ids + PAGES * 128 + QUESTION;
-        if (hooks[i]) TEST_OK(qu_context_step(c, ids, LIVE, b.end + QUESTION + ANSWER, 0, NULL, err)); /* two segments more */
+        if (hooks[i])
+            /* two segments more */
+            TEST_OK(qu_context_step(c, ids, LIVE, b.end + QUESTION + ANSWER, 0, NULL, err));
         qu_context_rewind(c, QUESTION);
         y = calloc(1, (size_t)answer_bytes(s.device));
         int64_t v = s.device->vocab;
@@ -283,7 +297,8 @@ static void both_choose_the_same(void **state)
                 assert_int_equal(m.slices, n.slices);
                 assert_int_equal(m.tokens, n.tokens);
             }
-            assert_int_equal(qu_context_stats_get(a).bytes_read, qu_context_stats_get(d).bytes_read);
+            assert_int_equal(qu_context_stats_get(a).bytes_read,
+                             qu_context_stats_get(d).bytes_read);
             double e = test_spread_error(y, x, answer_bytes(s.host) / 4);
             print_message("%-70s far %d: %.2g of the logits' spread\n", shapes[i], far, e);
             assert_true(e < 1e-3);
@@ -295,8 +310,8 @@ static void both_choose_the_same(void **state)
         }
 }
 
-/* Slices of a page with a key are read once, whatever context reads them; and where all are there, choices are
- * made without asking the processor, the same ones. */
+/* Slices of a page with a key are read once, whatever context reads them; and where all are there,
+ * choices are made without asking the processor, the same ones. */
 static void pages_outlive_their_context(void **state)
 {
     (void)state;
@@ -317,8 +332,9 @@ static void pages_outlive_their_context(void **state)
         out[k] = ask(c, &b, s.device, 1);
         read[k] = qu_context_stats_get(c);
         assert_int_equal(read[k].slices_read > 0, k % 2 == 0);
-        qu_context_rewind(c, 0); /* once more, with all scratch there: the host waits once for the logits of a
-                                  * step, and once for the choices of the question, of tokens 2 and 4 */
+        qu_context_rewind(c, 0);
+        /* once more, with all scratch there: the host waits once for the logits of a step, and once
+         * for the choices of the question, of tokens 2 and 4 */
         long waits = &emulate_waits ? emulate_waits : 0;
         if (k >= 2) free(ask(c, &b, s.device, 1));
         if (k == 3 && &emulate_waits) assert_int_equal(emulate_waits - waits, 1 + ANSWER + 3);
@@ -345,8 +361,8 @@ static void pages_outlive_their_context(void **state)
     close_sides(&s);
 }
 
-/* Fewer resident slices than the question reads: kept pages go, then slices of other layers, which are read
- * again; the answer stays. What does not even hold one layer is an error that says so. */
+/* Fewer resident slices than the question reads: kept pages go, then slices of other layers, which
+ * are read again; the answer stays. What does not even hold one layer is an error that says so. */
 static void slices_make_way(void **state)
 {
     (void)state;
@@ -457,7 +473,7 @@ static void what_runs_nowhere_else_is_refused(void **state)
     qu_context_free(c);
     char class[48];
     qu_device_numerics(s.device, class);
-    assert_non_null(strstr(class, "/cuda2-sm"));
+    assert_non_null(strstr(class, "/cuda3-sm"));
     assert_int_equal(qu_device_attach(s.host, "tpu", &e), QU_ERR_ARG);
     assert_int_equal(qu_device_attach(s.host, "cuda:1x", &e), QU_ERR_ARG);
     assert_int_equal(qu_device_attach(s.host, "cuda:99", &e), QU_ERR_NOGPU);
@@ -467,8 +483,8 @@ static void what_runs_nowhere_else_is_refused(void **state)
     close_sides(&s);
 }
 
-/* Let the n-th call of the runtime fail, and every one after it: memory that runs out, a device that is gone.
- * A status comes back, nothing leaks, nothing hangs. */
+/* Let the n-th call of the runtime fail, and every one after it: memory that runs out, a device
+ * that is gone. A status comes back, nothing leaks, nothing hangs. */
 static void every_call_may_fail(void **state)
 {
     (void)state;
@@ -509,7 +525,8 @@ static void every_call_may_fail(void **state)
             break;
         }
         failed++;
-        if (st != QU_ERR_GPU && st != QU_ERR_NOMEM && st != QU_ERR_NOGPU) fail_msg("call %ld: status %d", n, st);
+        if (st != QU_ERR_GPU && st != QU_ERR_NOMEM && st != QU_ERR_NOGPU)
+            fail_msg("call %ld: status %d", n, st);
     }
     print_message("%d places failed cleanly\n", failed);
     assert_true(failed > 40);

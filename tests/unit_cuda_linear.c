@@ -63,7 +63,9 @@ static double check_greedy(void)
     get(got, out, sizeof got);
     for (int r = 0; r < 4; r++) {
         int32_t id = qu_sample_greedy(x + r * N, N);
-        w = fmax(w, got[r].id == id ? fabs((double)got[r].share / qu_sample_share(x + r * N, N, id) - 1) : INFINITY);
+        w = fmax(w, got[r].id == id
+                        ? fabs((double)got[r].share / qu_sample_share(x + r * N, N, id) - 1)
+                        : INFINITY);
     }
     return got[4].id == -1 && got[5].id == -1 ? w : INFINITY;
 }
@@ -120,12 +122,13 @@ static double check_embed(void)
         uint8_t *b = random_blocks(types[i], V * K);
         float x[ROWS * K], want[K];
         void *dx = room(sizeof x);
-        TEST_OK(qu_cuda_embed(cu, dx, put_weights(b, types[i], V * K), types[i], put(ids, sizeof ids), ROWS, V, K,
-                              err));
+        TEST_OK(qu_cuda_embed(cu, dx, put_weights(b, types[i], V * K), types[i],
+                              put(ids, sizeof ids), ROWS, V, K, err));
         get(x, dx, sizeof x);
         for (int r = 0; r < ROWS; r++) {
             qu_dequant_ref(want, b + qu_type_bytes(types[i], K) * ids[r], types[i], K);
-            w = larger(w, differing(x + r * K, want, sizeof want), "%s, row %d", qu_type_name(types[i]), r);
+            w = larger(w, differing(x + r * K, want, sizeof want), "%s, row %d",
+                       qu_type_name(types[i]), r);
         }
     }
     return w;
@@ -158,7 +161,8 @@ typedef struct together {
     int type;
 } together;
 
-static together make_products(int type, int32_t n, int32_t k, int32_t rows, int32_t n_of, bool alike)
+static together make_products(int type, int32_t n, int32_t k, int32_t rows, int32_t n_of,
+                              bool alike)
 {
     together p = {.n_of = n_of, .k = k, .type = type};
     for (int32_t i = 0; i < n_of; i++) {
@@ -167,14 +171,16 @@ static together make_products(int type, int32_t n, int32_t k, int32_t rows, int3
         p.bias[i] = randoms(p.n[i], 1);
         p.y[i] = randoms((int64_t)rows * p.n[i], 1);
         p.want[i] = host((int64_t)rows * p.n[i] * 4);
-        p.of[i] = (qu_cuda_product){put(p.y[i], (int64_t)rows * p.n[i] * 4), put_weights(p.w[i], type, (int64_t)p.n[i] * k),
+        p.of[i] = (qu_cuda_product){put(p.y[i], (int64_t)rows * p.n[i] * 4),
+                                    put_weights(p.w[i], type, (int64_t)p.n[i] * k),
                                     put(p.bias[i], p.n[i] * 4), p.n[i]};
     }
     return p;
 }
 
 /* Error as a share of the largest, which is what rounding scales with. */
-static double matvec_error(int type, int32_t n, int32_t k, int32_t rows, int32_t n_of, qu_cuda_then then)
+static double matvec_error(int type, int32_t n, int32_t k, int32_t rows, int32_t n_of,
+                           qu_cuda_then then)
 {
     together p = make_products(type, n, k, rows, n_of, then == QU_CUDA_SWIGLU);
     float *x = randoms((int64_t)rows * k, 1), *dx = put(x, (int64_t)rows * k * 4);
@@ -193,8 +199,9 @@ static double matvec_error(int type, int32_t n, int32_t k, int32_t rows, int32_t
             for (int64_t j = 0; j < all; j++) p.want[i][j] += p.y[i][j];
         for (int64_t j = 0; j < all; j++) most = fmaxf(most, fabsf(p.want[i][j]));
         get(got, p.of[i].y, all * 4);
-        e = larger(e, worst(got, p.want[i], all) / most, "%s, %d rows by %d x %d, product %d of %d, then %d",
-                   qu_type_name(type), rows, p.n[i], k, i, n_of, then);
+        e = larger(e, worst(got, p.want[i], all) / most,
+                   "%s, %d rows by %d x %d, product %d of %d, then %d", qu_type_name(type), rows,
+                   p.n[i], k, i, n_of, then);
         for (int32_t r = 0; then == QU_CUDA_STORE && r < rows; r += 3) { /* alone: the same bits */
             TEST_OK(qu_cuda_matvec(cu, &p.of[i], 1, type, then, dx + (int64_t)r * k, 1, k, err));
             get(one, p.of[i].y, p.n[i] * 4);
@@ -213,8 +220,9 @@ static double check_matvec(void)
         w = fmax(w, matvec_error(types[i], 6, 512, 11, 1, QU_CUDA_STORE));
         w = fmax(w, matvec_error(types[i], 5, 3328, 2, 1, QU_CUDA_STORE)); /* more than is staged */
     }
-    w = fmax(w, matvec_error(QU_TYPE_F32, 5, 40, 16, 1, QU_CUDA_STORE)); /* less than a warp's stride */
-    w = fmax(w, matvec_error(QU_TYPE_BF16, 70, 24, 3, 1, QU_CUDA_STORE)); /* more rows than blocks take at once */
+    /* less than a warp's stride, more rows than blocks take at once */
+    w = fmax(w, matvec_error(QU_TYPE_F32, 5, 40, 16, 1, QU_CUDA_STORE));
+    w = fmax(w, matvec_error(QU_TYPE_BF16, 70, 24, 3, 1, QU_CUDA_STORE));
     w = fmax(w, matvec_error(QU_TYPE_Q4_1, 3, 21504, 1, 1, QU_CUDA_STORE));
     return fmax(w, matvec_error(QU_TYPE_Q8_0, 5, 4096, 2, 1, QU_CUDA_STORE));
 }
@@ -225,7 +233,8 @@ static double check_fused(void)
     double w = 0;
     for (int i = 0; i < 3; i++)
         for (int32_t rows = 1; rows <= 3; rows += 2) {
-            w = fmax(w, matvec_error(QU_TYPE_Q8_0, 35, 256, rows, then[i] == QU_CUDA_SWIGLU ? 2 : 3, then[i]));
+            w = fmax(w, matvec_error(QU_TYPE_Q8_0, 35, 256, rows, then[i] == QU_CUDA_SWIGLU ? 2 : 3,
+                                     then[i]));
             w = fmax(w, matvec_error(QU_TYPE_Q4_K, 7, 512, rows, 2, then[i]));
         }
     return w;
@@ -248,7 +257,8 @@ static double check_gemm(void)
         for (int i = 0; i < N; i++) {
             double sum = 0;
             for (int k = 0; r < ROWS && k < K; k++)
-                sum += (double)qu_bf16_to_f32(qu_f32_to_bf16(x[r * K + k])) * qu_bf16_to_f32(wb[i * K + k]);
+                sum += (double)qu_bf16_to_f32(qu_f32_to_bf16(x[r * K + k])) *
+                       qu_bf16_to_f32(wb[i * K + k]);
             w = fmax(w, fabs(2 * sum - y[r * N + i]));
         }
     return w;

@@ -15,22 +15,27 @@ static double check_encode(void)
             char *got = host(stride * PAGES * g_n), *want = host(stride);
             void *out = room(stride * PAGES * g_n);
             TEST_OK(qu_cuda_zero(cu, QU_CUDA_COMPUTE, out, stride * PAGES * g_n, err));
-            TEST_OK(qu_cuda_encode(cu, out, stride, codec, put(k, ROWS * ld * 4), put(v, ROWS * ld * 4),
-                                   put(first, sizeof first), put(n, sizeof n), PAGES, g_n, d, err));
+            TEST_OK(qu_cuda_encode(cu, out, stride, codec, put(k, ROWS * ld * 4),
+                                   put(v, ROWS * ld * 4), put(first, sizeof first),
+                                   put(n, sizeof n), PAGES, g_n, d, err));
             get(got, out, stride * PAGES * g_n);
             for (int p = 0; p < PAGES; p++)
                 for (int32_t g = 0; g < g_n; g++) {
-                    qu_codec_encode(want, codec, k + first[p] * ld + g * d, ld, v + first[p] * ld + g * d, ld,
-                                    n[p], d);
-                    if (codec == QU_CODEC_F16) continue; /* a NaN's bits are free: compared by value below */
-                    bad = larger(bad, differing(got + (p * g_n + g) * stride, want, qu_codec_bytes(codec, n[p], d)),
+                    qu_codec_encode(want, codec, k + first[p] * ld + g * d, ld,
+                                    v + first[p] * ld + g * d, ld, n[p], d);
+                    if (codec == QU_CODEC_F16)
+                        continue; /* a NaN's bits are free: compared by value below */
+                    bad = larger(bad,
+                                 differing(got + (p * g_n + g) * stride, want,
+                                           qu_codec_bytes(codec, n[p], d)),
                                  "%s, head size %d, %d tokens", qu_codec_name(codec), d, n[p]);
                 }
             for (int p = 0; codec == QU_CODEC_F16 && p < PAGES; p++) {
                 qu_codec_encode(want, codec, k + first[p] * ld, ld, v + first[p] * ld, ld, n[p], d);
                 const uint16_t *a = (const void *)(got + p * g_n * stride), *b = (const void *)want;
                 for (int32_t j = 0; j < 2 * n[p] * d; j++)
-                    bad = larger(bad, a[j] != b[j] && !isnan(qu_f16_to_f32(b[j])), "f16, head size %d, number %d", d, j);
+                    bad = larger(bad, a[j] != b[j] && !isnan(qu_f16_to_f32(b[j])),
+                                 "f16, head size %d, number %d", d, j);
             }
             drop_all();
         }
@@ -47,13 +52,14 @@ static double check_live(void)
         make_page(&p, s, QU_CODEC_F16, 20, 777);
         p.device = placed_page(&p, s);
         int32_t own[T] = {0, 0, 0}, at[T] = {0, 7, 19}, d = s->d;
-        float *q = randoms(T * s->h * d, 1), *k = randoms(T * s->g * d, 1), *v = randoms(T * s->g * d, 1);
+        float *q = randoms(T * s->h * d, 1), *k = randoms(T * s->g * d, 1),
+              *v = randoms(T * s->g * d, 1);
         float *got = host(T * s->h * d * 4), scale = 1 / sqrtf((float)d);
         void *dq = put(q, T * s->h * d * 4);
-        qu_cuda_rows rows = {put(&p.device, sizeof p.device), put(own, sizeof own), put(at, sizeof at), T, s->h,
-                             s->g, d, NULL, device_rope(s)};
-        TEST_OK(qu_cuda_place_rows(cu, dq, put(k, T * s->g * d * 4), put(v, T * s->g * d * 4), &rows, 0, scale, 1.1f,
-                                   err));
+        qu_cuda_rows rows = {put(&p.device, sizeof p.device), put(own, sizeof own),
+                             put(at, sizeof at), T, s->h, s->g, d, NULL, device_rope(s)};
+        TEST_OK(qu_cuda_place_rows(cu, dq, put(k, T * s->g * d * 4), put(v, T * s->g * d * 4),
+                                   &rows, 0, scale, 1.1f, err));
         get(got, dq, T * s->h * d * 4);
         qu_rope *r = rope_of(s);
         float *c = host(d / 2 * P * 4), *sn = host(d / 2 * P * 4);
@@ -71,10 +77,12 @@ static double check_live(void)
                 get(row[0], (uint16_t *)slices[g] + at[t] * d, d * 2);
                 get(row[1], (uint16_t *)slices[g] + (P + at[t]) * d, d * 2);
                 qu_rope_vector(k + (t * s->g + g) * d, r, c, sn, P, at[t]);
-                for (int32_t j = 0; j < d; j++)
-                    w = larger(w, (row[0][j] != qu_f32_to_f16(k[(t * s->g + g) * d + j])) +
-                                      (row[1][j] != qu_f32_to_f16(v[(t * s->g + g) * d + j])),
-                               "keys and values, head size %d, token %d, KV head %d, dim %d", d, t, g, j);
+                for (int32_t j = 0; j < d; j++) {
+                    int32_t of = (t * s->g + g) * d + j;
+                    bool off = row[0][j] != qu_f32_to_f16(k[of]) || row[1][j] != qu_f32_to_f16(v[of]);
+                    w = larger(w, off, "key, value, head size %d, token %d, KV head %d, dim %d", d,
+                               t, g, j);
+                }
                 outputs = (qu_hash){0}; /* addresses differ between runs */
             }
         }

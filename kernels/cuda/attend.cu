@@ -127,8 +127,7 @@ static __host__ __device__ __forceinline__ int32_t partial_floats(int32_t d)
 {
     return d + 4;
 }
-QU_DEVICE float *partial_at(const qu_cuda_attend &a, int32_t g, int32_t part,
-                                                    int32_t row)
+QU_DEVICE float *partial_at(const qu_cuda_attend &a, int32_t g, int32_t part, int32_t row)
 {
     int64_t parts = page_parts(a) + far_parts(a);
     return a.partial + ((g * parts + part) * head_rows(a) + row) * partial_floats(a.rows.d);
@@ -144,6 +143,7 @@ static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_split(qu_
     const int32_t warp = (int32_t)threadIdx.x / QU_WARP, warps = (int32_t)blockDim.x / QU_WARP;
     float *q = (float *)(void *)((char *)places + M::PLACES);
     char *memory = (char *)places + M::warp_at(1, warp);
+    QU_LET_NEXT_START();
     if (warp == 0) scale_queries<S>(q, a, g, row0);
     load_places<S>(places, places_of(a.rows, a.layer, g), a.rows.d);
     __syncthreads();
@@ -160,10 +160,11 @@ static __global__ void __launch_bounds__(MAX_WARPS *QU_WARP, 1) attend_split(qu_
         clear(x);
         attend_page<S>(x, b, visible, q, memory, places);
         const float l = row_sum(x.l);
-        if (!real) continue;
-        float *to = partial_at(a, g, far ? page_parts(a) + i - n_pages : i, row);
-        store_rows<S>(to, x, 1, a.rows.d);
-        if (lane_part() == 0) *(float2 *)(void *)(to + a.rows.d) = {x.m, l};
+        if (real) {
+            float *to = partial_at(a, g, far ? page_parts(a) + i - n_pages : i, row);
+            store_rows<S>(to, x, 1, a.rows.d);
+            if (lane_part() == 0) *(float2 *)(void *)(to + a.rows.d) = {x.m, l};
+        }
     }
 }
 
@@ -181,6 +182,8 @@ static __global__ void __launch_bounds__(MERGE, 4) merge(qu_cuda_attend a)
     const int32_t d = a.rows.d, pages = page_parts(a), parts = pages + far_parts(a);
     const int32_t slot = tid / 8, c = (int32_t)blockIdx.z * 32 + tid % 8 * 4;
     float *fold = (float *)memory, *weight = fold + SLOTS * FOLD, top = -INFINITY;
+    QU_LET_NEXT_START();
+    QU_WAIT_FOR_LAST();
     for (int32_t i = tid; i < parts; i += MERGE) {
         int32_t page = i < pages ? page_at(a, g, i) : 0;
         bool seen = i < pages ? page >= 0 && sees(a, row, page, 1) > 0 : true;
@@ -297,7 +300,7 @@ qu_status qu_cuda_attend_split(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err
     size_t bytes = (size_t)(page_parts(*a) + far_parts(*a) + SLOTS * FOLD) * sizeof(float);
     qu_cuda_want_shared(merge, bytes);
     dim3 grid((unsigned)rows, (unsigned)a->rows.n_kv_heads, blocks_of(a->rows.d, 32));
-    QU_TRY_LAUNCH(merge, grid, MERGE, bytes, *a);
+    QU_TRY_EARLY(merge, grid, MERGE, bytes, *a);
     return QU_OK;
 }
 

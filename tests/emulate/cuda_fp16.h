@@ -1,5 +1,5 @@
-/* Stand-in: halves by the conversions of kernels/quant.h, which are asked once for each half, and for floats that
- * are no normal halves. */
+/* Stand-in: halves by the conversions of kernels/quant.h, which are asked once for each half, and
+ * for floats that are no normal halves. */
 #ifndef QU_TESTS_EMULATE_CUDA_FP16_H
 #define QU_TESTS_EMULATE_CUDA_FP16_H
 

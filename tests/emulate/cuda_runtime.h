@@ -1,13 +1,13 @@
-/* Stand-ins for the parts of CUDA that kernels/cuda uses, so that the same sources run on any processor
- * as plain C++ under the tests and the sanitizers.
+/* Stand-ins for the parts of CUDA that kernels/cuda uses, so that the same sources run on any
+ * processor as plain C++ under the tests and the sanitizers.
  *
  *     g++ -x c++ -Itests/emulate -I. -c kernels/cuda/rows.cu        // launches run at once
  *
  * Blocks run one after the other, a block's threads as fibres that change at barriers and warp
  * operations: first to last, or last to first (emulate_reverse), since a missing barrier shows as a
- * difference between the two. A barrier that not every thread reaches stops the program. Shared memory
- * is of the asked size exactly and holds NaN when a block begins. Device memory is host memory;
- * copies happen at once. emulate_fail lets the n-th call of the runtime fail.
+ * difference between the two. A barrier that not every thread reaches stops the program. Shared
+ * memory is of the asked size exactly and holds NaN when a block begins. Device memory is host
+ * memory; copies happen at once. emulate_fail lets the n-th call of the runtime fail.
  */
 #ifndef QU_TESTS_EMULATE_CUDA_RUNTIME_H
 #define QU_TESTS_EMULATE_CUDA_RUNTIME_H
@@ -53,7 +53,8 @@ struct alignas(8) uint2 {
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 extern int emulate_reverse;  /* run a block's threads from the last to the first */
 extern int emulate_shared_bytes; /* what a block can have, on devices opened from now on */
-extern long emulate_fail;    /* let that call of the runtime from now on fail, and all after it; 0: none */
+/* let that call of the runtime from now on fail, and all after it; 0: none */
+extern long emulate_fail;
 extern long emulate_leaks;   /* allocations minus frees */
 extern long emulate_launches, emulate_waits; /* waits: of the host for a stream */
 extern long emulate_replays;                 /* graphs that ran */
@@ -65,7 +66,8 @@ void __syncthreads();
 uint64_t emulate_exchange(uint64_t value, int lane); /* lane's value of the warp */
 unsigned __ballot_sync(unsigned mask, int predicate);
 void __syncwarp();
-void emulate_multiply(float c[4], const uint32_t a[4], const uint32_t b[2]); /* mma.m16n8k16 of halves */
+/* mma.m16n8k16 of halves */
+void emulate_multiply(float c[4], const uint32_t a[4], const uint32_t b[2]);
 
 #define QU_LAUNCH(kernel, grid, block, shared, stream, ...)                                        \
     do {                                                                                           \
@@ -75,7 +77,8 @@ void emulate_multiply(float c[4], const uint32_t a[4], const uint32_t b[2]); /* 
 #define QU_SHARED(name) float4 *name = (float4 *)emulate_shared()
 
 /* A launch takes its arguments' values with it. */
-template <class... P, class... A> static inline std::function<void()> emulate_bind(void (*kernel)(P...), A... args)
+template <class... P, class... A>
+static inline std::function<void()> emulate_bind(void (*kernel)(P...), A... args)
 {
     return [=]() { kernel(args...); };
 }
@@ -160,7 +163,7 @@ enum cudaError_t {
     cudaErrorNoDevice = 100,
     cudaErrorDeviceUnavailable = 46,
 };
-enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost };
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 typedef struct emulated_stream *cudaStream_t;

@@ -17,7 +17,7 @@
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 int emulate_reverse;
-int emulate_shared_bytes = 99 << 10; /* of an sm_86: little, so that warps take several parts each */
+int emulate_shared_bytes = 99 << 10; /* an sm_86's: little, so that warps take several parts each */
 long emulate_fail, emulate_leaks, emulate_launches, emulate_waits, emulate_replays;
 
 /* --- a block's threads --- */
@@ -199,8 +199,9 @@ static double power_of_two(int e)
     return x;
 }
 
-/* c plus eight products of halves as an sm_80's tensor cores add them (arXiv:2511.10909): all cut off 24 bits
- * behind the largest exponent, the sum cut off to a float. Later ones keep a bit more. */
+/* c plus eight products of halves as an sm_80's tensor cores add them (arXiv:2511.10909): all cut
+ * off 24 bits behind the largest exponent, the sum cut off to a float. Later ones keep a bit
+ * more. */
 static float add_eight(float c, const factor *x, const factor *y)
 {
     int top = -999;
@@ -225,8 +226,10 @@ void emulate_multiply(float c[4], const uint32_t a[4], const uint32_t b[2])
     unsigned turn = fibres[current].turn++ % 2;
     const int g = current % WARP / 4, t = current % 4;
     for (int i = 0; i < 8; i++)
-        w->a[turn][g + i / 2 % 2 * 8][2 * t + i % 2 + i / 4 * 8] = factor_of(a[i / 2] >> i % 2 * 16);
-    for (int i = 0; i < 4; i++) w->b[turn][g][2 * t + i % 2 + i / 2 * 8] = factor_of(b[i / 2] >> i % 2 * 16);
+        w->a[turn][g + i / 2 % 2 * 8][2 * t + i % 2 + i / 4 * 8] =
+            factor_of(a[i / 2] >> i % 2 * 16);
+    for (int i = 0; i < 4; i++)
+        w->b[turn][g][2 * t + i % 2 + i / 2 * 8] = factor_of(b[i / 2] >> i % 2 * 16);
     wait_as(AT_WARP);
     for (int i = 0; i < 4; i++) {
         const factor *x = w->a[turn][g + i / 2 * 8], *y = w->b[turn][2 * t + i % 2];
@@ -300,7 +303,8 @@ static void run_block()
             int w = emulate_reverse ? n_warps - 1 - i : i;
             live -= run_warp(w * WARP, (w + 1) * WARP);
         }
-        if (!release(0, n_threads, AT_BARRIER) && live > 0) stop("a barrier that not every thread reaches");
+        if (!release(0, n_threads, AT_BARRIER) && live > 0)
+            stop("a barrier that not every thread reaches");
     }
 }
 
@@ -332,7 +336,8 @@ void emulate_launch(const char *name, dim3 grid, dim3 block, size_t bytes,
     if (bytes > (size_t)emulate_shared_bytes) stop("more shared memory than a block can have");
     for (int t = 0; t < n_threads; t++)
         fibres[t].index = dim3(t % block.x, t / block.x % block.y, t / block.x / block.y);
-    if (grid.x < 1 || grid.y < 1 || grid.z < 1 || grid.y > 65535 || grid.z > 65535) stop("odd grid");
+    if (grid.x < 1 || grid.y < 1 || grid.z < 1 || grid.y > 65535 || grid.z > 65535)
+        stop("odd grid");
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) {
@@ -548,10 +553,11 @@ static float bf16(const void *p, int64_t i)
     return __uint_as_float((unsigned)((const uint16_t *)p)[i] << 16);
 }
 
-cublasStatus_t cublasGemmEx(cublasHandle_t, cublasOperation_t ta, cublasOperation_t tb, int m, int n,
-                            int k, const void *, const void *a, cudaDataType_t a_type, int lda,
-                            const void *b, cudaDataType_t b_type, int ldb, const void *beta, void *c,
-                            cudaDataType_t c_type, int ldc, cublasComputeType_t, cublasGemmAlgo_t)
+cublasStatus_t cublasGemmEx(cublasHandle_t, cublasOperation_t ta, cublasOperation_t tb, int m,
+                            int n, int k, const void *, const void *a, cudaDataType_t a_type,
+                            int lda, const void *b, cudaDataType_t b_type, int ldb,
+                            const void *beta, void *c, cudaDataType_t c_type, int ldc,
+                            cublasComputeType_t, cublasGemmAlgo_t)
 {
     if (fails() || ta != CUBLAS_OP_T || tb != CUBLAS_OP_N || a_type != CUDA_R_16BF ||
         b_type != CUDA_R_16BF || c_type != CUDA_R_32F)
@@ -565,7 +571,8 @@ cublasStatus_t cublasGemmEx(cublasHandle_t, cublasOperation_t ta, cublasOperatio
         }
         for (int i = 0; i < m; i++) {
             float *y = (float *)c + (int64_t)j * ldc + i, sum = 0;
-            for (int p = 0; !zero && p < k; p++) sum += bf16(a, (int64_t)i * lda + p) * column[(size_t)p];
+            for (int p = 0; !zero && p < k; p++)
+                sum += bf16(a, (int64_t)i * lda + p) * column[(size_t)p];
             *y = *(const float *)beta != 0 ? *y + sum : sum;
         }
     }
