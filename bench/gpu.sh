@@ -3,7 +3,7 @@
 # packages: programs and their libraries can be carried there. What is most wanted comes first; every part writes
 # as it goes, and none starts that the time no longer holds.
 #
-#   bench/gpu.sh pack DIR           where nvcc and the libraries are: DIR/gpu.tar.gz (27 MB), programs with all they load
+#   bench/gpu.sh pack DIR           where nvcc and the libraries are: DIR/gpu.tar.gz (30 MB), programs with all they load
 #   PACK=DIR bench/gpu.sh           on the machine, with that folder: all parts but build
 #   bench/gpu.sh build              where there is no pack: make CUDA=1 without oneDNN and FAISS
 #   bench/gpu.sh check parity ...   these parts

@@ -74,14 +74,10 @@ static qu_status prepare(qu_context *c, bool document, qu_err *err)
     int64_t rows = document || c->rows.n > 64 ? QU_CUDA_ROWS : 64;
     int64_t q = (int64_t)m->n_heads * m->head_size, kv = (int64_t)m->n_kv_heads * m->head_size;
     int64_t e = m->width, f = m->ffn, most = q > f ? q : f;
-    QU_TRY(qu_cuda_need(x, &x->b.x, rows * e * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->b.h, rows * e * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->b.q, rows * q * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->b.k, rows * kv * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->b.v, rows * kv * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->b.att, rows * q * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->b.gate, rows * f * 4, err));
-    QU_TRY(qu_cuda_need(x, &x->b.up, rows * f * 4, err));
+    qu_cuda_buffer *of[] = {&x->b.x, &x->b.h, &x->b.q,    &x->b.att,
+                            &x->b.k, &x->b.v, &x->b.gate, &x->b.up};
+    const int64_t floats[] = {e, e, q, q, kv, kv, f, f};
+    for (int i = 0; i < 8; i++) QU_TRY(qu_cuda_need(x, of[i], rows * floats[i] * 4, err));
     if (!document) return QU_OK;
     QU_TRY(qu_cuda_need(x, &x->b.xb, rows * (most > e ? most : e) * 2, err));
     return qu_cuda_need(x, &x->b.wb, e * most * 2, err);

@@ -6,29 +6,27 @@
 /* Left free for scratch and for others. */
 enum { CHUNK_BYTES = 32 << 20, RESERVE_BYTES = 1 << 30 };
 
-qu_status qu_cuda_need(qu_cuda_context *x, qu_cuda_buffer *b, int64_t bytes, qu_err *err)
+static qu_status need(qu_cuda_context *x, qu_cuda_buffer *b, int64_t bytes, bool host, qu_err *err)
 {
     if (b->cap >= bytes) return QU_OK;
     x->changes++;
     QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, err)); /* nothing may use it still */
     QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COPY, err));
-    qu_cuda_free(x->cu, b->p);
+    (host ? qu_cuda_free_host : qu_cuda_free)(x->cu, b->p);
     *b = (qu_cuda_buffer){0};
-    QU_TRY(qu_cuda_alloc(x->cu, &b->p, bytes, err));
+    QU_TRY((host ? qu_cuda_alloc_host : qu_cuda_alloc)(x->cu, &b->p, bytes, err));
     b->cap = bytes;
     return QU_OK;
 }
 
+qu_status qu_cuda_need(qu_cuda_context *x, qu_cuda_buffer *b, int64_t bytes, qu_err *err)
+{
+    return need(x, b, bytes, false, err);
+}
+
 qu_status qu_cuda_need_host(qu_cuda_context *x, qu_cuda_buffer *b, int64_t bytes, qu_err *err)
 {
-    if (b->cap >= bytes) return QU_OK;
-    QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COMPUTE, err));
-    QU_TRY(qu_cuda_sync(x->cu, QU_CUDA_COPY, err));
-    qu_cuda_free_host(x->cu, b->p);
-    *b = (qu_cuda_buffer){0};
-    QU_TRY(qu_cuda_alloc_host(x->cu, &b->p, bytes, err));
-    b->cap = bytes;
-    return QU_OK;
+    return need(x, b, bytes, true, err);
 }
 
 /* --- pools --- */
@@ -171,8 +169,7 @@ static qu_status make_way(qu_context *c, int32_t layer, qu_err *err)
     if (c->stats.slices_evicted == before)
         return qu_fail(err, QU_ERR_NOMEM,
                        "device '%s' has no room for one layer's pages in the %lld MB that pages "
-                       "may take: use fewer "
-                       "pages, a smaller codec or --device cpu",
+                       "may take: use fewer pages, a smaller codec or --device cpu",
                        qu_cuda_name(x->cu), (long long)(x->d->room_bytes >> 20));
     QU_TRY(qu_cuda_mark(x->cu, QU_CUDA_COMPUTE, MARK_WAY, err));
     return qu_cuda_follow(x->cu, QU_CUDA_COPY, MARK_WAY, err);

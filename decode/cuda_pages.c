@@ -78,13 +78,19 @@ qu_status qu_cuda_step_there(qu_context *c, qu_err *err)
     return qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, there, x->step, bytes, err);
 }
 
-static qu_cuda_slice slice_item(const qu_context *c, int32_t segment, int32_t layer, int32_t g,
-                                const void *from)
+/* Items: segment * G + g. */
+static void **slice_of(const qu_context *c, int32_t layer, int32_t item)
 {
-    qu_cuda_segment *s = qu_cuda_segment_of(&c->seg[segment]);
-    int32_t at = layer * c->m->n_kv_heads + g;
-    return (qu_cuda_slice){from, s->slices[at], (void **)s->piece + at,
-                           qu_codec_bytes(c->codec, c->seg[segment].n, c->m->head_size)};
+    int32_t g_n = c->m->n_kv_heads;
+    return &qu_cuda_segment_of(&c->seg[item / g_n])->slices[layer * g_n + item % g_n];
+}
+
+static qu_cuda_slice slice_item(const qu_context *c, int32_t item, int32_t layer, const void *from)
+{
+    const qu_segment *s = &c->seg[item / c->m->n_kv_heads];
+    void **slice = slice_of(c, layer, item), **table = qu_cuda_segment_of(s)->piece;
+    return (qu_cuda_slice){from, *slice, table + (slice - qu_cuda_segment_of(s)->slices),
+                           qu_codec_bytes(c->codec, s->n, c->m->head_size)};
 }
 
 /* --- the way in --- */
@@ -92,7 +98,7 @@ static qu_cuda_slice slice_item(const qu_context *c, int32_t segment, int32_t la
 typedef struct fetch_run {
     qu_context *c;
     int32_t layer;
-    const int32_t *item; /* [n] segment * G + g */
+    const int32_t *item; /* [n] */
     char *to;
     int64_t stride;
 } fetch_run;
@@ -110,12 +116,6 @@ static void fetch_item(void *ctx, int64_t i, int worker)
 }
 
 /* Pieces for the n slices, or for none of them: what has one counts as resident. */
-static void **slice_of(const qu_context *c, int32_t layer, int32_t item)
-{
-    int32_t g_n = c->m->n_kv_heads;
-    return &qu_cuda_segment_of(&c->seg[item / g_n])->slices[layer * g_n + item % g_n];
-}
-
 static qu_status take_pieces(qu_context *c, int32_t layer, const int32_t *item, int32_t n,
                              qu_err *err)
 {
@@ -134,25 +134,21 @@ static qu_status fetch_batch(qu_context *c, int32_t layer, const int32_t *item, 
                              int64_t stride, qu_err *err)
 {
     qu_cuda_context *x = qu_cuda_of(c);
-    int32_t g_n = c->m->n_kv_heads;
     int64_t list = (STAGE_BYTES / stride + 1) * (int64_t)sizeof(qu_cuda_slice);
     QU_TRY(qu_cuda_need(x, &x->b.stage[b], STAGE_BYTES + stride, err));
     QU_TRY(qu_cuda_need_host(x, &x->pinned.stage[b], STAGE_BYTES + stride, err));
     QU_TRY(qu_cuda_need(x, &x->b.items[b], list, err));
     QU_TRY(qu_cuda_need_host(x, &x->pinned.items[b], list, err));
     QU_TRY(qu_cuda_reach(x->cu, MARK_STAGE + b, err)); /* the stage's last load has left it */
-    fetch_run r = {
-        .c = c, .layer = layer, .item = item, .to = x->pinned.stage[b].p, .stride = stride};
+    fetch_run r = {c, layer, item, x->pinned.stage[b].p, stride};
     QU_TRY(qu_fetch_all(c, n, fetch_item, &r, 2, err));
     QU_TRY(take_pieces(c, layer, item, n, err));
     qu_cuda_slice *items = x->pinned.items[b].p;
     for (int32_t i = 0; i < n; i++)
-        items[i] = slice_item(c, item[i] / g_n, layer, item[i] % g_n,
-                              (char *)x->b.stage[b].p + i * stride);
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->b.stage[b].p, x->pinned.stage[b].p, n * stride,
-                          err));
-    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->b.items[b].p, items, n * (int64_t)sizeof *items,
-                          err));
+        items[i] = slice_item(c, item[i], layer, (char *)x->b.stage[b].p + i * stride);
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->b.stage[b].p, r.to, n * stride, err));
+    QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COPY, x->b.items[b].p, items,
+                          n * (int64_t)sizeof *items, err));
     QU_TRY(qu_cuda_mark(x->cu, QU_CUDA_COPY, MARK_STAGE + b, err));
     return qu_cuda_place_slices(x->cu, QU_CUDA_COPY, x->b.items[b].p, n, err);
 }
@@ -167,7 +163,7 @@ qu_status qu_cuda_fetch(qu_context *c, int32_t layer, const uint8_t *use, qu_err
     for (int32_t i = 0; i < c->first_live; i++)
         for (int32_t g = 0; g < g_n; g++)
             if (c->seg[i].source.get && (!use || use[i * g_n + g]) &&
-                !qu_cuda_segment_of(&c->seg[i])->slices[layer * g_n + g])
+                !*slice_of(c, layer, i * g_n + g))
                 item[n++] = i * g_n + g;
     int64_t stride = qu_slice_stride(c);
     int32_t most = (int32_t)(STAGE_BYTES / stride) + 1;
@@ -206,25 +202,24 @@ qu_status qu_cuda_place_pages(qu_context *c, int32_t layer, bool out, qu_err *er
         }
     qu_cuda_slice *items;
     QU_TRY(qu_memory_take(&items, pages * g_n, sizeof *items, err));
+    char *fresh = x->b.fresh[b].p;
     for (int32_t i = 0; i < pages * g_n; i++)
-        items[i] =
-            slice_item(c, zero + i / g_n, layer, i % g_n, (char *)x->b.fresh[b].p + i * stride);
+        items[i] = slice_item(c, zero * g_n + i, layer, fresh + i * stride);
     int32_t *lists = x->b.fresh_items.p;
     qu_status st = QU_OK;
     QU_TRY_OUT(qu_cuda_follow(x->cu, QU_CUDA_COMPUTE, MARK_TAKEN + b, err));
     QU_TRY_OUT(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, lists, first, 2 * MAX * 4, err));
     QU_TRY_OUT(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, lists + 2 * MAX, items,
                               pages * g_n * (int64_t)sizeof *items, err));
-    QU_TRY_OUT(qu_cuda_encode(x->cu, x->b.fresh[b].p, stride, c->codec, x->b.k.p, x->b.v.p, lists,
+    QU_TRY_OUT(qu_cuda_encode(x->cu, fresh, stride, c->codec, x->b.k.p, x->b.v.p, lists,
                               lists + MAX, pages, g_n, m->head_size, err));
-    QU_TRY_OUT(
-        qu_cuda_place_slices(x->cu, QU_CUDA_COMPUTE, (void *)(lists + 2 * MAX), pages * g_n, err));
+    void *list = lists + 2 * MAX;
+    QU_TRY_OUT(qu_cuda_place_slices(x->cu, QU_CUDA_COMPUTE, list, pages * g_n, err));
     if (!out) goto out;
     QU_TRY_OUT(qu_cuda_need_host(x, &x->pinned.fresh[b], bytes, err));
     QU_TRY_OUT(qu_cuda_mark(x->cu, QU_CUDA_COMPUTE, MARK_FRESH, err));
     QU_TRY_OUT(qu_cuda_follow(x->cu, QU_CUDA_COPY, MARK_FRESH, err));
-    QU_TRY_OUT(
-        qu_cuda_download(x->cu, QU_CUDA_COPY, x->pinned.fresh[b].p, x->b.fresh[b].p, bytes, err));
+    QU_TRY_OUT(qu_cuda_download(x->cu, QU_CUDA_COPY, x->pinned.fresh[b].p, fresh, bytes, err));
     QU_TRY_OUT(qu_cuda_mark(x->cu, QU_CUDA_COPY, MARK_TAKEN + b, err));
 out:
     free(items);

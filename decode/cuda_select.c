@@ -10,6 +10,15 @@ static int64_t layer_flags(const qu_context *c)
 {
     return (int64_t)c->sel.n_pages * c->m->n_kv_heads;
 }
+/* A layer's choices there and on their way here. */
+static uint8_t *chosen_there(const qu_context *c, int32_t layer)
+{
+    return (uint8_t *)qu_cuda_of(c)->b.chosen.p + layer * layer_flags(c);
+}
+static uint8_t *chosen_pinned(const qu_context *c, int32_t layer)
+{
+    return (uint8_t *)qu_cuda_of(c)->pinned.chosen.p + layer * layer_flags(c);
+}
 
 /* --- once a question --- */
 
@@ -93,8 +102,8 @@ static qu_status need_lists(qu_context *c, qu_err *err)
     QU_TRY_OUT(qu_cuda_need(x, &x->b.list, heads * c->n_seg * 4, err));
     QU_TRY_OUT(qu_cuda_need(x, &x->b.count, heads * 4, err));
     QU_TRY_OUT(qu_cuda_need(x, &x->b.candidate, c->n_seg * 4ll, err));
-    QU_TRY_OUT(
-        qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.candidate.p, candidate, c->n_seg * 4ll, err));
+    QU_TRY_OUT(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.candidate.p, candidate, c->n_seg * 4ll,
+                              err));
     x->list_segments = c->n_seg;
     x->epoch = -1; /* lists are made anew */
 out:
@@ -108,7 +117,7 @@ static qu_status make_lists(qu_context *c, int32_t layer, qu_err *err)
     int32_t g_n = c->m->n_kv_heads;
     return qu_cuda_lists(x->cu, (int32_t *)x->b.list.p + (int64_t)layer * g_n * c->n_seg,
                          (int32_t *)x->b.count.p + layer * g_n, x->b.candidate.p,
-                         (uint8_t *)x->b.chosen.p + layer * layer_flags(c), c->n_seg, g_n, err);
+                         chosen_there(c, layer), c->n_seg, g_n, err);
 }
 
 /* Choices of another epoch, or of the same one after segments came or went: all layers at once. */
@@ -119,8 +128,8 @@ static qu_status recall(qu_context *c, qu_err *err)
     for (int32_t l = 0; l < c->m->n_layers; l++) {
         uint8_t *chosen;
         QU_TRY(qu_selection_chosen(c, c->sel.epoch, l, &chosen, err));
-        QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, (uint8_t *)x->b.chosen.p + l * layer_flags(c),
-                              chosen, layer_flags(c), err));
+        QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, chosen_there(c, l), chosen, layer_flags(c),
+                              err));
         QU_TRY(make_lists(c, l, err));
     }
     x->epoch = c->sel.epoch;
@@ -133,17 +142,15 @@ static qu_status sense(qu_context *c, int32_t layer, qu_err *err)
     const qu_model *m = c->m;
     int32_t g_n = m->n_kv_heads;
     int64_t scratch = qu_cuda_sense_floats(x->clusters.n, c->rows.n, m->n_heads);
-    int64_t at = layer * layer_flags(c);
-    uint8_t *there = (uint8_t *)x->b.chosen.p + at;
+    uint8_t *there = chosen_there(c, layer), *all = (uint8_t *)x->b.all.p + layer * g_n;
+    float *score = x->b.score.p;
     QU_TRY(qu_cuda_need(x, &x->b.sense, scratch * 4, err));
-    QU_TRY(qu_cuda_sense(x->cu, x->b.score.p, &x->clusters, x->b.q.p, &x->rows, layer, x->b.sense.p,
-                         err));
-    QU_TRY(qu_cuda_cut(x->cu, there, x->b.score.p, x->clusters.tokens,
-                       (uint8_t *)x->b.all.p + layer * g_n, c->sel.n_pages, g_n,
+    QU_TRY(qu_cuda_sense(x->cu, score, &x->clusters, x->b.q.p, &x->rows, layer, x->b.sense.p, err));
+    QU_TRY(qu_cuda_cut(x->cu, there, score, x->clusters.tokens, all, c->sel.n_pages, g_n,
                        c->hook.plan->budget, err));
     QU_TRY(make_lists(c, layer, err));
-    QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, (uint8_t *)x->pinned.chosen.p + at, there,
-                            layer_flags(c), err));
+    QU_TRY(qu_cuda_download(x->cu, QU_CUDA_COMPUTE, chosen_pinned(c, layer), there, layer_flags(c),
+                            err));
     x->chosen = layer + 1;
     return QU_OK;
 }
@@ -156,8 +163,7 @@ static qu_status learn(qu_context *c, qu_err *err)
     for (; x->told < x->chosen; x->told++) {
         uint8_t *chosen;
         QU_TRY(qu_selection_chosen(c, c->sel.epoch, x->told, &chosen, err));
-        memcpy(chosen, (uint8_t *)x->pinned.chosen.p + x->told * layer_flags(c),
-               (size_t)layer_flags(c));
+        memcpy(chosen, chosen_pinned(c, x->told), (size_t)layer_flags(c));
         c->hook.plan->told(c->hook.ctx, x->told, c->sel.tokens, c->sel.n_pages, c->m->n_kv_heads,
                            chosen);
     }
@@ -229,7 +235,7 @@ qu_status qu_cuda_select(qu_context *c, int32_t layer, qu_cuda_attend *a, qu_err
     a->value = x->clusters.value + before * d;
     a->bias = x->clusters.bias + before;
     a->page_of = x->clusters.page_of;
-    a->chosen = (uint8_t *)x->b.chosen.p + layer * layer_flags(c);
+    a->chosen = chosen_there(c, layer);
     a->n_clusters = x->clusters.n;
     return QU_OK;
 }

@@ -79,7 +79,8 @@ static double check_live(void)
                 qu_rope_vector(k + (t * s->g + g) * d, r, c, sn, P, at[t]);
                 for (int32_t j = 0; j < d; j++) {
                     int32_t of = (t * s->g + g) * d + j;
-                    bool off = row[0][j] != qu_f32_to_f16(k[of]) || row[1][j] != qu_f32_to_f16(v[of]);
+                    bool off = row[0][j] != qu_f32_to_f16(k[of]);
+                    off |= row[1][j] != qu_f32_to_f16(v[of]);
                     w = larger(w, off, "key, value, head size %d, token %d, KV head %d, dim %d", d,
                                t, g, j);
                 }

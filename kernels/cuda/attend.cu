@@ -19,13 +19,12 @@ QU_DEVICE int64_t query_at(const qu_cuda_attend &a, int32_t g, int32_t row)
     return ((int64_t)(row / group) * a.rows.n_heads + (int64_t)g * group + row % group) * a.rows.d;
 }
 
-QU_DEVICE int32_t head_rows(const qu_cuda_attend &a)
+static __host__ __device__ int32_t head_rows(const qu_cuda_attend &a)
 {
     return a.rows.n * group_of(a);
 }
 
-QU_DEVICE int32_t sees(const qu_cuda_attend &a, int32_t row, int32_t page,
-                                               int32_t n)
+QU_DEVICE int32_t sees(const qu_cuda_attend &a, int32_t row, int32_t page, int32_t n)
 {
     int32_t t = row / group_of(a);
     if (row >= head_rows(a)) return 0;
@@ -267,61 +266,40 @@ static qu_status check(const qu_cuda_attend *a, qu_err *err)
     return QU_OK;
 }
 
-/* Warps of a block that has shared memory for itself and for each. */
-static int32_t warps_of(const qu_cuda *cu, int32_t own, int32_t each)
+/* Split: a block a multiprocessor, shared out over heads and tiles. Direct: a warp a tile. */
+template <int S, bool SPLIT>
+static qu_status launch(qu_cuda *cu, const qu_cuda_attend &a, qu_err *err)
 {
-    const int32_t fit = (qu_cuda_shared(cu) - own) / each;
-    return fit < MAX_WARPS ? fit : (int32_t)MAX_WARPS;
-}
-
-/* One block a multiprocessor, shared out over heads and rows. */
-template <int S> static void launch_split(qu_cuda *cu, const qu_cuda_attend &a, int32_t rows)
-{
-    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
-    const int32_t tiles = (rows + ROWS - 1) / ROWS, parts = page_parts(a) + far_parts(a);
-    const int32_t blocks = qu_cuda_processors(cu) / (a.rows.n_kv_heads * tiles);
-    const int32_t warps = warps_of(cu, memory_of<S>::warp_at(1, 0), WARP_BYTES);
-    const size_t bytes = (size_t)memory_of<S>::warp_at(1, warps);
-    const int32_t some = blocks < parts ? blocks : parts;
-    dim3 grid((unsigned)(some < 1 ? 1 : some), (unsigned)a.rows.n_kv_heads, (unsigned)tiles);
-    auto *kernel = attend_split<S>;
-    qu_cuda_want_shared(kernel, bytes);
-    QU_LAUNCH(kernel, grid, (unsigned)(warps * QU_WARP), bytes, stream, a);
+    typedef memory_of<S> M;
+    const int32_t heads = a.rows.n_kv_heads, tiles = (head_rows(a) + ROWS - 1) / ROWS;
+    const int32_t each = SPLIT ? WARP_BYTES : M::QUERIES + WARP_BYTES;
+    const int32_t fit = (qu_cuda_shared(cu) - M::warp_at(SPLIT, 0)) / each;
+    const int32_t warps = fit < MAX_WARPS ? fit : (int32_t)MAX_WARPS;
+    const size_t bytes = (size_t)M::warp_at(SPLIT ? 1 : warps, warps);
+    int32_t across = SPLIT ? qu_cuda_processors(cu) / (heads * tiles) : (tiles + warps - 1) / warps;
+    if (SPLIT && across > page_parts(a) + far_parts(a)) across = page_parts(a) + far_parts(a);
+    dim3 grid((unsigned)(across < 1 ? 1 : across), (unsigned)heads, SPLIT ? (unsigned)tiles : 1);
+    auto *attend = SPLIT ? attend_split<S> : attend_direct<S>;
+    qu_cuda_want_shared(attend, bytes);
+    QU_TRY_LAUNCH(attend, grid, (unsigned)(warps * QU_WARP), bytes, a);
+    return QU_OK;
 }
 
 qu_status qu_cuda_attend_split(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err)
 {
     QU_TRY(check(a, err));
     if (a->rows.n <= 0) return QU_OK;
-    int32_t rows = a->rows.n * group_of(*a);
-    if (a->rows.d <= 64) launch_split<1>(cu, *a, rows);
-    else launch_split<2>(cu, *a, rows);
-    QU_TRY(qu_cuda_launched(cu, "attend_split", err));
+    QU_TRY((a->rows.d <= 64 ? launch<1, true> : launch<2, true>)(cu, *a, err));
     size_t bytes = (size_t)(page_parts(*a) + far_parts(*a) + SLOTS * FOLD) * sizeof(float);
     qu_cuda_want_shared(merge, bytes);
-    dim3 grid((unsigned)rows, (unsigned)a->rows.n_kv_heads, blocks_of(a->rows.d, 32));
+    dim3 grid((unsigned)head_rows(*a), (unsigned)a->rows.n_kv_heads, blocks_of(a->rows.d, 32));
     QU_TRY_EARLY(merge, grid, MERGE, bytes, *a);
     return QU_OK;
-}
-
-template <int S> static void launch_direct(qu_cuda *cu, const qu_cuda_attend &a, int32_t rows)
-{
-    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
-    typedef memory_of<S> M;
-    const int32_t warps = warps_of(cu, M::PLACES, M::QUERIES + WARP_BYTES);
-    const size_t bytes = (size_t)M::warp_at(warps, warps);
-    dim3 grid(blocks_of(rows, ROWS * warps), (unsigned)a.rows.n_kv_heads);
-    auto *kernel = attend_direct<S>;
-    qu_cuda_want_shared(kernel, bytes);
-    QU_LAUNCH(kernel, grid, (unsigned)(warps * QU_WARP), bytes, stream, a);
 }
 
 qu_status qu_cuda_attend_direct(qu_cuda *cu, const qu_cuda_attend *a, qu_err *err)
 {
     QU_TRY(check(a, err));
     if (a->rows.n <= 0) return QU_OK;
-    int32_t rows = a->rows.n * group_of(*a);
-    if (a->rows.d <= 64) launch_direct<1>(cu, *a, rows);
-    else launch_direct<2>(cu, *a, rows);
-    return qu_cuda_launched(cu, "attend_direct", err);
+    return (a->rows.d <= 64 ? launch<1, false> : launch<2, false>)(cu, *a, err);
 }

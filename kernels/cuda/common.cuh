@@ -138,7 +138,6 @@ QU_DEVICE void floats8(float x[8], const void *p)
 /* sum + x . y: one chain of fused operations, in order. */
 QU_DEVICE float dot8(const float x[8], const float y[8], float sum)
 {
-#pragma unroll
     for (int i = 0; i < 8; i++) sum = fmaf(x[i], y[i], sum);
     return sum;
 }
@@ -166,8 +165,8 @@ QU_DEVICE uint32_t pack_halves(float low, float high)
 /* c [16,8] += a [16,16] b [16,8] of halves, summed in f32, by a warp: lane 4 g + t has of c (g,
  * 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1); of a, two columns a word, (g, 2t), (g + 8, 2t),
  * (g, 2t + 8), (g + 8, 2t + 8); of b, two rows a word, (2t, g), (2t + 8, g). */
-QU_DEVICE void multiply(float c[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
-                                                uint32_t b0, uint32_t b1)
+QU_DEVICE void multiply(float c[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                        uint32_t b1)
 {
 #ifdef __CUDACC__
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
@@ -183,7 +182,6 @@ QU_DEVICE void multiply(float c[4], uint32_t a0, uint32_t a1, uint32_t a2, uint3
 QU_DEVICE void halves8(float x[8], uint4 u)
 {
     const unsigned w[4] = {u.x, u.y, u.z, u.w};
-#pragma unroll
     for (int i = 0; i < 4; i++) {
         x[2 * i] = from_half((uint16_t)(w[i] & 0xffff));
         x[2 * i + 1] = from_half((uint16_t)(w[i] >> 16));
@@ -216,8 +214,8 @@ QU_DEVICE int64_t rope_row(const qu_cuda_rows &r, int32_t layer, int32_t g)
 {
     return r.rope_rows ? r.rope_rows[layer * r.n_kv_heads + g] : 0;
 }
-QU_DEVICE int64_t angles_at(const qu_cuda_rows &r, const qu_cuda_page &page,
-                                                    int32_t layer, int32_t g)
+QU_DEVICE int64_t angles_at(const qu_cuda_rows &r, const qu_cuda_page &page, int32_t layer,
+                            int32_t g)
 {
     return rope_row(r, layer, g) * (r.d / 2 + 1) * page.n_pad;
 }

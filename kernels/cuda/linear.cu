@@ -8,14 +8,14 @@ static matrix matrix_of(const void *w, int type, int64_t n)
 }
 
 /* f(a constant) for a type known at run time. */
-template <class F> static void with_type(int type, F f)
+template <class F> static qu_status with_type(int type, F f)
 {
     switch (type) {
 #define CASE(name, block, bytes)                                                                   \
-    case QU_TYPE_##name: f(std::integral_constant<int, QU_TYPE_##name>()); break;
+    case QU_TYPE_##name: return f(std::integral_constant<int, QU_TYPE_##name>());
         QU_TYPES(CASE)
 #undef CASE
-    default: break;
+    default: return QU_OK;
     }
 }
 
@@ -87,7 +87,6 @@ QU_DEVICE void stage_sixteen(uint4 *high, uint4 *middle, uint4 *low, sixteen *of
     int sum = 0;
     floats8(v, x);
     floats8(v + 8, x + 8);
-#pragma unroll
     for (int i = 0; i < 16; i++) most = isfinite(v[i]) ? fmaxf(most, fabsf(v[i])) : INFINITY;
     int power = min(max((int)(__float_as_uint(most) >> 23), 24), 254); /* most < 2^(power - 126) */
     float step = __uint_as_float((unsigned)(power - 21) << 23);
@@ -132,24 +131,22 @@ QU_DEVICE void stage_rows(char *to, const products &p, int32_t t0, int32_t rows,
 /* acc += the products of unit `at` (counted from the stage's begin) of R rows with T rows of x. */
 template <int TYPE, int T, int R>
 QU_DEVICE void multiply_dense(float (&acc)[R][T], const unit (&r)[R], const char *x, int32_t at,
-                                                      int32_t room, int32_t rows)
+                              int32_t room, int32_t rows)
 {
     float q[R][8];
-#pragma unroll
     for (int i = 0; i < R; i++) quants8<TYPE>(q[i], r[i], 0, 0);
 #pragma unroll
     for (int t = 0; t < T; t++) {
         if (t >= rows) break;
         float v[8];
         floats8(v, x + at * 32 + at / 4 * 16 + t * room);
-#pragma unroll
         for (int i = 0; i < R; i++) acc[i][t] = dot8(q[i], v, acc[i][t]);
     }
 }
 
 template <int TYPE, int T, int R>
 QU_DEVICE void multiply_quants(float (&acc)[R][T], const unit (&r)[R], const char *x, int32_t at,
-                                                       int32_t room, int32_t all, int32_t rows)
+                               int32_t room, int32_t all, int32_t rows)
 {
     float scale[R][2], min[R][2];
     int u = at % traits<TYPE>::in_block;
@@ -166,13 +163,11 @@ QU_DEVICE void multiply_quants(float (&acc)[R][T], const unit (&r)[R], const cha
         const char *steps = x + all * 48 + (at / 8 * 16 + at % 8 + half * 8) * (int)sizeof(sixteen);
 #pragma unroll
         for (int i = 0; i < R; i++)
-#pragma unroll
             for (int j = 0; j < 4; j++) q[i][j] = (int)quants4<TYPE>(r[i], u, half, j);
 #pragma unroll
         for (int t = 0; t < T; t++) {
             if (t >= rows) break;
             uint4 part[3];
-#pragma unroll
             for (int l = 0; l < 3; l++) part[l] = read<uint4>(from + t * room + l * all * 16);
             sixteen of = read<sixteen>(steps + t * room);
 #pragma unroll
@@ -220,14 +215,13 @@ QU_DEVICE float with_bias(const product &p, float sum, int32_t row)
 }
 
 template <int TYPE, int T, int R>
-QU_DEVICE void finish(const float (&acc)[R][T], const products &p, const chosen<R> &c,
-                                              int32_t t0, int32_t rows, int32_t lane)
+QU_DEVICE void finish(const float (&acc)[R][T], const products &p, const chosen<R> &c, int32_t t0,
+                      int32_t rows, int32_t lane)
 {
 #pragma unroll
     for (int t = 0; t < T; t++) {
         if (t >= rows) break;
         float sum[R];
-#pragma unroll
         for (int i = 0; i < R; i++) sum[i] = warp_sum(acc[i][t]);
         if (lane > 0) continue;
 #pragma unroll
@@ -264,7 +258,7 @@ QU_DEVICE void begin_group(cursor<TYPE, R> &at, const products &p, int32_t group
 }
 template <int TYPE, int R>
 QU_DEVICE void start_next(char *to, cursor<TYPE, R> &at, const products &p, int32_t units,
-                                                  int32_t steps, int32_t stride, int32_t lane)
+                          int32_t steps, int32_t stride, int32_t lane)
 {
     using of = traits<TYPE>;
     if (at.group < p.n_groups) {
@@ -337,7 +331,6 @@ static __global__ void __launch_bounds__(warps_of(T) * QU_WARP, blocks_of_rows(T
         begin_group(now, p, now.group + stride, lane);
 #pragma unroll
         for (int i = 0; i < R; i++)
-#pragma unroll
             for (int t = 0; t < T; t++) acc[i][t] = 0;
     }
 }
@@ -448,16 +441,18 @@ static void count_groups(products *p, int r)
         for (int32_t i = 0; i < p->n; i++) p->n_groups += (int32_t)blocks_of(p->of[i].n, r);
 }
 
-template <int TYPE, int R> static void launch_dense(qu_cuda *cu, products *p)
+template <int TYPE, int R>
+static qu_status launch_dense(qu_cuda *cu, products *p, qu_err *err)
 {
-    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
-    auto *kernel = matvec_dense<TYPE, R>;
+    auto *matvec_r = matvec_dense<TYPE, R>;
     count_groups(p, R);
     dim3 grid(blocks_of(p->n_groups, DENSE_WARPS), (unsigned)p->n_rows);
-    QU_LAUNCH_EARLY(cu, kernel, grid, DENSE_WARPS * QU_WARP, 0, stream, *p);
+    QU_TRY_EARLY(matvec_r, grid, DENSE_WARPS * QU_WARP, 0, *p);
+    return QU_OK;
 }
 
-template <int TYPE, int T, int R> static void launch(qu_cuda *cu, products *p)
+template <int TYPE, int T, int R>
+static qu_status launch(qu_cuda *cu, products *p, qu_err *err)
 {
     using slots = ring<TYPE, T, R>;
     const int there = qu_cuda_shared(cu), most = shared_bytes_of(T);
@@ -470,10 +465,10 @@ template <int TYPE, int T, int R> static void launch(qu_cuda *cu, products *p)
     unsigned at_once = (unsigned)(blocks_of_rows(T) * qu_cuda_processors(cu));
     dim3 grid(blocks_of(p->n_rows, T), blocks < at_once ? blocks : at_once);
     size_t bytes = slots::bytes + (size_t)T * (size_t)stage_bytes<TYPE>(p->stage);
-    auto *kernel = matvec<TYPE, T, R>;
-    qu_cuda_want_shared(kernel, bytes);
-    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
-    QU_LAUNCH_EARLY(cu, kernel, grid, warps_of(T) * QU_WARP, bytes, stream, *p);
+    auto *matvec_t = matvec<TYPE, T, R>;
+    qu_cuda_want_shared(matvec_t, bytes);
+    QU_TRY_EARLY(matvec_t, grid, warps_of(T) * QU_WARP, bytes, *p);
+    return QU_OK;
 }
 
 qu_status qu_cuda_matvec(qu_cuda *cu, const qu_cuda_product *of, int32_t n, int type,
@@ -487,30 +482,28 @@ qu_status qu_cuda_matvec(qu_cuda *cu, const qu_cuda_product *of, int32_t n, int 
     p.n = n, p.then = then, p.x = x, p.n_rows = n_rows, p.k = k;
     for (int32_t i = 0; i < n; i++)
         p.of[i] = {of[i].y, of[i].bias, matrix_of(of[i].w, type, (int64_t)of[i].n * k), of[i].n};
-    with_type(type, [&](auto t) {
+    return with_type(type, [&](auto t) {
         constexpr int TYPE = decltype(t)::value;
         if (n_rows > 1 && qu_cuda_shared(cu) >= shared_bytes_of(ROWS))
-            launch<TYPE, ROWS, 2>(cu, &p);
-        else if constexpr (!traits<TYPE>::dense) launch<TYPE, 1, 2>(cu, &p);
-        else if (then == QU_CUDA_SWIGLU) launch_dense<TYPE, 2>(cu, &p);
-        else launch_dense<TYPE, 1>(cu, &p);
+            return launch<TYPE, ROWS, 2>(cu, &p, err);
+        if constexpr (!traits<TYPE>::dense) return launch<TYPE, 1, 2>(cu, &p, err);
+        else if (then == QU_CUDA_SWIGLU) return launch_dense<TYPE, 2>(cu, &p, err);
+        else return launch_dense<TYPE, 1>(cu, &p, err);
     });
-    return qu_cuda_launched(cu, "matvec", err);
 }
 
 qu_status qu_cuda_dequant_bf16(qu_cuda *cu, void *out, const void *w, int type, int32_t n,
                                int32_t k, qu_err *err)
 {
     QU_TRY(check(type, k, err));
-    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
-    matrix m = matrix_of(w, type, (int64_t)n * k);
-    with_type(type, [&](auto t) {
-        auto *kernel = dequant_bf16<decltype(t)::value>;
-        int64_t all = (int64_t)n * k / 8;
-        QU_LAUNCH(kernel, blocks_of(all, UNIT_THREADS), UNIT_THREADS, 0, stream, (uint16_t *)out, m,
-                  all);
+    const int64_t all = (int64_t)n * k / 8;
+    matrix m = matrix_of(w, type, all * 8);
+    return with_type(type, [&](auto t) {
+        auto *dequant = dequant_bf16<decltype(t)::value>;
+        unsigned blocks = blocks_of(all, UNIT_THREADS);
+        QU_TRY_LAUNCH(dequant, blocks, UNIT_THREADS, 0, (uint16_t *)out, m, all);
+        return QU_OK;
     });
-    return qu_cuda_launched(cu, "dequant_bf16", err);
 }
 
 qu_status qu_cuda_embed(qu_cuda *cu, float *x, const void *table, int type, const int32_t *ids,
@@ -518,14 +511,13 @@ qu_status qu_cuda_embed(qu_cuda *cu, float *x, const void *table, int type, cons
 {
     QU_TRY(check(type, k, err));
     if (n_rows <= 0) return QU_OK;
-    cudaStream_t stream = qu_cuda_raw_stream(cu, QU_CUDA_COMPUTE);
     matrix m = matrix_of(table, type, (int64_t)n * k);
     dim3 grid(blocks_of(k / 8, UNIT_THREADS), (unsigned)n_rows);
-    with_type(type, [&](auto t) {
-        auto *kernel = embed<decltype(t)::value>;
-        QU_LAUNCH(kernel, grid, UNIT_THREADS, 0, stream, x, m, ids, k);
+    return with_type(type, [&](auto t) {
+        auto *embed_type = embed<decltype(t)::value>;
+        QU_TRY_LAUNCH(embed_type, grid, UNIT_THREADS, 0, x, m, ids, k);
+        return QU_OK;
     });
-    return qu_cuda_launched(cu, "embed", err);
 }
 
 int64_t qu_cuda_weights_bytes(int type, int64_t n)

@@ -70,7 +70,6 @@ template <int S, int CODEC> struct stream {
         __syncwarp(); /* the page before may still be read */
         for (int32_t i = lane_number() * 4; i < head_bytes(CODEC, b.n, b.d); i += QU_WARP * 4)
             __pipeline_memcpy_async(head + i, b.head + i, 4);
-#pragma unroll
         for (int i = 0; i < AHEAD; i++) ask(i % 4);
     }
     /* kind: of the step, its number modulo 4, known when this is compiled. The last token stands
@@ -151,9 +150,7 @@ QU_DEVICE void turned_key(uint32_t w[8], const char *row, const int32_t chunk[2]
                           bool apart, int32_t d)
 {
     float x[2][8], co[8], si[8];
-#pragma unroll
     for (int i = 0; i < 2; i++) key8<CODEC>(x[i], row, chunk[i], d, base[i], scale[i]);
-#pragma unroll
     for (int i = 0; i < 4; i++) angles2(co, si, i, angles[i * PAGE * 4]);
     turn8(x[0], x[1], co, si, apart);
     pack8(w, x[0]);
@@ -167,7 +164,6 @@ QU_DEVICE void score16(float c[2][4], const queries<S> &q, const stream<S, CODEC
 {
     const block_keys &b = slice.b;
     const int32_t t = lane_part(), own = token_of(lane_row());
-#pragma unroll
     for (int i = 0; i < 8; i++) c[i / 4][i % 4] = 0;
 #pragma unroll
     for (int st = 0; st < S; st++) {
@@ -210,13 +206,11 @@ QU_DEVICE void two_values(uint32_t w[8], const stream<S, CODEC> &slice, const ch
         uint32_t u[4], v[4];
         words4(u, read<uint4>(x, c));
         words4(v, read<uint4>(y, c));
-#pragma unroll
         for (int e = 0; e < 8; e++) w[e] = __byte_perm(u[e / 2], v[e / 2], e % 2 ? 0x7632 : 0x5410);
     } else {
         float u[8], v[8];
         value8<CODEC>(u, x, c, b.d, slice.head, min(first + i, b.n - 1));
         value8<CODEC>(v, y, c, b.d, slice.head, min(first + j, b.n - 1));
-#pragma unroll
         for (int e = 0; e < 8; e++) w[e] = pack_halves(u[e], v[e]);
     }
 }
@@ -256,17 +250,14 @@ template <int S> QU_DEVICE void clear(state<S> &x)
 {
     x.m = -INFINITY;
     x.l = 0;
-#pragma unroll
     for (int i = 0; i < S * 16; i++) x.o[i / 16][i / 2 % 8][i % 2] = 0;
 }
 
 /* Weights of 32 tokens as operands; what was before fades by what is returned. */
 template <int S>
-QU_DEVICE float weigh(state<S> &x, uint32_t high[4], uint32_t low[4],
-                                              const float s[4][2])
+QU_DEVICE float weigh(state<S> &x, uint32_t high[4], uint32_t low[4], const float s[4][2])
 {
     float top = x.m;
-#pragma unroll
     for (int i = 0; i < 8; i++) top = fmaxf(top, s[i / 2][i % 2]);
     top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
     top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
@@ -299,7 +290,6 @@ QU_DEVICE void store_rows(float *p, const state<S> &x, float scale, int32_t d)
         const int st = i / 4, of = i / 2 % 2, e = i % 2 * 4;
         const int32_t dim = 64 * st + 16 * lane_part() + 8 * of + e;
         float y[4];
-#pragma unroll
         for (int j = 0; j < 4; j++) y[j] = scale * x.o[st][e + j][of];
         if (dim < d) *(float4 *)(void *)(p + dim) = {y[0], y[1], y[2], y[3]};
     }

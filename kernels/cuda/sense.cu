@@ -97,20 +97,17 @@ template <int R> static __global__ void __launch_bounds__(THREADS) sense_logits(
     const int64_t at = (int64_t)g * a.c.n + min(c, a.c.n - 1);
     const uint16_t *key = a.c.key + at * d, *spread = a.c.spread + at * half;
     float s[R], v[R];
-#pragma unroll
     for (int r = 0; r < R; r++) s[r] = v[r] = 0;
 #pragma unroll 8
     for (int32_t i = 0; i < d / 8; i++) {
         float k[8];
         halves8(k, read<uint4>(key, i));
-#pragma unroll
         for (int r = 0; r < R; r++) s[r] = dot8(q + r * d + i * 8, k, s[r]);
     }
 #pragma unroll 8
     for (int32_t i = 0; i < half / 4; i++) {
         uint2 u = read<uint2>(spread, i);
         const uint32_t h[2] = {u.x, u.y};
-#pragma unroll
         for (int r = 0; r < R; r++)
             for (int j = 0; j < 4; j++) {
                 float one = from_half((uint16_t)(h[j / 2] >> j % 2 * 16));
@@ -118,7 +115,6 @@ template <int R> static __global__ void __launch_bounds__(THREADS) sense_logits(
             }
     }
     float bias = a.c.bias[at], limit = QU_SPREAD_LIMIT * fmaxf(bias, 0.0f);
-#pragma unroll
     for (int r = 0; r < R; r++) {
         float logit = s[r] + bias + sqrtf(limit * (limit + fmaxf(v[r], 0.0f))) - limit;
         logits[r * THREADS + tid] = c < a.c.n ? logit : -INFINITY;
@@ -222,7 +218,7 @@ QU_DEVICE uint64_t sort_key(float density, int32_t page)
 /* Pages [n] by density, as keys say, are taken while they fit the budget, those that do not are
  * passed over: 32 at a time, by one warp. */
 QU_DEVICE void take_pages(uint8_t *chosen, int32_t stride, const uint64_t *key,
-                                                  const int32_t *tokens, int32_t n, int64_t budget)
+                          const int32_t *tokens, int32_t n, int64_t budget)
 {
     const int32_t lane = (int32_t)threadIdx.x;
     for (int32_t from = 0; from < n && (from == 0 || budget > 0); from += QU_WARP) {

@@ -69,14 +69,11 @@ QU_DEVICE void stored8(float x[8], const char *row, int32_t c, int32_t d)
     } else if (CODEC == QU_CODEC_Q8) {
         const uint2 u = read<uint2>(row, c);
         const uint32_t w[2] = {u.x, u.y};
-#pragma unroll
         for (int i = 0; i < 8; i++) x[i] = (float)(int8_t)(w[i / 4] >> i % 4 * 8);
     } else if (CODEC == QU_CODEC_Q4) {
-#pragma unroll
         for (int i = 0; i < 8; i += 4) { /* four channels have one half of a byte */
             int32_t at = c * 8 + i, low = at < d / 2;
             uint32_t four = read<uint32_t>(row + (low ? at : at - d / 2)) >> (low ? 0 : 4);
-#pragma unroll
             for (int j = 0; j < 4; j++) x[i + j] = (float)(four >> j * 8 & 15);
         }
     } else {
@@ -86,8 +83,7 @@ QU_DEVICE void stored8(float x[8], const char *row, int32_t c, int32_t d)
 
 /* What turns chunk c of q8 and q4 keys into numbers. */
 template <int CODEC>
-QU_DEVICE void key_scale8(float base[8], float scale[8], const char *head, int32_t c,
-                                                  int32_t d)
+QU_DEVICE void key_scale8(float base[8], float scale[8], const char *head, int32_t c, int32_t d)
 {
     if (CODEC != QU_CODEC_Q8 && CODEC != QU_CODEC_Q4) return;
     floats8(base, head + c * 32);
@@ -95,11 +91,10 @@ QU_DEVICE void key_scale8(float base[8], float scale[8], const char *head, int32
 }
 template <int CODEC>
 QU_DEVICE void key8(float x[8], const char *row, int32_t c, int32_t d, const float base[8],
-                                            const float scale[8])
+                    const float scale[8])
 {
     stored8<CODEC>(x, row, c, d);
     if (CODEC == QU_CODEC_Q8 || CODEC == QU_CODEC_Q4) {
-#pragma unroll
         for (int i = 0; i < 8; i++) x[i] = __fadd_rn(base[i], __fmul_rn(scale[i], x[i]));
     }
 }
@@ -107,17 +102,15 @@ QU_DEVICE void key8(float x[8], const char *row, int32_t c, int32_t d, const flo
 /* Chunk c of token i's value, not yet rounded. */
 template <int CODEC>
 QU_DEVICE void value8(float x[8], const char *row, int32_t c, int32_t d, const char *head,
-                                              int32_t i)
+                      int32_t i)
 {
     stored8<CODEC>(x, row, c, d);
     if (CODEC == QU_CODEC_Q8) {
         float scale = read<float>(head, 2 * d + i);
-#pragma unroll
         for (int j = 0; j < 8; j++) x[j] = __fmul_rn(scale, x[j]);
     } else if (CODEC == QU_CODEC_Q4) {
         uint32_t h = read<uint32_t>(head, 2 * d + i * groups_of(d) + c * 8 / QU_CODEC_GROUP);
         float base = from_half((uint16_t)(h & 0xffff)), scale = from_half((uint16_t)(h >> 16));
-#pragma unroll
         for (int j = 0; j < 8; j++) x[j] = __fadd_rn(base, __fmul_rn(scale, x[j]));
     }
 }
@@ -126,10 +119,8 @@ QU_DEVICE void value8(float x[8], const char *row, int32_t c, int32_t d, const c
 QU_DEVICE void turn8(float x[8], float y[8], const float c[8], const float s[8], bool apart)
 {
     if (apart) {
-#pragma unroll
         for (int p = 0; p < 8; p++) turn(&x[p], &y[p], c[p], s[p]);
     } else {
-#pragma unroll
         for (int p = 0; p < 4; p++) {
             turn(&x[2 * p], &x[2 * p + 1], c[p], s[p]);
             turn(&y[2 * p], &y[2 * p + 1], c[p + 4], s[p + 4]);
@@ -143,7 +134,6 @@ QU_DEVICE void turn_back8(float x[8], float y[8], const block_keys &b, int32_t j
 {
     if (!b.cos) return;
     float c[8], s[8];
-#pragma unroll
     for (int p = 0; p < 8; p++) {
         int32_t pair = 8 * j + p;
         bool turns = pair < b.rope.n_dims / 2;
@@ -165,7 +155,6 @@ QU_DEVICE void words4(uint32_t w[4], uint4 u)
 }
 QU_DEVICE void pack8(uint32_t w[4], const float x[8])
 {
-#pragma unroll
     for (int i = 0; i < 4; i++) w[i] = pack_halves(x[2 * i], x[2 * i + 1]);
 }
 
