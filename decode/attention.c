@@ -133,7 +133,7 @@ typedef struct block {
 typedef struct attend_run {
     qu_context *c;
     int32_t layer;
-    block blocks[QU_PAGE_TOKENS * 4];
+    block blocks[QU_PASS_ROWS];
     int32_t n_blocks, n_splits;
     int32_t n_pages, n_far; /* segments that the last block can see; parts of the far field */
     int32_t *pages, *n;     /* [G][n_pages] those read, [G] how many */
@@ -175,21 +175,24 @@ static int32_t gather(const attend_run *r, const block *b, int32_t g, item_scrat
     return b->n * group;
 }
 
-/* Pages of head g that a block sees. */
+/* Pages of head g that a block sees. Where it sees other documents' pages not, the list is of all
+ * pages: choosing is for questions. */
 static int32_t pages_seen(const attend_run *r, const block *b, int32_t g)
 {
     const int32_t *pages = r->pages + (int64_t)g * r->n_pages;
     int32_t n = r->n[g];
     while (n > 0 && pages[n - 1] > b->own) n--;
-    return n;
+    return n - r->c->seg[b->own].n_hidden;
 }
 
 static void attend_one(const attend_run *r, const block *b, int32_t g, int32_t part_index,
                        int32_t n_pages, item_scratch *s, qu_attend_state *part, int32_t rows)
 {
     const qu_model *m = r->c->m;
+    const qu_segment *own = &r->c->seg[b->own];
     bool far = part_index >= n_pages;
-    int32_t page = far ? -1 : r->pages[(int64_t)g * r->n_pages + part_index];
+    int32_t at = part_index < own->hidden ? part_index : part_index + own->n_hidden;
+    int32_t page = far ? -1 : r->pages[(int64_t)g * r->n_pages + at];
     qu_attend_kv kv = far ? qu_selection_far(r->c, r->layer, g, part_index - n_pages)
                           : qu_segment_kv(m, &r->c->seg[page], r->layer, g);
     qu_attend_page(part, s->q, m->head_size, rows, m->head_size, &kv,

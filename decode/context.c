@@ -195,23 +195,52 @@ static qu_status check_ids(const qu_context *c, const int32_t *ids, int32_t n, q
     return QU_OK;
 }
 
-/* Pages in chunks of up to four tiles' rows, so that dequantised panels serve several tiles. */
+/* Cut pages into passes so that as few rows as possible are empty: a pass costs its tiles and, for
+ * dequantising, a quarter of one. take[i]: pages of the pass that begins at page i. */
+static qu_status cut_passes(const qu_context *c, const qu_page_tokens *pages, int32_t n,
+                            int32_t **take, qu_err *err)
+{
+    enum { TILE = 64 /* rows that qu_linear_document pads to */ };
+    int32_t most = c->backend ? QU_DEVICE_ROWS : QU_PASS_ROWS;
+    QU_OWN(qu_freep) int64_t *quarters = NULL; /* that the pages from here on cost */
+    QU_TRY(qu_memory_take(take, n, sizeof **take, err));
+    QU_TRY(qu_memory_take(&quarters, n + 1, sizeof *quarters, err));
+    for (int32_t i = n - 1, rows; i >= 0; i--) {
+        rows = 0;
+        for (int32_t end = i + 1; end <= n && (rows += pages[end - 1].n) <= most; end++) {
+            int64_t cost = quarters[end] + (rows + TILE - 1) / TILE * 4 + 1;
+            if (end > i + 1 && cost >= quarters[i]) continue;
+            quarters[i] = cost;
+            (*take)[i] = end - i;
+        }
+    }
+    return QU_OK;
+}
+
 qu_status qu_context_prefill(qu_context *c, const qu_page_tokens *pages, int32_t n_pages,
                              const qu_page_sink *sink, qu_err *err)
 {
-    enum { CHUNK = QU_PAGE_TOKENS * 4 };
     qu_status st = QU_OK;
-    int32_t before = c->n_seg, ids[CHUNK], done = 0;
-    while (done < n_pages) {
+    int32_t before = c->n_seg, first = before, ids[QU_PASS_ROWS];
+    QU_OWN(qu_freep) int32_t *take = NULL;
+    for (int32_t i = 0; i < n_pages; i++) {
+        QU_TRY(check_page(c, pages[i].n, pages[i].pos, err));
+        QU_TRY(check_ids(c, pages[i].ids, pages[i].n, err));
+    }
+    QU_TRY(cut_passes(c, pages, n_pages, &take, err));
+    for (int32_t done = 0, end; done < n_pages;) {
         qu_rows *r = &c->rows;
         r->n = 0;
-        for (; done < n_pages; done++) {
+        for (end = done + take[done]; done < end; done++) {
             const qu_page_tokens *p = &pages[done];
-            QU_TRY_OUT(check_page(c, p->n, p->pos, err));
-            QU_TRY_OUT(check_ids(c, p->ids, p->n, err));
-            if (r->n + p->n > CHUNK) break;
+            if (done > 0 && p->pos <= p[-1].pos) first = c->n_seg;
+            if (first > before && c->backend)
+                QU_TRY_OUT(qu_fail(err, QU_ERR_UNSUPPORTED, "a device takes one document at a time"));
             QU_TRY_OUT(add_segment(c, p->n, pad16(p->n), p->pos, err));
-            c->seg[c->n_seg - 1].half = c->codec != QU_CODEC_F32;
+            qu_segment *s = &c->seg[c->n_seg - 1];
+            s->half = c->codec != QU_CODEC_F32;
+            s->hidden = before;
+            s->n_hidden = first - before;
             for (int32_t i = 0; i < p->n; i++) {
                 ids[r->n] = p->ids[i];
                 r->own[r->n] = c->n_seg - 1;

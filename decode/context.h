@@ -120,9 +120,12 @@ QU_OWNER(qu_context, qu_context_free)
 qu_status qu_context_attach(qu_context *c, int32_t n, int64_t pos, const qu_page_source *source,
                             qu_err *err);
 
-/* Compute and append fresh pages in order. sink may be NULL. Positions ascend; gaps are allowed. On
- * error the pages of this call are not appended. Errors: QU_ERR_ARG (token id, order, after a
- * step), QU_ERR_NOMEM, the sink's and sources'. */
+/* Compute and append fresh pages in order. sink may be NULL. Positions ascend; gaps are allowed. A page
+ * that does not stand behind the one before it begins another document: this one sees what was there
+ * before the call and none of the call's other documents. So several go through the layers together,
+ * and each gets the bits that it gets alone; cut the context before a step, which would see them all.
+ * On error the pages of this call are not appended. Errors: QU_ERR_ARG (token id, after a step),
+ * QU_ERR_NOMEM, QU_ERR_UNSUPPORTED (several documents on a device), the sink's and sources'. */
 qu_status qu_context_prefill(qu_context *c, const qu_page_tokens *pages, int32_t n_pages,
                              const qu_page_sink *sink, qu_err *err);
 

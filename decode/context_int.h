@@ -12,6 +12,9 @@
 /* Page attention works on blocks of this many tokens (times the heads of a KV group). */
 enum { QU_ATTEND_TOKENS = 16 };
 
+/* Rows of a pass at most, here and on a device. */
+enum { QU_PASS_ROWS = QU_PAGE_TOKENS * 8, QU_DEVICE_ROWS = QU_PAGE_TOKENS * 4 };
+
 /* A segment's resident form: [L][G] of (kt [D,n_pad], v [n_pad,Dp]), zeroed when first needed and
  * filled slice by slice. Elements are half, which halves memory and traffic, but f32 where the codec
  * is f32 and in live segments. Live ones are QU_PAGE_TOKENS wide from the start and fill up. */
@@ -19,6 +22,7 @@ typedef struct qu_segment {
     int32_t n, n_pad;
     int64_t pos;
     bool live;
+    int32_t hidden, n_hidden; /* earlier segments that its rows do not see */
     qu_page_source source; /* get NULL: prefilled or live, always resident */
     bool half;
     char *kv;         /* NULL until the first slice */
@@ -32,7 +36,7 @@ typedef struct qu_segment {
 typedef struct qu_rows {
     int32_t n;
     const int32_t *ids;
-    int32_t own[QU_PAGE_TOKENS * 4], at[QU_PAGE_TOKENS * 4];
+    int32_t own[QU_PASS_ROWS], at[QU_PASS_ROWS];
 } qu_rows;
 
 /* What one worker read of a fetch, or its first error. */

@@ -21,7 +21,7 @@ static qu_status prepare(qu_context *c, bool document, qu_err *err)
     qu_scratch *s = &c->s;
     int64_t q = (int64_t)m->n_heads * m->head_size, kv = (int64_t)m->n_kv_heads * m->head_size;
     if (s->rows < c->rows.n) {
-        int64_t n = c->rows.n > 64 || document ? QU_PAGE_TOKENS * 4 : 64;
+        int64_t n = c->rows.n > 64 || document ? QU_PASS_ROWS : 64;
         struct {
             float **p;
             int64_t width;
@@ -172,8 +172,8 @@ typedef struct page_run {
     int32_t layer, first;
     int64_t stride;
     bool summarise;
-    int32_t row0[QU_PAGE_TOKENS * 4];
-    int64_t summary[QU_PAGE_TOKENS * 4 + 1]; /* where each page's summary begins */
+    int32_t row0[QU_PASS_ROWS];
+    int64_t summary[QU_PASS_ROWS + 1]; /* where each page's summary begins */
 } page_run;
 
 static void place_page(void *ctx, int64_t item, int worker)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/dims.h"
+#include "decode/device.h"
 #include "kernels/codec.h"
 #include "retrieve/lookback.h"
 
@@ -141,9 +142,10 @@ typedef struct encode_run {
     int32_t n_pages;
     const int32_t *ids;
     const qu_encode_output *out;
-    qu_context *c;
+    qu_context *c;           /* borrowed; of the first of those that run together, with n_made */
     int64_t *first;          /* [n_pages + 1] token index of each page */
-    int32_t chunk;           /* first page of the running prefill */
+    int32_t from, to;        /* pages of the running prefill */
+    int32_t n_made;          /* pages made in it, of all documents */
     qu_lookback *lookback;   /* of a streamed document, with the rest of these */
     qu_page_memory **memory; /* [n_pages]: the header and what the running chunk sees */
     int32_t *seen;           /* [n_pages] pages that the chunk sees, in order; n_seen */
@@ -151,21 +153,42 @@ typedef struct encode_run {
     int32_t n_seen;
 } encode_run;
 
+static qu_status pages_done(const encode_run *r, int32_t from, int32_t to, qu_err *err)
+{
+    for (int32_t p = from; p < to; p++)
+        QU_TRY(r->out->page_done(r->out->ctx, p, r->pages[p].n_tokens, err));
+    return QU_OK;
+}
+
+/* The document that a prefill's page is of; *page becomes its number there. */
+static encode_run *run_of(encode_run *r, int32_t *page)
+{
+    for (; *page >= r->to - r->from; r++) *page -= r->to - r->from;
+    *page += r->from;
+    return r;
+}
+
 static qu_status hand_out(void *ctx, int32_t page, int32_t layer, int32_t g, const void *data,
                           size_t bytes, qu_err *err)
 {
-    encode_run *r = ctx;
-    qu_encode_part part = {QU_KV_SLICE, r->chunk + page, layer, g};
+    bool begins_pass = layer == 0 && g == 0 && page == ((encode_run *)ctx)->n_made;
+    encode_run *r = run_of(ctx, &page);
+    qu_encode_part part = {QU_KV_SLICE, page, layer, g};
+    if (begins_pass && r->out->stop && r->out->stop(r->out->ctx))
+        return qu_fail(err, QU_ERR_CANCELLED, "stopped at page %d of %d", page, r->n_pages);
     return r->out->put(r->out->ctx, &part, data, bytes, err);
 }
 
+/* A page's last part. One of a streamed document is done when the next chunk's list is there. */
 static qu_status hand_out_summary(void *ctx, int32_t page, const void *data, size_t bytes,
                                   qu_err *err)
 {
-    encode_run *r = ctx;
-    qu_encode_part part = {QU_KV_SUMMARY, r->chunk + page, 0, 0};
-    if (r->lookback) QU_TRY(qu_lookback_summary(r->lookback, part.page, data, bytes, err));
-    return r->out->put(r->out->ctx, &part, data, bytes, err);
+    ((encode_run *)ctx)->n_made++;
+    encode_run *r = run_of(ctx, &page);
+    qu_encode_part part = {QU_KV_SUMMARY, page, 0, 0};
+    if (r->lookback) QU_TRY(qu_lookback_summary(r->lookback, page, data, bytes, err));
+    QU_TRY(r->out->put(r->out->ctx, &part, data, bytes, err));
+    return r->lookback ? QU_OK : pages_done(r, page, page + 1, err);
 }
 
 static qu_status read_back(encode_run *r, int32_t page, qu_err *err)
@@ -201,29 +224,27 @@ static qu_status attach(encode_run *r, int32_t page, int64_t pos, qu_err *err)
     return qu_context_attach(r->c, r->pages[page].n_tokens, pos, &source, err);
 }
 
-static qu_status compute(encode_run *r, int32_t from, int32_t to, qu_err *err)
+/* Pages from..to of one document or several. */
+static qu_status compute(encode_run *runs, int32_t n_runs, qu_err *err)
 {
-    qu_page_tokens pages[QU_ENCODE_CHUNK] = {{0}};
-    for (int32_t p = from; p < to; p++)
-        pages[p - from] =
-            (qu_page_tokens){r->ids + r->first[p], r->pages[p].n_tokens, position(r, p)};
-    qu_page_sink sink = {hand_out, r, hand_out_summary};
-    r->chunk = from;
-    return qu_context_prefill(r->c, pages, to - from, &sink, err);
+    QU_OWN(qu_freep) qu_page_tokens *pages = NULL;
+    qu_page_sink sink = {hand_out, runs, hand_out_summary};
+    int32_t n = 0;
+    for (const encode_run *r = runs; r < runs + n_runs; r++) n += r->to - r->from;
+    QU_TRY(qu_memory_take(&pages, n, sizeof *pages, err));
+    n = runs->n_made = 0;
+    for (const encode_run *r = runs; r < runs + n_runs; r++)
+        for (int32_t p = r->from; p < r->to; p++)
+            pages[n++] = (qu_page_tokens){r->ids + r->first[p], r->pages[p].n_tokens, position(r, p)};
+    return qu_context_prefill(runs->c, pages, n, &sink, err);
 }
 
-static qu_status pages_done(encode_run *r, int32_t from, int32_t to, qu_err *err)
+/* Pages [from, to) of one document. */
+static qu_status compute_some(encode_run *r, int32_t from, int32_t to, qu_err *err)
 {
-    for (int32_t p = from; p < to; p++)
-        QU_TRY(r->out->page_done(r->out->ctx, p, r->pages[p].n_tokens, err));
-    return QU_OK;
-}
-
-static qu_status check_stop(const encode_run *r, int32_t page, qu_err *err)
-{
-    if (r->out->stop && r->out->stop(r->out->ctx))
-        return qu_fail(err, QU_ERR_CANCELLED, "stopped at page %d of %d", page, r->n_pages);
-    return QU_OK;
+    r->from = from;
+    r->to = to;
+    return compute(r, 1, err);
 }
 
 /* Pages prefilled at a time: at most half the window, so that a chunk also sees what was before it.
@@ -242,21 +263,13 @@ int32_t qu_encode_kept(const qu_session *s, int64_t n_tokens, int32_t n_same)
     return chunks > 1 ? 1 + (chunks - 1) * step : 1;
 }
 
-/* --- a document inside the window: one run --- */
+/* --- documents inside the window, side by side; a single one may have pages already --- */
 
-static qu_status run_whole(encode_run *r, qu_err *err)
+static qu_status run_whole(encode_run *runs, int32_t n_runs, qu_err *err)
 {
-    int32_t step = chunk_pages(r->e->s->model), n = r->n_pages, start = r->out->done;
-    if (start >= n) return QU_OK;
-    QU_TRY(qu_encoder_attach_prefix(r->e, r->c, err));
-    for (int32_t p = 0; p < start; p++) QU_TRY(attach(r, p, position(r, p), err));
-    for (int32_t p = start; p < n; p += step) {
-        int32_t to = p + step < n ? p + step : n;
-        QU_TRY(check_stop(r, p, err));
-        QU_TRY(compute(r, p, to, err));
-        QU_TRY(pages_done(r, p, to, err));
-    }
-    return QU_OK;
+    QU_TRY(qu_encoder_attach_prefix(runs->e, runs->c, err));
+    for (int32_t p = 0; p < runs->out->done; p++) QU_TRY(attach(runs, p, position(runs, p), err));
+    return compute(runs, n_runs, err);
 }
 
 /* --- a streamed document --- */
@@ -366,7 +379,7 @@ static qu_status begin_stream(encode_run *r, qu_err *err)
     QU_TRY(qu_encoder_attach_prefix(r->e, r->c, err));
     int32_t prefix_segments = qu_context_segments(r->c);
     if (r->out->done == 0) {
-        QU_TRY(compute(r, 0, 1, err));
+        QU_TRY(compute_some(r, 0, 1, err));
         QU_TRY(pages_done(r, 0, 1, err));
         qu_context_cut(r->c, prefix_segments);
     }
@@ -384,18 +397,18 @@ static qu_status run_streamed(encode_run *r, qu_err *err)
     if (start > 1) QU_TRY(read_earlier(r, start, err));
     for (int32_t p = start, to; p < r->n_pages; p = to) {
         to = chunk_end(r, p);
-        QU_TRY(check_stop(r, p, err));
         QU_TRY(lay_out(r, p, err));
-        QU_TRY(compute(r, p, to, err));
+        QU_TRY(compute_some(r, p, to, err));
         if (to < r->n_pages) QU_TRY(choose_earlier(r, to, err));
         QU_TRY(pages_done(r, p, to, err));
     }
     return QU_OK;
 }
 
+/* --- a list of documents --- */
+
 static void end_run(encode_run *r)
 {
-    qu_context_free(r->c);
     qu_lookback_free(r->lookback);
     for (int32_t p = 0; r->memory && p < r->n_pages; p++) qu_page_memory_free(r->memory[p]);
     free(r->memory);
@@ -404,25 +417,63 @@ static void end_run(encode_run *r)
     free(r->use);
 }
 
-qu_status qu_encode_document(const qu_encoder *e, const qu_page *pages, int32_t n_pages,
-                             const int32_t *ids, const qu_encode_output *out, qu_err *err)
+static qu_status begin_run(encode_run *r, const qu_encoder *e, const qu_encode_doc *d, qu_err *err)
 {
-    QU_OWN(end_run)
-    encode_run r = {.e = e, .pages = pages, .n_pages = n_pages, .ids = ids, .out = out};
-    if (n_pages < 1) return qu_fail(err, QU_ERR_ARG, "a document without pages");
-    if (e->s->prefix.n + pages[0].n_tokens + chunk_pages(e->s->model) * QU_PAGE_TOKENS >
-        e->s->model->context)
-        return qu_fail(err, QU_ERR_LIMIT,
-                       "model '%s' has a window of %d tokens: too small for documents",
-                       e->s->model->name, e->s->model->context);
-    QU_TRY(qu_memory_take(&r.memory, n_pages, sizeof *r.memory, err));
-    QU_TRY(qu_memory_take(&r.first, n_pages + 1, sizeof *r.first, err));
-    QU_TRY(qu_memory_take(&r.seen, n_pages, sizeof *r.seen, err));
-    QU_TRY(qu_memory_take(&r.use, n_pages, 1, err));
-    for (int32_t p = 0; p < n_pages; p++) r.first[p + 1] = r.first[p] + pages[p].n_tokens;
-    QU_TRY(qu_context_create(&r.c, e->s->model, e->s->pool, e->s->codec, err));
-    bool streamed = e->s->prefix.n + r.first[n_pages] > e->s->model->context;
-    return streamed ? run_streamed(&r, err) : run_whole(&r, err);
+    int32_t n = d->n_pages;
+    if (n < 1) return qu_fail(err, QU_ERR_ARG, "a document without pages");
+    QU_TRY(qu_encode_check(e->s, d->pages, err));
+    *r = (encode_run){.e = e, .pages = d->pages, .n_pages = n, .ids = d->ids, .out = &d->out};
+    r->from = d->out.done;
+    r->to = n;
+    QU_TRY(qu_memory_take(&r->memory, n, sizeof *r->memory, err));
+    QU_TRY(qu_memory_take(&r->first, n + 1, sizeof *r->first, err));
+    QU_TRY(qu_memory_take(&r->seen, n, sizeof *r->seen, err));
+    QU_TRY(qu_memory_take(&r->use, n, 1, err));
+    for (int32_t p = 0; p < n; p++) r->first[p + 1] = r->first[p] + d->pages[p].n_tokens;
+    return QU_OK;
+}
+
+static bool is_alone(const encode_run *r)
+{
+    const qu_session *s = r->e->s;
+    return r->out->done > 0 || s->prefix.n + r->first[r->n_pages] > s->model->context;
+}
+
+/* Run the first of n documents, and *k - 1 more with it. */
+static qu_status run_some(encode_run *r, int32_t n, int32_t *k, qu_err *err)
+{
+    const qu_session *s = r->e->s;
+    QU_OWN(qu_context_freep) qu_context *c = NULL;
+    int64_t tokens = r->first[r->n_pages];
+    *k = 1;
+    if (r->out->done >= r->n_pages) return QU_OK;
+    QU_TRY(qu_context_create(&c, s->model, s->pool, s->codec, err));
+    r->c = c;
+    if (s->prefix.n + tokens > s->model->context) return run_streamed(r, err);
+    if (!is_alone(r) && !qu_device_name(s->model))
+        for (; *k < n && tokens < QU_ENCODE_TOKENS && !is_alone(&r[*k]); ++*k)
+            tokens += r[*k].first[r[*k].n_pages];
+    return run_whole(r, *k, err);
+}
+
+qu_status qu_encode_documents(const qu_encoder *e, const qu_encode_doc *docs, int32_t n,
+                              qu_err *err)
+{
+    QU_OWN(qu_freep) encode_run *runs = NULL;
+    qu_status st = QU_OK;
+    QU_TRY(qu_memory_take(&runs, n, sizeof *runs, err));
+    for (int32_t i = 0; st == QU_OK && i < n; i++) st = begin_run(&runs[i], e, &docs[i], err);
+    for (int32_t i = 0, k; st == QU_OK && i < n; i += k) st = run_some(&runs[i], n - i, &k, err);
+    for (int32_t i = 0; i < n; i++) end_run(&runs[i]);
+    return st;
+}
+
+qu_status qu_encode_check(const qu_session *s, const qu_page *header, qu_err *err)
+{
+    const qu_model *m = s->model;
+    if (s->prefix.n + header->n_tokens + chunk_pages(m) * QU_PAGE_TOKENS <= m->context) return QU_OK;
+    return qu_fail(err, QU_ERR_LIMIT, "model '%s' has a window of %d tokens: too small for documents",
+                   m->name, m->context);
 }
 
 /* --- speed --- */

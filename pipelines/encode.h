@@ -1,7 +1,10 @@
-/* Making KV: the prefix once a store, then documents, each in its own context.
+/* Making KV: the prefix once a store, then documents, each behind it as if there were no other.
  *
  *   prefilled sequence   [prefix][header][page 1][page 2] ... [page n]
  *   positions            0 ..    p       p + h   ...
+ *
+ * Documents inside the window go through the layers together, up to QU_ENCODE_TOKENS of them: rows of
+ * several fill a pass, and the weights are read and dequantised once for all.
  *
  * A document longer than the model's window is streamed: a chunk of up to QU_ENCODE_CHUNK pages sees
  *
@@ -19,7 +22,7 @@
 #include "decode/page_memory.h"
 #include "pipelines/session.h"
 
-enum { QU_ENCODE_CHUNK = 4 };
+enum { QU_ENCODE_CHUNK = 4, QU_ENCODE_TOKENS = 2048 };
 
 typedef struct qu_encoder qu_encoder;
 
@@ -52,7 +55,7 @@ typedef struct qu_encode_part {
 } qu_encode_part;
 
 /* Where a document's parts go. done: leading pages that are there already and can be read back; get
- * is called for what was put, in this run or before. */
+ * is called for what was put, in this run or before. stop is asked between passes; NULL = never. */
 typedef struct qu_encode_output {
     int32_t done;
     qu_status (*get)(void *ctx, const qu_encode_part *part, const void **data, size_t *bytes,
@@ -60,15 +63,26 @@ typedef struct qu_encode_output {
     qu_status (*put)(void *ctx, const qu_encode_part *part, const void *data, size_t bytes,
                      qu_err *err);
     qu_status (*page_done)(void *ctx, int32_t page, int32_t n_tokens, qu_err *err);
-    bool (*stop)(void *ctx); /* asked between chunks; NULL = never */
+    bool (*stop)(void *ctx);
     void *ctx;
 } qu_encode_output;
 
-/* Make the KV of all pages of a document. pages, ids: its page table and token ids, page 0 first.
- * Errors: QU_ERR_CANCELLED when stop said so (finished pages were handed out); QU_ERR_LIMIT (a
- * window too small for a chunk); the output's, the context's. */
-qu_status qu_encode_document(const qu_encoder *e, const qu_page *pages, int32_t n_pages,
-                             const int32_t *ids, const qu_encode_output *out, qu_err *err);
+/* A document: its page table and token ids, page 0 first, and where its parts go. */
+typedef struct qu_encode_doc {
+    const qu_page *pages;
+    int32_t n_pages;
+    const int32_t *ids;
+    qu_encode_output out;
+} qu_encode_doc;
+
+/* QU_ERR_LIMIT where the model's window is too small for a chunk behind that header (page 0). */
+qu_status qu_encode_check(const qu_session *s, const qu_page *header, qu_err *err);
+
+/* Make the KV of all pages of n documents. Pages of one are handed out in order, those of several by
+ * turns. Errors: QU_ERR_CANCELLED when a stop said so (finished pages were handed out); those of
+ * qu_encode_check, of the outputs and of the context; the documents after the error are not begun. */
+qu_status qu_encode_documents(const qu_encoder *e, const qu_encode_doc *docs, int32_t n,
+                              qu_err *err);
 
 /* Prefill speed of this machine in floating-point operations a second: what the store remembers,
  * else a modest guess. Divides qu_model_prefill_flops to an estimate of seconds. */

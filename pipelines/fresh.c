@@ -71,8 +71,8 @@ static qu_status encode(qu_encoder *e, qu_session *s, const qu_page *records, in
                         const int32_t *ids, qu_page_memory **pages, qu_err *err)
 {
     memory_out m = {s, records, pages};
-    qu_encode_output out = {0, get, put, page_done, NULL, &m};
-    return qu_encode_document(e, records, n, ids, &out, err);
+    qu_encode_doc d = {records, n, ids, {0, get, put, page_done, NULL, &m}};
+    return qu_encode_documents(e, &d, 1, err);
 }
 
 qu_status qu_fresh_window(qu_page_memory **out, qu_encoder *e, qu_session *s, const qu_page *pages,

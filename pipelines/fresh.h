@@ -29,7 +29,7 @@ typedef struct qu_fresh {
 } qu_fresh;
 
 /* The KV of a whole document, made now unless it is there. *doc is borrowed until the next call.
- * Errors: those of qu_encode_document and the catalogue. */
+ * Errors: those of qu_encode_documents and the catalogue. */
 qu_status qu_fresh_document(qu_fresh *f, qu_encoder *e, qu_session *s, uint64_t doc_id,
                             const qu_fresh_doc **doc, qu_err *err);
 

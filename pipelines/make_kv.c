@@ -10,14 +10,29 @@
 #include "pipelines/encode.h"
 #include "pipelines/output.h"
 
-enum { PACK_BYTES = 64 << 20, PACKS = 16 /* at least, in a full quota: they are evicted whole */ };
+enum {
+    PACK_BYTES = 64 << 20,
+    PACKS = 16, /* at least, in a full quota: they are evicted whole */
+    MOST_JOBS = 64,
+};
 
-/* A document whose slices are in the open pack, under kv_id. */
+/* A document whose slices are in the open pack, or will be, under kv_id. */
 typedef struct member {
     uint64_t doc_id, kv_id;
-    qu_hash text;
     int32_t n_pages;
 } member;
+
+struct make_run;
+
+/* A document that waits to be made together with others; it owns its page table and ids. */
+typedef struct job {
+    struct make_run *r;
+    uint64_t kv_id;
+    qu_page *pages;
+    qu_buf ids;
+    int32_t n_pages, done; /* pages that are there already */
+    double flops;
+} job;
 
 typedef struct make_run {
     qu_session *s;
@@ -30,11 +45,11 @@ typedef struct make_run {
     member *members;
     int32_t n_members;
     int64_t cap;
+    job jobs[MOST_JOBS];
+    int32_t n_jobs;
+    int64_t job_tokens, job_bytes;
     int64_t total_tokens, done_tokens;
     double start_ms;
-    /* the document at hand */
-    uint64_t kv_id;
-    const qu_page *pages;
     qu_err *err;
 } make_run;
 
@@ -92,8 +107,17 @@ int64_t qu_make_kv_pack(const qu_quota *q)
     return n < PACK_BYTES ? n : PACK_BYTES;
 }
 
+/* What the open pack holds, with what is yet to be made for it. */
+static int64_t open_bytes(const make_run *r)
+{
+    return (r->w ? qu_kv_writer_bytes(r->w) : 0) + r->job_bytes;
+}
+
+static qu_status run_jobs(make_run *r);
+
 static qu_status publish(make_run *r)
 {
+    QU_TRY(run_jobs(r));
     QU_OWN(qu_kv_writer_freep) qu_kv_writer *w = QU_TAKE(r->w);
     QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     int32_t n = r->n_members;
@@ -112,40 +136,41 @@ static qu_status publish(make_run *r)
 static qu_status add_member(make_run *r, const qu_doc *d, uint64_t kv_id)
 {
     QU_TRY(qu_memory_grow(&r->members, &r->cap, r->n_members + 1, sizeof *r->members, r->err));
-    r->members[r->n_members++] = (member){d->doc_id, kv_id, d->text_hash, d->n_pages};
+    r->members[r->n_members++] = (member){d->doc_id, kv_id, d->n_pages};
     return QU_OK;
 }
 
 /* --- the encoder's output is the open pack --- */
 
-static qu_slice_key key_of(const make_run *r, const qu_encode_part *part)
+static qu_slice_key key_of(const job *j, const qu_encode_part *part)
 {
-    return (qu_slice_key){r->kv_id, (uint32_t)part->page, (uint16_t)part->layer,
+    return (qu_slice_key){j->kv_id, (uint32_t)part->page, (uint16_t)part->layer,
                           (uint16_t)part->kv_head, part->kind};
 }
 
 static qu_status get_part(void *ctx, const qu_encode_part *part, const void **data, size_t *bytes,
                           qu_err *err)
 {
-    make_run *r = ctx;
-    qu_slice_key k = key_of(r, part);
-    return qu_kv_writer_get(r->w, &k, qu_kv_binding(r->s->store, &r->pages[part->page]), data,
+    const job *j = ctx;
+    qu_slice_key k = key_of(j, part);
+    return qu_kv_writer_get(j->r->w, &k, qu_kv_binding(j->r->s->store, &j->pages[part->page]), data,
                             bytes, err);
 }
 
 static qu_status put_part(void *ctx, const qu_encode_part *part, const void *data, size_t bytes,
                           qu_err *err)
 {
-    make_run *r = ctx;
-    qu_slice_key k = key_of(r, part);
-    return qu_kv_writer_put(r->w, &k, qu_kv_binding(r->s->store, &r->pages[part->page]), data,
+    const job *j = ctx;
+    qu_slice_key k = key_of(j, part);
+    return qu_kv_writer_put(j->r->w, &k, qu_kv_binding(j->r->s->store, &j->pages[part->page]), data,
                             bytes, err);
 }
 
 static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *err)
 {
-    make_run *r = ctx;
-    QU_TRY(qu_kv_writer_page_done(r->w, r->kv_id, (uint32_t)page, err));
+    const job *j = ctx;
+    make_run *r = j->r;
+    QU_TRY(qu_kv_writer_page_done(r->w, j->kv_id, (uint32_t)page, err));
     r->report->pages++;
     r->report->tokens += n_tokens;
     r->done_tokens += n_tokens;
@@ -153,13 +178,46 @@ static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *er
     return QU_OK;
 }
 
-static bool should_stop(void *ctx)
+static bool should_stop(make_run *r)
 {
-    make_run *r = ctx;
     bool late =
         r->options->max_seconds > 0 && qu_os_now_ms() - r->start_ms > r->options->max_seconds * 1e3;
     if (late || (r->options->stop && r->options->stop())) r->report->stopped = true;
     return r->report->stopped;
+}
+
+static bool stop_job(void *ctx)
+{
+    return should_stop(((const job *)ctx)->r);
+}
+
+/* --- the documents that wait --- */
+
+static void free_job(job *j)
+{
+    free(j->pages);
+    qu_buf_free(&j->ids);
+}
+
+static void forget_jobs(make_run *r)
+{
+    while (r->n_jobs > 0) free_job(&r->jobs[--r->n_jobs]);
+    r->job_tokens = r->job_bytes = 0;
+}
+
+static qu_status run_jobs(make_run *r)
+{
+    qu_encode_doc docs[MOST_JOBS];
+    for (int32_t i = 0; i < r->n_jobs; i++) {
+        job *j = &r->jobs[i];
+        docs[i] = (qu_encode_doc){j->pages, j->n_pages, (const int32_t *)(const void *)j->ids.data,
+                                  {j->done, get_part, put_part, page_done, stop_job, j}};
+    }
+    QU_TRY(qu_encode_documents(r->encoder, docs, r->n_jobs, r->err));
+    for (int32_t i = 0; i < r->n_jobs; i++) r->report->flops += r->jobs[i].flops;
+    r->report->docs += r->n_jobs;
+    forget_jobs(r);
+    return QU_OK;
 }
 
 /* --- one document --- */
@@ -216,38 +274,40 @@ static qu_status share(make_run *r, const qu_doc *d, uint64_t kv_id, uint64_t fi
 }
 
 /* One value of an older version's page into the open pack. */
-static qu_status copy_part(make_run *r, const qu_doc *d, int32_t page, int32_t l, int32_t g, uint8_t kind)
+static qu_status copy_part(const job *j, const qu_doc *d, int32_t page, int32_t l, int32_t g, uint8_t kind)
 {
+    const make_run *r = j->r;
     qu_slice_key k = {d->kv_id, (uint32_t)page, (uint16_t)l, (uint16_t)g, kind};
-    qu_hash binding = qu_kv_binding(r->s->store, &r->pages[page]);
+    qu_hash binding = qu_kv_binding(r->s->store, &j->pages[page]);
     const void *data;
     size_t bytes;
     QU_TRY(qu_store_slice(r->s->store, d->kv_file, &k, binding, &data, &bytes, r->err));
-    k.kv_id = r->kv_id;
+    k.kv_id = j->kv_id;
     return qu_kv_writer_put(r->w, &k, binding, data, bytes, r->err);
 }
 
-static qu_status copy_page(make_run *r, const qu_doc *d, int32_t page)
+static qu_status copy_page(const job *j, const qu_doc *d, int32_t page)
 {
-    const qu_model *m = r->s->model;
+    const qu_model *m = j->r->s->model;
     for (int32_t l = 0; l < m->n_layers; l++)
-        for (int32_t g = 0; g < m->n_kv_heads; g++) QU_TRY(copy_part(r, d, page, l, g, QU_KV_SLICE));
-    QU_TRY(copy_part(r, d, page, 0, 0, QU_KV_SUMMARY));
+        for (int32_t g = 0; g < m->n_kv_heads; g++) QU_TRY(copy_part(j, d, page, l, g, QU_KV_SLICE));
+    QU_TRY(copy_part(j, d, page, 0, 0, QU_KV_SUMMARY));
     if (page + 1 < d->n_pages) { /* the list of a chunk that begins behind this page */
-        qu_status st = copy_part(r, d, page + 1, 0, 0, QU_KV_LOOKBACK);
+        qu_status st = copy_part(j, d, page + 1, 0, 0, QU_KV_LOOKBACK);
         if (st != QU_OK && st != QU_ERR_NOTFOUND) return st;
     }
-    return qu_kv_writer_page_done(r->w, r->kv_id, (uint32_t)page, r->err);
+    return qu_kv_writer_page_done(j->r->w, j->kv_id, (uint32_t)page, j->r->err);
 }
 
-/* What an edit left of the pages' KV (sync.c) into the open pack, from *done on; what is damaged or
+/* What an edit left of the pages' KV (sync.c) into the open pack, from done on; what is damaged or
  * gone is made again. */
-static qu_status copy_kept(make_run *r, const qu_doc *d, int32_t *done)
+static qu_status copy_kept(job *j, const qu_doc *d)
 {
+    make_run *r = j->r;
     qu_status st = QU_OK;
     qu_err why = {0}, *err = r->err;
     r->err = &why;
-    while (d->kv_file && *done < d->kv_pages && (st = copy_page(r, d, *done)) == QU_OK) ++*done;
+    while (d->kv_file && j->done < d->kv_pages && (st = copy_page(j, d, j->done)) == QU_OK) j->done++;
     qu_store_release_readers(r->s->store);
     r->err = err;
     if (st == QU_OK || st == QU_ERR_NOTFOUND || st == QU_ERR_CORRUPT || st == QU_ERR_MISMATCH)
@@ -256,39 +316,31 @@ static qu_status copy_kept(make_run *r, const qu_doc *d, int32_t *done)
     return st;
 }
 
-static qu_status encode(make_run *r, const qu_doc *d, const qu_page *pages, int32_t n_pages,
-                        const int32_t *ids)
+/* Have it made, now or with the next ones; takes over what *doc owns. */
+static qu_status encode(make_run *r, const qu_doc *d, job *doc)
 {
-    int64_t bytes = qu_make_kv_bytes(r->s, d->n_tokens, n_pages);
-    if (r->w && r->n_members > 0 && qu_kv_writer_bytes(r->w) + bytes > r->pack_bytes)
-        QU_TRY(publish(r));
-    if (!r->w) QU_TRY(qu_kv_writer_create(&r->w, r->s->store, 0, r->err));
-    r->kv_id = d->doc_id;
-    r->pages = pages;
-    qu_encode_output out = {0, get_part, put_part, page_done, should_stop, r};
-    QU_TRY(qu_kv_writer_n_pages_done(r->w, d->doc_id, &out.done, r->err));
-    QU_TRY(copy_kept(r, d, &out.done));
-    int64_t done_tokens = 0;
-    for (int32_t p = 0; p < out.done; p++) done_tokens += pages[p].n_tokens;
-    r->done_tokens += done_tokens;
-    if (out.done < n_pages) {
-        qu_err why = {0};
-        qu_status st = qu_encode_document(r->encoder, pages, n_pages, ids, &out, &why);
-        if (st == QU_ERR_LIMIT) { /* this document only */
-            r->report->failed++;
-            qu_out_note("no KV for '%s': %s", d->path, why.msg);
-            return QU_OK;
-        }
-        if (st != QU_OK) {
-            if (r->err) *r->err = why;
-            return st;
-        }
+    qu_err why = {0};
+    if (qu_encode_check(r->s, doc->pages, &why) != QU_OK) { /* this document only */
+        r->report->failed++;
+        qu_out_note("no KV for '%s': %s", d->path, why.msg);
+        return QU_OK;
     }
-    r->report->docs++;
-    r->report->flops += qu_model_prefill_flops(r->s->model, d->n_tokens) -
-                        qu_model_prefill_flops(r->s->model, done_tokens);
+    int64_t bytes = qu_make_kv_bytes(r->s, d->n_tokens, doc->n_pages), done_tokens = 0;
+    if (r->n_members > 0 && open_bytes(r) + bytes > r->pack_bytes) QU_TRY(publish(r));
+    if (!r->w) QU_TRY(qu_kv_writer_create(&r->w, r->s->store, 0, r->err));
+    QU_TRY(qu_kv_writer_n_pages_done(r->w, d->doc_id, &doc->done, r->err));
+    QU_TRY(copy_kept(doc, d));
+    for (int32_t p = 0; p < doc->done; p++) done_tokens += doc->pages[p].n_tokens;
+    r->done_tokens += done_tokens;
+    doc->flops = qu_model_prefill_flops(r->s->model, d->n_tokens) -
+                 qu_model_prefill_flops(r->s->model, done_tokens);
     QU_TRY(add_member(r, d, d->doc_id));
-    return qu_kv_writer_bytes(r->w) >= r->pack_bytes ? publish(r) : QU_OK;
+    r->jobs[r->n_jobs++] = *doc;
+    *doc = (job){0};
+    r->job_bytes += bytes;
+    r->job_tokens += d->n_tokens - done_tokens;
+    if (open_bytes(r) >= r->pack_bytes) return publish(r);
+    return r->job_tokens >= QU_ENCODE_TOKENS || r->n_jobs == MOST_JOBS ? run_jobs(r) : QU_OK;
 }
 
 /* Room for a document's KV beside the open pack, by evicting what is worth less. */
@@ -296,8 +348,7 @@ static qu_status make_room(make_run *r, const qu_doc *d, bool *fits)
 {
     int64_t bytes = qu_make_kv_bytes(r->s, d->n_tokens, d->n_pages);
     double worth = qu_quota_worth(r->quota, d->kv_id, d->n_tokens, bytes);
-    if (r->w) bytes += qu_kv_writer_bytes(r->w);
-    QU_TRY(qu_quota_room(r->quota, bytes, worth, fits, r->err));
+    QU_TRY(qu_quota_room(r->quota, open_bytes(r) + bytes, worth, fits, r->err));
     r->report->over_quota += !*fits;
     return QU_OK;
 }
@@ -306,9 +357,7 @@ static qu_status one_document(make_run *r, uint64_t doc_id)
 {
     QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     QU_OWN(qu_doc_free) qu_doc d = {0};
-    QU_OWN(qu_freep) qu_page *pages = NULL;
-    QU_OWN(qu_buf_free) qu_buf ids = {0};
-    int32_t n_pages = 0;
+    QU_OWN(free_job) job doc = {.r = r, .kv_id = doc_id};
     uint64_t kv_id = 0, file = 0;
     bool fits = true;
     QU_TRY(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
@@ -321,12 +370,11 @@ static qu_status one_document(make_run *r, uint64_t doc_id)
         if (!fits) return QU_OK;
         QU_TRY(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
     }
-    QU_TRY(qu_catalogue_pages(t, doc_id, &pages, &n_pages, r->err));
-    QU_TRY(qu_catalogue_ids(t, doc_id, 0, n_pages, &ids, r->err));
+    QU_TRY(qu_catalogue_pages(t, doc_id, &doc.pages, &doc.n_pages, r->err));
+    QU_TRY(qu_catalogue_ids(t, doc_id, 0, doc.n_pages, &doc.ids, r->err));
     qu_txn_abort(t); /* none is held over a prefill */
     t = NULL;
-    return kv_id ? share(r, &d, kv_id, file)
-                 : encode(r, &d, pages, n_pages, (const int32_t *)(const void *)ids.data);
+    return kv_id ? share(r, &d, kv_id, file) : encode(r, &d, &doc);
 }
 
 /* --- all documents --- */
@@ -409,16 +457,11 @@ qu_status qu_make_kv(qu_session *s, const qu_make_kv_options *options, qu_make_k
     r.pack_bytes = qu_make_kv_pack(r.quota);
     QU_TRY_OUT(list_missing(&r, &docs));
     if (docs.len > 0) QU_TRY_OUT(qu_encoder_create(&r.encoder, s, err));
-    for (size_t i = 0; i < docs.len / sizeof(missing_doc) && !should_stop(&r); i++) {
-        missing_doc d;
-        memcpy(&d, docs.data + i * sizeof d, sizeof d);
-        st = one_document(&r, d.doc_id);
-        if (st == QU_ERR_CANCELLED && report->stopped) {
-            st = QU_OK;
-            break;
-        }
-        if (st != QU_OK) goto out;
-    }
+    const missing_doc *d = (const void *)docs.data, *end = d + docs.len / sizeof *d;
+    for (; st == QU_OK && d < end && !should_stop(&r); d++) st = one_document(&r, d->doc_id);
+    if (st == QU_OK && !report->stopped) st = run_jobs(&r);
+    if (st == QU_ERR_CANCELLED && report->stopped) st = QU_OK;
+    if (st != QU_OK) goto out;
     report->seconds = (qu_os_now_ms() - r.start_ms) / 1e3;
     if (report->stopped) { /* finished pages stay for the next run */
         if (r.w) QU_TRY_OUT(qu_kv_writer_flush(r.w, err));
@@ -432,6 +475,7 @@ out:
     qu_kv_writer_free(r.w);
     qu_quota_free(r.quota);
     qu_encoder_free(r.encoder);
+    forget_jobs(&r);
     free(r.members);
     qu_buf_free(&docs);
     return st;

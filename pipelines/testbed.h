@@ -25,7 +25,7 @@ typedef struct qu_bed_doc {
 } qu_bed_doc;
 
 /* Make a document of text [n] UTF-8: pages end at sentences. Errors: QU_ERR_ARG (no text), those of
- * qu_encode_document. On error *d is empty. */
+ * qu_encode_documents. On error *d is empty. */
 qu_status qu_bed_document(qu_asker *a, qu_bed_doc *d, const char *title, const char *text, size_t n,
                           qu_err *err);
 void qu_bed_free_document(qu_bed_doc *d);

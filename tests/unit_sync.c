@@ -251,7 +251,7 @@ static void interrupted_kv_is_resumed(void **state)
         assert_int_equal(left.docs, n >= 0 && r.stopped ? 3 : 0);
         r = px_make_kv(&p, -1);
         assert_false(r.stopped);
-        assert_true(tokens > 0 || n < 2);
+        assert_true(tokens > 0 || n < 5); /* three documents ask, then each pass */
         if (n >= 0)
             assert_true(tokens > 0 ? r.flops < all_flops
                                    : r.flops == all_flops); /* its own work only */
