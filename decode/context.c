@@ -195,26 +195,20 @@ static qu_status check_ids(const qu_context *c, const int32_t *ids, int32_t n, q
     return QU_OK;
 }
 
-/* Cut pages into passes so that as few rows as possible are empty: a pass costs its tiles and, for
- * dequantising, a quarter of one. take[i]: pages of the pass that begins at page i. */
-static qu_status cut_passes(const qu_context *c, const qu_page_tokens *pages, int32_t n,
-                            int32_t **take, qu_err *err)
+/* How many of the next pages make a pass: as many as fit, or fewer where that leaves less of its last
+ * tile empty. */
+static int32_t pass_pages(const qu_context *c, const qu_page_tokens *pages, int32_t n)
 {
-    enum { TILE = 64 /* rows that qu_linear_document pads to */ };
-    int32_t most = c->backend ? QU_DEVICE_ROWS : QU_PASS_ROWS;
-    QU_OWN(qu_freep) int64_t *quarters = NULL; /* that the pages from here on cost */
-    QU_TRY(qu_memory_take(take, n, sizeof **take, err));
-    QU_TRY(qu_memory_take(&quarters, n + 1, sizeof *quarters, err));
-    for (int32_t i = n - 1, rows; i >= 0; i--) {
-        rows = 0;
-        for (int32_t end = i + 1; end <= n && (rows += pages[end - 1].n) <= most; end++) {
-            int64_t cost = quarters[end] + (rows + TILE - 1) / TILE * 4 + 1;
-            if (end > i + 1 && cost >= quarters[i]) continue;
-            quarters[i] = cost;
-            (*take)[i] = end - i;
-        }
+    int32_t best = 1, rows = 0, most_rows = c->backend ? QU_DEVICE_ROWS : QU_PASS_ROWS;
+    int32_t tile = c->backend ? QU_DEVICE_ROWS : 64; /* what products pad to */
+    double most = 0;
+    for (int32_t i = 0; i < n && (rows += pages[i].n) <= most_rows; i++) {
+        double rate = rows / (.25 + (rows + tile - 1) / tile); /* dequantising costs .25 of a tile */
+        if (rate < most && i + 1 < n) continue;
+        most = rate;
+        best = i + 1;
     }
-    return QU_OK;
+    return best;
 }
 
 qu_status qu_context_prefill(qu_context *c, const qu_page_tokens *pages, int32_t n_pages,
@@ -222,16 +216,14 @@ qu_status qu_context_prefill(qu_context *c, const qu_page_tokens *pages, int32_t
 {
     qu_status st = QU_OK;
     int32_t before = c->n_seg, first = before, ids[QU_PASS_ROWS];
-    QU_OWN(qu_freep) int32_t *take = NULL;
     for (int32_t i = 0; i < n_pages; i++) {
         QU_TRY(check_page(c, pages[i].n, pages[i].pos, err));
         QU_TRY(check_ids(c, pages[i].ids, pages[i].n, err));
     }
-    QU_TRY(cut_passes(c, pages, n_pages, &take, err));
     for (int32_t done = 0, end; done < n_pages;) {
         qu_rows *r = &c->rows;
         r->n = 0;
-        for (end = done + take[done]; done < end; done++) {
+        for (end = done + pass_pages(c, pages + done, n_pages - done); done < end; done++) {
             const qu_page_tokens *p = &pages[done];
             if (done > 0 && p->pos <= p[-1].pos) first = c->n_seg;
             if (first > before && c->backend)
