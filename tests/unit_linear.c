@@ -25,7 +25,7 @@ static void put_half(uint8_t *p, float scale)
 static uint8_t *random_blocks(qu_type type, int64_t n)
 {
     int64_t bytes = qu_type_bytes(type, n), block = qu_type_block_bytes(type);
-    uint8_t *b = malloc((size_t)bytes + 4096);
+    uint8_t *b = malloc((size_t)bytes);
     for (int64_t i = 0; i < bytes; i++) b[i] = (uint8_t)test_random(&seed);
     if (qu_type_block(type) == 1) {
         float *x = malloc((size_t)n * sizeof *x);
