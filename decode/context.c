@@ -153,7 +153,8 @@ void qu_segment_summarise(qu_context *c, int32_t n, int32_t layer, int32_t g, co
 {
     int32_t d = c->m->head_size;
     qu_segment s = {.n = n, .n_pad = (n + 15) / 16 * 16};
-    float *k = c->s.worker + worker * qu_attention_worker_floats(c), *v = k + 2ll * QU_PAGE_TOKENS * d;
+    float *k = c->s.worker + worker * qu_attention_worker_floats(c);
+    float *v = k + 2ll * QU_PAGE_TOKENS * d;
     qu_codec_decode(k, v, qu_attend_pad(d), c->codec, slice, n, d);
     summarise(c, &s, k, v, qu_model_rope(c->m, layer, g), summary);
 }
@@ -195,15 +196,15 @@ static qu_status check_ids(const qu_context *c, const int32_t *ids, int32_t n, q
     return QU_OK;
 }
 
-/* How many of the next pages make a pass: as many as fit, or fewer where that leaves less of its last
- * tile empty. */
+/* How many of the next pages make a pass: as many as fit, or fewer where that leaves less of its
+ * last tile empty. Dequantising costs about a quarter of a tile. */
 static int32_t pass_pages(const qu_context *c, const qu_page_tokens *pages, int32_t n)
 {
     int32_t best = 1, rows = 0, most_rows = c->backend ? QU_DEVICE_ROWS : QU_PASS_ROWS;
     int32_t tile = c->backend ? QU_DEVICE_ROWS : 64; /* what products pad to */
     double most = 0;
     for (int32_t i = 0; i < n && (rows += pages[i].n) <= most_rows; i++) {
-        double rate = rows / (.25 + (rows + tile - 1) / tile); /* dequantising costs .25 of a tile */
+        double rate = rows / (.25 + (rows + tile - 1) / tile);
         if (rate < most && i + 1 < n) continue;
         most = rate;
         best = i + 1;
@@ -227,7 +228,7 @@ qu_status qu_context_prefill(qu_context *c, const qu_page_tokens *pages, int32_t
             const qu_page_tokens *p = &pages[done];
             if (done > 0 && p->pos <= p[-1].pos) first = c->n_seg;
             if (first > before && c->backend)
-                QU_TRY_OUT(qu_fail(err, QU_ERR_UNSUPPORTED, "a device takes one document at a time"));
+                QU_TRY_OUT(qu_fail(err, QU_ERR_UNSUPPORTED, "several documents on a device"));
             QU_TRY_OUT(add_segment(c, p->n, pad16(p->n), p->pos, err));
             qu_segment *s = &c->seg[c->n_seg - 1];
             s->half = c->codec != QU_CODEC_F32;
@@ -310,7 +311,8 @@ static qu_status step(qu_context *c, const int32_t *ids, int32_t n, int64_t pos,
         for (r->n = 0; r->n < n_rows; r->n++) QU_TRY_OUT(add_live(c, r, r->n, err));
         done += r->n;
         int32_t wanted = n - n_logits, from = done - r->n > wanted ? done - r->n : wanted;
-        int32_t want = (logits || choices) && done > from ? done - from : 0; /* a suffix of this block's rows */
+        /* a suffix of this block's rows */
+        int32_t want = (logits || choices) && done > from ? done - from : 0;
         float *out = want && logits ? logits + (int64_t)(from - wanted) * c->m->vocab : NULL;
         c->choices = want && choices ? choices + from - wanted : NULL;
         QU_TRY_OUT(qu_forward(c, false, NULL, 0, want, out, err));
@@ -331,7 +333,8 @@ qu_status qu_context_step_greedy(qu_context *c, const int32_t *ids, int32_t n, i
                                  int32_t n_choices, qu_choice *choices, qu_err *err)
 {
     if (!c->backend)
-        return qu_fail(err, QU_ERR_UNSUPPORTED, "the processor gives logits, not choices: only a device makes both");
+        return qu_fail(err, QU_ERR_UNSUPPORTED,
+                       "the processor gives logits, not choices: only a device makes both");
     return step(c, ids, n, pos, n_choices, NULL, choices, err);
 }
 

@@ -235,7 +235,8 @@ static qu_status compute(encode_run *runs, int32_t n_runs, qu_err *err)
     n = runs->n_made = 0;
     for (const encode_run *r = runs; r < runs + n_runs; r++)
         for (int32_t p = r->from; p < r->to; p++)
-            pages[n++] = (qu_page_tokens){r->ids + r->first[p], r->pages[p].n_tokens, position(r, p)};
+            pages[n++] = (qu_page_tokens){r->ids + r->first[p], r->pages[p].n_tokens,
+                                          position(r, p)};
     return qu_context_prefill(runs->c, pages, n, &sink, err);
 }
 
@@ -471,9 +472,11 @@ qu_status qu_encode_documents(const qu_encoder *e, const qu_encode_doc *docs, in
 qu_status qu_encode_check(const qu_session *s, const qu_page *header, qu_err *err)
 {
     const qu_model *m = s->model;
-    if (s->prefix.n + header->n_tokens + chunk_pages(m) * QU_PAGE_TOKENS <= m->context) return QU_OK;
-    return qu_fail(err, QU_ERR_LIMIT, "model '%s' has a window of %d tokens: too small for documents",
-                   m->name, m->context);
+    if (s->prefix.n + header->n_tokens + chunk_pages(m) * QU_PAGE_TOKENS <= m->context)
+        return QU_OK;
+    return qu_fail(err, QU_ERR_LIMIT,
+                   "model '%s' has a window of %d tokens: too small for documents", m->name,
+                   m->context);
 }
 
 /* --- speed --- */

@@ -274,7 +274,8 @@ static qu_status share(make_run *r, const qu_doc *d, uint64_t kv_id, uint64_t fi
 }
 
 /* One value of an older version's page into the open pack. */
-static qu_status copy_part(const job *j, const qu_doc *d, int32_t page, int32_t l, int32_t g, uint8_t kind)
+static qu_status copy_part(const job *j, const qu_doc *d, int32_t page, int32_t l, int32_t g,
+                           uint8_t kind)
 {
     const make_run *r = j->r;
     qu_slice_key k = {d->kv_id, (uint32_t)page, (uint16_t)l, (uint16_t)g, kind};
@@ -307,7 +308,8 @@ static qu_status copy_kept(job *j, const qu_doc *d)
     qu_status st = QU_OK;
     qu_err why = {0}, *err = r->err;
     r->err = &why;
-    while (d->kv_file && j->done < d->kv_pages && (st = copy_page(j, d, j->done)) == QU_OK) j->done++;
+    while (d->kv_file && j->done < d->kv_pages && (st = copy_page(j, d, j->done)) == QU_OK)
+        j->done++;
     qu_store_release_readers(r->s->store);
     r->err = err;
     if (st == QU_OK || st == QU_ERR_NOTFOUND || st == QU_ERR_CORRUPT || st == QU_ERR_MISMATCH)
