@@ -1,10 +1,11 @@
-/* matvec: how fast stored weights are multiplied with one row (decoding), four and sixteen (drafts).
+/* matvec: how fast stored weights are multiplied with one row (decoding), four and sixteen
+ * (drafts).
  *
  *     build/release/matvec [MiB of weights, 512] [threads, all] [width, 4096]
  *
  * One line a type: GB/s of stored weights for one row, and multiplications, per second of one
- * thread's CPU time, so that other programs disturb little. The weights are any bytes, and larger than the
- * caches unless told otherwise.
+ * thread's CPU time, so that other programs disturb little. The weights are any bytes, and larger
+ * than the caches unless told otherwise.
  */
 #include "base/os.h"
 #include "base/pool.h"
@@ -39,7 +40,8 @@ int main(int argc, char **argv)
     }
     int64_t bytes = mib << 20;
     uint8_t *data = need(malloc((size_t)bytes));
-    float *x = need(calloc((size_t)k * ROWS, sizeof *x)), *y = need(malloc((size_t)bytes / 64 * ROWS));
+    float *x = need(calloc((size_t)k * ROWS, sizeof *x)),
+          *y = need(malloc((size_t)bytes / 64 * ROWS));
     for (int64_t i = 0; i < bytes; i++) data[i] = (uint8_t)(i * 2654435761u >> 16);
     printf("%s, %d threads, %lld MiB, width %d\n", qu_isa_name(qu_isa_current()), threads,
            (long long)mib, k);

@@ -9,10 +9,10 @@
  *     qu_batch_leave(b);
  *
  * A thread that has entered and comes to a product of its step waits there until every other one
- * that has entered has come to one, too; the products that are least far in their pass are then made
- * together, by the pool. So those that enter late catch up and go on with the rest. Attention is each
- * thread's own. Since a row's bits do not depend on its company (kernels/linear.h), a context gives
- * what it gives alone, bit for bit.
+ * that has entered has come to one, too; the products that are least far in their pass are then
+ * made together, by the pool. So those that enter late catch up and go on with the rest. Attention
+ * is each thread's own. Since a row's bits do not depend on its company (kernels/linear.h), a
+ * context gives what it gives alone, bit for bit.
  *
  * Between enter and leave a thread must not wait for another one of them but here.
  */

@@ -47,10 +47,10 @@ int64_t qu_page_summary_bytes(const qu_model *m, int32_t n);
 
 /* Where an attached page's slices come from. get is called from several threads at a time; the
  * bytes must stay valid until it is called again by the same thread, and have the codec's size for
- * n tokens. summary gives qu_page_summary_bytes, valid until its next call; a page without (NULL, or
- * QU_ERR_NOTFOUND) is always read, one with is a candidate of selection. key: pages of one model that
- * share key, tokens and codec have the same slices, also in a later context, which may then find them in a
- * device's memory; 0, 0: no other is the same. */
+ * n tokens. summary gives qu_page_summary_bytes, valid until its next call; a page without (NULL,
+ * or QU_ERR_NOTFOUND) is always read, one with is a candidate of selection. key: pages of one model
+ * that share key, tokens and codec have the same slices, also in a later context, which may then
+ * find them in a device's memory; 0, 0: no other is the same. */
 typedef struct qu_page_source {
     qu_status (*get)(void *ctx, int32_t layer, int32_t kv_head, const void **data, size_t *bytes,
                      qu_err *err);
@@ -73,7 +73,8 @@ typedef struct qu_sense {
     int32_t layer, kv_head, n_rows, n_pages;
     const float *q; /* [n_rows, D]: tokens times heads of the group, rotated and scaled */
     int64_t ldq;
-    const float *q2;         /* [n_rows, D/2]: q's squares, added up over the pairs that RoPE turns */
+    /* [n_rows, D/2]: q's squares, added up over the pairs that RoPE turns */
+    const float *q2;
     qu_attend_kv clusters;      /* all candidates', turned to their places; bias = ln(count) */
     const void *spread;      /* [D/2, clusters.n_pad] of the clusters, as qu_attend_mass takes it */
     const int32_t *first;       /* [n_pages + 1] range of each page's clusters */
@@ -81,9 +82,9 @@ typedef struct qu_sense {
     const qu_attend_kv *slices; /* [n_pages] whole slices; NULL without reads_keys */
 } qu_sense;
 
-/* The default policy in a form that a device can follow by itself: per KV head the pages with the most
- * softmax mass of their clusters a token, spreads counted, that fit budget tokens. heads [L,G]: those at
- * .5 or more read everything; NULL: none. told is called after each choice. */
+/* The default policy in a form that a device can follow by itself: per KV head the pages with the
+ * most softmax mass of their clusters a token, spreads counted, that fit budget tokens. heads
+ * [L,G]: those at .5 or more read everything; NULL: none. told is called after each choice. */
 typedef struct qu_select_plan {
     int64_t budget;
     const float *heads;
@@ -96,8 +97,8 @@ typedef struct qu_select_hook {
     /* heads [G]; use [n_pages, G] comes in zero, 1 = read. */
     qu_status (*select)(void *ctx, const qu_sense *heads, int32_t n_heads, uint8_t *use,
                         qu_err *err);
-    /* NULL, or told after each choice what a full read would have shown: mass [n_pages, G], the mean
-     * over rows of the softmax over candidates alone. Reads every candidate, uncounted. */
+    /* NULL, or told after each choice what a full read would have shown: mass [n_pages, G], the
+     * mean over rows of the softmax over candidates alone. Reads every candidate, uncounted. */
     void (*measured)(void *ctx, int32_t layer, int32_t n_pages, int32_t n_heads, const float *mass,
                      const uint8_t *use);
     void *ctx;
@@ -120,12 +121,13 @@ QU_OWNER(qu_context, qu_context_free)
 qu_status qu_context_attach(qu_context *c, int32_t n, int64_t pos, const qu_page_source *source,
                             qu_err *err);
 
-/* Compute and append fresh pages in order. sink may be NULL. Positions ascend; gaps are allowed. A page
- * that does not stand behind the one before it begins another document: this one sees what was there
- * before the call and none of the call's other documents. So several go through the layers together,
- * and each gets the bits that it gets alone; cut the context before a step, which would see them all.
- * On error the pages of this call are not appended. Errors: QU_ERR_ARG (token id, after a step),
- * QU_ERR_NOMEM, QU_ERR_UNSUPPORTED (several documents on a device), the sink's and sources'. */
+/* Compute and append fresh pages in order. sink may be NULL. Positions ascend; gaps are allowed. A
+ * page that does not stand behind the one before it begins another document: this one sees what was
+ * there before the call and none of the call's other documents. So several go through the layers
+ * together, and each gets the bits that it gets alone; cut the context before a step, which would
+ * see them all. On error the pages of this call are not appended. Errors: QU_ERR_ARG (token id,
+ * after a step), QU_ERR_NOMEM, QU_ERR_UNSUPPORTED (several documents on a device), the sink's and
+ * sources'. */
 qu_status qu_context_prefill(qu_context *c, const qu_page_tokens *pages, int32_t n_pages,
                              const qu_page_sink *sink, qu_err *err);
 
@@ -135,9 +137,10 @@ qu_status qu_context_prefill(qu_context *c, const qu_page_tokens *pages, int32_t
 qu_status qu_context_step(qu_context *c, const int32_t *ids, int32_t n, int64_t pos,
                           int32_t n_logits, float *logits, qu_err *err);
 
-/* On a device (decode/device.h), where logits are far: the same, but of the last n_choices tokens only what
- * greedy decoding chooses behind them, choices [n_choices]: what qu_sample_greedy and qu_sample_share make of
- * the logits, the share within 1e-5. Errors: also QU_ERR_UNSUPPORTED (on the processor). */
+/* On a device (decode/device.h), where logits are far: the same, but of the last n_choices tokens
+ * only what greedy decoding chooses behind them, choices [n_choices]: what qu_sample_greedy and
+ * qu_sample_share make of the logits, the share within 1e-5. Errors: also QU_ERR_UNSUPPORTED (on
+ * the processor). */
 qu_status qu_context_step_greedy(qu_context *c, const int32_t *ids, int32_t n, int64_t pos,
                                  int32_t n_choices, qu_choice *choices, qu_err *err);
 

@@ -16,8 +16,9 @@ enum { QU_ATTEND_TOKENS = 16 };
 enum { QU_PASS_ROWS = QU_PAGE_TOKENS * 8, QU_DEVICE_ROWS = QU_PAGE_TOKENS * 4 };
 
 /* A segment's resident form: [L][G] of (kt [D,n_pad], v [n_pad,Dp]), zeroed when first needed and
- * filled slice by slice. Elements are half, which halves memory and traffic, but f32 where the codec
- * is f32 and in live segments. Live ones are QU_PAGE_TOKENS wide from the start and fill up. */
+ * filled slice by slice. Elements are half, which halves memory and traffic, but f32 where the
+ * codec is f32 and in live segments. Live ones are QU_PAGE_TOKENS wide from the start and fill
+ * up. */
 typedef struct qu_segment {
     int32_t n, n_pad;
     int64_t pos;
@@ -87,8 +88,8 @@ typedef struct qu_pass_hook {
     void *ctx;
 } qu_pass_hook;
 
-/* Another place to run a context: it shares all bookkeeping of segments and positions and replaces the pass.
- * forward: qu_forward. forget: drop what a segment has there. free: everything. */
+/* Another place to run a context: it shares all bookkeeping of segments and positions and replaces
+ * the pass. forward: qu_forward. forget: drop what a segment has there. free: everything. */
 typedef struct qu_backend {
     qu_status (*forward)(qu_context *c, bool document, const qu_page_sink *sink, int32_t page_zero,
                          int32_t n_logits, float *logits, qu_err *err);
@@ -197,9 +198,9 @@ qu_status qu_fetch_all(qu_context *c, int64_t n, void (*body)(void *ctx, int64_t
 bool qu_fetch_slice(qu_context *c, const qu_segment *s, int32_t layer, int32_t g, int worker,
                     const void **data);
 
-/* forward.c: the pages of a document pass; room in c->s.summaries for theirs, page p's from at[p] on
- * (at [pages + 1]); a layer's encoded slices, stride apart, to the sink, and after the last layer
- * the summaries (at NULL: none). */
+/* forward.c: the pages of a document pass; room in c->s.summaries for theirs, page p's from at[p]
+ * on (at [pages + 1]); a layer's encoded slices, stride apart, to the sink, and after the last
+ * layer the summaries (at NULL: none). */
 int32_t qu_pass_pages(const qu_context *c);
 qu_status qu_pass_summaries(qu_context *c, int64_t *at, qu_err *err);
 qu_status qu_pass_deliver(qu_context *c, int32_t layer, const qu_page_sink *sink, int32_t page_zero,
@@ -211,8 +212,9 @@ qu_status qu_check_logits(const qu_context *c, const float *logits, int64_t n, q
 
 /* select.c: take from c->s.use what the hook does not choose in this layer, and set c->sel.far. */
 qu_status qu_selection_apply(qu_context *c, int32_t layer, qu_err *err);
-/* select.c, for a backend: find the candidates (segment, tokens, first, n_pages) unless that is done;
- * the summary of one, counted and of the right size; what an epoch chose in a layer, [n_pages, G]. */
+/* select.c, for a backend: find the candidates (segment, tokens, first, n_pages) unless that is
+ * done; the summary of one, counted and of the right size; what an epoch chose in a layer,
+ * [n_pages, G]. */
 qu_status qu_selection_find(qu_context *c, qu_err *err);
 qu_status qu_selection_summary(qu_context *c, int32_t page, const void **data, qu_err *err);
 qu_status qu_selection_chosen(qu_context *c, int32_t epoch, int32_t layer, uint8_t **chosen,

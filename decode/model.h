@@ -91,8 +91,8 @@ QU_OWNER(qu_model, qu_model_close)
 /* KV bytes of one token, all layers and KV heads, at two bytes an element. */
 int64_t qu_model_kv_bytes_per_token(const qu_model *m);
 
-/* Floating-point operations of that many rows that see keys keys in all; of prefilling n_tokens in a
- * window of m->context. */
+/* Floating-point operations of that many rows that see keys keys in all; of prefilling n_tokens in
+ * a window of m->context. */
 double qu_model_flops(const qu_model *m, double rows, double keys);
 double qu_model_prefill_flops(const qu_model *m, int64_t n_tokens);
 

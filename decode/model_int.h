@@ -16,9 +16,10 @@ typedef struct qu_model_reader {
     qu_err *err;
 } qu_model_reader;
 
-/* model.c, for embedding models too: tensors of a file, refused (QU_ERR_FORMAT) where their shape is
- * another. "blk.LAYER.stem.part", or "stem.part" where layer < 0; a matrix [n,k], left where it is; n
- * floats of our own, NULL where optional and absent; stem.weight [n,k] and stem.bias [n] without adapter. */
+/* model.c, for embedding models too: tensors of a file, refused (QU_ERR_FORMAT) where their shape
+ * is another. "blk.LAYER.stem.part", or "stem.part" where layer < 0; a matrix [n,k], left where it
+ * is; n floats of our own, NULL where optional and absent; stem.weight [n,k] and stem.bias [n]
+ * without adapter. */
 const char *qu_model_tensor_name(char out[96], int32_t layer, const char *stem, const char *part);
 qu_status qu_model_matrix(const qu_gguf *g, const char *name, qu_weight *w, int32_t n, int32_t k,
                            qu_err *err);

@@ -3,8 +3,8 @@
 #include "kernels/quant.h"
 #include "kernels/simd.h"
 
-/* Rows and vectors of the product tile that stay in registers; the few rows of decoding leave room for
- * more vectors. */
+/* Rows and vectors of the product tile that stay in registers; the few rows of decoding leave room
+ * for more vectors. */
 #if defined(__AVX512F__)
 enum { TR = 6, TV = 4, FEW = 3, FEW_TV = 8 };
 #else
@@ -28,7 +28,8 @@ VF void tile(float *c, int64_t ldc, const float *a, int64_t lda, const void *b, 
         for (int j = 0; j < vecs; j++) acc[r][j] = vf_zero();
     for (int32_t k = 0; k < depth; k++) {
         const char *ahead = (const char *)b + ((k + AHEAD) * ldb + col) * size;
-        for (int line = 0; line < vecs * QU_LANES * size; line += 64) __builtin_prefetch(ahead + line);
+        for (int line = 0; line < vecs * QU_LANES * size; line += 64)
+            __builtin_prefetch(ahead + line);
         vf y[TR];
         for (int r = 0; r < rows; r++) y[r] = vf_set1(a[r * lda + k]);
         for (int j = 0; j < vecs; j++) {
@@ -165,8 +166,8 @@ static void plain_product(float *c, const float *a, const float *b, int32_t rows
     product(c, cols, a, depth, b, cols, rows, depth, cols, false);
 }
 
-/* Sixteen rows' scales at a time, then each row's output. An empty side has m = -INF and scale 0; the
- * floor under the common maximum keeps two empty sides from being -INF - -INF. */
+/* Sixteen rows' scales at a time, then each row's output. An empty side has m = -INF and scale 0;
+ * the floor under the common maximum keeps two empty sides from being -INF - -INF. */
 static void merge(qu_attend_state *acc, const qu_attend_state *part, int32_t rows, int32_t dp)
 {
     for (int32_t r = 0; r < rows; r += QU_LANES) {

@@ -5,8 +5,9 @@
  *     bytes_step(acc, at, type, x, 256, nw, nx);    // acc[j][i] += 256 of W's row i by x's row j
  *
  * A run of 32 elements of x is scale * q with scale = (largest |x|) / 127. Its product with as many
- * weights is (d * scale) * (sum of whole products) - min * (scale * sum of q): whole sums are exact,
- * so every instruction set has the same; the floats have sixteen lanes, four of each of four runs.
+ * weights is (d * scale) * (sum of whole products) - min * (scale * sum of q): whole sums are
+ * exact, so every instruction set has the same; the floats have sixteen lanes, four of each of four
+ * runs.
  *
  *   q       A0 B0 C0 D0 | A1 B1 C1 D1   sixteen bytes each, the halves of four runs A to D
  *   lanes   aaaabbbbccccdddd            a lane adds four bytes' products of each half

@@ -29,7 +29,8 @@ int64_t qu_codec_bytes(int codec, int32_t n, int32_t d)
     case QU_CODEC_F16: return each * 4;
     case QU_CODEC_Q8: return each * 2 + (2 * (int64_t)d + n) * 4;
     case QU_CODEC_Q4:
-        return 8 * (int64_t)d + n * ((d + QU_CODEC_GROUP - 1) / QU_CODEC_GROUP * 4 + (d + 1) / 2 * 2ll);
+        return 8 * (int64_t)d +
+               n * ((d + QU_CODEC_GROUP - 1) / QU_CODEC_GROUP * 4 + (d + 1) / 2 * 2ll);
     default: return -1;
     }
 }
@@ -49,7 +50,8 @@ static float inverse_of(float scale)
     return scale > 0 && isfinite(1 / scale) ? 1 / scale : 0;
 }
 
-/* x less middle as whole numbers of -127 to 127, elements x_step and q_step apart; returns the scale. */
+/* x less middle as whole numbers of -127 to 127, elements x_step and q_step apart; returns the
+ * scale. */
 static float encode_int8(int8_t *q, int64_t q_step, const float *x, int64_t x_step, int32_t n,
                          float middle)
 {
@@ -64,8 +66,8 @@ static float encode_int8(int8_t *q, int64_t q_step, const float *x, int64_t x_st
 }
 
 /* Keys per channel, mean removed; values per token. */
-static void encode_q8(float *mean, const float *k, int64_t ldk, const float *v, int64_t ldv, int32_t n,
-                      int32_t d)
+static void encode_q8(float *mean, const float *k, int64_t ldk, const float *v, int64_t ldv,
+                      int32_t n, int32_t d)
 {
     float *key_scale = mean + d, *value_scale = key_scale + d;
     int8_t *q = (int8_t *)(value_scale + n);
@@ -113,8 +115,8 @@ static void encode_q4_keys(float *base, float *scale, uint8_t *q, const float *k
 }
 
 /* Channels [from, to) of one value. Base and scale are rounded before they are used. */
-static void encode_q4_group(uint16_t head[2], uint8_t *row, const float *v, int32_t from, int32_t to,
-                            int32_t d)
+static void encode_q4_group(uint16_t head[2], uint8_t *row, const float *v, int32_t from,
+                            int32_t to, int32_t d)
 {
     float least = INFINITY, most = -INFINITY, x[QU_CODEC_GROUP];
     for (int32_t c = from; c < to; c++) {
@@ -126,11 +128,12 @@ static void encode_q4_group(uint16_t head[2], uint8_t *row, const float *v, int3
     float base = qu_f16_to_f32(head[0]);
     head[1] = qu_f32_to_f16((most - base) / 15);
     float inverse = inverse_of(qu_f16_to_f32(head[1]));
-    for (int32_t c = from; c < to; c++) put_nibble(row, c, d, to_nibble(x[c - from], base, inverse));
+    for (int32_t c = from; c < to; c++)
+        put_nibble(row, c, d, to_nibble(x[c - from], base, inverse));
 }
 
-static void encode_q4(uint8_t *out, const float *k, int64_t ldk, const float *v, int64_t ldv, int32_t n,
-                      int32_t d)
+static void encode_q4(uint8_t *out, const float *k, int64_t ldk, const float *v, int64_t ldv,
+                      int32_t n, int32_t d)
 {
     int32_t groups = (d + QU_CODEC_GROUP - 1) / QU_CODEC_GROUP, h = (d + 1) / 2;
     uint16_t *heads = (uint16_t *)(void *)(out + 8 * (int64_t)d);

@@ -11,10 +11,11 @@
  *   q8    f32 mean [d]; f32 key scale [d]; f32 value scale [n]; int8 K [n,d]; int8 V [n,d]
  *         key = mean + scale * q per channel (Qwen2's keys have huge biased channels: the mean goes
  *         first); value = scale * q per token. About .53 of f16 at n 128, d 64.
- *   q4    f32 base [d]; f32 key scale [d]; half (base, scale) of values [n, groups, 2]; K, V: n rows of
- *         h = (d + 1) / 2 bytes, channel c < h in the low half of byte c, c >= h in the high one of
- *         byte c - h. key = base + scale * q per channel, q 0 to 15, base its least: the mean and any
- *         bias go with it; value likewise per token and group of QU_CODEC_GROUP channels. About .28.
+ *   q4    f32 base [d]; f32 key scale [d]; half (base, scale) of values [n, groups, 2]; K, V: n rows
+ *         of h = (d + 1) / 2 bytes, channel c < h in the low half of byte c, c >= h in the high one
+ *         of byte c - h. key = base + scale * q per channel, q 0 to 15, base its least: the mean and
+ *         any bias go with it; value likewise per token and group of QU_CODEC_GROUP channels.
+ *         About .28.
  * Encoding is plain C without fused operations, so that a slice's bytes are the same in every
  * numerics class that computed the same K and V. Non-finite inputs do not survive q8 and q4: they
  * become 0; q4 clamps values beyond +-65504.

@@ -14,8 +14,8 @@ static void f16_row(float *x, const uint8_t *h, int32_t d)
     }
 }
 
-/* Loops of one product and one sum, each rounded: the same bits in every instruction set. Vectorising
- * them is left to the compiler; what in points at need not be aligned. */
+/* Loops of one product and one sum, each rounded: the same bits in every instruction set.
+ * Vectorising them is left to the compiler; what in points at need not be aligned. */
 static float float_at(const uint8_t *p, int32_t i)
 {
     float f;
@@ -46,7 +46,8 @@ static void nibbles(float *x, const uint8_t *row, int32_t h, int32_t from, int32
     for (int32_t c = mid; c < to; c++) x[c] = (float)(row[c - h] >> 4);
 }
 
-static void q4_key_row(float *x, const uint8_t *row, const uint8_t *base, const uint8_t *scale, int32_t d)
+static void q4_key_row(float *x, const uint8_t *row, const uint8_t *base, const uint8_t *scale,
+                       int32_t d)
 {
     nibbles(x, row, (d + 1) / 2, 0, d);
     for (int32_t c = 0; c < d; c++) {

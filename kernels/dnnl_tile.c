@@ -23,13 +23,16 @@ struct qu_dnnl_kernel {
 #if DNNL_VERSION_MAJOR >= 3
 typedef const_dnnl_memory_desc_t desc_ref;
 #define DESC(d) (d)
-static bool describe(dnnl_memory_desc_t *d, const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag)
+static bool describe(dnnl_memory_desc_t *d, const dnnl_dims_t dims, dnnl_data_type_t type,
+                     dnnl_format_tag_t tag)
 {
     return dnnl_memory_desc_create_with_tag(d, 2, dims, type, tag) == dnnl_success;
 }
-static bool plan(dnnl_primitive_desc_t *p, const qu_dnnl_kernel *e, dnnl_primitive_attr_t attr, dnnl_engine_t engine)
+static bool plan(dnnl_primitive_desc_t *p, const qu_dnnl_kernel *e, dnnl_primitive_attr_t attr,
+                 dnnl_engine_t engine)
 {
-    return dnnl_matmul_primitive_desc_create(p, engine, e->x, e->w, NULL, e->y, attr) == dnnl_success;
+    return dnnl_matmul_primitive_desc_create(p, engine, e->x, e->w, NULL, e->y, attr) ==
+           dnnl_success;
 }
 static bool describe_scratch(qu_dnnl_kernel *e, dnnl_primitive_desc_t p)
 {
@@ -46,11 +49,13 @@ static void forget(qu_dnnl_kernel *e)
 #else
 typedef const dnnl_memory_desc_t *desc_ref;
 #define DESC(d) (&(d))
-static bool describe(dnnl_memory_desc_t *d, const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag)
+static bool describe(dnnl_memory_desc_t *d, const dnnl_dims_t dims, dnnl_data_type_t type,
+                     dnnl_format_tag_t tag)
 {
     return dnnl_memory_desc_init_by_tag(d, 2, dims, type, tag) == dnnl_success;
 }
-static bool plan(dnnl_primitive_desc_t *p, const qu_dnnl_kernel *e, dnnl_primitive_attr_t attr, dnnl_engine_t engine)
+static bool plan(dnnl_primitive_desc_t *p, const qu_dnnl_kernel *e, dnnl_primitive_attr_t attr,
+                 dnnl_engine_t engine)
 {
     dnnl_matmul_desc_t op;
     return dnnl_matmul_desc_init(&op, &e->x, &e->w, NULL, &e->y) == dnnl_success &&
@@ -148,7 +153,8 @@ qu_status qu_dnnl_want(qu_dnnl *d, int32_t n, int32_t k, qu_err *err)
     dnnl_primitive_desc_t desc = NULL;
     bool ok =
         describe(&e->x, x, type, dnnl_ab) && describe(&e->w, w, type, dnnl_ba) &&
-        describe(&e->y, y, dnnl_f32, dnnl_ab) && dnnl_primitive_attr_create(&attr) == dnnl_success &&
+        describe(&e->y, y, dnnl_f32, dnnl_ab) &&
+        dnnl_primitive_attr_create(&attr) == dnnl_success &&
         dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
         plan(&desc, e, attr, d->engine) && describe_scratch(e, desc) &&
         dnnl_primitive_create(&e->primitive, desc) == dnnl_success;
@@ -186,8 +192,10 @@ void qu_dnnl_run(const qu_dnnl *d, const qu_dnnl_kernel *e, float *y, const void
     }
     const desc_ref desc[4] = {DESC(e->x), DESC(e->w), DESC(e->y), DESC(e->scratch)};
     void *const data[4] = {(void *)x, (void *)w, y, scratch};
-    dnnl_exec_arg_t args[4] = {
-        {DNNL_ARG_SRC, NULL}, {DNNL_ARG_WEIGHTS, NULL}, {DNNL_ARG_DST, NULL}, {DNNL_ARG_SCRATCHPAD, NULL}};
+    dnnl_exec_arg_t args[4] = {{DNNL_ARG_SRC, NULL},
+                               {DNNL_ARG_WEIGHTS, NULL},
+                               {DNNL_ARG_DST, NULL},
+                               {DNNL_ARG_SCRATCHPAD, NULL}};
     dnnl_stream_t stream;
     dnnl_stream_create(&stream, d->engine, dnnl_stream_default_flags);
     for (int i = 0; i < 4; i++) dnnl_memory_create(&args[i].memory, desc[i], d->engine, data[i]);

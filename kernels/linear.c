@@ -161,7 +161,8 @@ struct qu_linear_scratch {
     qu_dnnl *dnnl;
     int n_workers;
     int64_t cap, panel_bytes;
-    char *x;      /* [tiles * QU_TILE_ROWS, k] in the panel's element type; all memory begins here */
+    /* [tiles * QU_TILE_ROWS, k] in the panel's element type; all memory begins here */
+    char *x;
     char *panels; /* [workers] of panel_bytes: W panel, row, product tile, oneDNN's scratch */
 };
 
@@ -200,7 +201,8 @@ static int64_t scratch_offset(int32_t k)
 
 static qu_status prepare(qu_linear_scratch *s, int32_t n_tiles, int32_t k, qu_err *err)
 {
-    int64_t x_bytes = (int64_t)n_tiles * QU_TILE_ROWS * k * 4; /* a multiple of 64, as is a panel's */
+    /* a multiple of 64, as is a panel's */
+    int64_t x_bytes = (int64_t)n_tiles * QU_TILE_ROWS * k * 4;
     s->panel_bytes = (scratch_offset(k) + qu_dnnl_scratch_bytes(s->dnnl) + 63) / 64 * 64;
     int64_t need = x_bytes + s->n_workers * s->panel_bytes;
     if (s->cap < need) {

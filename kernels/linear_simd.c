@@ -57,7 +57,8 @@ VF void put_sums(float *y, int64_t ldy, vf acc[4][4], const int nw, const int nx
         }
         for (int j = 0; j < 4; j += 2) { /* 2 + 2: two rows side by side */
             __m512d p = _mm512_castps_pd(a[j]), q = _mm512_castps_pd(a[j + 1]);
-            b[j] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, q)) + _mm512_castpd_ps(_mm512_unpackhi_pd(p, q));
+            b[j] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, q)) +
+                   _mm512_castpd_ps(_mm512_unpackhi_pd(p, q));
         }
         vf sum = _mm512_shuffle_ps(b[0], b[2], 0x88) + _mm512_shuffle_ps(b[0], b[2], 0xDD);
         float all[4][4];
@@ -93,7 +94,8 @@ VF void dots_tile(float *y, int64_t ldy, const float *w, const float *x, int64_t
             for (int i = 0; i < nw; i++) acc[j][i] = vf_fma(a[i], b, acc[j][i]);
         }
     }
-    if (k < k_dim) { /* padded with zeros, the last elements join the same lanes as every other group */
+    /* padded with zeros, the last elements join the same lanes as every other group */
+    if (k < k_dim) {
         for (int i = 0; i < nw; i++) a[i] = vf_load_n(w + (int64_t)i * k_dim + k, k_dim - k, 0);
         for (int j = 0; j < nx; j++) {
             vf b = vf_load_n(x + j * ldx + k, k_dim - k, 0);
@@ -111,7 +113,8 @@ VF void dots_soon(float *y, int64_t ldy, const float *w, int32_t n_w, const floa
         const float *wi = w + (int64_t)i * k_dim;
         int32_t t = 0;
 #define TILE(nw, nx)                                                                               \
-    dots_tile(y + t * ldy + i, ldy, wi, x + t * ldx, ldx, k_dim, soon, nw, nx), t += nx, soon.step = 0
+    dots_tile(y + t * ldy + i, ldy, wi, x + t * ldx, ldx, k_dim, soon, nw, nx), t += nx,           \
+        soon.step = 0
         while (nw == NW && t + NX <= n_rows) TILE(NW, NX);
         if (nw == NW && t + 3 <= n_rows) TILE(NW, 3);
         if (nw == NW && t + 2 <= n_rows) TILE(NW, 2);
@@ -129,9 +132,9 @@ static void dots(float *y, int64_t ldy, const float *w, int32_t n_w, const float
 }
 
 /* While one group of rows is multiplied, the blocks of the next one are fetched. */
-static void dots_buffered(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type, int32_t n_w,
-                          const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim, float *buffer,
-                          int32_t group)
+static void dots_buffered(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type,
+                          int32_t n_w, const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim,
+                          float *buffer, int32_t group)
 {
     const char *blocks = w;
     for (int32_t i = 0; i < n_w; i += group) {

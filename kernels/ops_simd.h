@@ -1,5 +1,5 @@
-/* The inner kernels of this folder, a table for each stem and instruction set: what x_simd.c makes and
- * x.c picks from with QU_ISA_PICK. Private to kernels/ and its tests. */
+/* The inner kernels of this folder, a table for each stem and instruction set: what x_simd.c makes
+ * and x.c picks from with QU_ISA_PICK. Private to kernels/ and its tests. */
 #ifndef QU_KERNELS_OPS_SIMD_H
 #define QU_KERNELS_OPS_SIMD_H
 
@@ -22,7 +22,8 @@ typedef struct qu_attend_ops {
 } qu_attend_ops;
 
 typedef struct qu_codec_ops {
-    void (*decode)(float *k, float *v, int64_t ldv, int codec, const void *in, int32_t n, int32_t d);
+    void (*decode)(float *k, float *v, int64_t ldv, int codec, const void *in, int32_t n,
+                   int32_t d);
 } qu_codec_ops;
 
 /* The types that are multiplied in bytes, f(NAME) each. */
@@ -42,8 +43,8 @@ typedef struct qu_linear_ops {
     void (*dots)(float *y, int64_t ldy, const float *w, int32_t n_w, const float *x, int64_t ldx,
                  int32_t n_rows, int32_t k_dim);
     /* The same from stored blocks for n_rows <= 4, without a buffer: bit for bit what dequant then
-     * dots gives. row_bytes between rows of w. False, with nothing done, for types that have no such
-     * kernel: the rare ones. NULL in plain C, which gains nothing from registers. */
+     * dots gives. row_bytes between rows of w. False, with nothing done, for types that have no
+     * such kernel: the rare ones. NULL in plain C, which gains nothing from registers. */
     bool (*dots_stored)(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type,
                         int32_t n_w, const float *x, int64_t ldx, int32_t n_rows, int32_t k_dim);
     /* The same for any number of rows and every type, group rows of w at a time through buffer
@@ -53,8 +54,8 @@ typedef struct qu_linear_ops {
                           float *buffer, int32_t group);
     /* x [n] rounded to bytes, n a multiple of 32. */
     void (*round)(qu_linear_bytes *out, const float *x, int32_t n);
-    /* y as in dots with x [n_rows,ldx], ldx in blocks of 256, from round, for any number of rows; of
-     * QU_BYTE_TYPES. */
+    /* y as in dots with x [n_rows,ldx], ldx in blocks of 256, from round, for any number of rows;
+     * of QU_BYTE_TYPES. */
     void (*dots_bytes)(float *y, int64_t ldy, const void *w, int64_t row_bytes, int type,
                        int32_t n_w, const qu_linear_bytes *x, int64_t ldx, int32_t n_rows,
                        int32_t k_dim);

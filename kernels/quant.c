@@ -141,8 +141,9 @@ INLINE void block_32(float *x, const uint8_t *b, const int type)
     }
 }
 
-/* Scale and min of 32 elements, six bits each: the first four of both lie in the low bits of bytes 0
- * to 7; the last four have their low bits in bytes 8 to 11, their high ones on top of the others. */
+/* Scale and min of 32 elements, six bits each: the first four of both lie in the low bits of bytes
+ * 0 to 7; the last four have their low bits in bytes 8 to 11, their high ones on top of the
+ * others. */
 static void scale_min(const uint8_t *s, int i, float *scale, float *min)
 {
     int low = i < 4 ? s[i] & 63 : (s[i + 4] & 15) | s[i - 4] >> 6 << 4;
@@ -151,7 +152,8 @@ static void scale_min(const uint8_t *s, int i, float *scale, float *min)
     *min = (float)high;
 }
 
-/* Blocks of 256: elements in runs of 16 or 32 with a scale, the numbers' bits in layers of 32 bytes. */
+/* Blocks of 256: elements in runs of 16 or 32 with a scale, the numbers' bits in layers of 32
+ * bytes. */
 INLINE void block_256(float *x, const uint8_t *b, const int type)
 {
     const bool five = type == QU_TYPE_Q5_K, two = type == QU_TYPE_Q2_K;
@@ -237,8 +239,8 @@ static void quant_q8_0(uint8_t *b, const float *x)
     for (int i = 0; i < BLOCK; i++) b[2 + i] = (uint8_t)clamp_int(roundf(x[i] * inv), -127, 127);
 }
 
-/* Nibbles, or five bits, of a block of 32. Without a minimum the element of largest magnitude becomes
- * exactly the lowest number, whatever its sign; with one the range is cut evenly. */
+/* Nibbles, or five bits, of a block of 32. Without a minimum the element of largest magnitude
+ * becomes exactly the lowest number, whatever its sign; with one the range is cut evenly. */
 static void quant_bits(uint8_t *b, const float *x, int bits, bool with_min)
 {
     float top = 0, low = x[0], high = x[0];

@@ -19,9 +19,9 @@
  *   IQ4_NL 32    18     half d; nibbles as Q4_0 into a table of 16 values; x = d * table[q]
  *   IQ4_XS 256   136    half d; u16 upper scale bits; 4 bytes of lower ones; nibbles as IQ4_NL
  *
- * Of the K types x = (d * scale) * q - (dmin * min), without the second part where there is no dmin;
- * scales stand for 16 elements (Q2_K, Q3_K, Q6_K) or 32 (Q4_K, Q5_K, IQ4_XS). kernels/quant_simd.h
- * has the order of the bits.
+ * Of the K types x = (d * scale) * q - (dmin * min), without the second part where there is no
+ * dmin; scales stand for 16 elements (Q2_K, Q3_K, Q6_K) or 32 (Q4_K, Q5_K, IQ4_XS).
+ * kernels/quant_simd.h has the order of the bits.
  */
 #ifndef QU_KERNELS_QUANT_H
 #define QU_KERNELS_QUANT_H
@@ -80,8 +80,8 @@ void qu_dequant_ref(float *x, const void *blocks, int type, int64_t n);
 extern const int8_t qu_iq4_values[16];
 
 /* Quantise n f32 elements into blocks of F32, F16, BF16 (round to nearest even), Q8_0, Q4_0, Q4_1,
- * Q5_0 or Q5_1 (the format's published rule, bit for bit); other types are left alone. For tools and
- * tests. */
+ * Q5_0 or Q5_1 (the format's published rule, bit for bit); other types are left alone. For tools
+ * and tests. */
 void qu_quant_ref(void *blocks, const float *x, int type, int64_t n);
 
 /* Conversions of one value; NaN stays NaN. */

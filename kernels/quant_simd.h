@@ -1,5 +1,5 @@
-/* Sixteen weights at a time out of stored blocks, in registers: x = scale * q - min, the same bits as
- * qu_dequant_ref. Private to kernels/x_simd.c; the type is a constant wherever these are used.
+/* Sixteen weights at a time out of stored blocks, in registers: x = scale * q - min, the same bits
+ * as qu_dequant_ref. Private to kernels/x_simd.c; the type is a constant wherever these are used.
  *
  *     for (; k < n; k += quant_step(type), b += quant_step_bytes(type)) {
  *         float scale[16], min[16];

@@ -11,7 +11,9 @@ static void rmsnorm(float *y, const float *x, const float *w, int32_t n, float e
     }
     vf scale = vf_set1(1 / sqrtf(vf_sum(sum) / (float)n + eps));
     for (int32_t i = 0; i < n; i += QU_LANES)
-        vf_store_n(y + i, vf_mul(vf_mul(vf_load_n(x + i, n - i, 0), scale), vf_load_n(w + i, n - i, 0)), n - i);
+        vf_store_n(y + i,
+                   vf_mul(vf_mul(vf_load_n(x + i, n - i, 0), scale), vf_load_n(w + i, n - i, 0)),
+                   n - i);
 }
 
 static void swiglu(float *gate, const float *up, int32_t n)

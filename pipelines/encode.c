@@ -288,7 +288,8 @@ static int32_t chunk_end(const encode_run *r, int32_t from)
     return from + step < r->n_pages ? from + step : r->n_pages;
 }
 
-/* The first of the latest pages that the chunk sees: all if they fit, else half the room's worth. */
+/* The first of the latest pages that the chunk sees: all if they fit, else half the room's
+ * worth. */
 static int32_t first_recent(const encode_run *r, int32_t from)
 {
     int64_t left = room(r, from, chunk_end(r, from));
@@ -335,7 +336,8 @@ static qu_status read_earlier(encode_run *r, int32_t from, qu_err *err)
     }
     return QU_OK;
 bad:
-    return qu_fail(err, QU_ERR_CORRUPT, "list of pages that page %d looks back at is damaged", from);
+    return qu_fail(err, QU_ERR_CORRUPT, "list of pages that page %d looks back at is damaged",
+                   from);
 }
 
 static void forget_unseen(encode_run *r, int32_t recent, int32_t from)

@@ -3,17 +3,18 @@
  *   prefilled sequence   [prefix][header][page 1][page 2] ... [page n]
  *   positions            0 ..    p       p + h   ...
  *
- * Documents inside the window go through the layers together, up to QU_ENCODE_TOKENS of them: rows of
- * several fill a pass, and the weights are read and dequantised once for all.
+ * Documents inside the window go through the layers together, up to QU_ENCODE_TOKENS of them: rows
+ * of several fill a pass, and the weights are read and dequantised once for all.
  *
- * A document longer than the model's window is streamed: a chunk of up to QU_ENCODE_CHUNK pages sees
+ * A document longer than the model's window is streamed: a chunk of up to QU_ENCODE_CHUNK pages
+ * sees
  *
  *   [prefix][header][pages looked back at][latest pages][chunk]
  *
  * the latest pages at their true distances, before them, moved up, the earlier pages that the chunk
  * before attended to most (retrieve/lookback.h): each kind fills up to half of what the window
- * leaves. Chunks begin at fixed pages and their lists are kept with the pages, so a resumed document
- * gets the same bits.
+ * leaves. Chunks begin at fixed pages and their lists are kept with the pages, so a resumed
+ * document gets the same bits.
  */
 #ifndef QU_PIPELINES_ENCODE_H
 #define QU_PIPELINES_ENCODE_H
@@ -41,14 +42,14 @@ qu_status qu_encoder_attach_prefix(const qu_encoder *e, qu_context *c, qu_err *e
 qu_hash qu_encode_context_start(const qu_session *s, int64_t n_tokens);
 qu_hash qu_encode_context_next(qu_hash prev, const int32_t *ids, int32_t n);
 
-/* Of a document of that many tokens whose first n_same pages are an older version's: how many of that
- * version's leading pages have the KV that this one needs. Inside the window all of them. A streamed
- * page also depends on the lengths of its chunk's later pages, and what the chunk after it looks back
- * at on its chunk's queries: whole chunks, all but the last of these. */
+/* Of a document of that many tokens whose first n_same pages are an older version's: how many of
+ * that version's leading pages have the KV that this one needs. Inside the window all of them. A
+ * streamed page also depends on the lengths of its chunk's later pages, and what the chunk after it
+ * looks back at on its chunk's queries: whole chunks, all but the last of these. */
 int32_t qu_encode_kept(const qu_session *s, int64_t n_tokens, int32_t n_same);
 
-/* What belongs to a page: its slices; its summary; where it begins a streamed chunk, the list of the
- * pages that the chunk looks back at, written before the page itself. */
+/* What belongs to a page: its slices; its summary; where it begins a streamed chunk, the list of
+ * the pages that the chunk looks back at, written before the page itself. */
 typedef struct qu_encode_part {
     uint8_t kind; /* QU_KV_SLICE, QU_KV_SUMMARY, QU_KV_LOOKBACK */
     int32_t page, layer, kv_head; /* the last two of slices alone */
@@ -78,9 +79,10 @@ typedef struct qu_encode_doc {
 /* QU_ERR_LIMIT where the model's window is too small for a chunk behind that header (page 0). */
 qu_status qu_encode_check(const qu_session *s, const qu_page *header, qu_err *err);
 
-/* Make the KV of all pages of n documents. Pages of one are handed out in order, those of several by
- * turns. Errors: QU_ERR_CANCELLED when a stop said so (finished pages were handed out); those of
- * qu_encode_check, of the outputs and of the context; the documents after the error are not begun. */
+/* Make the KV of all pages of n documents. Pages of one are handed out in order, those of several
+ * by turns. Errors: QU_ERR_CANCELLED when a stop said so (finished pages were handed out); those of
+ * qu_encode_check, of the outputs and of the context; the documents after the error are not
+ * begun. */
 qu_status qu_encode_documents(const qu_encoder *e, const qu_encode_doc *docs, int32_t n,
                               qu_err *err);
 

@@ -291,7 +291,8 @@ static qu_status copy_page(const job *j, const qu_doc *d, int32_t page)
 {
     const qu_model *m = j->r->s->model;
     for (int32_t l = 0; l < m->n_layers; l++)
-        for (int32_t g = 0; g < m->n_kv_heads; g++) QU_TRY(copy_part(j, d, page, l, g, QU_KV_SLICE));
+        for (int32_t g = 0; g < m->n_kv_heads; g++)
+            QU_TRY(copy_part(j, d, page, l, g, QU_KV_SLICE));
     QU_TRY(copy_part(j, d, page, 0, 0, QU_KV_SUMMARY));
     if (page + 1 < d->n_pages) { /* the list of a chunk that begins behind this page */
         qu_status st = copy_part(j, d, page + 1, 0, 0, QU_KV_LOOKBACK);

@@ -6,9 +6,9 @@
  *
  * Documents go into one KV file until it holds PACK_BYTES, larger ones into a file of their own. A
  * file is published by one catalogue transaction when it is sealed; an interrupted one is taken up
- * again by the next run. Documents go through the model several at a time (pipelines/encode.h); those
- * with the same text share KV. What questions read most is made first; what finds no room under the
- * quota (store/quota.h) is left out, and made by the question that needs it.
+ * again by the next run. Documents go through the model several at a time (pipelines/encode.h);
+ * those with the same text share KV. What questions read most is made first; what finds no room
+ * under the quota (store/quota.h) is left out, and made by the question that needs it.
  */
 #ifndef QU_PIPELINES_MAKE_KV_H
 #define QU_PIPELINES_MAKE_KV_H

@@ -13,7 +13,7 @@
  *   page-mean  softmax mass of its mean key  InfLLM's kind, arXiv:2402.04617
  *   quest      bound of its logits from each channel's extremes            Quest, arXiv:2406.10774
  *   squeezed   its best cluster's mass per key, one threshold a layer  Squeezed, arXiv:2411.09688
- *   multipole  its clusters' softmax mass, spread counted, head by head  Multipole, arXiv:2506.13059
+ *   multipole  its clusters' softmax mass, spread counted, by head  Multipole, arXiv:2506.13059
  *   duo   heads of the table read everything, others stream               Duo, arXiv:2410.10819
  *
  * Scores are means over the choosing rows (question tokens times query heads of the group), the

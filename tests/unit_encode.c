@@ -129,7 +129,8 @@ static void copy_pages(memory *to, const memory *from, int32_t n)
         const qu_buf *b = &from->summary[p], *c = &from->lookback[p];
         qu_encode_part sum = {QU_KV_SUMMARY, p, 0, 0}, list = {QU_KV_LOOKBACK, p, 0, 0};
         if (p < n && b->len) TEST_OK(put(to, &sum, b->data, b->len, err));
-        if (c->len) TEST_OK(put(to, &list, c->data, c->len, err)); /* of the chunk that begins there */
+        /* of the chunk that begins there */
+        if (c->len) TEST_OK(put(to, &list, c->data, c->len, err));
     }
     to->n_done = n;
 }
@@ -466,12 +467,14 @@ static void write_paragraphs(const char *path, int n, int edited)
     assert_non_null(f);
     for (int i = 0; i < n; i++) {
         for (int k = i * 7 % 5 + (i == edited ? 5 : 0); k >= 0; k--)
-            fprintf(f, "%s in house %d.%s", i == edited ? "A change" : "the old road", i, k ? " " : "\n\n");
+            fprintf(f, "%s in house %d.%s", i == edited ? "A change" : "the old road", i,
+                    k ? " " : "\n\n");
     }
     fclose(f);
 }
 
-/* Wherever a streamed document is edited: the slices of a store that only ever saw the new text, for less. */
+/* Wherever a streamed document is edited: the slices of a store that only ever saw the new text,
+ * for less. */
 static void an_edit_keeps_streamed_pages_before_it(void **state)
 {
     (void)state;
@@ -490,7 +493,8 @@ static void an_edit_keeps_streamed_pages_before_it(void **state)
         px_make_kv(&p, -1);
         write_paragraphs(path, 40, run % 2 ? 39 - 3 * run : -1); /* or more at the end */
         assert_int_equal(px_sync(&p, px_path("docs")).changed, 1);
-        if (run % 4 > 1) TEST_OK(qu_store_gc(p.s.store, NULL, err)); /* drops what the edit gave up */
+        /* drops what the edit gave up */
+        if (run % 4 > 1) TEST_OK(qu_store_gc(p.s.store, NULL, err));
         if (run % 3 == 1) edited += px_make_kv(&p, 1).tokens;
         edited += px_make_kv(&p, -1).tokens;
         px_assert_clean(&p);
@@ -507,7 +511,8 @@ static void an_edit_keeps_streamed_pages_before_it(void **state)
         px_close(&q);
         assert_int_equal(got.len, want.len);
         assert_memory_equal(got.data, want.data, want.len);
-        if (run < 9 && edited >= all) fail_msg("run %d: %lld of %lld tokens", run, (long long)edited, (long long)all);
+        if (run < 9 && edited >= all)
+            fail_msg("run %d: %lld of %lld tokens", run, (long long)edited, (long long)all);
         qu_doc_free(&d);
         qu_doc_free(&e);
         qu_buf_free(&got);
@@ -593,8 +598,8 @@ static void codecs_move_the_logits_little(void **state)
     (void)state;
     static const double most[] = {0, .005, .03, .3};
     float *first = NULL, *logits;
-    px_shell("cp models/quire-reader.gguf %s; mkdir -p %s; head -c 4000 README.md >%s", px_path("reader.gguf"),
-             px_path("codecs"), px_path("codecs/a.md"));
+    px_shell("cp models/quire-reader.gguf %s; mkdir -p %s; head -c 4000 README.md >%s",
+             px_path("reader.gguf"), px_path("codecs"), px_path("codecs/a.md"));
     for (int codec = 0; codec < 4; codec++) {
         px_session q;
         char text[200], store[32];
@@ -612,8 +617,8 @@ static void codecs_move_the_logits_little(void **state)
             sum += pow((double)logits[i] - (double)first[i], 2);
             size += pow((double)first[i] - mean, 2);
         }
-        print_message("codec %d: %lld tokens loaded, logits differ by %.5f of their deviation\n", codec,
-                      (long long)loaded, sqrt(sum / size));
+        print_message("codec %d: %lld tokens loaded, logits differ by %.5f of their deviation\n",
+                      codec, (long long)loaded, sqrt(sum / size));
         assert_true(sqrt(sum / size) <= most[codec]);
         if (logits != first) free(logits);
         px_close(&q);

@@ -1,5 +1,6 @@
-/* The parity table: every kernel against its plain reference, over every instruction set of this machine, random
- * and edge shapes, with guard bytes around what is written; and the numerics rule at kernel level. */
+/* The parity table: every kernel against its plain reference, over every instruction set of this
+ * machine, random and edge shapes, with guard bytes around what is written; and the numerics rule
+ * at kernel level. */
 #include "tests/testing.h"
 
 #include "base/dims.h"
@@ -74,7 +75,8 @@ static qu_weight random_weight(qu_type type, int32_t n, int32_t k)
     return (qu_weight){data, type, n, k};
 }
 
-/* A float product of k terms of size 1 errs by about sqrt(k) ulp; twice a naive float loop's worst. */
+/* A float product of k terms of size 1 errs by about sqrt(k) ulp; twice a naive float loop's
+ * worst. */
 static double tolerance(int32_t k)
 {
     return 4e-7 * sqrt(k) * 4;
@@ -425,9 +427,9 @@ static void codecs_round_trip(void **state)
                 .285);
 }
 
-/* What counts is attention: its output over a page with decoded keys and values against that over the
- * exact ones, relative to the output's own size; root mean square over queries. Of the keys, one
- * channel carries a bias. */
+/* What counts is attention: its output over a page with decoded keys and values against that over
+ * the exact ones, relative to the output's own size; root mean square over queries. Of the keys,
+ * one channel carries a bias. */
 static double attention_error(int codec, float bias, uint64_t s)
 {
     enum { N = 128, D = 64, QUERIES = 64 };

@@ -35,11 +35,16 @@ static uint8_t *random_blocks(qu_type type, int64_t n)
         return b;
     }
     for (uint8_t *p = b; p < b + bytes; p += block) {
-        int at = type == QU_TYPE_Q2_K ? 80 : type == QU_TYPE_Q3_K ? 108 : type == QU_TYPE_Q6_K ? 208 : 0;
+        int at = type == QU_TYPE_Q2_K   ? 80
+                 : type == QU_TYPE_Q3_K ? 108
+                 : type == QU_TYPE_Q6_K ? 208
+                                        : 0;
         bool two = type == QU_TYPE_Q4_1 || type == QU_TYPE_Q5_1 || type == QU_TYPE_Q2_K ||
                    type == QU_TYPE_Q4_K || type == QU_TYPE_Q5_K;
         bool by_one = qu_type_block(type) == 32, bytes8 = type == QU_TYPE_Q8_0;
-        float scale = bytes8 || type == QU_TYPE_IQ4_NL ? 1.0f / 127 : by_one ? 1.0f / 16 : 1.0f / 1000;
+        float scale = bytes8 || type == QU_TYPE_IQ4_NL ? 1.0f / 127
+                      : by_one                         ? 1.0f / 16
+                                                       : 1.0f / 1000;
         put_half(p + at, type == QU_TYPE_IQ4_XS ? scale / 8 : scale);
         if (two) put_half(p + at + 2, scale);
     }
@@ -84,7 +89,8 @@ static void test_dequant(void **state)
     each_isa(dequant_is_exact);
 }
 
-/* 1 to 9 rows of x against the double reference; each row alone has the same bits, of x and of W. */
+/* 1 to 9 rows of x against the double reference; each row alone has the same bits, of x and of
+ * W. */
 static void products(qu_type type, int32_t n, int32_t k)
 {
     enum { ROWS = 9 };
@@ -169,9 +175,11 @@ static void rounds(void)
             int run = i / 32 % 8, at = run / 4 * 128 + i / 16 % 2 * 64 + run % 4 * 16 + i % 16;
             float got = p->scale[run] * p->q[at], sum = 0;
             assert_true(turn && i / 32 == 1 ? isnan(got) && isnan(right[i]) : got == right[i]);
-            assert_true(fabsf(got - x[i]) <= fabsf(p->scale[run]) * .5001f || isnan(got) || i == 70);
+            assert_true(fabsf(got - x[i]) <= fabsf(p->scale[run]) * .5001f || isnan(got) ||
+                        i == 70);
             for (int j = i / 32 * 32; j < i / 32 * 32 + 32; j++) sum -= right[j];
-            assert_true(fabsf(p->minus_sum[run] - sum) <= 1e-4f * 127 * p->scale[run] || isnan(got));
+            assert_true(fabsf(p->minus_sum[run] - sum) <= 1e-4f * 127 * p->scale[run] ||
+                        isnan(got));
         }
         for (int i = WIDE; i < 768; i++) assert_true(b[2].scale[i / 32 % 8] == 0);
         qu_weight w = {random_blocks(QU_TYPE_Q5_0, 3 * WIDE), QU_TYPE_Q5_0, 3, WIDE};
