@@ -121,7 +121,7 @@ $(B)/index/ivf.o: $(B)/faiss
 define simd_rule
 $(B)/%_simd.$(1).o: %_simd.c $(B)/flags
 	@mkdir -p $$(@D)
-	$(CC) $(CFLAGS) $(if $(filter fuzz,$(FLAVOUR)),-O1,-O3 $(SAN)) $(XCFLAGS) $(ISA_$(1)) -DQU_ISA=$(1) -MMD -MP -c $$< -o $$@
+	$(CC) $(CFLAGS) $(if $(filter fuzz,$(FLAVOUR)),-O1,$(if $(SAN),-O1,-O3) $(SAN)) $(XCFLAGS) $(ISA_$(1)) -DQU_ISA=$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach i,$(ISAS),$(eval $(call simd_rule,$(i))))
 
