@@ -125,7 +125,7 @@ $(B)/%_simd.$(1).o: %_simd.c $(B)/flags
 endef
 $(foreach i,$(ISAS),$(eval $(call simd_rule,$(i))))
 
-$(B)/libquire.a: $(LIB_OBJ)
+$(B)/libquire.a: $(LIB_OBJ) $(B)/flags
 	rm -f $@
 	ar rcs $@ $(LIB_OBJ)
 
