@@ -160,8 +160,8 @@ static item_scratch scratch_of(qu_context *c, int worker)
     return s;
 }
 
-/* The block's queries of one KV head, [n * group, D], and how much of their own segment they see.
- * */
+/* The block's queries of one KV head, [n * group, D], and how much of their own segment they
+ * see. */
 static int32_t gather(const attend_run *r, const block *b, int32_t g, item_scratch *s)
 {
     const qu_model *m = r->c->m;

@@ -7,6 +7,7 @@
 #include "decode/device.h"
 #include "kernels/codec.h"
 #include "kernels/isa.h"
+#include "kernels/linear.h"
 #include "kernels/summary.h"
 
 /* Bumped whenever the engine's arithmetic changes: stored pages of another number are another
@@ -201,7 +202,7 @@ static qu_status check_ids(const qu_context *c, const int32_t *ids, int32_t n, q
 static int32_t pass_pages(const qu_context *c, const qu_page_tokens *pages, int32_t n)
 {
     int32_t best = 1, rows = 0, most_rows = c->backend ? QU_DEVICE_ROWS : QU_PASS_ROWS;
-    int32_t tile = c->backend ? QU_DEVICE_ROWS : 64; /* what products pad to */
+    int32_t tile = c->backend ? QU_DEVICE_ROWS : QU_TILE_ROWS; /* what products pad to */
     double most = 0;
     for (int32_t i = 0; i < n && (rows += pages[i].n) <= most_rows; i++) {
         double rate = rows / (.25 + (rows + tile - 1) / tile);

@@ -85,11 +85,11 @@ static enum kind kind_of(int32_t c)
  * stay. */
 static bool dropped_mark(int32_t c)
 {
-    /* Latin, Greek, Cyrillic */
-    return (c >= 0x0300 && c <= 0x036f) ||
-           (c >= 0x0591 && c <= 0x05c7) ||                               /* Hebrew points */
-           (c >= 0x0610 && c <= 0x061a) || (c >= 0x064b && c <= 0x065f) || /* Arabic */
-           c == 0x0640 || c == 0x0670 ||
+    return (c >= 0x0300 && c <= 0x036f) ||          /* Latin, Greek, Cyrillic */
+           (c >= 0x0591 && c <= 0x05c7) ||          /* Hebrew points */
+           (c >= 0x0610 && c <= 0x061a) ||          /* Arabic, to 0x0670 */
+           (c >= 0x064b && c <= 0x065f) ||
+           c == 0x0640 || c == 0x0670 ||  
            c == 0xad || c == 0x200c || c == 0x200d; /* soft hyphen, joiners */
 }
 

@@ -13,15 +13,13 @@
 #include <stdint.h>
 
 #include "base/status.h"
-
-/* 64 rows reach 93% of the rate of 128 on a Xeon, and pad a short document half as far. */
-enum { QU_TILE_ROWS = 64 };
+#include "kernels/linear.h"
 
 typedef struct qu_dnnl qu_dnnl;
 typedef struct qu_dnnl_kernel qu_dnnl_kernel;
 
-/* Are panels and tiles bf16 (else f32)? Fixed for the process, unless forced before the first use.
- * */
+/* Are panels and tiles bf16 (else f32)? Fixed for the process, unless forced before the first
+ * use. */
 bool qu_dnnl_is_bf16(void);
 
 /* Choose the element type, for tests. Returns false when the processor cannot run it. */

@@ -23,6 +23,10 @@
 #include "base/status.h"
 #include "kernels/quant.h"
 
+/* A tile of the document kernel: 64 rows reach 93% of the rate of 128 on a Xeon, and pad a short
+ * document half as far. */
+enum { QU_TILE_ROWS = 64 };
+
 /* A weight matrix [n,k], row n contiguous, borrowed (usually from the GGUF map). */
 typedef struct qu_weight {
     const void *data;

@@ -32,8 +32,8 @@ typedef struct qu_rope qu_rope;
 /* Memory of a qu_rope for each rotated dim: the angles of 128 positions. */
 enum { QU_ROPE_BYTES_PER_DIM = 128 * 8 };
 
-/* Errors: QU_ERR_ARG (odd or absurd n_dims, base or linear not positive and finite), QU_ERR_NOMEM.
- * */
+/* Errors: QU_ERR_ARG (odd or absurd n_dims, base or linear not positive and finite),
+ * QU_ERR_NOMEM. */
 qu_status qu_rope_create(qu_rope **r, const qu_rope_config *config, qu_err *err);
 void qu_rope_free(qu_rope *r);
 

@@ -248,8 +248,8 @@ static qu_status compute_some(encode_run *r, int32_t from, int32_t to, qu_err *e
     return compute(r, 1, err);
 }
 
-/* Pages prefilled at a time: at most half the window, so that a chunk also sees what was before it.
- * */
+/* Pages prefilled at a time: at most half the window, so that a chunk also sees what was before
+ * it. */
 static int32_t chunk_pages(const qu_model *m)
 {
     int32_t n = m->context / (2 * QU_PAGE_TOKENS);

@@ -222,8 +222,8 @@ static qu_status run_jobs(make_run *r)
 
 /* --- one document --- */
 
-/* Same text, so the same tokens, pages and KV: equal hashes are not enough, the text is compared.
- * */
+/* Same text, so the same tokens, pages and KV: equal hashes are not enough, the text is
+ * compared. */
 static qu_status same_text(qu_txn *t, const qu_doc *a, const qu_doc *b, bool *same, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf x = {0}, y = {0};

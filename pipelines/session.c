@@ -64,8 +64,8 @@ static qu_status find_model(qu_session *s, qu_err *err)
 }
 
 /* Everything a page depends on besides its own left context (DESIGN.md 3.7). The numerics class
- * stands beside it in the config: another class is a tolerance, another binding is another model.
- * */
+ * stands beside it in the config: another class is a tolerance, another binding is another
+ * model. */
 static qu_hash binding_of(const qu_session *s)
 {
     uint32_t fixed[3] = {QU_PAGE_TOKENS, (uint32_t)s->codec, (uint32_t)s->template};

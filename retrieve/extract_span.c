@@ -17,8 +17,7 @@ enum {
 
 static const float FITS = 20.0f;   /* a span of the wanted kind beats every other */
 static const float TELLING = 0.3f; /* a name, a year, a place after "in": one near question word */
-/* a price with its sign; no year where an amount is asked for */
-static const float LIKELY = 5.0f;
+static const float LIKELY = 5.0f;   /* a price with its sign; no year where a sum is asked for */
 static const float ONE_WORD = 0.2f; /* taken off a lone word where any kind is wanted */
 
 typedef enum flag {

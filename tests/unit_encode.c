@@ -217,7 +217,7 @@ static void attach_at(qu_context *c, one_page *source, memory *m, int32_t page, 
                       int64_t pos)
 {
     *source = (one_page){m, page};
-    qu_page_source give_it = {give, source, NULL};
+    qu_page_source give_it = {.get = give, .ctx = source};
     TEST_OK(qu_context_attach(c, n, pos, &give_it, err));
 }
 

@@ -414,7 +414,7 @@ static void check_bits(const qu_model *m, qu_pool *const pools[2], uint64_t *see
         memory_page from[8];
         for (int p = 0; p < n_pages; p++) {
             from[p] = (memory_page){&mem, p};
-            qu_page_source source = {give, &from[p], NULL};
+            qu_page_source source = {.get = give, .ctx = &from[p]};
             TEST_OK(qu_context_attach(b, pages[p].n, pages[p].pos, &source, err));
         }
         /* the question in two steps, grouped differently */
