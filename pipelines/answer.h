@@ -56,6 +56,7 @@ typedef struct qu_ask_options {
     bool raw;             /* nothing around the question: it goes on where the pages end */
     bool quote;           /* only verbatim spans of the loaded pages */
     double min_confidence; /* an answer below is withheld; its citations stay */
+    bool second_reading; /* unless the rule of extract is sure of one: that is the answer then */
     /* Called with each piece of the answer as it comes, valid UTF-8; NULL = none. */
     void (*on_text)(void *ctx, const char *text, size_t n);
     /* Shown the logits [V] before token number i of the answer is taken; returns the token to take,
@@ -94,6 +95,7 @@ typedef struct qu_answer_sentence {
 typedef struct qu_answer {
     bool found;     /* false: no candidate, a refusal, or confidence too low */
     bool withheld;  /* confidence below the threshold */
+    bool by_rule;   /* the answer is extract's, not the model's */
     bool supported; /* every sentence of it rests on a citation */
     qu_buf text;
     double confidence;

@@ -99,9 +99,12 @@ qu_status qu_answer_check(const qu_ask_options *o, qu_err *err);
  * anything. */
 qu_status qu_answer_cite(ask_run *r, qu_err *err);
 
-/* cite.c: the best sentences for the question, as citations; answer: their best span is the answer,
- * too. */
-qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err);
+/* cite.c: the best sentences for the question, as citations. A span of the best one is the answer,
+ * too: by QU_RULE_ALWAYS whatever its score; by a score above that where it reaches that score and
+ * says less than its sentence, which is cited anyway; by QU_RULE_NEVER not. */
+#define QU_RULE_ALWAYS 0.0
+#define QU_RULE_NEVER 2.0
+qu_status qu_answer_extract(ask_run *r, double least, qu_err *err);
 
 /* cite.c: fill in path, member, heading, page number and raw byte range of a citation whose text
  * range is known, from the document and its stored source map. */

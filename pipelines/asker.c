@@ -10,6 +10,9 @@
 /* Hits looked at for each candidate page: the floor and documents that come whole thin them out. */
 enum { HITS_PER_PAGE = 3 };
 
+/* Below this score the rule is no surer than the model was (DESIGN.md, section 12). */
+static const double RULE_SURE = 0.65;
+
 qu_status qu_asker_open(qu_asker *a, qu_session *s, const qu_ask_options *options, qu_err *err)
 {
     *a = (qu_asker){.s = s, .o = *options};
@@ -166,6 +169,14 @@ static qu_status warn_unsupported(qu_answer *ans, qu_err *err)
                           without, ans->n_sentences);
 }
 
+/* From which score on the rule's answer stands for one that was withheld. A span is not what a
+ * prompt without a question asks for, nor whole quotes. */
+static double least_for_rule(const qu_ask_options *o)
+{
+    if (!o->second_reading || o->raw || o->quote) return QU_RULE_NEVER;
+    return o->min_confidence > RULE_SURE ? o->min_confidence : RULE_SURE;
+}
+
 static qu_status ask(ask_run *r, qu_err *err)
 {
     qu_asker *a = r->a;
@@ -192,12 +203,12 @@ static qu_status ask(ask_run *r, qu_err *err)
     ans->candidates = r->plan.n_pages - r->plan.n_docs;
     explain(r);
     if (r->plan.n_pages == 0) return QU_OK;
-    if (a->o.extract) return qu_answer_extract(r, true, err);
+    if (a->o.extract) return qu_answer_extract(r, QU_RULE_ALWAYS, err);
     QU_TRY(qu_answer_model(r, err));
     ans->withheld = ans->confidence < a->o.min_confidence;
     ans->found = ans->found && !ans->withheld;
-    if (!ans->found)
-        return qu_answer_extract(r, false, err); /* what the question itself points at */
+    if (!ans->found) /* what the question itself points at */
+        return qu_answer_extract(r, ans->withheld ? least_for_rule(&a->o) : QU_RULE_NEVER, err);
     QU_TRY(qu_answer_cite(r, err));
     if (!ans->supported) QU_TRY(warn_unsupported(ans, err));
     return QU_OK;

@@ -170,9 +170,22 @@ qu_status qu_answer_cite(ask_run *r, qu_err *err)
     return QU_OK;
 }
 
-qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err)
+/* The first of n > 0 found is the answer. */
+static qu_status answer_by_rule(ask_run *r, const qu_extract_answer *a, const char *text,
+                                qu_err *err)
 {
     qu_answer *ans = r->ans;
+    ans->text.len = 0;
+    QU_TRY(qu_buf_add(&ans->text, text + a->span_start, (size_t)(a->span_end - a->span_start), err));
+    ans->found = ans->supported = ans->by_rule = true;
+    ans->withheld = false;
+    ans->confidence = (double)a->score;
+    if (r->a->o.on_text) r->a->o.on_text(r->a->o.ctx, ans->text.data, ans->text.len);
+    return QU_OK;
+}
+
+qu_status qu_answer_extract(ask_run *r, double least, qu_err *err)
+{
     qu_extract_answer found[ALTERNATIVES];
     QU_OWN(qu_freep) qu_support_text *texts = NULL;
     int32_t n = 0;
@@ -180,16 +193,12 @@ qu_status qu_answer_extract(ask_run *r, bool answer, qu_err *err)
     QU_TRY(list_pages(r, &texts, err));
     QU_TRY(qu_extract(r->question, texts, r->plan.n_pages, found, ALTERNATIVES, &n, err));
     if (n == 0) return QU_OK;
-    if (answer) {
-        const char *p = texts[found[0].text].text + found[0].span_start;
-        QU_TRY(qu_buf_add(&ans->text, p, (size_t)(found[0].span_end - found[0].span_start), err));
-        ans->found = ans->supported = true;
-        ans->confidence = (double)found[0].score;
-        if (r->a->o.on_text) r->a->o.on_text(r->a->o.ctx, ans->text.data, ans->text.len);
-    }
+    bool part = found->span_start > found->sent_start || found->span_end < found->sent_end;
+    if (least <= QU_RULE_ALWAYS || (part && (double)found->score >= least))
+        QU_TRY(answer_by_rule(r, found, texts[found->text].text, err));
     QU_TRY(qu_txn_begin(&t, r->a->s->store, QU_TXN_READ, err));
     for (int32_t i = 0; i < n; i++)
         QU_TRY(add_citation(r, t, found[i].text, found[i].sent_start, found[i].sent_end,
-                            found[i].score, answer && i == 0, err));
+                            found[i].score, r->ans->by_rule && i == 0, err));
     return QU_OK;
 }

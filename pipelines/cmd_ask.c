@@ -84,7 +84,7 @@ static qu_status print_json(ask_state *a, json_t *id, const char *question, cons
 {
     bool repair = a->fidelity == QU_FIDELITY_REPAIR;
     const char *fidelity = repair ? "repair" : qu_args_str(a->args, "fidelity");
-    bool extract = qu_args_flag(a->args, "extract");
+    bool extract = ans->by_rule || qu_args_flag(a->args, "extract");
     json_t *o = json_object(), *citations = json_array(), *warnings = json_array();
     if (id) json_object_set(o, "id", id);
     qu_out_path(o, "question", question, err); /* question_b64 where it is not UTF-8 */
@@ -166,7 +166,8 @@ static qu_status print_unsupported(const qu_answer *ans, int32_t i, qu_err *err)
                        ans->text.data + s->start);
 }
 
-static qu_status print_text(const qu_answer *ans, bool streamed, qu_err *err)
+/* second: the answer is the rule's where the model's was withheld. */
+static qu_status print_text(const qu_answer *ans, bool streamed, bool second, qu_err *err)
 {
     if (ans->found && !streamed) QU_TRY(qu_out_text(ans->text.data, ans->text.len, true, err));
     if (!ans->found && !streamed) {
@@ -178,6 +179,7 @@ static qu_status print_text(const qu_answer *ans, bool streamed, qu_err *err)
     }
     if (ans->found && !ans->supported && ans->n_sentences <= 1)
         QU_TRY(qu_out_printf(err, " [unsupported]"));
+    if (second) QU_TRY(qu_out_printf(err, " [read by rule: the model was not sure]"));
     QU_TRY(qu_out_printf(err, "\n"));
     for (int32_t i = 0; ans->found && ans->n_sentences > 1 && i < ans->n_sentences; i++)
         if (ans->sentences[i].citation < 0) QU_TRY(print_unsupported(ans, i, err));
@@ -215,7 +217,7 @@ static qu_status one_question(void *ctx, const qu_question *q, qu_err *err)
     if (st == QU_OK) {
         a->found = a->found || ans.found;
         st = qu_out_is_json() ? print_json(a, q->id, q->text, &ans, err)
-                              : print_text(&ans, a->started, err);
+                              : print_text(&ans, a->started, ans.by_rule && a->s->model, err);
         for (size_t i = 0; !qu_out_is_json() && i < ans.warnings.len;
              i += strlen(ans.warnings.data + i) + 1)
             qu_out_warn("%s", ans.warnings.data + i);
@@ -252,6 +254,14 @@ static void heed_model(const qu_args *args, const qu_gguf *g, qu_ask_options *o)
         o->min_confidence = sure < 1 ? sure : 1;
 }
 
+/* Who asks for silence below a confidence of their own gets silence, unless they ask for the rule,
+ * too: its scores and the model's probabilities are not the same measure. */
+static bool is_second_wanted(const qu_args *args)
+{
+    return qu_args_given(args, "unsure") ? qu_args_choice(args, "unsure") == 0
+                                         : !qu_args_given(args, "min-confidence");
+}
+
 static qu_status act(qu_session *s, int *code, qu_err *err)
 {
     const qu_args *args = s->args;
@@ -284,6 +294,7 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
                         .system = qu_args_str(args, "system"),
                         .raw = qu_args_flag(args, "raw"),
                         .quote = qu_args_flag(args, "quote"),
+                        .second_reading = is_second_wanted(args),
                         .ctx = &a.started};
     if (qu_args_str(args, "heads") && s->model)
         QU_TRY(qu_selection_heads(&heads, qu_args_str(args, "heads"), s->model, err));
@@ -337,6 +348,8 @@ static const qu_option options[] = {
     QU_FLOAT("min-confidence", "P", NULL, 0, 1,
              "withhold answers below this product of token probabilities, show the passages "
              "(default: the model file's, else 0)"),
+    QU_ENUM("unsure", "HOW", NULL, "rule|withhold", "below it, give what --extract finds if that is "
+            "sure, and say so; or only passages (default: rule, with --min-confidence withhold)"),
     QU_FLAG("extract", "no model: the best sentences and a span of them"),
     QU_FLAG("explain", "say on stderr which pages were chosen and why"),
 };

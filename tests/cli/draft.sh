@@ -36,8 +36,22 @@ x ask -q x --draft other
 # What the model's file asks for where the user says nothing: few pages, and silence below a confidence.
 "$B/mkmodel" --random --set quire.ask.pages=2 --set quire.ask.min_confidence=0.9 -o shy.gguf
 "$QUIRE" index --store shy --model shy.gguf --kv eager -q hay.txt >/dev/null 2>&1
-shy() { "$QUIRE" ask 'is the old river near the hill?' --store shy -q --max-tokens 4 "$@"; }
-shy | head -n 1
-shy --min-confidence 0 --json | grep -c '"answer":""'
-loaded() { shy --json "$@" | sed -E 's/.*"loaded":([0-9]+).*/\1/'; }
+shy() { "$QUIRE" ask --store shy -q --max-tokens 4 "$@"; }
+hill() { shy 'is the old river near the hill?' "$@"; }
+hill | head -n 1
+# What its rule is sure of is said instead, and by whom; not to those who ask for silence themselves.
+echo 'The mill at Sandvale was sold to Maren Holt in 1902.' >mill.txt
+"$QUIRE" index --store shy --model shy.gguf --kv eager -q mill.txt >/dev/null 2>&1
+sold() { shy 'Who was the mill at Sandvale sold to?' "$@" | sed "s|$PWD/||"; }
+sold
+sold --json | grep -oE '"(answer|found|fidelity|fidelity_verified|supported)":[^,}]*' | sort -u
+sold --quote | head -n 1
+sold --unsure withhold | head -n 1
+sold --min-confidence 0.7 | head -n 1
+sold --min-confidence 0.7 --unsure rule | head -n 1
+wind() { shy 'Who was the wind mill at Sandvale sold to?' --unsure rule --min-confidence "$1" | head -n 1; }
+wind 0.7
+wind 0.8
+hill --min-confidence 0 --json | grep -c '"answer":""'
+loaded() { hill --json "$@" | sed -E 's/.*"loaded":([0-9]+).*/\1/'; }
 [ "$(loaded)" -lt "$(loaded --pages 32)" ] && echo fewer pages
