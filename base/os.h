@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/buf.h"
 #include "base/status.h"
@@ -20,9 +21,15 @@ typedef struct qu_map {
 qu_status qu_os_map(qu_map *map, const char *path, qu_err *err);
 void qu_os_unmap(qu_map *map);
 
+/* Close a descriptor that is not below 0, and make it -1: for QU_OWN, or earlier by hand. */
+void qu_os_closep(int *fd);
+
 /* Read a whole regular file of at most max bytes into *out (appended). Refuses what qu_os_map
  * refuses. Errors: QU_ERR_IO, QU_ERR_NOTFOUND, QU_ERR_LIMIT, QU_ERR_NOMEM. */
 qu_status qu_os_read(qu_buf *out, const char *path, size_t max, qu_err *err);
+
+/* The same of what fd still holds, up to its end. path is for messages. */
+qu_status qu_os_read_fd(qu_buf *out, int fd, const char *path, size_t max, qu_err *err);
 
 /* Replace path by n bytes so that a crash leaves the old or the new file, whole: write a temporary
  * beside it, fsync, rename, fsync the directory. mode is the new file's. Errors: QU_ERR_IO,
@@ -55,6 +62,15 @@ int64_t qu_os_peak_rss_bytes(void);
 
 /* Processors this process may run on, at least 1. */
 int qu_os_n_cpus(void);
+
+/* "cannot WHAT 'PATH': why", with the status below. Returns it. */
+qu_status qu_os_fail(qu_err *err, int errnum, const char *what, const char *path);
+
+/* Start program with in and out as its standard input and output, and errors (-1: ours) as its
+ * standard error. group: in a process group of its own, so that an interrupt at the terminal is not
+ * for it. env NULL: ours. Errors: QU_ERR_IO. */
+qu_status qu_os_spawn(pid_t *pid, const char *program, char *const argv[], char *const env[],
+                      const int fds[3], bool group, qu_err *err);
 
 /* What an errno means, for messages, with a way on where there is one: "No space left on device:
  * make room ...". */

@@ -395,9 +395,7 @@ qu_status qu_lexical_merge(qu_lexical *lx, uint64_t generation, bool publish, qu
     QU_TRY(qu_buf_printf(&tmp, err, "%s.tmp", lx->file));
     m.out.path = tmp.data;
     m.out.fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (m.out.fd < 0)
-        return qu_fail(err, qu_os_status(errno), "cannot write '%s': %s", tmp.data,
-                       qu_os_why(errno));
+    if (m.out.fd < 0) return qu_os_fail(err, errno, "write", tmp.data);
     qu_status st = merge_write(&m, generation, err);
     if (st == QU_OK) st = qu_lexical_base_map(&m.made, tmp.data, err);
     if (st == QU_OK && publish) {

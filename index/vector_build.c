@@ -143,7 +143,7 @@ static qu_status assign_all(build *b)
 
 static qu_status failed(const build *b, const char *path)
 {
-    return qu_fail(b->err, qu_os_status(errno), "cannot write '%s': %s", path, qu_os_why(errno));
+    return qu_os_fail(b->err, errno, "write", path);
 }
 
 /* Every vector into the index, every document into the table, which f takes. */

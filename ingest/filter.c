@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -13,8 +12,6 @@
 #include "base/memory.h"
 #include "base/os.h"
 
-extern char **environ;
-
 enum { PIECE = 1 << 16, POLL_MS = 200, LAST_MS = 5000 };
 
 /* sh with the limits and the command, reading in and writing to out, in a group of its own. */
@@ -22,20 +19,10 @@ static qu_status start(pid_t *pid, const char *command, const char *path, int in
                        qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf script = {0};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
     QU_TRY(qu_buf_printf(&script, err, "ulimit -c 0; ulimit -t %d; ulimit -v %d\n%s",
                          QU_FILTER_SECONDS, QU_FILTER_MEMORY_KIB, command));
     char *const argv[] = {"sh", "-c", script.data, "sh", (char *)path, NULL};
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP);
-    int rc = posix_spawn(pid, "/bin/sh", &actions, &attr, argv, environ);
-    posix_spawnattr_destroy(&attr);
-    posix_spawn_file_actions_destroy(&actions);
-    return rc == 0 ? QU_OK : qu_fail(err, QU_ERR_IO, "cannot start a shell: %s", strerror(rc));
+    return qu_os_spawn(pid, "/bin/sh", argv, NULL, (int[]){in, out, -1}, true, err);
 }
 
 /* Read fd to its end, within the limits. */
@@ -79,24 +66,17 @@ static int end(pid_t pid, bool at_once)
 qu_status qu_filter_run(qu_buf *out, const char *command, const char *path, double seconds,
                         bool (*stop)(void), qu_err *err)
 {
-    int pipe_fds[2], code = 0;
+    int ends[2];
     const size_t before = out->len;
     pid_t pid;
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        return qu_fail(err, qu_os_status(errno), "cannot open '%.150s': %s", path, strerror(errno));
-    if (pipe2(pipe_fds, O_CLOEXEC) != 0) {
-        close(file);
-        return qu_fail(err, QU_ERR_IO, "cannot make a pipe: %s", strerror(errno));
-    }
-    qu_status st = start(&pid, command, path, file, pipe_fds[1], err);
-    close(file);
-    close(pipe_fds[1]);
-    if (st == QU_OK) {
-        st = collect(out, pipe_fds[0], path, seconds, stop, err);
-        code = end(pid, st != QU_OK);
-    }
-    close(pipe_fds[0]);
+    QU_OWN(qu_os_closep) int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return qu_os_fail(err, errno, "open", path);
+    if (pipe2(ends, O_CLOEXEC) != 0) return qu_os_fail(err, errno, "make a pipe for", path);
+    QU_OWN(qu_os_closep) int from = ends[0], to = ends[1];
+    QU_TRY(start(&pid, command, path, file, to, err));
+    qu_os_closep(&to); /* or the end would never come */
+    qu_status st = collect(out, from, path, seconds, stop, err);
+    int code = end(pid, st != QU_OK);
     if (st == QU_OK && code == 0 && out->len == before)
         return qu_fail(err, QU_ERR_FORMAT, "filter of '%.100s' wrote no text", path);
     if (st != QU_OK || code == 0) return st;

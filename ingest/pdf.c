@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -17,9 +16,8 @@
 enum {
     MAX_LINES = 1 << 21,
     LEAST_PAGES = 5, /* that have a running line */
-    MAX_TEXT = 1 << 29,
+    MAX_BOXES = 1 << 30,
     MAX_HEADING = 150,
-    CHUNK = 1 << 18,
 };
 
 static const double NARROW = .25; /* a block of less than this share of the page may be a cell */
@@ -410,8 +408,6 @@ static qu_status on_text(void *ctx, const char *s, int64_t n, qu_err *err)
 {
     layout *p = ctx;
     if (p->in_title) return qu_buf_add(&p->pdf->title, s, (size_t)n, err);
-    if (p->words.len > MAX_TEXT)
-        return qu_fail(err, QU_ERR_LIMIT, "more than %d bytes of text", MAX_TEXT);
     for (int64_t i = 0; i < n && p->in_word; i++) {
         char c = (unsigned char)s[i] <= ' ' || s[i] == 0x7F ? ' ' : s[i];
         QU_TRY(qu_buf_add(&p->words, &c, 1, err));
@@ -419,21 +415,11 @@ static qu_status on_text(void *ctx, const char *s, int64_t n, qu_err *err)
     return QU_OK;
 }
 
-qu_status qu_pdf_read_boxes(qu_pdf *pdf, int fd, qu_err *err)
+qu_status qu_pdf_read_boxes(qu_pdf *pdf, const char *boxes, int64_t n, qu_err *err)
 {
     QU_OWN(free_layout) layout p = {.pdf = pdf};
-    QU_OWN(qu_xml_closep) qu_xml *x = NULL;
-    QU_OWN(qu_freep) char *chunk = NULL;
     qu_xml_events e = {on_start, on_end, on_text, &p};
-    ssize_t n;
-    QU_TRY(qu_memory_take(&chunk, CHUNK, 1, err));
-    QU_TRY(qu_xml_open(&x, &e, err));
-    while ((n = read(fd, chunk, CHUNK)) != 0) {
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0)
-            return qu_fail(err, QU_ERR_IO, "cannot read from pdftotext: %s", strerror(errno));
-        QU_TRY(qu_xml_feed(x, chunk, n, err));
-    }
+    QU_TRY(qu_xml_parse(boxes, n, &e, err));
     QU_TRY(drop_running(&p, err));
     for (int64_t i = 0; i < p.n_pages; i++) QU_TRY(put_page(&p, &p.pages[i], err));
     return QU_OK;
@@ -450,45 +436,41 @@ const char *qu_pdf_program(void)
     return NULL;
 }
 
-/* Start it with in and out as its standard input and output. */
-static qu_status start(pid_t *pid, const char *program, int in, int out, const char *shown,
-                       qu_err *err)
+/* What it makes of the bytes, and its exit code. It reads all of them before it writes, so one after
+ * the other will do. */
+static qu_status run(const char *program, const void *bytes, int64_t n, const char *shown,
+                     qu_buf *boxes, int *code, qu_err *err)
 {
     char *const argv[] = {"pdftotext", "-q", "-bbox-layout", "-", "-", NULL}, *const env[] = {NULL};
-    posix_spawn_file_actions_t actions;
-    if (posix_spawn_file_actions_init(&actions) != 0) return qu_fail_nomem(err, sizeof actions);
-    posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-    int rc = posix_spawn(pid, program, &actions, NULL, argv, env);
-    posix_spawn_file_actions_destroy(&actions);
-    if (rc == 0) return QU_OK;
-    return qu_fail(err, QU_ERR_IO, "cannot read '%.100s': pdftotext does not start: %s", shown,
-                   strerror(rc));
+    int in[2], out[2];
+    pid_t pid;
+    if (pipe2(in, O_CLOEXEC) != 0) return qu_os_fail(err, errno, "make a pipe for", shown);
+    QU_OWN(qu_os_closep) int its_in = in[0], to = in[1];
+    if (pipe2(out, O_CLOEXEC) != 0) return qu_os_fail(err, errno, "make a pipe for", shown);
+    QU_OWN(qu_os_closep) int from = out[0], its_out = out[1];
+    QU_TRY(qu_os_spawn(&pid, program, argv, env, (int[]){its_in, its_out, -1}, false, err));
+    qu_os_closep(&its_in);
+    qu_os_closep(&its_out);
+    qu_os_write(to, bytes, (size_t)n, shown, NULL); /* if it gave up, it says so */
+    qu_os_closep(&to);
+    qu_status st = qu_os_read_fd(boxes, from, shown, MAX_BOXES, err);
+    qu_os_closep(&from);
+    while (waitpid(pid, code, 0) < 0 && errno == EINTR) {
+    }
+    return st;
 }
 
-/* pdftotext reads all of its input before it writes, so one after the other will do. */
 qu_status qu_pdf_read(qu_pdf *pdf, const void *bytes, int64_t n, const char *shown,
                       const char *program, qu_err *err)
 {
-    int in[2] = {-1, -1}, out[2] = {-1, -1}, code = 0;
-    pid_t pid = 0;
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf boxes = {0};
+    int code = 0;
     if (!program)
         return qu_fail(err, QU_ERR_UNSUPPORTED,
                        "cannot read '%.100s': PDF needs pdftotext, install poppler-utils", shown);
-    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0)
-        st = qu_fail(err, QU_ERR_IO, "cannot make a pipe: %s", strerror(errno));
-    if (st == QU_OK) st = start(&pid, program, in[0], out[1], shown, err);
-    if (in[0] >= 0) close(in[0]);
-    if (out[1] >= 0) close(out[1]);
-    if (st == QU_OK)
-        qu_os_write(in[1], bytes, (size_t)n, shown, NULL); /* if it gave up, it says so */
-    if (in[1] >= 0) close(in[1]);
-    if (st == QU_OK) st = qu_pdf_read_boxes(pdf, out[0], err);
-    if (out[0] >= 0) close(out[0]);
-    while (pid > 0 && waitpid(pid, &code, 0) < 0 && errno == EINTR) {
-    }
-    if (st != QU_OK || pdf->text.len > 0) return st;
+    QU_TRY(run(program, bytes, n, shown, &boxes, &code, err));
+    QU_TRY(qu_pdf_read_boxes(pdf, boxes.data, (int64_t)boxes.len, err));
+    if (pdf->text.len > 0) return QU_OK;
     if (code != 0 && memmem(bytes, (size_t)n, "/Encrypt", 8))
         return qu_fail(
             err, QU_ERR_UNSUPPORTED,

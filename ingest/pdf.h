@@ -32,8 +32,8 @@ const char *qu_pdf_program(void);
 qu_status qu_pdf_read(qu_pdf *pdf, const void *bytes, int64_t n, const char *shown,
                       const char *program, qu_err *err);
 
-/* The same from what `pdftotext -bbox-layout` writes to fd, up to its end. */
-qu_status qu_pdf_read_boxes(qu_pdf *pdf, int fd, qu_err *err);
+/* The same from what `pdftotext -bbox-layout` writes. */
+qu_status qu_pdf_read_boxes(qu_pdf *pdf, const char *boxes, int64_t n, qu_err *err);
 
 void qu_pdf_free(qu_pdf *pdf);
 

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -63,29 +62,17 @@ static qu_status start_child(const qu_reader *r, child *c, bool pdf, qu_err *err
     char *const argv[] = {"quire", QU_CHILD_ASKED, pdf ? "pdf" : "all", NULL}, *const env[] = {
                                                                                    NULL};
     int ends[2];
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
     if (c->pid > 0 && c->busy_ms > RETIRE_MS) stop_child(c);
     if (c->pid > 0) return QU_OK;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
         return qu_fail(err, QU_ERR_IO, "cannot make a socket: %s", strerror(errno));
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    posix_spawnattr_init(&attr); /* a group of its own: an interrupt at the terminal is for us */
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP);
-    int rc = posix_spawn(&c->pid, r->o.program, &actions, &attr, argv, env);
-    posix_spawnattr_destroy(&attr);
-    posix_spawn_file_actions_destroy(&actions);
-    close(ends[1]);
-    c->fd = ends[0];
+    QU_OWN(qu_os_closep) int ours = ends[0], its = ends[1],
+                             null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    QU_TRY(qu_os_spawn(&c->pid, r->o.program, argv, env, (int[]){its, its, null}, true, err));
+    c->fd = ours;
+    ours = -1;
     c->busy_ms = 0;
-    if (rc == 0) return QU_OK;
-    close(ends[0]);
-    c->pid = 0;
-    return qu_fail(err, QU_ERR_IO, "cannot start a parser from '%.100s': %s", r->o.program,
-                   strerror(rc));
+    return QU_OK;
 }
 
 /* It closed its socket early: say how it ended. */

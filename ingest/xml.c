@@ -7,14 +7,14 @@
 
 enum { FEED = 1 << 20, ATTR = 5 }; /* pointers an attribute: name, prefix, URI, value, its end */
 
-struct qu_xml {
+typedef struct xml {
     xmlParserCtxtPtr parser;
-    qu_xml_events events;
+    const qu_xml_events *events;
     qu_status st;
     qu_err *err;
-};
+} xml;
 
-static void check(qu_xml *x, qu_status st)
+static void check(xml *x, qu_status st)
 {
     if (st == QU_OK) return;
     x->st = st;
@@ -24,25 +24,25 @@ static void check(qu_xml *x, qu_status st)
 static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri,
                      int n_ns, const xmlChar **ns, int n, int n_default, const xmlChar **attributes)
 {
-    qu_xml *x = ctx;
+    xml *x = ctx;
     qu_xml_attr a = {attributes, n};
     (void)prefix, (void)uri, (void)n_ns, (void)ns, (void)n_default;
-    if (x->st == QU_OK) check(x, x->events.start(x->events.ctx, (const char *)name, &a, x->err));
+    if (x->st == QU_OK) check(x, x->events->start(x->events->ctx, (const char *)name, &a, x->err));
 }
 
 static void on_end(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri)
 {
-    qu_xml *x = ctx;
+    xml *x = ctx;
     (void)prefix, (void)uri;
-    if (x->st == QU_OK && x->events.end)
-        check(x, x->events.end(x->events.ctx, (const char *)name, x->err));
+    if (x->st == QU_OK && x->events->end)
+        check(x, x->events->end(x->events->ctx, (const char *)name, x->err));
 }
 
 static void on_text(void *ctx, const xmlChar *p, int n)
 {
-    qu_xml *x = ctx;
-    if (x->st == QU_OK && x->events.text && n > 0)
-        check(x, x->events.text(x->events.ctx, (const char *)p, n, x->err));
+    xml *x = ctx;
+    if (x->st == QU_OK && x->events->text && n > 0)
+        check(x, x->events->text(x->events->ctx, (const char *)p, n, x->err));
 }
 
 static void on_error(void *ctx, xmlErrorPtr e)
@@ -50,7 +50,13 @@ static void on_error(void *ctx, xmlErrorPtr e)
     (void)ctx, (void)e; /* else libxml2 prints it */
 }
 
-qu_status qu_xml_open(qu_xml **out, const qu_xml_events *events, qu_err *err)
+static void free_parser(xmlParserCtxtPtr *parser)
+{
+    if (*parser && (*parser)->myDoc) xmlFreeDoc((*parser)->myDoc);
+    if (*parser) xmlFreeParserCtxt(*parser);
+}
+
+qu_status qu_xml_parse(const void *p, int64_t n, const qu_xml_events *events, qu_err *err)
 {
     static pthread_once_t started = PTHREAD_ONCE_INIT; /* libxml2's own start is not safe */
     xmlSAXHandler sax = {.initialized = XML_SAX2_MAGIC,
@@ -60,42 +66,17 @@ qu_status qu_xml_open(qu_xml **out, const qu_xml_events *events, qu_err *err)
                          .cdataBlock = on_text,
                          .ignorableWhitespace = on_text,
                          .serror = on_error};
-    pthread_once(&started, xmlInitParser);
-    QU_OWN(qu_xml_closep) qu_xml *x = NULL;
-    *out = NULL;
-    QU_TRY(qu_memory_take(&x, 1, sizeof *x, err));
-    x->events = *events;
-    x->parser = xmlCreatePushParserCtxt(&sax, x, NULL, 0, NULL);
-    if (!x->parser) return qu_fail_nomem(err, sizeof sax);
-    xmlCtxtUseOptions(x->parser, XML_PARSE_NONET | XML_PARSE_RECOVER);
-    *out = QU_TAKE(x);
-    return QU_OK;
-}
-
-qu_status qu_xml_feed(qu_xml *x, const void *p, int64_t n, qu_err *err)
-{
     const char *s = p;
-    x->err = err;
-    for (int64_t at = 0; at < n && x->st == QU_OK && !x->parser->disableSAX; at += FEED)
-        xmlParseChunk(x->parser, s + at, (int)(n - at < FEED ? n - at : FEED), 0);
-    return x->st;
-}
-
-void qu_xml_close(qu_xml *x)
-{
-    if (!x) return;
-    if (x->parser && x->parser->myDoc) xmlFreeDoc(x->parser->myDoc);
-    if (x->parser) xmlFreeParserCtxt(x->parser);
-    free(x);
-}
-
-qu_status qu_xml_parse(const void *p, int64_t n, const qu_xml_events *events, qu_err *err)
-{
-    QU_OWN(qu_xml_closep) qu_xml *x = NULL;
-    QU_TRY(qu_xml_open(&x, events, err));
-    QU_TRY(qu_xml_feed(x, p, n, err));
-    if (!x->parser->disableSAX) xmlParseChunk(x->parser, NULL, 0, 1); /* what it still holds back */
-    return x->st;
+    xml x = {.events = events, .err = err};
+    pthread_once(&started, xmlInitParser);
+    QU_OWN(free_parser) xmlParserCtxtPtr parser = xmlCreatePushParserCtxt(&sax, &x, NULL, 0, NULL);
+    if (!parser) return qu_fail_nomem(err, sizeof sax);
+    x.parser = parser;
+    xmlCtxtUseOptions(parser, XML_PARSE_NONET | XML_PARSE_RECOVER);
+    for (int64_t at = 0; at < n && x.st == QU_OK && !parser->disableSAX; at += FEED)
+        xmlParseChunk(parser, s + at, (int)(n - at < FEED ? n - at : FEED), 0);
+    if (!parser->disableSAX) xmlParseChunk(parser, NULL, 0, 1); /* what it still holds back */
+    return x.st;
 }
 
 static void copy(char *out, size_t size, const char *p, size_t n)

@@ -3,9 +3,7 @@
  *
  *     static void on_start(void *ctx, const char *name, const qu_xml_attr *a) { ... }
  *     qu_xml_events e = {on_start, on_end, on_text, &run};
- *     QU_TRY(qu_xml_open(&x, &e, err));
- *     QU_TRY(qu_xml_feed(x, p, n, err));      // any number of times
- *     qu_xml_close(x);
+ *     QU_TRY(qu_xml_parse(p, n, &e, err));
  *
  * Reentrant. Private to ingest/.
  */
@@ -17,8 +15,6 @@
 
 #include "base/buf.h"
 #include "base/memory.h"
-
-typedef struct qu_xml qu_xml;
 
 /* The attributes of one element; valid during its call. */
 typedef struct qu_xml_attr {
@@ -35,17 +31,8 @@ typedef struct qu_xml_events {
     void *ctx;
 } qu_xml_events;
 
-/* *events is copied. On error *x is NULL. Errors: QU_ERR_NOMEM. */
-qu_status qu_xml_open(qu_xml **x, const qu_xml_events *events, qu_err *err);
-
-/* The next n bytes. Malformed XML is no error: events end there. Errors: the callbacks'. */
-qu_status qu_xml_feed(qu_xml *x, const void *p, int64_t n, qu_err *err);
-
-/* NULL is fine. */
-void qu_xml_close(qu_xml *x);
-QU_OWNER(qu_xml, qu_xml_close)
-
-/* The whole of p[0, n) in one call. */
+/* All of p[0, n). Malformed XML is no error: events end there. Errors: QU_ERR_NOMEM, the
+ * callbacks'. */
 qu_status qu_xml_parse(const void *p, int64_t n, const qu_xml_events *events, qu_err *err);
 
 /* Copy an attribute's value (by local name; ":name" must have a prefix), cut to size - 1 bytes;

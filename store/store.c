@@ -180,15 +180,13 @@ static qu_status lock_take(qu_store *s, qu_err *err)
     if (s->lock_fd < 0 && (errno == EROFS || errno == EACCES || errno == EPERM))
         return qu_fail(err, QU_ERR_IO, "store '%s' cannot be written, only read: %s", s->dir,
                        strerror(errno));
-    if (s->lock_fd < 0)
-        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path.s, qu_os_why(errno));
+    if (s->lock_fd < 0) return qu_os_fail(err, errno, "open", path.s);
     if (lock_hold(s->lock_fd)) { /* the pid is for people: failing to write it does no harm */
         int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
         if (ftruncate(s->lock_fd, 0) != 0 || pwrite(s->lock_fd, text, (size_t)n, 0) != n) errno = 0;
         return QU_OK;
     }
-    if (errno != EWOULDBLOCK)
-        return qu_fail(err, qu_os_status(errno), "cannot lock '%s': %s", path.s, qu_os_why(errno));
+    if (errno != EWOULDBLOCK) return qu_os_fail(err, errno, "lock", path.s);
     ssize_t n = pread(s->lock_fd, text, sizeof text - 1, 0);
     long pid = n > 0 ? strtol(text, NULL, 10) : 0;
     snprintf(text, sizeof text, pid > 0 ? "process %ld" : "another process", pid);
@@ -215,7 +213,7 @@ static qu_status look(const qu_store *s, bool *exists, qu_err *err)
     DIR *d = opendir(s->dir);
     if (!d) {
         if (errno == ENOENT) return QU_OK;
-        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", s->dir, qu_os_why(errno));
+        return qu_os_fail(err, errno, "open", s->dir);
     }
     for (struct dirent *e; (e = readdir(d));) {
         if (strcmp(e->d_name, "config") == 0)
@@ -295,8 +293,7 @@ qu_status qu_store_open_catalogue(qu_store *s, qu_err *err)
 static qu_status refuse_network(const qu_store *s, qu_err *err)
 {
     struct statfs fs;
-    if (statfs(s->dir, &fs) != 0)
-        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", s->dir, qu_os_why(errno));
+    if (statfs(s->dir, &fs) != 0) return qu_os_fail(err, errno, "open", s->dir);
     if (qu_store_is_network_fs((long)fs.f_type))
         return qu_fail(err, QU_ERR_UNSUPPORTED,
                        "store '%s' is on a network file system: LMDB needs a local disk", s->dir);
