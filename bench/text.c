@@ -66,7 +66,7 @@ int main(int argc, char **argv)
     if (argc > 3 && strcmp(argv[3], "child") == 0) return through_child(argv[1], &raw, turns);
     double start = qu_os_now_ms();
     for (int i = 0;; i++) {
-        if (qu_expand(&doc, raw.data, (int64_t)raw.len, argv[1], NULL, pass_over, NULL, &err) !=
+        if (qu_expand(&doc, raw.data, (int64_t)raw.len, argv[1], pass_over, NULL, &err) !=
             QU_OK) {
             fprintf(stderr, "text: %s\n", err.msg);
             return 3;

@@ -13,23 +13,17 @@ typedef struct unpacking {
     struct archive *a;
     const char *shown;
     const uint8_t *bytes;
-    const qu_document_limits *limits;
     int64_t packed, unpacked, members; /* so far */
 } unpacking;
 
 static qu_status check_limits(const unpacking *u, qu_err *err)
 {
-    if (u->unpacked > u->limits->max_inflated_bytes)
-        return qu_fail(err, QU_ERR_LIMIT, "'%s' unpacks to more than %lld bytes", u->shown,
-                       (long long)u->limits->max_inflated_bytes);
-    if (u->unpacked > u->limits->free_inflated_bytes &&
-        u->unpacked / u->limits->max_inflate_ratio > u->packed)
-        return qu_fail(err, QU_ERR_LIMIT, "'%s' unpacks to more than %lld times its size", u->shown,
-                       (long long)u->limits->max_inflate_ratio);
     if (u->members > QU_ARCHIVE_MAX_MEMBERS)
         return qu_fail(err, QU_ERR_LIMIT, "'%s' has more than %d members", u->shown,
                        QU_ARCHIVE_MAX_MEMBERS);
-    return QU_OK;
+    if (qu_document_may_unpack(u->packed, u->unpacked)) return QU_OK;
+    return qu_fail(err, QU_ERR_LIMIT, "'%s' unpacks to more than %d MiB or %d times its size",
+                   u->shown, QU_DOCUMENT_MAX_INFLATED_BYTES >> 20, QU_DOCUMENT_MAX_INFLATE_RATIO);
 }
 
 static const char *fault(struct archive *a)
@@ -99,13 +93,12 @@ static qu_status read_all(unpacking *u, bool (*want)(void *ctx, const char *name
 }
 
 qu_status qu_archive_read(const void *bytes, int64_t n, const char *shown,
-                          const qu_document_limits *limits,
                           bool (*want)(void *ctx, const char *name), qu_member_fn *fn, void *ctx,
                           qu_err *err)
 {
     qu_status st = QU_OK;
     qu_buf data = {0};
-    unpacking u = {archive_read_new(), shown, bytes, limits, n, 0, 0};
+    unpacking u = {archive_read_new(), shown, bytes, n, 0, 0};
     if (!u.a) return qu_fail_nomem(err, CHUNK);
     archive_read_support_filter_gzip(u.a);
     archive_read_support_filter_bzip2(u.a);

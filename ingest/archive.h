@@ -3,7 +3,7 @@
  *
  *     static qu_status on_member(void *ctx, const char *name, const void *p, int64_t n,
  *                                const char *why, qu_err *err) { ... }
- *     QU_TRY(qu_archive_read(bytes, n, "a.zip", &limits, NULL, on_member, ctx, err));
+ *     QU_TRY(qu_archive_read(bytes, n, "a.zip", NULL, on_member, ctx, err));
  *
  * Names are the archive's own bytes: labels, never to be opened. Input is hostile: members, their
  * sum and its ratio to n are limited. Reentrant. Private to ingest/ and its tests.
@@ -26,7 +26,6 @@ typedef qu_status qu_member_fn(void *ctx, const char *name, const void *p, int64
  * messages. Errors: QU_ERR_FORMAT, damaged or cut short, after the members that could be read;
  * QU_ERR_LIMIT; QU_ERR_NOMEM; the callback's. */
 qu_status qu_archive_read(const void *bytes, int64_t n, const char *shown,
-                          const qu_document_limits *limits,
                           bool (*want)(void *ctx, const char *name), qu_member_fn *fn, void *ctx,
                           qu_err *err);
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -21,20 +22,13 @@ bool qu_child_asked(int argc, char **argv)
 /* Exactly n bytes; false at the end of the input. */
 static bool get(void *p, int64_t n)
 {
-    char *at = p;
-    while (n > 0) {
-        ssize_t k = read(STDIN_FILENO, at, (size_t)n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return false;
-        at += k;
-        n -= k;
-    }
-    return true;
+    return fread(p, 1, (size_t)n, stdin) == (size_t)n;
 }
 
 static qu_status put(const void *p, int64_t n, qu_err *err)
 {
-    return qu_os_write(STDOUT_FILENO, p, (size_t)n, "the parent", err);
+    if (fwrite(p, 1, (size_t)n, stdout) == (size_t)n) return QU_OK;
+    return qu_os_fail(err, errno, "write to", "the parent");
 }
 
 static qu_status put_frame(int type, qu_status status, const char *name, const void *p, int64_t n,
@@ -71,21 +65,18 @@ static qu_status put_document(const qu_document *d, qu_err *err)
 static bool serve(void)
 {
     qu_child_request r;
-    qu_document d = {0};
+    QU_OWN(qu_document_free) qu_document d = {0};
+    QU_OWN(qu_freep) char *name = NULL, *bytes = NULL;
     qu_err err = {0}, broken = {0};
     if (!get(&r, sizeof r) || r.name_bytes < 0 || r.bytes < 0) return false;
-    char *name = malloc((size_t)r.name_bytes + 1), *bytes = malloc((size_t)r.bytes + 1);
-    if (!name || !bytes || !get(name, r.name_bytes) || !get(bytes, r.bytes)) return false;
-    name[r.name_bytes] = bytes[r.bytes] = 0;
-    qu_status st = qu_expand(&d, bytes, r.bytes, name, &r.limits, put_member, NULL, &err);
-    if (st == QU_OK && d.text) st = put_document(&d, &broken);
+    if (qu_memory_take(&name, r.name_bytes + 1, 1, NULL) != QU_OK || !get(name, r.name_bytes) ||
+        qu_memory_take(&bytes, r.bytes + 1, 1, NULL) != QU_OK || !get(bytes, r.bytes))
+        return false;
+    qu_status st = qu_expand(&d, bytes, r.bytes, name, put_member, NULL, &err);
+    if (st == QU_OK && d.text) put_document(&d, &broken);
     if (broken.status == QU_OK)
-        put_frame(QU_CHILD_END, st, "", err.msg, st == QU_OK ? 0 : (int64_t)strlen(err.msg),
-                  &broken);
-    qu_document_free(&d);
-    free(name);
-    free(bytes);
-    return broken.status == QU_OK;
+        put_frame(QU_CHILD_END, st, "", err.msg, (int64_t)strlen(err.msg), &broken);
+    return broken.status == QU_OK && fflush(stdout) == 0;
 }
 
 int qu_child_main(const char *kind)

@@ -34,7 +34,6 @@ int qu_child_main(const char *kind);
 
 typedef struct qu_child_request {
     int64_t name_bytes, bytes;
-    qu_document_limits limits;
 } qu_child_request;
 
 enum { QU_CHILD_MEMBER = 1, QU_CHILD_DOCUMENT = 2, QU_CHILD_END = 3 };

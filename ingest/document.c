@@ -15,14 +15,6 @@ enum {
     SNIFF_HTML = 4096,
 };
 
-qu_document_limits qu_document_default_limits(void)
-{
-    return (qu_document_limits){.max_raw_bytes = 256 << 20,
-                                .max_inflated_bytes = 512 << 20,
-                                .max_inflate_ratio = 200,
-                                .free_inflated_bytes = 16 << 20};
-}
-
 bool qu_name_ends(const char *name, const char *const *endings)
 {
     static const char *const packed[] = {".gz", ".bz2", ".xz", ".zst", NULL};
@@ -163,20 +155,8 @@ static qu_status parse(qu_document *doc, const void *bytes, int64_t n, const cha
 }
 
 qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, const char *name,
-                            const qu_document_limits *limits, qu_err *err)
+                            qu_err *err)
 {
-    qu_document_limits defaults = qu_document_default_limits();
-    const char *shown = name ? name : "input";
-    memset(doc, 0, sizeof *doc);
-    if (!limits) limits = &defaults;
-    if (n < 0 || (!bytes && n > 0) || limits->max_raw_bytes <= 0 ||
-        limits->max_inflated_bytes <= 0 || limits->max_inflate_ratio <= 0 ||
-        limits->free_inflated_bytes <= 0)
-        return qu_fail(err, QU_ERR_ARG, "cannot parse '%s': a size or limit is not positive",
-                       shown);
-    if (n > limits->max_raw_bytes)
-        return qu_fail(err, QU_ERR_LIMIT, "file '%s' is too large: %lld bytes, the limit is %lld",
-                       shown, (long long)n, (long long)limits->max_raw_bytes);
     QU_TRY(parse(doc, bytes, n, name, qu_document_is_html(bytes, n, name), err));
     doc->content_hash = qu_hash_bytes(n ? bytes : "", (size_t)n, 0);
     return QU_OK;

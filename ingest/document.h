@@ -18,8 +18,7 @@
  *   raw bytes --decode--> UTF-8 --format--> text, cuts, headings, title
  *       '---------- source runs -------------'
  *
- * Input is hostile: time is linear in the input, and memory is a small multiple of it, within the
- * limits. All functions may run in several threads at once, each on its own document.
+ * Input is hostile: time is linear in the input, and memory is a small multiple of it. All functions may run in several threads at once, each on its own document.
  */
 #ifndef QU_INGEST_DOCUMENT_H
 #define QU_INGEST_DOCUMENT_H
@@ -50,13 +49,21 @@ typedef struct qu_source_run {
     int64_t text_at, source_at, n;
 } qu_source_run;
 
-/* What a file may cost; every field must be positive. */
-typedef struct qu_document_limits {
-    int64_t max_raw_bytes;       /* default 256 MiB */
-    int64_t max_inflated_bytes;  /* default 512 MiB; of all that is unpacked from one file */
-    int64_t max_inflate_ratio;   /* default 200; checked once free_inflated_bytes came out */
-    int64_t free_inflated_bytes; /* default 16 MiB */
-} qu_document_limits;
+/* What a file may cost. */
+enum {
+    QU_DOCUMENT_MAX_BYTES = 256 << 20,          /* as it is */
+    QU_DOCUMENT_MAX_INFLATED_BYTES = 512 << 20, /* of all that is unpacked from it ... */
+    QU_DOCUMENT_MAX_INFLATE_RATIO = 200,        /* ... and that by its size, but for the first */
+    QU_DOCUMENT_FREE_INFLATED_BYTES = 16 << 20,
+};
+
+/* May so much be unpacked from a file of packed bytes? */
+static inline bool qu_document_may_unpack(int64_t packed, int64_t unpacked)
+{
+    return unpacked <= QU_DOCUMENT_FREE_INFLATED_BYTES ||
+           (unpacked <= QU_DOCUMENT_MAX_INFLATED_BYTES &&
+            unpacked / QU_DOCUMENT_MAX_INFLATE_RATIO <= packed);
+}
 
 typedef struct qu_document {
     char *text;         /* valid UTF-8, no control characters but '\t' and '\n'; NUL follows */
@@ -75,16 +82,12 @@ typedef struct qu_document {
     qu_hash content_hash; /* of the raw bytes, seed 0 */
 } qu_document;
 
-/* The defaults named above. */
-qu_document_limits qu_document_default_limits(void);
-
 /* Parse n bytes of text, Markdown or HTML in memory (borrowed during the call). name is used for
- * its ending and in messages; NULL = unnamed. limits NULL = defaults. *doc needs no initialisation;
- * on error it is empty and need not be freed. Errors name it and tell why a file was skipped:
- * QU_ERR_UNSUPPORTED, binary content; QU_ERR_LIMIT, too large; QU_ERR_FORMAT, no text in it; also
- * QU_ERR_NOMEM and, for limits that are not positive, QU_ERR_ARG. */
+ * its ending and in messages; NULL = unnamed. *doc needs no initialisation; on error it is empty and
+ * need not be freed. Errors name it and tell why a file was skipped: QU_ERR_UNSUPPORTED, binary
+ * content; QU_ERR_LIMIT, a page too large; QU_ERR_FORMAT, no text in it; also QU_ERR_NOMEM. */
 qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, const char *name,
-                            const qu_document_limits *limits, qu_err *err);
+                            qu_err *err);
 
 /* Is it a page of HTML, by its name's ending or by how it begins? */
 bool qu_document_is_html(const void *bytes, int64_t n, const char *name);

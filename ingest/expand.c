@@ -36,7 +36,9 @@ qu_kind qu_expand_kind(const void *bytes, int64_t n, const char *name)
         if (n >= known[i].at + (int64_t)len && memcmp(s + known[i].at, known[i].magic, len) == 0)
             return known[i].kind;
     }
-    if (qu_document_is_html(s, n, name)) return QU_KIND_HTML;
+    /* In UTF-16 and UTF-32 a page of HTML is only known once it is decoded. */
+    bool wide = n >= 2 && (!s[0] || !s[1] || !memcmp(s, "\xFF\xFE", 2) || !memcmp(s, "\xFE\xFF", 2));
+    if (wide || qu_document_is_html(s, n, name)) return QU_KIND_HTML;
     if ((n > 5 && memcmp(s, "<?xml", 5) == 0) || qu_name_ends(name, xml)) return QU_KIND_XML;
     if (qu_mail_is_box(s, n)) return QU_KIND_MAILBOX;
     return qu_name_ends(name, mail) || qu_mail_is(s, n) ? QU_KIND_MAIL : QU_KIND_TEXT;
@@ -64,12 +66,11 @@ static qu_status list_member(void *ctx, const char *name, const void *p, int64_t
 }
 
 static qu_status read_archive(qu_document *doc, const void *bytes, int64_t n, const char *shown,
-                              const qu_document_limits *limits, qu_member_fn *fn, void *ctx,
-                              qu_err *err)
+                              qu_member_fn *fn, void *ctx, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf names = {0}, text = {0};
     listing l = {.fn = fn, .ctx = ctx, .names = &names};
-    QU_TRY(qu_archive_read(bytes, n, shown, limits, NULL, list_member, &l, err));
+    QU_TRY(qu_archive_read(bytes, n, shown, NULL, list_member, &l, err));
     if (l.compressed) return QU_OK;
     QU_TRY(qu_buf_printf(&text, err, "Archive of %lld files:\n\n", (long long)l.n));
     QU_TRY(qu_buf_add(&text, names.data, names.len, err));
@@ -78,16 +79,16 @@ static qu_status read_archive(qu_document *doc, const void *bytes, int64_t n, co
 
 /* format NULL: XML by itself. */
 static qu_status read_office(qu_document *doc, const void *bytes, int64_t n, const char *format,
-                             const char *shown, const qu_document_limits *limits, qu_err *err)
+                             const char *shown, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf html = {0};
-    qu_status st = format ? qu_office_html(&html, bytes, n, format, shown, limits, err)
+    qu_status st = format ? qu_office_html(&html, bytes, n, format, shown, err)
                           : qu_xml_html(&html, bytes, n, err);
     bool made = st == QU_OK;
     if (made) st = qu_document_derive(doc, &html, true, format ? format : "xml", NULL, err);
     if (!made || st != QU_ERR_FORMAT) return st;
     if (format) return qu_fail(err, QU_ERR_UNSUPPORTED, "'%.100s' holds no text", shown);
-    return qu_document_parse(doc, bytes, n, NULL, limits, err); /* all in attributes */
+    return qu_document_parse(doc, bytes, n, NULL, err); /* all in attributes */
 }
 
 static qu_status read_pdf(qu_document *doc, const void *bytes, int64_t n, const char *shown,
@@ -115,21 +116,19 @@ static qu_status read_mail(qu_document *doc, const char *s, int64_t n, bool box,
 }
 
 qu_status qu_expand(qu_document *doc, const void *bytes, int64_t n, const char *name,
-                    const qu_document_limits *limits, qu_member_fn *fn, void *ctx, qu_err *err)
+                    qu_member_fn *fn, void *ctx, qu_err *err)
 {
-    qu_document_limits defaults = qu_document_default_limits();
     const char *shown = name ? name : "input", *format;
     qu_kind kind = qu_expand_kind(bytes, n, name);
     memset(doc, 0, sizeof *doc);
-    if (!limits) limits = &defaults;
     switch (kind) {
     case QU_KIND_PDF: return read_pdf(doc, bytes, n, shown, err);
     case QU_KIND_ZIP:
         format = qu_office_format(bytes, n);
-        if (format) return read_office(doc, bytes, n, format, shown, limits, err);
-        return read_archive(doc, bytes, n, shown, limits, fn, ctx, err);
-    case QU_KIND_XML: return read_office(doc, bytes, n, NULL, shown, limits, err);
-    case QU_KIND_ARCHIVE: return read_archive(doc, bytes, n, shown, limits, fn, ctx, err);
+        if (format) return read_office(doc, bytes, n, format, shown, err);
+        return read_archive(doc, bytes, n, shown, fn, ctx, err);
+    case QU_KIND_XML: return read_office(doc, bytes, n, NULL, shown, err);
+    case QU_KIND_ARCHIVE: return read_archive(doc, bytes, n, shown, fn, ctx, err);
     case QU_KIND_MAIL:
     case QU_KIND_MAILBOX: return read_mail(doc, bytes, n, kind == QU_KIND_MAILBOX, fn, ctx, err);
     case QU_KIND_OLD_OFFICE:
@@ -138,6 +137,6 @@ qu_status qu_expand(qu_document *doc, const void *bytes, int64_t n, const char *
             "'%.100s' is an office file of before 2007: save it as DOCX or give --filter, e.g. "
             "'doc=antiword \"$1\"'",
             shown);
-    default: return qu_document_parse(doc, bytes, n, name, limits, err);
+    default: return qu_document_parse(doc, bytes, n, name, err);
     }
 }

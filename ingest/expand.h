@@ -1,7 +1,7 @@
 /* Bytes of any known kind to a document and members: what a child does (ingest/child.h), and what
  * fuzzing drives. Nothing here is confined: call it on trusted bytes, or in a sandbox.
  *
- *     QU_TRY(qu_expand(&doc, bytes, n, "/docs/a.zip", &limits, on_member, ctx, err));
+ *     QU_TRY(qu_expand(&doc, bytes, n, "/docs/a.zip", on_member, ctx, err));
  *     if (doc.text) use(&doc);
  *     qu_document_free(&doc);
  *
@@ -32,9 +32,9 @@ typedef enum qu_kind {
 /* name NULL = unnamed. */
 qu_kind qu_expand_kind(const void *bytes, int64_t n, const char *name);
 
-/* limits NULL = defaults. *doc needs no initialisation; it is empty on error. Members may have been
+/* *doc needs no initialisation; it is empty on error. Members may have been
  * given out before an error. Errors: those of ingest/document.h, archive.h, office.h, pdf.h. */
 qu_status qu_expand(qu_document *doc, const void *bytes, int64_t n, const char *name,
-                    const qu_document_limits *limits, qu_member_fn *fn, void *ctx, qu_err *err);
+                    qu_member_fn *fn, void *ctx, qu_err *err);
 
 #endif

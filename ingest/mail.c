@@ -239,7 +239,7 @@ static qu_status put_text(mail *w, span m, const char *charset, bool html, bool 
     if (html) QU_TRY(qu_buf_puts(&utf8, "\xEF\xBB\xBF", err));
     QU_TRY(qu_charset_convert(&utf8, charset, m.s, m.n, err));
     if (html) { /* a page without text is no fault of the message */
-        qu_status st = qu_document_parse(&d, utf8.data, (int64_t)utf8.len, "part.html", NULL, NULL);
+        qu_status st = qu_document_parse(&d, utf8.data, (int64_t)utf8.len, "part.html", NULL);
         if (st == QU_ERR_NOMEM) return qu_fail_nomem(err, m.n);
     }
     const char *p = html ? d.text : utf8.data;

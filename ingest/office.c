@@ -78,8 +78,7 @@ static qu_status read_sign(void *ctx, const char *name, const void *bytes, int64
 const char *qu_office_format(const void *bytes, int64_t n)
 {
     parts p = {0};
-    qu_document_limits limits = qu_document_default_limits();
-    qu_archive_read(bytes, n, "", &limits, is_sign, read_sign, &p, NULL);
+    qu_archive_read(bytes, n, "", is_sign, read_sign, &p, NULL);
     return p.format;
 }
 
@@ -352,10 +351,10 @@ static qu_status put_all(const parts *p, qu_buf *html, qu_err *err)
 }
 
 qu_status qu_office_html(qu_buf *html, const void *bytes, int64_t n, const char *format,
-                         const char *shown, const qu_document_limits *limits, qu_err *err)
+                         const char *shown, qu_err *err)
 {
     QU_OWN(free_parts) parts p = {.format = format, .shown = shown};
-    QU_TRY(qu_archive_read(bytes, n, shown, limits, want_part, keep_part, &p, err));
+    QU_TRY(qu_archive_read(bytes, n, shown, want_part, keep_part, &p, err));
     return put_all(&p, html, err);
 }
 

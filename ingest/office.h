@@ -2,7 +2,7 @@
  * and sheets are headings, too), paragraphs, list items, tables.
  *
  *     const char *format = qu_office_format(bytes, n);            // "docx", ... or NULL
- *     if (format) QU_TRY(qu_office_html(&html, bytes, n, format, "a.docx", &limits, err));
+ *     if (format) QU_TRY(qu_office_html(&html, bytes, n, format, "a.docx", err));
  *     QU_TRY(qu_xml_html(&html, bytes, n, err));         // DocBook, or any XML
  *
  * DOCX, PPTX, XLSX (dates by their cells' formats), ODT, ODS, ODP, EPUB. XML goes through libxml2's
@@ -21,7 +21,7 @@ const char *qu_office_format(const void *bytes, int64_t n);
 /* Append a page of HTML in UTF-8. Errors: those of qu_archive_read; QU_ERR_FORMAT, a part that the
  * format needs is not there. */
 qu_status qu_office_html(qu_buf *html, const void *bytes, int64_t n, const char *format,
-                         const char *shown, const qu_document_limits *limits, qu_err *err);
+                         const char *shown, qu_err *err);
 
 /* The same for one XML file. Errors: QU_ERR_NOMEM. */
 qu_status qu_xml_html(qu_buf *html, const void *bytes, int64_t n, qu_err *err);

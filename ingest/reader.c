@@ -75,80 +75,70 @@ static qu_status start_child(const qu_reader *r, child *c, bool pdf, qu_err *err
     return QU_OK;
 }
 
+/* What one child was asked. */
+typedef struct question {
+    job *j;
+    child *c;
+    const char *member, *shown; /* member NULL: the file itself */
+    int64_t bytes;
+    qu_hash hash;
+    int depth;
+    bool got;      /* the document came */
+    qu_err inside; /* why what a compressed file holds cannot be read */
+    qu_err *err;
+} question;
+
 /* It closed its socket early: say how it ended. */
-static qu_status say_death(child *c, const char *shown, qu_err *err)
+static qu_status say_death(question *q)
 {
-    int code = 0;
-    kill(c->pid, SIGKILL); /* whatever it is doing, if anything */
-    while (waitpid(c->pid, &code, 0) < 0 && errno == EINTR) {
+    siginfo_t end = {0};
+    kill(q->c->pid, SIGKILL); /* whatever it is doing, if anything */
+    while (waitid(P_PID, (id_t)q->c->pid, &end, WEXITED | WNOWAIT) < 0 && errno == EINTR) {
     }
-    kill(-c->pid, SIGKILL);
-    close(c->fd);
-    *c = (child){0};
-    if (WIFEXITED(code) && WEXITSTATUS(code) == 4)
-        return qu_fail(err, QU_ERR_UNSUPPORTED,
+    stop_child(q->c);
+    bool exited = end.si_code == CLD_EXITED;
+    if (exited && end.si_status == 4)
+        return qu_fail(q->err, QU_ERR_UNSUPPORTED,
                        "'%.100s' is left out: this kernel cannot confine its parser (seccomp)",
-                       shown);
+                       q->shown);
     return qu_fail(
-        err, QU_ERR_FORMAT,
+        q->err, QU_ERR_FORMAT,
         "the parser of '%.100s' died (signal %d): the file is damaged or hostile, leave it out",
-        shown, WIFSIGNALED(code) ? WTERMSIG(code) : 0);
+        q->shown, exited ? 0 : end.si_status);
 }
 
-static qu_status say_lie(child *c, const char *shown, qu_err *err)
+static qu_status say_lie(question *q)
 {
-    stop_child(c);
     return qu_fail(
-        err, QU_ERR_FORMAT,
+        q->err, QU_ERR_FORMAT,
         "the parser of '%.100s' gave back what cannot be: the file is hostile, leave it out",
-        shown);
+        q->shown);
 }
 
-/* Wait until the child can be read from or written to. */
-static qu_status wait_for(job *j, child *c, short what, const char *shown, qu_err *err)
+/* n bytes to (out) or from the child. */
+static qu_status transfer(question *q, void *p, int64_t n, bool out)
 {
-    for (;;) {
-        struct pollfd p = {c->fd, what, 0};
+    job *j = q->j;
+    for (char *at = p; n > 0;) {
+        struct pollfd f = {q->c->fd, out ? POLLOUT : POLLIN, 0};
         double start = qu_os_now_ms();
-        int rc = poll(&p, 1, POLL_MS);
+        bool ready = poll(&f, 1, POLL_MS) > 0;
         double ms = qu_os_now_ms() - start;
         j->left_ms -= ms;
-        c->busy_ms += ms;
-        if (rc > 0) return QU_OK;
-        if (j->r->o.stop && j->r->o.stop()) {
-            j->ended = true;
-            stop_child(c);
-            return qu_fail(err, QU_ERR_CANCELLED, "stopped while '%.100s' was read", shown);
+        q->c->busy_ms += ms;
+        if (!ready) {
+            j->ended = j->r->o.stop && j->r->o.stop();
+            if (j->ended)
+                return qu_fail(q->err, QU_ERR_CANCELLED, "stopped while '%.100s' was read",
+                               q->shown);
+            if (j->left_ms > 0) continue;
+            return qu_fail(q->err, QU_ERR_LIMIT, "'%.100s' takes too long to parse: leave it out",
+                           q->shown);
         }
-        if (j->left_ms > 0) continue;
-        stop_child(c);
-        return qu_fail(err, QU_ERR_LIMIT, "'%.100s' takes too long to parse: leave it out", shown);
-    }
-}
-
-static qu_status send_all(job *j, child *c, const void *p, int64_t n, const char *shown,
-                          qu_err *err)
-{
-    const char *at = p;
-    while (n > 0) {
-        QU_TRY(wait_for(j, c, POLLOUT, shown, err));
-        ssize_t k = send(c->fd, at, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t k = out ? send(f.fd, at, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT)
+                        : recv(f.fd, at, (size_t)n, MSG_DONTWAIT);
         if (k < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-        if (k < 0) return say_death(c, shown, err);
-        at += k;
-        n -= k;
-    }
-    return QU_OK;
-}
-
-static qu_status receive(job *j, child *c, void *p, int64_t n, const char *shown, qu_err *err)
-{
-    char *at = p;
-    while (n > 0) {
-        QU_TRY(wait_for(j, c, POLLIN, shown, err));
-        ssize_t k = recv(c->fd, at, (size_t)n, MSG_DONTWAIT);
-        if (k < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-        if (k <= 0) return say_death(c, shown, err);
+        if (k <= 0) return say_death(q);
         at += k;
         n -= k;
     }
@@ -156,17 +146,12 @@ static qu_status receive(job *j, child *c, void *p, int64_t n, const char *shown
 }
 
 /* n elements and a zero behind them, malloc'ed. */
-static qu_status receive_array(job *j, child *c, void *out, int64_t n, size_t size,
-                               const char *shown, qu_err *err)
+static qu_status receive_array(question *q, void *out, int64_t n, size_t size)
 {
-    char *p = malloc((size_t)n * size + 1);
-    if (!p) {
-        stop_child(c);
-        return qu_fail_nomem(err, n * (long long)size);
-    }
-    memcpy(out, &p, sizeof p); /* out points at a typed pointer */
-    p[(size_t)n * size] = 0;
-    return receive(j, c, p, n * (int64_t)size, shown, err);
+    void *p;
+    QU_TRY(qu_memory_take(out, n * (int64_t)size + 1, 1, q->err));
+    memcpy(&p, out, sizeof p); /* out points at a typed pointer */
+    return transfer(q, p, n * (int64_t)size, false);
 }
 
 /* --- what came back must be a document --- */
@@ -215,19 +200,17 @@ static bool is_name(const char *s, size_t size)
 }
 
 /* d has its title. */
-static qu_status receive_document(job *j, child *c, const qu_child_frame *f, int64_t raw,
-                                  qu_document *d, const char *shown, qu_err *err)
+static qu_status receive_document(question *q, const qu_child_frame *f, qu_document *d)
 {
     qu_child_document h;
     if (f->bytes != sizeof h || f->name_bytes > 200 || !is_text(d->title, f->name_bytes, true))
-        return say_lie(c, shown, err);
-    QU_TRY(receive(j, c, &h, sizeof h, shown, err));
-    int64_t most = h.text_bytes;
-    if (most <= 0 || most > j->r->o.limits.max_inflated_bytes || h.n_cuts < 0 ||
-        h.n_cuts > most / QU_CUT_MIN_GAP + 1 || h.n_headings < 0 ||
-        h.n_headings > QU_MAX_HEADINGS || h.n_runs < 0 || h.n_runs > (1 << 16) + raw ||
+        return say_lie(q);
+    QU_TRY(transfer(q, &h, sizeof h, false));
+    if (h.text_bytes <= 0 || h.text_bytes > QU_DOCUMENT_MAX_INFLATED_BYTES || h.n_cuts < 0 ||
+        h.n_cuts > h.text_bytes / QU_CUT_MIN_GAP + 1 || h.n_headings < 0 ||
+        h.n_headings > QU_MAX_HEADINGS || h.n_runs < 0 || h.n_runs > (1 << 16) + q->bytes ||
         !is_name(h.charset, sizeof h.charset) || !is_name(h.format, sizeof h.format))
-        return say_lie(c, shown, err);
+        return say_lie(q);
     d->text_bytes = h.text_bytes;
     d->n_cuts = h.n_cuts;
     d->n_headings = h.n_headings;
@@ -235,26 +218,14 @@ static qu_status receive_document(job *j, child *c, const qu_child_frame *f, int
     d->has_source = h.has_source != 0;
     memcpy(d->charset, h.charset, sizeof d->charset);
     memcpy(d->format, h.format, sizeof d->format);
-    QU_TRY(receive_array(j, c, &d->text, d->text_bytes, 1, shown, err));
-    QU_TRY(receive_array(j, c, &d->cuts, d->n_cuts, sizeof *d->cuts, shown, err));
-    QU_TRY(receive_array(j, c, &d->headings, d->n_headings, sizeof *d->headings, shown, err));
-    QU_TRY(receive_array(j, c, &d->runs, d->n_runs, sizeof *d->runs, shown, err));
-    return is_document(d, raw) ? QU_OK : say_lie(c, shown, err);
+    QU_TRY(receive_array(q, &d->text, d->text_bytes, 1));
+    QU_TRY(receive_array(q, &d->cuts, d->n_cuts, sizeof *d->cuts));
+    QU_TRY(receive_array(q, &d->headings, d->n_headings, sizeof *d->headings));
+    QU_TRY(receive_array(q, &d->runs, d->n_runs, sizeof *d->runs));
+    return is_document(d, q->bytes) ? QU_OK : say_lie(q);
 }
 
 /* --- files and members --- */
-
-/* What one child was asked. */
-typedef struct question {
-    job *j;
-    child *c;
-    const char *member, *shown; /* member NULL: the file itself */
-    int64_t bytes;
-    qu_hash hash;
-    int depth;
-    bool got;      /* the document came */
-    qu_err inside; /* why what a compressed file holds cannot be read */
-} question;
 
 static qu_status read_any(job *j, const void *bytes, int64_t n, const char *member, qu_hash hash,
                           int depth, qu_err *err);
@@ -316,31 +287,29 @@ static void clean_message(char *s)
         if ((unsigned char)*s < ' ' || *s == 0x7F) *s = ' ';
 }
 
-static qu_status count_member(question *q, int64_t n, qu_err *err)
+static qu_status count_member(question *q, int64_t n)
 {
     job *j = q->j;
-    const qu_document_limits *l = &j->r->o.limits;
     j->members++;
     j->unpacked += n;
-    if (j->members <= QU_READER_MAX_MEMBERS && j->unpacked <= l->max_inflated_bytes &&
-        (j->unpacked <= l->free_inflated_bytes || j->unpacked / l->max_inflate_ratio <= j->packed))
+    if (j->members <= QU_READER_MAX_MEMBERS && qu_document_may_unpack(j->packed, j->unpacked))
         return QU_OK;
-    return qu_fail(err, QU_ERR_LIMIT, "'%.100s' unpacks to too much: unpack it by hand", q->shown);
+    return qu_fail(q->err, QU_ERR_LIMIT, "'%.100s' unpacks to too much: unpack it by hand",
+                   q->shown);
 }
 
 /* name "" is what a compressed file holds: it has the file's own name, and its faults. */
-static qu_status take_member(question *q, const qu_child_frame *f, char *name, char *bytes,
-                             qu_err *err)
+static qu_status take_member(question *q, const qu_child_frame *f, char *name, char *bytes)
 {
     qu_err why = {0};
     qu_status st = QU_OK;
-    if (f->status == QU_OK) QU_TRY(count_member(q, f->bytes, err));
+    if (f->status == QU_OK) QU_TRY(count_member(q, f->bytes));
     if (!*name && f->status == QU_OK) {
         st = read_any(q->j, bytes, f->bytes, q->member, q->hash, q->depth + 1, &q->inside);
         return q->j->ended ? st : QU_OK;
     }
     QU_OWN(qu_freep) char *member = join_names(q->member, name);
-    if (!member) return qu_fail_nomem(err, QU_READER_MAX_NAME);
+    if (!member) return qu_fail_nomem(q->err, QU_READER_MAX_NAME);
     if (f->status != QU_OK) {
         clean_message(bytes);
         st = qu_fail(&why, QU_ERR_FORMAT, "cannot unpack '%.100s': %.100s", member, bytes);
@@ -348,22 +317,21 @@ static qu_status take_member(question *q, const qu_child_frame *f, char *name, c
         qu_hash hash = qu_hash_bytes(bytes, (size_t)f->bytes, 0);
         st = read_any(q->j, bytes, f->bytes, member, hash, q->depth + 1, &why);
     }
-    return st == QU_OK ? QU_OK : report(q->j, member, &why, err);
+    return st == QU_OK ? QU_OK : report(q->j, member, &why, q->err);
 }
 
-static qu_status take_document(question *q, const qu_child_frame *f, char *title, qu_err *err)
+static qu_status take_document(question *q, const qu_child_frame *f, char *title)
 {
     QU_OWN(qu_document_free) qu_document d = {.title = title};
     q->got = true;
-    QU_TRY(receive_document(q->j, q->c, f, q->bytes, &d, q->shown, err));
+    QU_TRY(receive_document(q, f, &d));
     return hand_out(q->j, q->member, &d, q->hash, q->depth);
 }
 
-static qu_status take_end(const question *q, const qu_child_frame *f, char *why, qu_err *err)
+static qu_status take_end(const question *q, const qu_child_frame *f, char *why)
 {
-    if (f->status == QU_OK && q->inside.status == QU_OK) return QU_OK;
     if (f->status == QU_OK) {
-        if (err) *err = q->inside;
+        if (q->inside.status != QU_OK && q->err) *q->err = q->inside;
         return q->inside.status;
     }
     clean_message(why);
@@ -371,66 +339,69 @@ static qu_status take_end(const question *q, const qu_child_frame *f, char *why,
     qu_status st = f->status == QU_ERR_NOMEM ? QU_ERR_LIMIT
                    : odd                     ? QU_ERR_FORMAT
                                              : (qu_status)f->status;
-    return qu_fail(err, st, "%s", why);
+    return qu_fail(q->err, st, "%s", why);
 }
 
 /* One frame. *ended: it was the last. */
-static qu_status take_frame(question *q, bool *ended, qu_err *err)
+static qu_status take_frame(question *q, bool *ended)
 {
     qu_child_frame f;
     QU_OWN(qu_freep) char *name = NULL, *bytes = NULL;
-    QU_TRY(receive(q->j, q->c, &f, sizeof f, q->shown, err));
+    QU_TRY(transfer(q, &f, sizeof f, false));
     if (f.name_bytes < 0 || f.name_bytes > MAX_NAME || f.bytes < 0 ||
-        f.bytes > q->j->r->o.limits.max_inflated_bytes || f.type < QU_CHILD_MEMBER ||
+        f.bytes > QU_DOCUMENT_MAX_INFLATED_BYTES || f.type < QU_CHILD_MEMBER ||
         f.type > QU_CHILD_END || (f.status != QU_OK && f.bytes > MAX_MESSAGE) ||
         (f.type == QU_CHILD_DOCUMENT && q->got))
-        return say_lie(q->c, q->shown, err);
-    QU_TRY(receive_array(q->j, q->c, &name, f.name_bytes, 1, q->shown, err));
-    if (f.type == QU_CHILD_DOCUMENT) return take_document(q, &f, QU_TAKE(name), err);
-    QU_TRY(receive_array(q->j, q->c, &bytes, f.bytes, 1, q->shown, err));
+        return say_lie(q);
+    QU_TRY(receive_array(q, &name, f.name_bytes, 1));
+    if (f.type == QU_CHILD_DOCUMENT) return take_document(q, &f, QU_TAKE(name));
+    QU_TRY(receive_array(q, &bytes, f.bytes, 1));
     *ended = f.type == QU_CHILD_END;
-    return *ended ? take_end(q, &f, bytes, err) : take_member(q, &f, name, bytes, err);
+    return *ended ? take_end(q, &f, bytes) : take_member(q, &f, name, bytes);
 }
 
-static qu_status parse_here(job *j, const void *bytes, int64_t n, const char *member, qu_hash hash,
-                            int depth, qu_err *err)
+/* *ended: the child said all that it had to say. */
+static qu_status ask(question *q, bool pdf, const void *bytes, bool *ended)
 {
-    QU_OWN(qu_document_free) qu_document d = {0};
-    QU_TRY(qu_document_parse(&d, bytes, n, member ? member : j->path, &j->r->o.limits, err));
-    return hand_out(j, member, &d, hash, depth);
+    qu_child_request request = {(int64_t)strlen(q->shown), q->bytes};
+    QU_TRY(start_child(q->j->r, q->c, pdf, q->err));
+    QU_TRY(transfer(q, &request, sizeof request, true));
+    QU_TRY(transfer(q, (char *)q->shown, request.name_bytes, true));
+    QU_TRY(transfer(q, (char *)bytes, q->bytes, true));
+    while (!*ended) QU_TRY(take_frame(q, ended));
+    return QU_OK;
 }
 
 static qu_status read_any(job *j, const void *bytes, int64_t n, const char *member, qu_hash hash,
                           int depth, qu_err *err)
 {
-    qu_reader *r = j->r;
     const char *name = member ? member : j->path;
     qu_kind kind = qu_expand_kind(bytes, n, name);
     bool pdf = kind == QU_KIND_PDF, ended = false;
     if (n == 0 && depth > 0) return qu_fail(err, QU_ERR_UNSUPPORTED, "'%.100s' is empty", name);
-    if (kind == QU_KIND_TEXT) return parse_here(j, bytes, n, member, hash, depth, err);
+    if (n > QU_DOCUMENT_MAX_BYTES)
+        return qu_fail(err, QU_ERR_LIMIT,
+                       "file '%.100s' is too large: %lld bytes, the limit is %d", name,
+                       (long long)n, QU_DOCUMENT_MAX_BYTES);
+    if (kind == QU_KIND_TEXT) {
+        QU_OWN(qu_document_free) qu_document d = {0};
+        QU_TRY(qu_document_parse(&d, bytes, n, name, err));
+        return hand_out(j, member, &d, hash, depth);
+    }
     if (depth > QU_READER_MAX_NESTING)
         return qu_fail(err, QU_ERR_LIMIT, "'%.100s' is nested more than %d deep: unpack it by hand",
                        name, QU_READER_MAX_NESTING);
     question q = {.j = j,
-                  .c = pdf ? &r->pdf : &r->children[depth],
+                  .c = pdf ? &j->r->pdf : &j->r->children[depth],
                   .member = member,
                   .shown = name,
                   .bytes = n,
                   .hash = hash,
-                  .depth = depth};
-    qu_child_request request = {(int64_t)strlen(name), n, r->o.limits};
-    QU_TRY(start_child(r, q.c, pdf, err));
-    QU_TRY(send_all(j, q.c, &request, sizeof request, name, err));
-    QU_TRY(send_all(j, q.c, name, request.name_bytes, name, err));
-    QU_TRY(send_all(j, q.c, bytes, n, name, err));
-    while (!ended) {
-        qu_status st = take_frame(&q, &ended, err);
-        if (st == QU_OK) continue;
-        if (!ended) stop_child(q.c); /* what it would still say is of no use */
-        return st;
-    }
-    return QU_OK;
+                  .depth = depth,
+                  .err = err};
+    qu_status st = ask(&q, pdf, bytes, &ended);
+    if (!ended) stop_child(q.c); /* what it would still say is of no use */
+    return st;
 }
 
 qu_status qu_reader_create(qu_reader **out, const qu_reader_options *options, qu_err *err)
@@ -438,7 +409,6 @@ qu_status qu_reader_create(qu_reader **out, const qu_reader_options *options, qu
     QU_TRY(qu_memory_take(out, 1, sizeof **out, err));
     qu_reader *r = *out;
     r->o = *options;
-    if (r->o.limits.max_raw_bytes == 0) r->o.limits = qu_document_default_limits();
     if (r->o.seconds == 0) r->o.seconds = QU_READER_SECONDS;
     return QU_OK;
 }
@@ -459,10 +429,6 @@ qu_status qu_reader_parse(qu_reader *r, const void *bytes, int64_t n, const char
              .path = name ? name : "input",
              .packed = n,
              .left_ms = 1000.0 * ((double)r->o.seconds + (double)(n >> 20))};
-    if (n > r->o.limits.max_raw_bytes)
-        return qu_fail(err, QU_ERR_LIMIT,
-                       "file '%.100s' is too large: %lld bytes, the limit is %lld", j.path,
-                       (long long)n, (long long)r->o.limits.max_raw_bytes);
     return read_any(&j, n ? bytes : "", n, NULL, qu_hash_bytes(n ? bytes : "", (size_t)n, 0), 0,
                     err);
 }
@@ -470,6 +436,6 @@ qu_status qu_reader_parse(qu_reader *r, const void *bytes, int64_t n, const char
 qu_status qu_reader_read(qu_reader *r, const char *path, const qu_reader_sink *sink, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf raw = {0};
-    QU_TRY(qu_os_read(&raw, path, (size_t)r->o.limits.max_raw_bytes, err));
+    QU_TRY(qu_os_read(&raw, path, QU_DOCUMENT_MAX_BYTES, err));
     return qu_reader_parse(r, raw.data, (int64_t)raw.len, path, sink, err);
 }

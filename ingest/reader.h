@@ -33,7 +33,6 @@ typedef struct qu_reader qu_reader;
 typedef struct qu_reader_options {
     const char *program;       /* borrowed */
     bool (*stop)(void);        /* asked while waiting; NULL = never */
-    qu_document_limits limits; /* all 0 = defaults */
     int seconds;               /* 0 = QU_READER_SECONDS */
 } qu_reader_options;
 

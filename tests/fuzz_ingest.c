@@ -29,12 +29,10 @@ static qu_status fuzz_member(void *ctx, const char *name, const void *p, int64_t
 
 static void fuzz_bytes(const void *p, int64_t n, const char *name, int depth)
 {
-    qu_document_limits limits = qu_document_default_limits();
-    limits.max_inflated_bytes = limits.free_inflated_bytes = 1 << 20;
     qu_document d;
     depth++;
     if (qu_expand_kind(p, n, name) == QU_KIND_PDF) return; /* a program of its own */
-    if (qu_expand(&d, p, n, name, &limits, fuzz_member, &depth, NULL) != QU_OK) return;
+    if (qu_expand(&d, p, n, name, fuzz_member, &depth, NULL) != QU_OK) return;
     if (d.text) check_document(&d, p, n);
     qu_document_free(&d);
 }

@@ -73,7 +73,7 @@ static inline void check_document(const qu_document *d, const uint8_t *raw, int6
 static inline void parse(qu_document *d, const char *s, int64_t n, const char *name)
 {
     qu_err err = {0};
-    if (qu_document_parse(d, s, n, name, NULL, &err) != QU_OK) fail_msg("%s", err.msg);
+    if (qu_document_parse(d, s, n, name, &err) != QU_OK) fail_msg("%s", err.msg);
     check_document(d, (const uint8_t *)s, n);
 }
 
@@ -83,7 +83,7 @@ static inline qu_status parse_quick(const void *s, int64_t n, const char *name)
     qu_document d;
     qu_err err = {0};
     clock_t start = clock();
-    qu_status st = qu_document_parse(&d, s, n, name, NULL, &err);
+    qu_status st = qu_document_parse(&d, s, n, name, &err);
     double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
     if (seconds > 0.5 + (double)n * 2e-6)
         fail_msg("'%s': %.1f s for %lld bytes", name, seconds, (long long)n);

@@ -23,10 +23,10 @@ static void assert_refused(const char *s, int64_t n, const char *name, qu_status
 {
     qu_document d;
     qu_err err = {0};
-    assert_int_equal(qu_document_parse(&d, s, n, name, NULL, &err), want);
+    assert_int_equal(qu_document_parse(&d, s, n, name, &err), want);
     assert_string_equal(err.msg, message);
     assert_true(!d.text && !d.title && !d.charset[0]);
-    assert_int_equal(qu_document_parse(&d, s, n, name, NULL, NULL), want); /* err may be NULL */
+    assert_int_equal(qu_document_parse(&d, s, n, name, NULL), want); /* err may be NULL */
 }
 
 static void test_plain_cuts(void **state)
@@ -242,30 +242,17 @@ static void test_refusals(void **state)
     qu_document d;
     PARSE(&d, "abcdefghij\1 and more", "x"); /* less than 10% */
     qu_document_free(&d);
-    assert_refused("a", -1, "x", QU_ERR_ARG, "cannot parse 'x': a size or limit is not positive");
-    qu_document_limits limits = qu_document_default_limits();
-    limits.max_raw_bytes = 3;
-    assert_int_equal(qu_document_parse(&d, "abcd", 4, "x", &limits, NULL), QU_ERR_LIMIT);
-    assert_int_equal(qu_document_parse(&d, "abc", 3, "x", &limits, NULL), QU_OK);
-    qu_document_free(&d);
-    limits.max_inflate_ratio = 0;
-    assert_int_equal(qu_document_parse(&d, "abc", 3, "x", &limits, NULL), QU_ERR_ARG);
-    qu_document_free(&d);
 }
 
-static void test_hash_and_limit(void **state)
+static void test_hash(void **state)
 {
     (void)state;
     qu_document d;
-    qu_err err = {0};
     PARSE(&d, "hello", "a.txt");
     assert_string_equal(d.text, "hello");
     qu_hash hash = qu_hash_bytes("hello", 5, 0);
     assert_memory_equal(&d.content_hash, &hash, sizeof hash);
     qu_document_free(&d);
-    qu_document_limits limits = qu_document_default_limits();
-    limits.max_raw_bytes = 4;
-    assert_int_equal(qu_document_parse(&d, "hello", 5, "a.txt", &limits, &err), QU_ERR_LIMIT);
     qu_document_free(&d); /* twice, and empty, is fine */
     qu_document_free(&d);
 }
@@ -281,7 +268,7 @@ int main(void)
         cmocka_unit_test(test_charsets),
         cmocka_unit_test(test_line_ends_and_controls),
         cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_hash_and_limit),
+        cmocka_unit_test(test_hash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

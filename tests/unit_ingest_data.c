@@ -174,7 +174,7 @@ static qu_status add_page(void *ctx, const qu_walk_entry *e)
     if (strcmp(name, "/expected.html") != 0) return QU_OK;
     snprintf(path, sizeof path, "%.*s/source.html", (int)(name - e->path), e->path);
     TEST_OK(qu_os_read(&raw, path, 1 << 26, err));
-    TEST_OK(qu_document_parse(&source, raw.data, (int64_t)raw.len, path, NULL, err));
+    TEST_OK(qu_document_parse(&source, raw.data, (int64_t)raw.len, path, err));
     qu_buf_free(&raw);
     TEST_OK(qu_os_read(&expected, e->path, 1 << 22, err));
     assert_string_equal(source.format, "html");

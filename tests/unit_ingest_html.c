@@ -314,7 +314,7 @@ static void test_bounds(void **state)
         qu_err err = {0};
         len = (size_t)sprintf(s, "text ");
         for (int i = 0; i < 66000; i++) len += (size_t)sprintf(s + len, named[kind], i);
-        assert_int_equal(qu_document_parse(&d, s, (int64_t)len, "a.html", NULL, &err),
+        assert_int_equal(qu_document_parse(&d, s, (int64_t)len, "a.html", &err),
                          QU_ERR_LIMIT);
         assert_non_null(strstr(err.msg, "different names"));
     }

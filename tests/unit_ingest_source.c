@@ -195,7 +195,7 @@ static void covers(const char *charset, const char *bom, const char *utf8, bool 
         if (strspn(want, " \n-") < strlen(want)) {
             qu_err err = {0};
             assert_int_equal(qu_document_parse(&part, piece, len + end - start,
-                                               html ? "a.html" : "a.txt", NULL, &err),
+                                               html ? "a.html" : "a.txt", &err),
                              QU_OK);
             for (char *p = strtok(want, " \n-"); p; p = strtok(NULL, " \n-"))
                 assert_non_null(strstr(part.text, p));

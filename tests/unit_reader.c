@@ -159,6 +159,8 @@ static void test_bad_children(void **state)
     (void)state;
     char dir[] = "/tmp/quire-reader-XXXXXX", path[64];
     assert_non_null(mkdtemp(dir));
+    assert_int_equal(qu_expand_kind("\xFF\xFE<\0", 4, "a.txt"), QU_KIND_HTML); /* not parsed here */
+    assert_int_equal(qu_expand_kind("\0<\0h", 4, "a.txt"), QU_KIND_HTML);
     assert_child(dir, "#!/bin/sh\nexit 0\n", "died");
     assert_child(dir, "#!/bin/sh\ndd bs=1 count=20 2>/dev/null >/dev/null; kill -SEGV $$\n",
                  "died (signal 11)");
@@ -294,7 +296,7 @@ static void test_bombs(void **state)
     memset(zeros, 'a', big);
     int64_t n = gzip(gz, 0, sizeof gz, zeros, (int64_t)big);
     assert_int_equal(read_with(reader, &r, gz, (size_t)n, "x", &err), QU_ERR_LIMIT);
-    assert_string_equal(err.msg, "'x' unpacks to more than 200 times its size");
+    assert_string_equal(err.msg, "'x' unpacks to more than 512 MiB or 200 times its size");
     pack_open(&p, "zip", NULL, 1 << 20);
     for (int i = 0; i < 20; i++) pack(&p, "a.txt", zeros, 1 << 20); /* each below what is free */
     pack_close(&p);
@@ -303,6 +305,14 @@ static void test_bombs(void **state)
     n = gzip(gz, 0, sizeof gz, zeros, 1 << 20); /* 1000 to 1, but small */
     assert_int_equal(read_with(reader, &r, gz, (size_t)n, "x", &err), QU_OK);
     assert_int_equal(r.text.len, 1 << 20);
+    char big_file[] = "/tmp/quire-reader-XXXXXX";
+    qu_reader_sink nobody = {0};
+    int fd = mkstemp(big_file);
+    assert_int_equal(ftruncate(fd, QU_DOCUMENT_MAX_BYTES + 1ll), 0);
+    assert_int_equal(qu_reader_read(reader, big_file, &nobody, &err), QU_ERR_LIMIT);
+    assert_non_null(strstr(err.msg, "is too large"));
+    close(fd);
+    unlink(big_file);
     free(zeros);
     free_results(&r);
     qu_reader_free(reader);
