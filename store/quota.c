@@ -74,12 +74,6 @@ static int by_worth(const void *a, const void *b)
     return x->file_id < y->file_id ? -1 : x->file_id > y->file_id;
 }
 
-static int by_number(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 static double worth(const qu_quota *q, double use, int64_t n_tokens, int64_t bytes)
 {
     return bytes > 0 ? q->cost(q->ctx, n_tokens) * use / (double)bytes : 0;
@@ -88,13 +82,10 @@ static double worth(const qu_quota *q, double use, int64_t n_tokens, int64_t byt
 static qu_status rank_files(qu_quota *q, qu_err *err)
 {
     const qu_claim *claims = (const qu_claim *)(const void *)q->claims.data;
-    size_t n = q->claims.len / sizeof *claims, i = 0;
-    QU_OWN(qu_freep) uint64_t *kv_ids = NULL;
-    QU_TRY(qu_memory_take(&kv_ids, (int64_t)n, sizeof *kv_ids, err));
+    size_t n = q->claims.len / sizeof *claims;
     QU_TRY(qu_memory_take(&q->files, (int64_t)n, sizeof *q->files, err));
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         const qu_claim *c = &claims[i];
-        kv_ids[i] = c->kv_id;
         if (c->file_id == 0) continue;
         bool first = i == 0 || c[-1].file_id != c->file_id;
         if (first)
@@ -105,8 +96,6 @@ static qu_status rank_files(qu_quota *q, qu_err *err)
             f->worth += worth(q, qu_use_score(&q->use, c->kv_id) + NEVER, c->n_tokens, f->bytes);
     }
     qsort(q->files, q->n_files, sizeof *q->files, by_worth);
-    qsort(kv_ids, n, sizeof *kv_ids, by_number);
-    qu_use_fold(&q->use, q->s, kv_ids, n);
     return QU_OK;
 }
 
@@ -124,6 +113,7 @@ static qu_status read_state(qu_quota *q, qu_err *err)
 qu_status qu_quota_open(qu_quota **out, qu_store *s, qu_quota_cost cost, void *ctx, qu_err *err)
 {
     QU_OWN(qu_quota_freep) qu_quota *q = NULL;
+    size_t n_kept = 0;
     *out = NULL;
     QU_TRY(qu_memory_take(&q, 1, sizeof *q, err));
     q->s = s;
@@ -131,8 +121,8 @@ qu_status qu_quota_open(qu_quota **out, qu_store *s, qu_quota_cost cost, void *c
     q->ctx = ctx;
     QU_TRY(read_state(q, err));
     for (size_t i = 0; i < q->claims.len / sizeof(qu_claim); i++)
-        q->use.kept += ((const qu_claim *)(const void *)q->claims.data)[i].file_id != 0;
-    QU_TRY(qu_use_read(&q->use, s, err));
+        n_kept += ((const qu_claim *)(const void *)q->claims.data)[i].file_id != 0;
+    QU_TRY(qu_use_read(&q->use, s, n_kept, err));
     QU_TRY(rank_files(q, err));
     *out = QU_TAKE(q);
     return QU_OK;

@@ -3,17 +3,17 @@
  *     qu_use_add(store, kv_ids, n);               // after a question: best effort, takes no lock
  *
  *     qu_use u = {0};
- *     QU_TRY_OUT(qu_use_read(&u, store, err));       // the quota
+ *     QU_TRY(qu_use_read(&u, store, n_kept, err));    // the quota
  *     double s = qu_use_score(&u, kv_id);
  *     qu_use_free(&u);
  *
  * The record is the file `use` beside the catalogue. Readers only append to it, a record of 32
  * bytes a document, so they stay readers: nothing waits for them and nothing depends on their
  * success. A damaged or cut record is skipped, the file may be deleted at any moment: then all
- * documents count as never used. The writer folds it now and then; what is appended meanwhile may
- * get lost.
+ * documents count as never used. The writer drops the older half of it now and then; what is
+ * appended meanwhile may get lost.
  *
- * A document's score is the number of its uses, each halved for every QU_USE_HALF * kept uses of
+ * A document's score is the number of its uses, each halved for every QU_USE_HALF * n_kept uses of
  * anything that came after it: between "least often" and "least recently", on the scale of what the
  * quota holds.
  * Threads: a qu_use belongs to one thread; qu_use_add may be called by any.
@@ -24,37 +24,28 @@
 #include "store/store.h"
 
 enum {
-    QU_USE_FOLD_BYTES = 1 << 16, /* a file above this is folded */
     QU_USE_MAX_BYTES = 8 << 20,  /* above this readers append no more */
     QU_USE_HALF = 2,             /* a use counts half after this many uses a document that has KV */
     QU_USE_LEAST = 32,           /* ... but no fewer uses than this */
 };
 
 typedef struct qu_use_entry {
-    uint64_t kv_id, clock; /* clock: of the score; kv_id 0: a free slot */
+    uint64_t kv_id;
     double score;
 } qu_use_entry;
 
 /* Zero is an empty one. */
 typedef struct qu_use {
-    qu_use_entry *slots; /* hash table, [cap], cap a power of two */
-    size_t n, cap;
-    uint64_t clock;      /* uses of anything so far */
-    size_t kept;         /* documents that have KV: set it before reading */
+    qu_use_entry *v; /* [n] by kv_id */
+    size_t n;
 } qu_use;
 
 /* Note that a question read the KV of these. Not on read-only media, nor on a full disk. */
 void qu_use_add(const qu_store *s, const uint64_t *kv_ids, size_t n);
 
-/* All that was noted; no file: nothing. Errors: QU_ERR_NOMEM. */
-qu_status qu_use_read(qu_use *u, const qu_store *s, qu_err *err);
-
-/* Write it back in short if the file has grown, without those that keep (sorted ids) lacks. Needs
- * the store's lock. A failure is no error: the file stays. */
-void qu_use_fold(const qu_use *u, const qu_store *s, const uint64_t *keep, size_t n_keep);
-
-/* The next use, of kv_id. Errors: QU_ERR_NOMEM. */
-qu_status qu_use_touch(qu_use *u, uint64_t kv_id, qu_err *err);
+/* All that was noted; no file: nothing. n_kept: documents that have KV. Makes the file shorter when
+ * it has grown and the store is open for writing. Errors: QU_ERR_NOMEM. */
+qu_status qu_use_read(qu_use *u, const qu_store *s, size_t n_kept, qu_err *err);
 
 /* 0 for an unknown one. */
 double qu_use_score(const qu_use *u, uint64_t kv_id);
