@@ -1,81 +1,36 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include "ingest/ignore.h"
 
-#include <stdlib.h>
+#include <pcre2.h>
 #include <string.h>
 
 #include "base/memory.h"
 
-enum { MAX_PATTERN_BYTES = 4096 }; /* no path is longer */
-
-/* Does the class at *p, behind its '[', hold c? *p moves behind it; an open one is a '['. */
-static bool class_holds(const char **p, unsigned char c)
+/* The pattern as a regular expression; NULL: it is none that can be. */
+static qu_status compile(pcre2_code **out, const char *p, size_t n, qu_err *err)
 {
-    const char *q = *p;
-    bool negated = *q == '!' || *q == '^', found = false;
-    q += negated;
-    for (const char *first = q; *q && (*q != ']' || q == first); q++) {
-        if (*q == '\\' && q[1]) q++;
-        unsigned char low = (unsigned char)*q, high = low;
-        if (q[1] == '-' && q[2] && q[2] != ']') {
-            q += q[2] == '\\' && q[3] ? 3 : 2;
-            high = (unsigned char)*q;
-        }
-        found |= c >= low && c <= high;
-    }
-    if (*q != ']') return c == '[';
-    *p = q + 1;
-    return found != negated;
+    PCRE2_UCHAR *regex = NULL;
+    PCRE2_SIZE len, at;
+    int code = pcre2_pattern_convert((PCRE2_SPTR)p, n, PCRE2_CONVERT_GLOB | PCRE2_CONVERT_UTF,
+                                     &regex, &len, NULL);
+    *out = code ? NULL
+                : pcre2_compile(regex, len, PCRE2_UTF | PCRE2_MATCH_INVALID_UTF, &code, &at, NULL);
+    pcre2_converted_pattern_free(regex);
+    bool memory = code == PCRE2_ERROR_NOMEMORY || code == PCRE2_ERROR_HEAP_FAILED;
+    return !*out && memory ? qu_fail_nomem(err, (long long)n) : QU_OK;
 }
 
-/* Does one piece of the pattern at *p match the character at *s? Both move behind it. */
-static bool match_one(const char **p, const char **s)
+static bool matches(const pcre2_code *glob, const char *s)
 {
-    char c = **s, want = *(*p)++;
-    (*s)++;
-    if (want == '?' || want == '[') {
-        if (c == '/' || (want == '[' && !class_holds(p, (unsigned char)c))) return false;
-        while (((unsigned char)**s & 0xC0) == 0x80) (*s)++;
-        return true;
-    }
-    if (want == '\\' && **p) want = *(*p)++;
-    return c == want;
-}
-
-/* Where it fails, the last '*' takes one more character, or else the last "**" one more folder. */
-static bool glob(const char *pattern, const char *s)
-{
-    const char *p = pattern, *star = NULL, *star_s = NULL, *deep = NULL, *deep_s = NULL;
-    for (;;) {
-        bool begins = p == pattern || p[-1] == '/';
-        if (begins && strcmp(p, "**") == 0) return *s != 0;
-        if (begins && strncmp(p, "**/", 3) == 0) {
-            deep = p += 3;
-            deep_s = s;
-            star = NULL;
-            continue;
-        }
-        if (*p == '*') {
-            star = ++p;
-            star_s = s;
-            continue;
-        }
-        if (!*p && !*s) return true;
-        if (*p && *s && match_one(&p, &s)) continue;
-        if (star && *star_s && *star_s != '/') {
-            s = ++star_s;
-            p = star;
-            continue;
-        }
-        if (!deep || !(deep_s = strchr(deep_s, '/'))) return false;
-        s = ++deep_s;
-        p = deep;
-        star = NULL;
-    }
+    pcre2_match_data *m = pcre2_match_data_create(1, NULL);
+    bool found = m && pcre2_match(glob, (PCRE2_SPTR)s, strlen(s), 0, 0, m, NULL) >= 0;
+    pcre2_match_data_free(m);
+    return found;
 }
 
 static qu_status add_line(qu_ignore *g, const char *p, size_t n, size_t base, qu_err *err)
 {
-    qu_ignore_rule r = {.pattern = g->text.len, .base = base};
+    qu_ignore_rule r = {.base = base};
     if (n && p[n - 1] == '\r') n--;
     while (n && (p[n - 1] == ' ' || p[n - 1] == '\t') && !(n > 1 && p[n - 2] == '\\')) n--;
     if (n == 0 || *p == '#') return QU_OK;
@@ -83,11 +38,10 @@ static qu_status add_line(qu_ignore *g, const char *p, size_t n, size_t base, qu
     if ((r.folder = n > 0 && p[n - 1] == '/')) n--;
     r.tied = memchr(p, '/', n) != NULL;
     if (n > 0 && *p == '/') p++, n--;
-    if (n == 0 || n > MAX_PATTERN_BYTES || memchr(p, 0, n)) return QU_OK;
+    if (n == 0) return QU_OK;
     QU_TRY(qu_memory_grow(&g->v, &g->cap, (int64_t)g->n + 1, sizeof *g->v, err));
-    QU_TRY(qu_buf_add(&g->text, p, n, err));
-    QU_TRY(qu_buf_add(&g->text, "", 1, err));
-    g->v[g->n++] = r;
+    QU_TRY(compile(&r.glob, p, n, err));
+    if (r.glob) g->v[g->n++] = r;
     return QU_OK;
 }
 
@@ -103,9 +57,7 @@ qu_status qu_ignore_add(qu_ignore *g, const char *text, size_t n, size_t base, q
 
 void qu_ignore_cut(qu_ignore *g, size_t n)
 {
-    if (n >= g->n) return;
-    g->text.len = g->v[n].pattern;
-    g->n = n;
+    while (g->n > n) pcre2_code_free(g->v[--g->n].glob);
 }
 
 int qu_ignore_match(const qu_ignore *g, const char *path, bool folder)
@@ -114,7 +66,7 @@ int qu_ignore_match(const qu_ignore *g, const char *path, bool folder)
     for (size_t i = g->n; i-- > 0;) {
         const qu_ignore_rule *r = &g->v[i];
         const char *below = path + r->base + (path[r->base] == '/');
-        if ((!r->folder || folder) && glob(g->text.data + r->pattern, r->tied ? below : name))
+        if ((!r->folder || folder) && matches(r->glob, r->tied ? below : name))
             return r->negated ? -1 : 1;
     }
     return 0;
@@ -122,7 +74,7 @@ int qu_ignore_match(const qu_ignore *g, const char *path, bool folder)
 
 void qu_ignore_free(qu_ignore *g)
 {
+    qu_ignore_cut(g, 0);
     free(g->v);
-    qu_buf_free(&g->text);
     *g = (qu_ignore){0};
 }

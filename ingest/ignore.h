@@ -8,9 +8,10 @@
  * A line is a pattern; an empty one, or one that begins with '#', is none. "!" in front takes back
  * what an earlier line left out; "/" at the end means folders only; "/" elsewhere ties the pattern
  * to the folder of the list, else it may match a name at any depth. "*" and "?" match no "/", "**"
- * between slashes any number of folders, "[a-z]" and "[!a-z]" one character; "\" takes the next one
- * as it is. Trailing blanks do not count. Where lines disagree the last one holds. Time is bounded
- * by pattern times path squared, whatever the pattern. No shared state.
+ * also those, "**" between slashes any number of folders, "[a-z]" and "[!a-z]" one character; "\"
+ * takes the next one as it is. Trailing blanks do not count. Where lines disagree the last one holds;
+ * one that is no pattern, as with a "[" that is not closed, says nothing. Patterns are PCRE2's, whose
+ * limits bound the time. No shared state.
  */
 #ifndef QU_INGEST_IGNORE_H
 #define QU_INGEST_IGNORE_H
@@ -19,11 +20,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buf.h"
+#include "base/status.h"
 
 /* One line. Private. */
 typedef struct qu_ignore_rule {
-    size_t pattern, base;
+    struct pcre2_real_code_8 *glob;
+    size_t base;
     bool negated, folder, tied;
 } qu_ignore_rule;
 
@@ -32,7 +34,6 @@ typedef struct qu_ignore {
     qu_ignore_rule *v;
     size_t n;
     int64_t cap;
-    qu_buf text; /* their patterns, each with a NUL */
 } qu_ignore;
 
 /* Append the lines of text[0, n), the list of the folder that is the first base bytes of the paths
