@@ -36,12 +36,13 @@ qu_kind qu_expand_kind(const void *bytes, int64_t n, const char *name)
         if (n >= known[i].at + (int64_t)len && memcmp(s + known[i].at, known[i].magic, len) == 0)
             return known[i].kind;
     }
-    /* In UTF-16 and UTF-32 a page of HTML is only known once it is decoded. */
-    bool wide = n >= 2 && (!s[0] || !s[1] || !memcmp(s, "\xFF\xFE", 2) || !memcmp(s, "\xFE\xFF", 2));
-    if (wide || qu_document_is_html(s, n, name)) return QU_KIND_HTML;
+    if (qu_document_is_html(s, n, name)) return QU_KIND_HTML;
     if ((n > 5 && memcmp(s, "<?xml", 5) == 0) || qu_name_ends(name, xml)) return QU_KIND_XML;
     if (qu_mail_is_box(s, n)) return QU_KIND_MAILBOX;
-    return qu_name_ends(name, mail) || qu_mail_is(s, n) ? QU_KIND_MAIL : QU_KIND_TEXT;
+    if (qu_name_ends(name, mail) || qu_mail_is(s, n)) return QU_KIND_MAIL;
+    /* In UTF-16 and UTF-32 a page of HTML is only known once it is decoded. */
+    bool wide = n >= 2 && (!s[0] || !s[1] || !memcmp(s, "\xFF\xFE", 2) || !memcmp(s, "\xFE\xFF", 2));
+    return wide ? QU_KIND_HTML : QU_KIND_TEXT;
 }
 
 /* An archive's members on their way, and the list of their names. */
