@@ -122,12 +122,10 @@ static qu_status decode_utf8(sink *k, const uint8_t *s, int64_t from, int64_t n,
         int64_t j = i, len;
         while (j < n && (len = utf8_length(s + j, n - j)) > 0) j += len;
         if (j > i) QU_TRY(sink_put(k, (const char *)s + i, j - i, i, err));
-        while (j < n && utf8_length(s + j, n - j) == 0) {
-            QU_TRY(sink_anchor(k, j, err));
-            QU_TRY(sink_bad(k, err));
-            j++;
-        }
-        i = j;
+        i = j + 1;
+        if (j == n) break;
+        QU_TRY(sink_anchor(k, j, err));
+        QU_TRY(sink_bad(k, err));
     }
     return QU_OK;
 }

@@ -43,20 +43,10 @@ static void close_at(qu_kv_reader **at)
     free(r);
 }
 
-/* Of the files behind the keep latest used close those that nobody borrows from. */
-static void trim(qu_store *s, int keep)
-{
-    for (qu_kv_reader **p = &s->readers; *p; keep--) {
-        if (keep <= 0 && !(*p)->borrowed) close_at(p);
-        else p = &(*p)->next;
-    }
-}
-
 /* Under s->mu. */
 static qu_status reader_open(qu_store *s, uint64_t file_id, qu_err *err)
 {
     QU_OWN(qu_freep) qu_kv_reader *r = NULL;
-    trim(s, QU_KV_READERS - 1);
     QU_TRY(qu_memory_take(&r, 1, sizeof *r, err));
     QU_TRY(qu_kv_open_read(s, file_id, &r->env, &r->txn, err));
     r->file_id = file_id;
@@ -81,7 +71,6 @@ static qu_status reader_get(qu_store *s, uint64_t file_id, qu_kv_reader **r, qu_
         st = reader_open(s, file_id, err);
         *r = s->readers;
     }
-    if (st == QU_OK) (*r)->borrowed = true;
     pthread_mutex_unlock(&s->mu);
     return st;
 }
@@ -122,27 +111,22 @@ qu_status qu_store_slice(qu_store *s, uint64_t file_id, const qu_slice_key *key,
 void qu_store_release_readers(qu_store *s)
 {
     pthread_mutex_lock(&s->mu);
+    int n = 0;
     for (qu_kv_reader **p = &s->readers; *p;) {
-        (*p)->borrowed = false;
-        if ((*p)->doomed) close_at(p);
-        else p = &(*p)->next;
+        if ((*p)->doomed || n == QU_KV_READERS) {
+            close_at(p);
+            continue;
+        }
+        p = &(*p)->next;
+        n++;
     }
-    trim(s, QU_KV_READERS);
     pthread_mutex_unlock(&s->mu);
 }
 
 void qu_kv_forget(qu_store *s, uint64_t file_id)
 {
     pthread_mutex_lock(&s->mu);
-    for (qu_kv_reader **p = &s->readers; *p;) {
-        bool it = (*p)->file_id == file_id;
-        if (it && !(*p)->borrowed) {
-            close_at(p);
-            continue;
-        }
-        (*p)->doomed = (*p)->doomed || it;
-        p = &(*p)->next;
-    }
+    for (qu_kv_reader *r = s->readers; r; r = r->next) r->doomed |= r->file_id == file_id;
     pthread_mutex_unlock(&s->mu);
 }
 

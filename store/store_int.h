@@ -30,8 +30,7 @@ struct qu_kv_reader {
     MDB_env *env;
     MDB_txn *txn;
     pthread_mutex_t mu;
-    bool borrowed; /* slices are out: must stay until release */
-    bool doomed;   /* unlinked meanwhile: close at release */
+    bool doomed; /* unlinked meanwhile: close at release, until when slices may be out */
 };
 
 struct qu_store {
@@ -221,7 +220,7 @@ qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MD
 qu_status qu_kv_get(MDB_txn *txn, pthread_mutex_t *mu, uint64_t file_id, const qu_slice_key *key,
                     qu_hash binding, const void **payload, size_t *n, qu_err *err);
 
-/* Drop the cached reader of a file that is being unlinked; a borrowed one goes at release. */
+/* The reader of a file that is being unlinked goes at release. */
 void qu_kv_forget(qu_store *s, uint64_t file_id);
 void qu_kv_close_readers(qu_store *s);
 
