@@ -133,46 +133,7 @@ qu_status qu_lexical_commit(qu_lexical *lx, uint64_t generation, qu_err *err)
     return QU_OK;
 }
 
-/* ---- the file being written ---- */
-
-typedef struct out_file {
-    const char *path;
-    int fd;
-    uint8_t *data; /* [OUT_BYTES] waiting to be written, starts on a block border */
-    size_t n;
-    uint64_t written;
-    uint64_t *sums;
-    size_t n_sums;
-    int64_t sums_cap;
-} out_file;
-
-static qu_status out_flush(out_file *o, bool with_sums, qu_err *err)
-{
-    for (size_t at = 0; with_sums && at < o->n; at += QU_LEXICAL_BLOCK) {
-        size_t len = o->n - at < QU_LEXICAL_BLOCK ? o->n - at : QU_LEXICAL_BLOCK;
-        QU_TRY(qu_lexical_grow(&o->sums, &o->sums_cap, o->n_sums + 1, sizeof *o->sums, err));
-        o->sums[o->n_sums] = qu_hash_sum(o->data + at, len, o->n_sums);
-        o->n_sums++;
-    }
-    QU_TRY(qu_os_write(o->fd, o->data, o->n, o->path, err));
-    o->written += o->n;
-    o->n = 0;
-    return QU_OK;
-}
-
-static qu_status out_put(out_file *o, const void *p, size_t n, qu_err *err)
-{
-    const uint8_t *from = p;
-    while (n > 0) {
-        size_t k = OUT_BYTES - o->n < n ? OUT_BYTES - o->n : n;
-        memcpy(o->data + o->n, from, k);
-        o->n += k;
-        from += k;
-        n -= k;
-        if (o->n == OUT_BYTES) QU_TRY(out_flush(o, true, err));
-    }
-    return QU_OK;
-}
+/* ---- merging ---- */
 
 static size_t put_number(uint8_t *p, uint64_t v)
 {
@@ -182,11 +143,12 @@ static size_t put_number(uint8_t *p, uint64_t v)
     return n;
 }
 
-/* ---- merging ---- */
-
 typedef struct merge {
     qu_lexical *lx;
-    out_file out;
+    const char *path; /* of the file being written */
+    int fd;
+    qu_buf out; /* waiting to be written, */
+    uint64_t at; /* up to this offset */
     qu_lexical_footer foot;
     qu_lexical_doc *docs; /* of the new file */
     qu_lexical_row *rows;
@@ -201,8 +163,7 @@ typedef struct merge {
 static void free_merge(merge *m)
 {
     qu_lexical_base_unmap(&m->made);
-    free(m->out.data);
-    free(m->out.sums);
+    qu_buf_free(&m->out);
     free(m->docs);
     free(m->rows);
     free(m->row_docs);
@@ -210,6 +171,20 @@ static void free_merge(merge *m)
     free(m->staged_rows);
     free(m->terms);
     free(m->list);
+}
+
+static qu_status flush(merge *m, qu_err *err)
+{
+    size_t n = m->out.len;
+    m->out.len = 0;
+    return qu_os_write(m->fd, m->out.data, n, m->path, err);
+}
+
+static qu_status put(merge *m, const void *p, size_t n, qu_err *err)
+{
+    m->at += n;
+    QU_TRY(qu_buf_add(&m->out, p, n, err));
+    return m->out.len < OUT_BYTES ? QU_OK : flush(m, err);
 }
 
 static qu_status take_doc(merge *m, uint64_t doc_id, uint32_t n_words, const qu_lexical_row *rows,
@@ -289,15 +264,15 @@ static qu_status put_list(merge *m, uint64_t hash, size_t n, qu_err *err)
         if (m->docs[d].first_row != m->list[i].row) n_pages++;
     }
     QU_TRY(qu_lexical_grow(&m->terms, &m->terms_cap, m->foot.n_terms + 2, sizeof *m->terms, err));
-    m->terms[m->foot.n_terms++] = (qu_lexical_term){hash, m->out.written + m->out.n};
+    m->terms[m->foot.n_terms++] = (qu_lexical_term){hash, m->at};
     size_t k = put_number(bytes, n_pages);
     k += put_number(bytes + k, n_docs);
-    QU_TRY(out_put(&m->out, bytes, k, err));
+    QU_TRY(put(m, bytes, k, err));
     for (size_t i = 0; i < n; i++) {
         uint32_t count = m->list[i].count;
         k = put_number(bytes, (uint64_t)(m->list[i].row - row) * 2 + (count > 1));
         if (count > 1) k += put_number(bytes + k, count);
-        QU_TRY(out_put(&m->out, bytes, k, err));
+        QU_TRY(put(m, bytes, k, err));
         row = m->list[i].row;
     }
     return QU_OK;
@@ -349,36 +324,36 @@ static qu_status merge_lists(merge *m, qu_err *err)
 static qu_status put_tables(merge *m, uint64_t generation, qu_err *err)
 {
     static const uint8_t zeros[8];
-    out_file *o = &m->out;
-    m->foot.postings_bytes = o->written + o->n;
-    QU_TRY(qu_lexical_grow(&m->terms, &m->terms_cap, m->foot.n_terms + 1, sizeof *m->terms, err));
-    m->terms[m->foot.n_terms] = (qu_lexical_term){UINT64_MAX, m->foot.postings_bytes};
-    QU_TRY(out_put(o, zeros, (8 - m->foot.postings_bytes % 8) % 8, err));
-    QU_TRY(out_put(o, m->terms, (m->foot.n_terms + 1) * sizeof *m->terms, err));
-    QU_TRY(out_put(o, m->docs, m->foot.n_docs * sizeof *m->docs, err));
-    QU_TRY(out_put(o, m->rows, m->foot.n_rows * sizeof *m->rows, err));
-    QU_TRY(out_flush(o, true, err));
-    m->foot.magic = QU_LEXICAL_MAGIC;
-    m->foot.generation = generation;
-    m->foot.sums_sum = qu_hash_sum(o->sums, o->n_sums * sizeof *o->sums, 0);
-    m->foot.self_sum = qu_hash_sum(&m->foot, offsetof(qu_lexical_footer, self_sum), 0);
-    size_t n_sums = o->n_sums; /* out_flush would add sums of the sums */
-    for (size_t i = 0; i < n_sums; i++) {
-        memcpy(o->data + o->n, &o->sums[i], sizeof *o->sums);
-        o->n += sizeof *o->sums;
-        if (o->n == OUT_BYTES) QU_TRY(out_flush(o, false, err));
-    }
-    QU_TRY(out_flush(o, false, err));
-    memcpy(o->data, &m->foot, sizeof m->foot);
-    o->n = sizeof m->foot;
-    return out_flush(o, false, err);
+    QU_OWN(qu_os_unmap) qu_map body = {0};
+    QU_OWN(qu_freep) uint64_t *sums = NULL;
+    qu_lexical_footer *f = &m->foot;
+    f->postings_bytes = m->at;
+    QU_TRY(qu_lexical_grow(&m->terms, &m->terms_cap, f->n_terms + 1, sizeof *m->terms, err));
+    m->terms[f->n_terms] = (qu_lexical_term){UINT64_MAX, f->postings_bytes};
+    QU_TRY(put(m, zeros, (8 - f->postings_bytes % 8) % 8, err));
+    QU_TRY(put(m, m->terms, (f->n_terms + 1) * sizeof *m->terms, err));
+    QU_TRY(put(m, m->docs, f->n_docs * sizeof *m->docs, err));
+    QU_TRY(put(m, m->rows, f->n_rows * sizeof *m->rows, err));
+    QU_TRY(flush(m, err));
+    QU_TRY(qu_os_map(&body, m->path, err));
+    size_t n = (m->at + QU_LEXICAL_BLOCK - 1) / QU_LEXICAL_BLOCK, rest = m->at;
+    QU_TRY(qu_memory_take(&sums, (int64_t)n, sizeof *sums, err));
+    for (size_t i = 0; i < n; i++, rest -= QU_LEXICAL_BLOCK)
+        sums[i] = qu_hash_sum(body.data + i * QU_LEXICAL_BLOCK,
+                              rest < QU_LEXICAL_BLOCK ? rest : QU_LEXICAL_BLOCK, i);
+    f->magic = QU_LEXICAL_MAGIC;
+    f->generation = generation;
+    f->sums_sum = qu_hash_sum(sums, n * sizeof *sums, 0);
+    f->self_sum = qu_hash_sum(f, offsetof(qu_lexical_footer, self_sum), 0);
+    QU_TRY(put(m, sums, n * sizeof *sums, err));
+    QU_TRY(put(m, f, sizeof *f, err));
+    return flush(m, err);
 }
 
 /* Everything into the open temporary file. */
 static qu_status merge_write(merge *m, uint64_t generation, qu_err *err)
 {
     qu_lexical *lx = m->lx;
-    QU_TRY(qu_memory_take(&m->out.data, OUT_BYTES, 1, err));
     QU_TRY(qu_memory_take(&m->base_rows, (int64_t)lx->base.foot.n_rows, sizeof *m->base_rows, err));
     QU_TRY(qu_memory_take(&m->staged_rows, (int64_t)lx->n_rows, sizeof *m->staged_rows, err));
     QU_TRY(merge_docs(m, err));
@@ -393,15 +368,15 @@ qu_status qu_lexical_merge(qu_lexical *lx, uint64_t generation, bool publish, qu
     QU_OWN(free_merge) merge m = {.lx = lx};
     lx->doc_open = false;
     QU_TRY(qu_buf_printf(&tmp, err, "%s.tmp", lx->file));
-    m.out.path = tmp.data;
-    m.out.fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (m.out.fd < 0) return qu_os_fail(err, errno, "write", tmp.data);
+    m.path = tmp.data;
+    m.fd = open(tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (m.fd < 0) return qu_os_fail(err, errno, "write", tmp.data);
     qu_status st = merge_write(&m, generation, err);
     if (st == QU_OK) st = qu_lexical_base_map(&m.made, tmp.data, err);
     if (st == QU_OK && publish) {
-        st = qu_os_publish(m.out.fd, tmp.data, lx->file, err);
+        st = qu_os_publish(m.fd, tmp.data, lx->file, err);
     } else {
-        close(m.out.fd);
+        close(m.fd);
         unlink(tmp.data);
     }
     if (st != QU_OK) return st;
