@@ -103,19 +103,13 @@ static qu_status end_para(writer *w, qu_err *err)
     return QU_OK;
 }
 
-static qu_status put_name(writer *w, const qu_xml_attr *a, qu_err *err)
+static qu_status put_name(writer *w, const qu_xml_event *e)
 {
     char name[256];
-    if (!qu_xml_get(a, "name", name, sizeof name)) return QU_OK;
-    QU_TRY(qu_buf_puts(w->m->out, "<h2>", err));
-    QU_TRY(qu_xml_escape(w->m->out, name, (int64_t)strlen(name), err));
-    return qu_buf_puts(w->m->out, "</h2>\n", err);
-}
-
-static int number_of(const qu_xml_attr *a, const char *name, int otherwise)
-{
-    char value[16];
-    return qu_xml_get(a, name, value, sizeof value) ? atoi(value) : otherwise;
+    if (!qu_xml_get(e, "name", name, sizeof name)) return QU_OK;
+    QU_TRY(qu_buf_puts(w->m->out, "<h2>", e->err));
+    QU_TRY(qu_xml_escape(w->m->out, name, (int64_t)strlen(name), e->err));
+    return qu_buf_puts(w->m->out, "</h2>\n", e->err);
 }
 
 static int level_of(int n)
@@ -124,40 +118,41 @@ static int level_of(int n)
 }
 
 /* Of the paragraph that is open. */
-static void set_property(writer *w, action act, const qu_xml_attr *a)
+static void set_property(writer *w, action act, const qu_xml_event *e)
 {
     char id[64];
-    int n = number_of(a, "val", 9);
+    int n = qu_xml_number(e, "val", 9);
     if (act == LISTED) w->item = true;
     if (act == OUTLINE && n >= 0 && n < 9) w->level = level_of(n + 1);
-    if (act != STYLE || !qu_xml_get(a, "val", id, sizeof id)) return;
+    if (act != STYLE || !qu_xml_get(e, "val", id, sizeof id)) return;
     for (int64_t i = 0; i < w->m->n_styles; i++)
         if (strcmp(w->m->styles[i].id, id) == 0) w->level = w->m->styles[i].level;
 }
 
 /* A slide's title goes elsewhere; its number, date and footer nowhere. */
-static void set_holder(writer *w, const qu_xml_attr *a)
+static void set_holder(writer *w, const qu_xml_event *e)
 {
     char type[16];
-    if (!w->m->title || !qu_xml_get(a, "type", type, sizeof type)) return;
+    if (!w->m->title || !qu_xml_get(e, "type", type, sizeof type)) return;
     w->titled = strcmp(type, "title") == 0 || strcmp(type, "ctrTitle") == 0;
     w->muted = strcmp(type, "sldNum") == 0 || strcmp(type, "dt") == 0 || strcmp(type, "ftr") == 0;
 }
 
 /* Elements of which a paragraph cannot hold any. */
-static qu_status start_block(writer *w, action act, const qu_xml_attr *a, qu_err *err)
+static qu_status start_block(writer *w, action act, const qu_xml_event *e)
 {
+    qu_err *err = e->err;
     QU_TRY(end_para(w, err));
     *w->label = 0;
     switch (act) {
-    case HEAD: w->level = level_of(number_of(a, "outline-level", w->section)); break;
+    case HEAD: w->level = level_of(qu_xml_number(e, "outline-level", w->section)); break;
     case PRE: w->pre = true; break;
     case ITEM: w->item = true; break;
     case SECTION: w->section++; break;
-    case NAMED: return put_name(w, a, err);
+    case NAMED: return put_name(w, e);
     case TABLE:
         w->rows = 0;
-        if (w->m->kind == QU_MARKUP_ODS) QU_TRY(put_name(w, a, err));
+        if (w->m->kind == QU_MARKUP_ODS) QU_TRY(put_name(w, e));
         return qu_buf_puts(w->m->out, "<table>\n", err);
     case ROW: w->rows++; return qu_buf_puts(w->m->out, "<tr>", err);
     case CELL: w->cell++; return qu_buf_puts(w->m->out, w->rows == 1 ? "<th>" : "<td>", err);
@@ -179,23 +174,24 @@ static qu_status put_label(writer *w, const char *label, qu_err *err)
  *
  *   <item id="7"><name>Lamp</name><price>45</price></item>
  *                                       ->  item id: 7 / name: Lamp / price: 45 */
-static qu_status start_field(writer *w, const char *name, const qu_xml_attr *a, qu_err *err)
+static qu_status start_field(writer *w, const qu_xml_event *e)
 {
+    qu_err *err = e->err;
     char value[256], label[2 * MAX_LABEL], own[MAX_LABEL];
     w->depth++;
     *w->label = 0;
     if (w->blocks > 0 || w->cell > 0 || (w->text && !w->ended)) return QU_OK;
     if (w->ended && w->depth != w->last) QU_TRY(end_para(w, err));
     for (int i = 0; w->section == 0 && i < MAX_ATTRIBUTES; i++) {
-        if (!qu_xml_at(a, i, own, sizeof own, value, sizeof value)) break;
+        if (!qu_xml_at(e, i, own, sizeof own, value, sizeof value)) break;
         if (!*value) continue;
-        snprintf(label, sizeof label, "%.*s %s", MAX_LABEL - 1, name, own);
+        snprintf(label, sizeof label, "%.*s %s", MAX_LABEL - 1, e->name, own);
         QU_TRY(put_label(w, label, err));
         QU_TRY(qu_xml_escape(&w->para, value, (int64_t)strlen(value), err));
         w->ended = true;
         w->last = w->depth + 1;
     }
-    snprintf(w->label, sizeof w->label, "%s", name);
+    snprintf(w->label, sizeof w->label, "%s", e->name);
     return QU_OK;
 }
 
@@ -210,37 +206,25 @@ static qu_status end_field(writer *w, qu_err *err)
     return QU_OK;
 }
 
-static qu_status on_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
+static qu_status on_start(writer *w, action act, const qu_xml_event *e)
 {
-    writer *w = ctx;
-    action act = find_action(w->rules, name);
-    if (w->skip > 0 || act == SKIP) {
-        w->skip++;
-        return QU_OK;
-    }
     switch (act) {
     case PASS: return QU_OK;
-    case FIELD: return start_field(w, name, a, err);
+    case FIELD: return start_field(w, e);
     case RUN: w->run++; return QU_OK;
-    case BREAK: return qu_buf_puts(&w->para, w->cell > 0 || w->titled ? " " : "<br>", err);
-    case SPACE: return qu_buf_puts(&w->para, " ", err);
+    case BREAK: return qu_buf_puts(&w->para, w->cell > 0 || w->titled ? " " : "<br>", e->err);
+    case SPACE: return qu_buf_puts(&w->para, " ", e->err);
     case STYLE:
     case OUTLINE:
-    case LISTED: set_property(w, act, a); return QU_OK;
+    case LISTED: set_property(w, act, e); return QU_OK;
     case SHAPE: w->titled = w->muted = false; return QU_OK;
-    case HOLDER: set_holder(w, a); return QU_OK;
-    default: return start_block(w, act, a, err);
+    case HOLDER: set_holder(w, e); return QU_OK;
+    default: return start_block(w, act, e);
     }
 }
 
-static qu_status on_end(void *ctx, const char *name, qu_err *err)
+static qu_status on_end(writer *w, action act, qu_err *err)
 {
-    writer *w = ctx;
-    action act = find_action(w->rules, name);
-    if (w->skip > 0) {
-        w->skip--;
-        return QU_OK;
-    }
     if (act == FIELD) return end_field(w, err);
     if (act == RUN) w->run--;
     if (act < PARA || (act >= RUN && act <= SPACE) || act == HOLDER ||
@@ -259,19 +243,31 @@ static qu_status on_end(void *ctx, const char *name, qu_err *err)
     return qu_buf_puts(w->m->out, w->rows == 1 ? "</th>" : "</td>", err);
 }
 
-static qu_status on_text(void *ctx, const char *p, int64_t n, qu_err *err)
+static qu_status on_text(writer *w, const qu_xml_event *e)
 {
-    writer *w = ctx;
     bool blank = true;
-    if (w->skip > 0 || w->muted || (w->m->kind == QU_MARKUP_OOXML && w->run <= 0)) return QU_OK;
-    for (int64_t i = 0; i < n && blank; i++) blank = strchr(" \t\r\n", p[i]) && p[i];
+    if (w->muted || (w->m->kind == QU_MARKUP_OOXML && w->run <= 0)) return QU_OK;
+    for (int64_t i = 0; i < e->n && blank; i++)
+        blank = strchr(" \t\r\n", e->text[i]) && e->text[i];
     if (!blank) {
-        if (*w->label) QU_TRY(put_label(w, w->label, err));
+        if (*w->label) QU_TRY(put_label(w, w->label, e->err));
         *w->label = 0;
         w->text = true;
         w->ended = false;
     }
-    return qu_xml_escape(&w->para, p, n, err);
+    return qu_xml_escape(&w->para, e->text, e->n, e->err);
+}
+
+static qu_status on_event(void *ctx, const qu_xml_event *e)
+{
+    writer *w = ctx;
+    action act = find_action(w->rules, e->name);
+    bool skip = w->skip > 0 || (act == SKIP && e->kind != QU_XML_TEXT);
+    if (skip && e->kind != QU_XML_TEXT) w->skip += e->kind == QU_XML_START ? 1 : -1;
+    if (skip) return QU_OK;
+    return e->kind == QU_XML_START ? on_start(w, act, e)
+           : e->kind == QU_XML_END ? on_end(w, act, e->err)
+                                   : on_text(w, e);
 }
 
 qu_status qu_markup_write(const qu_markup *m, const void *p, int64_t n, qu_err *err)
@@ -280,8 +276,7 @@ qu_status qu_markup_write(const qu_markup *m, const void *p, int64_t n, qu_err *
                                     .rules = m->kind == QU_MARKUP_OOXML ? ooxml_rules
                                              : m->kind == QU_MARKUP_XML ? xml_rules
                                                                         : odf_rules};
-    qu_xml_events e = {on_start, on_end, on_text, &w};
-    QU_TRY(qu_xml_parse(p, n, &e, err));
+    QU_TRY(qu_xml_parse(p, n, on_event, &w, err));
     w.cell = 0; /* of XML that was cut short */
     return end_para(&w, err);
 }
@@ -293,29 +288,23 @@ typedef struct style_run {
     int64_t n;
 } style_run;
 
-static qu_status style_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
+static qu_status on_style(void *ctx, const qu_xml_event *e)
 {
     style_run *r = ctx;
     char value[64];
-    (void)err;
-    if (strcmp(name, "style") == 0) {
+    int outline = qu_xml_number(e, "val", 9);
+    if (qu_xml_is(e, QU_XML_START, "style")) {
         r->open.level = 0;
-        qu_xml_get(a, "styleId", r->open.id, sizeof r->open.id);
-    } else if (strcmp(name, "name") == 0 && qu_xml_get(a, "val", value, sizeof value)) {
+        qu_xml_get(e, "styleId", r->open.id, sizeof r->open.id);
+    } else if (qu_xml_is(e, QU_XML_START, "name") && qu_xml_get(e, "val", value, sizeof value)) {
         if (strncasecmp(value, "heading ", 8) == 0) r->open.level = level_of(atoi(value + 8));
         if (strcasecmp(value, "title") == 0) r->open.level = 1;
-    } else if (strcmp(name, "outlineLvl") == 0 && number_of(a, "val", 9) < 9) {
-        r->open.level = level_of(number_of(a, "val", 9) + 1);
-    }
-    return QU_OK;
-}
-
-static qu_status style_end(void *ctx, const char *name, qu_err *err)
-{
-    style_run *r = ctx;
-    (void)err;
-    if (strcmp(name, "style") == 0 && r->open.level > 0 && *r->open.id && r->n < MAX_STYLES)
+    } else if (qu_xml_is(e, QU_XML_START, "outlineLvl") && outline < 9) {
+        r->open.level = level_of(outline + 1);
+    } else if (qu_xml_is(e, QU_XML_END, "style") && r->open.level > 0 && *r->open.id &&
+               r->n < MAX_STYLES) {
         r->styles[r->n++] = r->open;
+    }
     return QU_OK;
 }
 
@@ -323,10 +312,9 @@ qu_status qu_markup_styles(qu_markup_style **styles, int64_t *n_styles, const vo
                            qu_err *err)
 {
     style_run r = {0};
-    qu_xml_events e = {style_start, style_end, NULL, &r};
     QU_TRY(qu_memory_take(styles, MAX_STYLES, sizeof **styles, err));
     r.styles = *styles;
-    qu_status st = qu_xml_parse(p, n, &e, err);
+    qu_status st = qu_xml_parse(p, n, on_style, &r, err);
     *n_styles = r.n;
     return st;
 }

@@ -159,38 +159,25 @@ typedef struct listing {
     int in_title; /* 1: in the first one, 2: behind it */
 } listing;
 
-static qu_status list_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
+static qu_status on_listed(void *ctx, const qu_xml_event *e)
 {
     listing *l = ctx;
     char id[MAX_NAME], means[MAX_NAME];
-    if (l->title && l->in_title == 0 && strcmp(name, "title") == 0) l->in_title = 1;
-    if (!l->element || strcmp(name, l->element) != 0) return QU_OK;
-    bool there = qu_xml_get(a, l->id, id, sizeof id);
-    if (qu_xml_get(a, l->means, means, sizeof means) || there)
-        return add_pair(l->to, id, means, err);
-    return QU_OK;
-}
-
-static qu_status list_end(void *ctx, const char *name, qu_err *err)
-{
-    listing *l = ctx;
-    (void)err;
-    if (l->in_title == 1 && strcmp(name, "title") == 0) l->in_title = 2;
-    return QU_OK;
-}
-
-static qu_status list_text(void *ctx, const char *p, int64_t n, qu_err *err)
-{
-    listing *l = ctx;
-    return l->in_title == 1 ? qu_xml_escape(l->title, p, n, err) : QU_OK;
+    if (l->title && l->in_title < 2) l->in_title += abs(qu_xml_step(e, "title"));
+    if (e->kind == QU_XML_TEXT && l->in_title == 1)
+        return qu_xml_escape(l->title, e->text, e->n, e->err);
+    if (!l->element || !qu_xml_is(e, QU_XML_START, l->element)) return QU_OK;
+    bool there = qu_xml_get(e, l->id, id, sizeof id);
+    there |= qu_xml_get(e, l->means, means, sizeof means);
+    return there ? add_pair(l->to, id, means, e->err) : QU_OK;
 }
 
 static qu_status list_part(const parts *p, const char *name, const listing *how, qu_err *err)
 {
     const part *found = find_part(p, name);
     listing l = *how;
-    qu_xml_events e = {list_start, list_end, list_text, &l};
-    return found ? qu_xml_parse(found->data.data, (int64_t)found->data.len, &e, err) : QU_OK;
+    if (!found) return QU_OK;
+    return qu_xml_parse(found->data.data, (int64_t)found->data.len, on_listed, &l, err);
 }
 
 static const char *look_up(const pairs *p, const char *id)

@@ -335,35 +335,21 @@ static qu_status drop_running(layout *p, qu_err *err)
 
 /* --- what pdftotext writes: page, block, line, word --- */
 
-static double number(const qu_xml_attr *a, const char *name)
+static double number(const qu_xml_event *e, const char *name)
 {
     char s[32];
-    qu_xml_get(a, name, s, sizeof s);
+    qu_xml_get(e, name, s, sizeof s);
     double d = strtod(s, NULL);
     return d > -1e6 && d < 1e6 ? d : 0;
 }
 
-static qu_status on_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
+static qu_status begin_line(layout *p, box at, qu_err *err)
 {
-    layout *p = ctx;
-    box at = {number(a, "xMin"), number(a, "yMin"), number(a, "xMax"), number(a, "yMax")};
-    if (strcmp(name, "page") == 0)
-        p->now = (page){p->n_all, 0, number(a, "width"), number(a, "height")};
-    if (strcmp(name, "title") == 0) p->in_title = true;
-    if (strcmp(name, "block") == 0) {
-        p->block_at = at;
-        p->n_blocks++;
-    }
-    if (strcmp(name, "line") == 0 && p->n_all < MAX_LINES && !p->in_line) {
-        QU_TRY(qu_memory_grow(&p->all, &p->cap, p->n_all + 1, sizeof *p->all, err));
-        p->all[p->n_all] =
-            (line){at, p->block_at.x1 - p->block_at.x0, (int64_t)p->words.len, 0, p->n_blocks, 0};
-        p->in_line = true;
-    }
-    if (strcmp(name, "word") == 0 && p->in_line) {
-        p->in_word = true;
-        if ((int64_t)p->words.len > p->all[p->n_all].text) return qu_buf_puts(&p->words, " ", err);
-    }
+    if (p->n_all == MAX_LINES || p->in_line) return QU_OK;
+    QU_TRY(qu_memory_grow(&p->all, &p->cap, p->n_all + 1, sizeof *p->all, err));
+    p->all[p->n_all] =
+        (line){at, p->block_at.x1 - p->block_at.x0, (int64_t)p->words.len, 0, p->n_blocks, 0};
+    p->in_line = true;
     return QU_OK;
 }
 
@@ -386,40 +372,55 @@ static bool is_title(const char *s)
            !strcasestr(s, ".indd") && !strcasestr(s, "untitled");
 }
 
-static qu_status on_end(void *ctx, const char *name, qu_err *err)
+/* Controls would move every offset when the text is cleaned. */
+static qu_status put_words(layout *p, const qu_xml_event *e)
+{
+    if (p->in_title) return qu_buf_add(&p->pdf->title, e->text, (size_t)e->n, e->err);
+    for (int64_t i = 0; i < e->n && p->in_word; i++) {
+        char c = (unsigned char)e->text[i] <= ' ' || e->text[i] == 0x7F ? ' ' : e->text[i];
+        QU_TRY(qu_buf_add(&p->words, &c, 1, e->err));
+    }
+    return QU_OK;
+}
+
+static qu_status on_start(layout *p, const qu_xml_event *e)
+{
+    box at = {number(e, "xMin"), number(e, "yMin"), number(e, "xMax"), number(e, "yMax")};
+    if (strcmp(e->name, "line") == 0) return begin_line(p, at, e->err);
+    if (strcmp(e->name, "page") == 0)
+        p->now = (page){p->n_all, 0, number(e, "width"), number(e, "height")};
+    if (strcmp(e->name, "block") == 0) {
+        p->block_at = at;
+        p->n_blocks++;
+    }
+    if (strcmp(e->name, "word") != 0 || !p->in_line) return QU_OK;
+    p->in_word = true;
+    return (int64_t)p->words.len > p->all[p->n_all].text ? qu_buf_puts(&p->words, " ", e->err)
+                                                         : QU_OK;
+}
+
+static qu_status on_event(void *ctx, const qu_xml_event *e)
 {
     layout *p = ctx;
-    if (strcmp(name, "word") == 0) p->in_word = false;
-    if (strcmp(name, "title") == 0) {
-        p->in_title = false;
-        if (p->pdf->title.len && !is_title(p->pdf->title.data)) p->pdf->title.len = 0;
-    }
-    if (strcmp(name, "line") == 0 && p->in_line) { /* lines in lines are one */
+    int title = qu_xml_step(e, "title");
+    if (title) p->in_title = title > 0;
+    if (title < 0 && p->pdf->title.len && !is_title(p->pdf->title.data)) p->pdf->title.len = 0;
+    if (e->kind == QU_XML_TEXT) return put_words(p, e);
+    if (e->kind == QU_XML_START) return on_start(p, e);
+    if (strcmp(e->name, "word") == 0) p->in_word = false;
+    if (strcmp(e->name, "line") == 0 && p->in_line) { /* lines in lines are one */
         line *l = &p->all[p->n_all];
         l->n = (int64_t)p->words.len - l->text;
         p->n_all += l->n > 0;
         p->in_line = p->in_word = false;
     }
-    return strcmp(name, "page") == 0 ? end_page(p, err) : QU_OK;
-}
-
-/* Controls would move every offset when the text is cleaned. */
-static qu_status on_text(void *ctx, const char *s, int64_t n, qu_err *err)
-{
-    layout *p = ctx;
-    if (p->in_title) return qu_buf_add(&p->pdf->title, s, (size_t)n, err);
-    for (int64_t i = 0; i < n && p->in_word; i++) {
-        char c = (unsigned char)s[i] <= ' ' || s[i] == 0x7F ? ' ' : s[i];
-        QU_TRY(qu_buf_add(&p->words, &c, 1, err));
-    }
-    return QU_OK;
+    return strcmp(e->name, "page") == 0 ? end_page(p, e->err) : QU_OK;
 }
 
 qu_status qu_pdf_read_boxes(qu_pdf *pdf, const char *boxes, int64_t n, qu_err *err)
 {
     QU_OWN(free_layout) layout p = {.pdf = pdf};
-    qu_xml_events e = {on_start, on_end, on_text, &p};
-    QU_TRY(qu_xml_parse(boxes, n, &e, err));
+    QU_TRY(qu_xml_parse(boxes, n, on_event, &p, err));
     QU_TRY(drop_running(&p, err));
     for (int64_t i = 0; i < p.n_pages; i++) QU_TRY(put_page(&p, &p.pages[i], err));
     return QU_OK;

@@ -27,28 +27,14 @@ struct qu_sheet_book {
 
 /* --- shared strings --- */
 
-static qu_status string_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
-{
-    qu_sheet_book *b = ctx;
-    (void)a, (void)err;
-    if (strcmp(name, "rPh") == 0) b->in_text -= 9; /* how it is pronounced */
-    if (strcmp(name, "t") == 0) b->in_text++;
-    return QU_OK;
-}
-
-static qu_status string_end(void *ctx, const char *name, qu_err *err)
+static qu_status on_string(void *ctx, const qu_xml_event *e)
 {
     qu_sheet_book *b = ctx;
     int64_t end = (int64_t)b->strings.len;
-    if (strcmp(name, "rPh") == 0) b->in_text += 9;
-    if (strcmp(name, "t") == 0) b->in_text--;
-    return strcmp(name, "si") == 0 ? qu_buf_add(&b->ends, &end, sizeof end, err) : QU_OK;
-}
-
-static qu_status string_text(void *ctx, const char *p, int64_t n, qu_err *err)
-{
-    qu_sheet_book *b = ctx;
-    return b->in_text > 0 ? qu_xml_escape(&b->strings, p, n, err) : QU_OK;
+    b->in_text += qu_xml_step(e, "t") - 9 * qu_xml_step(e, "rPh"); /* how it is pronounced */
+    if (qu_xml_is(e, QU_XML_END, "si")) return qu_buf_add(&b->ends, &end, sizeof end, e->err);
+    if (e->kind != QU_XML_TEXT || b->in_text <= 0) return QU_OK;
+    return qu_xml_escape(&b->strings, e->text, e->n, e->err);
 }
 
 /* --- which formats are dates --- */
@@ -67,28 +53,20 @@ static bool is_date_code(const char *s)
     return false;
 }
 
-static qu_status format_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
+static qu_status on_format(void *ctx, const qu_xml_event *e)
 {
     qu_sheet_book *b = ctx;
-    char id[16], code[256];
-    (void)err;
-    qu_xml_get(a, "numFmtId", id, sizeof id);
-    int32_t n = atoi(id);
-    if (strcmp(name, "numFmt") == 0 && qu_xml_get(a, "formatCode", code, sizeof code) &&
+    char code[256];
+    int32_t n = qu_xml_number(e, "numFmtId", 0);
+    b->in_formats += qu_xml_step(e, "cellXfs");
+    if (qu_xml_is(e, QU_XML_START, "numFmt") && qu_xml_get(e, "formatCode", code, sizeof code) &&
         is_date_code(code) && b->n_dates < MAX_DATES)
         b->dates[b->n_dates++] = n;
-    if (strcmp(name, "cellXfs") == 0) b->in_formats = 1;
-    if (strcmp(name, "xf") != 0 || !b->in_formats || b->n_formats == MAX_FORMATS) return QU_OK;
+    if (!qu_xml_is(e, QU_XML_START, "xf") || !b->in_formats || b->n_formats == MAX_FORMATS)
+        return QU_OK;
     bool date = (n >= 14 && n <= 22) || (n >= 45 && n <= 47);
     for (int32_t i = 0; i < b->n_dates; i++) date |= b->dates[i] == n;
     b->date[b->n_formats++] = date;
-    return QU_OK;
-}
-
-static qu_status format_end(void *ctx, const char *name, qu_err *err)
-{
-    (void)err;
-    if (strcmp(name, "cellXfs") == 0) ((qu_sheet_book *)ctx)->in_formats = 0;
     return QU_OK;
 }
 
@@ -98,10 +76,8 @@ qu_status qu_sheet_open(qu_sheet_book **out, const char *shared, size_t n_shared
     QU_OWN(qu_sheet_closep) qu_sheet_book *b = NULL;
     *out = NULL;
     QU_TRY(qu_memory_take(&b, 1, sizeof *b, err));
-    qu_xml_events strings = {string_start, string_end, string_text, b};
-    qu_xml_events formats = {format_start, format_end, NULL, b};
-    if (shared) QU_TRY(qu_xml_parse(shared, (int64_t)n_shared, &strings, err));
-    if (styles) QU_TRY(qu_xml_parse(styles, (int64_t)n_styles, &formats, err));
+    if (shared) QU_TRY(qu_xml_parse(shared, (int64_t)n_shared, on_string, b, err));
+    if (styles) QU_TRY(qu_xml_parse(styles, (int64_t)n_styles, on_format, b, err));
     *out = QU_TAKE(b);
     return QU_OK;
 }
@@ -170,34 +146,21 @@ static qu_status put_cell(sheet_run *r, qu_err *err)
     return qu_xml_escape(r->out, v, (int64_t)r->value.len, err);
 }
 
-static qu_status sheet_start(void *ctx, const char *name, const qu_xml_attr *a, qu_err *err)
+static void begin_cell(sheet_run *r, const qu_xml_event *e)
 {
-    sheet_run *r = ctx;
-    char where[16], format[12];
-    if (strcmp(name, "row") == 0) {
-        r->column = -1;
-        r->written = 0;
-        r->rows++;
-        return qu_buf_puts(r->out, "<tr>", err);
-    }
-    if (strcmp(name, "v") == 0 || strcmp(name, "t") == 0) r->in_value++;
-    if (strcmp(name, "c") != 0) return QU_OK;
-    qu_xml_get(a, "r", where, sizeof where);
-    qu_xml_get(a, "t", r->type, sizeof r->type);
-    r->format = qu_xml_get(a, "s", format, sizeof format) ? atoi(format) : -1;
+    char where[16];
+    qu_xml_get(e, "r", where, sizeof where);
+    qu_xml_get(e, "t", r->type, sizeof r->type);
+    r->format = qu_xml_number(e, "s", -1);
     r->value.len = 0;
     r->column = column_of(where) >= 0 ? column_of(where) : r->column + 1;
-    return QU_OK;
 }
 
 /* Empty cells are written once one with a value follows: their column must stay its own. */
-static qu_status sheet_end(void *ctx, const char *name, qu_err *err)
+static qu_status end_cell(sheet_run *r, qu_err *err)
 {
-    sheet_run *r = ctx;
     const char *tag = r->rows == 1 ? "th" : "td";
-    if (strcmp(name, "v") == 0 || strcmp(name, "t") == 0) r->in_value--;
-    if (strcmp(name, "row") == 0) return qu_buf_puts(r->out, "</tr>\n", err);
-    if (strcmp(name, "c") != 0 || r->value.len == 0) return QU_OK;
+    if (r->value.len == 0) return QU_OK;
     for (int i = 0; i < MAX_GAP && r->written < r->column; i++, r->written++)
         QU_TRY(qu_buf_printf(r->out, err, "<%s>-</%s>", tag, tag));
     r->written = r->column + 1;
@@ -206,19 +169,28 @@ static qu_status sheet_end(void *ctx, const char *name, qu_err *err)
     return qu_buf_printf(r->out, err, "</%s>", tag);
 }
 
-static qu_status sheet_text(void *ctx, const char *p, int64_t n, qu_err *err)
+static qu_status on_cell(void *ctx, const qu_xml_event *e)
 {
     sheet_run *r = ctx;
-    return r->in_value > 0 ? qu_buf_add(&r->value, p, (size_t)n, err) : QU_OK;
+    r->in_value += qu_xml_step(e, "v") + qu_xml_step(e, "t");
+    if (e->kind == QU_XML_TEXT && r->in_value > 0)
+        return qu_buf_add(&r->value, e->text, (size_t)e->n, e->err);
+    if (qu_xml_is(e, QU_XML_START, "c")) begin_cell(r, e);
+    if (qu_xml_is(e, QU_XML_END, "c")) return end_cell(r, e->err);
+    if (qu_xml_is(e, QU_XML_END, "row")) return qu_buf_puts(r->out, "</tr>\n", e->err);
+    if (!qu_xml_is(e, QU_XML_START, "row")) return QU_OK;
+    r->column = -1;
+    r->written = 0;
+    r->rows++;
+    return qu_buf_puts(r->out, "<tr>", e->err);
 }
 
 qu_status qu_sheet_write(const qu_sheet_book *book, qu_buf *html, const char *sheet, size_t n,
                          qu_err *err)
 {
     sheet_run r = {.b = book, .out = html};
-    qu_xml_events e = {sheet_start, sheet_end, sheet_text, &r};
     QU_TRY(qu_buf_puts(html, "<table>\n", err));
-    qu_status st = qu_xml_parse(sheet, (int64_t)n, &e, err);
+    qu_status st = qu_xml_parse(sheet, (int64_t)n, on_cell, &r, err);
     qu_buf_free(&r.value);
     return st == QU_OK ? qu_buf_puts(html, "</table>\n", err) : st;
 }

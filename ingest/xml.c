@@ -9,40 +9,40 @@ enum { FEED = 1 << 20, ATTR = 5 }; /* pointers an attribute: name, prefix, URI, 
 
 typedef struct xml {
     xmlParserCtxtPtr parser;
-    const qu_xml_events *events;
+    qu_xml_fn *fn;
+    void *ctx;
     qu_status st;
     qu_err *err;
 } xml;
 
-static void check(xml *x, qu_status st)
+static void hand_on(xml *x, qu_xml_event e)
 {
-    if (st == QU_OK) return;
-    x->st = st;
-    xmlStopParser(x->parser);
+    if (x->st != QU_OK) return;
+    e.err = x->err;
+    x->st = x->fn(x->ctx, &e);
+    if (x->st != QU_OK) xmlStopParser(x->parser);
 }
 
 static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri,
                      int n_ns, const xmlChar **ns, int n, int n_default, const xmlChar **attributes)
 {
-    xml *x = ctx;
-    qu_xml_attr a = {attributes, n};
     (void)prefix, (void)uri, (void)n_ns, (void)ns, (void)n_default;
-    if (x->st == QU_OK) check(x, x->events->start(x->events->ctx, (const char *)name, &a, x->err));
+    hand_on(ctx, (qu_xml_event){.name = (const char *)name,
+                                .attributes = attributes,
+                                .n_attributes = n});
 }
 
 static void on_end(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri)
 {
-    xml *x = ctx;
     (void)prefix, (void)uri;
-    if (x->st == QU_OK && x->events->end)
-        check(x, x->events->end(x->events->ctx, (const char *)name, x->err));
+    hand_on(ctx, (qu_xml_event){.kind = QU_XML_END, .name = (const char *)name});
 }
 
 static void on_text(void *ctx, const xmlChar *p, int n)
 {
-    xml *x = ctx;
-    if (x->st == QU_OK && x->events->text && n > 0)
-        check(x, x->events->text(x->events->ctx, (const char *)p, n, x->err));
+    if (n > 0)
+        hand_on(ctx, (qu_xml_event){
+                         .kind = QU_XML_TEXT, .name = "", .text = (const char *)p, .n = n});
 }
 
 static void on_error(void *ctx, xmlErrorPtr e)
@@ -56,7 +56,7 @@ static void free_parser(xmlParserCtxtPtr *parser)
     if (*parser) xmlFreeParserCtxt(*parser);
 }
 
-qu_status qu_xml_parse(const void *p, int64_t n, const qu_xml_events *events, qu_err *err)
+qu_status qu_xml_parse(const void *p, int64_t n, qu_xml_fn *fn, void *ctx, qu_err *err)
 {
     static pthread_once_t started = PTHREAD_ONCE_INIT; /* libxml2's own start is not safe */
     xmlSAXHandler sax = {.initialized = XML_SAX2_MAGIC,
@@ -67,7 +67,7 @@ qu_status qu_xml_parse(const void *p, int64_t n, const qu_xml_events *events, qu
                          .ignorableWhitespace = on_text,
                          .serror = on_error};
     const char *s = p;
-    xml x = {.events = events, .err = err};
+    xml x = {.fn = fn, .ctx = ctx, .err = err};
     pthread_once(&started, xmlInitParser);
     QU_OWN(free_parser) xmlParserCtxtPtr parser = xmlCreatePushParserCtxt(&sax, &x, NULL, 0, NULL);
     if (!parser) return qu_fail_nomem(err, sizeof sax);
@@ -89,26 +89,32 @@ static void copy(char *out, size_t size, const char *p, size_t n)
         memmove(amp + 1, amp + 5, strlen(amp + 5) + 1);
 }
 
-bool qu_xml_at(const qu_xml_attr *a, int i, char *name, size_t name_size, char *value, size_t size)
+bool qu_xml_at(const qu_xml_event *e, int i, char *name, size_t name_size, char *value, size_t size)
 {
-    if (i >= a->n) return false;
-    const char *const *v = (const char *const *)a->list + (ptrdiff_t)i * ATTR;
+    if (i >= e->n_attributes) return false;
+    const char *const *v = (const char *const *)e->attributes + (ptrdiff_t)i * ATTR;
     copy(name, name_size, v[0], strlen(v[0]));
     copy(value, size, v[3], (size_t)(v[4] - v[3]));
     return true;
 }
 
-bool qu_xml_get(const qu_xml_attr *a, const char *name, char *out, size_t size)
+bool qu_xml_get(const qu_xml_event *e, const char *name, char *out, size_t size)
 {
-    const char *const *v = a->list;
+    const char *const *v = e->attributes;
     bool prefixed = *name == ':';
     *out = 0;
-    for (int i = 0; i < a->n; i++, v += ATTR) {
+    for (int i = 0; i < e->n_attributes; i++, v += ATTR) {
         if (strcmp(v[0], name + prefixed) != 0 || (prefixed && !v[1])) continue;
         copy(out, size, v[3], (size_t)(v[4] - v[3]));
         return true;
     }
     return false;
+}
+
+int qu_xml_number(const qu_xml_event *e, const char *name, int otherwise)
+{
+    char value[16];
+    return qu_xml_get(e, name, value, sizeof value) ? atoi(value) : otherwise;
 }
 
 qu_status qu_xml_escape(qu_buf *out, const char *p, int64_t n, qu_err *err)
