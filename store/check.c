@@ -90,7 +90,7 @@ static bool key_is_known(const uint8_t *b, size_t n, uint64_t *doc_id, bool *ind
 
 static qu_status records(check *c, qu_err *err)
 {
-    MDB_cursor *cur;
+    QU_OWN(qu_lmdb_cursorp) MDB_cursor *cur = NULL;
     MDB_val k, v;
     const void *p;
     size_t n;
@@ -98,8 +98,7 @@ static qu_status records(check *c, qu_err *err)
     bool index;
     int rc = mdb_cursor_open(c->t->mt, 1, &cur);
     if (rc) return qu_lmdb_fail(err, rc, "read the catalogue of", c->s->dir);
-    for (rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc;
-         rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
+    for (int op = MDB_FIRST; (rc = mdb_cursor_get(cur, &k, &v, op)) == 0; op = MDB_NEXT) {
         c->r.n_records++;
         c->about = ABOUT_DOC;
         if (!key_is_known(k.mv_data, k.mv_size, &doc_id, &index)) {
@@ -114,7 +113,6 @@ static qu_status records(check *c, qu_err *err)
                    "a '%c' record belongs to document %llu, which is not there",
                    *(const char *)k.mv_data, (unsigned long long)doc_id);
     }
-    mdb_cursor_close(cur);
     if (rc == MDB_NOTFOUND) return QU_OK;
     qu_lmdb_fail(&c->e, rc, "read the catalogue of", c->s->dir);
     return finding(c, QU_ERR_CORRUPT, 0, err);
@@ -186,23 +184,18 @@ static qu_status page_slices(check *c, const qu_doc *d, MDB_txn *txn, const qu_p
 static qu_status slices(check *c, const qu_doc *d, const qu_page *pages, int32_t n_pages,
                         qu_err *err)
 {
-    MDB_env *env;
-    MDB_txn *txn;
-    qu_status st = qu_kv_open_read(c->s, d->kv_file, &env, &txn, &c->e);
+    QU_OWN(qu_kv_view_close) qu_kv_view file = {0};
+    qu_status st = qu_kv_view_open(c->s, d->kv_file, &file, &c->e);
     if (st != QU_OK) return finding(c, st, d->doc_id, err);
     int32_t n = d->kv_pages < n_pages ? d->kv_pages : n_pages, n_summaries = 0;
     int64_t before = c->r.n_problems;
-    for (int32_t i = 0; i < n && st == QU_OK; i++)
-        st = finding(c, page_slices(c, d, txn, &pages[i], (uint32_t)i, &n_summaries), d->doc_id,
-                     err);
-    if (st == QU_OK && c->r.n_problems == before && n_summaries != 0 && n_summaries != n)
-        st = finding(c,
-                     qu_fail(&c->e, QU_ERR_CORRUPT, "document %llu has %d of %d summaries",
-                             (unsigned long long)d->doc_id, n_summaries, n),
-                     d->doc_id, err);
-    mdb_txn_abort(txn);
-    mdb_env_close(env);
-    return st;
+    for (int32_t i = 0; i < n; i++)
+        QU_TRY(finding(c, page_slices(c, d, file.txn, &pages[i], (uint32_t)i, &n_summaries),
+                       d->doc_id, err));
+    if (c->r.n_problems == before && n_summaries != 0 && n_summaries != n)
+        report(c, QU_ERR_CORRUPT, d->doc_id, "document %llu has %d of %d summaries",
+               (unsigned long long)d->doc_id, n_summaries, n);
+    return QU_OK;
 }
 
 static qu_status document(check *c, uint64_t doc_id, qu_err *err)

@@ -167,22 +167,17 @@ static qu_status pages_get(qu_txn *t, const qu_doc *r, int32_t first, qu_page *o
 qu_status qu_catalogue_pages(qu_txn *t, uint64_t doc_id, qu_page **pages, int32_t *n, qu_err *err)
 {
     qu_doc r;
-    qu_buf b = {0};
-    qu_status st = QU_OK;
+    QU_OWN(qu_buf_free) qu_buf b = {0};
     *pages = NULL;
     *n = 0;
     QU_TRY(qu_doc_borrow(t, doc_id, &r, err));
-    for (int32_t i = 0, len; i < r.n_pages && st == QU_OK; i += len) {
+    for (int32_t i = 0, len; i < r.n_pages; i += len) {
         len = r.n_pages - i < QU_CHUNK_PAGES ? r.n_pages - i : QU_CHUNK_PAGES;
-        st = qu_buf_reserve(&b, (size_t)len * sizeof **pages, err); /* no more than is there */
-        if (st == QU_OK) st = pages_get(t, &r, i, (qu_page *)(void *)(b.data + b.len), &len, err);
+        QU_TRY(qu_buf_reserve(&b, (size_t)len * sizeof **pages, err)); /* no more than is there */
+        QU_TRY(pages_get(t, &r, i, (qu_page *)(void *)(b.data + b.len), &len, err));
         b.len += (size_t)len * sizeof **pages;
     }
-    if (st != QU_OK) {
-        qu_buf_free(&b);
-        return st;
-    }
-    *pages = (qu_page *)(void *)b.data; /* malloc'ed, so aligned */
+    *pages = (qu_page *)(void *)QU_TAKE(b.data); /* malloc'ed, so aligned */
     *n = r.n_pages;
     return QU_OK;
 }

@@ -141,39 +141,30 @@ static bool is_claimed(const gc *g, const qu_claim **c, uint64_t file_id, const 
  * there is anything unclaimed. */
 static qu_status pack_walk(gc *g, const qu_claim *c, qu_kv_writer *w, bool *unclaimed, qu_err *err)
 {
-    MDB_env *env;
-    MDB_txn *txn;
-    MDB_cursor *cursor = NULL;
+    QU_OWN(qu_kv_view_close) qu_kv_view file = {0};
+    QU_OWN(qu_lmdb_cursorp) MDB_cursor *cursor = NULL;
     MDB_val k, v;
     qu_hash binding;
     const void *payload;
     size_t n;
     uint64_t file_id = c->file_id;
-    qu_status st = QU_OK;
-    QU_TRY(qu_kv_open_read(g->s, file_id, &env, &txn, err));
-    int rc = mdb_cursor_open(txn, 1, &cursor);
+    QU_TRY(qu_kv_view_open(g->s, file_id, &file, err));
+    int rc = mdb_cursor_open(file.txn, 1, &cursor);
     if (!rc) rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
-    for (; !rc && st == QU_OK; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
-        if (k.mv_size != QU_KV_KEY_BYTES) {
-            st = qu_fail(err, QU_ERR_CORRUPT, "a key in kv file %llu.kv is malformed",
-                         (unsigned long long)file_id);
-            break;
-        }
+    for (; !rc && (w || !*unclaimed); rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        if (k.mv_size != QU_KV_KEY_BYTES)
+            return qu_fail(err, QU_ERR_CORRUPT, "a key in kv file %llu.kv is malformed",
+                           (unsigned long long)file_id);
         qu_slice_key key = qu_kv_key_parse(k.mv_data);
         bool keep = is_claimed(g, &c, file_id, &key);
-        *unclaimed = *unclaimed || !keep;
-        if (!w && !keep) break;
+        *unclaimed |= !keep;
         if (!w || !keep) continue;
-        st = qu_kv_verify(&key, file_id, &v, &binding, &payload, &n, err);
-        if (st == QU_OK)
-            st = key.kind == QU_KV_MARKER ? qu_kv_writer_page_done(w, key.kv_id, key.page, err)
-                                          : qu_kv_writer_put(w, &key, binding, payload, n, err);
+        QU_TRY(qu_kv_verify(&key, file_id, &v, &binding, &payload, &n, err));
+        QU_TRY(key.kind == QU_KV_MARKER ? qu_kv_writer_page_done(w, key.kv_id, key.page, err)
+                                        : qu_kv_writer_put(w, &key, binding, payload, n, err));
     }
-    if (rc && rc != MDB_NOTFOUND) st = qu_lmdb_fail(err, rc, "read a kv file of", g->s->dir);
-    if (cursor) mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
-    mdb_env_close(env);
-    return st;
+    if (!rc || rc == MDB_NOTFOUND) return QU_OK;
+    return qu_lmdb_fail(err, rc, "read a kv file of", g->s->dir);
 }
 
 static qu_status pack_rewrite(gc *g, const qu_claim *c, qu_err *err)
@@ -215,39 +206,25 @@ static qu_status packs(gc *g, qu_err *err)
 
 static qu_status copy_records(MDB_env *from, MDB_env *to, const char *path, qu_err *err)
 {
-    MDB_txn *in = NULL, *out = NULL;
-    MDB_cursor *c = NULL;
+    QU_OWN(qu_lmdb_abortp) MDB_txn *in = NULL, *out = NULL;
+    QU_OWN(qu_lmdb_cursorp) MDB_cursor *c = NULL;
     MDB_val k, v;
     const void *p;
     size_t n, pending = 0;
-    qu_status st = QU_OK;
     int rc = mdb_txn_begin(from, NULL, MDB_RDONLY, &in);
     if (!rc) rc = mdb_cursor_open(in, 1, &c);
-    if (!rc) rc = mdb_cursor_get(c, &k, &v, MDB_FIRST);
-    while (!rc) {
-        QU_TRY_OUT(qu_rec_verify(&k, &v, &p, &n, err)); /* damage is not carried over unseen */
+    for (int op = MDB_FIRST; !rc && (rc = mdb_cursor_get(c, &k, &v, op)) == 0; op = MDB_NEXT) {
+        QU_TRY(qu_rec_verify(&k, &v, &p, &n, err)); /* damage is not carried over unseen */
         if (!out && (rc = mdb_txn_begin(to, NULL, 0, &out)) != 0) break;
         if ((rc = mdb_put(out, 1, &k, &v, MDB_APPEND)) != 0) break;
         pending += v.mv_size;
-        if (pending >= COPY_COMMIT_BYTES) { /* an open transaction is held in memory */
-            rc = mdb_txn_commit(out);
-            out = NULL;
-            pending = 0;
-        }
-        if (!rc) rc = mdb_cursor_get(c, &k, &v, MDB_NEXT);
+        if (pending < COPY_COMMIT_BYTES) continue; /* an open transaction is held in memory */
+        rc = mdb_txn_commit(QU_TAKE(out));
+        pending = 0;
     }
-    if (rc == MDB_NOTFOUND) rc = 0;
-    if (!rc && out) {
-        rc = mdb_txn_commit(out);
-        out = NULL;
-    }
+    if (rc == MDB_NOTFOUND) rc = out ? mdb_txn_commit(QU_TAKE(out)) : 0;
     if (!rc) rc = mdb_env_sync(to, 1);
-    if (rc) st = qu_lmdb_fail(err, rc, "copy the catalogue to", path);
-out:
-    if (out) mdb_txn_abort(out);
-    if (c) mdb_cursor_close(c);
-    if (in) mdb_txn_abort(in);
-    return st;
+    return rc ? qu_lmdb_fail(err, rc, "copy the catalogue to", path) : QU_OK;
 }
 
 static qu_status compact(gc *g, qu_err *err)

@@ -12,33 +12,35 @@
 
 #include "store/store_int.h"
 
-qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MDB_txn **txn,
-                          qu_err *err)
+void qu_kv_view_close(qu_kv_view *v)
 {
+    qu_lmdb_abortp(&v->txn);
+    qu_lmdb_closep(&v->env);
+    *v = (qu_kv_view){0};
+}
+
+qu_status qu_kv_view_open(const qu_store *s, uint64_t file_id, qu_kv_view *out, qu_err *err)
+{
+    QU_OWN(qu_kv_view_close) qu_kv_view v = {0};
     struct stat sb;
-    qu_status st = QU_OK;
-    int rc;
     qu_path path = qu_kv_path(s, file_id);
-    *env = NULL;
     if (stat(path.s, &sb) != 0) return qu_lmdb_fail(err, errno, "open", path.s);
-    if (sb.st_size < 8192) return qu_fail(err, QU_ERR_CORRUPT, "kv file '%s' is cut short", path.s);
-    QU_TRY(qu_lmdb_open(env, path.s, MDB_RDONLY | MDB_NOLOCK, (size_t)sb.st_size, err));
-    if (sb.st_size < qu_lmdb_bytes(*env, NULL)) /* reading past the end: SIGBUS */
-        st = qu_fail(err, QU_ERR_CORRUPT, "kv file '%s' is cut short", path.s);
-    else if ((rc = mdb_txn_begin(*env, NULL, MDB_RDONLY, txn)) != 0)
-        st = qu_lmdb_fail(err, rc, "read", path.s);
-    if (st == QU_OK) return QU_OK;
-    mdb_env_close(*env);
-    *env = NULL;
-    return st;
+    if (sb.st_size >= 8192)
+        QU_TRY(qu_lmdb_open(&v.env, path.s, MDB_RDONLY | MDB_NOLOCK, (size_t)sb.st_size, err));
+    if (!v.env || sb.st_size < qu_lmdb_bytes(v.env, NULL)) /* reading past the end: SIGBUS */
+        return qu_fail(err, QU_ERR_CORRUPT, "kv file '%s' is cut short", path.s);
+    int rc = mdb_txn_begin(v.env, NULL, MDB_RDONLY, &v.txn);
+    if (rc) return qu_lmdb_fail(err, rc, "read", path.s);
+    *out = v;
+    v = (qu_kv_view){0};
+    return QU_OK;
 }
 
 static void close_at(qu_kv_reader **at)
 {
     qu_kv_reader *r = *at;
     *at = r->next;
-    mdb_txn_abort(r->txn);
-    mdb_env_close(r->env);
+    qu_kv_view_close(&r->view);
     pthread_mutex_destroy(&r->mu);
     free(r);
 }
@@ -48,7 +50,7 @@ static qu_status reader_open(qu_store *s, uint64_t file_id, qu_err *err)
 {
     QU_OWN(qu_freep) qu_kv_reader *r = NULL;
     QU_TRY(qu_memory_take(&r, 1, sizeof *r, err));
-    QU_TRY(qu_kv_open_read(s, file_id, &r->env, &r->txn, err));
+    QU_TRY(qu_kv_view_open(s, file_id, &r->view, err));
     r->file_id = file_id;
     pthread_mutex_init(&r->mu, NULL);
     r->next = s->readers;
@@ -105,7 +107,7 @@ qu_status qu_store_slice(qu_store *s, uint64_t file_id, const qu_slice_key *key,
 {
     qu_kv_reader *r;
     QU_TRY(reader_get(s, file_id, &r, err));
-    return qu_kv_get(r->txn, &r->mu, file_id, key, binding, payload, n, err);
+    return qu_kv_get(r->view.txn, &r->mu, file_id, key, binding, payload, n, err);
 }
 
 void qu_store_release_readers(qu_store *s)

@@ -91,6 +91,21 @@ qu_status qu_lmdb_open(MDB_env **out, const char *path, unsigned flags, size_t m
     return QU_OK;
 }
 
+void qu_lmdb_closep(MDB_env **env)
+{
+    if (*env) mdb_env_close(*env);
+}
+
+void qu_lmdb_abortp(MDB_txn **txn)
+{
+    if (*txn) mdb_txn_abort(*txn);
+}
+
+void qu_lmdb_cursorp(MDB_cursor **cursor)
+{
+    if (*cursor) mdb_cursor_close(*cursor);
+}
+
 int64_t qu_lmdb_bytes(MDB_env *env, size_t *page_bytes)
 {
     MDB_stat ms;
@@ -225,19 +240,18 @@ qu_status qu_rec_del(qu_txn *t, const qu_rec_key *k, qu_err *err)
 qu_status qu_rec_seek(qu_txn *t, const qu_rec_key *from, size_t n_prefix, qu_rec_key *k,
                       qu_err *err)
 {
-    MDB_cursor *c;
+    QU_OWN(qu_lmdb_cursorp) MDB_cursor *c = NULL;
     MDB_val key = {from->n, (void *)from->b}, v;
     k->n = 0;
     int rc = mdb_cursor_open(t->mt, 1, &c);
+    if (!rc) rc = mdb_cursor_get(c, &key, &v, MDB_SET_RANGE);
+    if (rc == MDB_NOTFOUND) return QU_OK;
     if (rc) return qu_lmdb_fail(err, rc, "read the catalogue of", t->s->dir);
-    rc = mdb_cursor_get(c, &key, &v, MDB_SET_RANGE);
-    if (!rc && key.mv_size <= QU_KEY_MAX && key.mv_size >= n_prefix &&
-        memcmp(key.mv_data, from->b, n_prefix) == 0) {
-        k->n = key.mv_size;
-        memcpy(k->b, key.mv_data, key.mv_size);
-    }
-    mdb_cursor_close(c);
-    if (rc && rc != MDB_NOTFOUND) return qu_lmdb_fail(err, rc, "read the catalogue of", t->s->dir);
+    if (key.mv_size > QU_KEY_MAX || key.mv_size < n_prefix ||
+        memcmp(key.mv_data, from->b, n_prefix) != 0)
+        return QU_OK;
+    k->n = key.mv_size;
+    memcpy(k->b, key.mv_data, key.mv_size);
     return QU_OK;
 }
 
@@ -263,7 +277,6 @@ qu_status qu_index_next(qu_txn *t, const qu_rec_key *prefix, uint64_t after, uin
 
 qu_status qu_chunk_put(qu_txn *t, const qu_rec_key *k, const void *p, size_t n, qu_err *err)
 {
-    qu_status st;
     uLongf packed = compressBound((uLong)n);
     uint32_t raw = (uint32_t)n;
     QU_OWN(qu_freep) uint8_t *b = malloc(4 + (packed > n ? packed : n));
@@ -275,8 +288,7 @@ qu_status qu_chunk_put(qu_txn *t, const qu_rec_key *k, const void *p, size_t n, 
         memcpy(b + 4, p, n);
         packed = (uLongf)n;
     }
-    st = qu_rec_put(t, k, b, 4 + packed, err);
-    return st;
+    return qu_rec_put(t, k, b, 4 + packed, err);
 }
 
 qu_status qu_chunk_get(qu_txn *t, const qu_rec_key *k, size_t max, qu_buf *out, qu_err *err)

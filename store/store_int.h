@@ -22,13 +22,18 @@
 
 /* --- the handle --- */
 
-/* A KV file that is open for reading; in a list the latest used comes first. */
+/* A KV file that is open for reading, and its one read transaction. Zero is closed. */
+typedef struct qu_kv_view {
+    MDB_env *env;
+    MDB_txn *txn;
+} qu_kv_view;
+
+/* The same, kept; in a list the latest used comes first. */
 typedef struct qu_kv_reader qu_kv_reader;
 struct qu_kv_reader {
     qu_kv_reader *next;
     uint64_t file_id;
-    MDB_env *env;
-    MDB_txn *txn;
+    qu_kv_view view;
     pthread_mutex_t mu;
     bool doomed; /* unlinked meanwhile: close at release, until when slices may be out */
 };
@@ -71,6 +76,11 @@ qu_status qu_lmdb_fail(qu_err *err, int rc, const char *what, const char *subjec
 /* Open one LMDB file (MDB_NOSUBDIR and MDB_NOTLS are added). map 0: a large fixed map, made smaller
  * until the system grants it. */
 qu_status qu_lmdb_open(MDB_env **env, const char *path, unsigned flags, size_t map, qu_err *err);
+
+/* For QU_OWN; NULL is fine. */
+void qu_lmdb_closep(MDB_env **env);
+void qu_lmdb_abortp(MDB_txn **txn);
+void qu_lmdb_cursorp(MDB_cursor **cursor);
 
 /* Bytes of the environment's pages in use; page_bytes (may be NULL): of one. */
 int64_t qu_lmdb_bytes(MDB_env *env, size_t *page_bytes);
@@ -212,9 +222,8 @@ bool qu_kv_is_writing(qu_store *s, uint64_t file_id);
 /* Disk space of the files that this process is writing. */
 int64_t qu_kv_writing_bytes(qu_store *s);
 
-/* Open a KV file for reading: env and its one read transaction. */
-qu_status qu_kv_open_read(const qu_store *s, uint64_t file_id, MDB_env **env, MDB_txn **txn,
-                          qu_err *err);
+qu_status qu_kv_view_open(const qu_store *s, uint64_t file_id, qu_kv_view *v, qu_err *err);
+void qu_kv_view_close(qu_kv_view *v);
 
 /* One checked slice; mu, if any, is held during the search. */
 qu_status qu_kv_get(MDB_txn *txn, pthread_mutex_t *mu, uint64_t file_id, const qu_slice_key *key,

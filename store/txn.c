@@ -35,7 +35,7 @@ static qu_status refresh(qu_store *s, qu_err *err)
 {
     int fd;
     struct stat sb;
-    if (s->env && s->n_txns == 0 && !s->writable && mdb_env_get_fd(s->env, &fd) == 0 &&
+    if (s->env && s->n_txns == 1 && !s->writable && mdb_env_get_fd(s->env, &fd) == 0 &&
         fstat(fd, &sb) == 0 && sb.st_nlink == 0) {
         mdb_env_close(s->env);
         s->env = NULL;
@@ -61,47 +61,39 @@ static void txn_free(qu_txn *t)
     free(t);
 }
 
+/* Under s->mu. */
+static qu_status may_begin(const qu_txn *t, qu_err *err)
+{
+    if (t->write && t->s->writing && pthread_equal(t->s->write_thread, pthread_self()))
+        return qu_fail(err, QU_ERR_ARG, "a write transaction is open in this thread already");
+    return refresh(t->s, err);
+}
+
 qu_status qu_txn_begin(qu_txn **txn, qu_store *s, int mode, qu_err *err)
 {
-    qu_status st;
-    int rc;
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     *txn = NULL;
     if (mode == QU_TXN_WRITE && !s->writable)
         return qu_fail(err, QU_ERR_ARG, "store '%s' was opened for reading", s->dir);
-    qu_txn *t = calloc(1, sizeof *t);
-    if (!t) return qu_fail_nomem(err, sizeof *t);
+    QU_TRY(qu_memory_take(&t, 1, sizeof *t, err));
     t->s = s;
     t->write = mode == QU_TXN_WRITE;
     pthread_mutex_lock(&s->mu);
-    if (t->write && s->writing && pthread_equal(s->write_thread, pthread_self()))
-        st = qu_fail(err, QU_ERR_ARG, "a write transaction is open in this thread already");
-    else
-        st = refresh(s, err);
-    if (st == QU_OK) s->n_txns++;
+    s->n_txns++;
+    qu_status st = may_begin(t, err);
     pthread_mutex_unlock(&s->mu);
-    if (st != QU_OK) {
-        free(t);
-        return st;
-    }
-    rc = mdb_txn_begin(s->env, NULL, t->write ? 0 : MDB_RDONLY, &t->mt);
+    QU_TRY(st);
+    int rc = mdb_txn_begin(s->env, NULL, t->write ? 0 : MDB_RDONLY, &t->mt);
     if (rc == MDB_MAP_RESIZED) { /* another process was granted a larger map */
         pthread_mutex_lock(&s->mu);
         if (s->n_txns == 1) rc = mdb_env_set_mapsize(s->env, 0);
         pthread_mutex_unlock(&s->mu);
         if (!rc) rc = mdb_txn_begin(s->env, NULL, t->write ? 0 : MDB_RDONLY, &t->mt);
     }
-    if (rc) {
-        st = qu_lmdb_fail(err, rc, "read the catalogue of", s->dir);
-        t->mt = NULL;
-    } else {
-        if (t->write) own_write(t);
-        st = state_read(t, err);
-    }
-    if (st != QU_OK) {
-        qu_txn_abort(t);
-        return st;
-    }
-    *txn = t;
+    if (rc) return qu_lmdb_fail(err, rc, "read the catalogue of", s->dir);
+    if (t->write) own_write(t);
+    QU_TRY(state_read(t, err));
+    *txn = QU_TAKE(t);
     return QU_OK;
 }
 
