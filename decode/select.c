@@ -61,12 +61,6 @@ static void *block_spread(const qu_context *c, int32_t layer, int32_t g)
     return block_kt(c, layer, g) + before * (c->sel.half ? 2 : 4);
 }
 
-/* cells of half, as f32 */
-static void widen(float *out, const uint16_t *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) out[i] = qu_f16_to_f32(x[i]);
-}
-
 /* Column col + c of a [rows, n_pad] matrix = column c of x [rows, 16], c < n. */
 static void put_columns(void *block, bool half, int32_t n_pad, int32_t col, const float *x,
                         int32_t rows, int32_t n)
@@ -99,25 +93,32 @@ static void place(void *ctx, int64_t item, int worker)
     int32_t layer = (int32_t)(item / m->n_kv_heads), g = (int32_t)(item % m->n_kv_heads);
     int32_t d = m->head_size, dp = qu_attend_pad(d), row = qu_model_rope(m, layer, g);
     int32_t n = qu_summary_clusters(seg->n), col = c->sel.first[r->page];
-    float key[QU_SUMMARY_CLUSTERS * QU_MAX_HEAD_SIZE], turned[QU_MAX_HEAD_SIZE * 16];
+    int32_t width = qu_summary_width(d);
+    float cell[QU_SUMMARY_CLUSTERS * 5 * QU_MAX_HEAD_SIZE / 2], turned[QU_MAX_HEAD_SIZE * 16];
+    float key[16 * QU_MAX_HEAD_SIZE];
     qu_attend_kv kv = block_kv(c, layer, g, NULL);
     qu_summary s;
-    qu_summary_read(&s, r->data + item * qu_summary_bytes(seg->n, d), seg->n, d);
-    widen(key, s.key, (int64_t)n * d);
+    qu_summary_read(&s, r->data + item * qu_summary_bytes(seg->n, d), seg->n, d, cell);
     int64_t angles = (int64_t)row * (d / 2 + 1) * 16;
-    qu_rope_page(turned, 16, key, n, d, m->ropes[row], c->sel.cos + angles, c->sel.sin + angles,
-                 16);
-    put_columns((void *)kv.kt, kv.half, kv.n_pad, col, turned, d, n);
-    for (int32_t i = 0; i < n; i++)
+    for (int32_t i0 = 0; i0 < n; i0 += 16) {
+        int32_t k = n - i0 < 16 ? n - i0 : 16;
+        const float *x = s.cell + (int64_t)i0 * width;
+        for (int32_t i = 0; i < k; i++)
+            memcpy(key + (int64_t)i * d, x + (int64_t)i * width, (size_t)d * sizeof *key);
+        qu_rope_page(turned, 16, key, k, d, m->ropes[row], c->sel.cos + angles, c->sel.sin + angles,
+                     16);
+        put_columns((void *)kv.kt, kv.half, kv.n_pad, col + i0, turned, d, k);
         for (int32_t j = 0; j < d / 2; j++)
-            turned[j * 16 + i] = qu_f16_to_f32(s.spread[i * (d / 2) + j]);
-    put_columns(block_spread(c, layer, g), kv.half, kv.n_pad, col, turned, d / 2, n);
+            for (int32_t i = 0; i < k; i++) turned[j * 16 + i] = x[(int64_t)i * width + 2 * d + j];
+        put_columns(block_spread(c, layer, g), kv.half, kv.n_pad, col + i0, turned, d / 2, k);
+    }
     for (int32_t i = 0; i < n; i++) {
+        const float *value = s.cell + (int64_t)i * width + d;
         int64_t at = (int64_t)(col + i) * dp;
         if (kv.half)
-            memcpy((uint16_t *)kv.v + at, s.value + i * d, (size_t)d * sizeof *s.value);
+            qu_attend_halve((uint16_t *)kv.v + at, value, d);
         else
-            widen((float *)kv.v + at, s.value + i * d, d);
+            memcpy((float *)kv.v + at, value, (size_t)d * sizeof *value);
         block_bias(c, layer, g)[col + i] = s.count[i] > 0 ? logf((float)s.count[i]) : -INFINITY;
     }
 }

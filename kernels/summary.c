@@ -1,19 +1,19 @@
 #include "kernels/summary.h"
 
+#include <math.h>
 #include <string.h>
 
+#include "base/dims.h"
 #include "kernels/attend.h"
+#include "kernels/quant.h"
 
 /* Lloyd's iterations. BENCHMARKS.md, "Selection", has the mass caught against this number. */
-enum { ITERATIONS = 2 };
-
-/* Centres of eight that start as the keys farthest from the others. */
-enum { OUTLIERS = 6 };
+enum { ITERATIONS = 4 };
 
 int64_t qu_summary_scratch(int32_t n_pad, int32_t d)
 {
     int64_t clusters = qu_summary_clusters(n_pad);
-    return clusters * (3 * (int64_t)d + n_pad + 2) + n_pad;
+    return clusters * (qu_summary_width(d) + (int64_t)d + n_pad + 2) + n_pad;
 }
 
 typedef struct work {
@@ -64,7 +64,7 @@ static void come_nearer(const work *w, int32_t c, float *away)
  * ones. */
 static void start(work *w)
 {
-    int32_t outliers = w->clusters * OUTLIERS / 8, runs = w->clusters - outliers;
+    int32_t outliers = w->clusters / 2, runs = w->clusters - outliers;
     float *away = w->dot + w->n_pad; /* there are two clusters at least when it is used */
     for (int32_t t = 0; t < w->n; t++) w->of[t] = t * runs / w->n;
     count_members(w);
@@ -108,10 +108,10 @@ static int assign(work *w)
     return moved;
 }
 
-/* spread [C,D/2]: mean of the two dims' variances. */
-static void spreads(const work *w, const qu_rope *r, float *spread)
+/* cell [C,W] behind the keys' and values' means: mean of the two dims' variances. */
+static void spreads(const work *w, const qu_rope *r, float *cell)
 {
-    memset(spread, 0, (size_t)w->clusters * (size_t)(w->d / 2) * sizeof *spread);
+    int32_t width = qu_summary_width(w->d);
     for (int32_t j = 0; j < w->d / 2; j++) {
         int32_t a, b;
         qu_rope_pair(r, j, &a, &b);
@@ -119,48 +119,76 @@ static void spreads(const work *w, const qu_rope *r, float *spread)
         for (int32_t t = 0; t < w->n; t++) {
             const float *mean = w->mean + (int64_t)w->of[t] * w->d;
             float dx = x[t] - mean[a], dy = y[t] - mean[b];
-            spread[w->of[t] * (w->d / 2) + j] += dx * dx + dy * dy;
+            cell[w->of[t] * width + 2 * w->d + j] +=
+                (dx * dx + dy * dy) * .5f / (float)w->count[w->of[t]];
         }
     }
-    for (int32_t c = 0; c < w->clusters; c++)
-        for (int32_t j = 0; j < w->d / 2 && w->count[c]; j++)
-            spread[c * (w->d / 2) + j] *= .5f / (float)w->count[c];
+}
+
+/* cell [C,W] in bytes, each column between its least and its largest number. */
+static void put(void *out, const float *cell, const int32_t *count, int32_t clusters, int32_t width)
+{
+    uint16_t *range = out;
+    uint8_t *byte = (uint8_t *)(range + 2 * width);
+    for (int32_t j = 0; j < width; j++) {
+        float lo = INFINITY, hi = -INFINITY, ends[2];
+        for (int32_t c = 0; c < clusters; c++) {
+            float x = cell[(int64_t)c * width + j];
+            if (count[c] && x < lo) lo = x;
+            if (count[c] && x > hi) hi = x;
+        }
+        uint16_t h[2];
+        ends[0] = lo;
+        ends[1] = hi;
+        qu_attend_halve(h, ends, 2);
+        range[j] = h[0];
+        range[width + j] = h[1];
+        lo = qu_f16_to_f32(h[0]);
+        float step = (qu_f16_to_f32(h[1]) - lo) / 255;
+        for (int32_t c = 0; c < clusters; c++) {
+            float x = step > 0 ? (cell[(int64_t)c * width + j] - lo) / step + .5f : 0;
+            byte[(int64_t)c * width + j] = x > 0 ? (x < 255 ? (uint8_t)x : 255) : 0;
+        }
+    }
+    for (int32_t c = 0; c < clusters; c++) byte[clusters * width + c] = (uint8_t)count[c];
 }
 
 void qu_summary_make(void *out, const float *kt, int32_t n_pad, const float *v, int64_t ldv,
                      int32_t n, int32_t d, const qu_rope *r, float *scratch)
 {
-    int32_t clusters = qu_summary_clusters(n);
-    float *mean_v = scratch;
+    int32_t clusters = qu_summary_clusters(n), width = qu_summary_width(d);
+    float *cell = scratch;
     work w = {.kt = kt, .n = n, .n_pad = n_pad, .d = d, .clusters = clusters};
-    float *spread = mean_v + (int64_t)clusters * d;
-    w.mean = spread + (int64_t)clusters * d;
+    w.mean = cell + (int64_t)clusters * width;
     w.dot = w.mean + (int64_t)clusters * d;
     w.half_norm = w.dot + (int64_t)clusters * n_pad;
     w.count = (int32_t *)(void *)(w.half_norm + clusters);
     w.of = w.count + clusters;
     start(&w);
     for (int i = 0; i < ITERATIONS && assign(&w); i++) key_means(&w);
-    memset(mean_v, 0, (size_t)clusters * (size_t)d * sizeof *mean_v);
+    memset(cell, 0, (size_t)clusters * (size_t)width * sizeof *cell);
+    for (int32_t c = 0; c < clusters; c++)
+        memcpy(cell + (int64_t)c * width, w.mean + (int64_t)c * d, (size_t)d * sizeof *cell);
     for (int32_t t = 0; t < n; t++) {
-        float inv = 1.0f / (float)w.count[w.of[t]], *to = mean_v + (int64_t)w.of[t] * d;
+        float inv = 1.0f / (float)w.count[w.of[t]], *to = cell + (int64_t)w.of[t] * width + d;
         for (int32_t i = 0; i < d; i++) to[i] += v[t * ldv + i] * inv;
     }
-    spreads(&w, r, spread);
-    int64_t cells = (int64_t)clusters * d;
-    uint16_t *p = (uint16_t *)((uint32_t *)out + clusters);
+    spreads(&w, r, cell);
     memset(out, 0, (size_t)qu_summary_bytes(n, d));
-    memcpy(out, w.count, (size_t)clusters * sizeof *w.count);
-    qu_attend_halve(p, w.mean, cells);
-    qu_attend_halve(p + cells, mean_v, cells);
-    qu_attend_halve(p + 2 * cells, spread, clusters * (int64_t)(d / 2));
+    put(out, cell, w.count, clusters, width);
 }
 
-void qu_summary_read(qu_summary *s, const void *in, int32_t n, int32_t d)
+void qu_summary_read(qu_summary *s, const void *in, int32_t n, int32_t d, float *cell)
 {
-    int64_t cells = (int64_t)qu_summary_clusters(n) * d;
-    s->count = in;
-    s->key = (const uint16_t *)(s->count + qu_summary_clusters(n));
-    s->value = s->key + cells;
-    s->spread = s->value + cells;
+    int32_t clusters = qu_summary_clusters(n), width = qu_summary_width(d);
+    const uint16_t *range = in;
+    const uint8_t *byte = (const uint8_t *)(range + 2 * width);
+    float lo[5 * QU_MAX_HEAD_SIZE / 2], step[5 * QU_MAX_HEAD_SIZE / 2];
+    *s = (qu_summary){cell, byte + (int64_t)clusters * width};
+    for (int32_t j = 0; j < width; j++) {
+        lo[j] = qu_f16_to_f32(range[j]);
+        step[j] = (qu_f16_to_f32(range[width + j]) - lo[j]) / 255;
+    }
+    for (int32_t c = 0; c < clusters; c++, byte += width, cell += width)
+        for (int32_t j = 0; j < width; j++) cell[j] = lo[j] + step[j] * (float)byte[j];
 }

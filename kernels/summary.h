@@ -1,8 +1,8 @@
 /* What a page's slice leaves behind where it is not read: a few clusters of its keys.
  *
- *     qu_summary_make(out, kt, n_pad, v, ldv, n, d, scratch);     // when the page is prefilled
- *     qu_summary_read(&s, out, n, d);                            // at question time: borrowed views
- *     logit of cluster c = q . turned(s.key[c]) + ln(s.count[c])      // see qu_attend_mass
+ *     qu_summary_make(out, kt, n_pad, v, ldv, n, d, rope, scratch);  // when the page is prefilled
+ *     qu_summary_read(&s, out, n, d, cells);                         // at question time
+ *     logit of cluster c = q . turned(s.key[c]) + ln(s.count[c])    // see qu_attend_mass
  *
  * Keys are rotated at their place inside the page (its first token stands at 0) before they are
  * averaged: turning the mean by the page's start is then exact wherever the page stands. The logit
@@ -11,10 +11,12 @@
  * its two variances, which turning does not change: sensing estimates from it how far the log-mass
  * lies above that bound.
  *
- * Clusters: Lloyd's iterations. A quarter of the centres begins as means of runs of consecutive
- * tokens, the others as the keys farthest from those before them, so that a rare key keeps a
- * cluster to itself; at most QU_SUMMARY_CAP members each, so that none swallows a page. Sources:
- * Squeezed Attention, arXiv:2411.09688; Multipole Attention, arXiv:2506.13059.
+ * Clusters: Lloyd's iterations. Half of the centres begin as means of runs of consecutive tokens,
+ * the others as the keys farthest from those before them, so that a rare key keeps a cluster to
+ * itself; at most QU_SUMMARY_CAP members each, so that none swallows a page. Stored in bytes, each
+ * channel between its least and its largest value of all clusters: a channel with a large bias, as
+ * Qwen2's keys have them, costs the others nothing. Sources: Squeezed Attention, arXiv:2411.09688;
+ * Multipole Attention, arXiv:2506.13059.
  */
 #ifndef QU_KERNELS_SUMMARY_H
 #define QU_KERNELS_SUMMARY_H
@@ -24,26 +26,37 @@
 #include "kernels/rope.h"
 
 enum {
-    QU_SUMMARY_TOKENS = 11,   /* tokens a cluster stands for on average */
+    QU_SUMMARY_TOKENS = 7,    /* tokens a cluster stands for on average */
     QU_SUMMARY_CAP = 48,      /* members of a cluster at most */
-    QU_SUMMARY_CLUSTERS = 12, /* of a full page */
+    QU_SUMMARY_CLUSTERS = 19, /* of a full page */
 };
 
-/* Clusters of a slice of n tokens; bytes of its summary, a multiple of 16. */
+/* Clusters of a slice of n tokens. */
 static inline int32_t qu_summary_clusters(int32_t n)
 {
     return (n + QU_SUMMARY_TOKENS - 1) / QU_SUMMARY_TOKENS;
 }
-static inline int64_t qu_summary_bytes(int32_t n, int32_t d)
+
+/* Numbers that a cluster has: mean key [D], mean value [D], spread [D/2]. */
+static inline int32_t qu_summary_width(int32_t d)
 {
-    return ((int64_t)qu_summary_clusters(n) * (4 * d + d / 2 * 2 + 4) + 15) / 16 * 16;
+    return 2 * d + d / 2;
 }
 
-/* Views into a summary, C = qu_summary_clusters(n). Little endian, in this order. */
+/* Bytes of a summary of n tokens, a multiple of 16. C clusters, W = qu_summary_width(d):
+ *   [2,W] half  least and largest of each number over the clusters; beyond +-65504 clamped
+ *   [C,W] u8    x = least + (largest - least) * byte / 255
+ *   [C] u8      members; 0: an empty cluster, to be ignored */
+static inline int64_t qu_summary_bytes(int32_t n, int32_t d)
+{
+    int64_t w = qu_summary_width(d);
+    return (4 * w + qu_summary_clusters(n) * (w + 1) + 15) / 16 * 16;
+}
+
+/* A summary read, C = qu_summary_clusters(n). */
 typedef struct qu_summary {
-    const uint32_t *count;       /* [C]; 0: an empty cluster, to be ignored */
-    const uint16_t *key, *value; /* [C, D] half: means; beyond +-65504 clamped */
-    const uint16_t *spread;      /* [C, D/2] half: variances of the keys' pairs of dims */
+    const float *cell;    /* [C,W] */
+    const uint8_t *count; /* [C]; 0: ignore the cluster */
 } qu_summary;
 
 /* Floats of scratch that qu_summary_make needs for up to n_pad tokens. */
@@ -55,7 +68,8 @@ int64_t qu_summary_scratch(int32_t n_pad, int32_t d);
 void qu_summary_make(void *out, const float *kt, int32_t n_pad, const float *v, int64_t ldv,
                      int32_t n, int32_t d, const qu_rope *r, float *scratch);
 
-/* Views of in (qu_summary_bytes(n, d) bytes, 4-byte aligned). */
-void qu_summary_read(qu_summary *s, const void *in, int32_t n, int32_t d);
+/* in: qu_summary_bytes(n, d) bytes, 2-byte aligned, borrowed by s; cell [C,W] out. Spread is
+ * the mean of the variances of two channels that turn together. */
+void qu_summary_read(qu_summary *s, const void *in, int32_t n, int32_t d, float *cell);
 
 #endif

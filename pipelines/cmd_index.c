@@ -170,6 +170,10 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
     if (s->other_numerics)
         qu_out_warn("the store's pages were made in numerics class %s, this process is %s",
                     qu_store_config_get(s->store)->numerics, s->numerics);
+    if (qu_store_config_get(s->store)->format < QU_STORE_FORMAT)
+        qu_out_warn("the store has format %u, whose page summaries this program does not read: its "
+                    "pages are read whole; index into a new store to choose among them",
+                    qu_store_config_get(s->store)->format);
     if (!dry_run) QU_TRY(note_move(s, err));
     if (!dry_run) QU_TRY(set_quota(s, args, err));
     QU_TRY(qu_roots_collect(&roots, s, args, !dry_run, err));

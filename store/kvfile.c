@@ -240,7 +240,7 @@ qu_status qu_kv_writer_put(qu_kv_writer *w, const qu_slice_key *key, qu_hash bin
         return qu_fail(err, QU_ERR_ARG, "a slice of %zu bytes: must be 1 to %d", n,
                        QU_KV_MAX_PAYLOAD);
     if (key->kv_id == 0 || key->layer >= c->n_layers || key->head >= c->n_kv_heads ||
-        key->kind > QU_KV_LOOKBACK || key->page > INT32_MAX)
+        key->kind > QU_KV_SUMMARY || key->page > INT32_MAX)
         return qu_fail(err, QU_ERR_ARG,
                        "slice key is out of range: kv id %llu, page %u, layer %u, head %u",
                        (unsigned long long)key->kv_id, key->page, key->layer, key->head);

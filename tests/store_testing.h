@@ -178,7 +178,7 @@ static inline qu_status fx_write_page(qu_kv_writer *w, qu_store *s, uint64_t kv_
     qu_page page = {.context = {seed, at}};
     for (uint16_t l = 0; l < FX_LAYERS; l++)
         for (uint16_t h = 0; h < FX_HEADS; h++)
-            for (uint8_t kind = 0; kind < (l + h == 0 ? 2 : 1); kind++) { /* one summary a page */
+            for (uint8_t kind = 0; kind <= (l + h == 0 ? QU_KV_SUMMARY : 0); kind += QU_KV_SUMMARY) { /* one summary a page */
                 qu_slice_key k = {kv_id, at, l, h, kind};
                 size_t n = fx_payload(b, &k, seed);
                 QU_TRY(qu_kv_writer_put(w, &k, qu_kv_binding(s, &page), b, n, err));
@@ -248,7 +248,7 @@ static inline void fx_compare(qu_store *s, qu_txn *t, const qu_doc *d, uint64_t 
     if (x.n_ids) assert_memory_equal(b.data, x.ids, b.len);
     for (int32_t p = 0; p < d->kv_pages; p++)
         for (uint16_t lh = 0; lh < FX_LAYERS * FX_HEADS; lh++)
-            for (uint8_t kind = 0; kind < (lh == 0 ? 2 : 1); kind++) {
+            for (uint8_t kind = 0; kind <= (lh == 0 ? QU_KV_SUMMARY : 0); kind += QU_KV_SUMMARY) {
                 qu_slice_key k = {d->kv_id, (uint32_t)p, (uint16_t)(lh / FX_HEADS), lh % FX_HEADS,
                                   kind};
                 const void *got;

@@ -11,23 +11,23 @@ enum { PAGES = 40, ROWS = 33 };
 
 static qu_model *model;
 
-/* A summary whose clusters are noise, but for the planted key in one cluster of every head. */
+/* A summary of keys that are noise, but for the planted one of every head. */
 static void make_summary(void *out, int32_t n, const float *planted, uint64_t *seed)
 {
-    int32_t d = model->head_size, clusters = qu_summary_clusters(n);
+    enum { PAD = QU_PAGE_TOKENS };
+    int32_t d = model->head_size;
+    float *kt = calloc((size_t)(d * PAD * 2), sizeof *kt), *v = kt + d * PAD,
+          *scratch = malloc((size_t)qu_summary_scratch(PAD, d) * sizeof *scratch);
     for (int32_t i = 0; i < model->n_layers * model->n_kv_heads; i++) {
-        char *at = (char *)out + i * qu_summary_bytes(n, d);
-        qu_summary s;
-        qu_summary_read(&s, at, n, d);
-        for (int32_t c = 0; c < clusters; c++) {
-            ((uint32_t *)s.count)[c] = (uint32_t)(n / clusters);
+        for (int32_t t = 0; t < n; t++)
             for (int32_t j = 0; j < d; j++)
-                ((uint16_t *)s.key)[c * d + j] = qu_f32_to_f16(
-                    planted && c == clusters / 2 ? 3 * planted[j] : .3f * test_uniform(seed));
-            for (int32_t j = 0; j < d / 2; j++)
-                ((uint16_t *)s.spread)[c * (d / 2) + j] = qu_f32_to_f16(.01f);
-        }
+                kt[j * PAD + t] =
+                    planted && t == n / 2 ? 3 * planted[j] : .3f * test_uniform(seed);
+        qu_summary_make((char *)out + i * qu_summary_bytes(n, d), kt, PAD, v, d, n, d,
+                        model->ropes[0], scratch);
     }
+    free(kt);
+    free(scratch);
 }
 
 static int32_t picked(const uint8_t *use, int32_t n)

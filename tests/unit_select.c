@@ -16,6 +16,7 @@ enum { D = 64, N = 117, PAD = 128, ONE = QU_SUMMARY_TOKENS }; /* ONE: tokens of 
 typedef struct summarised {
     float k[N * D], kt[D * PAD], v[N * D], q[D];
     char data[8192];
+    float cell[QU_SUMMARY_CLUSTERS * 5 * D / 2];
     qu_summary s;
     qu_rope *rope;
     double logit[N]; /* q . k, both where the page stands */
@@ -36,7 +37,7 @@ static void make_summary(summarised *x, int32_t n, int64_t pos, float scale, uin
     qu_rope_page(x->kt, PAD, x->k, n, D, x->rope, c, s, PAD);
     assert_true(qu_summary_bytes(n, D) <= (int64_t)sizeof x->data);
     qu_summary_make(x->data, x->kt, PAD, x->v, D, n, D, x->rope, scratch);
-    qu_summary_read(&x->s, x->data, n, D);
+    qu_summary_read(&x->s, x->data, n, D, x->cell);
     qu_rope_angles(x->rope, pos, n, PAD, c, s);
     for (int32_t t = 0; t < n; t++) {
         float key[D];
@@ -52,7 +53,7 @@ static double cluster_logit(const summarised *x, int32_t i, int64_t pos)
 {
     float c[D / 2 * 16], s[D / 2 * 16], key[D];
     double sum = 0;
-    for (int32_t j = 0; j < D; j++) key[j] = qu_f16_to_f32(x->s.key[i * D + j]);
+    memcpy(key, x->s.cell + (int64_t)i * qu_summary_width(D), sizeof key);
     qu_rope_angles(x->rope, pos, 1, 16, c, s);
     qu_rope_vector(key, x->rope, c, s, 16, 0);
     for (int32_t j = 0; j < D; j++) sum += (double)x->q[j] * key[j];
@@ -80,8 +81,8 @@ static void turning_a_mean_is_exact(void **state)
                 mass += exp(x.logit[t]);
             }
             assert_int_equal(count, n);
-            assert_true(fabs(mean - clusters) < 4e-3 * (1 + fabs(mean))); /* half's rounding */
-            assert_true(bound <= mass * 1.01);
+            assert_true(fabs(mean - clusters) < 2e-2 * (1 + fabs(mean))); /* bytes */
+            assert_true(bound <= mass * 1.03);
             qu_rope_free(x.rope);
         }
 }
@@ -94,7 +95,7 @@ static void values_and_spread_are_means(void **state)
     for (int32_t i = 0; i < D; i++) {
         double v = 0;
         for (int32_t t = 0; t < ONE; t++) v += (double)x.v[t * D + i] / ONE;
-        assert_true(fabs(v - (double)qu_f16_to_f32(x.s.value[i])) < 1e-3);
+        assert_true(fabs(v - (double)x.s.cell[D + i]) < 1e-3);
     }
     double var = 0, spread = 0; /* the trace does not change by turning */
     for (int32_t i = 0; i < D; i++) {
@@ -102,7 +103,7 @@ static void values_and_spread_are_means(void **state)
         for (int32_t t = 0; t < ONE; t++) mean += (double)x.kt[i * PAD + t] / ONE;
         for (int32_t t = 0; t < ONE; t++) var += pow((double)x.kt[i * PAD + t] - mean, 2) / ONE;
     }
-    for (int32_t j = 0; j < D / 2; j++) spread += 2 * (double)qu_f16_to_f32(x.s.spread[j]);
+    for (int32_t j = 0; j < D / 2; j++) spread += 2 * (double)x.s.cell[2 * D + j];
     assert_true(fabs(var - spread) < 1e-3 * var);
     qu_rope_free(x.rope);
 }
@@ -114,12 +115,13 @@ static void no_cluster_swallows_a_page(void **state)
     static float kt[D * PAD], v[PAD * D];
     float *scratch = malloc((size_t)qu_summary_scratch(PAD, D) * 4);
     char data[8192];
+    float cell[QU_SUMMARY_CLUSTERS * 5 * D / 2];
     qu_summary s;
     qu_rope *rope;
     qu_rope_config config = {.n_dims = D, .base = 10000, .linear = 1};
     TEST_OK(qu_rope_create(&rope, &config, err));
     qu_summary_make(data, kt, PAD, v, D, PAD, D, rope, scratch);
-    qu_summary_read(&s, data, PAD, D);
+    qu_summary_read(&s, data, PAD, D, cell);
     uint32_t sum = 0;
     for (int32_t i = 0; i < QU_SUMMARY_CLUSTERS; i++) {
         assert_in_range(s.count[i], 0, QU_SUMMARY_CAP);

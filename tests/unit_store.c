@@ -81,7 +81,7 @@ static void test_refusals(void **state)
     qu_store_close(fx_open("newer", QU_STORE_WRITE));
     poke(fx_path("newer/config"), 12, &(uint32_t){QU_STORE_FORMAT + 1}, 4);
     assert_refused("newer", NULL, 0, QU_ERR_UNSUPPORTED,
-                   "format 2, this program reads up to format 1");
+                   "format 3, this program reads up to format 2");
     qu_store_close(fx_open("swapped", QU_STORE_WRITE));
     poke(fx_path("swapped/config"), 8, &(uint32_t){0x04030201}, 4);
     assert_refused("swapped", NULL, 0, QU_ERR_UNSUPPORTED, "byte order: mark 04030201");

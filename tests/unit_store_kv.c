@@ -100,7 +100,7 @@ static void test_writer_refuses(void **state)
     assert_int_equal(PUT(0, 0, 0, (size_t)QU_KV_MAX_PAYLOAD + 1), QU_ERR_ARG);
     assert_int_equal(PUT(FX_LAYERS, 0, 0, 4), QU_ERR_ARG);
     assert_int_equal(PUT(0, FX_HEADS, 0, 4), QU_ERR_ARG);
-    assert_int_equal(PUT(0, 0, 3, 4), QU_ERR_ARG);
+    assert_int_equal(PUT(0, 0, QU_KV_SUMMARY + 1, 4), QU_ERR_ARG);
     assert_int_equal(PUT(0, 0, 0, 4), QU_OK);
     assert_int_equal(qu_kv_writer_create(&w2, s, qu_kv_writer_file(w), &e),
                      QU_ERR_ARG); /* open already */

@@ -8,30 +8,37 @@ enum { THREADS = 128, SENSE_TOKENS = 64, SCORE_PAGES = 8, CUT_THREADS = 512, LIS
 
 /* --- a page's summaries into their columns: a block a (layer, KV head) --- */
 
+/* Number i of a summary's cluster, as qu_summary_read has it. range [2,W], byte [C,W]. */
+QU_DEVICE float cell(const uint16_t *range, const uint8_t *byte, int32_t width, int32_t cluster,
+                     int32_t i)
+{
+    float lo = from_half(range[i]), step = (from_half(range[width + i]) - lo) / 255;
+    return __fadd_rn(lo, __fmul_rn(step, (float)byte[cluster * width + i]));
+}
+
 static __global__ void __launch_bounds__(THREADS)
     place_summary(qu_cuda_clusters c, const char *summary, const qu_cuda_page *pages,
                   const int32_t *rope_rows, qu_cuda_rope r, int32_t clusters, int64_t bytes,
                   int32_t candidate, int32_t col, int32_t d)
 {
-    int32_t slice = (int32_t)blockIdx.x, half = d / 2;
-    const uint32_t *count = (const uint32_t *)(const void *)(summary + slice * bytes);
-    const uint16_t *key = (const uint16_t *)(const void *)(count + clusters);
-    const uint16_t *value = key + clusters * d, *spread = value + clusters * d;
+    int32_t slice = (int32_t)blockIdx.x, half = d / 2, width = qu_summary_width(d);
+    const uint16_t *range = (const uint16_t *)(const void *)(summary + slice * bytes);
+    const uint8_t *byte = (const uint8_t *)(range + 2 * width), *count = byte + clusters * width;
     qu_cuda_page page = *pages;
     int64_t at = (rope_rows ? (int64_t)rope_rows[slice] : 0) * (half + 1) * page.n_pad;
     int64_t to = (int64_t)slice * c.n + col;
     for (int32_t i = (int32_t)threadIdx.x; i < clusters * half; i += THREADS) {
         int32_t k = i / half, j = i % half, a, b;
         pair_dims(r, j, &a, &b);
-        float x = from_half(key[k * d + a]), y = from_half(key[k * d + b]);
+        float u = cell(range, byte, width, k, a), w = cell(range, byte, width, k, b);
         int64_t angle = at + (int64_t)j * page.n_pad;
-        if (j < r.n_dims / 2) turn(&x, &y, page.cos[angle], page.sin[angle]);
-        c.key[(to + k) * d + a] = to_half(x);
-        c.key[(to + k) * d + b] = to_half(y);
-        c.spread[(to + k) * half + j] = spread[i];
+        if (j < r.n_dims / 2) turn(&u, &w, page.cos[angle], page.sin[angle]);
+        c.key[(to + k) * d + a] = to_half(u);
+        c.key[(to + k) * d + b] = to_half(w);
+        c.spread[(to + k) * half + j] = to_half(cell(range, byte, width, k, 2 * d + j));
     }
     for (int32_t i = (int32_t)threadIdx.x; i < clusters * d; i += THREADS)
-        c.value[to * d + i] = value[i];
+        c.value[to * d + i] = to_half(cell(range, byte, width, i / d, d + i % d));
     for (int32_t k = (int32_t)threadIdx.x; k < clusters; k += THREADS) {
         c.bias[to + k] = count[k] > 0 ? logf((float)count[k]) : -INFINITY;
         if (slice == 0) c.page_of[col + k] = candidate;

@@ -18,7 +18,7 @@ every() {
     done | sort | uniq -c | sed 's/^ *//' | plain
     restore
 }
-poke s/config 12 002 && every
+poke s/config 12 003 && every
 poke s/config 8 001 002 003 004 && every
 poke s/config 200 377 && every
 head -c 100 whole/config >s/config && every

@@ -1,6 +1,6 @@
 # A store of each released format opens, answers, is checked, changed and cleaned up.
 . "$ROOT/tests/cli/lib"
-plain() { sed -E "s,$PWD,DIR,g; s/[0-9]+ bytes checked/N bytes checked/; s/^bytes_.*/bytes N/; s/numerics class .*/numerics class .../"; }
+plain() { sed -E "s,$PWD,DIR,g; s/[0-9]+ bytes checked/N bytes checked/; s/^bytes_.*/bytes N/; /numerics class/d"; }
 "$B/mkmodel" --random --shape tiny --layers 1 --context 512 --seed 1 -o m.gguf
 for store in "$ROOT"/tests/golden/store-*.tar.gz; do
     gzip -dc "$store" | tar xf -

@@ -70,7 +70,7 @@ harm() { # harm FILE TEXT: flip a bit of each place where TEXT stands
 }
 for kv in .quire/kv/*.kv; do
     size=$(wc -c <"$kv")
-    dd if=/dev/zero of="$kv" bs=1 count=64 seek=$((size / 2 / 4096 * 4096 + 2000)) conv=notrunc 2>/dev/null
+    dd if=/dev/zero of="$kv" bs=1 count=64 seek=$((size / 3 / 4096 * 4096 + 2000)) conv=notrunc 2>/dev/null
 done
 some() { plain | sed -E 's/[0-9]+ (problems|documents without)/SOME \1/'; }
 x check >log; grep -q '^damage: slice fails its checksum' log && echo "damaged slices"; tail -2 log | some
