@@ -7,7 +7,7 @@ for store in "$ROOT"/tests/golden/store-*.tar.gz; do
     name=$(basename "$store" .tar.gz)
     x search seven --store "$name"
     x check --store "$name" --model m.gguf
-    x inspect 1.1 --slices --store "$name" | grep -v '^ids\|^context'
+    x inspect 1.1 --store "$name" | grep -v '^ids\|^context'
     x ask 'When does the ferry leave?' --extract --store "$name"
     x index --store "$name" --model m.gguf | plain
     x rm /tmp/quire-golden/docs/light.txt --store "$name"
