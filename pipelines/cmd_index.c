@@ -97,10 +97,9 @@ static qu_status phase_two(qu_session *s, const qu_args *args, double start_ms,
     }
     if (mode == KV_NONE || missing->docs == 0) return QU_OK;
     QU_TRY(check_weights(s, err));
-    double spent = (qu_os_now_ms() - start_ms) / 1e3;
-    qu_make_kv_options options = {qu_stop_asked,
-                                  limit > 0 ? (limit > spent ? limit - spent : 1e-3) : 0};
-    QU_TRY(qu_make_kv(s, &options, k, err));
+    double left = limit - (qu_os_now_ms() - start_ms) / 1e3;
+    if (limit > 0) qu_stop_catch(left > 1e-3 ? left : 1e-3);
+    QU_TRY(qu_make_kv(s, &(qu_make_kv_options){.stop = qu_stop_asked}, k, err));
     return qu_make_kv_missing(s, missing, err);
 }
 

@@ -21,6 +21,10 @@ typedef struct qu_fresh_doc {
     int32_t n_pages;
 } qu_fresh_doc;
 
+/* A slice or summary of a document's pages. Errors: QU_ERR_NOTFOUND. */
+qu_status qu_fresh_part(qu_page_memory *const *pages, const qu_encode_part *part,
+                        const void **data, size_t *bytes, qu_err *err);
+
 typedef struct qu_fresh {
     qu_fresh_doc *docs;
     int32_t n;

@@ -7,7 +7,7 @@
 #include "base/dims.h"
 #include "base/os.h"
 #include "kernels/codec.h"
-#include "pipelines/encode.h"
+#include "pipelines/fresh.h"
 #include "pipelines/output.h"
 
 enum {
@@ -30,6 +30,7 @@ typedef struct job {
     uint64_t kv_id;
     qu_page *pages;
     qu_buf ids;
+    const qu_fresh_doc *made; /* its KV, in memory; NULL: not there */
     int32_t n_pages, done; /* pages that are there already */
     double flops;
 } job;
@@ -76,22 +77,18 @@ static double cost(void *ctx, int64_t n_tokens)
     return qu_model_prefill_flops(ctx, n_tokens);
 }
 
-qu_status qu_make_kv_quota(qu_quota **q, qu_session *s, qu_err *err)
-{
-    return qu_quota_open(q, s->store, cost, s->model, err);
-}
-
 qu_status qu_make_kv_trim(qu_session *s, int64_t *evicted, qu_err *err)
 {
     QU_OWN(qu_quota_freep) qu_quota *q = NULL;
     bool fits;
-    QU_TRY(qu_make_kv_quota(&q, s, err));
+    QU_TRY(qu_quota_open(&q, s->store, cost, s->model, err));
     qu_status st = qu_quota_room(q, 0, INFINITY, &fits, err);
     *evicted += qu_quota_evicted(q);
     return st;
 }
 
-int64_t qu_make_kv_bytes(const qu_session *s, int64_t n_tokens, int32_t n_pages)
+/* Bytes that a document's KV takes on the disk, rather too many. */
+static int64_t kv_bytes(const qu_session *s, int64_t n_tokens, int32_t n_pages)
 {
     enum { WASTE = 4096 + 80 }; /* at most, a value */
     const qu_model *m = s->model;
@@ -99,12 +96,6 @@ int64_t qu_make_kv_bytes(const qu_session *s, int64_t n_tokens, int32_t n_pages)
     int64_t slices = (int64_t)m->n_layers * m->n_kv_heads;
     return n_pages * (slices * (qu_codec_bytes(s->codec, each, m->head_size) + WASTE) +
                       qu_page_summary_bytes(m, QU_PAGE_TOKENS) + WASTE);
-}
-
-int64_t qu_make_kv_pack(const qu_quota *q)
-{
-    int64_t n = qu_quota_limit(q) / PACKS;
-    return n < PACK_BYTES ? n : PACK_BYTES;
 }
 
 /* What the open pack holds, with what is yet to be made for it. */
@@ -180,9 +171,7 @@ static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *er
 
 static bool should_stop(make_run *r)
 {
-    bool late =
-        r->options->max_seconds > 0 && qu_os_now_ms() - r->start_ms > r->options->max_seconds * 1e3;
-    if (late || (r->options->stop && r->options->stop())) r->report->stopped = true;
+    if (r->options->stop && r->options->stop()) r->report->stopped = true;
     return r->report->stopped;
 }
 
@@ -273,50 +262,51 @@ static qu_status share(make_run *r, const qu_doc *d, uint64_t kv_id, uint64_t fi
                       r->err);
 }
 
-/* One value of an older version's page into the open pack. */
+/* One value of a page that was made, now or for an older version, into the open pack. */
 static qu_status copy_part(const job *j, const qu_doc *d, int32_t page, int32_t l, int32_t g,
-                           uint8_t kind)
+                           uint8_t kind, qu_err *err)
 {
     const make_run *r = j->r;
     qu_slice_key k = {d->kv_id, (uint32_t)page, (uint16_t)l, (uint16_t)g, kind};
     qu_hash binding = qu_kv_binding(r->s->store, &j->pages[page]);
     const void *data;
     size_t bytes;
-    QU_TRY(qu_store_slice(r->s->store, d->kv_file, &k, binding, &data, &bytes, r->err));
+    if (j->made)
+        QU_TRY(qu_fresh_part(j->made->pages, &(qu_encode_part){kind, page, l, g}, &data, &bytes,
+                             err));
+    else
+        QU_TRY(qu_store_slice(r->s->store, d->kv_file, &k, binding, &data, &bytes, err));
     k.kv_id = j->kv_id;
-    return qu_kv_writer_put(r->w, &k, binding, data, bytes, r->err);
+    return qu_kv_writer_put(r->w, &k, binding, data, bytes, err);
 }
 
-static qu_status copy_page(const job *j, const qu_doc *d, int32_t page)
+static qu_status copy_page(const job *j, const qu_doc *d, int32_t page, qu_err *err)
 {
     const qu_model *m = j->r->s->model;
     for (int32_t l = 0; l < m->n_layers; l++)
         for (int32_t g = 0; g < m->n_kv_heads; g++)
-            QU_TRY(copy_part(j, d, page, l, g, QU_KV_SLICE));
-    QU_TRY(copy_part(j, d, page, 0, 0, QU_KV_SUMMARY));
+            QU_TRY(copy_part(j, d, page, l, g, QU_KV_SLICE, err));
+    QU_TRY(copy_part(j, d, page, 0, 0, QU_KV_SUMMARY, err));
     if (page + 1 < d->n_pages) { /* the list of a chunk that begins behind this page */
-        qu_status st = copy_part(j, d, page + 1, 0, 0, QU_KV_LOOKBACK);
+        qu_status st = copy_part(j, d, page + 1, 0, 0, QU_KV_LOOKBACK, err);
         if (st != QU_OK && st != QU_ERR_NOTFOUND) return st;
     }
-    return qu_kv_writer_page_done(j->r->w, j->kv_id, (uint32_t)page, j->r->err);
+    return qu_kv_writer_page_done(j->r->w, j->kv_id, (uint32_t)page, err);
 }
 
-/* What an edit left of the pages' KV (sync.c) into the open pack, from done on; what is damaged or
- * gone is made again. */
+/* What was made for a question, or an edit left of the pages' KV (sync.c), into the open pack, from
+ * done on; what is damaged or gone is made again. */
 static qu_status copy_kept(job *j, const qu_doc *d)
 {
     make_run *r = j->r;
     qu_status st = QU_OK;
-    qu_err why = {0}, *err = r->err;
-    r->err = &why;
-    while (d->kv_file && j->done < d->kv_pages && (st = copy_page(j, d, j->done)) == QU_OK)
-        j->done++;
+    qu_err why = {0};
+    int32_t n = j->made ? j->n_pages : d->kv_file ? d->kv_pages : 0;
+    while (j->done < n && (st = copy_page(j, d, j->done, &why)) == QU_OK) j->done++;
     qu_store_release_readers(r->s->store);
-    r->err = err;
     if (st == QU_OK || st == QU_ERR_NOTFOUND || st == QU_ERR_CORRUPT || st == QU_ERR_MISMATCH)
         return QU_OK;
-    if (err) *err = why;
-    return st;
+    return qu_fail(r->err, st, "%s", why.msg);
 }
 
 /* Have it made, now or with the next ones; takes over what *doc owns. */
@@ -328,7 +318,7 @@ static qu_status encode(make_run *r, const qu_doc *d, job *doc)
         qu_out_note("no KV for '%s': %s", d->path, why.msg);
         return QU_OK;
     }
-    int64_t bytes = qu_make_kv_bytes(r->s, d->n_tokens, doc->n_pages), done_tokens = 0;
+    int64_t bytes = kv_bytes(r->s, d->n_tokens, doc->n_pages), done_tokens = 0;
     if (r->n_members > 0 && open_bytes(r) + bytes > r->pack_bytes) QU_TRY(publish(r));
     if (!r->w) QU_TRY(qu_kv_writer_create(&r->w, r->s->store, 0, r->err));
     QU_TRY(qu_kv_writer_n_pages_done(r->w, d->doc_id, &doc->done, r->err));
@@ -349,18 +339,18 @@ static qu_status encode(make_run *r, const qu_doc *d, job *doc)
 /* Room for a document's KV beside the open pack, by evicting what is worth less. */
 static qu_status make_room(make_run *r, const qu_doc *d, bool *fits)
 {
-    int64_t bytes = qu_make_kv_bytes(r->s, d->n_tokens, d->n_pages);
+    int64_t bytes = kv_bytes(r->s, d->n_tokens, d->n_pages);
     double worth = qu_quota_worth(r->quota, d->kv_id, d->n_tokens, bytes);
     QU_TRY(qu_quota_room(r->quota, open_bytes(r) + bytes, worth, fits, r->err));
     r->report->over_quota += !*fits;
     return QU_OK;
 }
 
-static qu_status one_document(make_run *r, uint64_t doc_id)
+static qu_status one_document(make_run *r, uint64_t doc_id, const qu_fresh_doc *made)
 {
     QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     QU_OWN(qu_doc_free) qu_doc d = {0};
-    QU_OWN(free_job) job doc = {.r = r, .kv_id = doc_id};
+    QU_OWN(free_job) job doc = {.r = r, .kv_id = doc_id, .made = made};
     uint64_t kv_id = 0, file = 0;
     bool fits = true;
     QU_TRY(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
@@ -414,6 +404,7 @@ static qu_status resume(make_run *r)
 typedef struct missing_doc {
     uint64_t doc_id;
     double use;
+    const qu_fresh_doc *made;
 } missing_doc;
 
 static int by_use(const void *a, const void *b)
@@ -423,14 +414,28 @@ static int by_use(const void *a, const void *b)
     return x->doc_id < y->doc_id ? -1 : x->doc_id > y->doc_id;
 }
 
-static qu_status add_missing(make_run *r, const qu_doc *d, qu_buf *docs)
+static qu_status add_missing(make_run *r, const qu_doc *d, const qu_fresh_doc *made, qu_buf *docs)
 {
-    missing_doc m = {d->doc_id, qu_quota_use(r->quota, d->kv_id)};
+    missing_doc m = {d->doc_id, qu_quota_use(r->quota, d->kv_id), made};
     int32_t begun = 0;
+    if (d->kv_pages >= d->n_pages) return QU_OK;
     if (r->w) QU_TRY(qu_kv_writer_n_pages_done(r->w, d->doc_id, &begun, r->err));
     if (begun > 0) m.use = INFINITY;
     r->total_tokens += d->n_tokens;
     return qu_buf_add(docs, &m, sizeof m, r->err);
+}
+
+/* Of those whose KV is there: one may have been replaced, or made by somebody else, meanwhile. */
+static qu_status list_made(make_run *r, qu_txn *t, const qu_fresh *f, qu_buf *docs)
+{
+    for (int32_t i = 0; i < f->n; i++) {
+        QU_OWN(qu_doc_free) qu_doc d = {0};
+        qu_status st = qu_catalogue_get_doc(t, f->docs[i].doc_id, &d, r->err);
+        if (st == QU_OK && d.n_pages == f->docs[i].n_pages)
+            st = add_missing(r, &d, &f->docs[i], docs);
+        if (st != QU_OK && st != QU_ERR_NOTFOUND) return st;
+    }
+    return QU_OK;
 }
 
 /* Documents that lack KV, in the order in which to make it. */
@@ -438,11 +443,12 @@ static qu_status list_missing(make_run *r, qu_buf *docs)
 {
     QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     QU_TRY(qu_txn_begin(&t, r->s->store, QU_TXN_READ, r->err));
-    for (uint64_t after = 0;;) {
+    if (r->options->made) QU_TRY(list_made(r, t, r->options->made, docs));
+    for (uint64_t after = 0; !r->options->made;) {
         QU_OWN(qu_doc_free) qu_doc d = {0};
         QU_TRY(qu_catalogue_next_doc(t, after, &d, r->err));
         if ((after = d.doc_id) == 0) break;
-        if (d.kv_pages < d.n_pages) QU_TRY(add_missing(r, &d, docs));
+        QU_TRY(add_missing(r, &d, NULL, docs));
     }
     if (docs->len) qsort(docs->data, docs->len / sizeof(missing_doc), sizeof(missing_doc), by_use);
     return QU_OK;
@@ -455,13 +461,15 @@ qu_status qu_make_kv(qu_session *s, const qu_make_kv_options *options, qu_make_k
     qu_buf docs = {0};
     qu_status st = QU_OK;
     r.start_ms = qu_os_now_ms();
-    QU_TRY_OUT(resume(&r)); /* also where nothing is left to do: then it only takes up space */
-    QU_TRY_OUT(qu_make_kv_quota(&r.quota, s, err));
-    r.pack_bytes = qu_make_kv_pack(r.quota);
+    /* also where nothing is left to do: then it only takes up space */
+    if (!options->made) QU_TRY_OUT(resume(&r));
+    QU_TRY_OUT(qu_quota_open(&r.quota, s->store, cost, s->model, err));
+    r.pack_bytes = qu_quota_limit(r.quota) / PACKS;
+    if (r.pack_bytes > PACK_BYTES) r.pack_bytes = PACK_BYTES;
     QU_TRY_OUT(list_missing(&r, &docs));
     if (docs.len > 0) QU_TRY_OUT(qu_encoder_create(&r.encoder, s, err));
     const missing_doc *d = (const void *)docs.data, *end = d + docs.len / sizeof *d;
-    for (; st == QU_OK && d < end && !should_stop(&r); d++) st = one_document(&r, d->doc_id);
+    for (; st == QU_OK && d < end && !should_stop(&r); d++) st = one_document(&r, d->doc_id, d->made);
     if (st == QU_OK && !report->stopped) st = run_jobs(&r);
     if (st == QU_ERR_CANCELLED && report->stopped) st = QU_OK;
     if (st != QU_OK) goto out;

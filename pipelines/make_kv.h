@@ -16,9 +16,12 @@
 #include "pipelines/session.h"
 #include "store/quota.h"
 
+struct qu_fresh;
+
 typedef struct qu_make_kv_options {
     bool (*stop)(void); /* asked between passes of pages; NULL = never */
-    double max_seconds; /* stop after this long; 0 = no limit */
+    /* only these documents, whose KV is there already and is put into the store; NULL: all */
+    const struct qu_fresh *made;
 } qu_make_kv_options;
 
 typedef struct qu_make_kv_report {
@@ -38,17 +41,10 @@ typedef struct qu_make_kv_work {
 } qu_make_kv_work;
 qu_status qu_make_kv_missing(qu_session *s, qu_make_kv_work *work, qu_err *err);
 
-/* The quota of the session's store, by this model's cost. */
-qu_status qu_make_kv_quota(qu_quota **q, qu_session *s, qu_err *err);
-
 /* Evict down to the quota; *evicted documents. */
 qu_status qu_make_kv_trim(qu_session *s, int64_t *evicted, qu_err *err);
 
-/* Bytes that a document's KV takes on the disk, rather too many; and what a pack may grow to. */
-int64_t qu_make_kv_bytes(const qu_session *s, int64_t n_tokens, int32_t n_pages);
-int64_t qu_make_kv_pack(const qu_quota *q);
-
-/* Make KV for all documents. Errors: those of store and context; a stop is no error. */
+/* Make KV for the documents that lack it. Errors: those of store and context; a stop is no error. */
 qu_status qu_make_kv(qu_session *s, const qu_make_kv_options *options, qu_make_kv_report *report,
                      qu_err *err);
 
