@@ -24,8 +24,9 @@ static const qu_eval_kind every[] = {
      "lengths depths keys prune policy no-far-field fidelity repair trials seed out", 0, 0,
      qu_eval_needle},
     {"qa", "FILE|-",
-     "documents gold-at fidelity repair max-tokens n seed", 1, 1, qu_eval_qa},
+     "documents gold-at fidelity repair max-tokens n seed score-only", 1, 1, qu_eval_qa},
     {"fidelity", "FILE|-", "n pages max-tokens repair seed", 1, 1, qu_eval_fidelity},
+    {"perplexity", "FILE...", "policy budget no-far-field", 1, -1, qu_eval_perplexity},
     {"mass", "FILE|-", "n pages prune", 1, 1, qu_eval_mass},
     {"rouge", "FILE|-", "flavour words n seed", 1, 1, qu_eval_rouge},
 };
@@ -52,16 +53,21 @@ static const qu_option options[] = {
             "needle, qa: how pages are read; see quire ask"),
     QU_INT("documents", "N", "10", 1, 100, "qa: documents of a prompt"),
     QU_STR("gold-at", "LIST", "1,5,10", "qa: places of the document that holds the answer"),
+    QU_STR("score-only", "FILE", NULL,
+           "qa: score the answers of FILE, lines like those of quire ask --json, run no model"),
     QU_STR("policy", "NAME", QU_POLICY_DEFAULT,
-           "needle: which pages each KV head reads; see quire ask"),
-    QU_FLAG("no-far-field", "needle: nothing stands in for the pages that are not read"),
+           "needle, perplexity: which pages each KV head reads; see quire ask"),
+    QU_INT("budget", "N", "512", 1, 1e9,
+           "perplexity: tokens of candidates that each KV head reads"),
+    QU_FLAG("no-far-field",
+            "needle, perplexity: nothing stands in for the pages that are not read"),
     QU_STR("lengths", "LIST", "512,1024,2048", "needle: tokens of the texts"),
     QU_INT("depths", "N", "15", 1, 100, "needle: places for the needle, evenly from first to last"),
     QU_INT("keys", "N", "1", 1, 16, "needle: needles in a text, of which one is asked for"),
     QU_STR("prune", "LIST", "0,70,80,90",
            "needle, mass: percent of the candidates' tokens to leave out"),
     QU_INT("trials", "N", "1", 1, 1000, "needle: texts with other words for each cell"),
-    QU_STR("out", "FILE", NULL, "needle: write each cell to FILE, columns parted by tabs"),
+    QU_STR("out", "PREFIX", NULL, "needle: write the grid to PREFIX.tsv and PREFIX.png"),
     QU_ENUM("flavour", "NAME", "rouge-score", QU_ROUGE_NAMES,
             "rouge: whose numbers, by the program's name"),
     QU_INT("words", "N", "0", 0, 100000,
@@ -177,7 +183,7 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
 const qu_command qu_cmd_eval = {
     .name = "eval",
     .args = "KIND [ARGUMENT...]",
-    .choices = "recall|needle|qa|fidelity|mass|rouge",
+    .choices = "recall|needle|qa|fidelity|perplexity|mass|rouge",
     .summary = "measure the quality of retrieval and answers on files of your own",
     .description =
         "recall FILE|-    share of the right files among the first hits. Each line of FILE is "
@@ -193,6 +199,10 @@ const qu_command qu_cmd_eval = {
         "needle           words hidden in filler text at every depth and length, asked for with "
         "most of the text left out by a policy; the written-down model of bench/mkmodel finds "
         "all.\n\n"
+        "perplexity FILE...  of the later pages of plain texts, the earlier ones read whole, "
+        "through a "
+        "policy, or but for the last not at all; and LongPPL, over the tokens that need the long "
+        "context.\n\n"
         "rouge FILE|-     ROUGE-1, -2 and -L of summaries. Lines {\"summary\",\"reference\"}; or "
         "{\"input\",\"outputs\":[TEXT...]}: each method of quire summarize --extractive, beside "
         "lead "

@@ -39,6 +39,7 @@ qu_status qu_eval_recall(qu_eval *e, qu_err *err);
 qu_status qu_eval_needle(qu_eval *e, qu_err *err);
 qu_status qu_eval_qa(qu_eval *e, qu_err *err);
 qu_status qu_eval_fidelity(qu_eval *e, qu_err *err);
+qu_status qu_eval_perplexity(qu_eval *e, qu_err *err);
 qu_status qu_eval_mass(qu_eval *e, qu_err *err);
 qu_status qu_eval_rouge(qu_eval *e, qu_err *err);
 

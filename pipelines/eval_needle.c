@@ -7,6 +7,7 @@
 #include "pipelines/eval.h"
 #include "pipelines/input.h"
 #include "pipelines/output.h"
+#include "pipelines/png.h"
 #include "pipelines/score.h"
 #include "pipelines/testbed.h"
 
@@ -145,10 +146,10 @@ static json_t *rows(needle *x)
     return list;
 }
 
-/* A line a cell. */
-static qu_status save(needle *x, const char *path, qu_err *err)
+/* PREFIX.tsv, a line a cell; PREFIX.png, depth downwards, for each length its prunings. */
+static qu_status save(needle *x, const char *prefix, qu_err *err)
 {
-    QU_OWN(qu_buf_free) qu_buf tsv = {0};
+    QU_OWN(qu_buf_free) qu_buf path = {0}, tsv = {0};
     QU_TRY(qu_buf_puts(&tsv, "tokens\tdepth\tpruned_percent\tkeys\ttrials\tright\n", err));
     for (int64_t l = 0; l < x->n_lengths; l++)
         for (int32_t d = 0; d < x->depths; d++)
@@ -157,7 +158,11 @@ static qu_status save(needle *x, const char *path, qu_err *err)
                     &tsv, err, "%lld\t%.4f\t%lld\t%d\t%d\t%.4f\n", (long long)x->lengths[l],
                     x->depths > 1 ? d / (double)(x->depths - 1) : .5, (long long)x->prunes[p],
                     x->keys, x->trials, *cell(x, d, l, p)));
-    return qu_os_replace(path, tsv.data, tsv.len, 0644, err);
+    QU_TRY(qu_buf_printf(&path, err, "%s.tsv", prefix));
+    QU_TRY(qu_os_replace(path.data, tsv.data, tsv.len, 0644, err));
+    path.len = 0;
+    QU_TRY(qu_buf_printf(&path, err, "%s.png", prefix));
+    return qu_png_heat(path.data, x->share, x->depths, (int32_t)(x->n_lengths * x->n_prunes), err);
 }
 
 static qu_status read_list(const qu_args *args, const char *name, const char *what, int64_t **list,

@@ -19,14 +19,41 @@ typedef struct qa {
     const qu_args *args;
     json_t *lines;       /* array of objects */
     json_t *pool;        /* every passage of every line */
+    json_t *predictions; /* object: key -> answer; NULL: the model answers */
     qu_asker a;
-    int64_t *places, n_places, passed_over;
+    int64_t *places, n_places, missing, passed_over;
     int32_t documents;
     uint64_t seed;
     tally at[MAX_PLACES];
 } qa;
 
 /* --- input --- */
+
+/* What tells a line: its id, else its question. Malloc'ed; NULL without either. */
+static char *key_of(const json_t *line)
+{
+    const json_t *id = json_object_get(line, "id");
+    if (!id || json_is_null(id)) id = json_object_get(line, "question");
+    return id ? json_dumps(id, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+}
+
+static qu_status read_predictions(qa *x, const char *path, qu_err *err)
+{
+    json_t *line;
+    json_auto_t *list = NULL;
+    size_t i;
+    qu_status st = qu_input_objects(&list, path, MAX_LINE, err);
+    x->predictions = json_object();
+    json_array_foreach(list, i, line)
+    {
+        char *key = key_of(line);
+        json_t *answer = json_object_get(line, "answer");
+        if (!answer) answer = json_object_get(line, "prediction");
+        if (key && json_is_string(answer)) json_object_set(x->predictions, key, answer);
+        free(key);
+    }
+    return st;
+}
 
 static bool is_gold(const json_t *passage)
 {
@@ -120,6 +147,15 @@ out:
     return st;
 }
 
+static qu_status score_line(qa *x, const json_t *line, const json_t *golds, qu_err *err)
+{
+    char *key = key_of(line);
+    const json_t *answer = key ? json_object_get(x->predictions, key) : NULL;
+    free(key);
+    x->missing += !answer;
+    return count(&x->at[0], answer ? json_string_value(answer) : "", golds, err);
+}
+
 static qu_status ask_all(qa *x, qu_err *err)
 {
     const json_t *line;
@@ -130,7 +166,7 @@ static qu_status ask_all(qa *x, qu_err *err)
         const json_t *golds = json_object_get(line, "answers");
         if (most > 0 && x->at[0].n >= most) break;
         qu_out_progress("qa", (int64_t)i, (int64_t)json_array_size(x->lines), "questions");
-        QU_TRY(ask(x, line, golds, err));
+        QU_TRY(x->predictions ? score_line(x, line, golds, err) : ask(x, line, golds, err));
     }
     qu_out_progress_end();
     return QU_OK;
@@ -144,15 +180,20 @@ static qu_status print(qu_eval *e, const qa *x, qu_err *err)
     for (int64_t p = 0; p < x->n_places; p++) {
         const tally *t = &x->at[p];
         double n = (double)t->n;
-        o = qu_out_ints(NULL, "gold_at n", (int64_t[]){x->places[p], t->n});
+        o = json_pack("{s:o,s:I}", "gold_at",
+                      x->predictions ? json_null() : json_integer((json_int_t)x->places[p]), "n",
+                      (json_int_t)t->n);
         json_array_append_new(
             list,
             qu_out_reals(o, "em em_half_width_95 f1 f1_half_width_95",
                          (double[]){t->em / n, qu_score_half_width(t->em, t->em, n), t->f1 / n,
                                     qu_score_half_width(t->f1, t->f1_squares, n)}));
     }
+    if (x->missing > 0)
+        qu_out_warn("%lld of %lld questions have no prediction", (long long)x->missing,
+                    (long long)x->at[0].n);
     o = json_pack("{s:o}", "qa", list);
-    qu_out_ints(o, "passed_over", &x->passed_over);
+    qu_out_ints(o, "missing passed_over", (int64_t[]){x->missing, x->passed_over});
     return qu_eval_print(e, o, err);
 }
 
@@ -162,6 +203,7 @@ static qu_status read_places(qa *x, qu_err *err)
     x->documents = (int32_t)qu_args_int(x->args, "documents");
     QU_TRY(qu_input_numbers(&x->places, &x->n_places, text, strlen(text), 1, x->documents,
                             "place of the gold document", err));
+    if (x->predictions) x->n_places = 1;
     if (x->n_places < 1 || x->n_places > MAX_PLACES)
         return qu_fail(err, QU_ERR_ARG, "option '--gold-at' takes 1 to %d places", MAX_PLACES);
     return QU_OK;
@@ -177,10 +219,13 @@ static qu_status prepare(qu_eval *e, qa *x, qu_err *err)
                         .fidelity = (qu_fidelity)qu_args_choice(a, "fidelity"),
                         .repair_share = qu_args_float(a, "repair")};
     QU_TRY(qu_eval_lines(e, MAX_LINE, true, &x->lines, err));
+    if (qu_args_str(a, "score-only"))
+        QU_TRY(read_predictions(x, qu_args_str(a, "score-only"), err));
     QU_TRY(read_places(x, err));
     x->pool = json_array();
     json_array_foreach(x->lines, i, line)
         json_array_extend(x->pool, json_object_get(line, "ctxs"));
+    if (x->predictions) return QU_OK;
     QU_TRY(qu_eval_open(e, QU_SESSION_MODEL, err));
     return qu_asker_open(&x->a, e->s, &o, err);
 }
@@ -196,6 +241,7 @@ qu_status qu_eval_qa(qu_eval *e, qu_err *err)
     if (st == QU_OK) st = print(e, &x, err);
     json_decref(x.pool);
     json_decref(x.lines);
+    json_decref(x.predictions);
     free(x.places);
     qu_asker_close(&x.a);
     return st;
