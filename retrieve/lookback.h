@@ -21,7 +21,7 @@
 #include "decode/context.h"
 
 /* Part of the context hash of streamed pages: another way to choose is another number. */
-#define QU_LOOKBACK_POLICY "sensed/1"
+#define QU_LOOKBACK_POLICY "sensed/2"
 
 typedef struct qu_lookback qu_lookback;
 
