@@ -11,7 +11,7 @@
 enum { HITS_PER_PAGE = 3 };
 
 /* Below this score the rule is no surer than the model was (DESIGN.md, section 12). */
-static const double RULE_SURE = 0.65;
+static const double RULE_SURE = 0.6;
 
 qu_status qu_asker_open(qu_asker *a, qu_session *s, const qu_ask_options *options, qu_err *err)
 {

@@ -1,5 +1,6 @@
 #include "retrieve/extract.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,20 +18,23 @@ enum {
 /* A sentence that fits no wanted type counts this much of its overlap: another one that fits may be
  * better. */
 static const float UNTYPED = 0.85f;
-/* One that says nothing besides the question's own words, a heading mostly, counts still less. */
+/* A heading, or one that says nothing besides the question's own words, counts still less. */
 static const float EMPTY = 0.5f;
-/* A sentence gets this share of the overlap that the one before it adds: "It was built in 1902". */
-static const float BEFORE = 0.25f;
+/* A sentence gets this share of the overlap that the one before it and its heading add: "It was
+ * built in 1902". */
+static const float BEFORE = 0.4f;
 
 typedef struct sentence {
     int32_t text;
     int64_t start, end;
-    uint64_t held; /* bit i: question word i stands in it */
+    uint64_t held;   /* bit i: question word i stands in it */
+    uint64_t lent;   /* ... in the sentence before it or the last heading above it */
+    uint64_t headed; /* ... in that heading, or in itself if it is one */
+    bool heading;
 } sentence;
 
 typedef struct finder {
     qu_extract_question question;
-    float weights[QU_EXTRACT_WORDS];
     float total;
     qu_buf sentences; /* sentence */
     size_t n;
@@ -42,12 +46,22 @@ static sentence *sentence_at(const finder *f, size_t i)
     return (sentence *)(void *)f->sentences.data + i;
 }
 
-static qu_status add_sentence(finder *f, int32_t text, const char *s, int64_t start, int64_t end,
-                              qu_err *err)
+/* Marked as one, or a line alone that ends without a mark. */
+static bool is_heading(const char *s, int64_t start, int64_t end, int64_t n)
+{
+    if (s[start] == '#') return true;
+    return (start == 0 || s[start - 1] == '\n') && end + 1 < n && s[end] == '\n' &&
+           s[end + 1] == '\n' && isalnum((unsigned char)s[end - 1]) &&
+           !memchr(s + start, '\n', (size_t)(end - start));
+}
+
+static qu_status add_sentence(finder *f, int32_t text, const char *s, int64_t n, int64_t start,
+                              int64_t end, qu_err *err)
 {
     while (end > start && strchr(" \t\r\n", s[end - 1])) end--;
     if (end == start) return QU_OK;
     sentence out = {.text = text, .start = start, .end = end};
+    const sentence *last = f->n > 0 ? sentence_at(f, f->n - 1) : NULL;
     qu_words it;
     qu_word w;
     qu_words_init(&it, s + start, (size_t)(end - start));
@@ -55,6 +69,12 @@ static qu_status add_sentence(finder *f, int32_t text, const char *s, int64_t st
         int32_t i = qu_extract_question_word(&f->question, w.hash);
         if (i >= 0) out.held |= 1ull << i;
     }
+    out.heading = is_heading(s, start, end, n);
+    if (last && last->text == text) {
+        out.lent = last->held | last->headed;
+        out.headed = last->headed;
+    }
+    if (out.heading) out.headed = out.held;
     f->n++;
     return qu_buf_add(&f->sentences, &out, sizeof out, err);
 }
@@ -64,7 +84,8 @@ static qu_status add_text(finder *f, int32_t text, const char *s, int64_t n, qu_
     QU_OWN(qu_sentences_free) qu_sentences cuts = {0};
     qu_status st = qu_sentences_find(&cuts, s, 0, n, err);
     for (int64_t i = 0; st == QU_OK && i < cuts.n; i++)
-        st = add_sentence(f, text, s, cuts.starts[i], i + 1 < cuts.n ? cuts.starts[i + 1] : n, err);
+        st = add_sentence(f, text, s, n, cuts.starts[i],
+                          i + 1 < cuts.n ? cuts.starts[i + 1] : n, err);
     return st;
 }
 
@@ -75,8 +96,8 @@ static void weigh(finder *f)
     for (int32_t i = 0; i < f->question.n_words; i++) {
         size_t df = 0;
         for (size_t s = 0; s < f->n; s++) df += sentence_at(f, s)->held >> i & 1;
-        f->weights[i] = 0.5f + 1.0f / (float)(df ? df : 1);
-        f->total += f->weights[i];
+        f->question.weights[i] = 0.5f + 1.0f / (float)(df ? df : 1);
+        f->total += f->question.weights[i];
     }
 }
 
@@ -84,7 +105,7 @@ static float overlap(const finder *f, uint64_t held)
 {
     float sum = 0;
     for (int32_t i = 0; i < f->question.n_words; i++)
-        if (held >> i & 1) sum += f->weights[i];
+        if (held >> i & 1) sum += f->question.weights[i];
     return sum;
 }
 
@@ -102,10 +123,9 @@ static void answer(const finder *f, size_t i, const qu_support_text *texts, qu_e
     const char *p = texts[s->text].text + s->start;
     int64_t start, end;
     float prior = texts[s->text].prior > 0 ? texts[s->text].prior : 1;
-    float sum = overlap(f, s->held);
-    if (i > 0 && s[-1].text == s->text) sum += BEFORE * overlap(f, s[-1].held & ~s->held);
+    float sum = overlap(f, s->held) + BEFORE * overlap(f, s->lent & ~s->held);
     float fit = qu_extract_span(&f->question, p, s->end - s->start, &start, &end) ? 1 : UNTYPED;
-    if (fit < 1 && start == 0 && end == s->end - s->start) fit = EMPTY;
+    if (s->heading || (fit < 1 && start == 0 && end == s->end - s->start)) fit = EMPTY;
     *out = (qu_extract_answer){.text = s->text,
                                .sent_start = s->start,
                                .sent_end = s->end,

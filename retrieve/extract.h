@@ -8,10 +8,11 @@
  *     if (n) printf("%.*s\n", (int)(a[0].span_end - a[0].span_start), page_text + a[0].span_start);
  *
  * A sentence scores by the question's words it holds, each weighted by its rarity among the
- * candidate sentences. Inside the sentence a span of the question's type is chosen (who: a name;
- * when: a date; how many: a number and its unit; where: a place after in, at, on; what: a name or
- * noun run; how, why or no such word: the sentence), preferring what stands near the question's
- * words and is not one of them. Where nothing fits the span is the sentence.
+ * candidate sentences, and a little by those of the sentence before it and of its heading. Inside
+ * the sentence a span of the question's type is chosen (who: a name; when: a date; how many: a
+ * number and its unit; where: a place after in, at, on; what: a name or another phrase; how, why or
+ * no such word: the sentence), preferring what stands near the question's rarer words and on their
+ * line, and says more than they do. Where nothing fits the span is the sentence.
  * Thread rule: no state; safe from any thread.
  */
 #ifndef QU_RETRIEVE_EXTRACT_H
@@ -25,7 +26,8 @@ typedef struct qu_extract_answer {
     int64_t sent_start, sent_end;
     int64_t span_start, span_end;
     /* 0..1: the share of the question's word weight in the sentence (a little for the one before
-     * it; less where no span of the wanted kind is found), times the prior */
+     * it and the heading; less where no span of the wanted kind is found), times the prior; no
+     * probability */
     float score;
 } qu_extract_answer;
 

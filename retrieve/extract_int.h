@@ -25,6 +25,8 @@ typedef struct qu_extract_question {
     bool money; /* a price is asked for, or what one pays */
     int32_t n_words;
     uint64_t words[QU_EXTRACT_WORDS]; /* hashes of the words that carry meaning, sorted */
+    float weights[QU_EXTRACT_WORDS];  /* of each; 1 until the caller knows better */
+    uint64_t noun; /* hash of the word behind what, which or how many, whatever it is */
 } qu_extract_question;
 
 /* Read a question of n bytes. When every word is a function word, all of them count. */

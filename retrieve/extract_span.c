@@ -1,6 +1,6 @@
 /* Spans by rules: runs of tokens of a kind, scored by kind and by how near the question's words
- * they stand. The constants below were chosen on XQuAD-en with bench/extract: EM 28.7, F1 39.4 on
- * gold paragraphs. */
+ * they stand. The weights of phrases were fitted on half of XQuAD-en's articles (a softmax over a
+ * sentence's phrases), those that the other half did not need left out, and rounded. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,14 +11,22 @@
 
 enum {
     MAX_TOKENS = 512, /* of a sentence */
-    MAX_SPAN = 12,    /* tokens of a span */
-    NOUN_AHEAD = 4,   /* words after what or which among which its noun is looked for */
+    LINE = 3,         /* tokens that the end of a line is like, between two words */
+    MAX_SPAN = 8,     /* tokens of a span */
+    NOUN_AHEAD = 4,   /* words after what or which among which its noun is looked for, and tokens
+                       * between it and an answer */
 };
 
-static const float FITS = 20.0f;   /* a span of the wanted kind beats every other */
-static const float TELLING = 0.3f; /* a name, a year, a place after "in": one near question word */
+static const float NEAR = 3.0f;     /* question words, by their rarity and how near they are */
+static const float NOUN = 1.8f;     /* what follows "which" or "how many", likewise */
+static const float NAMED = 1.5f;    /* all words are capitals ... */
+static const float PERSON = 1.0f;   /* ... where a name is asked for; taken off where none is */
+static const float CUT_NAME = 1.2f; /* taken off where a name goes on at either side */
+static const float WHOLE = 0.9f;    /* no word goes on behind it */
+static const float ONE_WORD = 1.0f; /* taken off */
+static const float BEHIND = 1.0f;   /* a name behind "by", a place behind "in" */
+static const float YEAR = 1.0f;     /* a date that ends in one */
 static const float LIKELY = 5.0f;   /* a price with its sign; no year where a sum is asked for */
-static const float ONE_WORD = 0.2f; /* taken off a lone word where any kind is wanted */
 
 typedef enum flag {
     FUNCTION = 1, /* the, of, was ... */
@@ -30,11 +38,14 @@ typedef enum flag {
     JOINED = 64,     /* nothing but a space or hyphen between it and the token before */
     TIGHT = 128,     /* not even a space: "2.5", "well-known" */
     WIDE = 256,      /* a word of a script without spaces */
+    ASKED_NOUN = 512, /* the question's word behind "which" or "how many" */
 } flag;
 
 typedef struct token {
     int64_t start, end;
     unsigned flags;
+    float near_left, near_right; /* question words before it, from it on as seen from the token
+                                   * before: rarity over distance */
 } token;
 
 /* ---- word lists ---- */
@@ -69,7 +80,9 @@ static const char name_nouns[] =
     " actor architect artist author band character company composer director emperor engineer "
     "family group king league man name network organization person philosopher player "
     "president queen school scientist singer team university woman writer ";
+/* Function words that may stand inside of a phrase. */
 static const char place_words[] = " at in inside near on ";
+static const char inner_words[] = " and de for of the ";
 /* Words after how that ask for a number with a unit. */
 static const char amount_adverbs[] =
     " big deep far fast heavy high hot large late long much often old quickly soon tall thick warm "
@@ -130,12 +143,15 @@ static void add_question_word(qu_extract_question *q, uint64_t hash)
 {
     for (int32_t i = 0; i < q->n_words; i++)
         if (q->words[i] == hash) return;
-    if (q->n_words < QU_EXTRACT_WORDS) q->words[q->n_words++] = hash;
+    if (q->n_words == QU_EXTRACT_WORDS) return;
+    q->weights[q->n_words] = 1;
+    q->words[q->n_words++] = hash;
 }
 
 void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n)
 {
     char first[QU_EXTRACT_WORDS + NOUN_AHEAD][16] = {""}; /* its first words, then empty ones */
+    uint64_t hashes[QU_EXTRACT_WORDS + NOUN_AHEAD] = {0};
     int n_first = 0;
     qu_words it;
     qu_word w;
@@ -146,9 +162,13 @@ void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n
         lower(word, text, (int64_t)w.start, (int64_t)w.end);
         if (!listed(word, function_words)) add_question_word(q, w.hash);
         if (listed(word, money_words)) q->money = true;
+        hashes[n_first] = w.hash;
         if (n_first < QU_EXTRACT_WORDS) memcpy(first[n_first++], word, sizeof word);
     }
-    for (int i = 0; i < n_first && q->want == QU_WANT_SENTENCE; i++) q->want = want_of(&first[i]);
+    for (int i = 0; i < n_first && q->want == QU_WANT_SENTENCE; i++) {
+        q->want = want_of(&first[i]);
+        q->noun = hashes[i + (q->want == QU_WANT_COUNT ? 2 : 1)];
+    }
     const char *last = n_first ? first[n_first - 1] : "";
     if (q->want == QU_WANT_ANY && (!strcmp(last, "do") || !strcmp(last, "mean")))
         q->want = QU_WANT_SENTENCE; /* what does it do */
@@ -211,19 +231,30 @@ static unsigned gap_flags(const char *s, int64_t before, int64_t start, bool dig
 
 static int32_t cut_tokens(const qu_extract_question *q, const char *s, int64_t n, token *out)
 {
-    int32_t k = 0;
+    float weights[MAX_TOKENS];
+    int32_t k = 0, place[MAX_TOKENS];
     qu_words it;
     qu_word w;
     qu_words_init(&it, s, (size_t)n);
     while (k < MAX_TOKENS && qu_words_next(&it, &w)) {
         token *t = &out[k];
-        *t = (token){(int64_t)w.start, (int64_t)w.end,
-                     word_flags(s, (int64_t)w.start, (int64_t)w.end)};
-        if (qu_extract_question_word(q, w.hash) >= 0) t->flags |= ASKED;
+        *t = (token){.start = (int64_t)w.start,
+                     .end = (int64_t)w.end,
+                     .flags = word_flags(s, (int64_t)w.start, (int64_t)w.end)};
+        int32_t asked = qu_extract_question_word(q, w.hash);
+        weights[k] = asked < 0 ? 0 : q->weights[asked];
+        if (asked >= 0) t->flags |= w.hash == q->noun ? ASKED | ASKED_NOUN : ASKED;
         if (k > 0 && t->start > t[-1].end)
             t->flags |= gap_flags(s, t[-1].end, t->start, (t->flags & DIGITS) != 0);
+        place[k] = k > 0 ? place[k - 1] + 1 : 0;
+        for (int64_t i = k > 0 ? t[-1].end : t->start; i < t->start; i++)
+            if (s[i] == '\n') place[k] += LINE;
         k++;
     }
+    for (int32_t j = 0; j < k; j++)
+        for (int32_t i = 1; i < k && weights[j] > 0; i++)
+            if (j < i) out[i].near_left += weights[j] / (float)(2 + place[i] - place[j]);
+            else out[i].near_right += weights[j] / (float)(2 + place[j] - place[i - 1]);
     return k;
 }
 
@@ -269,77 +300,50 @@ static int32_t date_end(const char *s, const token *t, int32_t n, int32_t i)
     return e;
 }
 
-static bool capital(const token *t)
-{
-    return (t->flags & CAPITAL) && !(t->flags & (FUNCTION | ASKED | DATE_WORD));
-}
-
-/* "Bank of England", "Maria da Silva", "J. Smith". */
-static int32_t name_end(const char *s, const token *t, int32_t n, int32_t i)
-{
-    int32_t e = i + 1;
-    while (e < n && e - i < MAX_SPAN) {
-        if (capital(&t[e]) && (t[e].flags & JOINED)) {
-            e++;
-        } else if (e + 1 < n && (t[e].flags & JOINED) && (t[e + 1].flags & JOINED) &&
-                   capital(&t[e + 1]) && t[e].end - t[e].start == 2 &&
-                   (!memcmp(s + t[e].start, "of", 2) || !memcmp(s + t[e].start, "de", 2))) {
-            e += 2;
-        } else {
-            break;
-        }
-    }
-    return e;
-}
-
 static bool content(const token *t)
 {
-    return !(t->flags & (FUNCTION | ASKED | WIDE));
+    return !(t->flags & (FUNCTION | WIDE));
 }
 
-static int32_t noun_end(const token *t, int32_t n, int32_t i)
-{
-    int32_t e = i + 1;
-    while (e < n && content(&t[e]) && (t[e].flags & JOINED) && e - i < MAX_SPAN) e++;
-    return e;
-}
-
-/* The candidate that begins at token i, if one does. */
-static bool candidate(const qu_extract_question *q, const char *s, const token *t, int32_t n,
+/* The number or date that begins at token i, if one does that is asked for. */
+static bool number_at(const qu_extract_question *q, const char *s, const token *t, int32_t n,
                       int32_t i, span *out)
 {
-    const qu_want want = q->want;
     bool joined = i > 0 && (t[i].flags & JOINED);
-    if ((want == QU_WANT_COUNT || want == QU_WANT_AMOUNT) && number(&t[i]) &&
-        !(joined && number(&t[i - 1]))) {
-        int32_t e = number_end(t, n, i);
-        bool unit = e < n && content(&t[e]) && (t[e].flags & JOINED);
-        if (want == QU_WANT_AMOUNT && q->money && unit) {
-            char word[16];
-            lower(word, s, t[e].start, t[e].end);
-            if (listed(word, time_units)) return false;
-        }
-        if (want == QU_WANT_AMOUNT && !unit && !(t[i].flags & DIGITS)) return false; /* "the one" */
-        if (want == QU_WANT_AMOUNT && unit) e++;
-        *out = (span){i, e, true};
+    *out = (span){i, i, true};
+    if (q->want == QU_WANT_DATE) {
+        if (!date_part(&t[i]) || (joined && date_part(&t[i - 1]))) return false;
+        out->to = date_end(s, t, n, i);
         return true;
     }
-    if (want == QU_WANT_DATE && date_part(&t[i]) && !(joined && date_part(&t[i - 1]))) {
-        int32_t e = date_end(s, t, n, i);
-        *out = (span){i, e, true};
-        return true;
+    if (!number(&t[i]) || (joined && number(&t[i - 1]))) return false;
+    int32_t e = out->to = number_end(t, n, i);
+    if (q->want == QU_WANT_COUNT) return true;
+    bool unit = e < n && content(&t[e]) && !(t[e].flags & ASKED) && (t[e].flags & JOINED);
+    if (q->money && unit) {
+        char word[16];
+        lower(word, s, t[e].start, t[e].end);
+        if (listed(word, time_units)) return false;
     }
-    if ((want == QU_WANT_NAME || want == QU_WANT_PLACE || want == QU_WANT_ANY) && capital(&t[i]) &&
-        !(joined && capital(&t[i - 1]))) {
-        *out = (span){i, name_end(s, t, n, i), true};
-        return true;
-    }
-    if (want == QU_WANT_COUNT || want == QU_WANT_AMOUNT || want == QU_WANT_DATE) return false;
-    if (content(&t[i]) && !(joined && content(&t[i - 1]))) {
-        *out = (span){i, noun_end(t, n, i), want == QU_WANT_ANY};
-        return true;
-    }
-    return false;
+    out->to += unit;
+    return unit || (t[i].flags & DIGITS); /* not "the one" */
+}
+
+/* Do tokens [i, e) hang together as a phrase that says more than the question? more: may a longer
+ * one from i on do so? */
+static bool phrase_at(const char *s, const token *t, int32_t n, int32_t i, int32_t e, bool *more)
+{
+    const token *last = &t[e - 1];
+    char word[16];
+    bool new_word = false;
+    *more = false;
+    if (!content(&t[i]) || (t[i].flags & TIGHT) || e - i > MAX_SPAN) return false;
+    if (e - 1 > i && !(last->flags & JOINED)) return false;
+    lower(word, s, last->start, last->end);
+    *more = content(last) || ((last->flags & FUNCTION) && listed(word, inner_words));
+    if (!content(last) || (e < n && (t[e].flags & TIGHT))) return false;
+    for (int32_t k = i; k < e; k++) new_word |= !(t[k].flags & (FUNCTION | ASKED));
+    return new_word;
 }
 
 /* Bytes of the currency sign that ends at byte at, 0 if none does. */
@@ -354,32 +358,58 @@ static int64_t signed_price(const char *s, int64_t at)
     return 0;
 }
 
-/* Higher is better: the wanted kind first, then nearness to the question's words. */
-static float score_span(const qu_extract_question *q, const char *s, const token *t, int32_t n,
-                        const span *p)
+/* What question words that stand near are worth, and the asked noun. */
+static float nearness(const token *t, int32_t n, const span *p)
 {
-    const qu_want want = q->want;
-    const bool amount = want == QU_WANT_AMOUNT || want == QU_WANT_COUNT;
-    float score = 0;
-    for (int32_t i = 0; i < n; i++) {
-        if (!(t[i].flags & ASKED)) continue;
-        int32_t apart = i < p->from ? p->from - i : i - p->to + 1;
-        score += 1.0f / (float)(2 + apart);
+    float noun = 0;
+    for (int32_t k = p->from > NOUN_AHEAD ? p->from - NOUN_AHEAD : 0;
+         k < n && k < p->to + NOUN_AHEAD; k++) {
+        int32_t apart = k < p->from ? p->from - k : k >= p->to ? k - p->to + 1 : 0;
+        if ((t[k].flags & ASKED_NOUN) && 1.0f / (float)(1 + apart) > noun)
+            noun = 1.0f / (float)(1 + apart);
     }
-    if (p->fits && want != QU_WANT_ANY) score += FITS;
-    if (want == QU_WANT_ANY && capital(&t[p->from])) score += TELLING;
-    if (want == QU_WANT_ANY && p->to - p->from == 1) score -= ONE_WORD;
-    if (want == QU_WANT_NAME && p->from == 0 && p->to == 1) score -= TELLING; /* any first word */
-    if (want == QU_WANT_DATE && year(s, &t[p->to - 1])) score += TELLING;
-    if (amount && p->to - p->from == 1 && year(s, &t[p->from])) score -= LIKELY;
-    if (amount && q->money && signed_price(s, t[p->from].start) > 0) score += LIKELY;
-    if ((want == QU_WANT_PLACE || want == QU_WANT_NAME) && p->from > 0) {
+    float right = p->to < n ? t[p->to].near_right : 0;
+    return NEAR * (t[p->from].near_left + right) + NOUN * noun;
+}
+
+static float score_number(const qu_extract_question *q, const char *s, const token *t, int32_t n,
+                          const span *p)
+{
+    float score = nearness(t, n, p);
+    if (q->want == QU_WANT_DATE) return score + (year(s, &t[p->to - 1]) ? YEAR : 0);
+    if (p->to - p->from == 1 && year(s, &t[p->from])) score -= LIKELY;
+    if (q->money && signed_price(s, t[p->from].start) > 0) score += LIKELY;
+    return score;
+}
+
+/* Also says whether it is what is asked for: a phrase without a capital is no name. */
+static float score_phrase(const qu_extract_question *q, const char *s, const token *t, int32_t n,
+                          span *p)
+{
+    const token *first = &t[p->from], *last = &t[p->to - 1];
+    float score = nearness(t, n, p);
+    bool ends = p->to == n || !(t[p->to].flags & JOINED);
+    int32_t words = 0, capitals = 0;
+    for (int32_t k = p->from; k < p->to; k++) {
+        words += !(t[k].flags & FUNCTION);
+        capitals += (t[k].flags & (FUNCTION | CAPITAL | DATE_WORD)) == CAPITAL;
+    }
+    p->fits = q->want == QU_WANT_ANY || capitals > 0;
+    if (capitals == words) score += NAMED;
+    if (q->want == QU_WANT_NAME && capitals == words) score += PERSON;
+    if (q->want == QU_WANT_NAME && capitals == 0) score -= PERSON;
+    if (p->from > 0 && (first->flags & JOINED) && (first->flags & first[-1].flags & CAPITAL))
+        score -= CUT_NAME;
+    if (!ends && (last->flags & last[1].flags & CAPITAL)) score -= CUT_NAME;
+    if (ends) score += WHOLE;
+    if (words == 1) score -= ONE_WORD;
+    if (q->want != QU_WANT_ANY && p->from > 0) {
         char before[16];
-        int32_t b = p->from - 1;
-        lower(before, s, t[b].start, t[b].end);
-        if (!strcmp(before, "the") && b > 0) lower(before, s, t[b - 1].start, t[b - 1].end);
-        if (want == QU_WANT_NAME ? !strcmp(before, "by") : listed(before, place_words))
-            score += TELLING;
+        const token *b = first - 1;
+        lower(before, s, b->start, b->end);
+        if (!strcmp(before, "the") && p->from > 1) lower(before, s, b[-1].start, b[-1].end);
+        if (q->want == QU_WANT_NAME ? !strcmp(before, "by") : listed(before, place_words))
+            score += BEHIND;
     }
     return score;
 }
@@ -396,16 +426,25 @@ bool qu_extract_span(const qu_extract_question *q, const char *sentence, int64_t
 {
     token t[MAX_TOKENS];
     int32_t k = cut_tokens(q, sentence, n, t);
-    float best = 0;
+    bool numbers = q->want >= QU_WANT_DATE, more = true;
+    float best = 0, score;
     span chosen = {0}, p;
     *start = 0;
     *end = n;
     for (int32_t i = 0; i < k; i++) {
-        if (!candidate(q, sentence, t, k, i, &p)) continue;
-        float score = score_span(q, sentence, t, k, &p);
-        if (chosen.to > 0 && score <= best) continue;
-        best = score;
-        chosen = p;
+        for (int32_t e = i + 1; e <= k && more; e++) {
+            more = false;
+            p = (span){i, e, false};
+            if (numbers ? !number_at(q, sentence, t, k, i, &p)
+                        : !phrase_at(sentence, t, k, i, e, &more))
+                continue;
+            score = numbers ? score_number(q, sentence, t, k, &p)
+                            : score_phrase(q, sentence, t, k, &p);
+            if (chosen.to > 0 && score <= best) continue;
+            best = score;
+            chosen = p;
+        }
+        more = true;
     }
     if (chosen.to == 0 || q->want == QU_WANT_SENTENCE) return chosen.to > 0;
     *start = t[chosen.from].start;

@@ -126,6 +126,38 @@ static void test_any_kind(void **state)
     assert_string_equal(ask("北京在哪里？", "上海很大。北京在中国北方。"), "北京在中国北方。");
 }
 
+/* Phrases: words of the question inside of them, two that are joined, rows of a table;
+ * never cut out of a name, never the question's words alone. */
+static void test_phrases(void **state)
+{
+    (void)state;
+    assert_string_equal(ask("Which prize did Marlee Holt win?",
+                            "Marlee Holt won the Academy Prize at Varna, and money."),
+                        "Academy Prize");
+    assert_string_equal(ask("Who are the first aiders?",
+                            "The first aiders are Lotte Grane and Hamid Orrow."),
+                        "Lotte Grane and Hamid Orrow");
+    assert_string_equal(ask("How much is the fee for a student?",
+                            "Kind of member\tFee\nEvening member\t38 crowns\nStudent\t21 crowns"),
+                        "21 crowns");
+    assert_string_equal(ask("Who leads the Larkmere Workshop?",
+                            "The Larkmere Workshop in Ostervik is led by Edda Tornquist."),
+                        "Edda Tornquist");
+}
+
+/* A heading lends its words to all that follows it and is no answer itself. */
+static void test_headings(void **state)
+{
+    (void)state;
+    static const char *heads[] = {"# Restoring the ferry dinghy", "Restoring the ferry dinghy"};
+    for (int i = 0; i < 2; i++) {
+        char text[200];
+        snprintf(text, sizeof text, "%s\n\nShe lay in a barn. %s", heads[i],
+                 "The hull is oak. Casper Nyhoff built her in 1911. Edda Tornquist built a shed.");
+        assert_string_equal(ask("Who built the ferry dinghy?", text), "Casper Nyhoff");
+    }
+}
+
 static void test_order_and_priors(void **state)
 {
     (void)state;
@@ -289,7 +321,7 @@ static void test_xquad(void **state)
     }
     json_decref(json);
     print_message("exact, before any normalising: %.3f\n", (double)exact / asked);
-    assert_true(exact >= 0.26 * asked);
+    assert_true(exact >= 0.29 * asked);
 }
 
 int main(void)
@@ -298,6 +330,8 @@ int main(void)
         cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_wants),
         cmocka_unit_test(test_any_kind),
+        cmocka_unit_test(test_phrases),
+        cmocka_unit_test(test_headings),
         cmocka_unit_test(test_order_and_priors),
         cmocka_unit_test(test_rarity_and_neighbour),
         cmocka_unit_test(test_any_bytes),
