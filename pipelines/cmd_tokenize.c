@@ -9,40 +9,17 @@
 #include "pipelines/places.h"
 #include "pipelines/session.h"
 
-/* The tokenizer of the model; a file with a vocabulary alone will do where one is named. */
-typedef struct vocabulary {
-    qu_gguf *gguf;
-    qu_tokenizer *own;
-    qu_session session;        /* of the bundled model, where none is named */
-    const qu_tokenizer *tok;
-} vocabulary;
-
-static qu_status open_vocabulary(vocabulary *v, const qu_args *args, qu_err *err)
+/* The tokenizer of the model; a file with a vocabulary alone will do. */
+static qu_status open_vocabulary(qu_gguf **g, qu_tokenizer **tok, const qu_args *args, qu_err *err)
 {
-    const char *path = qu_args_str(args, "model");
-    const char *env = getenv("QUIRE_MODEL");
-    memset(v, 0, sizeof *v);
-    if (!path && env && *env) path = env;
-    if (!path) {
-        QU_TRY(qu_session_open(&v->session, args, QU_SESSION_MODEL, 0, err));
-        v->tok = v->session.tok;
-        return QU_OK;
-    }
-    char *file;
-    QU_TRY(qu_places_model(&file, path, err));
-    qu_status st = qu_gguf_open(&v->gguf, file, err);
-    free(file);
-    if (st != QU_OK) return st;
-    QU_TRY(qu_tokenizer_create(&v->own, v->gguf, err));
-    v->tok = v->own;
-    return QU_OK;
-}
-
-static void close_vocabulary(vocabulary *v)
-{
-    qu_tokenizer_free(v->own);
-    if (v->gguf) qu_gguf_close(v->gguf);
-    if (v->session.tok) qu_session_close(&v->session);
+    const char *named = qu_args_str(args, "model"), *env = getenv("QUIRE_MODEL");
+    QU_OWN(qu_freep) char *path = NULL;
+    if (!named && env && *env) named = env;
+    if (named) QU_TRY(qu_places_model(&path, named, err));
+    else path = qu_places_bundled();
+    if (!path) return qu_fail(err, QU_ERR_NOTFOUND, QU_NO_MODEL);
+    QU_TRY(qu_gguf_open(g, path, err));
+    return qu_tokenizer_create(tok, *g, err);
 }
 
 typedef struct conversion {
@@ -119,16 +96,16 @@ static qu_status convert(conversion *c, const qu_args *args, qu_err *err)
 
 static qu_status act(qu_session *s, int *code, qu_err *err)
 {
-    vocabulary v;
+    QU_OWN(qu_gguf_closep) qu_gguf *g = NULL;
+    QU_OWN(qu_tokenizer_freep) qu_tokenizer *tok = NULL;
     conversion c = {.flags = (qu_args_flag(s->args, "no-bos") ? 0 : QU_TOK_BOS) |
                              (qu_args_flag(s->args, "special") ? QU_TOK_SPECIAL : 0)};
     (void)code;
-    qu_status st = open_vocabulary(&v, s->args, err);
-    c.tok = v.tok;
-    if (st == QU_OK) st = convert(&c, s->args, err);
+    QU_TRY(open_vocabulary(&g, &tok, s->args, err));
+    c.tok = tok;
+    qu_status st = convert(&c, s->args, err);
     qu_tokens_free(&c.ids);
     qu_buf_free(&c.out);
-    close_vocabulary(&v);
     return st;
 }
 

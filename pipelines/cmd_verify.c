@@ -72,25 +72,23 @@ static qu_status draw_one(verify *v, qu_txn *t, uint64_t doc_id, int32_t page, u
     return add_gap(v, text.data + s.starts[i], (size_t)(end - s.starts[i]), seed, err);
 }
 
-/* A document and the running number of pages up to and with it, headers not counted. */
-typedef struct census {
+typedef struct drawable {
     uint64_t doc_id;
-    int64_t pages;
-} census;
+    int32_t page;
+} drawable;
 
-static qu_status take_census(qu_buf *list, qu_txn *t, qu_err *err)
+/* Every page but the headers. */
+static qu_status list_pages(qu_buf *list, qu_txn *t, qu_err *err)
 {
-    for (census c = {0};;) {
-        qu_doc d;
-        QU_TRY(qu_catalogue_next_doc(t, c.doc_id, &d, err));
-        if (d.doc_id == 0) return QU_OK;
-        c = (census){d.doc_id, c.pages + (d.n_pages > 1 ? d.n_pages - 1 : 0)};
-        qu_doc_free(&d);
-        QU_TRY(qu_buf_add(list, &c, sizeof c, err));
+    for (uint64_t after = 0;;) {
+        QU_OWN(qu_doc_free) qu_doc d = {0};
+        QU_TRY(qu_catalogue_next_doc(t, after, &d, err));
+        if ((after = d.doc_id) == 0) return QU_OK;
+        for (int32_t p = 1; p < d.n_pages; p++)
+            QU_TRY(qu_buf_add(list, &(drawable){after, p}, sizeof(drawable), err));
     }
 }
 
-/* Pages are drawn evenly over the whole store: page r is found by bisection. */
 static qu_status draw(verify *v, int32_t wanted, qu_err *err)
 {
     uint64_t seed = (uint64_t)qu_args_int(v->args, "seed");
@@ -98,18 +96,12 @@ static qu_status draw(verify *v, int32_t wanted, qu_err *err)
     QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     v->questions = json_array();
     QU_TRY(qu_txn_begin(&t, v->s->store, QU_TXN_READ, err));
-    QU_TRY(take_census(&list, t, err));
-    const census *c = (const census *)(void *)list.data;
-    int64_t n = (int64_t)(list.len / sizeof *c), pages = n ? c[n - 1].pages : 0;
-    for (int32_t k = 0; pages > 0 && k < wanted * DRAWS_EACH; k++) {
-        int64_t r = (int64_t)(qu_score_random(&seed) % (uint64_t)pages), lo = 0, hi = n - 1;
-        while (lo < hi) {
-            int64_t mid = (lo + hi) / 2;
-            if (c[mid].pages <= r) lo = mid + 1;
-            else hi = mid;
-        }
-        int32_t page = 1 + (int32_t)(r - (lo ? c[lo - 1].pages : 0));
-        QU_TRY(draw_one(v, t, c[lo].doc_id, page, &seed, err));
+    QU_TRY(list_pages(&list, t, err));
+    const drawable *pages = (const drawable *)(void *)list.data, *p;
+    uint64_t n = list.len / sizeof *pages;
+    for (int32_t k = 0; n > 0 && k < wanted * DRAWS_EACH; k++) {
+        p = &pages[qu_score_random(&seed) % n];
+        QU_TRY(draw_one(v, t, p->doc_id, p->page, &seed, err));
         if (json_array_size(v->questions) == (size_t)wanted) break;
     }
     return QU_OK;

@@ -42,8 +42,8 @@ static qu_status compute_prefix(qu_encoder *e, qu_err *err)
     return qu_context_prefill(c, &page, 1, &sink, err);
 }
 
-/* One blob a layer: its KV heads' slices one after the other. */
-static qu_status load_prefix(qu_encoder *e, qu_txn *t, qu_err *err)
+/* Read or write it: one blob a layer, its KV heads' slices one after the other. */
+static qu_status stored_prefix(qu_encoder *e, qu_txn *t, bool write, qu_err *err)
 {
     const qu_model *m = e->s->model;
     size_t each = qu_page_memory_bytes(e->prefix), want = each * (size_t)m->n_kv_heads;
@@ -52,32 +52,25 @@ static qu_status load_prefix(qu_encoder *e, qu_txn *t, qu_err *err)
         char name[32];
         snprintf(name, sizeof name, "prefix.%d", l);
         b.len = 0;
-        QU_TRY(qu_catalogue_get_meta(t, name, &b, err));
-        if (b.len != want)
+        if (!write) QU_TRY(qu_catalogue_get_meta(t, name, &b, err));
+        if (!write && b.len != want)
             return qu_fail(err, QU_ERR_CORRUPT,
                            "stored prefix of layer %d has %zu bytes, expected %zu", l, b.len, want);
-        for (int32_t g = 0; g < m->n_kv_heads; g++)
-            memcpy(qu_page_memory_slice(e->prefix, l, g), b.data + (size_t)g * each, each);
+        for (int32_t g = 0; g < m->n_kv_heads; g++) {
+            void *slice = qu_page_memory_slice(e->prefix, l, g);
+            if (write) QU_TRY(qu_buf_add(&b, slice, each, err));
+            else memcpy(slice, b.data + (size_t)g * each, each);
+        }
+        if (write) QU_TRY(qu_catalogue_put_meta(t, name, b.data, b.len, err));
     }
     return QU_OK;
 }
 
 static qu_status save_prefix(qu_encoder *e, qu_err *err)
 {
-    const qu_model *m = e->s->model;
-    size_t each = qu_page_memory_bytes(e->prefix);
-    QU_OWN(qu_buf_free) qu_buf b = {0};
-    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
+    qu_txn *t;
     QU_TRY(qu_txn_begin(&t, e->s->store, QU_TXN_WRITE, err));
-    for (int32_t l = 0; l < m->n_layers; l++) {
-        char name[32];
-        snprintf(name, sizeof name, "prefix.%d", l);
-        b.len = 0;
-        for (int32_t g = 0; g < m->n_kv_heads; g++)
-            QU_TRY(qu_buf_add(&b, qu_page_memory_slice(e->prefix, l, g), each, err));
-        QU_TRY(qu_catalogue_put_meta(t, name, b.data, b.len, err));
-    }
-    return qu_txn_commit(QU_TAKE(t), err);
+    return qu_txn_end(t, stored_prefix(e, t, true, err), err);
 }
 
 qu_status qu_encoder_create(qu_encoder **out, qu_session *s, qu_err *err)
@@ -91,7 +84,7 @@ qu_status qu_encoder_create(qu_encoder **out, qu_session *s, qu_err *err)
     if (s->prefix.n > 0) {
         QU_TRY(qu_page_memory_create(&e->prefix, s->model, s->codec, (int32_t)s->prefix.n, err));
         if (s->store) QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
-        if (s->store) st = load_prefix(e, t, err);
+        if (s->store) st = stored_prefix(e, t, false, err);
         qu_txn_abort(QU_TAKE(t));
         if (st == QU_ERR_NOTFOUND) {
             QU_TRY(compute_prefix(e, err));
@@ -155,7 +148,7 @@ typedef struct encode_run {
 
 static qu_status pages_done(const encode_run *r, int32_t from, int32_t to, qu_err *err)
 {
-    for (int32_t p = from; p < to; p++)
+    for (int32_t p = from; r->out->page_done && p < to; p++)
         QU_TRY(r->out->page_done(r->out->ctx, p, r->pages[p].n_tokens, err));
     return QU_OK;
 }

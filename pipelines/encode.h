@@ -56,7 +56,8 @@ typedef struct qu_encode_part {
 } qu_encode_part;
 
 /* Where a document's parts go. done: leading pages that are there already and can be read back; get
- * is called for what was put, in this run or before. stop is asked between passes; NULL = never. */
+ * is called for what was put, in this run or before. stop is asked between passes. page_done and
+ * stop may be NULL. */
 typedef struct qu_encode_output {
     int32_t done;
     qu_status (*get)(void *ctx, const qu_encode_part *part, const void **data, size_t *bytes,

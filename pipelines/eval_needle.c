@@ -165,16 +165,6 @@ static qu_status save(needle *x, const char *prefix, qu_err *err)
     return qu_png_heat(path.data, x->share, x->depths, (int32_t)(x->n_lengths * x->n_prunes), err);
 }
 
-static qu_status read_list(const qu_args *args, const char *name, const char *what, int64_t **list,
-                           int64_t *n, int64_t min, int64_t max, qu_err *err)
-{
-    const char *text = qu_args_str(args, name);
-    QU_TRY(qu_input_numbers(list, n, text, strlen(text), min, max, what, err));
-    if (*n < 1 || *n > MAX_LIST)
-        return qu_fail(err, QU_ERR_ARG, "option '--%s' takes 1 to %d numbers", name, MAX_LIST);
-    return QU_OK;
-}
-
 static void end_needle(needle *x)
 {
     free(x->lengths);
@@ -196,9 +186,10 @@ qu_status qu_eval_needle(qu_eval *e, qu_err *err)
                         .repair_share = qu_args_float(args, "repair"),
                         .policy = qu_args_str(args, "policy"),
                         .far_field = !qu_args_flag(args, "no-far-field")};
-    QU_TRY(
-        read_list(args, "lengths", "length in tokens", &x.lengths, &x.n_lengths, 64, 1 << 20, err));
-    QU_TRY(read_list(args, "prune", "percentage", &x.prunes, &x.n_prunes, 0, 99, err));
+    QU_TRY(qu_input_list(&x.lengths, &x.n_lengths, args, "lengths", 64, 1 << 20, MAX_LIST,
+                         "length in tokens", err));
+    QU_TRY(qu_input_list(&x.prunes, &x.n_prunes, args, "prune", 0, 99, MAX_LIST, "percentage",
+                         err));
     QU_TRY(qu_eval_open(e, QU_SESSION_MODEL, err));
     QU_TRY(qu_asker_open(&x.a, e->s, &o, err));
     QU_TRY(measure(&x, (uint64_t)qu_args_int(args, "seed"), err));

@@ -197,18 +197,6 @@ static qu_status print(qu_eval *e, const qa *x, qu_err *err)
     return qu_eval_print(e, o, err);
 }
 
-static qu_status read_places(qa *x, qu_err *err)
-{
-    const char *text = qu_args_str(x->args, "gold-at");
-    x->documents = (int32_t)qu_args_int(x->args, "documents");
-    QU_TRY(qu_input_numbers(&x->places, &x->n_places, text, strlen(text), 1, x->documents,
-                            "place of the gold document", err));
-    if (x->predictions) x->n_places = 1;
-    if (x->n_places < 1 || x->n_places > MAX_PLACES)
-        return qu_fail(err, QU_ERR_ARG, "option '--gold-at' takes 1 to %d places", MAX_PLACES);
-    return QU_OK;
-}
-
 static qu_status prepare(qu_eval *e, qa *x, qu_err *err)
 {
     const qu_args *a = e->args;
@@ -221,7 +209,10 @@ static qu_status prepare(qu_eval *e, qa *x, qu_err *err)
     QU_TRY(qu_eval_lines(e, MAX_LINE, true, &x->lines, err));
     if (qu_args_str(a, "score-only"))
         QU_TRY(read_predictions(x, qu_args_str(a, "score-only"), err));
-    QU_TRY(read_places(x, err));
+    x->documents = (int32_t)qu_args_int(a, "documents");
+    QU_TRY(qu_input_list(&x->places, &x->n_places, a, "gold-at", 1, x->documents, MAX_PLACES,
+                         "place of the gold document", err));
+    if (x->predictions) x->n_places = 1;
     x->pool = json_array();
     json_array_foreach(x->lines, i, line)
         json_array_extend(x->pool, json_object_get(line, "ctxs"));

@@ -259,18 +259,6 @@ static qu_status finish(qu_eval *e, recall *x, qu_err *err)
     return print(e, x, &x->all, qu_hybrid_weight(x->h), qu_args_str(x->args, "split"), NULL, err);
 }
 
-static qu_status read_cutoffs(recall *x, qu_err *err)
-{
-    const char *text = qu_args_str(x->args, "cutoffs");
-    QU_TRY(qu_input_numbers(&x->cutoffs, &x->n_cutoffs, text, strlen(text), 1, MAX_RANK, "cutoff",
-                            err));
-    if (x->n_cutoffs < 1 || x->n_cutoffs > MAX_CUTOFFS)
-        return qu_fail(err, QU_ERR_ARG, "option '--cutoffs' takes 1 to %d ranks", MAX_CUTOFFS);
-    for (int64_t k = 0; k < x->n_cutoffs; k++)
-        if (x->cutoffs[k] > x->top) x->top = (int32_t)x->cutoffs[k];
-    return QU_OK;
-}
-
 static void end_recall(recall **x)
 {
     if (!*x) return;
@@ -292,7 +280,10 @@ qu_status qu_eval_recall(qu_eval *e, qu_err *err)
     double weight = x->tune                         ? 1
                     : qu_args_given(args, "weight") ? qu_args_float(args, "weight")
                                                     : QU_HYBRID_STORED;
-    QU_TRY(read_cutoffs(x, err));
+    QU_TRY(qu_input_list(&x->cutoffs, &x->n_cutoffs, args, "cutoffs", 1, MAX_RANK, MAX_CUTOFFS,
+                         "cutoff", err));
+    for (int64_t k = 0; k < x->n_cutoffs; k++)
+        if (x->cutoffs[k] > x->top) x->top = (int32_t)x->cutoffs[k];
     QU_TRY(qu_eval_open(e, QU_SESSION_STORE | (x->tune ? QU_SESSION_WRITE : 0), err));
     QU_TRY(qu_hybrid_open(&x->h, e->s, weight, err));
     QU_TRY(qu_txn_begin(&x->txn, e->s->store, QU_TXN_READ, err));

@@ -63,20 +63,11 @@ static qu_status put(void *ctx, const qu_encode_part *part, const void *data, si
     return QU_OK;
 }
 
-static qu_status page_done(void *ctx, int32_t page, int32_t n_tokens, qu_err *err)
-{
-    (void)ctx;
-    (void)page;
-    (void)n_tokens;
-    (void)err;
-    return QU_OK;
-}
-
 static qu_status encode(qu_encoder *e, qu_session *s, const qu_page *records, int32_t n,
                         const int32_t *ids, qu_page_memory **pages, qu_err *err)
 {
     memory_out m = {s, records, pages};
-    qu_encode_doc d = {records, n, ids, {0, get, put, page_done, NULL, &m}};
+    qu_encode_doc d = {records, n, ids, {0, get, put, NULL, NULL, &m}};
     return qu_encode_documents(e, &d, 1, err);
 }
 

@@ -191,3 +191,13 @@ qu_status qu_input_numbers(int64_t **list, int64_t *n_list, const char *text, si
     *n_list = n_v;
     return QU_OK;
 }
+
+qu_status qu_input_list(int64_t **list, int64_t *n_list, const qu_args *args, const char *option,
+                        int64_t min, int64_t max, int64_t most, const char *what, qu_err *err)
+{
+    const char *text = qu_args_str(args, option);
+    QU_TRY(qu_input_numbers(list, n_list, text, strlen(text), min, max, what, err));
+    if (*n_list >= 1 && *n_list <= most) return QU_OK;
+    return qu_fail(err, QU_ERR_ARG, "option '--%s' takes 1 to %lld numbers", option,
+                   (long long)most);
+}

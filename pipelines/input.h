@@ -18,6 +18,7 @@
 #include <stdio.h>
 
 #include "base/buf.h"
+#include "pipelines/options.h"
 
 enum { QU_INPUT_MAX_QUESTION = 1 << 20 }; /* bytes of a line with a question */
 
@@ -61,5 +62,9 @@ const char *qu_input_text(const json_t *o, const char *name);
  * none. Errors: QU_ERR_ARG naming the word, QU_ERR_NOMEM. */
 qu_status qu_input_numbers(int64_t **list, int64_t *n_list, const char *text, size_t n, int64_t min,
                            int64_t max, const char *what, qu_err *err);
+
+/* The same of an option's text: one to most of them. Errors: also QU_ERR_ARG naming the option. */
+qu_status qu_input_list(int64_t **list, int64_t *n_list, const qu_args *args, const char *option,
+                        int64_t min, int64_t max, int64_t most, const char *what, qu_err *err);
 
 #endif

@@ -52,30 +52,16 @@ typedef struct qu_option {
 
 /* Rows of such a table, a macro a kind; further fields may follow, as in
  * QU_FLAG("quiet", "...", .letter = 'q'). QU_STR refuses the empty text, QU_TEXT takes it. */
+#define QU_ROW(k, n, a, d, text, ...)                                                              \
+    {.name = n, .kind = QU_OPT_##k, .arg = a, .dflt = d, .help = text, __VA_ARGS__}
 #define QU_FLAG(n, text, ...) {.name = n, .kind = QU_OPT_FLAG, .help = text, __VA_ARGS__}
-#define QU_INT(n, a, d, lo, hi, text, ...)                                                         \
-    {                                                                                              \
-        .name = n, .kind = QU_OPT_INT, .arg = a, .dflt = d, .min = lo, .max = hi, .help = text,    \
-        __VA_ARGS__                                                                                \
-    }
-#define QU_FLOAT(n, a, d, lo, hi, text, ...)                                                       \
-    {                                                                                              \
-        .name = n, .kind = QU_OPT_FLOAT, .arg = a, .dflt = d, .min = lo, .max = hi, .help = text,  \
-        __VA_ARGS__                                                                                \
-    }
-#define QU_STR(n, a, d, text, ...)                                                                 \
-    {.name = n, .kind = QU_OPT_STR, .arg = a, .dflt = d, .min = 1, .help = text, __VA_ARGS__}
-#define QU_TEXT(n, a, d, text, ...)                                                                \
-    {.name = n, .kind = QU_OPT_STR, .arg = a, .dflt = d, .help = text, __VA_ARGS__}
-#define QU_ENUM(n, a, d, words, text, ...)                                                         \
-    {                                                                                              \
-        .name = n, .kind = QU_OPT_ENUM, .arg = a, .dflt = d, .choices = words, .help = text,       \
-        __VA_ARGS__                                                                                \
-    }
-#define QU_TIME(n, a, d, text, ...)                                                                \
-    {.name = n, .kind = QU_OPT_DURATION, .arg = a, .dflt = d, .help = text, __VA_ARGS__}
-#define QU_SIZE(n, a, d, text, ...)                                                                \
-    {.name = n, .kind = QU_OPT_BYTES, .arg = a, .dflt = d, .help = text, __VA_ARGS__}
+#define QU_INT(n, a, d, lo, hi, ...) QU_ROW(INT, n, a, d, __VA_ARGS__, .min = lo, .max = hi)
+#define QU_FLOAT(n, a, d, lo, hi, ...) QU_ROW(FLOAT, n, a, d, __VA_ARGS__, .min = lo, .max = hi)
+#define QU_STR(n, a, d, ...) QU_ROW(STR, n, a, d, __VA_ARGS__, .min = 1)
+#define QU_TEXT(n, a, d, ...) QU_ROW(STR, n, a, d, __VA_ARGS__)
+#define QU_ENUM(n, a, d, words, ...) QU_ROW(ENUM, n, a, d, __VA_ARGS__, .choices = words)
+#define QU_TIME(n, a, d, ...) QU_ROW(DURATION, n, a, d, __VA_ARGS__)
+#define QU_SIZE(n, a, d, ...) QU_ROW(BYTES, n, a, d, __VA_ARGS__)
 #define QU_OPTIONS(table) .options = table, .n_options = sizeof table / sizeof *table
 
 typedef struct qu_args qu_args;

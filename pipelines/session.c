@@ -60,7 +60,7 @@ static qu_status find_model(qu_session *s, qu_err *err)
         s->model_path = qu_places_bundled();
     if (s->model_path) return QU_OK;
     if (given || (c && c->model_path) || (env && *env)) return qu_fail_nomem(err, PATH_MAX);
-    return qu_fail(err, QU_ERR_NOTFOUND, "no model: give --model FILE.gguf or set QUIRE_MODEL");
+    return qu_fail(err, QU_ERR_NOTFOUND, QU_NO_MODEL);
 }
 
 /* Everything a page depends on besides its own left context (DESIGN.md 3.7). The numerics class
@@ -229,32 +229,29 @@ qu_status qu_session_lexical_path(const qu_session *s, qu_buf *out, qu_err *err)
     return qu_buf_printf(out, err, "%s/" LEXICAL_NAME, s->store_dir);
 }
 
-/* Every page of a document, texts from the catalogue. */
-static qu_status add_document(qu_txn *t, qu_lexical *lx, const qu_doc *doc, qu_err *err)
+qu_status qu_session_add_words(qu_lexical *lx, const qu_doc *d, const char *text,
+                               const qu_page *pages, int32_t n, qu_err *err)
 {
-    QU_OWN(qu_freep) qu_page *pages = NULL;
-    int32_t n = 0;
-    QU_OWN(qu_buf_free) qu_buf text = {0};
-    QU_TRY(qu_catalogue_pages(t, doc->doc_id, &pages, &n, err));
-    QU_TRY(qu_catalogue_text(t, doc->doc_id, 0, doc->text_bytes, &text, err));
     for (int32_t i = 0; i < n; i++) {
-        const char *p = i ? text.data + pages[i].text_start : doc->title;
-        size_t len = i ? (size_t)(pages[i].text_end - pages[i].text_start) : strlen(doc->title);
-        QU_TRY(qu_lexical_add(lx, doc->doc_id, i, doc->title, p, len, err));
+        const char *p = i ? text + pages[i].text_start : d->title;
+        size_t len = i ? (size_t)(pages[i].text_end - pages[i].text_start) : strlen(d->title);
+        QU_TRY(qu_lexical_add(lx, d->doc_id, i, d->title, p, len, err));
     }
     return QU_OK;
 }
 
 qu_status qu_session_fill_lexical(qu_txn *t, qu_lexical *lx, qu_err *err)
 {
-    qu_doc doc;
     for (uint64_t after = 0;;) {
-        QU_TRY(qu_catalogue_next_doc(t, after, &doc, err));
-        if (doc.doc_id == 0) return QU_OK;
-        after = doc.doc_id;
-        qu_status st = add_document(t, lx, &doc, err);
-        qu_doc_free(&doc);
-        if (st != QU_OK) return st;
+        QU_OWN(qu_doc_free) qu_doc d = {0};
+        QU_OWN(qu_freep) qu_page *pages = NULL;
+        QU_OWN(qu_buf_free) qu_buf text = {0};
+        int32_t n;
+        QU_TRY(qu_catalogue_next_doc(t, after, &d, err));
+        if ((after = d.doc_id) == 0) return QU_OK;
+        QU_TRY(qu_catalogue_pages(t, after, &pages, &n, err));
+        QU_TRY(qu_catalogue_text(t, after, 0, d.text_bytes, &text, err));
+        QU_TRY(qu_session_add_words(lx, &d, text.data, pages, n, err));
     }
 }
 

@@ -23,6 +23,8 @@
 #include "store/kvfile.h"
 #include "store/store.h"
 
+#define QU_NO_MODEL "no model: give --model FILE.gguf or set QUIRE_MODEL"
+
 enum {
     QU_SESSION_STORE = 1,   /* open the store */
     /* open the model, its tokenizer and the pool; check it against the store */
@@ -70,6 +72,10 @@ qu_status qu_session_put_meta(qu_session *s, const char *name, const void *p, si
  * temporary file. While another process indexes, the index it began with serves: its newest
  * documents are missing. */
 qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err);
+
+/* Add a document's pages, of which page 0 is its title. text: the document's. */
+qu_status qu_session_add_words(qu_lexical *lx, const qu_doc *d, const char *text,
+                               const qu_page *pages, int32_t n, qu_err *err);
 
 /* Add every document of the catalogue. */
 qu_status qu_session_fill_lexical(qu_txn *t, qu_lexical *lx, qu_err *err);

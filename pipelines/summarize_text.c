@@ -16,18 +16,6 @@ void qu_synopsis_free(qu_synopsis *s)
     memset(s, 0, sizeof *s);
 }
 
-/* The page that holds a place of the text. Pages are in order, page 0 is the header. */
-static int32_t page_of(const qu_page *pages, int32_t n, int64_t at)
-{
-    int32_t lo = 1, hi = n;
-    while (lo + 1 < hi) {
-        int32_t mid = (lo + hi) / 2;
-        if (pages[mid].text_start <= at) lo = mid;
-        else hi = mid;
-    }
-    return lo;
-}
-
 static qu_status cite(qu_synopsis *s, qu_txn *t, const qu_doc *d, const char *text,
                       const qu_digest_sentence *x, int32_t page, qu_err *err)
 {
@@ -45,7 +33,7 @@ qu_status qu_synopsis_extract(qu_synopsis *s, qu_txn *t, const qu_doc *d, qu_dig
     QU_OWN(qu_buf_free) qu_buf text = {0};
     QU_OWN(qu_digest_free) qu_digest g = {0};
     QU_OWN(qu_freep) qu_page *pages = NULL;
-    int32_t n_pages = 0, n = 0;
+    int32_t n_pages = 0, n = 0, page = 1;
     memset(s, 0, sizeof *s);
     QU_TRY(qu_catalogue_text(t, d->doc_id, 0, d->text_bytes, &text, err));
     QU_TRY(qu_catalogue_pages(t, d->doc_id, &pages, &n_pages, err));
@@ -53,10 +41,10 @@ qu_status qu_synopsis_extract(qu_synopsis *s, qu_txn *t, const qu_doc *d, qu_dig
         qu_digest_make(&g, text.data ? text.data : "", (int64_t)text.len, method, max_words, err));
     for (int32_t i = 0; i < g.n; i++) n += g.sentences[i].chosen;
     QU_TRY(qu_memory_take(&s->citations, n, sizeof *s->citations, err));
-    for (int32_t i = 0; i < g.n; i++)
-        if (g.sentences[i].chosen)
-            QU_TRY(cite(s, t, d, text.data, &g.sentences[i],
-                        page_of(pages, n_pages, g.sentences[i].start), err));
+    for (int32_t i = 0; i < g.n; i++) {
+        while (page + 1 < n_pages && pages[page + 1].text_start <= g.sentences[i].start) page++;
+        if (g.sentences[i].chosen) QU_TRY(cite(s, t, d, text.data, &g.sentences[i], page, err));
+    }
     s->words = g.words;
     return QU_OK;
 }
@@ -67,8 +55,7 @@ qu_status qu_synopsis_extract(qu_synopsis *s, qu_txn *t, const qu_doc *d, qu_dig
 static qu_status add_line(qu_buf *out, const char *text, size_t n, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf flat = {0};
-    qu_status st = qu_buf_reserve(&flat, n + 1, err);
-    if (st != QU_OK) return st;
+    QU_TRY(qu_buf_reserve(&flat, n + 1, err));
     for (size_t i = 0; i < n; i++) {
         bool space = text[i] == ' ' || text[i] == '\n' || text[i] == '\t' || text[i] == '\r';
         if (!space)
@@ -76,8 +63,7 @@ static qu_status add_line(qu_buf *out, const char *text, size_t n, qu_err *err)
         else if (flat.len && flat.data[flat.len - 1] != ' ')
             flat.data[flat.len++] = ' ';
     }
-    st = qu_out_safe(out, flat.data, flat.len, false, err);
-    return st;
+    return qu_out_safe(out, flat.data, flat.len, false, err);
 }
 
 static qu_status add_place(qu_buf *out, const qu_citation *c, qu_err *err)
@@ -119,29 +105,25 @@ static qu_status render_json(qu_buf *out, const qu_synopsis *s, const qu_doc *d,
                              qu_err *err)
 {
     char hash[33];
-    qu_status st = QU_OK;
     json_auto_t *o = json_pack("{s:i}", "schema", 1), *list = json_array();
     qu_hash_hex(hash, d->content_hash);
+    for (int32_t i = 0; i < s->n; i++)
+        json_array_append_new(list, qu_citation_json(&s->citations[i]));
     QU_TRY(qu_out_path(o, "path", d->path, err));
-    json_object_set_new(o, "title", qu_pages_json_text(d->title, strlen(d->title)));
-    json_object_set_new(o, "content_hash", json_string(hash));
-    json_object_set_new(o, "method", json_string(method));
-    json_object_set_new(o, "words", json_integer(s->words));
-    json_object_set_new(o, "summary",
-                        s->text.len ? qu_pages_json_text(s->text.data, s->text.len) : json_null());
+    json_object_update_new(
+        o, json_pack("{s:o,s:s,s:s,s:i,s:o}", "title",
+                     qu_pages_json_text(d->title, strlen(d->title)), "content_hash", hash, "method",
+                     method, "words", s->words, "summary",
+                     s->text.len ? qu_pages_json_text(s->text.data, s->text.len) : json_null()));
     if (s->text.len)
         json_object_update_new(
             o, json_pack("{s:{s:I,s:I},s:{s:I}}", "pages", "read", (json_int_t)s->pages_read, "of",
                          (json_int_t)s->pages, "tokens", "generated",
                          (json_int_t)s->generated_tokens));
-    for (int32_t i = 0; i < s->n; i++)
-        json_array_append_new(list, qu_citation_json(&s->citations[i]));
     json_object_set(o, s->text.len ? "citations" : "sentences", list);
-    char *text = json_dumps(o, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
-    st = text ? qu_buf_puts(out, text, err) : qu_fail_nomem(err, 4096);
-    if (st == QU_OK) st = qu_buf_puts(out, "\n", err);
-    free(text);
-    return st;
+    QU_OWN(qu_freep) char *text =
+        json_dumps(o, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
+    return text ? qu_buf_printf(out, err, "%s\n", text) : qu_fail_nomem(err, 4096);
 }
 
 qu_status qu_synopsis_render(qu_buf *out, const qu_synopsis *s, const qu_doc *d, const char *method,

@@ -16,6 +16,7 @@
 #include "pipelines/encode.h"
 #include "pipelines/output.h"
 #include "pipelines/paths.h"
+#include "pipelines/roots.h"
 
 /* A batch is one catalogue transaction. */
 enum { BATCH_DOCS = 256, BATCH_BYTES = 16 << 20, MAX_TICK_MS = 20 };
@@ -27,13 +28,14 @@ typedef struct sync_run {
     qu_txn *txn;
     qu_lexical *lx;
     int64_t batch_docs, batch_bytes;
-    char **roots; /* real paths of those that are there */
-    size_t n_roots;
+    qu_roots roots; /* real paths of those that are there */
     qu_buf seen;    /* uint64_t: documents that are still there */
     qu_buf unknown; /* folders that could not be read: NUL-ended paths */
     int64_t met;    /* files and skipped things that the walk came upon */
     qu_reader *reader;
     qu_buf lists[2]; /* of rules */
+    const qu_walk_entry *file; /* that is read */
+    bool filtered;   /* by a command of the user's: no bytes of the file can be cited */
     bool ended;      /* the store failed */
     qu_err *err;
 } sync_run;
@@ -46,8 +48,7 @@ static void end_run(sync_run *r)
     qu_reader_free(r->reader);
     qu_buf_free(&r->lists[0]);
     qu_buf_free(&r->lists[1]);
-    for (size_t i = 0; i < r->n_roots; i++) free(r->roots[i]);
-    free(r->roots);
+    qu_roots_free(&r->roots);
     qu_buf_free(&r->seen);
     qu_buf_free(&r->unknown);
 }
@@ -78,8 +79,8 @@ static qu_status end_batch(sync_run *r, bool force)
 /* Below a root that is being walked: only such documents may lose their place. */
 static bool is_ours(const sync_run *r, const qu_doc *d)
 {
-    for (size_t i = 0; i < r->n_roots; i++)
-        if (qu_sync_under(d, r->roots[i])) return true;
+    for (size_t i = 0; i < r->roots.n; i++)
+        if (qu_sync_under(d, r->roots.paths[i])) return true;
     return false;
 }
 
@@ -193,20 +194,14 @@ const char *qu_sync_compare(const qu_doc *d)
     return sb.st_size == d->size && mtime_ns == d->mtime_ns ? "current" : "changed";
 }
 
-static void fill(qu_doc *d, const qu_document *doc, const qu_walk_entry *e, uint32_t flags)
+static qu_doc identity_of(const qu_walk_entry *e)
 {
-    d->path = (char *)e->path;
-    d->path_len = strlen(e->path);
-    d->title = doc->title;
-    d->size = e->size_bytes;
-    d->mtime_ns = e->mtime_ns;
-    d->inode = e->inode;
-    d->dev = e->dev;
-    d->content_hash = doc->content_hash;
-    d->indexed_ms = qu_os_wall_ms();
-    d->flags = flags;
-    memcpy(d->format, doc->format, sizeof d->format);
-    memcpy(d->charset, doc->charset, sizeof d->charset);
+    return (qu_doc){.path = (char *)e->path,
+                    .path_len = strlen(e->path),
+                    .size = e->size_bytes,
+                    .mtime_ns = e->mtime_ns,
+                    .inode = e->inode,
+                    .dev = e->dev};
 }
 
 /* An edited document keeps the KV of the pages before the first changed one, in the old version's
@@ -232,21 +227,23 @@ static qu_status put(sync_run *r, const qu_document *doc, const qu_walk_entry *e
     QU_OWN(free_paged) paged p = {0};
     QU_OWN(qu_buf_free) qu_buf map = {0};
     int32_t n_old = 0;
-    qu_doc d = {0};
+    qu_doc d = identity_of(e);
     QU_TRY(make_pages(r, doc, &p));
     QU_TRY(pack_map(doc, &map, r->err));
     if (old && old->kv_file)
         QU_TRY(qu_catalogue_pages(r->txn, old->doc_id, &old_pages, &n_old, r->err));
     QU_TRY(qu_catalogue_next_doc_id(r->txn, &d.doc_id, r->err));
-    fill(&d, doc, e, flags);
+    d.title = doc->title;
+    d.content_hash = doc->content_hash;
+    d.indexed_ms = qu_os_wall_ms();
+    d.flags = flags;
+    memcpy(d.format, doc->format, sizeof d.format);
+    memcpy(d.charset, doc->charset, sizeof d.charset);
     QU_TRY(qu_catalogue_put_doc(r->txn, &d, doc->text, (size_t)doc->text_bytes, map.data, map.len,
                                 p.pages, p.n_pages, p.tokens.ids, p.tokens.n, r->err));
     if (n_old > 0) QU_TRY(keep_kv(r, d.doc_id, old, old_pages, n_old, &p));
-    for (int32_t i = 0; i < p.n_pages && !r->options->dry_run; i++) {
-        const char *text = i ? doc->text + p.pages[i].text_start : doc->title;
-        size_t n = i ? (size_t)(p.pages[i].text_end - p.pages[i].text_start) : strlen(doc->title);
-        QU_TRY(qu_lexical_add(r->lx, d.doc_id, i, doc->title, text, n, r->err));
-    }
+    if (!r->options->dry_run)
+        QU_TRY(qu_session_add_words(r->lx, &d, doc->text, p.pages, p.n_pages, r->err));
     QU_TRY(add_seen(r, d.doc_id));
     r->report->text_bytes += doc->text_bytes;
     r->report->n_tokens += p.tokens.n;
@@ -283,11 +280,9 @@ static qu_status find_same(sync_run *r, qu_hash content, qu_doc *same, bool *mov
 
 /* Its size or time moved on while it was read: what was read may be of two versions. The document
  * keeps the earlier time, so that the next run reads the file again. */
-static bool has_changed(const qu_walk_entry *e)
+static bool has_changed(const qu_doc *identity)
 {
-    struct stat sb;
-    return stat(e->path, &sb) != 0 || sb.st_size != e->size_bytes ||
-           (int64_t)sb.st_mtim.tv_sec * 1000000000 + sb.st_mtim.tv_nsec != e->mtime_ns;
+    return strcmp(qu_sync_compare(identity), "current") != 0;
 }
 
 /* --- the walk --- */
@@ -297,23 +292,6 @@ static bool same_file(const qu_doc *d, const qu_doc *file)
     return d->size == file->size && d->mtime_ns == file->mtime_ns && d->inode == file->inode &&
            d->dev == file->dev;
 }
-
-static qu_doc identity_of(const qu_walk_entry *e)
-{
-    return (qu_doc){.path = (char *)e->path,
-                    .path_len = strlen(e->path),
-                    .size = e->size_bytes,
-                    .mtime_ns = e->mtime_ns,
-                    .inode = e->inode,
-                    .dev = e->dev};
-}
-
-/* A file that is read. */
-typedef struct file_run {
-    sync_run *r;
-    const qu_walk_entry *e;
-    bool filtered; /* by a command of the user's: no bytes of the file can be cited */
-} file_run;
 
 /* A document of a file, e being the file with the document's path: unchanged, moved here, or
  * put. */
@@ -351,32 +329,29 @@ static qu_status on_version(sync_run *r, const qu_walk_entry *e, uint32_t flags,
 
 static qu_status on_document(void *ctx, const char *member, qu_document *doc)
 {
-    const file_run *f = ctx;
-    qu_walk_entry e = *f->e;
-    uint32_t flags = doc->has_source && !f->filtered ? QU_DOC_HAS_SOURCE : 0;
+    sync_run *r = ctx;
+    qu_walk_entry e = *r->file;
+    uint32_t flags = doc->has_source && !r->filtered ? QU_DOC_HAS_SOURCE : 0;
     QU_OWN(qu_buf_free) qu_buf path = {0};
-    f->r->ended = true; /* the store's fault, not the file's, unless all goes well */
+    r->ended = true; /* the store's fault, not the file's, unless all goes well */
     if (member) {
-        QU_TRY(qu_buf_printf(&path, f->r->err, "%s!%s", e.path, member));
+        flags |= (uint32_t)strlen(e.path) << QU_DOC_FILE_SHIFT;
+        QU_TRY(qu_buf_printf(&path, r->err, "%s!%s", e.path, member));
         e.path = path.data;
-        flags |= (uint32_t)strlen(f->e->path) << QU_DOC_FILE_SHIFT;
     }
-    QU_TRY(on_version(f->r, &e, flags, doc));
-    f->r->ended = false;
+    QU_TRY(on_version(r, &e, flags, doc));
+    r->ended = false;
     return QU_OK;
 }
 
 /* Pictures in an archive are not worth a line each. */
 static qu_status on_fault(void *ctx, const char *member, const qu_err *why)
 {
-    const file_run *f = ctx;
+    sync_run *r = ctx;
+    bool nothing = why->status == QU_ERR_UNSUPPORTED;
     (void)member;
-    if (why->status == QU_ERR_UNSUPPORTED) {
-        f->r->report->skipped++;
-        return QU_OK;
-    }
-    f->r->report->failed++;
-    qu_out_note("failed in '%.100s': %s", f->e->path, why->msg);
+    *(nothing ? &r->report->skipped : &r->report->failed) += 1;
+    if (!nothing) qu_out_note("failed in '%.100s': %s", r->file->path, why->msg);
     return QU_OK;
 }
 
@@ -393,18 +368,19 @@ static qu_status find_filter(qu_buf *command, const char *filters, const char *p
     return QU_OK;
 }
 
-static qu_status read_file(file_run *f, const qu_reader_sink *sink, qu_err *err)
+static qu_status read_file(sync_run *r, qu_err *err)
 {
-    const qu_sync_options *o = f->r->options;
-    const char *path = f->e->path;
+    const qu_reader_sink sink = {on_document, on_fault, r};
+    const qu_sync_options *o = r->options;
+    const char *path = r->file->path;
     QU_OWN(qu_buf_free) qu_buf text = {0}, command = {0};
     QU_TRY(find_filter(&command, o->filters, path, err));
-    f->filtered = command.len > 0;
-    if (!f->filtered) return qu_reader_read(f->r->reader, path, sink, err);
+    r->filtered = command.len > 0;
+    if (!r->filtered) return qu_reader_read(r->reader, path, &sink, err);
     QU_TRY(qu_filter_run(&text, command.data, path, QU_FILTER_SECONDS, o->stop, err));
     command.len = 0; /* a name for messages, with no ending that means anything */
     QU_TRY(qu_buf_printf(&command, err, "%s (filtered)", path));
-    return qu_reader_parse(f->r->reader, text.data, (int64_t)text.len, command.data, sink, err);
+    return qu_reader_parse(r->reader, text.data, (int64_t)text.len, command.data, &sink, err);
 }
 
 /* The clock of file times moves by ticks of some milliseconds. A file that was written in the tick
@@ -425,10 +401,9 @@ static qu_status on_file(void *ctx, const qu_walk_entry *e)
     sync_run *r = ctx;
     QU_OWN(qu_doc_free) qu_doc old = {0};
     qu_doc identity = identity_of(e);
-    file_run f = {.r = r, .e = e};
-    const qu_reader_sink sink = {on_document, on_fault, &f};
     qu_err why = {0};
     r->met++;
+    r->file = e;
     if (r->options->stop && r->options->stop()) {
         r->report->stopped = true;
         return QU_ERR_CANCELLED;
@@ -441,9 +416,9 @@ static qu_status on_file(void *ctx, const qu_walk_entry *e)
         return add_seen(r, old.doc_id);
     }
     await_tick(e);
-    qu_status read = read_file(&f, &sink, &why);
+    qu_status read = read_file(r, &why);
     if (read == QU_OK) {
-        if (has_changed(e))
+        if (has_changed(&identity))
             qu_out_warn("'%s' changed while it was read: run quire index again when it is complete",
                         e->path);
         return QU_OK;
@@ -546,13 +521,10 @@ static qu_status finish(sync_run *r, uint64_t before)
 /* Real paths of the roots that are there. */
 static qu_status find_roots(sync_run *r, const char *const *roots, size_t n_roots)
 {
-    QU_TRY(qu_memory_take(&r->roots, (int64_t)n_roots, sizeof *r->roots, r->err));
     for (size_t i = 0; i < n_roots; i++) {
-        char *real = realpath(roots[i], NULL);
-        if (real) {
-            r->roots[r->n_roots++] = real;
-            continue;
-        }
+        QU_OWN(qu_freep) char *real = realpath(roots[i], NULL);
+        if (real) QU_TRY(qu_roots_add(&r->roots, real, r->err));
+        if (real) continue;
         if (errno == ENOMEM) return qu_fail_nomem(r->err, (long long)strlen(roots[i]));
         r->report->failed++;
         qu_out_warn(
@@ -587,14 +559,14 @@ static qu_status check_empty(sync_run *r, const char *root)
 static qu_status walk_roots(sync_run *r, const qu_walk_rules *rules)
 {
     qu_err *err = r->err;
-    for (size_t i = 0; i < r->n_roots && !r->report->stopped; i++) {
+    for (size_t i = 0; i < r->roots.n && !r->report->stopped; i++) {
         qu_err why = {0};
         int64_t met = r->met;
         r->err = &why; /* a stop is no error of ours */
-        qu_status st =
-            qu_walk((const char *const *)&r->roots[i], 1, rules, on_file, on_skip, r, &why);
+        const char *root = r->roots.paths[i];
+        qu_status st = qu_walk(&root, 1, rules, on_file, on_skip, r, &why);
         r->err = err;
-        if (st == QU_OK && r->met == met) st = check_empty(r, r->roots[i]);
+        if (st == QU_OK && r->met == met) st = check_empty(r, root);
         if (st == QU_OK || (st == QU_ERR_CANCELLED && r->report->stopped)) continue;
         if (err) *err = why;
         return st;
