@@ -24,10 +24,8 @@ struct qu_vector {
     float *centroids;      /* [n_lists, width] */
     qu_ivf *ivf;           /* NULL: without a file */
     uint64_t file_trained; /* its lists' epoch */
-    qu_vector_doc *docs;   /* [n_docs] of the file */
-    int64_t n_docs;
-    bool *live;   /* [n_docs]: the store still has it as it is in the file */
-    qu_buf delta; /* uint64_t ids of the store's documents that are not in the file */
+    uint64_t file_epoch;   /* it holds what was put up to this one */
+    qu_buf delta;          /* uint64_t ids of the store's documents that are not in the file */
 };
 
 /* --- the file --- */
@@ -42,11 +40,8 @@ static bool sound(FILE *f, qu_vector_head *head)
     if (head->magic != QU_VECTOR_FILE_MAGIC ||
         qu_hash_sum(head, offsetof(qu_vector_head, self_sum), 0) != head->self_sum)
         return false;
-    uint64_t rest = (uint64_t)sb.st_size - sizeof *head, docs = (uint64_t)head->n_docs;
-    return docs <= rest / sizeof(qu_vector_doc) &&
-           rest - docs * sizeof(qu_vector_doc) == (uint64_t)head->blob_bytes &&
-           qu_vector_file_sum(f, sizeof *head, (int64_t)rest, &sum) && sum == head->body_sum &&
-           fseeko(f, sizeof *head, SEEK_SET) == 0;
+    return qu_vector_file_sum(f, sizeof *head, sb.st_size - (int64_t)sizeof *head, &sum) &&
+           sum == head->body_sum && fseeko(f, sizeof *head, SEEK_SET) == 0;
 }
 
 static void close_file(FILE **f)
@@ -55,50 +50,37 @@ static void close_file(FILE **f)
 }
 
 /* Take the file if it is whole and of these lists; else go without it. */
-static qu_status take_file(qu_vector *v, const char *path, qu_err *err)
+static void take_file(qu_vector *v, const char *path)
 {
     qu_vector_head head;
     int32_t e, n_lists;
     int64_t n_rows;
     QU_OWN(qu_ivf_freep) qu_ivf *ivf = NULL;
-    if (!path || !qu_ivf_built_in() || v->state.n_lists == 0) return QU_OK;
+    if (!path || !qu_ivf_built_in() || v->state.n_lists == 0) return;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     QU_OWN(close_file) FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
     if (!f && fd >= 0) close(fd);
-    if (!f || !sound(f, &head)) return QU_OK;
+    if (!f || !sound(f, &head)) return;
     if (head.trained_epoch != v->state.trained_epoch || head.n_dims != v->state.n_dims ||
         head.n_lists != v->state.n_lists || !qu_hash_equal(head.model, v->state.model))
-        return QU_OK;
-    QU_TRY(qu_memory_take(&v->docs, head.n_docs, sizeof *v->docs, err));
-    QU_TRY(qu_memory_take(&v->live, head.n_docs, sizeof *v->live, err));
-    if (fread(v->docs, sizeof *v->docs, (size_t)head.n_docs, f) != (size_t)head.n_docs ||
-        qu_ivf_load(&ivf, f, NULL) != QU_OK)
-        return QU_OK;
+        return;
+    if (qu_ivf_load(&ivf, f, NULL) != QU_OK) return;
     qu_ivf_shape(ivf, &e, &n_lists, &n_rows);
     if (e != qu_vector_width(head.n_dims) || n_lists != head.n_lists || n_rows != head.n_rows)
-        return QU_OK;
+        return;
     v->ivf = QU_TAKE(ivf);
-    v->n_docs = head.n_docs;
+    v->file_epoch = head.epoch;
     v->file_trained = head.trained_epoch;
-    return QU_OK;
 }
 
-/* Sort the store's documents into those that the file has and the delta. */
-static qu_status compare(qu_vector *v, qu_txn *t, qu_err *err)
+/* Find the store's documents that the file has not. */
+static qu_status find_delta(qu_vector *v, qu_txn *t, qu_err *err)
 {
-    qu_vector_lists l = {0};
-    int64_t at = 0;
     v->delta.len = 0;
-    memset(v->live, 0, (size_t)v->n_docs * sizeof *v->live);
-    for (;;) {
+    for (qu_vector_lists l = {0};;) {
         QU_TRY(qu_vector_next_lists(t, l.doc_id, &l, err));
         if (l.doc_id == 0) return QU_OK;
-        while (at < v->n_docs && v->docs[at].doc_id < l.doc_id) at++;
-        if (at < v->n_docs && v->docs[at].doc_id == l.doc_id && v->docs[at].epoch == l.epoch) {
-            v->live[at] = true;
-            continue;
-        }
-        QU_TRY(qu_buf_add(&v->delta, &l.doc_id, sizeof l.doc_id, err));
+        if (l.epoch > v->file_epoch) QU_TRY(qu_buf_add(&v->delta, &l.doc_id, sizeof l.doc_id, err));
     }
 }
 
@@ -121,7 +103,7 @@ static qu_status refresh(qu_vector *v, qu_txn *t, qu_err *err)
         qu_ivf_free(v->ivf);
         v->ivf = NULL;
     }
-    if (v->ivf) QU_TRY(compare(v, t, err));
+    if (v->ivf) QU_TRY(find_delta(v, t, err));
     v->generation = generation;
     return QU_OK;
 }
@@ -132,8 +114,8 @@ qu_status qu_vector_open(qu_vector **out, qu_txn *t, const char *file, qu_err *e
     *out = NULL;
     QU_TRY(qu_memory_take(&v, 1, sizeof *v, err));
     QU_TRY(refresh(v, t, err));
-    QU_TRY(take_file(v, file, err));
-    if (v->ivf) QU_TRY(compare(v, t, err));
+    take_file(v, file);
+    if (v->ivf) QU_TRY(find_delta(v, t, err));
     *out = QU_TAKE(v);
     return QU_OK;
 }
@@ -153,8 +135,6 @@ void qu_vector_close(qu_vector *v)
     if (!v) return;
     qu_ivf_free(v->ivf);
     free(v->centroids);
-    free(v->docs);
-    free(v->live);
     qu_buf_free(&v->delta);
     free(v);
 }
@@ -287,17 +267,13 @@ static qu_status scan_delta(search *x)
     return QU_OK;
 }
 
-static int by_doc(const void *a, const void *b)
+/* Has the store the document as it is in the file? */
+static qu_status is_live(const search *x, uint64_t doc_id, bool *live)
 {
-    const qu_vector_doc *x = a, *y = b;
-    return (x->doc_id > y->doc_id) - (x->doc_id < y->doc_id);
-}
-
-static bool is_live(const qu_vector *v, uint64_t doc_id)
-{
-    const qu_vector_doc *d =
-        bsearch(&(qu_vector_doc){doc_id, 0}, v->docs, (size_t)v->n_docs, sizeof *v->docs, by_doc);
-    return d && v->live[d - v->docs];
+    qu_vector_lists l;
+    QU_TRY(qu_vector_next_lists(x->t, doc_id - 1, &l, x->err));
+    *live = l.doc_id == doc_id && l.epoch <= x->v->file_epoch;
+    return QU_OK;
 }
 
 static int by_id(const void *a, const void *b)
@@ -317,7 +293,8 @@ static qu_status offer_ids(search *x, int64_t *ids, int32_t n_ids)
         int32_t page = (int32_t)(ids[i] & ((1 << QU_VECTOR_PAGE_BITS) - 1));
         if (d != doc) {
             end_doc(x);
-            good = is_live(x->v, d) && kept(x, d);
+            QU_TRY(is_live(x, d, &good));
+            good = good && kept(x, d);
         }
         doc = d;
         if (good && page > 0) QU_TRY(offer(x, d, page));

@@ -146,8 +146,7 @@ static qu_status failed(const build *b, const char *path)
     return qu_os_fail(b->err, errno, "write", path);
 }
 
-/* Every vector into the index, every document into the table, which f takes. */
-static qu_status fill(build *b, qu_ivf *ivf, FILE *f)
+static qu_status fill(build *b, qu_ivf *ivf)
 {
     QU_OWN(qu_freep) float *x = NULL;
     QU_OWN(qu_freep) int64_t *ids = NULL, *lists = NULL;
@@ -157,34 +156,29 @@ static qu_status fill(build *b, qu_ivf *ivf, FILE *f)
     for (chunk c = {0};;) {
         QU_TRY(next_chunk(b, &c));
         if (c.l.doc_id == 0) return QU_OK;
-        qu_vector_doc doc = {c.l.doc_id, c.l.epoch};
-        if (c.at == 0 && fwrite(&doc, sizeof doc, 1, f) != 1) return failed(b, b->file);
         qu_dequant_ref(x, c.rows, QU_TYPE_Q8_0, (int64_t)c.n * b->width);
         for (int32_t i = 0; i < c.n; i++) {
             uint16_t list;
             memcpy(&list, c.l.lists + 2 * (size_t)(c.at + i), 2);
-            ids[i] = (int64_t)(doc.doc_id << QU_VECTOR_PAGE_BITS | (uint64_t)(c.at + i + 1));
+            ids[i] = (int64_t)(c.l.doc_id << QU_VECTOR_PAGE_BITS | (uint64_t)(c.at + i + 1));
             lists[i] = list;
             if (list >= b->s.n_lists)
                 return qu_fail(b->err, QU_ERR_CORRUPT, "vectors of document %llu have no lists",
-                               (unsigned long long)doc.doc_id);
+                               (unsigned long long)c.l.doc_id);
         }
         QU_TRY(qu_ivf_add(ivf, c.n, x, ids, lists, b->err));
     }
 }
 
 /* Checksum of what stands behind the head, then the head itself. */
-static qu_status seal(build *b, FILE *f, const char *path, int64_t n_docs)
+static qu_status seal(build *b, FILE *f, const char *path)
 {
     struct stat sb;
     qu_vector_head h = {
         .magic = QU_VECTOR_FILE_MAGIC, .model = b->s.model, .trained_epoch = b->s.trained_epoch,
-        .epoch = b->s.epoch, .generation = qu_catalogue_generation(b->t), .n_docs = n_docs,
-        .n_rows = b->n_rows, .n_dims = b->s.n_dims, .n_lists = b->s.n_lists};
+        .epoch = b->s.epoch, .n_rows = b->n_rows, .n_dims = b->s.n_dims, .n_lists = b->s.n_lists};
     if (fflush(f) != 0 || fstat(fileno(f), &sb) != 0) return failed(b, path);
-    int64_t body = (int64_t)sb.st_size - (int64_t)sizeof h;
-    h.blob_bytes = body - n_docs * (int64_t)sizeof(qu_vector_doc);
-    bool good = qu_vector_file_sum(f, sizeof h, body, &h.body_sum);
+    bool good = qu_vector_file_sum(f, sizeof h, sb.st_size - (int64_t)sizeof h, &h.body_sum);
     h.self_sum = qu_hash_sum(&h, offsetof(qu_vector_head, self_sum), 0);
     good = good && fseeko(f, 0, SEEK_SET) == 0 && fwrite(&h, sizeof h, 1, f) == 1;
     return good ? QU_OK : failed(b, path);
@@ -196,10 +190,9 @@ static qu_status write_to(build *b, FILE *f, const char *path)
     QU_OWN(qu_ivf_freep) qu_ivf *ivf = NULL;
     QU_TRY(qu_ivf_create(&ivf, b->width, b->s.n_lists, b->s.range, b->err));
     if (fwrite(&nothing, sizeof nothing, 1, f) != 1) return failed(b, path);
-    QU_TRY(fill(b, ivf, f));
-    int64_t n_docs = (int64_t)((ftello(f) - (off_t)sizeof nothing) / (off_t)sizeof(qu_vector_doc));
+    QU_TRY(fill(b, ivf));
     QU_TRY(qu_ivf_save(ivf, f, b->err));
-    return seal(b, f, path, n_docs);
+    return seal(b, f, path);
 }
 
 static qu_status write_file(build *b)

@@ -12,7 +12,7 @@
 QU_OWNER(qu_linear_scratch, qu_linear_scratch_free)
 
 #define QU_VECTOR_MAGIC 0x3153544345565551ull      /* "QUVECTS1" */
-#define QU_VECTOR_FILE_MAGIC 0x3158444956464551ull /* "QEFVIDX1" */
+#define QU_VECTOR_FILE_MAGIC 0x3258444956464551ull /* "QEFVIDX2" */
 
 enum {
     /* with LMDB's and the record's head two disk pages: a hit scored again reads its whole chunk */
@@ -32,17 +32,13 @@ typedef struct qu_vector_state {
     uint32_t zero;
 } qu_vector_state;
 
-/* A document in the file's table, ascending. */
-typedef struct qu_vector_doc {
-    uint64_t doc_id, epoch;
-} qu_vector_doc;
-
-/* The file: this, docs [n_docs], FAISS's bytes to the end. Native byte order. */
+/* The file: this, then FAISS's bytes to the end. Native byte order. It holds every document whose
+ * vectors were put up to epoch. */
 typedef struct qu_vector_head {
     uint64_t magic;
     qu_hash model;
-    uint64_t trained_epoch, epoch, generation;
-    int64_t n_docs, n_rows, blob_bytes;
+    uint64_t trained_epoch, epoch;
+    int64_t n_rows;
     int32_t n_dims, n_lists;
     uint64_t body_sum; /* checksum of what stands behind the head */
     uint64_t self_sum; /* checksum of the fields above */
