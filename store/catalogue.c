@@ -10,7 +10,7 @@
 
 typedef struct open_rec {
     int64_t created_ms;
-    uint32_t purpose, zero;
+    uint64_t zero;
 } open_rec;
 
 void qu_doc_free(qu_doc *doc)
@@ -19,21 +19,6 @@ void qu_doc_free(qu_doc *doc)
     free(doc->path);
     free(doc->title);
     memset(doc, 0, sizeof *doc);
-}
-
-/* Between these a change is half done: whoever leaves without the second call, by an error, leaves
- * a transaction that can only be aborted (catalogue.h). Refusals come before the first. */
-static bool change_begin(qu_txn *t)
-{
-    bool was = t->failed;
-    t->failed = true;
-    return was;
-}
-
-static qu_status change_end(qu_txn *t, bool was)
-{
-    t->failed = was;
-    return QU_OK;
 }
 
 /* --- the document record --- */
@@ -227,9 +212,10 @@ qu_status qu_catalogue_del_doc(qu_txn *t, uint64_t doc_id, qu_err *err)
 {
     qu_doc d;
     QU_TRY(qu_doc_borrow(t, doc_id, &d, err));
-    bool was = change_begin(t);
+    t->unsafe++;
     QU_TRY(doc_remove(t, doc_id, err));
-    return change_end(t, was);
+    t->unsafe--;
+    return QU_OK;
 }
 
 qu_status qu_catalogue_next_doc_id(qu_txn *t, uint64_t *doc_id, qu_err *err)
@@ -285,7 +271,7 @@ qu_status qu_catalogue_put_doc(qu_txn *t, const qu_doc *doc, const char *text, s
     d.text_hash = qu_hash_bytes(text, n_text, 0);
     d.title_len = (uint32_t)n_title;
     d.zero = 0;
-    bool was = change_begin(t);
+    t->unsafe++;
     QU_TRY(path_find(t, d.path, d.path_len, &old, err));
     if (old) QU_TRY(doc_remove(t, old, err));
     qu_status st = doc_remove(t, d.doc_id, err);
@@ -296,7 +282,8 @@ qu_status qu_catalogue_put_doc(qu_txn *t, const qu_doc *doc, const char *text, s
     QU_TRY(qu_stream_put(t, QU_TAG_TEXT, d.doc_id, text, n_text, err));
     QU_TRY(qu_stream_put(t, QU_TAG_MAP, d.doc_id, map, n_map, err));
     QU_TRY(qu_pages_put(t, d.doc_id, pages, n_pages, ids, err));
-    return change_end(t, was);
+    t->unsafe--;
+    return QU_OK;
 }
 
 static void identity_set(qu_doc *d, const qu_doc *from)
@@ -314,7 +301,7 @@ qu_status qu_catalogue_rename(qu_txn *t, uint64_t doc_id, const qu_doc *to, qu_e
     QU_TRY(path_check(to->path, to->path_len, err));
     QU_TRY(path_find(t, to->path, to->path_len, &other, err));
     QU_TRY(qu_doc_borrow(t, doc_id, &d, err));
-    bool was = change_begin(t);
+    t->unsafe++;
     if (other && other != doc_id) QU_TRY(doc_remove(t, other, err));
     QU_TRY(qu_doc_borrow(t, doc_id, &d, err));
     t->docs_changed = true;
@@ -327,7 +314,8 @@ qu_status qu_catalogue_rename(qu_txn *t, uint64_t doc_id, const qu_doc *to, qu_e
     QU_TRY(doc_put(t, &d, err));
     qu_rec_key k = path_key(&d);
     QU_TRY(qu_rec_put(t, &k, NULL, 0, err));
-    return change_end(t, was);
+    t->unsafe--;
+    return QU_OK;
 }
 
 qu_status qu_catalogue_touch(qu_txn *t, uint64_t doc_id, const qu_doc *identity, qu_err *err)
@@ -370,9 +358,10 @@ qu_status qu_catalogue_next_vectors(qu_txn *t, uint64_t *doc_id, uint32_t *chunk
 qu_status qu_catalogue_clear_vectors(qu_txn *t, qu_err *err)
 {
     qu_rec_key all = qu_key_tag(QU_TAG_VECTORS);
-    bool was = change_begin(t);
+    t->unsafe++;
     QU_TRY(qu_prefix_del(t, &all, err));
-    return change_end(t, was);
+    t->unsafe--;
+    return QU_OK;
 }
 
 /* --- KV files in the catalogue --- */
@@ -386,7 +375,7 @@ qu_status qu_catalogue_set_kv(qu_txn *t, uint64_t doc_id, uint64_t kv_id, uint64
     if (kv_id >= t->state.next_doc)
         return qu_fail(err, QU_ERR_ARG, "kv id %llu was never given out",
                        (unsigned long long)kv_id);
-    bool was = change_begin(t);
+    t->unsafe++;
     if (d.kv_file != kv_file) QU_TRY(kv_unlink(t, &d, err));
     if (kv_id) d.kv_id = kv_id;
     d.kv_file = kv_file;
@@ -397,7 +386,8 @@ qu_status qu_catalogue_set_kv(qu_txn *t, uint64_t doc_id, uint64_t kv_id, uint64
         QU_TRY(qu_rec_put(t, &k, NULL, 0, err));
         QU_TRY(del_if_there(t, qu_key_num(QU_TAG_OPEN, kv_file), err));
     }
-    return change_end(t, was);
+    t->unsafe--;
+    return QU_OK;
 }
 
 qu_status qu_kv_replace(qu_txn *t, uint64_t old_id, uint64_t new_id, int64_t *n, qu_err *err)
@@ -413,9 +403,9 @@ qu_status qu_kv_replace(qu_txn *t, uint64_t old_id, uint64_t new_id, int64_t *n,
     }
 }
 
-qu_status qu_open_kv_add(qu_txn *t, uint32_t purpose, uint64_t *file_id, qu_err *err)
+qu_status qu_open_kv_add(qu_txn *t, uint64_t *file_id, qu_err *err)
 {
-    open_rec r = {.created_ms = qu_os_wall_ms(), .purpose = purpose};
+    open_rec r = {.created_ms = qu_os_wall_ms()};
     *file_id = t->state.next_file++;
     qu_rec_key k = qu_key_num(QU_TAG_OPEN, *file_id);
     return qu_rec_put(t, &k, &r, sizeof r, err);
@@ -427,17 +417,10 @@ qu_status qu_open_kv_del(qu_txn *t, uint64_t file_id, qu_err *err)
     return qu_buf_add(&t->lost, &file_id, sizeof file_id, err);
 }
 
-qu_status qu_open_kv_purpose(qu_txn *t, uint64_t file_id, uint32_t *purpose, qu_err *err)
+qu_status qu_open_kv_find(qu_txn *t, uint64_t file_id, qu_err *err)
 {
-    open_rec r;
     const void *p;
     size_t n;
     qu_rec_key k = qu_key_num(QU_TAG_OPEN, file_id);
-    QU_TRY(qu_rec_get(t, &k, &p, &n, err));
-    if (n != sizeof r)
-        return qu_fail(err, QU_ERR_CORRUPT, "in-progress record of kv file %llu is malformed",
-                       (unsigned long long)file_id);
-    memcpy(&r, p, n);
-    *purpose = r.purpose;
-    return QU_OK;
+    return qu_rec_get(t, &k, &p, &n, err);
 }

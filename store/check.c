@@ -230,13 +230,12 @@ static qu_status orphans(check *c, qu_err *err)
     DIR *d = opendir(qu_store_path(c->s, "kv").s);
     for (struct dirent *e; d && st == QU_OK && (e = readdir(d));) {
         unsigned long long id;
-        uint32_t purpose;
         qu_rec_key user, k;
         if (sscanf(e->d_name, "%llu.kv", &id) != 1) continue;
         k = qu_key_num(QU_TAG_KV, id);
         st = finding(c, qu_rec_seek(c->t, &k, k.n, &user, &c->e), 0, err);
         if (st != QU_OK || user.n) continue;
-        bool open = qu_open_kv_purpose(c->t, id, &purpose, NULL) == QU_OK;
+        bool open = qu_open_kv_find(c->t, id, NULL) == QU_OK;
         report(c, QU_OK, 0, "kv file '%s' is %s", e->d_name,
                open ? "in progress" : "not used by any document: gc removes it");
     }

@@ -62,20 +62,15 @@ static qu_status open_files(gc *g, qu_err *err)
 {
     for (uint64_t id = 0;;) {
         qu_txn *t;
-        qu_kv_writer *w = NULL;
-        uint32_t purpose = 0;
+        QU_OWN(qu_kv_writer_freep) qu_kv_writer *w = NULL;
         QU_TRY(qu_txn_begin(&t, g->s, QU_TXN_READ, err));
         qu_status st = qu_catalogue_next_open_kv(t, id, &id, err);
-        if (st == QU_OK && id) st = qu_open_kv_purpose(t, id, &purpose, err);
         qu_txn_abort(t);
         if (st != QU_OK || id == 0) return st;
-        if (purpose != QU_OPEN_GC) { /* gc's own file in progress is the rest of a killed gc */
-            st = qu_kv_writer_create(&w, g->s, id, err);
-            if (st != QU_OK && st != QU_ERR_CORRUPT)
-                return st; /* a damaged one is made anew: drop it */
-        }
+        st = qu_kv_writer_create(&w, g->s, id, err);
+        if (st != QU_OK && st != QU_ERR_CORRUPT) return st; /* a damaged one is made anew: drop it */
         bool wanted = w && still_wanted(g, w);
-        qu_kv_writer_free(w);
+        qu_kv_writer_free(QU_TAKE(w));
         QU_TRY(wanted ? qu_buf_add(&g->open, &id, sizeof id, err) : drop_open(g, id, err));
     }
 }
@@ -171,7 +166,7 @@ static qu_status pack_rewrite(gc *g, const qu_claim *c, qu_err *err)
 {
     qu_kv_writer *w;
     bool unclaimed = false;
-    QU_TRY(qu_kv_writer_start(&w, g->s, 0, QU_OPEN_GC, err));
+    QU_TRY(qu_kv_writer_create(&w, g->s, 0, err));
     uint64_t new_id = qu_kv_writer_file(w);
     qu_status st = pack_walk(g, c, w, &unclaimed, err);
     if (st == QU_OK) st = qu_kv_writer_seal(w, err);

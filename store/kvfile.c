@@ -130,18 +130,18 @@ static void unlist(qu_kv_writer *w)
 }
 
 /* A new id with its in-progress record, or the check that file_id is in progress. */
-static qu_status register_file(qu_store *s, uint64_t *file_id, uint32_t purpose, qu_err *err)
+static qu_status register_file(qu_store *s, uint64_t *file_id, qu_err *err)
 {
     qu_txn *t;
     if (*file_id == 0) {
         QU_TRY(qu_txn_begin(&t, s, QU_TXN_WRITE, err));
-        return qu_txn_end(t, qu_open_kv_add(t, purpose, file_id, err), err);
+        return qu_txn_end(t, qu_open_kv_add(t, file_id, err), err);
     }
     if (qu_kv_is_writing(s, *file_id))
         return qu_fail(err, QU_ERR_ARG, "kv file %llu is being written already",
                        (unsigned long long)*file_id);
     QU_TRY(qu_txn_begin(&t, s, QU_TXN_READ, err));
-    qu_status st = qu_open_kv_purpose(t, *file_id, &purpose, err);
+    qu_status st = qu_open_kv_find(t, *file_id, err);
     qu_txn_abort(t);
     if (st == QU_ERR_NOTFOUND)
         return qu_fail(err, QU_ERR_ARG, "kv file %llu is not in progress",
@@ -161,8 +161,7 @@ static qu_status open_env(qu_kv_writer *w, qu_err *err)
     return QU_OK;
 }
 
-qu_status qu_kv_writer_start(qu_kv_writer **out, qu_store *s, uint64_t file_id, uint32_t purpose,
-                             qu_err *err)
+qu_status qu_kv_writer_create(qu_kv_writer **out, qu_store *s, uint64_t file_id, qu_err *err)
 {
     QU_OWN(qu_kv_writer_freep) qu_kv_writer *w = NULL;
     *out = NULL;
@@ -170,7 +169,7 @@ qu_status qu_kv_writer_start(qu_kv_writer **out, qu_store *s, uint64_t file_id, 
     QU_TRY(qu_memory_take(&w, 1, sizeof *w, err));
     w->s = s;
     w->file_id = file_id;
-    QU_TRY(register_file(s, &w->file_id, purpose, err));
+    QU_TRY(register_file(s, &w->file_id, err));
     w->path = qu_kv_path(s, w->file_id);
     QU_TRY(open_env(w, err));
     pthread_mutex_lock(&s->mu);
@@ -179,11 +178,6 @@ qu_status qu_kv_writer_start(qu_kv_writer **out, qu_store *s, uint64_t file_id, 
     pthread_mutex_unlock(&s->mu);
     *out = QU_TAKE(w);
     return QU_OK;
-}
-
-qu_status qu_kv_writer_create(qu_kv_writer **w, qu_store *store, uint64_t file_id, qu_err *err)
-{
-    return qu_kv_writer_start(w, store, file_id, QU_OPEN_INDEX, err);
 }
 
 /* Every use of the writer passes here: refuse after an error or seal, begin a transaction if none

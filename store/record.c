@@ -203,7 +203,7 @@ qu_status qu_rec_put(qu_txn *t, const qu_rec_key *k, const void *p, size_t n, qu
     QU_TRY(need_write(t, err));
     int rc = mdb_put(t->mt, 1, &key, &v, MDB_RESERVE);
     if (rc) {
-        t->failed = true;
+        t->unsafe++;
         return qu_lmdb_fail(err, rc, "write the catalogue of", t->s->dir);
     }
     uint8_t *b = v.mv_data;
@@ -231,7 +231,7 @@ qu_status qu_rec_del(qu_txn *t, const qu_rec_key *k, qu_err *err)
     int rc = mdb_del(t->mt, 1, &key, NULL);
     if (rc == MDB_NOTFOUND) return rec_fail(err, QU_ERR_NOTFOUND, &key, "is missing");
     if (rc) {
-        t->failed = true;
+        t->unsafe++;
         return qu_lmdb_fail(err, rc, "write the catalogue of", t->s->dir);
     }
     return QU_OK;

@@ -55,18 +55,12 @@ qu_path qu_kv_path(const qu_store *s, uint64_t file_id)
 
 bool qu_store_is_network_fs(long f_type)
 {
-    switch ((uint32_t)f_type) {
-    case 0x6969:     /* NFS */
-    case 0x517B:     /* SMB */
-    case 0xFE534D42: /* SMB2 */
-    case 0xFF534D42: /* CIFS */
-    case 0x00C36400: /* CEPH */
-    case 0x5346414F: /* AFS, OpenAFS */
-    case 0x6B414653: /* AFS, kernel */
-    case 0x73757245: /* CODA */
-    case 0x01021997: /* 9P */ return true;
-    default: return false;
-    }
+    /* NFS, SMB, SMB2, CIFS, CEPH, OpenAFS, AFS, CODA, 9P */
+    static const uint32_t network[] = {0x6969,     0x517B,     0xFE534D42, 0xFF534D42, 0x00C36400,
+                                       0x5346414F, 0x6B414653, 0x73757245, 0x01021997};
+    for (size_t i = 0; i < sizeof network / sizeof *network; i++)
+        if (network[i] == (uint32_t)f_type) return true;
+    return false;
 }
 
 /* --- config --- */

@@ -124,7 +124,8 @@ typedef struct qu_state {
 struct qu_txn {
     qu_store *s;
     MDB_txn *mt;
-    bool write, owns_write, failed, docs_changed;
+    bool write, owns_write, docs_changed;
+    int unsafe; /* above 0: a change is half done, or failed half done; it can only be aborted */
     qu_state state, state_at_begin;
     qu_buf lost; /* u64 KV files that lost a document: unlinked after commit when it was the last */
 };
@@ -198,11 +199,10 @@ qu_status qu_prefix_del(qu_txn *t, const qu_rec_key *prefix, qu_err *err);
 qu_status qu_chunks_del(qu_txn *t, int tag, uint64_t doc_id, qu_err *err);
 
 /* In-progress records of KV files: a new id and its record; its removal, upon which commit unlinks
- * the file; what it is for (QU_ERR_NOTFOUND: not in progress). */
-enum { QU_OPEN_INDEX = 0, QU_OPEN_GC = 1 };
-qu_status qu_open_kv_add(qu_txn *t, uint32_t purpose, uint64_t *file_id, qu_err *err);
+ * the file; is it there (else QU_ERR_NOTFOUND)? */
+qu_status qu_open_kv_add(qu_txn *t, uint64_t *file_id, qu_err *err);
 qu_status qu_open_kv_del(qu_txn *t, uint64_t file_id, qu_err *err);
-qu_status qu_open_kv_purpose(qu_txn *t, uint64_t file_id, uint32_t *purpose, qu_err *err);
+qu_status qu_open_kv_find(qu_txn *t, uint64_t file_id, qu_err *err);
 
 /* --- KV files --- */
 
@@ -215,9 +215,6 @@ qu_slice_key qu_kv_key_parse(const uint8_t b[QU_KV_KEY_BYTES]);
 qu_status qu_kv_verify(const qu_slice_key *k, uint64_t file_id, const MDB_val *v, qu_hash *binding,
                        const void **payload, size_t *n, qu_err *err);
 
-/* As qu_kv_writer_create, for gc. */
-qu_status qu_kv_writer_start(qu_kv_writer **w, qu_store *store, uint64_t file_id, uint32_t purpose,
-                             qu_err *err);
 bool qu_kv_is_writing(qu_store *s, uint64_t file_id);
 /* Disk space of the files that this process is writing. */
 int64_t qu_kv_writing_bytes(qu_store *s);

@@ -103,11 +103,10 @@ static qu_status keep_unused(qu_txn *t, qu_err *err)
     uint64_t *lost = (uint64_t *)(void *)t->lost.data, user;
     size_t n = 0;
     for (size_t i = 0; i < t->lost.len / sizeof *lost; i++) {
-        uint32_t purpose;
         qu_rec_key k = qu_key_num(QU_TAG_KV, lost[i]);
         if (i > 0 && lost[i] == lost[i - 1]) continue;
         QU_TRY(qu_index_next(t, &k, 0, &user, NULL, NULL, err));
-        if (user == 0 && qu_open_kv_purpose(t, lost[i], &purpose, NULL) == QU_ERR_NOTFOUND)
+        if (user == 0 && qu_open_kv_find(t, lost[i], NULL) == QU_ERR_NOTFOUND)
             lost[n++] = lost[i];
     }
     t->lost.len = n * sizeof *lost;
@@ -118,7 +117,7 @@ qu_status qu_txn_commit(qu_txn *t, qu_err *err)
 {
     QU_OWN(qu_txn_abortp) qu_txn *owned = t;
     if (!t->write) return QU_OK;
-    if (t->failed)
+    if (t->unsafe)
         return qu_fail(err, QU_ERR_ARG, "cannot commit to '%s': a write in this transaction failed",
                        t->s->dir);
     QU_TRY(keep_unused(t, err));
