@@ -3,8 +3,6 @@
 #ifdef QU_WITH_FAISS
 
 #include <omp.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include <faiss/c_api/Clustering_c.h>
 #include <faiss/c_api/IndexFlat_c.h>

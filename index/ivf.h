@@ -20,7 +20,6 @@
 #define QU_INDEX_IVF_H
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 
 #include "base/memory.h"

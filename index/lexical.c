@@ -1,7 +1,5 @@
 /* Opening and checking the index file, and reading its lists. */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/hash.h"
 #include "index/lexical_int.h"
@@ -145,13 +143,6 @@ int qu_lexical_step(const qu_lexical_base *b, qu_lexical_cursor *cur)
     cur->row = (uint32_t)row;
     cur->count = (uint32_t)count;
     return 1;
-}
-
-qu_status qu_lexical_grow(void *array, int64_t *cap, size_t need, size_t size, qu_err *err)
-{
-    if (need > INT32_MAX)
-        return qu_fail(err, QU_ERR_LIMIT, "lexical index is full: 2^31 pages or words");
-    return qu_memory_grow(array, cap, (int64_t)need, size, err);
 }
 
 qu_status qu_lexical_open(qu_lexical **out, const char *file, unsigned flags, qu_err *err)

@@ -28,8 +28,6 @@
 #define QU_INDEX_LEXICAL_H
 
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/memory.h"

@@ -122,9 +122,6 @@ qu_status qu_lexical_list(qu_lexical_base *base, uint64_t i, qu_lexical_cursor *
 /* Step to the next posting: 1, 0 at the end, -1 when the bytes are malformed. */
 int qu_lexical_step(const qu_lexical_base *base, qu_lexical_cursor *cur);
 
-/* Make *array hold need items of size bytes. QU_ERR_NOMEM, QU_ERR_LIMIT. */
-qu_status qu_lexical_grow(void *array, int64_t *cap, size_t need, size_t size, qu_err *err);
-
 /* Merge what is staged into the base, write it to path + ".tmp" and open that as the new base.
  * publish: sync and rename it to path; else unlink it, so that it lives as long as the handle. */
 qu_status qu_lexical_merge(qu_lexical *lx, uint64_t generation, bool publish, qu_err *err);

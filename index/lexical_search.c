@@ -12,8 +12,6 @@
  * of XQuAD-es, 1 none. */
 #include <float.h>
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "index/lexical_int.h"
 #include "index/top.h"
@@ -94,7 +92,7 @@ static qu_status read_query(qu_lexical_base *b, const char *query, size_t n, que
         bool known;
         int n_grams = qu_words_grams(&it, grams);
         QU_TRY(find_term(b, w.hash, &term, &known, err));
-        QU_TRY(qu_lexical_grow(words, &cap, *k + 2 + (size_t)n_grams, sizeof **words, err));
+        QU_TRY(qu_memory_grow(words, &cap, *k + 2 + (size_t)n_grams, sizeof **words, err));
         (*words)[(*k)++] = (query_word){.hash = w.hash, .weight = 1};
         for (int i = 0; i < n_grams; i++)
             (*words)[(*k)++] =

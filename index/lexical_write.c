@@ -2,8 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/hash.h"
@@ -39,7 +37,7 @@ static qu_status need_writer(const qu_lexical *lx, qu_err *err)
 
 static qu_status stage_doc(qu_lexical *lx, uint64_t doc_id, qu_err *err)
 {
-    QU_TRY(qu_lexical_grow(&lx->docs, &lx->docs_cap, lx->n_docs + 1, sizeof *lx->docs, err));
+    QU_TRY(qu_memory_grow(&lx->docs, &lx->docs_cap, lx->n_docs + 1, sizeof *lx->docs, err));
     lx->docs[lx->n_docs] = (qu_lexical_staged){
         .doc_id = doc_id, .seq = (uint32_t)lx->n_docs, .first_row = (uint32_t)lx->n_rows};
     lx->n_docs++;
@@ -49,7 +47,7 @@ static qu_status stage_doc(qu_lexical *lx, uint64_t doc_id, qu_err *err)
 /* Append a row to the open document. */
 static qu_status stage_row(qu_lexical *lx, int32_t page, qu_err *err)
 {
-    QU_TRY(qu_lexical_grow(&lx->rows, &lx->rows_cap, lx->n_rows + 1, sizeof *lx->rows, err));
+    QU_TRY(qu_memory_grow(&lx->rows, &lx->rows_cap, lx->n_rows + 1, sizeof *lx->rows, err));
     lx->rows[lx->n_rows++] = (qu_lexical_row){.page = page};
     lx->docs[lx->n_docs - 1].n_rows++;
     return QU_OK;
@@ -65,7 +63,7 @@ static qu_status stage_words(qu_lexical *lx, uint32_t row, const char *text, siz
     qu_words_init(&it, text, n);
     while (qu_words_next(&it, &w)) {
         size_t need = k + 2 + QU_WORD_GRAMS;
-        QU_TRY(qu_lexical_grow(&lx->words, &lx->words_cap, need, sizeof *lx->words, err));
+        QU_TRY(qu_memory_grow(&lx->words, &lx->words_cap, need, sizeof *lx->words, err));
         lx->words[k++] = w.hash;
         k += (size_t)qu_words_grams(&it, lx->words + k);
         k += qu_words_letters(&it, lx->words + k);
@@ -73,7 +71,7 @@ static qu_status stage_words(qu_lexical *lx, uint32_t row, const char *text, siz
     }
     if (k == 0) return QU_OK;
     qsort(lx->words, k, sizeof *lx->words, qu_words_by_hash);
-    QU_TRY(qu_lexical_grow(&lx->postings, &lx->postings_cap, lx->n_postings + k,
+    QU_TRY(qu_memory_grow(&lx->postings, &lx->postings_cap, lx->n_postings + k,
                            sizeof *lx->postings, err));
     for (size_t i = 0, j; i < k; i = j) {
         for (j = i + 1; j < k && lx->words[j] == lx->words[i]; j++) continue;
@@ -192,9 +190,10 @@ static qu_status take_doc(merge *m, uint64_t doc_id, uint32_t n_words, const qu_
 {
     uint64_t d = m->foot.n_docs, r = m->foot.n_rows;
     int64_t row_docs_cap = m->rows_cap;
-    QU_TRY(qu_lexical_grow(&m->docs, &m->docs_cap, d + 1, sizeof *m->docs, err));
-    QU_TRY(qu_lexical_grow(&m->row_docs, &row_docs_cap, r + n, sizeof *m->row_docs, err));
-    QU_TRY(qu_lexical_grow(&m->rows, &m->rows_cap, r + n, sizeof *m->rows, err));
+    if (r + n > INT32_MAX) return qu_fail(err, QU_ERR_LIMIT, "lexical index is full: 2^31 pages");
+    QU_TRY(qu_memory_grow(&m->docs, &m->docs_cap, d + 1, sizeof *m->docs, err));
+    QU_TRY(qu_memory_grow(&m->row_docs, &row_docs_cap, r + n, sizeof *m->row_docs, err));
+    QU_TRY(qu_memory_grow(&m->rows, &m->rows_cap, r + n, sizeof *m->rows, err));
     m->docs[d] = (qu_lexical_doc){doc_id, (uint32_t)r, n_words};
     memcpy(m->rows + r, rows, n * sizeof *rows);
     for (uint32_t i = 0; i < n; i++) {
@@ -263,7 +262,7 @@ static qu_status put_list(merge *m, uint64_t hash, size_t n, qu_err *err)
         doc = d;
         if (m->docs[d].first_row != m->list[i].row) n_pages++;
     }
-    QU_TRY(qu_lexical_grow(&m->terms, &m->terms_cap, m->foot.n_terms + 2, sizeof *m->terms, err));
+    QU_TRY(qu_memory_grow(&m->terms, &m->terms_cap, m->foot.n_terms + 2, sizeof *m->terms, err));
     m->terms[m->foot.n_terms++] = (qu_lexical_term){hash, m->at};
     size_t k = put_number(bytes, n_pages);
     k += put_number(bytes + k, n_docs);
@@ -287,7 +286,7 @@ static qu_status take_base_list(merge *m, uint64_t t, size_t *n, qu_err *err)
     QU_TRY(qu_lexical_list(b, t, &cur, err));
     while ((got = qu_lexical_step(b, &cur)) > 0) {
         if (m->base_rows[cur.row] == GONE) continue;
-        QU_TRY(qu_lexical_grow(&m->list, &m->list_cap, *n + 1, sizeof *m->list, err));
+        QU_TRY(qu_memory_grow(&m->list, &m->list_cap, *n + 1, sizeof *m->list, err));
         m->list[(*n)++] = (qu_lexical_posting){.row = m->base_rows[cur.row], .count = cur.count};
     }
     if (got < 0)
@@ -309,7 +308,7 @@ static qu_status merge_lists(merge *m, qu_err *err)
             QU_TRY(take_base_list(m, t++, &n, err));
         }
         while (s < lx->n_postings && lx->postings[s].hash == hash) s++;
-        QU_TRY(qu_lexical_grow(&m->list, &m->list_cap, n + (s - first), sizeof *m->list, err));
+        QU_TRY(qu_memory_grow(&m->list, &m->list_cap, n + (s - first), sizeof *m->list, err));
         size_t a = n, c = s,
                to = n += s - first; /* both runs ascend: merge them from the back, in place */
         while (c > first)
@@ -328,7 +327,7 @@ static qu_status put_tables(merge *m, uint64_t generation, qu_err *err)
     QU_OWN(qu_freep) uint64_t *sums = NULL;
     qu_lexical_footer *f = &m->foot;
     f->postings_bytes = m->at;
-    QU_TRY(qu_lexical_grow(&m->terms, &m->terms_cap, f->n_terms + 1, sizeof *m->terms, err));
+    QU_TRY(qu_memory_grow(&m->terms, &m->terms_cap, f->n_terms + 1, sizeof *m->terms, err));
     m->terms[f->n_terms] = (qu_lexical_term){UINT64_MAX, f->postings_bytes};
     QU_TRY(put(m, zeros, (8 - f->postings_bytes % 8) % 8, err));
     QU_TRY(put(m, m->terms, (f->n_terms + 1) * sizeof *m->terms, err));

@@ -1,8 +1,6 @@
 /* Vectors in the store: state, rows, lists. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/hash.h"
 #include "index/vector_int.h"

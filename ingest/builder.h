@@ -12,9 +12,6 @@
 #ifndef QU_INGEST_BUILDER_H
 #define QU_INGEST_BUILDER_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "base/buf.h"
 #include "base/memory.h"
 #include "ingest/document.h"

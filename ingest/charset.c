@@ -6,7 +6,6 @@
 #include <iconv.h>
 #include <pcre2.h>
 #include <stdio.h>
-#include <string.h>
 #include <strings.h>
 #include <uchardet.h>
 #include <utf8proc.h>

@@ -2,9 +2,6 @@
 #ifndef QU_INGEST_CHARSET_H
 #define QU_INGEST_CHARSET_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "ingest/builder.h"
 
 /* Append the text of the bytes to out: valid UTF-8; "\r\n" and '\r' are '\n'; other control

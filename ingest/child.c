@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -50,11 +48,7 @@ static qu_status put_member(void *ctx, const char *name, const void *p, int64_t 
 
 static qu_status put_document(const qu_document *d, qu_err *err)
 {
-    qu_child_document h = {
-        d->text_bytes, d->n_cuts, d->n_headings, d->n_runs, d->has_source, "", ""};
-    memcpy(h.charset, d->charset, sizeof h.charset);
-    memcpy(h.format, d->format, sizeof h.format);
-    QU_TRY(put_frame(QU_CHILD_DOCUMENT, QU_OK, d->title, &h, sizeof h, err));
+    QU_TRY(put_frame(QU_CHILD_DOCUMENT, QU_OK, d->title, d, sizeof *d, err));
     QU_TRY(put(d->text, d->text_bytes, err));
     QU_TRY(put(d->cuts, d->n_cuts * (int64_t)sizeof *d->cuts, err));
     QU_TRY(put(d->headings, d->n_headings * (int64_t)sizeof *d->headings, err));

@@ -13,7 +13,7 @@
  *   answer    any number of qu_child_frame MEMBER or DOCUMENT (at most one), then one END
  *
  *   MEMBER    name, bytes; or status below 0 and why in place of the bytes
- *   DOCUMENT  title; then qu_child_document, text, cuts, headings, runs
+ *   DOCUMENT  title; then qu_document, what its pointers show but the title: text, cuts, ...
  *   END       status; why it is not QU_OK
  *
  * Structs in host order: both are one program. Private to ingest/, but for the two functions.
@@ -42,11 +42,5 @@ typedef struct qu_child_frame {
     int32_t type, status;
     int64_t name_bytes, bytes;
 } qu_child_frame;
-
-typedef struct qu_child_document {
-    int64_t text_bytes, n_cuts, n_headings, n_runs;
-    int32_t has_source;
-    char charset[32], format[16];
-} qu_child_document;
 
 #endif

@@ -1,8 +1,6 @@
 #include "ingest/clutter.h"
 
 #include <ctype.h>
-#include <stdlib.h>
-#include <string.h>
 #include <strings.h>
 
 #include "ingest/builder.h"

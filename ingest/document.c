@@ -1,8 +1,6 @@
 #include "ingest/document.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <strings.h>
 
 #include "ingest/builder.h"

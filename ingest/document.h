@@ -23,10 +23,6 @@
 #ifndef QU_INGEST_DOCUMENT_H
 #define QU_INGEST_DOCUMENT_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/buf.h"
 #include "base/cut.h"
 #include "base/hash.h"

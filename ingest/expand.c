@@ -1,8 +1,5 @@
 #include "ingest/expand.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "ingest/builder.h"
 #include "ingest/mail.h"
 #include "ingest/office.h"

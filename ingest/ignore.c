@@ -2,7 +2,6 @@
 #include "ingest/ignore.h"
 
 #include <pcre2.h>
-#include <string.h>
 
 #include "base/memory.h"
 

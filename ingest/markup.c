@@ -1,8 +1,6 @@
 #include "ingest/markup.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <strings.h>
 
 enum { MAX_LEVEL = 6, MAX_STYLES = 4096, MAX_LABEL = 40, MAX_ATTRIBUTES = 50 };

@@ -1,7 +1,6 @@
 /* Text files. Plain text, Markdown and source code stay as they are; only cuts and headings are
  * found here. */
 #include <stdio.h>
-#include <string.h>
 
 #include "ingest/builder.h"
 

@@ -4,8 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -202,7 +200,7 @@ static bool is_name(const char *s, size_t size)
 /* d has its title. */
 static qu_status receive_document(question *q, const qu_child_frame *f, qu_document *d)
 {
-    qu_child_document h;
+    qu_document h;
     if (f->bytes != sizeof h || f->name_bytes > 200 || !is_text(d->title, f->name_bytes, true))
         return say_lie(q);
     QU_TRY(transfer(q, &h, sizeof h, false));
@@ -211,13 +209,13 @@ static qu_status receive_document(question *q, const qu_child_frame *f, qu_docum
         h.n_headings > QU_MAX_HEADINGS || h.n_runs < 0 || h.n_runs > (1 << 16) + q->bytes ||
         !is_name(h.charset, sizeof h.charset) || !is_name(h.format, sizeof h.format))
         return say_lie(q);
-    d->text_bytes = h.text_bytes;
-    d->n_cuts = h.n_cuts;
-    d->n_headings = h.n_headings;
-    d->n_runs = h.n_runs;
-    d->has_source = h.has_source != 0;
-    memcpy(d->charset, h.charset, sizeof d->charset);
-    memcpy(d->format, h.format, sizeof d->format);
+    h.has_source = *(const char *)&h.has_source != 0; /* any byte may stand there */
+    h.title = d->title;
+    h.text = NULL;
+    h.cuts = NULL;
+    h.headings = NULL;
+    h.runs = NULL;
+    *d = h;
     QU_TRY(receive_array(q, &d->text, d->text_bytes, 1));
     QU_TRY(receive_array(q, &d->cuts, d->n_cuts, sizeof *d->cuts));
     QU_TRY(receive_array(q, &d->headings, d->n_headings, sizeof *d->headings));

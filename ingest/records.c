@@ -9,8 +9,6 @@
  * than MAX_GROWTH times as long, leaves b->text empty: the caller then takes it for plain text.
  */
 #include <jansson.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "ingest/builder.h"
 

@@ -1,7 +1,5 @@
 #include "ingest/sentence.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <utf8proc.h>
 
 #include "ingest/builder.h"

@@ -2,8 +2,6 @@
 
 #include <libxml/parser.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum { FEED = 1 << 20, ATTR = 5 }; /* pointers an attribute: name, prefix, URI, value, its end */
 

@@ -14,7 +14,6 @@
 #define QU_INGEST_XML_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/memory.h"

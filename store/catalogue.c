@@ -1,8 +1,5 @@
 #include "store/catalogue.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/os.h"
 #include "store/store_int.h"
 

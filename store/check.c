@@ -3,8 +3,6 @@
 #include <dirent.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "store/store_int.h"
 

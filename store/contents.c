@@ -1,7 +1,5 @@
 /* What a document consists of: text, source map, pages and token ids, in chunks that are read
  * alone. */
-#include <stdlib.h>
-#include <string.h>
 
 #include "store/store_int.h"
 

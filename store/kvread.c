@@ -6,8 +6,6 @@
  * outside it.
  */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "store/store_int.h"

@@ -1,7 +1,5 @@
 #include "store/quota.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <sys/statvfs.h>
 
 #include "store/store_int.h"

@@ -25,10 +25,6 @@
 #ifndef QU_STORE_STORE_H
 #define QU_STORE_STORE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/status.h"

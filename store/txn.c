@@ -1,7 +1,5 @@
 /* Catalogue transactions, and the small things in the catalogue: counters, meta blobs, roots. */
 #include <dirent.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

@@ -181,15 +181,21 @@ static void test_lies(void **state)
     struct {
         qu_child_frame f;
         char title[4];
-        qu_child_document d;
+        qu_document d;
         char text[40];
         qu_cut cut;
         qu_heading h;
         qu_source_run run;
         qu_child_frame end;
-    } __attribute__((packed)) good = {.f = {QU_CHILD_DOCUMENT, 0, 4, sizeof(qu_child_document)},
+    } __attribute__((packed)) good = {.f = {QU_CHILD_DOCUMENT, 0, 4, sizeof(qu_document)},
                                       .title = "abcd",
-                                      .d = {40, 1, 1, 1, 1, "utf-8", "html"},
+                                      .d = {.text_bytes = 40,
+                                            .n_cuts = 1,
+                                            .n_headings = 1,
+                                            .n_runs = 1,
+                                            .has_source = true,
+                                            .charset = "utf-8",
+                                            .format = "html"},
                                       .text = "A text of forty bytes, no more, no less.",
                                       .cut = {20, QU_CUT_LINE},
                                       .h = {0, 1, 2, 4},
