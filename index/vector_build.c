@@ -46,8 +46,7 @@ static qu_status next_chunk(build *b, chunk *c)
     QU_TRY(qu_vector_rows(b->t, &b->s, c->l.doc_id, (uint32_t)(c->at / b->per) + 1, &c->rows, &c->n,
                           b->err));
     if (c->n == (c->l.n - c->at < b->per ? c->l.n - c->at : b->per)) return QU_OK;
-    return qu_fail(b->err, QU_ERR_CORRUPT, "vectors of document %llu are incomplete",
-                   (unsigned long long)c->l.doc_id);
+    return qu_doc_damaged(b->err, "vectors", c->l.doc_id);
 }
 
 static qu_status count(build *b)
@@ -161,8 +160,7 @@ static qu_status fill(build *b, qu_ivf *ivf)
             ids[i] = (int64_t)(c.l.doc_id << QU_VECTOR_PAGE_BITS | (uint64_t)(c.at + i + 1));
             lists[i] = list;
             if (list >= b->s.n_lists)
-                return qu_fail(b->err, QU_ERR_CORRUPT, "vectors of document %llu have no lists",
-                               (unsigned long long)c.l.doc_id);
+                return qu_doc_damaged(b->err, "lists of vectors", c.l.doc_id);
         }
         QU_TRY(qu_ivf_add(ivf, c.n, x, ids, lists, b->err));
     }

@@ -194,8 +194,7 @@ qu_status qu_vector_next_lists(qu_txn *t, uint64_t after, qu_vector_lists *out, 
     QU_TRY(qu_catalogue_next_vectors(t, &after, &chunk, &p, &n, err));
     if (after == 0) return QU_OK;
     if (chunk != 0 || n < sizeof out->epoch || (n - sizeof out->epoch) % 2 != 0)
-        return qu_fail(err, QU_ERR_CORRUPT, "vectors of document %llu are malformed",
-                       (unsigned long long)after);
+        return qu_doc_damaged(err, "vectors", after);
     memcpy(&out->epoch, p, sizeof out->epoch);
     out->doc_id = after;
     out->lists = (const uint8_t *)p + sizeof out->epoch;
@@ -223,8 +222,7 @@ qu_status qu_vector_rows(qu_txn *t, const qu_vector_state *s, uint64_t doc_id, u
     QU_TRY(qu_catalogue_next_vectors(t, &doc, &found, &p, &len, err));
     if (doc != doc_id || found != chunk) return QU_OK;
     if (len % bytes != 0 || len / bytes > (size_t)qu_vector_chunk_rows(s->n_dims))
-        return qu_fail(err, QU_ERR_CORRUPT, "vectors of document %llu are malformed",
-                       (unsigned long long)doc_id);
+        return qu_doc_damaged(err, "vectors", doc_id);
     *rows = p;
     *n = (int32_t)(len / bytes);
     return QU_OK;

@@ -10,6 +10,12 @@ typedef struct open_rec {
     uint64_t zero;
 } open_rec;
 
+qu_status qu_doc_damaged(qu_err *err, const char *what, uint64_t doc_id)
+{
+    return qu_fail(err, QU_ERR_CORRUPT, "%s of document %llu %s malformed", what,
+                   (unsigned long long)doc_id, what[strlen(what) - 1] == 's' ? "are" : "is");
+}
+
 void qu_doc_free(qu_doc *doc)
 {
     if (!doc) return;
@@ -36,8 +42,7 @@ qu_status qu_doc_borrow(qu_txn *t, uint64_t doc_id, qu_doc *d, qu_err *err)
         d->n_pages < 0 || d->kv_pages < 0 || d->kv_pages > d->n_pages || d->n_tokens < 0 ||
         d->n_tokens > (int64_t)d->n_pages * t->s->config.page_tokens || d->text_bytes < 0 ||
         d->text_bytes > MAX_BYTES || d->map_bytes < 0 || d->map_bytes > MAX_BYTES)
-        return qu_fail(err, QU_ERR_CORRUPT, "record of document %llu is malformed",
-                       (unsigned long long)doc_id);
+        return qu_doc_damaged(err, "record", doc_id);
     d->format[sizeof d->format - 1] = d->charset[sizeof d->charset - 1] = 0;
     d->path = (char *)p + fixed;
     d->title = d->path + d->path_len;

@@ -70,6 +70,9 @@ typedef struct qu_page {
     qu_hash context;         /* hash chain over everything to its left and itself */
 } qu_page;
 
+/* "WHAT of document N is malformed", QU_ERR_CORRUPT. Returns it. */
+qu_status qu_doc_damaged(qu_err *err, const char *what, uint64_t doc_id);
+
 /* Free a document's strings and zero it. NULL and a zeroed one are fine. */
 void qu_doc_free(qu_doc *doc);
 

@@ -138,8 +138,7 @@ static qu_status contents(check *c, const qu_doc *d, qu_page **pages, int32_t *n
     QU_OWN(qu_buf_free) qu_buf b = {0};
     qu_status st = qu_catalogue_text(c->t, d->doc_id, 0, d->text_bytes, &b, &c->e);
     if (st == QU_OK && !qu_hash_equal(qu_hash_bytes(b.data, b.len, 0), d->text_hash))
-        st = qu_fail(&c->e, QU_ERR_CORRUPT, "text of document %llu does not match its hash",
-                     (unsigned long long)d->doc_id);
+        st = qu_doc_damaged(&c->e, "hash of the text", d->doc_id);
     QU_TRY(finding(c, st, d->doc_id, err));
     c->r.bytes += (int64_t)b.len;
     b.len = 0;
@@ -151,8 +150,7 @@ static qu_status contents(check *c, const qu_doc *d, qu_page **pages, int32_t *n
         (qu_pages_check_args(c->s, d->text_bytes, *pages, *n_pages, (const int32_t *)b.data,
                              (int64_t)b.len / 4, &c->e) != QU_OK ||
          d->n_tokens != (int64_t)b.len / 4))
-        st = qu_fail(&c->e, QU_ERR_CORRUPT, "tokens of document %llu do not add up",
-                     (unsigned long long)d->doc_id);
+        st = qu_doc_damaged(&c->e, "sum of the tokens", d->doc_id);
     return finding(c, st, d->doc_id, err);
 }
 

@@ -47,8 +47,7 @@ qu_status qu_stream_get(qu_txn *t, int tag, uint64_t doc_id, int64_t total, int6
         qu_rec_key k = qu_key_chunk(tag, doc_id, (uint32_t)c);
         st = qu_chunk_get(t, &k, QU_CHUNK_BYTES, out, err);
         if (st == QU_OK && (int64_t)(out->len - base) != want)
-            st = qu_fail(err, QU_ERR_CORRUPT, "chunk %lld of document %llu has the wrong length",
-                         (long long)c, (unsigned long long)doc_id);
+            st = qu_doc_damaged(err, "length of a chunk", doc_id);
         if (st != QU_OK) break;
         int64_t from = start > at ? start - at : 0, to = end < at + want ? end - at : want;
         memmove(out->data + base, out->data + base + from, (size_t)(to - from));
@@ -157,9 +156,7 @@ static qu_status pages_get(qu_txn *t, const qu_doc *r, int32_t first, qu_page *o
     if (*n > at + rest - first) *n = at + rest - first;
     if (good) memcpy(out, p + (size_t)(first - at) * sizeof *out, (size_t)*n * sizeof *out);
     for (int32_t i = 0; i < *n && good; i++) good = page_fits(t->s, &out[i], r->text_bytes);
-    return good ? QU_OK
-                : qu_fail(err, QU_ERR_CORRUPT, "page table of document %llu is malformed",
-                          (unsigned long long)r->doc_id);
+    return good ? QU_OK : qu_doc_damaged(err, "page table", r->doc_id);
 }
 
 qu_status qu_catalogue_pages(qu_txn *t, uint64_t doc_id, qu_page **pages, int32_t *n, qu_err *err)
@@ -214,8 +211,7 @@ static qu_status ids_get(qu_txn *t, const qu_doc *r, int32_t first, int32_t last
         n += len;
     }
     if (raw->len < head || raw->len - head != 3 * n)
-        return qu_fail(err, QU_ERR_CORRUPT, "token ids of document %llu are malformed",
-                       (unsigned long long)r->doc_id);
+        return qu_doc_damaged(err, "token ids", r->doc_id);
     QU_TRY(qu_buf_reserve(out, (to - from) * 4, err));
     const uint8_t *b = (const uint8_t *)raw->data + head;
     for (size_t i = from; i < to; i++) {

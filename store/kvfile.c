@@ -68,6 +68,14 @@ static bool head_has_key(const value_head *h, const qu_slice_key *k)
            h->head == k->head && h->kind == k->kind;
 }
 
+qu_status qu_kv_fail(qu_err *err, qu_status st, const char *fault, const qu_slice_key *k,
+                     uint64_t file_id)
+{
+    return qu_fail(err, st, "slice %s: kv file %llu.kv, kv id %llu, page %u, layer %u, head %u",
+                   fault, (unsigned long long)file_id, (unsigned long long)k->kv_id, k->page,
+                   k->layer, k->head);
+}
+
 qu_status qu_kv_verify(const qu_slice_key *k, uint64_t file_id, const MDB_val *v, qu_hash *binding,
                        const void **payload, size_t *n, qu_err *err)
 {
@@ -82,11 +90,7 @@ qu_status qu_kv_verify(const qu_slice_key *k, uint64_t file_id, const MDB_val *v
         fault = "fails its checksum";
     else if (!head_has_key(&h, k))
         fault = "belongs to another key";
-    if (fault)
-        return qu_fail(err, QU_ERR_CORRUPT,
-                       "slice %s: kv file %llu.kv, kv id %llu, page %u, layer %u, head %u", fault,
-                       (unsigned long long)file_id, (unsigned long long)k->kv_id, k->page, k->layer,
-                       k->head);
+    if (fault) return qu_kv_fail(err, QU_ERR_CORRUPT, fault, k, file_id);
     *binding = h.binding;
     *payload = p + sizeof h;
     *n = h.n_bytes;

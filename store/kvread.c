@@ -86,18 +86,11 @@ qu_status qu_kv_get(MDB_txn *txn, pthread_mutex_t *mu, uint64_t file_id, const q
     int rc = mdb_get(txn, 1, &k, &v);
     if (mu) pthread_mutex_unlock(mu);
     if (rc)
-        return qu_fail(
-            err, rc == MDB_NOTFOUND ? QU_ERR_NOTFOUND : QU_ERR_CORRUPT,
-            "no slice for page %u, layer %u, head %u of kv id %llu in kv file %llu.kv: %s",
-            key->page, key->layer, key->head, (unsigned long long)key->kv_id,
-            (unsigned long long)file_id, mdb_strerror(rc));
+        return qu_kv_fail(err, rc == MDB_NOTFOUND ? QU_ERR_NOTFOUND : QU_ERR_CORRUPT,
+                          "cannot be found", key, file_id);
     QU_TRY(qu_kv_verify(key, file_id, &v, &bound, payload, n, err));
-    if (!qu_hash_equal(bound, binding))
-        return qu_fail(
-            err, QU_ERR_MISMATCH,
-            "slice of page %u, kv id %llu in kv file %llu.kv is bound to another model or context",
-            key->page, (unsigned long long)key->kv_id, (unsigned long long)file_id);
-    return QU_OK;
+    if (qu_hash_equal(bound, binding)) return QU_OK;
+    return qu_kv_fail(err, QU_ERR_MISMATCH, "is bound to another model or context", key, file_id);
 }
 
 qu_status qu_store_slice(qu_store *s, uint64_t file_id, const qu_slice_key *key, qu_hash binding,

@@ -211,6 +211,10 @@ enum { QU_KV_KEY_BYTES = 17, QU_KV_HEAD_BYTES = 64, QU_KV_MARKER = 0xFF };
 void qu_kv_key_bytes(uint8_t b[QU_KV_KEY_BYTES], const qu_slice_key *k);
 qu_slice_key qu_kv_key_parse(const uint8_t b[QU_KV_KEY_BYTES]);
 
+/* "slice FAULT: " and which one it is. Returns st. */
+qu_status qu_kv_fail(qu_err *err, qu_status st, const char *fault, const qu_slice_key *k,
+                     uint64_t file_id);
+
 /* Check one value: structure, checksum and own key. Errors: QU_ERR_CORRUPT naming file and page. */
 qu_status qu_kv_verify(const qu_slice_key *k, uint64_t file_id, const MDB_val *v, qu_hash *binding,
                        const void **payload, size_t *n, qu_err *err);
