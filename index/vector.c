@@ -19,11 +19,11 @@ enum {
 struct qu_vector {
     qu_vector_state state;
     uint64_t generation;
-    float *centroids;      /* [n_lists, width] */
-    qu_ivf *ivf;           /* NULL: without a file */
-    uint64_t file_trained; /* its lists' epoch */
-    uint64_t file_epoch;   /* it holds what was put up to this one */
-    qu_buf delta;          /* uint64_t ids of the store's documents that are not in the file */
+    char *file;
+    float *centroids;    /* [n_lists, width] */
+    qu_ivf *ivf;         /* NULL: without a file */
+    uint64_t file_epoch; /* it holds what was put up to this one */
+    qu_buf delta;        /* uint64_t ids of the store's documents that are not in the file */
 };
 
 /* --- the file --- */
@@ -48,14 +48,14 @@ static void close_file(FILE **f)
 }
 
 /* Take the file if it is whole and of these lists; else go without it. */
-static void take_file(qu_vector *v, const char *path)
+static void take_file(qu_vector *v)
 {
     qu_vector_head head;
     int32_t e, n_lists;
     int64_t n_rows;
     QU_OWN(qu_ivf_freep) qu_ivf *ivf = NULL;
-    if (!path || !qu_ivf_built_in() || v->state.n_lists == 0) return;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (!v->file || !qu_ivf_built_in() || v->state.n_lists == 0) return;
+    int fd = open(v->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     QU_OWN(close_file) FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
     if (!f && fd >= 0) close(fd);
     if (!f || !sound(f, &head)) return;
@@ -68,7 +68,6 @@ static void take_file(qu_vector *v, const char *path)
         return;
     v->ivf = QU_TAKE(ivf);
     v->file_epoch = head.epoch;
-    v->file_trained = head.trained_epoch;
 }
 
 /* Find the store's documents that the file has not. */
@@ -82,6 +81,13 @@ static qu_status find_delta(qu_vector *v, qu_txn *t, qu_err *err)
     }
 }
 
+static void forget(qu_vector *v)
+{
+    qu_ivf_free(QU_TAKE(v->ivf));
+    free(QU_TAKE(v->centroids));
+    v->generation = 0;
+}
+
 /* Bring the handle to the transaction's state. */
 static qu_status refresh(qu_vector *v, qu_txn *t, qu_err *err)
 {
@@ -89,18 +95,13 @@ static qu_status refresh(qu_vector *v, qu_txn *t, qu_err *err)
     QU_TRY(qu_vector_get_state(t, &s, err));
     uint64_t generation = qu_catalogue_generation(t);
     if (s.epoch == v->state.epoch && generation == v->generation) return QU_OK;
-    if (s.trained_epoch != v->state.trained_epoch || s.n_lists != v->state.n_lists ||
-        s.n_dims != v->state.n_dims || !v->centroids) {
-        free(v->centroids);
-        v->centroids = NULL;
+    if (s.trained_epoch != v->state.trained_epoch || !v->centroids) {
+        forget(v);
+        v->state = s;
         QU_TRY(qu_vector_get_centroids(t, &s, &v->centroids, err));
+        take_file(v);
     }
     v->state = s;
-    v->generation = 0; /* until all is done */
-    if (v->ivf && (v->file_trained != s.trained_epoch || s.n_lists == 0)) {
-        qu_ivf_free(v->ivf);
-        v->ivf = NULL;
-    }
     if (v->ivf) QU_TRY(find_delta(v, t, err));
     v->generation = generation;
     return QU_OK;
@@ -111,9 +112,8 @@ qu_status qu_vector_open(qu_vector **out, qu_txn *t, const char *file, qu_err *e
     QU_OWN(qu_vector_closep) qu_vector *v = NULL;
     *out = NULL;
     QU_TRY(qu_memory_take(&v, 1, sizeof *v, err));
+    if (file && !(v->file = strdup(file))) return qu_fail_nomem(err, (long long)strlen(file));
     QU_TRY(refresh(v, t, err));
-    take_file(v, file);
-    if (v->ivf) QU_TRY(find_delta(v, t, err));
     *out = QU_TAKE(v);
     return QU_OK;
 }
@@ -131,8 +131,8 @@ int64_t qu_vector_n_delta(const qu_vector *v)
 void qu_vector_close(qu_vector *v)
 {
     if (!v) return;
-    qu_ivf_free(v->ivf);
-    free(v->centroids);
+    forget(v);
+    free(v->file);
     qu_buf_free(&v->delta);
     free(v);
 }
@@ -323,16 +323,6 @@ static qu_status scan_file(search *x)
     }
 }
 
-/* The question's vector with length 1; false when it has no direction. */
-static bool unit(float *out, const float *q, int32_t e, int32_t width)
-{
-    double square = 0;
-    for (int32_t i = 0; i < e; i++) square += (double)q[i] * q[i];
-    if (!(square > 0) || !isfinite(square)) return false;
-    for (int32_t i = 0; i < width; i++) out[i] = i < e ? (float)(q[i] / sqrt(square)) : 0;
-    return true;
-}
-
 qu_status qu_vector_search(qu_vector *v, qu_txn *t, const float *q, const qu_lexical_opts *opts,
                            int32_t k, qu_lexical_hit *hits, int32_t *n_hits, qu_err *err)
 {
@@ -347,7 +337,7 @@ qu_status qu_vector_search(qu_vector *v, qu_txn *t, const float *q, const qu_lex
     QU_TRY(qu_memory_take(&x.q, width, sizeof *x.q, err));
     QU_TRY(qu_memory_take(&x.heap, x.k, sizeof *x.heap, err));
     QU_TRY(qu_memory_take(&x.of_doc, x.per_doc, sizeof *x.of_doc, err));
-    if (k == 0 || !unit(x.q, q, v->state.n_dims, width)) return QU_OK;
+    if (k == 0 || !qu_vector_unit(x.q, q, v->state.n_dims, width)) return QU_OK;
     QU_TRY(choose_probes(&x));
     QU_TRY(v->ivf ? scan_file(&x) : scan_all(&x));
     if (v->ivf) QU_TRY(scan_delta(&x));

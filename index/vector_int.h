@@ -84,6 +84,9 @@ qu_status qu_vector_rows(qu_txn *t, const qu_vector_state *s, uint64_t doc_id, u
  * Read piece by piece, not mapped: it is large. */
 bool qu_vector_file_sum(FILE *f, int64_t from, int64_t n, uint64_t *sum);
 
+/* x [E] with length 1 into out [width]; false, and zeros, where it has no direction. */
+bool qu_vector_unit(float *out, const float *x, int32_t e, int32_t width);
+
 /* The list nearest to each of x [n,width], into lists [n] u16; y [n,n_lists] is scratch. */
 qu_status qu_vector_assign(qu_pool *pool, qu_linear_scratch **scratch, const float *centroids,
                            int32_t n_lists, const float *x, int32_t n, int32_t width,

@@ -119,24 +119,13 @@ qu_status qu_vector_assign(qu_pool *pool, qu_linear_scratch **scratch, const flo
 
 /* --- rows --- */
 
-/* x scaled to length 1 into a row of Q8_0 blocks, and into unit [width], zeros behind it. */
-static void pack(uint8_t *row, float *unit, const float *x, int32_t e, int32_t width)
+bool qu_vector_unit(float *out, const float *x, int32_t e, int32_t width)
 {
     double square = 0;
     for (int32_t i = 0; i < e; i++) square += (double)x[i] * x[i];
-    float scale = square > 0 && isfinite(square) ? (float)(1 / sqrt(square)) : 0;
-    for (int32_t i = 0; i < width; i++) unit[i] = i < e && scale > 0 ? x[i] * scale : 0;
-    for (int32_t b = 0; b < width; b += 32, row += 34) {
-        float most = 0;
-        for (int32_t i = b; i < b + 32; i++) most = fmaxf(most, fabsf(unit[i]));
-        uint16_t half = qu_f32_to_f16(most / 127);
-        float step = qu_f16_to_f32(half);
-        memcpy(row, &half, 2);
-        for (int32_t i = 0; i < 32; i++) {
-            float q = step > 0 ? rintf(unit[b + i] / step) : 0;
-            row[2 + i] = (uint8_t)(int8_t)(q > 127 ? 127 : q < -127 ? -127 : q);
-        }
-    }
+    bool has = square > 0 && isfinite(square);
+    for (int32_t i = 0; i < width; i++) out[i] = i < e && has ? (float)(x[i] / sqrt(square)) : 0;
+    return has;
 }
 
 static qu_status put_rows(qu_txn *t, const qu_vector_state *s, uint64_t doc_id, const float *x,
@@ -153,8 +142,8 @@ static qu_status put_rows(qu_txn *t, const qu_vector_state *s, uint64_t doc_id, 
     for (int32_t at = 0; at < n; at += per) {
         int32_t k = n - at < per ? n - at : per;
         for (int32_t i = 0; i < k; i++)
-            pack(rows + (size_t)i * bytes, units + (int64_t)i * width, x + (int64_t)(at + i) * e, e,
-                 width);
+            qu_vector_unit(units + (int64_t)i * width, x + (int64_t)(at + i) * e, e, width);
+        qu_quant_ref(rows, units, QU_TYPE_Q8_0, (int64_t)k * width);
         if (s->n_lists > 0)
             QU_TRY(qu_vector_assign(NULL, &scratch, centroids, s->n_lists, units, k, width,
                                     lists + at, y, err));
