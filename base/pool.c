@@ -4,7 +4,6 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdlib.h>
 
 /* Workers spin briefly for the next run (a layer starts several a millisecond), then sleep. */
 enum { SPINS = 4000 };
@@ -84,27 +83,21 @@ qu_status qu_pool_create(qu_pool **out, int n_threads, qu_err *err)
     *out = NULL;
     if (n_threads < 1 || n_threads > 1024)
         return qu_fail(err, QU_ERR_ARG, "cannot run %d threads: give 1 to 1024", n_threads);
-    qu_pool *p = calloc(1, sizeof *p);
-    if (!p) return qu_fail_nomem(err, sizeof *p);
-    p->workers = calloc((size_t)n_threads, sizeof *p->workers);
-    if (!p->workers) {
-        free(p);
-        return qu_fail_nomem(err, n_threads * (long long)sizeof(worker));
-    }
+    QU_OWN(qu_pool_freep) qu_pool *p = NULL;
+    QU_TRY(qu_memory_take(&p, 1, sizeof *p, err));
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     p->n_threads = 1;
+    QU_TRY(qu_memory_take(&p->workers, n_threads, sizeof *p->workers, err));
     for (int i = 1; i < n_threads; i++) {
         worker *w = &p->workers[i - 1];
         w->pool = p;
         w->index = i;
-        if (pthread_create(&w->thread, NULL, work, w) != 0) {
-            qu_pool_free(p);
+        if (pthread_create(&w->thread, NULL, work, w) != 0)
             return qu_fail(err, QU_ERR_NOMEM, "cannot start thread %d of %d", i + 1, n_threads);
-        }
         p->n_threads = i + 1;
     }
-    *out = p;
+    *out = QU_TAKE(p);
     return QU_OK;
 }
 

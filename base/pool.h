@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#include "base/status.h"
+#include "base/memory.h"
 
 typedef struct qu_pool qu_pool;
 
@@ -19,6 +19,7 @@ typedef struct qu_pool qu_pool;
  * Errors: QU_ERR_ARG, QU_ERR_NOMEM. */
 qu_status qu_pool_create(qu_pool **pool, int n_threads, qu_err *err);
 void qu_pool_free(qu_pool *pool);
+QU_OWNER(qu_pool, qu_pool_free)
 
 /* Threads that run bodies, the caller included; 1 for NULL. */
 int qu_pool_threads(const qu_pool *pool);

@@ -12,18 +12,8 @@ typedef struct unpacking {
     struct archive *a;
     const char *shown;
     const uint8_t *bytes;
-    int64_t packed, unpacked, members; /* so far */
+    int64_t packed, unpacked; /* so far */
 } unpacking;
-
-static qu_status check_limits(const unpacking *u, qu_err *err)
-{
-    if (u->members > QU_ARCHIVE_MAX_MEMBERS)
-        return qu_fail(err, QU_ERR_LIMIT, "'%s' has more than %d members", u->shown,
-                       QU_ARCHIVE_MAX_MEMBERS);
-    if (qu_document_may_unpack(u->packed, u->unpacked)) return QU_OK;
-    return qu_fail(err, QU_ERR_LIMIT, "'%s' unpacks to more than %d MiB or %d times its size",
-                   u->shown, QU_DOCUMENT_MAX_INFLATED_BYTES >> 20, QU_DOCUMENT_MAX_INFLATE_RATIO);
-}
 
 static const char *fault(struct archive *a)
 {
@@ -55,7 +45,10 @@ static qu_status read_member(unpacking *u, qu_buf *out, const char **bad, qu_err
         if (n <= 0) return QU_OK;
         out->len += (size_t)n;
         u->unpacked += n;
-        QU_TRY(check_limits(u, err));
+        if (!qu_document_may_unpack(u->packed, u->unpacked))
+            return qu_fail(err, QU_ERR_LIMIT,
+                           "'%s' unpacks to more than %d MiB or %d times its size", u->shown,
+                           QU_DOCUMENT_MAX_INFLATED_BYTES >> 20, QU_DOCUMENT_MAX_INFLATE_RATIO);
     }
 }
 
@@ -76,8 +69,6 @@ static qu_status read_all(unpacking *u, bool (*want)(void *ctx, const char *name
         const char *name = raw ? "" : archive_entry_pathname(e);
         if (!raw && (archive_entry_filetype(e) != AE_IFREG || archive_entry_hardlink(e))) continue;
         if (!name) name = "unnamed";
-        u->members++;
-        QU_TRY(check_limits(u, err));
         if (want && !want(ctx, name)) continue;
         if (archive_entry_is_encrypted(e)) {
             QU_TRY(fn(ctx, name, NULL, 0, "it is encrypted", err));
@@ -91,30 +82,31 @@ static qu_status read_all(unpacking *u, bool (*want)(void *ctx, const char *name
     }
 }
 
+static void free_archive(struct archive **a)
+{
+    if (*a) archive_read_free(*a);
+}
+
 qu_status qu_archive_read(const void *bytes, int64_t n, const char *shown,
                           bool (*want)(void *ctx, const char *name), qu_member_fn *fn, void *ctx,
                           qu_err *err)
 {
-    qu_status st = QU_OK;
-    qu_buf data = {0};
-    unpacking u = {archive_read_new(), shown, bytes, n, 0, 0};
-    if (!u.a) return qu_fail_nomem(err, CHUNK);
-    archive_read_support_filter_gzip(u.a);
-    archive_read_support_filter_bzip2(u.a);
-    archive_read_support_filter_xz(u.a);
-    archive_read_support_filter_zstd(u.a);
-    archive_read_support_format_zip(u.a);
-    archive_read_support_format_tar(u.a);
-    archive_read_support_format_7zip(u.a);
-    archive_read_support_format_rar(u.a);
-    archive_read_support_format_rar5(u.a);
-    archive_read_support_format_raw(u.a);
-    archive_read_support_format_empty(u.a);
-    if (archive_read_open_memory(u.a, bytes, (size_t)n) != ARCHIVE_OK)
-        st = qu_fail(err, QU_ERR_FORMAT, "'%s' is damaged or cut short: %s", shown, fault(u.a));
-    else
-        st = read_all(&u, want, fn, ctx, &data, err);
-    archive_read_free(u.a);
-    qu_buf_free(&data);
-    return st;
+    QU_OWN(qu_buf_free) qu_buf data = {0};
+    QU_OWN(free_archive) struct archive *a = archive_read_new();
+    unpacking u = {a, shown, bytes, n, 0};
+    if (!a) return qu_fail_nomem(err, CHUNK);
+    archive_read_support_filter_gzip(a);
+    archive_read_support_filter_bzip2(a);
+    archive_read_support_filter_xz(a);
+    archive_read_support_filter_zstd(a);
+    archive_read_support_format_zip(a);
+    archive_read_support_format_tar(a);
+    archive_read_support_format_7zip(a);
+    archive_read_support_format_rar(a);
+    archive_read_support_format_rar5(a);
+    archive_read_support_format_raw(a);
+    archive_read_support_format_empty(a);
+    if (archive_read_open_memory(a, bytes, (size_t)n) == ARCHIVE_OK)
+        return read_all(&u, want, fn, ctx, &data, err);
+    return qu_fail(err, QU_ERR_FORMAT, "'%s' is damaged or cut short: %s", shown, fault(a));
 }

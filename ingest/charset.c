@@ -301,19 +301,21 @@ static const char *marked(const uint8_t *s, int64_t n, int64_t *skip)
     return NULL;
 }
 
+static void close_iconv(iconv_t *cd)
+{
+    if (*cd != (iconv_t)-1) iconv_close(*cd);
+}
+
 static qu_status convert(sink *k, const char *from_name, const uint8_t *s, int64_t from, int64_t n,
                          qu_err *err)
 {
     int unit = strncmp(from_name, "utf-32", 6) == 0   ? 4
                : strncmp(from_name, "utf-16", 6) == 0 ? 2
                                                       : 1;
-    iconv_t cd = iconv_open("UTF-8", from_name);
-    if (cd == (iconv_t)-1)
-        return qu_fail(err, QU_ERR_UNSUPPORTED,
-                       "cannot convert from '%s': the system has no such converter", from_name);
-    qu_status st = decode_iconv(k, cd, s, from, n, unit, err);
-    iconv_close(cd);
-    return st;
+    QU_OWN(close_iconv) iconv_t cd = iconv_open("UTF-8", from_name);
+    if (cd != (iconv_t)-1) return decode_iconv(k, cd, s, from, n, unit, err);
+    return qu_fail(err, QU_ERR_UNSUPPORTED,
+                   "cannot convert from '%s': the system has no such converter", from_name);
 }
 
 qu_status qu_charset_convert(qu_buf *out, const char *encoding, const void *bytes, int64_t n,

@@ -56,10 +56,7 @@ static qu_status list_member(void *ctx, const char *name, const void *p, int64_t
 {
     listing *l = ctx;
     l->compressed = !*name;
-    if (l->n++ < MAX_LISTED && *name) {
-        QU_TRY(qu_buf_puts(l->names, name, err));
-        QU_TRY(qu_buf_puts(l->names, "\n", err));
-    }
+    if (l->n++ < MAX_LISTED && *name) QU_TRY(qu_buf_printf(l->names, err, "%s\n", name));
     return l->fn(l->ctx, name, p, n, why, err);
 }
 
@@ -70,8 +67,8 @@ static qu_status read_archive(qu_document *doc, const void *bytes, int64_t n, co
     listing l = {.fn = fn, .ctx = ctx, .names = &names};
     QU_TRY(qu_archive_read(bytes, n, shown, NULL, list_member, &l, err));
     if (l.compressed) return QU_OK;
-    QU_TRY(qu_buf_printf(&text, err, "Archive of %lld files:\n\n", (long long)l.n));
-    QU_TRY(qu_buf_add(&text, names.data, names.len, err));
+    QU_TRY(qu_buf_printf(&text, err, "Archive of %lld files:\n\n%s", (long long)l.n,
+                         names.len ? names.data : ""));
     return qu_document_derive(doc, &text, false, "archive", NULL, err);
 }
 

@@ -84,15 +84,12 @@ static qu_status end_para(writer *w, qu_err *err)
 {
     qu_buf *out = w->titled ? w->m->title : w->m->out;
     if (w->text && (w->cell > 0 || w->titled)) {
-        QU_TRY(qu_buf_add(out, w->para.data, w->para.len, err));
-        QU_TRY(qu_buf_puts(out, " ", err));
+        QU_TRY(qu_buf_printf(out, err, "%s ", w->para.data));
     } else if (w->text) {
         char tag[8] = "hN";
         tag[1] = (char)('0' + w->level);
         if (w->level == 0) strcpy(tag, w->item ? "li" : w->pre ? "pre" : "p");
-        QU_TRY(qu_buf_printf(out, err, "<%s>", tag));
-        QU_TRY(qu_buf_add(out, w->para.data, w->para.len, err));
-        QU_TRY(qu_buf_printf(out, err, "</%s>\n", tag));
+        QU_TRY(qu_buf_printf(out, err, "<%s>%s</%s>\n", tag, w->para.data, tag));
         w->item = false;
     }
     w->para.len = 0;

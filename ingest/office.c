@@ -120,11 +120,13 @@ static void free_parts(parts *p)
     free(p->v);
 }
 
-static const part *find_part(const parts *p, const char *name)
+/* What the part holds, empty if there is none. */
+static const qu_buf *find_part(const parts *p, const char *name)
 {
+    static const qu_buf none;
     for (int64_t i = 0; i < p->n; i++)
-        if (strcmp(p->v[i].name, name) == 0) return &p->v[i];
-    return NULL;
+        if (strcmp(p->v[i].name, name) == 0) return &p->v[i].data;
+    return &none;
 }
 
 /* --- lists that say which parts there are and in which order --- */
@@ -170,12 +172,10 @@ static qu_status on_listed(void *ctx, const qu_xml_event *e)
     return there ? add_pair(l->to, id, means, e->err) : QU_OK;
 }
 
-static qu_status list_part(const parts *p, const char *name, const listing *how, qu_err *err)
+static qu_status list_part(const parts *p, const char *name, listing l, qu_err *err)
 {
-    const part *found = find_part(p, name);
-    listing l = *how;
-    if (!found) return QU_OK;
-    return qu_xml_parse(found->data.data, (int64_t)found->data.len, on_listed, &l, err);
+    const qu_buf *found = find_part(p, name);
+    return qu_xml_parse(found->data, (int64_t)found->len, on_listed, &l, err);
 }
 
 static const char *look_up(const pairs *p, const char *id)
@@ -214,8 +214,8 @@ static void resolve(char name[2 * MAX_NAME], const char *folder, const char *tar
 
 static qu_status put_part(const parts *p, const char *name, const qu_markup *m, qu_err *err)
 {
-    const part *found = find_part(p, name);
-    return found ? qu_markup_write(m, found->data.data, (int64_t)found->data.len, err) : QU_OK;
+    const qu_buf *found = find_part(p, name);
+    return qu_markup_write(m, found->data, (int64_t)found->len, err);
 }
 
 static qu_status put_word(const parts *p, qu_buf *html, qu_err *err)
@@ -224,10 +224,8 @@ static qu_status put_word(const parts *p, qu_buf *html, qu_err *err)
                                            "word/endnotes.xml", "word/comments.xml"};
     QU_OWN(qu_freep) qu_markup_style *styles = NULL;
     qu_markup m = {.kind = QU_MARKUP_OOXML, .out = html};
-    const part *found = find_part(p, "word/styles.xml");
-    if (found)
-        QU_TRY(qu_markup_styles(&styles, &m.n_styles, found->data.data, (int64_t)found->data.len,
-                                err));
+    const qu_buf *found = find_part(p, "word/styles.xml");
+    QU_TRY(qu_markup_styles(&styles, &m.n_styles, found->data, (int64_t)found->len, err));
     m.styles = styles;
     for (int i = 0; i < 4; i++) QU_TRY(put_part(p, in_order[i], &m, err));
     return QU_OK;
@@ -253,30 +251,26 @@ static qu_status put_listed(const parts *p, qu_buf *html, bool slides, qu_err *e
     QU_OWN(free_pairs) pairs order = {0}, targets = {0};
     QU_OWN(qu_sheet_closep) qu_sheet_book *book = NULL;
     char name[2 * MAX_NAME];
-    const part *strings = find_part(p, "xl/sharedStrings.xml"),
-               *styles = find_part(p, "xl/styles.xml");
-    listing ids = {slides ? "sldId" : "sheet", "name", ":id", &order, NULL, 0};
-    listing relations = {"Relationship", "Id", "Target", &targets, NULL, 0};
+    listing ids = {slides ? "sldId" : "sheet", "name", ":id", &order, NULL, 0},
+            relations = {"Relationship", "Id", "Target", &targets, NULL, 0};
     const char *folder = slides ? "ppt/" : "xl/";
-    QU_TRY(list_part(p, slides ? "ppt/presentation.xml" : "xl/workbook.xml", &ids, err));
+    QU_TRY(list_part(p, slides ? "ppt/presentation.xml" : "xl/workbook.xml", ids, err));
     QU_TRY(list_part(p, slides ? "ppt/_rels/presentation.xml.rels" : "xl/_rels/workbook.xml.rels",
-                     &relations, err));
+                     relations, err));
     if (!slides)
-        QU_TRY(qu_sheet_open(&book, strings ? strings->data.data : NULL,
-                             strings ? strings->data.len : 0, styles ? styles->data.data : NULL,
-                             styles ? styles->data.len : 0, err));
+        QU_TRY(qu_sheet_open(&book, find_part(p, "xl/sharedStrings.xml"),
+                             find_part(p, "xl/styles.xml"), err));
     for (int64_t i = 0; i < order.n; i++) {
         const char *target = look_up(&targets, order.v[i][1]);
-        const part *found;
         if (!target) continue;
         resolve(name, folder, target);
         if (slides) {
             QU_TRY(put_slide(p, html, name, (int)i + 1, err));
-        } else if ((found = find_part(p, name))) {
+        } else if (find_part(p, name)->len > 0) {
             QU_TRY(qu_buf_puts(html, "<h2>", err));
             QU_TRY(qu_xml_escape(html, order.v[i][0], (int64_t)strlen(order.v[i][0]), err));
             QU_TRY(qu_buf_puts(html, "</h2>\n", err));
-            QU_TRY(qu_sheet_write(book, html, found->data.data, found->data.len, err));
+            QU_TRY(qu_sheet_write(book, html, find_part(p, name), err));
         }
     }
     return QU_OK;
@@ -302,14 +296,13 @@ static qu_status put_book(const parts *p, qu_buf *html, const char *opf, qu_err 
     snprintf(folder, sizeof folder, "%s", opf);
     char *slash = strrchr(folder, '/');
     folder[slash ? slash + 1 - folder : 0] = 0;
-    QU_TRY(list_part(p, opf, &manifest, err));
-    QU_TRY(list_part(p, opf, &order, err));
+    QU_TRY(list_part(p, opf, manifest, err));
+    QU_TRY(list_part(p, opf, order, err));
     for (int64_t i = 0; i < spine.n; i++) {
         const char *href = look_up(&items, spine.v[i][0]);
         if (!href) continue;
         resolve(name, folder, href);
-        const part *found = find_part(p, name);
-        if (found) QU_TRY(put_chapter(html, &found->data, err));
+        QU_TRY(put_chapter(html, find_part(p, name), err));
     }
     return QU_OK;
 }
@@ -322,12 +315,12 @@ static qu_status put_all(const parts *p, qu_buf *html, qu_err *err)
                    .out = html};
     if (strcmp(p->format, "epub") == 0) {
         listing root = {"rootfile", "full-path", "full-path", &roots, NULL, 0};
-        QU_TRY(list_part(p, "META-INF/container.xml", &root, err));
+        QU_TRY(list_part(p, "META-INF/container.xml", root, err));
         about = roots.n ? roots.v[0][0] : "";
     }
     listing title = {NULL, NULL, NULL, NULL, html, 0};
     QU_TRY(qu_buf_puts(html, "\xEF\xBB\xBF<html><head><title>", err));
-    QU_TRY(list_part(p, about, &title, err));
+    QU_TRY(list_part(p, about, title, err));
     QU_TRY(qu_buf_puts(html, "</title></head><body>\n", err));
     if (strcmp(p->format, "docx") == 0) return put_word(p, html, err);
     if (strcmp(p->format, "epub") == 0) return put_book(p, html, about, err);

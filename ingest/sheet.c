@@ -68,14 +68,14 @@ static qu_status on_format(void *ctx, const qu_xml_event *e)
     return QU_OK;
 }
 
-qu_status qu_sheet_open(qu_sheet_book **out, const char *shared, size_t n_shared,
-                        const char *styles, size_t n_styles, qu_err *err)
+qu_status qu_sheet_open(qu_sheet_book **out, const qu_buf *shared, const qu_buf *styles,
+                        qu_err *err)
 {
     QU_OWN(qu_sheet_closep) qu_sheet_book *b = NULL;
     *out = NULL;
     QU_TRY(qu_memory_take(&b, 1, sizeof *b, err));
-    if (shared) QU_TRY(qu_xml_parse(shared, (int64_t)n_shared, on_string, b, err));
-    if (styles) QU_TRY(qu_xml_parse(styles, (int64_t)n_styles, on_format, b, err));
+    QU_TRY(qu_xml_parse(shared->data, (int64_t)shared->len, on_string, b, err));
+    QU_TRY(qu_xml_parse(styles->data, (int64_t)styles->len, on_format, b, err));
     *out = QU_TAKE(b);
     return QU_OK;
 }
@@ -183,12 +183,15 @@ static qu_status on_cell(void *ctx, const qu_xml_event *e)
     return qu_buf_puts(r->out, "<tr>", e->err);
 }
 
-qu_status qu_sheet_write(const qu_sheet_book *book, qu_buf *html, const char *sheet, size_t n,
-                         qu_err *err)
+static void free_run(sheet_run *r)
 {
-    sheet_run r = {.b = book, .out = html};
+    qu_buf_free(&r->value);
+}
+
+qu_status qu_sheet_write(const qu_sheet_book *book, qu_buf *html, const qu_buf *sheet, qu_err *err)
+{
+    QU_OWN(free_run) sheet_run r = {.b = book, .out = html};
     QU_TRY(qu_buf_puts(html, "<table>\n", err));
-    qu_status st = qu_xml_parse(sheet, (int64_t)n, on_cell, &r, err);
-    qu_buf_free(&r.value);
-    return st == QU_OK ? qu_buf_puts(html, "</table>\n", err) : st;
+    QU_TRY(qu_xml_parse(sheet->data, (int64_t)sheet->len, on_cell, &r, err));
+    return qu_buf_puts(html, "</table>\n", err);
 }
