@@ -86,34 +86,38 @@ static bool key_is_known(const uint8_t *b, size_t n, uint64_t *doc_id, bool *ind
     return false;
 }
 
-static qu_status records(check *c, qu_err *err)
+/* Read every record, and say what is wrong; or (mend) delete those that cannot be right, and all of
+ * indexes: documents say what those must be. */
+static qu_status records(check *c, bool mend, qu_err *err)
 {
-    QU_OWN(qu_lmdb_cursorp) MDB_cursor *cur = NULL;
-    MDB_val k, v;
+    qu_rec_key k, from = {.n = 1};
     const void *p;
     size_t n;
-    uint64_t doc_id;
-    bool index;
-    int rc = mdb_cursor_open(c->t->mt, 1, &cur);
-    if (rc) return qu_lmdb_fail(err, rc, "read the catalogue of", c->s->dir);
-    for (int op = MDB_FIRST; (rc = mdb_cursor_get(cur, &k, &v, op)) == 0; op = MDB_NEXT) {
-        c->r.n_records++;
-        c->about = ABOUT_DOC;
-        if (!key_is_known(k.mv_data, k.mv_size, &doc_id, &index)) {
-            report(c, QU_ERR_CORRUPT, 0, "catalogue holds a record with an unknown key");
+    for (;; from = k, from.b[from.n++] = 0) { /* the key after k */
+        uint64_t doc_id = 0;
+        bool index = false;
+        QU_TRY(mend ? qu_rec_seek(c->t, &from, 0, &k, err)
+                    : finding(c, qu_rec_seek(c->t, &from, 0, &k, &c->e), 0, err));
+        if (k.n == 0) return QU_OK;
+        bool known = key_is_known(k.b, k.n, &doc_id, &index);
+        qu_status st = qu_rec_get(c->t, &k, &p, &n, &c->e);
+        bool lost = st == QU_OK && doc_id && !doc_exists(c, doc_id);
+        if (st != QU_OK && st != QU_ERR_CORRUPT) return qu_fail(err, st, "%s", c->e.msg);
+        if (mend) {
+            if (!known || index || lost || st != QU_OK) QU_TRY(qu_rec_del(c->t, &k, err));
             continue;
         }
-        if (index) c->about = ABOUT_INDEX;
-        if (qu_rec_verify(&k, &v, &p, &n, &c->e) != QU_OK)
+        c->r.n_records++;
+        c->about = index ? ABOUT_INDEX : ABOUT_DOC;
+        if (!known)
+            report(c, QU_ERR_CORRUPT, 0, "catalogue holds a record with an unknown key");
+        else if (st != QU_OK)
             report(c, QU_ERR_CORRUPT, doc_id, "%s", c->e.msg);
-        else if (doc_id && !doc_exists(c, doc_id))
+        else if (lost)
             report(c, QU_ERR_CORRUPT, 0,
-                   "a '%c' record belongs to document %llu, which is not there",
-                   *(const char *)k.mv_data, (unsigned long long)doc_id);
+                   "a '%c' record belongs to document %llu, which is not there", k.b[0],
+                   (unsigned long long)doc_id);
     }
-    if (rc == MDB_NOTFOUND) return QU_OK;
-    qu_lmdb_fail(&c->e, rc, "read the catalogue of", c->s->dir);
-    return finding(c, QU_ERR_CORRUPT, 0, err);
 }
 
 /* --- every document --- */
@@ -246,10 +250,10 @@ static qu_status check_all(check *c, qu_err *err)
     qu_status st = qu_txn_begin(&t, c->s, QU_TXN_READ, &c->e);
     if (st != QU_OK) return finding(c, st, 0, err);
     c->t = t;
-    QU_TRY(records(c, err));
+    QU_TRY(records(c, false, err));
     for (;; from = k, from.b[from.n++] = 0) { /* the key after k */
         QU_TRY(finding(c, qu_rec_seek(c->t, &from, 1, &k, &c->e), 0, err));
-        if (k.n == 0 || k.n >= QU_KEY_MAX) return orphans(c, err);
+        if (k.n == 0) return orphans(c, err);
         if (k.n == 9) QU_TRY(document(c, qu_get_be64(k.b + 1), err)); /* others are reported */
     }
 }
@@ -291,29 +295,6 @@ static qu_status drop(check *c, int about, qu_err *err)
     return QU_OK;
 }
 
-/* Delete every record that cannot be right, and all index records: documents say what those must
- * be. */
-static qu_status sweep_records(check *c, qu_err *err)
-{
-    qu_rec_key k, from = {0};
-    const void *p;
-    size_t n;
-    uint64_t doc_id;
-    bool index;
-    for (from.n = 1;; from = k, from.b[from.n++] = 0) { /* the key after k */
-        QU_TRY(qu_rec_seek(c->t, &from, 0, &k, err));
-        if (k.n == 0 || k.n >= QU_KEY_MAX) return QU_OK;
-        bool good = key_is_known(k.b, k.n, &doc_id, &index) && !index &&
-                    (doc_id == 0 || doc_exists(c, doc_id));
-        if (good) {
-            qu_status st = qu_rec_get(c->t, &k, &p, &n, err);
-            if (st != QU_OK && st != QU_ERR_CORRUPT) return st;
-            good = st == QU_OK;
-        }
-        if (!good) QU_TRY(qu_rec_del(c->t, &k, err));
-    }
-}
-
 static qu_status rebuild_indexes(check *c, qu_err *err)
 {
     for (uint64_t at = 0;;) {
@@ -331,7 +312,7 @@ static qu_status mend(check *c, qu_err *err)
     c->t = t;
     QU_TRY(drop(c, ABOUT_DOC, err)); /* first, then the KV of those that stay */
     QU_TRY(drop(c, ABOUT_KV, err));
-    QU_TRY(sweep_records(c, err));
+    QU_TRY(records(c, true, err));
     QU_TRY(rebuild_indexes(c, err));
     return qu_txn_commit(QU_TAKE(t), err);
 }

@@ -245,9 +245,9 @@ qu_status qu_rec_seek(qu_txn *t, const qu_rec_key *from, size_t n_prefix, qu_rec
     if (!rc) rc = mdb_cursor_get(c, &key, &v, MDB_SET_RANGE);
     if (rc == MDB_NOTFOUND) return QU_OK;
     if (rc) return qu_lmdb_fail(err, rc, "read the catalogue of", t->s->dir);
-    if (key.mv_size > QU_KEY_MAX || key.mv_size < n_prefix ||
-        memcmp(key.mv_data, from->b, n_prefix) != 0)
-        return QU_OK;
+    if (key.mv_size < n_prefix || memcmp(key.mv_data, from->b, n_prefix) != 0) return QU_OK;
+    if (key.mv_size >= QU_KEY_MAX)
+        return qu_fail(err, QU_ERR_CORRUPT, "catalogue holds a record with an unknown key");
     k->n = key.mv_size;
     memcpy(k->b, key.mv_data, key.mv_size);
     return QU_OK;
