@@ -426,3 +426,14 @@ qu_status qu_open_kv_find(qu_txn *t, uint64_t file_id, qu_err *err)
     qu_rec_key k = qu_key_num(QU_TAG_OPEN, file_id);
     return qu_rec_get(t, &k, &p, &n, err);
 }
+
+qu_status qu_kv_used(qu_txn *t, uint64_t file_id, bool *by_doc, bool *open, qu_err *err)
+{
+    uint64_t user;
+    qu_rec_key k = qu_key_num(QU_TAG_KV, file_id);
+    QU_TRY(qu_index_next(t, &k, 0, &user, NULL, NULL, err));
+    qu_status st = qu_open_kv_find(t, file_id, err);
+    *by_doc = user != 0;
+    *open = st == QU_OK;
+    return st == QU_ERR_NOTFOUND ? QU_OK : st;
+}

@@ -224,23 +224,17 @@ static qu_status document(check *c, uint64_t doc_id, qu_err *err)
 
 /* --- files that are no document's --- */
 
-static qu_status orphans(check *c, qu_err *err)
+static void orphans(check *c)
 {
-    qu_status st = QU_OK;
+    unsigned long long id;
+    bool by_doc, open;
     DIR *d = opendir(qu_store_path(c->s, "kv").s);
-    for (struct dirent *e; d && st == QU_OK && (e = readdir(d));) {
-        unsigned long long id;
-        qu_rec_key user, k;
-        if (sscanf(e->d_name, "%llu.kv", &id) != 1) continue;
-        k = qu_key_num(QU_TAG_KV, id);
-        st = finding(c, qu_rec_seek(c->t, &k, k.n, &user, &c->e), 0, err);
-        if (st != QU_OK || user.n) continue;
-        bool open = qu_open_kv_find(c->t, id, NULL) == QU_OK;
-        report(c, QU_OK, 0, "kv file '%s' is %s", e->d_name,
-               open ? "in progress" : "not used by any document: gc removes it");
-    }
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (sscanf(e->d_name, "%llu.kv", &id) == 1 &&
+            qu_kv_used(c->t, id, &by_doc, &open, NULL) == QU_OK && !by_doc)
+            report(c, QU_OK, 0, "kv file '%s' is %s", e->d_name,
+                   open ? "in progress" : "not used by any document: gc removes it");
     if (d) closedir(d);
-    return st;
 }
 
 static qu_status check_all(check *c, qu_err *err)
@@ -253,9 +247,11 @@ static qu_status check_all(check *c, qu_err *err)
     QU_TRY(records(c, false, err));
     for (;; from = k, from.b[from.n++] = 0) { /* the key after k */
         QU_TRY(finding(c, qu_rec_seek(c->t, &from, 1, &k, &c->e), 0, err));
-        if (k.n == 0) return orphans(c, err);
+        if (k.n == 0) break;
         if (k.n == 9) QU_TRY(document(c, qu_get_be64(k.b + 1), err)); /* others are reported */
     }
+    orphans(c);
+    return QU_OK;
 }
 
 qu_status qu_store_check(qu_store *s, qu_check_fn *fn, void *ctx, qu_check_stats *stats,

@@ -16,7 +16,6 @@ typedef struct gc {
     qu_buf list;            /* of qu_claim */
     const qu_claim *claims; /* sorted by file, then kv id */
     size_t n_claims;
-    qu_buf open; /* u64 files in progress that stay */
     qu_gc_report r;
 } gc;
 
@@ -28,12 +27,6 @@ static qu_status claims_read(gc *g, qu_err *err)
     g->claims = (const qu_claim *)(const void *)g->list.data;
     g->n_claims = g->list.len / sizeof *g->claims;
     return QU_OK;
-}
-
-static int by_file(const void *file_id, const void *claim)
-{
-    uint64_t a = *(const uint64_t *)file_id, b = ((const qu_claim *)claim)->file_id;
-    return a < b ? -1 : a > b;
 }
 
 /* --- step 1: what nobody needs --- */
@@ -69,32 +62,26 @@ static qu_status open_files(gc *g, qu_err *err)
         if (st != QU_OK && st != QU_ERR_CORRUPT) return st; /* a damaged one is made anew: drop it */
         bool wanted = w && still_wanted(g, w);
         qu_kv_writer_free(QU_TAKE(w));
-        QU_TRY(wanted ? qu_buf_add(&g->open, &id, sizeof id, err) : drop_open(g, id, err));
+        if (!wanted) QU_TRY(drop_open(g, id, err));
     }
-}
-
-static bool is_needed(const gc *g, uint64_t file_id)
-{
-    const uint64_t *open = (const uint64_t *)(const void *)g->open.data;
-    for (size_t i = 0; i < g->open.len / sizeof *open; i++)
-        if (open[i] == file_id) return true;
-    return g->n_claims && bsearch(&file_id, g->claims, g->n_claims, sizeof *g->claims, by_file);
 }
 
 /* Is that entry a rest of ours? Files of others, also ones that only look similar, are left alone.
  */
-static bool is_rest(gc *g, const char *sub, const char *name)
+static bool is_rest(qu_txn *t, const char *sub, const char *name)
 {
+    bool by_doc, open;
     unsigned long long id;
     char again[64];
     if (*sub) {
         if (sscanf(name, "%llu.kv", &id) != 1) return false;
         snprintf(again, sizeof again, "%llu.kv", id);
-        return strcmp(name, again) == 0 && !is_needed(g, id);
+        return strcmp(name, again) == 0 && qu_kv_used(t, id, &by_doc, &open, NULL) == QU_OK &&
+               !by_doc && !open;
     }
     if (strncmp(name, "config.tmp.", 11) == 0 || strncmp(name, "CURRENT.tmp.", 12) == 0)
         return true;
-    if (sscanf(name, "catalogue.%llu", &id) != 1 || id == g->s->catalogue_no) return false;
+    if (sscanf(name, "catalogue.%llu", &id) != 1 || id == t->s->catalogue_no) return false;
     snprintf(again, sizeof again, "catalogue.%llu", id);
     size_t n = strlen(again);
     return strncmp(name, again, n) == 0 && (name[n] == 0 || strcmp(name + n, "-lock") == 0);
@@ -102,12 +89,14 @@ static bool is_rest(gc *g, const char *sub, const char *name)
 
 static qu_status sweep(gc *g, const char *sub, qu_err *err)
 {
+    QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     qu_path dir = qu_store_path(g->s, "%s", sub);
     qu_status st = QU_OK;
+    QU_TRY(qu_txn_begin(&t, g->s, QU_TXN_READ, err));
     DIR *d = opendir(dir.s);
     if (!d) return qu_lmdb_fail(err, errno, "open", dir.s);
     for (struct dirent *e; st == QU_OK && (e = readdir(d));) {
-        if (!is_rest(g, sub, e->d_name)) continue;
+        if (!is_rest(t, sub, e->d_name)) continue;
         if (unlinkat(dirfd(d), e->d_name, 0) == 0) g->r.n_files_removed++;
         else st = qu_lmdb_fail(err, errno, "remove", e->d_name);
     }
@@ -281,7 +270,6 @@ qu_status qu_store_gc(qu_store *s, qu_gc_report *report, qu_err *err)
     qu_kv_close_readers(s);
     qu_status st = collect(&g, err);
     qu_buf_free(&g.list);
-    qu_buf_free(&g.open);
     if (report) *report = g.r;
     return st;
 }

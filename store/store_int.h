@@ -204,6 +204,9 @@ qu_status qu_open_kv_add(qu_txn *t, uint64_t *file_id, qu_err *err);
 qu_status qu_open_kv_del(qu_txn *t, uint64_t file_id, qu_err *err);
 qu_status qu_open_kv_find(qu_txn *t, uint64_t file_id, qu_err *err);
 
+/* Does some document have its slices in that KV file, and is it in progress? */
+qu_status qu_kv_used(qu_txn *t, uint64_t file_id, bool *by_doc, bool *open, qu_err *err);
+
 /* --- KV files --- */
 
 enum { QU_KV_KEY_BYTES = 17, QU_KV_HEAD_BYTES = 64, QU_KV_MARKER = 0xFF };

@@ -98,14 +98,13 @@ qu_status qu_txn_begin(qu_txn **txn, qu_store *s, int mode, qu_err *err)
 /* Keep in t->lost only the files that now have neither a document nor an in-progress record. */
 static qu_status keep_unused(qu_txn *t, qu_err *err)
 {
-    uint64_t *lost = (uint64_t *)(void *)t->lost.data, user;
+    uint64_t *lost = (uint64_t *)(void *)t->lost.data;
     size_t n = 0;
+    bool by_doc, open;
     for (size_t i = 0; i < t->lost.len / sizeof *lost; i++) {
-        qu_rec_key k = qu_key_num(QU_TAG_KV, lost[i]);
         if (i > 0 && lost[i] == lost[i - 1]) continue;
-        QU_TRY(qu_index_next(t, &k, 0, &user, NULL, NULL, err));
-        if (user == 0 && qu_open_kv_find(t, lost[i], NULL) == QU_ERR_NOTFOUND)
-            lost[n++] = lost[i];
+        QU_TRY(qu_kv_used(t, lost[i], &by_doc, &open, err));
+        if (!by_doc && !open) lost[n++] = lost[i];
     }
     t->lost.len = n * sizeof *lost;
     return QU_OK;
