@@ -176,7 +176,8 @@ static qu_status answer_by_rule(ask_run *r, const qu_extract_answer *a, const ch
 {
     qu_answer *ans = r->ans;
     ans->text.len = 0;
-    QU_TRY(qu_buf_add(&ans->text, text + a->span_start, (size_t)(a->span_end - a->span_start), err));
+    size_t n = (size_t)(a->span_end - a->span_start);
+    QU_TRY(qu_buf_add(&ans->text, text + a->span_start, n, err));
     ans->found = ans->supported = ans->by_rule = true;
     ans->withheld = false;
     ans->confidence = (double)a->score;

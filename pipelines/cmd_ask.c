@@ -348,8 +348,9 @@ static const qu_option options[] = {
     QU_FLOAT("min-confidence", "P", NULL, 0, 1,
              "withhold answers below this product of token probabilities, show the passages "
              "(default: the model file's, else 0)"),
-    QU_ENUM("unsure", "HOW", NULL, "rule|withhold", "below it, give what --extract finds if that is "
-            "sure, and say so; or only passages (default: rule, with --min-confidence withhold)"),
+    QU_ENUM("unsure", NULL, NULL, "rule|withhold", "below it, give what --extract finds if that "
+            "is sure, and say so; or only passages (default: rule; withhold where "
+            "--min-confidence is given)"),
     QU_FLAG("extract", "no model: the best sentences and a span of them"),
     QU_FLAG("explain", "say on stderr which pages were chosen and why"),
 };

@@ -22,7 +22,6 @@ typedef enum qu_want {
 
 typedef struct qu_extract_question {
     qu_want want;
-    bool money; /* a price is asked for, or what one pays */
     int32_t n_words;
     uint64_t words[QU_EXTRACT_WORDS]; /* hashes of the words that carry meaning, sorted */
     float weights[QU_EXTRACT_WORDS];  /* of each; 1 until the caller knows better */

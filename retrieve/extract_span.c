@@ -25,8 +25,7 @@ static const float CUT_NAME = 1.2f; /* taken off where a name goes on at either 
 static const float WHOLE = 0.9f;    /* no word goes on behind it */
 static const float ONE_WORD = 1.0f; /* taken off */
 static const float BEHIND = 1.0f;   /* a name behind "by", a place behind "in" */
-static const float YEAR = 1.0f;     /* a date that ends in one */
-static const float LIKELY = 5.0f;   /* a price with its sign; no year where a sum is asked for */
+static const float YEAR = 1.0f;     /* a date that ends in one; taken off a lone number */
 
 typedef enum flag {
     FUNCTION = 1, /* the, of, was ... */
@@ -87,13 +86,6 @@ static const char inner_words[] = " and de for of the ";
 static const char amount_adverbs[] =
     " big deep far fast heavy high hot large late long much often old quickly soon tall thick warm "
     "wide ";
-/* A question with one of these wants no span of time. */
-static const char money_words[] = " budget charge charged cost costs fee income pay price profit "
-                                  "revenue salary sales spend spent ";
-static const char time_units[] =
-    " day days decade decades hour hours minute minutes month months second seconds week weeks "
-    "year years ";
-
 /* Is word (shorter than 16 bytes) one of the list's? */
 static bool listed(const char *word, const char *list)
 {
@@ -161,7 +153,6 @@ void qu_extract_question_read(qu_extract_question *q, const char *text, size_t n
         char word[16];
         lower(word, text, (int64_t)w.start, (int64_t)w.end);
         if (!listed(word, function_words)) add_question_word(q, w.hash);
-        if (listed(word, money_words)) q->money = true;
         hashes[n_first] = w.hash;
         if (n_first < QU_EXTRACT_WORDS) memcpy(first[n_first++], word, sizeof word);
     }
@@ -265,16 +256,25 @@ typedef struct span {
     bool fits;
 } span;
 
-static bool number(const token *t)
+/* Flags of the tokens that numbers and dates are made of. */
+enum { NUMBER = DIGITS | NUMBER_WORD, DATE = DIGITS | DATE_WORD };
+
+static bool is_part(const token *t, unsigned kinds)
 {
-    return (t->flags & (DIGITS | NUMBER_WORD)) && !(t->flags & ASKED);
+    return (t->flags & kinds) && !(t->flags & ASKED);
 }
 
-/* Numbers joined to each other: "1,190", "two million", "2.5". */
-static int32_t number_end(const token *t, int32_t n, int32_t i)
+/* Behind the numbers, or parts of a date, from token i on that are joined to each other: "1,190",
+ * "two million", "2.5"; "12 May 1902", "May 18, 2018", "9:30 am". i itself if it is none, or not
+ * the first. */
+static int32_t run_end(const char *s, const token *t, int32_t n, int32_t i, unsigned kinds)
 {
-    int32_t e = i + 1;
-    while (e < n && number(&t[e]) && (t[e].flags & JOINED)) e++;
+    int32_t e = i;
+    if (i > 0 && (t[i].flags & JOINED) && is_part(&t[i - 1], kinds)) return i;
+    while (e < n && is_part(&t[e], kinds) &&
+           (e == i || (t[e].flags & JOINED) ||
+            (kinds == DATE && t[e].start - t[e - 1].end == 2 && s[t[e - 1].end] == ',')))
+        e++;
     return e;
 }
 
@@ -283,21 +283,6 @@ static bool year(const char *s, const token *t)
     int64_t n = t->end - t->start;
     return (t->flags & DIGITS) && (n == 4 || (n == 5 && s[t->end - 1] == 's')) &&
            (s[t->start] == '1' || s[t->start] == '2') && isdigit((unsigned char)s[t->start + 3]);
-}
-
-static bool date_part(const token *t)
-{
-    return (t->flags & (DIGITS | DATE_WORD)) && !(t->flags & ASKED);
-}
-
-/* "12 May 1902", "May 18, 2018", "the 12th century", "9:30 am". */
-static int32_t date_end(const char *s, const token *t, int32_t n, int32_t i)
-{
-    int32_t e = i + 1;
-    while (e < n && date_part(&t[e]) && e - i < MAX_SPAN &&
-           ((t[e].flags & JOINED) || (t[e].start - t[e - 1].end == 2 && s[t[e - 1].end] == ',')))
-        e++;
-    return e;
 }
 
 static bool content(const token *t)
@@ -309,22 +294,10 @@ static bool content(const token *t)
 static bool number_at(const qu_extract_question *q, const char *s, const token *t, int32_t n,
                       int32_t i, span *out)
 {
-    bool joined = i > 0 && (t[i].flags & JOINED);
-    *out = (span){i, i, true};
-    if (q->want == QU_WANT_DATE) {
-        if (!date_part(&t[i]) || (joined && date_part(&t[i - 1]))) return false;
-        out->to = date_end(s, t, n, i);
-        return true;
-    }
-    if (!number(&t[i]) || (joined && number(&t[i - 1]))) return false;
-    int32_t e = out->to = number_end(t, n, i);
-    if (q->want == QU_WANT_COUNT) return true;
+    int32_t e = run_end(s, t, n, i, q->want == QU_WANT_DATE ? DATE : NUMBER);
+    *out = (span){i, e, true};
+    if (e == i || q->want != QU_WANT_AMOUNT) return e > i;
     bool unit = e < n && content(&t[e]) && !(t[e].flags & ASKED) && (t[e].flags & JOINED);
-    if (q->money && unit) {
-        char word[16];
-        lower(word, s, t[e].start, t[e].end);
-        if (listed(word, time_units)) return false;
-    }
     out->to += unit;
     return unit || (t[i].flags & DIGITS); /* not "the one" */
 }
@@ -346,18 +319,6 @@ static bool phrase_at(const char *s, const token *t, int32_t n, int32_t i, int32
     return new_word;
 }
 
-/* Bytes of the currency sign that ends at byte at, 0 if none does. */
-static int64_t signed_price(const char *s, int64_t at)
-{
-    /* pound, yen, euro */
-    static const char *const signs[] = {"$", "\xc2\xa3", "\xc2\xa5", "\xe2\x82\xac"};
-    for (int i = 0; i < 4; i++) {
-        int64_t n = (int64_t)strlen(signs[i]);
-        if (at >= n && !memcmp(s + at - n, signs[i], (size_t)n)) return n;
-    }
-    return 0;
-}
-
 /* What question words that stand near are worth, and the asked noun. */
 static float nearness(const token *t, int32_t n, const span *p)
 {
@@ -376,10 +337,9 @@ static float score_number(const qu_extract_question *q, const char *s, const tok
                           const span *p)
 {
     float score = nearness(t, n, p);
-    if (q->want == QU_WANT_DATE) return score + (year(s, &t[p->to - 1]) ? YEAR : 0);
-    if (p->to - p->from == 1 && year(s, &t[p->from])) score -= LIKELY;
-    if (q->money && signed_price(s, t[p->from].start) > 0) score += LIKELY;
-    return score;
+    if (!year(s, &t[p->to - 1])) return score;
+    if (q->want == QU_WANT_DATE) return score + YEAR;
+    return p->to - p->from == 1 ? score - YEAR : score;
 }
 
 /* Also says whether it is what is asked for: a phrase without a capital is no name. */
@@ -417,7 +377,12 @@ static float score_phrase(const qu_extract_question *q, const char *s, const tok
 /* Take in what belongs to a number: a currency sign before it, a per cent sign after it. */
 static void widen(const char *s, int64_t n, int64_t *start, int64_t *end)
 {
-    *start -= signed_price(s, *start);
+    /* pound, yen, euro */
+    static const char *const signs[] = {"$", "\xc2\xa3", "\xc2\xa5", "\xe2\x82\xac"};
+    for (int i = 0; i < 4; i++) {
+        int64_t len = (int64_t)strlen(signs[i]);
+        if (*start >= len && !memcmp(s + *start - len, signs[i], (size_t)len)) *start -= len;
+    }
     if (*end < n && s[*end] == '%') ++*end;
 }
 
@@ -426,14 +391,14 @@ bool qu_extract_span(const qu_extract_question *q, const char *sentence, int64_t
 {
     token t[MAX_TOKENS];
     int32_t k = cut_tokens(q, sentence, n, t);
-    bool numbers = q->want >= QU_WANT_DATE, more = true;
+    bool numbers = q->want >= QU_WANT_DATE;
     float best = 0, score;
     span chosen = {0}, p;
     *start = 0;
     *end = n;
     for (int32_t i = 0; i < k; i++) {
-        for (int32_t e = i + 1; e <= k && more; e++) {
-            more = false;
+        bool more = !numbers;
+        for (int32_t e = i + 1; e == i + 1 || (more && e <= k); e++) {
             p = (span){i, e, false};
             if (numbers ? !number_at(q, sentence, t, k, i, &p)
                         : !phrase_at(sentence, t, k, i, e, &more))
@@ -444,7 +409,6 @@ bool qu_extract_span(const qu_extract_question *q, const char *sentence, int64_t
             best = score;
             chosen = p;
         }
-        more = true;
     }
     if (chosen.to == 0 || q->want == QU_WANT_SENTENCE) return chosen.to > 0;
     *start = t[chosen.from].start;
