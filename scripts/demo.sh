@@ -32,7 +32,8 @@ step "Read the documents: quire index examples/corpus"
 
 # quire ask prints the answer, then each passage that it rests on with file and bytes; every call is a
 # process of its own that loads only the pages it reads. The bundled model is small: it reads the four
-# best pages, and an answer that it is not sure of is withheld, so that the passages stand alone.
+# best pages; where it is not sure of its answer a rule's is given and marked, or the passages
+# stand alone.
 sed -n 's/.*"question": *"\([^"\\]*\)".*/\1/p' examples/questions.jsonl | sed -n '1p;5,7p;13p;15p' |
     while IFS= read -r question; do
         step "quire ask \"$question\""
