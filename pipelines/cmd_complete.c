@@ -130,15 +130,13 @@ static qu_status generate(completion *p, qu_err *err)
 static qu_status print_end(completion *p, qu_err *err)
 {
     QU_TRY(qu_detok_end(&p->detok, &p->text, err));
-    if (qu_out_is_json()) {
-        json_t *list = json_array();
-        for (int64_t i = 0; i < p->n; i++) json_array_append_new(list, json_integer(p->ids[i]));
-        return qu_out_json(json_pack("{s:o,s:o,s:I,s:s,s:o}", "text",
-                                     qu_pages_json_text(p->text.data, p->text.len), "ids", list,
-                                     "prompt_tokens", (json_int_t)p->prompt.n, "stop", p->stop,
-                                     "draft", qu_generate_json(&p->g.stats)),
-                           err);
-    }
+    if (qu_out_is_json())
+        return qu_out_json(
+            json_pack("{s:o,s:o,s:I,s:s,s:o}", "text",
+                      qu_pages_json_text(p->text.data, p->text.len), "ids",
+                      qu_pages_json_ids(p->ids, p->n), "prompt_tokens", (json_int_t)p->prompt.n,
+                      "stop", p->stop, "draft", qu_generate_json(&p->g.stats)),
+            err);
     QU_TRY(print_text(p, err));
     for (int64_t i = 0; qu_args_flag(p->args, "print-ids") && i < p->n; i++)
         QU_TRY(qu_out_printf(err, i ? " %d" : "%d", p->ids[i]));

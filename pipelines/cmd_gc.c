@@ -5,30 +5,20 @@
 #include "pipelines/session.h"
 #include "store/gc.h"
 
-/* A word index that is behind still holds hashes of removed documents' words: make it again. */
-static qu_status renew_words(qu_session *s, qu_err *err)
-{
-    QU_OWN(qu_lexical_closep) qu_lexical *lx = NULL;
-    return qu_session_lexical(s, &lx, err);
-}
-
-static qu_status print_report(const qu_gc_report *r, qu_err *err)
-{
-    int64_t values[] = {r->bytes_before,    r->bytes_after,       r->bytes_before - r->bytes_after,
-                        r->n_files_removed, r->n_packs_rewritten, r->n_packs_damaged};
-    return qu_out_result(qu_out_ints(NULL,
-                                     "bytes_before bytes_after bytes_freed files_removed "
-                                     "packs_rewritten packs_damaged",
-                                     values),
-                         err);
-}
-
 static qu_status act(qu_session *s, int *code, qu_err *err)
 {
     qu_gc_report r = {0};
     QU_TRY(qu_store_gc(s->store, &r, err));
-    QU_TRY(renew_words(s, err));
-    QU_TRY(print_report(&r, err));
+    /* One that is behind still holds hashes of removed documents' words: it is made again here. */
+    QU_OWN(qu_lexical_closep) qu_lexical *lx = NULL;
+    QU_TRY(qu_session_lexical(s, &lx, err));
+    int64_t values[] = {r.bytes_before,    r.bytes_after,       r.bytes_before - r.bytes_after,
+                        r.n_files_removed, r.n_packs_rewritten, r.n_packs_damaged};
+    QU_TRY(qu_out_result(qu_out_ints(NULL,
+                                     "bytes_before bytes_after bytes_freed files_removed "
+                                     "packs_rewritten packs_damaged",
+                                     values),
+                         err));
     if (r.n_packs_damaged == 0) return QU_OK;
     *code = QU_EXIT_SOME;
     qu_out_warn(

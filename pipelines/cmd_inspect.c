@@ -42,18 +42,17 @@ static qu_status look(inspection *x, uint16_t layer, uint16_t head, qu_err *err)
 static qu_status print(const inspection *x, qu_err *err)
 {
     const qu_page_view *v = &x->view;
-    const int32_t *id = (const int32_t *)(const void *)x->ids.data;
     char context[33];
     qu_hash_hex(context, v->page.context);
-    json_auto_t *o = json_object(), *ids = json_array();
-    for (int32_t i = 0; i < v->page.n_tokens; i++) json_array_append_new(ids, json_integer(id[i]));
+    json_auto_t *o = json_object();
     QU_TRY(qu_out_path(o, "path", v->doc.path, err));
     json_auto_t *rest =
-        json_pack("{s:s,s:o,s:i,s:i,s:I,s:I,s:s,s:O,s:{s:b,s:I,s:I,s:I,s:I,s:s?}}", "page_id",
+        json_pack("{s:s,s:o,s:i,s:i,s:I,s:I,s:s,s:o,s:{s:b,s:I,s:I,s:I,s:I,s:s?}}", "page_id",
                   v->id, "title", qu_pages_json_text(v->doc.title, strlen(v->doc.title)), "page",
                   v->number, "pages", v->doc.n_pages, "text_start",
                   (json_int_t)v->page.text_start, "text_end", (json_int_t)v->page.text_end,
-                  "context", context, "ids", ids, "kv", "present", x->n > 0, "slices",
+                  "context", context, "ids",
+                  qu_pages_json_ids((const void *)x->ids.data, v->page.n_tokens), "kv", "present", x->n > 0, "slices",
                   (json_int_t)x->n, "damaged", (json_int_t)x->n_damaged, "bytes",
                   (json_int_t)x->bytes, "file", (json_int_t)v->doc.kv_file, "fault",
                   x->n_damaged ? x->fault.msg : NULL);

@@ -39,22 +39,18 @@ static qu_status note(removal *r, uint64_t id, const char *path, qu_err *err)
     return QU_OK;
 }
 
-static qu_status remove_docs(removal *r, const char *path, qu_err *err)
+/* The documents and roots at or below path. */
+static qu_status remove_below(removal *r, const char *path, qu_err *err)
 {
+    QU_OWN(qu_roots_free) qu_roots roots = {0};
     for (uint64_t after = 0;;) {
         QU_OWN(qu_doc_free) qu_doc d = {0};
         QU_TRY(qu_catalogue_next_doc(r->t, after, &d, err));
-        after = d.doc_id;
-        if (after == 0) return QU_OK;
+        if ((after = d.doc_id) == 0) break;
         if (!qu_sync_under(&d, path)) continue;
         QU_TRY(qu_catalogue_del_doc(r->t, after, err));
         QU_TRY(note(r, after, d.path, err));
     }
-}
-
-static qu_status remove_roots(removal *r, const char *path, qu_err *err)
-{
-    QU_OWN(qu_roots_free) qu_roots roots = {0};
     QU_TRY(qu_roots_read(&roots, r->t, err));
     for (size_t i = 0; i < roots.n; i++) {
         const char *root = roots.paths[i];
@@ -71,11 +67,8 @@ static qu_status remove_typed(removal *r, const char *typed, qu_err *err)
     char *guesses[QU_PATHS_GUESSES];
     size_t before = r->n;
     qu_status st = qu_paths_guess(guesses, typed, err);
-    for (int i = 0; i < QU_PATHS_GUESSES && st == QU_OK && r->n == before; i++) {
-        if (!guesses[i]) continue;
-        st = remove_docs(r, guesses[i], err);
-        if (st == QU_OK) st = remove_roots(r, guesses[i], err);
-    }
+    for (int i = 0; i < QU_PATHS_GUESSES && st == QU_OK && r->n == before; i++)
+        if (guesses[i]) st = remove_below(r, guesses[i], err);
     qu_paths_free(guesses);
     return st;
 }

@@ -121,12 +121,12 @@ static qu_status print_hit(search *x, float score, const qu_page_view *v, const 
     json_t *hit = json_pack("{s:i,s:f}", "rank", x->n_shown, "score", strtod(digits, NULL));
     if (!hit || json_array_append_new(x->list, hit) != 0) return qu_fail_nomem(err, 64);
     QU_TRY(qu_out_path(hit, "path", v->doc.path, err));
-    if (json_object_set_new(hit, "page_id", json_string(v->id)) != 0 ||
-        json_object_set_new(hit, "text_start", json_integer(v->page.text_start)) != 0 ||
-        json_object_set_new(hit, "text_end", json_integer(v->page.text_end)) != 0 ||
-        json_object_set_new(hit, "text", qu_pages_json_text(v->text.data, v->text.len)) != 0)
-        return qu_fail_nomem(err, (long long)v->text.len);
-    return QU_OK;
+    json_t *rest = json_pack("{s:s,s:I,s:I,s:o}", "page_id", v->id, "text_start",
+                             (json_int_t)v->page.text_start, "text_end",
+                             (json_int_t)v->page.text_end, "text",
+                             qu_pages_json_text(v->text.data, v->text.len));
+    bool whole = json_object_update_new(hit, rest) == 0;
+    return whole ? QU_OK : qu_fail_nomem(err, (long long)v->text.len);
 }
 
 static qu_status print_result(search *x, const qu_question *q, qu_err *err)

@@ -17,19 +17,16 @@
 /* --- the whole store --- */
 
 /* Bytes of the word index, -1 = there is none, and whether it stands where the documents do. */
-static json_t *words(qu_session *s, qu_txn *t, qu_err *err)
+static json_t *words(qu_session *s, qu_txn *t)
 {
     struct stat sb;
     QU_OWN(qu_lexical_closep) qu_lexical *lx = NULL;
     QU_OWN(qu_buf_free) qu_buf path = {0};
-    json_t *o = NULL;
-    if (qu_session_lexical_path(s, &path, err) == QU_OK) {
-        int64_t bytes = stat(path.data, &sb) == 0 ? (int64_t)sb.st_size : -1;
-        bool current = qu_lexical_open(&lx, path.data, QU_LEXICAL_READ, NULL) == QU_OK &&
-                       qu_lexical_generation(lx) == qu_catalogue_generation(t);
-        o = json_pack("{s:I,s:b}", "bytes", (json_int_t)bytes, "current", current);
-    }
-    return o;
+    if (qu_session_lexical_path(s, &path, NULL) != QU_OK) return NULL;
+    json_int_t bytes = stat(path.data, &sb) == 0 ? (json_int_t)sb.st_size : -1;
+    bool current = qu_lexical_open(&lx, path.data, QU_LEXICAL_READ, NULL) == QU_OK &&
+                   qu_lexical_generation(lx) == qu_catalogue_generation(t);
+    return json_pack("{s:I,s:b}", "bytes", bytes, "current", current);
 }
 
 static qu_status add_roots(json_t *list, qu_txn *t, qu_err *err)
@@ -64,36 +61,35 @@ static qu_status show_store(qu_session *s, qu_txn *t, qu_err *err)
     qu_store_counts c;
     qu_quota_state q;
     char hash[33];
+    json_auto_t *all = json_object(), *roots = json_array();
     qu_hash_hex(hash, config->weights);
     QU_TRY(qu_catalogue_counts(t, &c, err));
     QU_TRY(qu_quota_get(t, &q, err));
-    json_t *all = json_object(), *roots = json_array();
-    json_t *model =
-        json_pack("{s:o,s:s}", "name",
-                  qu_pages_json_text(config->model_name, strlen(config->model_name)), "hash", hash);
-    qu_status st = qu_out_path(all, "store", s->store_dir, err);
-    if (st == QU_OK) st = add_roots(roots, t, err);
-    if (st == QU_OK && config->model_path) st = qu_out_path(model, "path", config->model_path, err);
-    json_object_set_new(all, "format", json_integer(config->format));
-    json_object_set_new(all, "codec", json_string(codec ? codec : "unknown"));
-    json_object_set_new(all, "numerics", json_string(config->numerics));
+    QU_TRY(qu_out_path(all, "store", s->store_dir, err));
+    QU_TRY(add_roots(roots, t, err));
+    json_object_update_new(all, json_pack("{s:i,s:s,s:s}", "format", config->format, "codec",
+                                          codec ? codec : "unknown", "numerics",
+                                          config->numerics));
     qu_out_ints(all, "documents pages tokens text_bytes",
                 (int64_t[]){c.n_docs, c.n_pages, c.n_tokens, c.n_text_bytes});
     json_object_set_new(
         all, "kv",
         qu_out_ints(NULL, "documents pages files open_files bytes",
                     (int64_t[]){c.n_kv_docs, c.n_kv_pages, c.n_kv_files, c.n_open_kv, c.kv_bytes}));
-    qu_out_ints(all, "catalogue_bytes", &c.catalogue_bytes);
-    json_object_set_new(all, "words", words(s, t, err));
-    json_object_set_new(all, "quota",
-                        json_pack("{s:I,s:b,s:I}", "bytes", (json_int_t)q.limit, "set", q.set >= 0,
-                                  "disk_free", (json_int_t)q.free_bytes));
-    json_object_set_new(all, "model", model);
-    json_object_set_new(all, "roots", roots);
-    if (st == QU_OK) st = add_rules(all, "exclude", t, QU_SYNC_EXCLUDE, err);
-    if (st == QU_OK) st = add_rules(all, "include", t, QU_SYNC_INCLUDE, err);
-    if (st != QU_OK) json_decref(all);
-    return st == QU_OK ? qu_out_result(all, err) : st;
+    json_t *rest = json_pack(
+        "{s:I,s:o,s:{s:I,s:b,s:I},s:{s:o,s:s},s:O}", "catalogue_bytes",
+        (json_int_t)c.catalogue_bytes, "words", words(s, t), "quota", "bytes",
+        (json_int_t)q.limit, "set", q.set >= 0, "disk_free", (json_int_t)q.free_bytes, "model",
+        "name", qu_pages_json_text(config->model_name, strlen(config->model_name)), "hash", hash,
+        "roots", roots);
+    json_t *model = json_object_get(rest, "model");
+    qu_status st = QU_OK;
+    if (config->model_path) st = qu_out_path(model, "path", config->model_path, err);
+    json_object_update_new(all, rest);
+    QU_TRY(st);
+    QU_TRY(add_rules(all, "exclude", t, QU_SYNC_EXCLUDE, err));
+    QU_TRY(add_rules(all, "include", t, QU_SYNC_INCLUDE, err));
+    return qu_out_result(QU_TAKE(all), err);
 }
 
 /* --- one document --- */

@@ -18,7 +18,7 @@
 #include "pipelines/sync.h"
 
 #define PROMPT "Summarize the document in at most %lld words."
-/* MAX_FAULTS: named in a report; ROUND: documents between two looks round. */
+/* MAX_FAULTS: named in a report; ROUND: documents between two releases of what was read. */
 enum { MAX_FAULTS = 100, POLL_US = 100000, MAX_PROMPT = 1 << 16, MAX_SEATS = 8, ROUND = 64 };
 
 /* A document in scope, as the catalogue had it when the run began. */
@@ -39,11 +39,11 @@ typedef struct run {
     qu_hash settings;
     qu_synopsis_format format;
     char method[160];
-    qu_summarizer *seats[MAX_SEATS]; /* the first NULL: extracts */
-    int n_seats;
+    qu_summarizer *seats[MAX_SEATS]; /* of each thread of the pool; the first NULL: extracts */
+    qu_pool *pool;
     bool lacks_kv; /* some document does */
+    size_t round; /* the first document of those that are under way */
     pthread_mutex_t mu; /* over all below, and the manifest */
-    size_t next, round_end; /* documents taken; and to be taken before all seats meet */
     qu_status failure;
     qu_err why;
     qu_buf prompt;
@@ -206,9 +206,8 @@ static qu_status make_seats(run *r, int32_t pages, int32_t words, qu_err *err)
 {
     int n = r->lacks_kv || qu_device_name(r->s.model) ? 1 : (int)qu_args_int(r->args, "batch");
     QU_TRY(qu_summarizer_create(&r->seats[0], &r->s, r->prompt.data, pages, words, n > 1, err));
-    for (r->n_seats = 1; r->n_seats < n; r->n_seats++)
-        QU_TRY(qu_summarizer_seat(&r->seats[r->n_seats], r->seats[0], err));
-    return QU_OK;
+    for (int i = 1; i < n; i++) QU_TRY(qu_summarizer_seat(&r->seats[i], r->seats[0], err));
+    return qu_pool_create(&r->pool, n, err);
 }
 
 /* What shapes a summary, as a hash and as words. */
@@ -324,47 +323,30 @@ static qu_status do_one(run *r, qu_summarizer *z, const item *x, qu_err *err)
     return st;
 }
 
-typedef struct seat {
-    run *r;
-    qu_summarizer *z;
-    pthread_t thread;
-} seat;
-
-/* Take documents until the round ends. */
-static void *sit(void *ctx)
+static void sit(void *ctx, int64_t i, int worker)
 {
-    const seat *me = ctx;
-    run *r = me->r;
-    for (;;) {
-        qu_err why = {0};
-        pthread_mutex_lock(&r->mu);
-        r->stopped = r->stopped || qu_stop_asked();
-        bool more = !r->stopped && r->failure == QU_OK && r->next < r->round_end;
-        size_t i = more ? r->next++ : 0;
-        if (more)
-            qu_out_progress("summaries", (int64_t)i, (int64_t)r->n_items, "documents");
-        pthread_mutex_unlock(&r->mu);
-        if (!more) return NULL;
-        qu_status st = do_one(r, me->z, &r->items[i], &why);
-        if (st == QU_OK) continue;
-        pthread_mutex_lock(&r->mu);
-        if (r->failure == QU_OK) r->why = why;
-        r->failure = st;
-        pthread_mutex_unlock(&r->mu);
-    }
+    run *r = ctx;
+    qu_err why = {0};
+    size_t at = r->round + (size_t)i;
+    pthread_mutex_lock(&r->mu);
+    r->stopped = r->stopped || qu_stop_asked();
+    bool more = !r->stopped && r->failure == QU_OK;
+    if (more) qu_out_progress("summaries", (int64_t)at, (int64_t)r->n_items, "documents");
+    pthread_mutex_unlock(&r->mu);
+    qu_status st = more ? do_one(r, r->seats[worker], &r->items[at], &why) : QU_OK;
+    if (st == QU_OK) return;
+    pthread_mutex_lock(&r->mu);
+    if (r->failure == QU_OK) r->why = why;
+    r->failure = st;
+    pthread_mutex_unlock(&r->mu);
 }
 
 static qu_status do_all(run *r, qu_err *err)
 {
-    seat seats[MAX_SEATS];
     QU_TRY(qu_manifest_sweep(r->m, is_gone, r, &r->removed, err));
-    while (r->next < r->n_items && !r->stopped && r->failure == QU_OK) {
-        int n = 1;
-        r->round_end = r->n_items - r->next < ROUND ? r->n_items : r->next + ROUND;
-        for (int i = 0; i < MAX_SEATS; i++) seats[i] = (seat){r, r->seats[i], pthread_self()};
-        while (n < r->n_seats && pthread_create(&seats[n].thread, NULL, sit, &seats[n]) == 0) n++;
-        sit(&seats[0]);
-        while (--n > 0) pthread_join(seats[n].thread, NULL);
+    for (; r->round < r->n_items && !r->stopped && r->failure == QU_OK; r->round += ROUND) {
+        size_t left = r->n_items - r->round;
+        qu_pool_run(r->pool, left < ROUND ? (int64_t)left : ROUND, sit, r);
         qu_store_release_readers(r->s.store);
     }
     if (r->failure != QU_OK && err) *err = r->why;
@@ -401,6 +383,7 @@ static void free_run(run *r)
 {
     for (size_t i = 0; i < r->n_items; i++) free(r->items[i].path);
     qu_buf_free(&r->list);
+    qu_pool_free(r->pool);
     for (int i = MAX_SEATS; i-- > 0;) qu_summarizer_free(r->seats[i]);
     qu_manifest_free(r->m);
     qu_roots_free(&r->roots);

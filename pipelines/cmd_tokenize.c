@@ -32,12 +32,9 @@ typedef struct conversion {
 
 static qu_status print_ids(conversion *c, qu_err *err)
 {
-    if (qu_out_is_json()) {
-        json_t *list = json_array();
-        for (int64_t i = 0; i < c->ids.n; i++)
-            json_array_append_new(list, json_integer(c->ids.ids[i]));
-        return qu_out_json(json_pack("{s:o}", "ids", list), err);
-    }
+    if (qu_out_is_json())
+        return qu_out_json(json_pack("{s:o}", "ids", qu_pages_json_ids(c->ids.ids, c->ids.n)),
+                           err);
     c->out.len = 0;
     for (int64_t i = 0; i < c->ids.n; i++)
         QU_TRY(qu_buf_printf(&c->out, err, i ? " %d" : "%d", c->ids.ids[i]));
@@ -59,18 +56,15 @@ static qu_status detokenize(conversion *c, const char *text, size_t n, qu_err *e
     int64_t n_list = 0;
     QU_OWN(qu_freep) int64_t *list = NULL;
     qu_detok d;
-    qu_status st = qu_input_numbers(&list, &n_list, text, n, 0, qu_tokenizer_n_vocab(c->tok) - 1,
-                                    "token id", err);
-    if (st != QU_OK) return st;
+    QU_TRY(qu_input_numbers(&list, &n_list, text, n, 0, qu_tokenizer_n_vocab(c->tok) - 1,
+                            "token id", err));
     qu_detok_init(&d, c->tok, (c->flags & QU_TOK_SPECIAL) | (qu_out_is_json() ? 0 : QU_TOK_RAW));
     c->out.len = 0;
     for (int64_t i = 0; i < n_list; i++) QU_TRY(qu_detok_add(&d, (int32_t)list[i], &c->out, err));
     QU_TRY(qu_detok_end(&d, &c->out, err));
-    if (qu_out_is_json()) {
-        st = qu_out_json(json_pack("{s:o}", "text", qu_pages_json_text(c->out.data, c->out.len)),
-                         err);
-        return st;
-    }
+    if (qu_out_is_json())
+        return qu_out_json(
+            json_pack("{s:o}", "text", qu_pages_json_text(c->out.data, c->out.len)), err);
     QU_TRY(qu_buf_puts(&c->out, c->after, err));
     QU_TRY(qu_out_write(c->out.data, c->out.len, err));
     return qu_out_flush(err);

@@ -83,24 +83,23 @@ static json_t *row(arm *a, int32_t n_heads)
 
 qu_status qu_eval_mass(qu_eval *e, qu_err *err)
 {
-    char *end = "";
     QU_OWN(qu_freep) double *heads = NULL;
+    QU_OWN(qu_freep) int64_t *prune = NULL;
     json_auto_t *lines = NULL, *table = json_object();
-    int64_t n = 0;
+    int64_t n = 0, percent = 90;
     /* the share left out is one number here; the option's default is needle's list */
-    long prune =
-        qu_args_given(e->args, "prune") ? strtol(qu_args_str(e->args, "prune"), &end, 10) : 90;
-    if (prune < 1 || prune > 99 || *end)
-        return qu_fail(err, QU_ERR_ARG,
-                       "option '--prune' of eval mass takes a number from 1 to 99");
-    json_object_set_new(e->settings, "prune", json_integer(prune));
+    if (qu_args_given(e->args, "prune")) {
+        QU_TRY(qu_input_list(&prune, &n, e->args, "prune", 1, 99, 1, "percentage", err));
+        percent = prune[0];
+    }
+    json_object_set_new(e->settings, "prune", json_integer(percent));
     QU_TRY(qu_eval_lines(e, QU_INPUT_MAX_QUESTION, false, &lines, err));
     QU_TRY(qu_eval_open(e, QU_SESSION_STORE | QU_SESSION_MODEL, err));
     int32_t n_heads = e->s->model->n_layers * e->s->model->n_kv_heads;
     QU_TRY(qu_memory_take(&heads, n_heads, sizeof *heads, err));
     for (int i = 0; i < N_POLICIES; i++) {
         arm a = {.heads = memset(heads, 0, (size_t)n_heads * sizeof *heads)};
-        QU_TRY(ask_all(e, lines, i, 1 - (double)prune / 100, &a, err));
+        QU_TRY(ask_all(e, lines, i, 1 - (double)percent / 100, &a, err));
         json_object_set_new(table, policies[i], row(&a, n_heads));
         if (i == 0) n = a.n;
     }

@@ -87,13 +87,11 @@ static qu_status in_store(const recall *x, const json_t *golds, bool *yes, qu_er
     size_t g;
     *yes = false;
     for (uint64_t after = 0; !*yes;) {
-        qu_doc d;
+        QU_OWN(qu_doc_free) qu_doc d = {0};
         QU_TRY(qu_catalogue_next_doc(x->txn, after, &d, err));
-        after = d.doc_id;
+        if ((after = d.doc_id) == 0) break;
         json_array_foreach(golds, g, gold)
-            *yes = *yes || (after && is_gold(gold, &d));
-        qu_doc_free(&d);
-        if (after == 0) break;
+            *yes = *yes || is_gold(gold, &d);
     }
     return QU_OK;
 }

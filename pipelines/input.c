@@ -153,20 +153,6 @@ const char *qu_input_text(const json_t *o, const char *name)
 
 static bool parts(char c) { return c == ',' || is_blank(c); }
 
-/* The number that is the whole of s[0..n): decimal digits, perhaps a minus. */
-static bool read_whole(int64_t *v, const char *s, size_t n)
-{
-    size_t i = n > 0 && s[0] == '-';
-    if (i == n || n > 18) return false;
-    *v = 0;
-    for (; i < n; i++) {
-        if (s[i] < '0' || s[i] > '9') return false;
-        *v = *v * 10 + (s[i] - '0');
-    }
-    if (s[0] == '-') *v = -*v;
-    return true;
-}
-
 qu_status qu_input_numbers(int64_t **list, int64_t *n_list, const char *text, size_t n, int64_t min,
                            int64_t max, const char *what, qu_err *err)
 {
@@ -176,11 +162,13 @@ qu_status qu_input_numbers(int64_t **list, int64_t *n_list, const char *text, si
     *n_list = 0;
     for (size_t i = 0; i < n;) {
         size_t start = i;
-        int64_t x = 0;
+        char word[24], *end = word;
         while (i < n && !parts(text[i])) i++;
         if (i++ == start) continue;
         size_t len = i - 1 - start;
-        if (!read_whole(&x, text + start, len) || x < min || x > max)
+        snprintf(word, sizeof word, "%.*s", (int)(len < 20 ? len : 20), text + start);
+        int64_t x = strtoll(word, &end, 10);
+        if (len > 18 || strspn(word, "-0123456789") != len || end == word || *end || x < min || x > max)
             return qu_fail(
                 err, QU_ERR_ARG, "'%.*s' is no %s: whole numbers from %lld to %lld are possible",
                 len < 40 ? (int)len : 40, text + start, what, (long long)min, (long long)max);

@@ -108,19 +108,13 @@ static int run_completion(const qu_args *args)
     return print(st, &text, &err);
 }
 
-/* --json counts in a line that cannot be parsed, too: its reader wants the error as an object. */
-static bool asks_for_json(int argc, char **argv)
+/* Does an option stand there? --json counts in a line that cannot be parsed, too: its reader wants
+ * the error as an object. */
+static bool has(const char *option, int argc, char **argv)
 {
     for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], "--json") == 0) return true;
+        if (strcmp(argv[i], option) == 0) return true;
     return false;
-}
-
-static bool short_help(int argc, char **argv)
-{
-    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], "--help") == 0) return false;
-    return true;
 }
 
 static int act(const qu_command *c, const qu_args *args)
@@ -141,12 +135,12 @@ static int run_command(const qu_command *c, int argc, char **argv)
     qu_args args;
     qu_buf text = {0};
     char where[40];
-    qu_out_mode(asks_for_json(argc, argv), false);
+    qu_out_mode(has("--json", argc, argv), false);
     snprintf(where, sizeof where, "%s --help", c->name);
     if (qu_args_parse(&args, c, argc, argv, &err) != QU_OK) return usage_error(&err, where);
     qu_out_mode(qu_args_flag(&args, "json"), qu_args_flag(&args, "quiet"));
     int code = qu_args_flag(&args, "help")
-                   ? print(qu_manual_help(&text, c, !short_help(argc, argv), &err), &text, &err)
+                   ? print(qu_manual_help(&text, c, has("--help", argc, argv), &err), &text, &err)
                : c->act ? act(c, &args)
                         : c->run(&args);
     qu_args_free(&args);
@@ -171,7 +165,7 @@ int main(int argc, char **argv)
         return qu_out_finish(print(qu_manual_overview(&text, all, &err), &text, &err));
     const qu_command *c = find_command(argv[1], &err);
     if (!c) {
-        qu_out_mode(asks_for_json(argc - 1, argv + 1), false);
+        qu_out_mode(has("--json", argc - 1, argv + 1), false);
         return qu_out_finish(usage_error(&err, "help"));
     }
     return qu_out_finish(run_command(c, argc - 2, argv + 2));

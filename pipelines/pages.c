@@ -1,6 +1,6 @@
 #include "pipelines/pages.h"
 
-#include <stdbool.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,29 +30,23 @@ void qu_pages_free(qu_page_view *v)
     memset(v, 0, sizeof *v);
 }
 
-/* Digits of a number up to max, the whole of s[0..n). */
-static bool digits(uint64_t *v, const char *s, size_t n, uint64_t max)
-{
-    *v = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (s[i] < '0' || s[i] > '9') return false;
-        uint64_t d = (uint64_t)(s[i] - '0');
-        if (*v > (max - d) / 10) return false;
-        *v = *v * 10 + d;
-    }
-    return n > 0;
-}
-
 qu_status qu_pages_parse_id(const char *id, uint64_t *doc_id, int32_t *page, qu_err *err)
 {
-    const char *dot = strchr(id, '.');
-    uint64_t number = 0;
-    if (!dot || !digits(doc_id, id, (size_t)(dot - id), UINT64_MAX) ||
-        !digits(&number, dot + 1, strlen(dot + 1), INT32_MAX))
-        return qu_fail(err, QU_ERR_ARG,
-                       "'%.60s' is no page: pages are named like '12.3', see quire search", id);
+    size_t n = strspn(id, "0123456789"), m = id[n] == '.' ? strspn(id + n + 1, "0123456789") : 0;
+    errno = 0;
+    *doc_id = strtoull(id, NULL, 10);
+    unsigned long long number = m ? strtoull(id + n + 1, NULL, 10) : 0;
     *page = (int32_t)number;
-    return QU_OK;
+    if (n > 0 && m > 0 && id[n + 1 + m] == 0 && errno == 0 && number <= INT32_MAX) return QU_OK;
+    return qu_fail(err, QU_ERR_ARG,
+                   "'%.60s' is no page: pages are named like '12.3', see quire search", id);
+}
+
+json_t *qu_pages_json_ids(const int32_t *ids, int64_t n)
+{
+    json_t *list = json_array();
+    for (int64_t i = 0; i < n; i++) json_array_append_new(list, json_integer(ids[i]));
+    return list;
 }
 
 json_t *qu_pages_json_text(const char *text, size_t n)

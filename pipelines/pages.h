@@ -34,6 +34,9 @@ void qu_pages_free(qu_page_view *v);
 /* "12.3" into its parts. Errors: QU_ERR_ARG. */
 qu_status qu_pages_parse_id(const char *id, uint64_t *doc_id, int32_t *page, qu_err *err);
 
+/* Token ids as a list. NULL when memory ran out. */
+json_t *qu_pages_json_ids(const int32_t *ids, int64_t n);
+
 /* Text as a JSON string; bytes that are not UTF-8 become \xNN. NULL when memory ran out. */
 json_t *qu_pages_json_text(const char *text, size_t n);
 
