@@ -36,8 +36,8 @@ static qu_status fill_page(bench *b, qu_page_memory *page, qu_err *err)
 {
     const qu_model *m = b->s->model;
     int32_t d = m->head_size, n = QU_PAGE_TOKENS;
-    QU_OWN(qu_freep) float *kv = malloc((size_t)n * (size_t)d * 2 * sizeof *kv);
-    if (!kv) return qu_fail_nomem(err, (long long)n * d * 8);
+    QU_OWN(qu_freep) float *kv = NULL;
+    QU_TRY(qu_memory_take(&kv, 2ll * n * d, sizeof *kv, err));
     for (int32_t layer = 0; layer < m->n_layers; layer++)
         for (int32_t g = 0; g < m->n_kv_heads; g++) {
             for (int32_t i = 0; i < 2 * n * d; i++)
@@ -84,8 +84,8 @@ static qu_status attach(bench *b, qu_context *c, int64_t tokens, qu_err *err)
 static qu_status run_prefill(bench *b, qu_context *c, int64_t n, double *value, qu_err *err)
 {
     int32_t n_pages = (int32_t)((n + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS);
-    QU_OWN(qu_freep) qu_page_tokens *pages = malloc((size_t)n_pages * sizeof *pages);
-    if (!pages) return qu_fail_nomem(err, n_pages * (long long)sizeof *pages);
+    QU_OWN(qu_freep) qu_page_tokens *pages = NULL;
+    QU_TRY(qu_memory_take(&pages, n_pages, sizeof *pages, err));
     for (int32_t i = 0; i < n_pages; i++) {
         int64_t at = (int64_t)i * QU_PAGE_TOKENS;
         pages[i] = (qu_page_tokens){
@@ -143,15 +143,14 @@ typedef struct kind {
     const char *name, *unit;
     qu_status (*run)(bench *b, qu_context *c, int64_t n, double *value, qu_err *err);
     bool by_context;           /* n is a length of context, whole pages */
-    int tokens;                /* tokens beyond the context; 0: n itself */
-    bool needs_pages;
+    int tokens;                /* tokens beyond the context; 0: n itself, which is not 0 then */
 } kind;
 
 static const kind kinds[] = {
-    {"prefill", "tokens/s", run_prefill, false, 0, false},
-    {"decode", "tokens/s", run_decode, true, DECODED, false},
-    {"first_token", "ms", run_first_token, true, QUESTION, false},
-    {"page_load", "GB/s", run_page_load, true, 0, true},
+    {"prefill", "tokens/s", run_prefill, false, 0},
+    {"decode", "tokens/s", run_decode, true, DECODED},
+    {"first_token", "ms", run_first_token, true, QUESTION},
+    {"page_load", "GB/s", run_page_load, true, 0},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -231,7 +230,7 @@ static qu_status run_all(bench *b, qu_err *err)
         if (only >= 0 && only != k) continue;
         const int64_t *list = kinds[k].by_context ? contexts : tokens;
         for (int64_t i = 0; i < (kinds[k].by_context ? n_contexts : n_tokens); i++)
-            if (list[i] > 0 || !kinds[k].needs_pages) QU_TRY(measure(b, &kinds[k], list[i], err));
+            if (list[i] > 0 || kinds[k].tokens) QU_TRY(measure(b, &kinds[k], list[i], err));
     }
     return QU_OK;
 }

@@ -1,6 +1,7 @@
 /* quire models: the models on this machine, and which of them run. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "decode/model.h"
 #include "decode/token.h"
@@ -75,9 +76,9 @@ static qu_status print_text(const qu_found *f, const model_row *r, qu_err *err)
     return runs ? QU_OK : qu_out_line(err, "    %s", r->why.msg);
 }
 
-static qu_status print_one(const qu_found *f, qu_err *err)
+static qu_status print(const qu_found *f, qu_err *err)
 {
-    model_row r = try_model(f->path);
+    const model_row r = try_model(f->path);
     return qu_out_is_json() ? print_json(f, &r, err) : print_text(f, &r, err);
 }
 
@@ -86,16 +87,15 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
     QU_OWN(qu_found_free) qu_found_list list = {0};
     QU_OWN(qu_freep) char *own = qu_places_bundled();
     qu_found bundled = {.name = own, .path = own, .source = "bundled"};
-    qu_gguf *g = NULL;
+    struct stat sb;
     (void)s;
     QU_TRY(qu_places_all(&list, err));
     if (!qu_out_is_json() && (own || list.n > 0))
         QU_TRY(qu_out_printf(err, "%12s  %-7s %12s  %-3s  %s\n", "size", "type", "KV a token",
                              "runs", "model"));
-    if (own && qu_gguf_open(&g, own, NULL) == QU_OK) bundled.bytes = qu_gguf_file_bytes(g);
-    qu_gguf_close(g);
-    if (own) QU_TRY(print_one(&bundled, err));
-    for (int64_t i = 0; i < list.n && !qu_out_gone(); i++) QU_TRY(print_one(&list.items[i], err));
+    if (own && stat(own, &sb) == 0) bundled.bytes = sb.st_size;
+    if (own) QU_TRY(print(&bundled, err));
+    for (int64_t i = 0; i < list.n && !qu_out_gone(); i++) QU_TRY(print(&list.items[i], err));
     if (!own && list.n == 0) *code = QU_EXIT_NOTHING;
     return QU_OK;
 }

@@ -151,10 +151,9 @@ static qu_status print(qu_eval *e, const perplexity *x, qu_err *err)
 
 static qu_status measure(perplexity *x, qu_err *err)
 {
-    size_t row = (size_t)x->s->model->vocab * sizeof *x->logits;
+    int64_t row = x->s->model->vocab;
     QU_TRY(qu_asker_open(&x->a, x->s, &(qu_ask_options){0}, err));
-    x->logits = malloc(row * (QU_PAGE_TOKENS + 1));
-    if (!x->logits) return qu_fail_nomem(err, (long long)row * QU_PAGE_TOKENS);
+    QU_TRY(qu_memory_take(&x->logits, row * (QU_PAGE_TOKENS + 1), sizeof *x->logits, err));
     for (int i = 1; i < x->args->argc; i++) QU_TRY(one_file(x, x->args->argv[i], err));
     if (x->tokens == 0)
         return qu_fail(err, QU_ERR_ARG, "no document of at least three pages of text");

@@ -22,7 +22,8 @@ typedef struct rouge_run {
     qu_eval *e;
     qu_rouge_flavour flavour;
     bool extracts;
-    double *f1[N_SETS][N_MEASURES], *ones;
+    double *f1[N_SETS][N_MEASURES], *ones; /* rows of numbers */
+    double *numbers;
     int64_t n;
 } rouge_run;
 
@@ -114,12 +115,11 @@ static qu_status do_all(rouge_run *x, const json_t *lines, qu_err *err)
     int64_t most = qu_args_int(x->e->args, "n");
     size_t n = json_array_size(lines), i;
     const json_t *line;
-    x->ones = malloc((n + 1) * sizeof *x->ones);
-    for (i = 0; x->ones && i < n; i++) x->ones[i] = 1;
-    for (int k = 0; k < N_SETS * N_MEASURES; k++) {
-        double *f1 = x->f1[k / N_MEASURES][k % N_MEASURES] = calloc(n + 1, sizeof *f1);
-        if (!f1 || !x->ones) return qu_fail_nomem(err, (long long)n * 8);
-    }
+    QU_TRY(qu_memory_take(&x->numbers, (int64_t)n * (N_SETS * N_MEASURES + 1), sizeof(double), err));
+    x->ones = x->numbers + n * N_SETS * N_MEASURES;
+    for (i = 0; i < n; i++) x->ones[i] = 1;
+    for (size_t k = 0; k < N_SETS * N_MEASURES; k++)
+        x->f1[k / N_MEASURES][k % N_MEASURES] = x->numbers + n * k;
     json_array_foreach(lines, i, line)
         if (most == 0 || x->n < most) QU_TRY(do_line(x, line, err));
     return n ? QU_OK : qu_fail(err, QU_ERR_ARG, "'%s' has no lines", x->e->args->argv[1]);
@@ -160,7 +160,6 @@ qu_status qu_eval_rouge(qu_eval *e, qu_err *err)
         json_array_append_new(list, row(&x, k));
     if (st == QU_OK)
         st = qu_eval_print(e, json_pack("{s:I,s:O}", "n", (json_int_t)x.n, "rouge", list), err);
-    for (int i = 0; i < N_SETS * N_MEASURES; i++) free(x.f1[i / N_MEASURES][i % N_MEASURES]);
-    free(x.ones);
+    free(x.numbers);
     return st;
 }

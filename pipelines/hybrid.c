@@ -58,8 +58,7 @@ static qu_status open_vectors(qu_hybrid *h, qu_txn *t, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf path = {0}, file = {0};
     qu_vector_info info;
-    qu_status st = QU_OK;
-    st = qu_vector_get_info(t, &info, err);
+    qu_status st = qu_vector_get_info(t, &info, err);
     if (st == QU_OK) st = qu_catalogue_get_meta(t, META_PATH, &path, err);
     if (st == QU_ERR_NOTFOUND)
         qu_fail(err, st, "the store has no vectors: quire index --embed-model FILE makes them");
@@ -131,8 +130,8 @@ qu_status qu_hybrid_lists(qu_hybrid *h, qu_txn *t, const char *q, size_t n,
     QU_TRY(find_words(h, q, n, opts, k, words, n_words, err));
     if (!h->vectors) return QU_OK;
     qu_embed_text text = {q, n};
-    QU_OWN(qu_freep) float *x = malloc((size_t)qu_embed_dims(h->model) * sizeof *x);
-    if (!x) return qu_fail_nomem(err, qu_embed_dims(h->model) * 4ll);
+    QU_OWN(qu_freep) float *x = NULL;
+    QU_TRY(qu_memory_take(&x, qu_embed_dims(h->model), sizeof *x, err));
     QU_TRY(qu_embed_run(h->model, h->s->pool, &text, 1, QU_EMBED_QUESTION, x, err));
     return qu_vector_search(h->vectors, t, x, opts, k, vectors, n_vectors, err);
 }
@@ -143,12 +142,10 @@ qu_status qu_hybrid_search(qu_hybrid *h, qu_txn *t, const char *q, size_t n,
 {
     if (!h->vectors) return find_words(h, q, n, opts, k, hits, n_hits, err);
     int32_t more = k + MORE_HITS, n_words, n_vectors;
-    QU_OWN(qu_freep) qu_lexical_hit *both = malloc(2 * (size_t)more * sizeof *both);
+    QU_OWN(qu_freep) qu_lexical_hit *both = NULL;
     *n_hits = 0;
-    if (!both) return qu_fail_nomem(err, more * 2ll * (long long)sizeof *both);
-    qu_status st =
-        qu_hybrid_lists(h, t, q, n, opts, more, both, &n_words, both + more, &n_vectors, err);
-    QU_TRY(st);
+    QU_TRY(qu_memory_take(&both, 2ll * more, sizeof *both, err));
+    QU_TRY(qu_hybrid_lists(h, t, q, n, opts, more, both, &n_words, both + more, &n_vectors, err));
     return qu_fuse(hits, n_hits, k, both, n_words, both + more, n_vectors, (float)h->weight,
                    opts && opts->max_per_doc == 1, err);
 }
@@ -252,10 +249,8 @@ static qu_status model_path(qu_session *s, const char *path, qu_buf *out, qu_err
 {
     QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     if (path) {
-        char *real = realpath(path, NULL);
-        qu_status st = qu_buf_puts(out, real ? real : path, err);
-        free(real);
-        return st;
+        QU_OWN(qu_freep) char *real = realpath(path, NULL);
+        return qu_buf_puts(out, real ? real : path, err);
     }
     QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
     qu_status st = qu_catalogue_get_meta(t, META_PATH, out, err);
@@ -276,9 +271,8 @@ qu_status qu_hybrid_make(qu_session *s, const char *path, bool (*stop)(void), qu
     QU_TRY(qu_embed_open(&embed, model.data, err));
     m.model = embed;
     QU_TRY(begin(&m, model.data));
-    do {
-        QU_TRY(make_some(&m, &after));
-    } while (after != 0 && !made->stopped);
+    do QU_TRY(make_some(&m, &after));
+    while (after != 0 && !made->stopped);
     qu_out_progress_end();
     if (!made->stopped) QU_TRY(build_file(&m));
     made->seconds = (qu_os_now_ms() - start) / 1e3;

@@ -9,20 +9,13 @@
 
 qu_status qu_input_line(FILE *f, qu_buf *line, size_t max, bool *more, qu_err *err)
 {
-    char part[4096];
-    size_t n = 0, total = 0;
+    size_t total = 0;
     int c;
     line->len = 0;
     *more = false;
     QU_TRY(qu_buf_add(line, "", 0, err));
-    while ((c = getc_unlocked(f)) != EOF && c != '\n') {
-        part[n++] = (char)c;
-        if (n < sizeof part) continue;
-        total += n;
-        if (total <= max) QU_TRY(qu_buf_add(line, part, n, err));
-        n = 0;
-    }
-    total += n;
+    while ((c = getc_unlocked(f)) != EOF && c != '\n')
+        if (total++ < max) QU_TRY(qu_buf_add(line, &(char){(char)c}, 1, err));
     if (c == EOF && ferror(f))
         return qu_fail(err, QU_ERR_IO, "cannot read standard input: %s", strerror(errno));
     *more = c == '\n' || total > 0;
@@ -30,7 +23,7 @@ qu_status qu_input_line(FILE *f, qu_buf *line, size_t max, bool *more, qu_err *e
         return qu_fail(err, QU_ERR_LIMIT,
                        "a line of %zu bytes on standard input: at most %zu are possible", total,
                        max);
-    return qu_buf_add(line, part, n, err);
+    return QU_OK;
 }
 
 qu_status qu_input_all(FILE *f, qu_buf *out, size_t max, qu_err *err)
