@@ -9,8 +9,8 @@
 #include "pipelines/hybrid.h"
 #include "pipelines/make_kv.h"
 #include "pipelines/output.h"
-#include "pipelines/roots.h"
-#include "pipelines/stop.h"
+#include "pipelines/paths.h"
+#include "pipelines/signals.h"
 #include "pipelines/sync.h"
 
 /* --kv auto makes KV at once where the estimate is below this. */
@@ -98,8 +98,8 @@ static qu_status phase_two(qu_session *s, const qu_args *args, double start_ms,
     if (mode == KV_NONE || missing->docs == 0) return QU_OK;
     QU_TRY(check_weights(s, err));
     double left = limit - (qu_os_now_ms() - start_ms) / 1e3;
-    if (limit > 0) qu_stop_catch(left > 1e-3 ? left : 1e-3);
-    QU_TRY(qu_make_kv(s, &(qu_make_kv_options){.stop = qu_stop_asked}, k, err));
+    if (limit > 0) qu_signals_catch(left > 1e-3 ? left : 1e-3);
+    QU_TRY(qu_make_kv(s, &(qu_make_kv_options){.stop = qu_signals_stop}, k, err));
     return qu_make_kv_missing(s, missing, err);
 }
 
@@ -162,8 +162,8 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
     unsigned flags = QU_SESSION_STORE | QU_SESSION_MODEL | QU_SESSION_WRITE |
                      (dry_run || args->argc == 0 ? 0 : QU_SESSION_CREATE);
     qu_sync_options options = {
-        .program = "/proc/self/exe", .dry_run = dry_run, .stop = qu_stop_asked};
-    qu_stop_catch(0);
+        .program = "/proc/self/exe", .dry_run = dry_run, .stop = qu_signals_stop};
+    qu_signals_catch(0);
     QU_TRY(take_scope(args, &options, &rules, err));
     QU_TRY(qu_session_open(s, args, flags, qu_args_choice(args, "codec"), err));
     if (s->other_numerics)
@@ -178,7 +178,7 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
     QU_TRY(qu_roots_collect(&roots, s, args, !dry_run, err));
     QU_TRY(qu_sync(s, (const char *const *)roots.paths, roots.n, &options, &report, err));
     if (!report.stopped && !dry_run)
-        QU_TRY(qu_hybrid_make(s, qu_args_str(args, "embed-model"), qu_stop_asked, &made, err));
+        QU_TRY(qu_hybrid_make(s, qu_args_str(args, "embed-model"), qu_signals_stop, &made, err));
     report.stopped = report.stopped || made.stopped;
     if (!report.stopped && !dry_run) QU_TRY(phase_two(s, args, start, &kv, &missing, err));
     QU_TRY(print_report(&report, &kv, &made, missing.tokens, dry_run, err));

@@ -52,7 +52,8 @@ static qu_status print(const inspection *x, qu_err *err)
                   v->number, "pages", v->doc.n_pages, "text_start",
                   (json_int_t)v->page.text_start, "text_end", (json_int_t)v->page.text_end,
                   "context", context, "ids",
-                  qu_pages_json_ids((const void *)x->ids.data, v->page.n_tokens), "kv", "present", x->n > 0, "slices",
+                  qu_pages_json_ids((const void *)x->ids.data, v->page.n_tokens), "kv", "present",
+                  x->n > 0, "slices",
                   (json_int_t)x->n, "damaged", (json_int_t)x->n_damaged, "bytes",
                   (json_int_t)x->bytes, "file", (json_int_t)v->doc.kv_file, "fault",
                   x->n_damaged ? x->fault.msg : NULL);

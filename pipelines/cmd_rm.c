@@ -7,7 +7,6 @@
 #include "pipelines/commands.h"
 #include "pipelines/output.h"
 #include "pipelines/paths.h"
-#include "pipelines/roots.h"
 #include "pipelines/session.h"
 #include "pipelines/sync.h"
 

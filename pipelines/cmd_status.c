@@ -9,7 +9,6 @@
 #include "pipelines/output.h"
 #include "pipelines/pages.h"
 #include "pipelines/paths.h"
-#include "pipelines/roots.h"
 #include "pipelines/session.h"
 #include "pipelines/sync.h"
 #include "store/quota.h"

@@ -12,8 +12,7 @@
 #include "pipelines/make_kv.h"
 #include "pipelines/output.h"
 #include "pipelines/paths.h"
-#include "pipelines/roots.h"
-#include "pipelines/stop.h"
+#include "pipelines/signals.h"
 #include "pipelines/summarize.h"
 #include "pipelines/sync.h"
 
@@ -111,7 +110,7 @@ static qu_status open_store(run *r, unsigned flags, qu_err *err)
         qu_err why = {0};
         qu_status st =
             qu_session_open(&r->s, r->args, flags, qu_args_choice(r->args, "codec"), &why);
-        if (st == QU_ERR_LOCKED && wait && !qu_stop_asked()) {
+        if (st == QU_ERR_LOCKED && wait && !qu_signals_stop()) {
             usleep(POLL_US);
             continue;
         }
@@ -159,13 +158,13 @@ static qu_status sync_store(run *r, qu_err *err)
 {
     qu_sync_options o = {.program = "/proc/self/exe",
                          .quiet_skips = !isatty(STDERR_FILENO),
-                         .stop = qu_stop_asked};
+                         .stop = qu_signals_stop};
     QU_TRY(qu_roots_collect(&r->roots, &r->s, r->args, true, err));
     QU_TRY(open_out(r, err));
     QU_TRY(check_out(r, err));
     QU_TRY(qu_sync(&r->s, (const char *const *)r->roots.paths, r->roots.n, &o, &r->sync, err));
     if (!qu_args_flag(r->args, "extractive") && !r->sync.stopped) {
-        qu_make_kv_options kv = {.stop = qu_stop_asked};
+        qu_make_kv_options kv = {.stop = qu_signals_stop};
         QU_TRY(qu_make_kv(&r->s, &kv, &r->kv, err));
     }
     r->stopped = r->sync.stopped || r->kv.stopped;
@@ -329,7 +328,7 @@ static void sit(void *ctx, int64_t i, int worker)
     qu_err why = {0};
     size_t at = r->round + (size_t)i;
     pthread_mutex_lock(&r->mu);
-    r->stopped = r->stopped || qu_stop_asked();
+    r->stopped = r->stopped || qu_signals_stop();
     bool more = !r->stopped && r->failure == QU_OK;
     if (more) qu_out_progress("summaries", (int64_t)at, (int64_t)r->n_items, "documents");
     pthread_mutex_unlock(&r->mu);
@@ -400,7 +399,7 @@ static int run_summarize(const qu_args *args)
              .mu = PTHREAD_MUTEX_INITIALIZER};
     qu_status st = QU_OK, saved;
     int code = QU_EXIT_OK;
-    qu_stop_catch(qu_args_float(args, "max-time"));
+    qu_signals_catch(qu_args_float(args, "max-time"));
     if (!qu_args_str(args, "out")) {
         st = qu_fail(&err, QU_ERR_ARG, "no folder to write to: give --out DIR");
         goto out;

@@ -54,27 +54,27 @@ static int32_t choose(void *ctx, int32_t i, const float *logits)
     return c->ids[i];
 }
 
+static void drop(qu_compare **c) { qu_compare_free(*c, QU_ERR_ARG, NULL); }
+
 qu_status qu_compare_create(qu_compare **out, qu_session *s, const qu_ask_options *options,
                             qu_err *err)
 {
     qu_ask_options o = *options;
-    qu_compare *c = *out = calloc(1, sizeof *c);
-    if (!c) return qu_fail_nomem(err, sizeof *c);
+    QU_OWN(drop) qu_compare *c = NULL;
+    *out = NULL;
+    QU_TRY(qu_memory_take(&c, 1, sizeof *c, err));
     o.choose = choose;
     o.ctx = c;
     o.on_text = NULL;
     o.sample = (qu_sample){0};
     o.min_confidence = 0;
     c->vocab = s->model->vocab;
-    c->ids = malloc((size_t)o.max_tokens * sizeof *c->ids);
-    c->logits = malloc((size_t)c->vocab * QU_COMPARE_KL_TOKENS * sizeof *c->logits);
-    qu_status st = c->ids && c->logits ? qu_asker_create(&c->asker, s, &o, err)
-                                       : qu_fail_nomem(err, c->vocab * 32ll);
-    if (st != QU_OK) {
-        qu_compare_free(c, st, NULL);
-        *out = NULL;
-    }
-    return st;
+    QU_TRY(qu_memory_take(&c->ids, o.max_tokens, sizeof *c->ids, err));
+    QU_TRY(qu_memory_take(&c->logits, (int64_t)c->vocab * QU_COMPARE_KL_TOKENS, sizeof *c->logits,
+                          err));
+    QU_TRY(qu_asker_create(&c->asker, s, &o, err));
+    *out = QU_TAKE(c);
+    return QU_OK;
 }
 
 qu_status qu_compare_free(qu_compare *c, qu_status st, qu_err *err)

@@ -115,7 +115,8 @@ static qu_status do_all(rouge_run *x, const json_t *lines, qu_err *err)
     int64_t most = qu_args_int(x->e->args, "n");
     size_t n = json_array_size(lines), i;
     const json_t *line;
-    QU_TRY(qu_memory_take(&x->numbers, (int64_t)n * (N_SETS * N_MEASURES + 1), sizeof(double), err));
+    QU_TRY(qu_memory_take(&x->numbers, (int64_t)n * (N_SETS * N_MEASURES + 1), sizeof(double),
+                          err));
     x->ones = x->numbers + n * N_SETS * N_MEASURES;
     for (i = 0; i < n; i++) x->ones[i] = 1;
     for (size_t k = 0; k < N_SETS * N_MEASURES; k++)

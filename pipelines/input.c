@@ -161,7 +161,8 @@ qu_status qu_input_numbers(int64_t **list, int64_t *n_list, const char *text, si
         size_t len = i - 1 - start;
         snprintf(word, sizeof word, "%.*s", (int)(len < 20 ? len : 20), text + start);
         int64_t x = strtoll(word, &end, 10);
-        if (len > 18 || strspn(word, "-0123456789") != len || end == word || *end || x < min || x > max)
+        bool whole = len <= 18 && strspn(word, "-0123456789") == len && end > word && !*end;
+        if (!whole || x < min || x > max)
             return qu_fail(
                 err, QU_ERR_ARG, "'%.*s' is no %s: whole numbers from %lld to %lld are possible",
                 len < 40 ? (int)len : 40, text + start, what, (long long)min, (long long)max);

@@ -469,7 +469,8 @@ qu_status qu_make_kv(qu_session *s, const qu_make_kv_options *options, qu_make_k
     QU_TRY_OUT(list_missing(&r, &docs));
     if (docs.len > 0) QU_TRY_OUT(qu_encoder_create(&r.encoder, s, err));
     const missing_doc *d = (const void *)docs.data, *end = d + docs.len / sizeof *d;
-    for (; st == QU_OK && d < end && !should_stop(&r); d++) st = one_document(&r, d->doc_id, d->made);
+    for (; st == QU_OK && d < end && !should_stop(&r); d++)
+        st = one_document(&r, d->doc_id, d->made);
     if (st == QU_OK && !report->stopped) st = run_jobs(&r);
     if (st == QU_ERR_CANCELLED && report->stopped) st = QU_OK;
     if (st != QU_OK) goto out;

@@ -13,9 +13,9 @@
 #include "base/os.h"
 #include "decode/device.h"
 #include "kernels/codec.h"
-#include "pipelines/guard.h"
 #include "pipelines/output.h"
 #include "pipelines/places.h"
+#include "pipelines/signals.h"
 
 #define DEFAULT_STORE ".quire"
 #define LEXICAL_NAME "lexical.idx"
@@ -173,7 +173,7 @@ qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, in
     s->store_dir = strdup(dir ? dir : DEFAULT_STORE);
     if (!s->store_dir) return qu_fail_nomem(err, 64);
     unsigned store_flags = flags & QU_SESSION_WRITE ? QU_STORE_WRITE : 0;
-    if (flags & QU_SESSION_STORE) qu_guard_install(s->store_dir, qu_out_is_json());
+    if (flags & QU_SESSION_STORE) qu_signals_guard(s->store_dir, qu_out_is_json());
     if (flags & QU_SESSION_STORE) {
         st = qu_store_open(&s->store, s->store_dir, NULL, store_flags, err);
         bool missing = st == QU_ERR_NOTFOUND && (flags & QU_SESSION_CREATE);
@@ -182,7 +182,7 @@ qu_status qu_session_open(qu_session *s, const qu_args *args, unsigned flags, in
     }
     if (!(flags & QU_SESSION_MODEL)) return QU_OK;
     QU_TRY_OUT(open_model(s, err));
-    if (!(flags & QU_SESSION_STORE)) qu_guard_install(s->model_path, qu_out_is_json());
+    if (!(flags & QU_SESSION_STORE)) qu_signals_guard(s->model_path, qu_out_is_json());
     QU_TRY_OUT(take_prefix(s, err));
     if ((flags & QU_SESSION_STORE) && !s->store) {
         qu_store_config c = config_of(s);

@@ -48,7 +48,7 @@ typedef struct qu_manifest qu_manifest;
 
 /* Take the folder's lock, read its manifest, remove what a killed run left half-written. The folder
  * is made if need be. store: real path of the store; the manifest of another is refused. wait: wait
- * for the lock until qu_stop_asked. Errors: QU_ERR_LOCKED, QU_ERR_MISMATCH (another store's),
+ * for the lock until qu_signals_stop. Errors: QU_ERR_LOCKED, QU_ERR_MISMATCH (another store's),
  * QU_ERR_CORRUPT (naming the line), QU_ERR_CANCELLED, QU_ERR_IO, QU_ERR_FULL. */
 qu_status qu_manifest_open(qu_manifest **m, const char *dir, const char *store, bool wait,
                            qu_err *err);
@@ -114,10 +114,11 @@ qu_status qu_summarizer_create(qu_summarizer **z, qu_session *s, const char *pro
 /* A further seat beside the first, to be freed before it. */
 qu_status qu_summarizer_seat(qu_summarizer **z, const qu_summarizer *first, qu_err *err);
 void qu_summarizer_free(qu_summarizer *z);
+QU_OWNER(qu_summarizer, qu_summarizer_free)
 
 /* The model's summary of a document and the places it rests on: the same on any seat, beside any
  * others. KV that is not stored is made, and saved where the store is free. Errors:
- * QU_ERR_CANCELLED (qu_stop_asked), QU_ERR_LIMIT (prompt too long), QU_ERR_UNSUPPORTED (no text, or
+ * QU_ERR_CANCELLED (qu_signals_stop), QU_ERR_LIMIT (prompt too long), QU_ERR_UNSUPPORTED (no text or
  * the model wrote none), those of store and model. */
 qu_status qu_summarizer_write(qu_summarizer *z, qu_synopsis *s, const qu_doc *d, qu_err *err);
 

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
-#include "pipelines/stop.h"
+#include "pipelines/signals.h"
 #include "pipelines/summarize.h"
 
 #define HEAD "quire summaries 1\t"
@@ -297,7 +297,7 @@ static qu_status lock(qu_manifest *m, bool wait, qu_err *err)
         else if (!wait)
             st = qu_fail(err, QU_ERR_LOCKED,
                          "folder '%s' is in use by another run: wait for it with --wait", m->dir);
-        else if (qu_stop_asked())
+        else if (qu_signals_stop())
             st = qu_fail(err, QU_ERR_CANCELLED, "stopped while waiting for folder '%s'", m->dir);
         else
             usleep(POLL_US);

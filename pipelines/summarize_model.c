@@ -15,7 +15,7 @@
 #include "base/dims.h"
 #include "base/os.h"
 #include "pipelines/answer_int.h"
-#include "pipelines/stop.h"
+#include "pipelines/signals.h"
 #include "pipelines/summarize.h"
 
 #define NO_SUMMARY                                                                                 \
@@ -43,22 +43,20 @@ typedef struct selection {
 qu_status qu_summarizer_create(qu_summarizer **out, qu_session *s, const char *prompt,
                                int32_t max_pages, int32_t max_words, bool side_by_side, qu_err *err)
 {
-    qu_summarizer *z = *out = calloc(1, sizeof *z);
-    if (!z) return qu_fail_nomem(err, sizeof *z);
+    QU_OWN(qu_summarizer_freep) qu_summarizer *z = NULL;
     qu_ask_options o = {.max_tokens = max_words * 3 / 2 + 16, .max_wait_s = 1e12};
-    qu_status st = qu_asker_open(&z->a, s, &o, err);
-    if (st == QU_OK && side_by_side) st = qu_batch_create(&z->a.batch, s->pool, err);
+    *out = NULL;
+    QU_TRY(qu_memory_take(&z, 1, sizeof *z, err));
     z->is_first = true;
+    QU_TRY(qu_asker_open(&z->a, s, &o, err));
+    if (side_by_side) QU_TRY(qu_batch_create(&z->a.batch, s->pool, err));
     z->own = *s;
     z->own.pool = NULL;
     if (side_by_side) z->a.s = &z->own;
     z->prompt = prompt;
     z->max_pages = max_pages;
-    if (st != QU_OK) {
-        qu_summarizer_free(z);
-        *out = NULL;
-    }
-    return st;
+    *out = QU_TAKE(z);
+    return QU_OK;
 }
 
 qu_status qu_summarizer_seat(qu_summarizer **out, const qu_summarizer *first, qu_err *err)
@@ -219,7 +217,7 @@ static qu_status map_section(qu_summarizer *z, qu_synopsis *s, const qu_doc *d,
     qu_txn *t;
     QU_OWN(qu_answer_end)
     ask_run r = {.a = &z->a, .question = z->prompt, .ans = &ans, .started_ms = qu_os_now_ms()};
-    if (qu_stop_asked()) return qu_fail(err, QU_ERR_CANCELLED, "stopped");
+    if (qu_signals_stop()) return qu_fail(err, QU_ERR_CANCELLED, "stopped");
     QU_TRY(qu_txn_begin(&t, z->a.s->store, QU_TXN_READ, err));
     qu_status st = plan_section(&r, t, d->doc_id, sel, from, to, err);
     qu_txn_abort(t); /* none is held while generating */
@@ -263,7 +261,7 @@ static qu_status reduce_some(qu_summarizer *z, const qu_doc *d, const char *part
     const qu_session *s = z->a.s;
     int n_parts = 0;
     *used = 0;
-    if (qu_stop_asked()) return qu_fail(err, QU_ERR_CANCELLED, "stopped");
+    if (qu_signals_stop()) return qu_fail(err, QU_ERR_CANCELLED, "stopped");
     QU_TRY(qu_template_header(s->template, s->tok, d->title, &ids, err));
     room += ids.n;
     while (*used < n) {

@@ -16,7 +16,6 @@
 #include "pipelines/encode.h"
 #include "pipelines/output.h"
 #include "pipelines/paths.h"
-#include "pipelines/roots.h"
 
 /* A batch is one catalogue transaction. */
 enum { BATCH_DOCS = 256, BATCH_BYTES = 16 << 20, MAX_TICK_MS = 20 };

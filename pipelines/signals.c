@@ -1,10 +1,11 @@
-#include "pipelines/guard.h"
+#include "pipelines/signals.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "pipelines/output.h"
 
 /* Made beforehand: a signal handler may only write and leave. */
@@ -18,7 +19,7 @@ static void on_fault(int sig)
     _exit(QU_EXIT_DAMAGED);
 }
 
-void qu_guard_install(const char *name, bool json)
+void qu_signals_guard(const char *name, bool json)
 {
     qu_buf safe = {0};
     char text[400];
@@ -45,4 +46,29 @@ void qu_guard_install(const char *name, bool json)
 #else
     (void)on_fault;
 #endif
+}
+
+/* --- stopping --- */
+
+static volatile sig_atomic_t interrupted;
+static double deadline_ms; /* 0: none */
+
+static void on_signal(int sig)
+{
+    (void)sig;
+    interrupted = 1;
+}
+
+void qu_signals_catch(double limit_seconds)
+{
+    struct sigaction a = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+    sigaction(SIGHUP, &a, NULL);
+    deadline_ms = limit_seconds > 0 ? qu_os_now_ms() + limit_seconds * 1e3 : 0;
+}
+
+bool qu_signals_stop(void)
+{
+    return interrupted != 0 || (deadline_ms > 0 && qu_os_now_ms() >= deadline_ms);
 }
