@@ -16,6 +16,9 @@
 #include "kernels/quant.h"
 #include "kernels/summary.h"
 
+/* A page's clusters side by side, in whole vectors. */
+enum { COLUMNS = (QU_SUMMARY_CLUSTERS + 15) / 16 * 16 };
+
 int64_t qu_page_summary_bytes(const qu_model *m, int32_t n)
 {
     return qu_summary_bytes(n, m->head_size) * m->n_layers * m->n_kv_heads;
@@ -61,14 +64,14 @@ static void *block_spread(const qu_context *c, int32_t layer, int32_t g)
     return block_kt(c, layer, g) + before * (c->sel.half ? 2 : 4);
 }
 
-/* Column col + c of a [rows, n_pad] matrix = column c of x [rows, 16], c < n. */
+/* Column col + c of a [rows, n_pad] matrix = column c of x [rows, COLUMNS], c < n. */
 static void put_columns(void *block, bool half, int32_t n_pad, int32_t col, const float *x,
                         int32_t rows, int32_t n)
 {
-    uint16_t h[16];
-    for (int32_t j = 0; j < rows; j++, x += 16) {
+    uint16_t h[COLUMNS];
+    for (int32_t j = 0; j < rows; j++, x += COLUMNS) {
         int64_t at = (int64_t)j * n_pad + col;
-        if (half) qu_attend_halve(h, x, 16);
+        if (half) qu_attend_halve(h, x, COLUMNS);
         if (half)
             memcpy((uint16_t *)block + at, h, (size_t)n * sizeof *h);
         else
@@ -93,47 +96,39 @@ static void place(void *ctx, int64_t item, int worker)
     int32_t layer = (int32_t)(item / m->n_kv_heads), g = (int32_t)(item % m->n_kv_heads);
     int32_t d = m->head_size, dp = qu_attend_pad(d), row = qu_model_rope(m, layer, g);
     int32_t n = qu_summary_clusters(seg->n), col = c->sel.first[r->page];
-    int32_t width = qu_summary_width(d);
-    float cell[QU_SUMMARY_CLUSTERS * 5 * QU_MAX_HEAD_SIZE / 2], turned[QU_MAX_HEAD_SIZE * 16];
-    float key[16 * QU_MAX_HEAD_SIZE];
+    float cells[QU_SUMMARY_CLUSTERS * 5 * QU_MAX_HEAD_SIZE / 2];
+    float columns[QU_MAX_HEAD_SIZE * COLUMNS];
     qu_attend_kv kv = block_kv(c, layer, g, NULL);
     qu_summary s;
-    qu_summary_read(&s, r->data + item * qu_summary_bytes(seg->n, d), seg->n, d, cell);
-    int64_t angles = (int64_t)row * (d / 2 + 1) * 16;
-    for (int32_t i0 = 0; i0 < n; i0 += 16) {
-        int32_t k = n - i0 < 16 ? n - i0 : 16;
-        const float *x = s.cell + (int64_t)i0 * width;
-        for (int32_t i = 0; i < k; i++)
-            memcpy(key + (int64_t)i * d, x + (int64_t)i * width, (size_t)d * sizeof *key);
-        qu_rope_page(turned, 16, key, k, d, m->ropes[row], c->sel.cos + angles, c->sel.sin + angles,
-                     16);
-        put_columns((void *)kv.kt, kv.half, kv.n_pad, col + i0, turned, d, k);
-        for (int32_t j = 0; j < d / 2; j++)
-            for (int32_t i = 0; i < k; i++) turned[j * 16 + i] = x[(int64_t)i * width + 2 * d + j];
-        put_columns(block_spread(c, layer, g), kv.half, kv.n_pad, col + i0, turned, d / 2, k);
-    }
+    qu_summary_read(&s, r->data + item * qu_summary_bytes(seg->n, d), seg->n, d, cells);
+    int64_t angles = (int64_t)row * (d / 2 + 1) * COLUMNS;
+    qu_rope_page(columns, COLUMNS, s.key, n, d, m->ropes[row], c->sel.cos + angles,
+                 c->sel.sin + angles, COLUMNS);
+    put_columns((void *)kv.kt, kv.half, kv.n_pad, col, columns, d, n);
+    for (int32_t i = 0; i < n; i++)
+        for (int32_t j = 0; j < d / 2; j++) columns[j * COLUMNS + i] = s.spread[i * (d / 2) + j];
+    put_columns(block_spread(c, layer, g), kv.half, kv.n_pad, col, columns, d / 2, n);
     for (int32_t i = 0; i < n; i++) {
-        const float *value = s.cell + (int64_t)i * width + d;
         int64_t at = (int64_t)(col + i) * dp;
         if (kv.half)
-            qu_attend_halve((uint16_t *)kv.v + at, value, d);
+            qu_attend_halve((uint16_t *)kv.v + at, s.value + i * d, d);
         else
-            memcpy((float *)kv.v + at, value, (size_t)d * sizeof *value);
+            memcpy((float *)kv.v + at, s.value + i * d, (size_t)d * sizeof *s.value);
         block_bias(c, layer, g)[col + i] = s.count[i] > 0 ? logf((float)s.count[i]) : -INFINITY;
     }
 }
 
-/* Angles of one position for every RoPE row, the same in each of sixteen columns. */
+/* Angles of one position for every RoPE row, the same in each column. */
 static void page_angles(qu_context *c, const qu_segment *seg)
 {
     const qu_model *m = c->m;
     for (int32_t row = 0; row < m->n_ropes; row++) {
-        int64_t to = (int64_t)row * (m->head_size / 2 + 1) * 16,
+        int64_t to = (int64_t)row * (m->head_size / 2 + 1) * COLUMNS,
                 at = qu_segment_angles(m, seg, row);
         for (int32_t i = 0; i < m->head_size / 2; i++)
-            for (int32_t j = 0; j < 16; j++) {
-                c->sel.cos[to + i * 16 + j] = seg->cos[at + (int64_t)i * seg->n_pad];
-                c->sel.sin[to + i * 16 + j] = seg->sin[at + (int64_t)i * seg->n_pad];
+            for (int32_t j = 0; j < COLUMNS; j++) {
+                c->sel.cos[to + i * COLUMNS + j] = seg->cos[at + (int64_t)i * seg->n_pad];
+                c->sel.sin[to + i * COLUMNS + j] = seg->sin[at + (int64_t)i * seg->n_pad];
             }
     }
 }
@@ -194,7 +189,7 @@ static qu_status load(qu_context *c, qu_err *err)
     QU_TRY(qu_selection_find(c, err));
     if (s->n_pages == 0) return QU_OK;
     int64_t heads = (int64_t)m->n_layers * m->n_kv_heads, bias = heads * s->n_pad;
-    int64_t angles = (int64_t)m->n_ropes * (m->head_size / 2 + 1) * 16;
+    int64_t angles = (int64_t)m->n_ropes * (m->head_size / 2 + 1) * COLUMNS;
     QU_TRY(qu_memory_take(&s->kv, heads * head_elements(c), s->half ? 2 : 4, err));
     QU_TRY(qu_memory_take(&s->bias, bias, sizeof *s->bias, err));
     QU_TRY(qu_memory_take(&s->hidden, (int64_t)m->n_kv_heads * s->n_pad, sizeof *s->hidden, err));

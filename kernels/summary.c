@@ -178,17 +178,23 @@ void qu_summary_make(void *out, const float *kt, int32_t n_pad, const float *v, 
     put(out, cell, w.count, clusters, width);
 }
 
-void qu_summary_read(qu_summary *s, const void *in, int32_t n, int32_t d, float *cell)
+void qu_summary_read(qu_summary *s, const void *in, int32_t n, int32_t d, float *cells)
 {
     int32_t clusters = qu_summary_clusters(n), width = qu_summary_width(d);
     const uint16_t *range = in;
     const uint8_t *byte = (const uint8_t *)(range + 2 * width);
     float lo[5 * QU_MAX_HEAD_SIZE / 2], step[5 * QU_MAX_HEAD_SIZE / 2];
-    *s = (qu_summary){cell, byte + (int64_t)clusters * width};
+    float *part[3] = {cells, cells + (int64_t)clusters * d, cells + 2ll * clusters * d};
+    *s = (qu_summary){part[0], part[1], part[2], byte + (int64_t)clusters * width};
     for (int32_t j = 0; j < width; j++) {
         lo[j] = qu_f16_to_f32(range[j]);
         step[j] = (qu_f16_to_f32(range[width + j]) - lo[j]) / 255;
     }
-    for (int32_t c = 0; c < clusters; c++, byte += width, cell += width)
-        for (int32_t j = 0; j < width; j++) cell[j] = lo[j] + step[j] * (float)byte[j];
+    for (int32_t c = 0; c < clusters; c++, byte += width)
+        for (int32_t i = 0; i < 3; i++) {
+            int32_t from = i * d, columns = i < 2 ? d : d / 2;
+            for (int32_t j = 0; j < columns; j++)
+                part[i][j] = lo[from + j] + step[from + j] * (float)byte[from + j];
+            part[i] += columns;
+        }
 }

@@ -55,8 +55,9 @@ static inline int64_t qu_summary_bytes(int32_t n, int32_t d)
 
 /* A summary read, C = qu_summary_clusters(n). */
 typedef struct qu_summary {
-    const float *cell;    /* [C,W] */
-    const uint8_t *count; /* [C]; 0: ignore the cluster */
+    const float *key, *value; /* [C,D] */
+    const float *spread;      /* [C,D/2] */
+    const uint8_t *count;     /* [C]; 0: ignore the cluster */
 } qu_summary;
 
 /* Floats of scratch that qu_summary_make needs for up to n_pad tokens. */
@@ -68,8 +69,8 @@ int64_t qu_summary_scratch(int32_t n_pad, int32_t d);
 void qu_summary_make(void *out, const float *kt, int32_t n_pad, const float *v, int64_t ldv,
                      int32_t n, int32_t d, const qu_rope *r, float *scratch);
 
-/* in: qu_summary_bytes(n, d) bytes, 2-byte aligned, borrowed by s; cell [C,W] out. Spread is
- * the mean of the variances of two channels that turn together. */
-void qu_summary_read(qu_summary *s, const void *in, int32_t n, int32_t d, float *cell);
+/* in: qu_summary_bytes(n, d) bytes, 2-byte aligned, borrowed by s; cells: C * W floats of room, too.
+ * Spread is the mean of the variances of two channels that turn together. */
+void qu_summary_read(qu_summary *s, const void *in, int32_t n, int32_t d, float *cells);
 
 #endif

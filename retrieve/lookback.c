@@ -83,7 +83,7 @@ static void keep_columns(qu_lookback *b, int32_t slot, int32_t g, int32_t page,
     float *bias = b->bias + head * b->n_pad;
     for (int32_t i = 0; i < b->first[page + 1] - b->first[page]; i++) {
         int32_t col = b->first[page] + i;
-        const float *key = s->cell + (int64_t)i * qu_summary_width(d), *spread = key + 2 * d;
+        const float *key = s->key + i * d, *spread = s->spread + i * (d / 2);
         for (int32_t j = 0; j < d + d / 2; j++)
             qu_attend_halve(kt + (int64_t)j * b->n_pad + col, j < d ? key + j : spread + j - d, 1);
         bias[col] = s->count[i] > 0 ? logf((float)s->count[i]) : -INFINITY;
@@ -100,10 +100,10 @@ qu_status qu_lookback_summary(qu_lookback *b, int32_t page, const void *data, si
                        bytes, (long long)want);
     for (int32_t slot = 0; page > 0 && slot < b->n_layers; slot++)
         for (int32_t g = 0; g < b->m->n_kv_heads; g++) {
-            float cell[QU_SUMMARY_CLUSTERS * 5 * QU_MAX_HEAD_SIZE / 2];
+            float cells[QU_SUMMARY_CLUSTERS * 5 * QU_MAX_HEAD_SIZE / 2];
             qu_summary s;
             int64_t at = each * ((int64_t)b->layers[slot] * b->m->n_kv_heads + g);
-            qu_summary_read(&s, (const char *)data + at, n, b->m->head_size, cell);
+            qu_summary_read(&s, (const char *)data + at, n, b->m->head_size, cells);
             keep_columns(b, slot, g, page, &s);
         }
     return QU_OK;

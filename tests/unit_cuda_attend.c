@@ -243,17 +243,16 @@ static double make_chooser(chooser *x, const heads *s, int32_t n_pages)
             qu_summary_read(&sum, data + g * bytes, n, d, cell);
             for (int32_t i = 0; i < qu_summary_clusters(n); i++) {
                 int64_t col = x->first[p] + i, at = g * (int64_t)x->n_pad;
-                const float *y = sum.cell + (int64_t)i * qu_summary_width(d);
                 float key[QU_MAX_HEAD_SIZE];
-                memcpy(key, y, (size_t)d * sizeof *key);
+                memcpy(key, sum.key + i * d, (size_t)d * sizeof *key);
                 qu_rope_vector(key, r, c, sn, P, 0);
                 for (int32_t j = 0; j < d; j++) {
                     x->kt[at * d + j * x->n_pad + col] = qu_f16_to_f32(qu_f32_to_f16(key[j]));
-                    x->v[(at + col) * d + j] = qu_f16_to_f32(qu_f32_to_f16(y[d + j]));
+                    x->v[(at + col) * d + j] = qu_f16_to_f32(qu_f32_to_f16(sum.value[i * d + j]));
                 }
                 for (int32_t j = 0; j < d / 2; j++)
                     x->spread[at * d + j * x->n_pad + col] =
-                        qu_f16_to_f32(qu_f32_to_f16(y[2 * d + j]));
+                        qu_f16_to_f32(qu_f32_to_f16(sum.spread[i * (d / 2) + j]));
                 x->bias[at + col] = sum.count[i] > 0 ? logf((float)sum.count[i]) : -INFINITY;
             }
         }

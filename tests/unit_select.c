@@ -53,7 +53,7 @@ static double cluster_logit(const summarised *x, int32_t i, int64_t pos)
 {
     float c[D / 2 * 16], s[D / 2 * 16], key[D];
     double sum = 0;
-    memcpy(key, x->s.cell + (int64_t)i * qu_summary_width(D), sizeof key);
+    memcpy(key, x->s.key + i * D, sizeof key);
     qu_rope_angles(x->rope, pos, 1, 16, c, s);
     qu_rope_vector(key, x->rope, c, s, 16, 0);
     for (int32_t j = 0; j < D; j++) sum += (double)x->q[j] * key[j];
@@ -95,7 +95,7 @@ static void values_and_spread_are_means(void **state)
     for (int32_t i = 0; i < D; i++) {
         double v = 0;
         for (int32_t t = 0; t < ONE; t++) v += (double)x.v[t * D + i] / ONE;
-        assert_true(fabs(v - (double)x.s.cell[D + i]) < 1e-3);
+        assert_true(fabs(v - (double)x.s.value[i]) < 1e-3);
     }
     double var = 0, spread = 0; /* the trace does not change by turning */
     for (int32_t i = 0; i < D; i++) {
@@ -103,7 +103,7 @@ static void values_and_spread_are_means(void **state)
         for (int32_t t = 0; t < ONE; t++) mean += (double)x.kt[i * PAD + t] / ONE;
         for (int32_t t = 0; t < ONE; t++) var += pow((double)x.kt[i * PAD + t] - mean, 2) / ONE;
     }
-    for (int32_t j = 0; j < D / 2; j++) spread += 2 * (double)x.s.cell[2 * D + j];
+    for (int32_t j = 0; j < D / 2; j++) spread += 2 * (double)x.s.spread[j];
     assert_true(fabs(var - spread) < 1e-3 * var);
     qu_rope_free(x.rope);
 }
