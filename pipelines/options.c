@@ -78,19 +78,20 @@ static int choice_index(const char *choices, const char *word)
     return -1;
 }
 
-/* The whole of s[0..n) as [-]digits[.digits][e[+-]digits]; fraction false: [-]digits only. */
+/* The whole of s[0..n) as [-][digits][.digits][e[+-]digits]; fraction false: [-]digits only. */
 static bool read_number(double *out, const char *s, size_t n, bool fraction)
 {
     char tmp[64];
     if (n == 0 || n >= sizeof tmp) return false;
     for (size_t i = 0; i < n; i++) {
         bool digit = s[i] >= '0' && s[i] <= '9';
-        bool other = fraction && i > 0 && strchr(".eE+-", s[i]) != NULL && s[i];
+        bool other = fraction && s[i] && (s[i] == '.' || (i > 0 && strchr("eE+-", s[i])));
         if (!digit && !other && !(s[i] == '-' && i == 0)) return false;
     }
     memcpy(tmp, s, n);
     tmp[n] = 0;
-    if (!isdigit((unsigned char)tmp[n - 1]) || !isdigit((unsigned char)tmp[tmp[0] == '-']))
+    const char *first = tmp + (tmp[0] == '-');
+    if (!isdigit((unsigned char)tmp[n - 1]) || !isdigit((unsigned char)first[*first == '.']))
         return false;
     char *end;
     *out = strtod(tmp, &end);

@@ -183,7 +183,7 @@ static void test_strict_numbers(void **state)
 static void test_floats(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"nan", "inf", "-1",    "10.5",  "1e",  ".5",
+    static const char *const bad[] = {"nan", "inf", "-1",    "10.5",  "1e",  ".",
                                       "1.",  "1e+", "0x1p1", "1.5.2", "1-2", ""};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(parse("--temperature", bad[i], "q", NULL), QU_ERR_ARG);
@@ -192,6 +192,8 @@ static void test_floats(void **state)
     assert_true(qu_args_float(&a, "temperature") == 0.75);
     assert_int_equal(parse("--temperature", "5e-1", "q", NULL), QU_OK);
     assert_true(qu_args_float(&a, "temperature") == 0.5);
+    assert_int_equal(parse("--temperature", ".25", "q", NULL), QU_OK);
+    assert_true(qu_args_float(&a, "temperature") == 0.25);
 }
 
 static void test_sizes_and_times(void **state)
