@@ -221,10 +221,10 @@ static qu_status score_word(const qu_lexical_base *b, query_word *word, float *r
     return QU_OK;
 }
 
-/* The best pages of every document, by row, into heap [k]; of_doc [max_per_doc] is scratch. Rows
+/* The best pages of every document, by row, into best [k]; of_doc [max_per_doc] is scratch. Rows
  * are ordered by (doc_id, page), so they break ties. */
 static void collect(const qu_lexical_base *b, const float *rows, const float *docs,
-                    const qu_lexical_opts *opts, int32_t k, qu_top *heap, qu_top *of_doc,
+                    const qu_lexical_opts *opts, int32_t k, qu_top *best, qu_top *of_doc,
                     int32_t *n)
 {
     int32_t per_doc = opts->max_per_doc > 0 && opts->max_per_doc < k ? opts->max_per_doc : 0;
@@ -242,11 +242,11 @@ static void collect(const qu_lexical_base *b, const float *rows, const float *do
             if (per_doc)
                 qu_top_put(of_doc, per_doc, &m, c);
             else
-                qu_top_put(heap, k, n, c);
+                qu_top_put(best, k, n, c);
         }
-        for (int32_t i = 0; i < m; i++) qu_top_put(heap, k, n, of_doc[i]);
+        for (int32_t i = 0; i < m; i++) qu_top_put(best, k, n, of_doc[i]);
         /* only the title matched */
-        if (!any) qu_top_put(heap, k, n, (qu_top){docs[d], first + (first + 1 < end)});
+        if (!any) qu_top_put(best, k, n, (qu_top){docs[d], first + (first + 1 < end)});
     }
 }
 
@@ -258,7 +258,7 @@ qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n,
     qu_lexical_base *b = &lx->base;
     QU_OWN(qu_freep) query_word *words = NULL;
     QU_OWN(qu_freep) float *rows = NULL, *docs = NULL;
-    QU_OWN(qu_freep) qu_top *heap = NULL;
+    QU_OWN(qu_freep) qu_top *best = NULL;
     size_t n_words = 0;
     int32_t found = 0;
     *n_hits = 0;
@@ -271,13 +271,12 @@ qu_status qu_lexical_search(qu_lexical *lx, const char *query, size_t n,
     if (n_words == 0 || k == 0) return QU_OK;
     QU_TRY(qu_memory_take(&rows, (int64_t)b->foot.n_rows, sizeof *rows, err));
     QU_TRY(qu_memory_take(&docs, (int64_t)b->foot.n_docs, sizeof *docs, err));
-    QU_TRY(qu_memory_take(&heap, 2ll * k, sizeof *heap, err));
+    QU_TRY(qu_memory_take(&best, 2ll * k, sizeof *best, err));
     for (size_t i = 0; i < n_words; i++) QU_TRY(score_word(b, &words[i], rows, docs, err));
-    collect(b, rows, docs, opts, k, heap, heap + k, &found);
-    if (found > 0) qsort(heap, (size_t)found, sizeof *heap, qu_top_best_first);
+    collect(b, rows, docs, opts, k, best, best + k, &found);
     for (int32_t i = 0; i < found; i++)
-        hits[i] = (qu_lexical_hit){b->docs[b->row_docs[heap[i].id]].doc_id,
-                                   b->rows[heap[i].id].page, heap[i].score};
+        hits[i] = (qu_lexical_hit){b->docs[b->row_docs[best[i].id]].doc_id,
+                                   b->rows[best[i].id].page, best[i].score};
     *n_hits = found;
     return QU_OK;
 }

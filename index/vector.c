@@ -148,7 +148,7 @@ typedef struct search {
     int32_t n_probes;
     bool *probed;          /* [n_lists]; NULL: all vectors count */
     int32_t k, per_doc;    /* k: some more than asked for; per_doc 0: any */
-    qu_top *heap, *of_doc; /* [k], [per_doc] */
+    qu_top *best, *of_doc; /* [k], [per_doc] */
     int32_t n, n_of_doc;
     uint64_t doc; /* whose chunk of rows was read last */
     uint32_t chunk;
@@ -160,7 +160,7 @@ typedef struct search {
 static void free_search(search *x)
 {
     free(x->q);
-    free(x->heap);
+    free(x->best);
     free(x->of_doc);
     free(x->probes);
     free(x->probed);
@@ -184,7 +184,6 @@ static qu_status choose_probes(search *x)
     qu_linear_job job = {&w, NULL, y, s->n_lists};
     qu_linear_question(NULL, &job, 1, x->q, w.k, 1);
     for (int32_t l = 0; l < s->n_lists; l++) qu_top_put(best, n, &got, (qu_top){y[l], (uint64_t)l});
-    qsort(best, (size_t)got, sizeof *best, qu_top_best_first);
     for (int32_t i = 0; i < got; i++) {
         x->probes[i] = (int64_t)best[i].id;
         x->probed[best[i].id] = true;
@@ -195,7 +194,7 @@ static qu_status choose_probes(search *x)
 
 static void end_doc(search *x)
 {
-    for (int32_t i = 0; i < x->n_of_doc; i++) qu_top_put(x->heap, x->k, &x->n, x->of_doc[i]);
+    for (int32_t i = 0; i < x->n_of_doc; i++) qu_top_put(x->best, x->k, &x->n, x->of_doc[i]);
     x->n_of_doc = 0;
 }
 
@@ -224,7 +223,7 @@ static qu_status offer(search *x, uint64_t doc, int32_t page)
     if (x->per_doc)
         qu_top_put(x->of_doc, x->per_doc, &x->n_of_doc, c);
     else
-        qu_top_put(x->heap, x->k, &x->n, c);
+        qu_top_put(x->best, x->k, &x->n, c);
     return QU_OK;
 }
 
@@ -335,18 +334,17 @@ qu_status qu_vector_search(qu_vector *v, qu_txn *t, const float *q, const qu_lex
     x.k = k < INT32_MAX / 2 ? k + k / 16 + SPARE_HITS : k;
     x.per_doc = x.opts->max_per_doc > 0 && x.opts->max_per_doc < x.k ? x.opts->max_per_doc : 0;
     QU_TRY(qu_memory_take(&x.q, width, sizeof *x.q, err));
-    QU_TRY(qu_memory_take(&x.heap, x.k, sizeof *x.heap, err));
+    QU_TRY(qu_memory_take(&x.best, x.k, sizeof *x.best, err));
     QU_TRY(qu_memory_take(&x.of_doc, x.per_doc, sizeof *x.of_doc, err));
     if (k == 0 || !qu_vector_unit(x.q, q, v->state.n_dims, width)) return QU_OK;
     QU_TRY(choose_probes(&x));
     QU_TRY(v->ivf ? scan_file(&x) : scan_all(&x));
     if (v->ivf) QU_TRY(scan_delta(&x));
-    if (x.n > 0) qsort(x.heap, (size_t)x.n, sizeof *x.heap, qu_top_best_first);
     if (x.n > k) x.n = k;
     for (int32_t i = 0; i < x.n; i++)
-        hits[i] = (qu_lexical_hit){x.heap[i].id >> QU_VECTOR_PAGE_BITS,
-                                   (int32_t)(x.heap[i].id & ((1 << QU_VECTOR_PAGE_BITS) - 1)),
-                                   x.heap[i].score};
+        hits[i] = (qu_lexical_hit){x.best[i].id >> QU_VECTOR_PAGE_BITS,
+                                   (int32_t)(x.best[i].id & ((1 << QU_VECTOR_PAGE_BITS) - 1)),
+                                   x.best[i].score};
     *n_hits = x.n;
     return QU_OK;
 }
