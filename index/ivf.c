@@ -120,13 +120,6 @@ qu_status qu_ivf_load(qu_ivf **out, FILE *file, qu_err *err)
     return QU_OK;
 }
 
-void qu_ivf_shape(const qu_ivf *ivf, int32_t *e, int32_t *n_lists, int64_t *n)
-{
-    *e = faiss_Index_d(ivf->index);
-    *n_lists = (int32_t)faiss_IndexIVF_nlist(faiss_IndexIVF_cast(ivf->index));
-    *n = faiss_Index_ntotal(ivf->index);
-}
-
 qu_status qu_ivf_search(const qu_ivf *ivf, const float *q, const int64_t *lists, int32_t n_probes,
                         int32_t k, int64_t *ids, float *scores, int32_t *n_hits, qu_err *err)
 {

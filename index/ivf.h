@@ -34,7 +34,6 @@ bool qu_ivf_built_in(void);
 #pragma weak qu_ivf_add
 #pragma weak qu_ivf_save
 #pragma weak qu_ivf_load
-#pragma weak qu_ivf_shape
 #pragma weak qu_ivf_search
 
 /* Spherical k-means, ten iterations, of x [n,E] f32, n >= n_lists, into centroids [n_lists,E]. */
@@ -53,9 +52,6 @@ qu_status qu_ivf_add(qu_ivf *ivf, int64_t n, const float *x, const int64_t *ids,
  * stays. */
 qu_status qu_ivf_save(const qu_ivf *ivf, FILE *file, qu_err *err);
 qu_status qu_ivf_load(qu_ivf **ivf, FILE *file, qu_err *err);
-
-/* Dimensions, lists and vectors: to be compared with what the caller expects after a load. */
-void qu_ivf_shape(const qu_ivf *ivf, int32_t *e, int32_t *n_lists, int64_t *n);
 
 /* The k best of the probed lists for q [E]: ids and scores [k], best first, *n_hits <= k. */
 qu_status qu_ivf_search(const qu_ivf *ivf, const float *q, const int64_t *lists, int32_t n_probes,

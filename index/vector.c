@@ -23,6 +23,7 @@ struct qu_vector {
     float *centroids;    /* [n_lists, width] */
     qu_ivf *ivf;         /* NULL: without a file */
     uint64_t file_epoch; /* it holds what was put up to this one */
+    int64_t file_rows;   /* vectors in it */
     qu_buf delta;        /* uint64_t ids of the store's documents that are not in the file */
 };
 
@@ -51,9 +52,6 @@ static void close_file(FILE **f)
 static void take_file(qu_vector *v)
 {
     qu_vector_head head;
-    int32_t e, n_lists;
-    int64_t n_rows;
-    QU_OWN(qu_ivf_freep) qu_ivf *ivf = NULL;
     if (!v->file || !qu_ivf_built_in() || v->state.n_lists == 0) return;
     int fd = open(v->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     QU_OWN(close_file) FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
@@ -62,12 +60,9 @@ static void take_file(qu_vector *v)
     if (head.trained_epoch != v->state.trained_epoch || head.n_dims != v->state.n_dims ||
         head.n_lists != v->state.n_lists || !qu_hash_equal(head.model, v->state.model))
         return;
-    if (qu_ivf_load(&ivf, f, NULL) != QU_OK) return;
-    qu_ivf_shape(ivf, &e, &n_lists, &n_rows);
-    if (e != qu_vector_width(head.n_dims) || n_lists != head.n_lists || n_rows != head.n_rows)
-        return;
-    v->ivf = QU_TAKE(ivf);
+    if (qu_ivf_load(&v->ivf, f, NULL) != QU_OK) return;
     v->file_epoch = head.epoch;
+    v->file_rows = head.n_rows;
 }
 
 /* Find the store's documents that the file has not. */
@@ -303,14 +298,11 @@ static qu_status offer_ids(search *x, int64_t *ids, int32_t n_ids)
 /* As many of the file's best as it takes for k hits that count. */
 static qu_status scan_file(search *x)
 {
-    int32_t e, n_lists;
-    int64_t n_rows;
-    qu_ivf_shape(x->v->ivf, &e, &n_lists, &n_rows);
     for (int64_t want = x->k;; want *= 8) {
         QU_OWN(qu_freep) int64_t *ids = NULL;
         QU_OWN(qu_freep) float *scores = NULL;
         int32_t got;
-        if (want > n_rows) want = n_rows + 1; /* one more than there can be: the last round */
+        if (want > x->v->file_rows) want = x->v->file_rows + 1; /* one more than there can be: the last round */
         if (want > INT32_MAX) want = INT32_MAX;
         QU_TRY(qu_memory_take(&ids, want, sizeof *ids, x->err));
         QU_TRY(qu_memory_take(&scores, want, sizeof *scores, x->err));

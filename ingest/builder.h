@@ -94,5 +94,6 @@ qu_status qu_text_parse(qu_builder *b, const char *name, char format[16], qu_err
 
 /* Does name (".gz" at its end not counted) end in one of the endings? NULL ends the list. */
 bool qu_name_ends(const char *name, const char *const *endings);
+extern const char *const qu_markdown_names[];
 
 #endif

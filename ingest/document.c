@@ -47,21 +47,11 @@ static bool sniff_html(const char *s, int64_t n)
            (n - i > 6 && strncasecmp(s + i, "<html", 5) == 0 && strchr("> \t\r\n", s[i + 5]));
 }
 
-static bool is_html_name(const char *name)
-{
-    static const char *const html[] = {".html", ".htm", ".xhtml", ".shtml", NULL};
-    return qu_name_ends(name, html);
-}
-
-static bool is_markdown_name(const char *name)
-{
-    static const char *const markdown[] = {".md", ".markdown", ".mdown", ".mkd", NULL};
-    return qu_name_ends(name, markdown);
-}
-
 bool qu_document_is_html(const void *bytes, int64_t n, const char *name)
 {
-    return !is_markdown_name(name) && (is_html_name(name) || sniff_html(bytes, n));
+    static const char *const html[] = {".html", ".htm", ".xhtml", ".shtml", NULL};
+    return !qu_name_ends(name, qu_markdown_names) &&
+           (qu_name_ends(name, html) || sniff_html(bytes, n));
 }
 
 /* One line: blanks folded, trimmed, cut between characters. */
@@ -111,7 +101,7 @@ static qu_status build(qu_builder *b, qu_document *doc, const uint8_t *bytes, in
     QU_TRY(qu_buf_reserve(&b->text, (size_t)n, err));
     bool markup = html || (n > 5 && memcmp(bytes, "<?xml", 5) == 0);
     QU_TRY(qu_charset_decode(&b->text, &b->runs, doc->charset, bytes, n, markup, shown, err));
-    html |= !is_markdown_name(name) && sniff_html(b->text.data, (int64_t)b->text.len);
+    html |= !qu_name_ends(name, qu_markdown_names) && sniff_html(b->text.data, (int64_t)b->text.len);
     bool done = true;
     snprintf(doc->format, sizeof doc->format, "html");
     if (html)

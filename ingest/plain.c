@@ -294,6 +294,8 @@ static qu_status code_parse(qu_builder *b, qu_err *err)
     return QU_OK;
 }
 
+const char *const qu_markdown_names[] = {".md", ".markdown", ".mdown", ".mkd", NULL};
+
 qu_status qu_text_parse(qu_builder *b, const char *name, char format[16], qu_err *err)
 {
     static const struct {
@@ -302,7 +304,6 @@ qu_status qu_text_parse(qu_builder *b, const char *name, char format[16], qu_err
         qu_rewrite_fn *rewrite;
         const char *endings[48];
     } formats[] = {
-        {"markdown", markdown_parse, NULL, {".md", ".markdown", ".mdown", ".mkd"}},
         {"csv", NULL, qu_csv_parse, {".csv", ".tsv"}},
         {"jsonl", NULL, qu_jsonl_parse, {".jsonl", ".ndjson"}},
         {"code", code_parse, NULL, {".c",   ".h",    ".cc",   ".cpp",   ".hpp",  ".cxx", ".cu",
@@ -313,6 +314,8 @@ qu_status qu_text_parse(qu_builder *b, const char *name, char format[16], qu_err
                                     ".ml",  ".el",   ".lisp", ".f90",   ".pas"}},
     };
     bool done = false;
+    snprintf(format, 16, "markdown");
+    if (qu_name_ends(name, qu_markdown_names)) return markdown_parse(b, err);
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         if (!qu_name_ends(name, formats[i].endings)) continue;
         snprintf(format, 16, "%s", formats[i].name);

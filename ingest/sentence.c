@@ -7,14 +7,10 @@
 enum { MAX_ABBREVIATION = 12 };
 
 /* Never the end of a sentence; those of the second list only not before a digit. */
-static const char *const titles[] = {"mr",     "mrs",    "ms",  "dr",   "prof", "st", "vs",  "hon",
-                                     "rev",    "gen",    "col", "sgt",  "capt", "lt", "gov", "sen",
-                                     "rep",    "messrs", "mme", "mlle", "sra",  "sr", "jr",  "cf",
-                                     "approx", "bzw",    "vgl", "dept", NULL};
-static const char *const numbered[] = {
-    "no",  "nos", "fig", "figs", "eq",  "eqs", "sec", "ch",  "vol", "p",   "pp",  "art",
-    "nr",  "ca",  "al",  "jan",  "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept",
-    "oct", "nov", "dec", "abs",  "bd",  "kap", "tab", "ref", "ver", "v",   "ed",  NULL};
+static const char titles[] = " mr mrs ms dr prof st vs hon rev gen col sgt capt lt gov sen rep messrs "
+                             "mme mlle sra sr jr cf approx bzw vgl dept ";
+static const char numbered[] = " no nos fig figs eq eqs sec ch vol p pp art nr ca al jan feb mar apr "
+                               "jun jul aug sep sept oct nov dec abs bd kap tab ref ver v ed ";
 
 static bool is_digit(char c)
 {
@@ -26,18 +22,11 @@ static bool is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & 0x80);
 }
 
-static bool listed(const char *const *list, const char *word, int64_t n)
-{
-    for (; *list; list++)
-        if ((int64_t)strlen(*list) == n && memcmp(*list, word, (size_t)n) == 0) return true;
-    return false;
-}
-
 /* Does the '.' at text[dot] belong to the word before it (abbreviation, initial, short ordinal)?
  * next is the first byte after the white space that follows. */
 static bool dot_in_word(const char *text, int64_t start, int64_t dot, char next)
 {
-    char word[MAX_ABBREVIATION];
+    char word[MAX_ABBREVIATION + 3] = " ";
     int64_t from = dot;
     bool inner_dot = false, digits = true;
     while (from > start && dot - from < MAX_ABBREVIATION) {
@@ -54,9 +43,10 @@ static bool dot_in_word(const char *text, int64_t start, int64_t dot, char next)
     if (n == 1 && is_letter(text[from])) return true; /* "J. Smith" */
     for (int64_t i = 0; i < n; i++) {
         char c = text[from + i];
-        word[i] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+        word[1 + i] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
     }
-    return listed(titles, word, n) || (is_digit(next) && listed(numbered, word, n));
+    word[1 + n] = ' ';
+    return strstr(titles, word) || (is_digit(next) && strstr(numbered, word));
 }
 
 /* Bytes of the full-width or script-own terminator at p, 0 if none. *at_once: no white space

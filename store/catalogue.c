@@ -206,7 +206,7 @@ static qu_status doc_remove(qu_txn *t, uint64_t doc_id, qu_err *err)
     QU_TRY(del_if_there(t, qu_key_hash_num(QU_TAG_CONTENT, d.content_hash, doc_id), err));
     QU_TRY(kv_unlink(t, &d, err));
     for (size_t i = 0; i < sizeof tags / sizeof *tags; i++)
-        QU_TRY(qu_chunks_del(t, tags[i], doc_id, err));
+        QU_TRY(qu_prefix_del(t, qu_key_num(tags[i], doc_id), err));
     return del_if_there(t, qu_key_num(QU_TAG_DOC, doc_id), err);
 }
 
@@ -359,9 +359,8 @@ qu_status qu_catalogue_next_vectors(qu_txn *t, uint64_t *doc_id, uint32_t *chunk
 
 qu_status qu_catalogue_clear_vectors(qu_txn *t, qu_err *err)
 {
-    qu_rec_key all = qu_key_tag(QU_TAG_VECTORS);
     t->unsafe++;
-    QU_TRY(qu_prefix_del(t, &all, err));
+    QU_TRY(qu_prefix_del(t, qu_key_tag(QU_TAG_VECTORS), err));
     t->unsafe--;
     return QU_OK;
 }

@@ -286,7 +286,7 @@ static qu_status drop(check *c, int about, qu_err *err)
         c->r.n_removed += doc_exists(c, v->doc_id);
         c->t->docs_changed = true;
         for (size_t i = 0; i < sizeof tags / sizeof *tags; i++)
-            QU_TRY(qu_chunks_del(c->t, tags[i], v->doc_id, err));
+            QU_TRY(qu_prefix_del(c->t, qu_key_num(tags[i], v->doc_id), err));
     }
     return QU_OK;
 }

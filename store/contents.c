@@ -5,19 +5,13 @@
 
 enum { ID_BITS = 24 };
 
-qu_status qu_prefix_del(qu_txn *t, const qu_rec_key *prefix, qu_err *err)
+qu_status qu_prefix_del(qu_txn *t, qu_rec_key prefix, qu_err *err)
 {
     for (qu_rec_key k;;) {
-        QU_TRY(qu_rec_seek(t, prefix, prefix->n, &k, err));
+        QU_TRY(qu_rec_seek(t, &prefix, prefix.n, &k, err));
         if (k.n == 0) return QU_OK;
         QU_TRY(qu_rec_del(t, &k, err));
     }
-}
-
-qu_status qu_chunks_del(qu_txn *t, int tag, uint64_t doc_id, qu_err *err)
-{
-    qu_rec_key prefix = qu_key_num(tag, doc_id);
-    return qu_prefix_del(t, &prefix, err);
 }
 
 qu_status qu_stream_put(qu_txn *t, int tag, uint64_t doc_id, const void *p, size_t n, qu_err *err)

@@ -194,9 +194,8 @@ qu_status qu_pages_check_args(const qu_store *s, int64_t n_text, const qu_page *
                               int32_t n_pages, const int32_t *ids, int64_t n_ids, qu_err *err);
 qu_status qu_pages_put(qu_txn *t, uint64_t doc_id, const qu_page *pages, int32_t n_pages,
                        const int32_t *ids, qu_err *err);
-/* Delete all records whose keys begin so; all chunks of one tag. */
-qu_status qu_prefix_del(qu_txn *t, const qu_rec_key *prefix, qu_err *err);
-qu_status qu_chunks_del(qu_txn *t, int tag, uint64_t doc_id, qu_err *err);
+/* Delete all records whose keys begin so. */
+qu_status qu_prefix_del(qu_txn *t, qu_rec_key prefix, qu_err *err);
 
 /* In-progress records of KV files: a new id and its record; its removal, upon which commit unlinks
  * the file; is it there (else QU_ERR_NOTFOUND)? */
