@@ -1,6 +1,7 @@
 #include "base/status.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 qu_status qu_fail(qu_err *err, qu_status status, const char *fmt, ...)
@@ -22,22 +23,10 @@ qu_status qu_fail_nomem(qu_err *err, long long bytes)
 
 const char *qu_status_name(qu_status status)
 {
-    switch (status) {
-    case QU_OK: return "ok";
-    case QU_ERR_ARG: return "bad argument";
-    case QU_ERR_NOMEM: return "out of memory";
-    case QU_ERR_IO: return "input or output failed";
-    case QU_ERR_FORMAT: return "malformed input";
-    case QU_ERR_UNSUPPORTED: return "not supported";
-    case QU_ERR_MISMATCH: return "belongs to something else";
-    case QU_ERR_CORRUPT: return "damaged";
-    case QU_ERR_LOCKED: return "locked";
-    case QU_ERR_NOTFOUND: return "not found";
-    case QU_ERR_FULL: return "no space left";
-    case QU_ERR_LIMIT: return "beyond a limit";
-    case QU_ERR_CANCELLED: return "stopped";
-    case QU_ERR_NOGPU: return "no device";
-    case QU_ERR_GPU: return "device error";
-    }
-    return "unknown status";
+    static const char *const names[] = {
+        "ok", "bad argument", "out of memory", "input or output failed", "malformed input",
+        "not supported", "belongs to something else", "damaged", "locked", "not found",
+        "no space left", "beyond a limit", "stopped", "no device", "device error"};
+    bool known = status <= QU_OK && status >= QU_ERR_GPU;
+    return known ? names[-(int)status] : "unknown status";
 }

@@ -92,6 +92,9 @@ qu_rewrite_fn qu_html_parse, qu_csv_parse, qu_jsonl_parse;
  * "markdown", "code", "csv" or "jsonl". */
 qu_status qu_text_parse(qu_builder *b, const char *name, char format[16], qu_err *err);
 
+/* Is word[0, n) one of the words of a list, which blanks set apart? */
+bool qu_is_listed(const char *list, const char *word, int64_t n);
+
 /* Does name (".gz" at its end not counted) end in one of the endings? NULL ends the list. */
 bool qu_name_ends(const char *name, const char *const *endings);
 extern const char *const qu_markdown_names[];

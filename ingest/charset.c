@@ -219,17 +219,14 @@ static bool mostly_utf8(const uint8_t *s, int64_t n)
 /* The converter for a declared or detected name s[0, n), NULL if it is not known. */
 static const char *find_known(const char *s, size_t n)
 {
-    char key[40] = " ", names[160];
-    size_t m = 1;
+    char key[40];
+    int64_t m = 0;
     for (size_t i = 0; i < n; i++) {
         if (!isalnum((uint8_t)s[i]) && !strchr("-_:." BLANKS, s[i])) return NULL;
-        if (isalnum((uint8_t)s[i]) && m < sizeof key - 2) key[m++] = (char)tolower((uint8_t)s[i]);
+        if (isalnum((uint8_t)s[i]) && m < (int64_t)sizeof key) key[m++] = (char)tolower((uint8_t)s[i]);
     }
-    key[m] = ' ';
-    for (size_t k = 0; m > 1 && k < sizeof known / sizeof *known; k++) {
-        snprintf(names, sizeof names, " %s ", known[k][1]);
-        if (strstr(names, key)) return known[k][0];
-    }
+    for (size_t k = 0; m > 0 && k < sizeof known / sizeof *known; k++)
+        if (qu_is_listed(known[k][1], key, m)) return known[k][0];
     return NULL;
 }
 

@@ -13,6 +13,15 @@ enum {
     SNIFF_HTML = 4096,
 };
 
+bool qu_is_listed(const char *list, const char *word, int64_t n)
+{
+    for (size_t k; *list; list += k + (list[k] == ' ')) {
+        k = strcspn(list, " ");
+        if (k == (size_t)n && strncmp(list, word, k) == 0) return true;
+    }
+    return false;
+}
+
 bool qu_name_ends(const char *name, const char *const *endings)
 {
     static const char *const packed[] = {".gz", ".bz2", ".xz", ".zst", NULL};
@@ -166,13 +175,11 @@ qu_status qu_document_derive(qu_document *doc, const qu_buf *text, bool html, co
     qu_err why = {0};
     qu_status st = qu_charset_decode(&clean, &runs, charset, (const uint8_t *)title,
                                      (int64_t)strlen(title), false, "title", &why);
-    if (st == QU_OK && !qu_is_blank(&clean)) {
-        free(doc->title);
-        doc->title = NULL;
-        st = set_title(doc, clean.data, (int64_t)clean.len, err);
-    }
-    if (st == QU_ERR_UNSUPPORTED) return QU_OK; /* no text: what was found in the text stays */
-    if (st != QU_OK && why.status != QU_OK && err) *err = why;
+    if (st == QU_ERR_UNSUPPORTED || (st == QU_OK && qu_is_blank(&clean)))
+        return QU_OK; /* that of the text stays */
+    free(QU_TAKE(doc->title));
+    if (st == QU_OK) st = set_title(doc, clean.data, (int64_t)clean.len, &why);
+    if (st != QU_OK && err) *err = why;
     if (st != QU_OK) qu_document_free(doc);
     return st;
 }

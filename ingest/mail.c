@@ -71,6 +71,14 @@ static qu_status header(span m, const char *name, qu_buf *out, qu_err *err)
     return QU_OK;
 }
 
+/* The byte that two hexadecimal digits at p tell, into *c. */
+static bool take_hex(const char *p, char *c)
+{
+    if (!isxdigit((unsigned char)p[0]) || !isxdigit((unsigned char)p[1])) return false;
+    *c = (char)strtol((char[]){p[0], p[1], 0}, NULL, 16);
+    return true;
+}
+
 /* "; name=value" or "; name="value"" of a header. */
 static bool parameter(const char *h, const char *name, char out[MAX_VALUE])
 {
@@ -90,11 +98,9 @@ static bool parameter(const char *h, const char *name, char out[MAX_VALUE])
         if (coded && strchr(v, '\'')) v = strrchr(v, '\'') + 1;
         for (; *v && n < MAX_VALUE - 1 && (quoted ? *v != '"' : !strchr("; \t", *v)); v++) {
             if (quoted && *v == '\\' && v[1]) v++;
-            char hex[3] = {coded && *v == '%' ? v[1] : 0, coded && *v == '%' && v[1] ? v[2] : 0, 0};
-            bool code =
-                hex[1] && isxdigit((unsigned char)hex[0]) && isxdigit((unsigned char)hex[1]);
-            out[n++] = code ? (char)strtol(hex, NULL, 16) : *v;
-            if (code) v += 2;
+            out[n] = *v;
+            if (coded && *v == '%' && take_hex(v + 1, &out[n])) v += 2;
+            n++;
         }
         out[n] = 0;
         return true;
@@ -103,13 +109,6 @@ static bool parameter(const char *h, const char *name, char out[MAX_VALUE])
 }
 
 /* --- encodings --- */
-
-static int hex_of(char c)
-{
-    return isdigit((unsigned char)c)    ? c - '0'
-           : isxdigit((unsigned char)c) ? (c | 32) - 'a' + 10
-                                        : -1;
-}
 
 /* quoted-printable; in headers '_' is a blank. */
 static qu_status unquote(span m, bool header_word, qu_buf *out, qu_err *err)
@@ -124,12 +123,7 @@ static qu_status unquote(span m, bool header_word, qu_buf *out, qu_err *err)
                 i = end;
                 continue;
             }
-            int high = i + 2 < m.n ? hex_of(m.s[i + 1]) : -1,
-                low = high < 0 ? -1 : hex_of(m.s[i + 2]);
-            if (low >= 0) {
-                c = (char)(high * 16 + low);
-                i += 2;
-            }
+            if (i + 2 < m.n && take_hex(m.s + i + 1, &c)) i += 2;
         } else if (c == '_' && header_word) {
             c = ' ';
         }
@@ -292,9 +286,8 @@ static bool is_header(span m, int64_t at, int64_t end)
 
 bool qu_mail_is(const char *s, int64_t n)
 {
-    static const char *const usual[] = {
-        "Received:",   "Return-Path:",  "From:",    "To:",          "Date:",
-        "Message-ID:", "MIME-Version:", "Subject:", "Delivered-To:"};
+    static const char usual[] = "received return-path from to date message-id mime-version subject "
+                                "delivered-to";
     span m = {s, n < 65536 ? n : 65536};
     int found = 0;
     for (int64_t at = 0, end; at < m.n; at = end) {
@@ -302,9 +295,10 @@ bool qu_mail_is(const char *s, int64_t n)
         if (m.s[at] == '\n' || m.s[at] == '\r') break;
         if (at > 0 && (m.s[at] == ' ' || m.s[at] == '\t')) continue;
         if (!is_header(m, at, end)) return false;
-        for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
-            found += end - at > (int64_t)strlen(usual[i]) &&
-                     strncasecmp(m.s + at, usual[i], strlen(usual[i])) == 0;
+        char name[16];
+        int64_t k = 0;
+        for (; k < 16 && m.s[at + k] != ':'; k++) name[k] = (char)tolower((unsigned char)m.s[at + k]);
+        found += qu_is_listed(usual, name, k);
     }
     return found >= 3;
 }

@@ -229,25 +229,17 @@ static qu_status markdown_parse(qu_builder *b, qu_err *err)
  * with a bracket at the left margin? */
 static bool is_definition(const char *t, const line *l)
 {
-    static const char *const words[] = {
-        "def ",       "class ",   "func ",     "fn ",      "function ",  "sub ",    "struct ",
-        "enum ",      "trait ",   "impl ",     "impl<",    "module ",    "type ",   "interface ",
-        "namespace ", "package ", "public ",   "private ", "protected ", "pub ",    "static ",
-        "async ",     "export ",  "abstract ", "final ",   "CREATE ",    "create ", NULL};
-    static const char *const others[] = {"if",   "for",  "while",  "switch", "return", "else", "do",
-                                         "case", "with", "assert", "print",  "import", NULL};
+    static const char words[] = "def class func fn function sub struct enum trait impl module type "
+                                "interface namespace package public private protected pub static "
+                                "async export abstract final CREATE create";
+    static const char others[] = "if for while switch return else do case with assert print import";
     const char *p = t + l->at + l->indent;
     int64_t n = l->end - l->at - l->indent, word = 0;
     if (n == 0 || strchr(";,", t[l->end - 1])) return false;
-    for (int i = 0; words[i]; i++)
-        if ((int64_t)strlen(words[i]) < n && strncmp(p, words[i], strlen(words[i])) == 0)
-            return true;
     while (word < n && ((p[word] | 32) >= 'a') && ((p[word] | 32) <= 'z')) word++;
-    if (l->indent || word == 0 || !memchr(p, '(', (size_t)n)) return false;
-    for (int i = 0; others[i]; i++)
-        if ((int64_t)strlen(others[i]) == word && strncmp(p, others[i], (size_t)word) == 0)
-            return false;
-    return true;
+    bool space = word + 1 < n && (p[word] == ' ' || strncmp(p, "impl<", 5) == 0);
+    if (space && qu_is_listed(words, p, word)) return true;
+    return !l->indent && word > 0 && memchr(p, '(', (size_t)n) && !qu_is_listed(others, p, word);
 }
 
 /* The first words of the comment that a file opens with, as its title. */

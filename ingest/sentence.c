@@ -7,10 +7,10 @@
 enum { MAX_ABBREVIATION = 12 };
 
 /* Never the end of a sentence; those of the second list only not before a digit. */
-static const char titles[] = " mr mrs ms dr prof st vs hon rev gen col sgt capt lt gov sen rep messrs "
-                             "mme mlle sra sr jr cf approx bzw vgl dept ";
-static const char numbered[] = " no nos fig figs eq eqs sec ch vol p pp art nr ca al jan feb mar apr "
-                               "jun jul aug sep sept oct nov dec abs bd kap tab ref ver v ed ";
+static const char titles[] = "mr mrs ms dr prof st vs hon rev gen col sgt capt lt gov sen rep messrs "
+                             "mme mlle sra sr jr cf approx bzw vgl dept";
+static const char numbered[] = "no nos fig figs eq eqs sec ch vol p pp art nr ca al jan feb mar apr "
+                               "jun jul aug sep sept oct nov dec abs bd kap tab ref ver v ed";
 
 static bool is_digit(char c)
 {
@@ -26,7 +26,7 @@ static bool is_letter(char c)
  * next is the first byte after the white space that follows. */
 static bool dot_in_word(const char *text, int64_t start, int64_t dot, char next)
 {
-    char word[MAX_ABBREVIATION + 3] = " ";
+    char word[MAX_ABBREVIATION];
     int64_t from = dot;
     bool inner_dot = false, digits = true;
     while (from > start && dot - from < MAX_ABBREVIATION) {
@@ -43,10 +43,9 @@ static bool dot_in_word(const char *text, int64_t start, int64_t dot, char next)
     if (n == 1 && is_letter(text[from])) return true; /* "J. Smith" */
     for (int64_t i = 0; i < n; i++) {
         char c = text[from + i];
-        word[1 + i] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+        word[i] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
     }
-    word[1 + n] = ' ';
-    return strstr(titles, word) || (is_digit(next) && strstr(numbered, word));
+    return qu_is_listed(titles, word, n) || (is_digit(next) && qu_is_listed(numbered, word, n));
 }
 
 /* Bytes of the full-width or script-own terminator at p, 0 if none. *at_once: no white space

@@ -41,24 +41,6 @@ static qu_status refresh(qu_store *s, qu_err *err)
     return s->env ? QU_OK : qu_store_open_catalogue(s, err);
 }
 
-static void own_write(qu_txn *t)
-{
-    pthread_mutex_lock(&t->s->mu);
-    t->owns_write = t->s->writing = true;
-    t->s->write_thread = pthread_self();
-    pthread_mutex_unlock(&t->s->mu);
-}
-
-static void txn_free(qu_txn *t)
-{
-    pthread_mutex_lock(&t->s->mu);
-    t->s->n_txns--;
-    if (t->owns_write && pthread_equal(t->s->write_thread, pthread_self())) t->s->writing = false;
-    pthread_mutex_unlock(&t->s->mu);
-    qu_buf_free(&t->lost);
-    free(t);
-}
-
 /* Under s->mu. */
 static qu_status may_begin(const qu_txn *t, qu_err *err)
 {
@@ -89,7 +71,12 @@ qu_status qu_txn_begin(qu_txn **txn, qu_store *s, int mode, qu_err *err)
         if (!rc) rc = mdb_txn_begin(s->env, NULL, t->write ? 0 : MDB_RDONLY, &t->mt);
     }
     if (rc) return qu_lmdb_fail(err, rc, "read the catalogue of", s->dir);
-    if (t->write) own_write(t);
+    if (t->write) {
+        pthread_mutex_lock(&s->mu);
+        t->owns_write = s->writing = true;
+        s->write_thread = pthread_self();
+        pthread_mutex_unlock(&s->mu);
+    }
     QU_TRY(state_read(t, err));
     *txn = QU_TAKE(t);
     return QU_OK;
@@ -138,7 +125,12 @@ void qu_txn_abort(qu_txn *t)
 {
     if (!t) return;
     if (t->mt) mdb_txn_abort(t->mt);
-    txn_free(t);
+    pthread_mutex_lock(&t->s->mu);
+    t->s->n_txns--;
+    if (t->owns_write && pthread_equal(t->s->write_thread, pthread_self())) t->s->writing = false;
+    pthread_mutex_unlock(&t->s->mu);
+    qu_buf_free(&t->lost);
+    free(t);
 }
 
 qu_status qu_txn_end(qu_txn *t, qu_status st, qu_err *err)
