@@ -9,9 +9,10 @@
  *     QU_TRY(qu_memory_need(&s->x, &s->cap, floats, sizeof *s->x, err));       // lost, if it grows
  *     *out = QU_TAKE(ids);                                                     // now the caller's
  *
- * Brings <stdint.h>, <stdlib.h> and <string.h>. Arrays: QU_ERR_NOMEM names the bytes. p points at the caller's pointer, size is an element's;
- * free() gives back what any of them made. An owned local is initialised where it is declared, so
- * that it may be given back at any moment, and the one declared last goes first.
+ * Brings <stdint.h>, <stdlib.h> and <string.h>. Arrays: QU_ERR_NOMEM names the bytes. p points at
+ * the caller's pointer, size is an element's; free() gives back what any of them made. An owned
+ * local is initialised where it is declared, so that it may be given back at any moment, and the
+ * one declared last goes first.
  */
 #ifndef QU_BASE_MEMORY_H
 #define QU_BASE_MEMORY_H

@@ -154,8 +154,7 @@ qu_status qu_os_publish(int fd, const char *tmp, const char *path, qu_err *err)
     const char *slash = strrchr(path, '/');
     if (fsync(fd) != 0) st = qu_os_fail(err, errno, "sync", tmp);
     if (close(fd) != 0 && st == QU_OK) st = qu_os_fail(err, errno, "close", tmp);
-    if (st == QU_OK && rename(tmp, path) != 0)
-        st = qu_os_fail(err, errno, "replace", path);
+    if (st == QU_OK && rename(tmp, path) != 0) st = qu_os_fail(err, errno, "replace", path);
     if (st != QU_OK) {
         unlink(tmp);
         return st;
@@ -203,9 +202,15 @@ static double clock_ms(clockid_t clock)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-double qu_os_now_ms(void) { return clock_ms(CLOCK_MONOTONIC); }
+double qu_os_now_ms(void)
+{
+    return clock_ms(CLOCK_MONOTONIC);
+}
 
-int64_t qu_os_wall_ms(void) { return (int64_t)clock_ms(CLOCK_REALTIME); }
+int64_t qu_os_wall_ms(void)
+{
+    return (int64_t)clock_ms(CLOCK_REALTIME);
+}
 
 double qu_os_since_exec_ms(void)
 {

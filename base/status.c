@@ -23,10 +23,12 @@ qu_status qu_fail_nomem(qu_err *err, long long bytes)
 
 const char *qu_status_name(qu_status status)
 {
+    /* clang-format off */
     static const char *const names[] = {
         "ok", "bad argument", "out of memory", "input or output failed", "malformed input",
         "not supported", "belongs to something else", "damaged", "locked", "not found",
         "no space left", "beyond a limit", "stopped", "no device", "device error"};
+    /* clang-format on */
     bool known = status <= QU_OK && status >= QU_ERR_GPU;
     return known ? names[-(int)status] : "unknown status";
 }

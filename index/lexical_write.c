@@ -72,7 +72,7 @@ static qu_status stage_words(qu_lexical *lx, uint32_t row, const char *text, siz
     if (k == 0) return QU_OK;
     qsort(lx->words, k, sizeof *lx->words, qu_words_by_hash);
     QU_TRY(qu_memory_grow(&lx->postings, &lx->postings_cap, lx->n_postings + k,
-                           sizeof *lx->postings, err));
+                          sizeof *lx->postings, err));
     for (size_t i = 0, j; i < k; i = j) {
         for (j = i + 1; j < k && lx->words[j] == lx->words[i]; j++) continue;
         lx->postings[lx->n_postings++] = (qu_lexical_posting){lx->words[i], row, (uint32_t)(j - i)};
@@ -145,7 +145,7 @@ typedef struct merge {
     qu_lexical *lx;
     const char *path; /* of the file being written */
     int fd;
-    qu_buf out; /* waiting to be written, */
+    qu_buf out;  /* waiting to be written, */
     uint64_t at; /* up to this offset */
     qu_lexical_footer foot;
     qu_lexical_doc *docs; /* of the new file */

@@ -302,7 +302,8 @@ static qu_status scan_file(search *x)
         QU_OWN(qu_freep) int64_t *ids = NULL;
         QU_OWN(qu_freep) float *scores = NULL;
         int32_t got;
-        if (want > x->v->file_rows) want = x->v->file_rows + 1; /* one more than there can be: the last round */
+        if (want > x->v->file_rows)
+            want = x->v->file_rows + 1; /* one more than there can be: the last round */
         if (want > INT32_MAX) want = INT32_MAX;
         QU_TRY(qu_memory_take(&ids, want, sizeof *ids, x->err));
         QU_TRY(qu_memory_take(&scores, want, sizeof *scores, x->err));

@@ -159,8 +159,7 @@ static qu_status fill(build *b, qu_ivf *ivf)
             memcpy(&list, c.l.lists + 2 * (size_t)(c.at + i), 2);
             ids[i] = (int64_t)(c.l.doc_id << QU_VECTOR_PAGE_BITS | (uint64_t)(c.at + i + 1));
             lists[i] = list;
-            if (list >= b->s.n_lists)
-                return qu_doc_damaged(b->err, "lists of vectors", c.l.doc_id);
+            if (list >= b->s.n_lists) return qu_doc_damaged(b->err, "lists of vectors", c.l.doc_id);
         }
         QU_TRY(qu_ivf_add(ivf, c.n, x, ids, lists, b->err));
     }
@@ -170,9 +169,13 @@ static qu_status fill(build *b, qu_ivf *ivf)
 static qu_status seal(build *b, FILE *f, const char *path)
 {
     struct stat sb;
-    qu_vector_head h = {
-        .magic = QU_VECTOR_FILE_MAGIC, .model = b->s.model, .trained_epoch = b->s.trained_epoch,
-        .epoch = b->s.epoch, .n_rows = b->n_rows, .n_dims = b->s.n_dims, .n_lists = b->s.n_lists};
+    qu_vector_head h = {.magic = QU_VECTOR_FILE_MAGIC,
+                        .model = b->s.model,
+                        .trained_epoch = b->s.trained_epoch,
+                        .epoch = b->s.epoch,
+                        .n_rows = b->n_rows,
+                        .n_dims = b->s.n_dims,
+                        .n_lists = b->s.n_lists};
     if (fflush(f) != 0 || fstat(fileno(f), &sb) != 0) return failed(b, path);
     bool good = qu_vector_file_sum(f, sizeof h, sb.st_size - (int64_t)sizeof h, &h.body_sum);
     h.self_sum = qu_hash_sum(&h, offsetof(qu_vector_head, self_sum), 0);

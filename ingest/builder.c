@@ -1,6 +1,5 @@
 #include "ingest/builder.h"
 
-
 qu_status qu_runs_add(qu_runs *runs, int64_t text_at, int64_t source_at, int64_t n, qu_err *err)
 {
     if (runs->full) return QU_OK;

@@ -223,7 +223,8 @@ static const char *find_known(const char *s, size_t n)
     int64_t m = 0;
     for (size_t i = 0; i < n; i++) {
         if (!isalnum((uint8_t)s[i]) && !strchr("-_:." BLANKS, s[i])) return NULL;
-        if (isalnum((uint8_t)s[i]) && m < (int64_t)sizeof key) key[m++] = (char)tolower((uint8_t)s[i]);
+        if (isalnum((uint8_t)s[i]) && m < (int64_t)sizeof key)
+            key[m++] = (char)tolower((uint8_t)s[i]);
     }
     for (size_t k = 0; m > 0 && k < sizeof known / sizeof *known; k++)
         if (qu_is_listed(known[k][1], key, m)) return known[k][0];

@@ -110,7 +110,8 @@ static qu_status build(qu_builder *b, qu_document *doc, const uint8_t *bytes, in
     QU_TRY(qu_buf_reserve(&b->text, (size_t)n, err));
     bool markup = html || (n > 5 && memcmp(bytes, "<?xml", 5) == 0);
     QU_TRY(qu_charset_decode(&b->text, &b->runs, doc->charset, bytes, n, markup, shown, err));
-    html |= !qu_name_ends(name, qu_markdown_names) && sniff_html(b->text.data, (int64_t)b->text.len);
+    html |=
+        !qu_name_ends(name, qu_markdown_names) && sniff_html(b->text.data, (int64_t)b->text.len);
     bool done = true;
     snprintf(doc->format, sizeof doc->format, "html");
     if (html)

@@ -18,7 +18,8 @@
  *   raw bytes --decode--> UTF-8 --format--> text, cuts, headings, title
  *       '---------- source runs -------------'
  *
- * Input is hostile: time is linear in the input, and memory is a small multiple of it. All functions may run in several threads at once, each on its own document.
+ * Input is hostile: time is linear in the input, and memory is a small multiple of it. All
+ * functions may run in several threads at once, each on its own document.
  */
 #ifndef QU_INGEST_DOCUMENT_H
 #define QU_INGEST_DOCUMENT_H
@@ -79,8 +80,8 @@ typedef struct qu_document {
 } qu_document;
 
 /* Parse n bytes of text, Markdown or HTML in memory (borrowed during the call). name is used for
- * its ending and in messages; NULL = unnamed. *doc needs no initialisation; on error it is empty and
- * need not be freed. Errors name it and tell why a file was skipped: QU_ERR_UNSUPPORTED, binary
+ * its ending and in messages; NULL = unnamed. *doc needs no initialisation; on error it is empty
+ * and need not be freed. Errors name it and tell why a file was skipped: QU_ERR_UNSUPPORTED, binary
  * content; QU_ERR_LIMIT, a page too large; QU_ERR_FORMAT, no text in it; also QU_ERR_NOMEM. */
 qu_status qu_document_parse(qu_document *doc, const void *bytes, int64_t n, const char *name,
                             qu_err *err);

@@ -38,7 +38,8 @@ qu_kind qu_expand_kind(const void *bytes, int64_t n, const char *name)
     if (qu_mail_is_box(s, n)) return QU_KIND_MAILBOX;
     if (qu_name_ends(name, mail) || qu_mail_is(s, n)) return QU_KIND_MAIL;
     /* In UTF-16 and UTF-32 a page of HTML is only known once it is decoded. */
-    bool wide = n >= 2 && (!s[0] || !s[1] || !memcmp(s, "\xFF\xFE", 2) || !memcmp(s, "\xFE\xFF", 2));
+    bool wide =
+        n >= 2 && (!s[0] || !s[1] || !memcmp(s, "\xFF\xFE", 2) || !memcmp(s, "\xFE\xFF", 2));
     return wide ? QU_KIND_HTML : QU_KIND_TEXT;
 }
 

@@ -9,9 +9,9 @@
  * what an earlier line left out; "/" at the end means folders only; "/" elsewhere ties the pattern
  * to the folder of the list, else it may match a name at any depth. "*" and "?" match no "/", "**"
  * also those, "**" between slashes any number of folders, "[a-z]" and "[!a-z]" one character; "\"
- * takes the next one as it is. Trailing blanks do not count. Where lines disagree the last one holds;
- * one that is no pattern, as with a "[" that is not closed, says nothing. Patterns are PCRE2's, whose
- * limits bound the time. No shared state.
+ * takes the next one as it is. Trailing blanks do not count. Where lines disagree the last one
+ * holds; one that is no pattern, as with a "[" that is not closed, says nothing. Patterns are
+ * PCRE2's, whose limits bound the time. No shared state.
  */
 #ifndef QU_INGEST_IGNORE_H
 #define QU_INGEST_IGNORE_H

@@ -297,7 +297,8 @@ bool qu_mail_is(const char *s, int64_t n)
         if (!is_header(m, at, end)) return false;
         char name[16];
         int64_t k = 0;
-        for (; k < 16 && m.s[at + k] != ':'; k++) name[k] = (char)tolower((unsigned char)m.s[at + k]);
+        for (; k < 16 && m.s[at + k] != ':'; k++)
+            name[k] = (char)tolower((unsigned char)m.s[at + k]);
         found += qu_is_listed(usual, name, k);
     }
     return found >= 3;

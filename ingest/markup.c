@@ -242,8 +242,7 @@ static qu_status on_text(writer *w, const qu_xml_event *e)
 {
     bool blank = true;
     if (w->muted || (w->m->kind == QU_MARKUP_OOXML && w->run <= 0)) return QU_OK;
-    for (int64_t i = 0; i < e->n && blank; i++)
-        blank = strchr(" \t\r\n", e->text[i]) && e->text[i];
+    for (int64_t i = 0; i < e->n && blank; i++) blank = strchr(" \t\r\n", e->text[i]) && e->text[i];
     if (!blank) {
         if (*w->label) QU_TRY(put_label(w, w->label, e->err));
         *w->label = 0;

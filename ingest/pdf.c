@@ -435,8 +435,8 @@ const char *qu_pdf_program(void)
     return NULL;
 }
 
-/* What it makes of the bytes, and its exit code. It reads all of them before it writes, so one after
- * the other will do. */
+/* What it makes of the bytes, and its exit code. It reads all of them before it writes, so one
+ * after the other will do. */
 static qu_status run(const char *program, const void *bytes, int64_t n, const char *shown,
                      qu_buf *boxes, int *code, qu_err *err)
 {

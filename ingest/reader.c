@@ -64,8 +64,9 @@ static qu_status start_child(const qu_reader *r, child *c, bool pdf, qu_err *err
     if (c->pid > 0) return QU_OK;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
         return qu_fail(err, QU_ERR_IO, "cannot make a socket: %s", strerror(errno));
-    QU_OWN(qu_os_closep) int ours = ends[0], its = ends[1],
-                             null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    QU_OWN(qu_os_closep)
+    int ours = ends[0],
+        its = ends[1], null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     QU_TRY(qu_os_spawn(&c->pid, r->o.program, argv, env, (int[]){its, its, null}, true, err));
     c->fd = ours;
     ours = -1;
@@ -378,9 +379,8 @@ static qu_status read_any(job *j, const void *bytes, int64_t n, const char *memb
     bool pdf = kind == QU_KIND_PDF, ended = false;
     if (n == 0 && depth > 0) return qu_fail(err, QU_ERR_UNSUPPORTED, "'%.100s' is empty", name);
     if (n > QU_DOCUMENT_MAX_BYTES)
-        return qu_fail(err, QU_ERR_LIMIT,
-                       "file '%.100s' is too large: %lld bytes, the limit is %d", name,
-                       (long long)n, QU_DOCUMENT_MAX_BYTES);
+        return qu_fail(err, QU_ERR_LIMIT, "file '%.100s' is too large: %lld bytes, the limit is %d",
+                       name, (long long)n, QU_DOCUMENT_MAX_BYTES);
     if (kind == QU_KIND_TEXT) {
         QU_OWN(qu_document_free) qu_document d = {0};
         QU_TRY(qu_document_parse(&d, bytes, n, name, err));

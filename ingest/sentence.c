@@ -7,10 +7,12 @@
 enum { MAX_ABBREVIATION = 12 };
 
 /* Never the end of a sentence; those of the second list only not before a digit. */
-static const char titles[] = "mr mrs ms dr prof st vs hon rev gen col sgt capt lt gov sen rep messrs "
-                             "mme mlle sra sr jr cf approx bzw vgl dept";
-static const char numbered[] = "no nos fig figs eq eqs sec ch vol p pp art nr ca al jan feb mar apr "
-                               "jun jul aug sep sept oct nov dec abs bd kap tab ref ver v ed";
+static const char titles[] =
+    "mr mrs ms dr prof st vs hon rev gen col sgt capt lt gov sen rep messrs "
+    "mme mlle sra sr jr cf approx bzw vgl dept";
+static const char numbered[] =
+    "no nos fig figs eq eqs sec ch vol p pp art nr ca al jan feb mar apr "
+    "jun jul aug sep sept oct nov dec abs bd kap tab ref ver v ed";
 
 static bool is_digit(char c)
 {

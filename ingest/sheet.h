@@ -16,7 +16,8 @@
 
 typedef struct qu_sheet_book qu_sheet_book;
 
-/* xl/sharedStrings.xml and xl/styles.xml, either of which may be empty; nothing is kept of them. On error *book is NULL. Errors: QU_ERR_NOMEM. */
+/* xl/sharedStrings.xml and xl/styles.xml, either of which may be empty; nothing is kept of them. On
+ * error *book is NULL. Errors: QU_ERR_NOMEM. */
 qu_status qu_sheet_open(qu_sheet_book **book, const qu_buf *shared, const qu_buf *styles,
                         qu_err *err);
 

@@ -25,9 +25,8 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix, cons
                      int n_ns, const xmlChar **ns, int n, int n_default, const xmlChar **attributes)
 {
     (void)prefix, (void)uri, (void)n_ns, (void)ns, (void)n_default;
-    hand_on(ctx, (qu_xml_event){.name = (const char *)name,
-                                .attributes = attributes,
-                                .n_attributes = n});
+    hand_on(ctx, (qu_xml_event){
+                     .name = (const char *)name, .attributes = attributes, .n_attributes = n});
 }
 
 static void on_end(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri)
@@ -39,8 +38,8 @@ static void on_end(void *ctx, const xmlChar *name, const xmlChar *prefix, const 
 static void on_text(void *ctx, const xmlChar *p, int n)
 {
     if (n > 0)
-        hand_on(ctx, (qu_xml_event){
-                         .kind = QU_XML_TEXT, .name = "", .text = (const char *)p, .n = n});
+        hand_on(ctx,
+                (qu_xml_event){.kind = QU_XML_TEXT, .name = "", .text = (const char *)p, .n = n});
 }
 
 static void on_error(void *ctx, xmlErrorPtr e)

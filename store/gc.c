@@ -59,7 +59,8 @@ static qu_status open_files(gc *g, qu_err *err)
         qu_txn_abort(t);
         if (st != QU_OK || id == 0) return st;
         st = qu_kv_writer_create(&w, g->s, id, err);
-        if (st != QU_OK && st != QU_ERR_CORRUPT) return st; /* a damaged one is made anew: drop it */
+        if (st != QU_OK && st != QU_ERR_CORRUPT)
+            return st; /* a damaged one is made anew: drop it */
         bool wanted = w && still_wanted(g, w);
         qu_kv_writer_free(QU_TAKE(w));
         if (!wanted) QU_TRY(drop_open(g, id, err));

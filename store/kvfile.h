@@ -28,14 +28,14 @@
 #include "store/catalogue.h"
 
 enum {
-    QU_KV_SLICE = 0,                   /* K and V of one page, layer and KV head */
-    QU_KV_LOOKBACK = 2,                /* i32 pages that the chunk beginning there looks back at */
+    QU_KV_SLICE = 0,    /* K and V of one page, layer and KV head */
+    QU_KV_LOOKBACK = 2, /* i32 pages that the chunk beginning there looks back at */
     /* summary of a page, all layers and heads: layer 0, head 0. Kind 1 are those of format 1, which
      * nothing reads. */
     QU_KV_SUMMARY = 3,
-    QU_KV_COMMIT_BYTES = 32 << 20,     /* pending bytes at which page_done commits */
+    QU_KV_COMMIT_BYTES = 32 << 20, /* pending bytes at which page_done commits */
     QU_KV_MAX_PAYLOAD = 64 << 20,
-    QU_KV_READERS = 64,                /* KV files kept open for reading */
+    QU_KV_READERS = 64, /* KV files kept open for reading */
 };
 
 typedef struct qu_slice_key {

@@ -30,8 +30,8 @@
 #include "base/status.h"
 
 enum {
-    QU_STORE_FORMAT = 2,     /* of everything in the folder; any change of a byte table raises it */
-    QU_STORE_WRITE = 1,      /* flag: take the writer's lock */
+    QU_STORE_FORMAT = 2, /* of everything in the folder; any change of a byte table raises it */
+    QU_STORE_WRITE = 1,  /* flag: take the writer's lock */
     QU_STORE_MAX_PREFIX = 1 << 20, /* most prefix ids in a config */
 };
 

@@ -24,9 +24,9 @@
 #include "store/store.h"
 
 enum {
-    QU_USE_MAX_BYTES = 8 << 20,  /* above this readers append no more */
-    QU_USE_HALF = 2,             /* a use counts half after this many uses a document that has KV */
-    QU_USE_LEAST = 32,           /* ... but no fewer uses than this */
+    QU_USE_MAX_BYTES = 8 << 20, /* above this readers append no more */
+    QU_USE_HALF = 2,            /* a use counts half after this many uses a document that has KV */
+    QU_USE_LEAST = 32,          /* ... but no fewer uses than this */
 };
 
 typedef struct qu_use_entry {

@@ -131,8 +131,7 @@ static void ours(cache *c, int item, int64_t limit)
         return;
     }
     for (int i = 0; i < ITEMS; i++) /* computing costs as the bytes do */
-        if (c->in[i])
-            files[n++] = (qu_quota_file){(uint64_t)i, item_bytes(i), c->score[i]};
+        if (c->in[i]) files[n++] = (qu_quota_file){(uint64_t)i, item_bytes(i), c->score[i]};
     qsort(files, n, sizeof *files, by_worth);
     int64_t gone = qu_quota_pick(files, n, c->held + item_bytes(item) - limit, c->score[item]);
     if (gone < 0) return;
@@ -364,12 +363,9 @@ static void the_likely_come_first(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(uses_are_noted_and_fade),
-        cmocka_unit_test(a_long_record_is_halved),
-        cmocka_unit_test(what_is_worth_less_goes),
-        cmocka_unit_test(hits_are_no_fewer_than_of_lru),
-        cmocka_unit_test(the_limit_holds),
-        cmocka_unit_test(a_burst_flushes_nothing),
+        cmocka_unit_test(uses_are_noted_and_fade), cmocka_unit_test(a_long_record_is_halved),
+        cmocka_unit_test(what_is_worth_less_goes), cmocka_unit_test(hits_are_no_fewer_than_of_lru),
+        cmocka_unit_test(the_limit_holds),         cmocka_unit_test(a_burst_flushes_nothing),
         cmocka_unit_test(the_likely_come_first),
     };
     return cmocka_run_group_tests(tests, px_setup, px_teardown);
