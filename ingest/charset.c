@@ -234,10 +234,10 @@ static const char *find_known(const char *s, size_t n)
 /* Finds the name of an encoding that any <meta> or the XML declaration tells, not in comments and
  * not in values of other tags. */
 static const char declaration[] =
-    "(*LIMIT_MATCH=1000000)(?is)"
-    "<!--.*?-->(*SKIP)(*FAIL)"
-    "|</?(?!meta[\\s/])[a-z](?>\"[^\"]*\"|'[^']*'|[^>\"'])*>(*SKIP)(*FAIL)"
-    "|<(?|\\?xml[^>]*?\\sencoding|meta[\\s/](?=[^>]*>)[^>]*?charset)"
+    "(*LIMIT_MATCH=100000)(?is)"
+    "<!--(?:[^-]++|-(?!->))*+(?:-->(*SKIP)(*FAIL)|(*COMMIT)(*FAIL))"
+    "|</?(?!meta[\\s/])[a-z](?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+>(*SKIP)(*FAIL)"
+    "|(?|\\A<\\?xml[^<>]*?\\sencoding|<meta[\\s/](?=[^<>]*+>)[^<>]*?charset)"
     "\\s*=\\s*(?|\"([^\"]*)\"|'([^']*)'|([^\\s;>\"']+))";
 
 /* The converter that the markup declares, NULL if none that is known (UTF-8 declares nothing that

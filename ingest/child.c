@@ -25,7 +25,7 @@ static bool get(void *p, int64_t n)
 
 static qu_status put(const void *p, int64_t n, qu_err *err)
 {
-    if (fwrite(p, 1, (size_t)n, stdout) == (size_t)n) return QU_OK;
+    if (n == 0 || fwrite(p, 1, (size_t)n, stdout) == (size_t)n) return QU_OK; /* p may be NULL */
     return qu_os_fail(err, errno, "write to", "the parent");
 }
 

@@ -26,7 +26,6 @@
 #include <utf8proc.h>
 
 #include "ingest/builder.h"
-#include "ingest/charset.h"
 #include "ingest/clutter.h"
 
 enum {
@@ -261,16 +260,25 @@ static qu_status put_text(html *h, int64_t from, int64_t to, qu_err *err)
     return QU_OK;
 }
 
+/* What browsers make of the numbers of C1 controls: windows-1252. */
+static int32_t c1_character(uint8_t c)
+{
+    static const uint16_t map[32] = {
+        0x20AC, 0xFFFD, 0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021, 0x02C6, 0x2030, 0x0160,
+        0x2039, 0x0152, 0xFFFD, 0x017D, 0xFFFD, 0xFFFD, 0x2018, 0x2019, 0x201C, 0x201D, 0x2022,
+        0x2013, 0x2014, 0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0xFFFD, 0x017E, 0x0178};
+    return map[c & 31];
+}
+
 /* The character p[0, n) that the reference s[at, at + used) stands for. */
 static qu_status put_reference(html *h, const char *p, int64_t n, int64_t at, int64_t used,
                                qu_err *err)
 {
     qu_buf *t = &h->b->text;
-    QU_OWN(qu_buf_free) qu_buf utf8 = {0};
-    if (n == 2 && *p == '\xC2' && (uint8_t)p[1] < 0xA0) { /* C1: as browsers do */
-        QU_TRY(qu_charset_convert(&utf8, "windows-1252", p + 1, 1, err));
-        p = utf8.data;
-        n = (int64_t)utf8.len;
+    utf8proc_uint8_t utf8[4];
+    if (n == 2 && *p == '\xC2' && (uint8_t)p[1] < 0xA0) {
+        n = utf8proc_encode_char(c1_character((uint8_t)p[1]), utf8);
+        p = (const char *)utf8;
     }
     if (n == 2 && memcmp(p, "\xC2\xAD", 2) == 0) return QU_OK; /* a soft hyphen is nothing */
     if ((n == 1 && ((uint8_t)*p <= ' ' || *p == 0x7F)) || space_length(p, n)) {

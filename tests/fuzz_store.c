@@ -69,7 +69,7 @@ static void put_source_map(qu_txn *t, uint64_t doc_id)
     int64_t map[2 + 3 + 4] = {1, 1, 0, 0, 20, 0, 1, 0, 4};
     qu_doc d;
     TEST_OK(qu_catalogue_get_doc(t, doc_id, &d, err));
-    TEST_OK(qu_chunks_del(t, QU_TAG_MAP, doc_id, err));
+    TEST_OK(qu_prefix_del(t, qu_key_num(QU_TAG_MAP, doc_id), err));
     TEST_OK(qu_stream_put(t, QU_TAG_MAP, doc_id, map, sizeof map, err));
     record r = {qu_key_num(QU_TAG_DOC, doc_id), NULL, 0};
     const void *p;
