@@ -93,8 +93,7 @@ static qu_status make_pages(ask_run *r, int32_t first, int32_t n, qu_err *err)
 
 static qu_status attach_fresh(ask_run *r, const qu_plan_doc *d, qu_err *err)
 {
-    const qu_fresh_doc *f;
-    QU_TRY(qu_fresh_document(&r->a->fresh, r->a->encoder, r->a->s, d->doc.doc_id, &f, err));
+    const qu_fresh_doc *f = qu_fresh_find(&r->a->fresh, d->doc.doc_id);
     for (int32_t i = d->first; i < d->first + d->n; i++) {
         int32_t page = r->plan.pages[i].page;
         if (page >= f->n_pages || f->records[page].n_tokens != r->plan.pages[i].record.n_tokens)
@@ -103,13 +102,6 @@ static qu_status attach_fresh(ask_run *r, const qu_plan_doc *d, qu_err *err)
         r->pages[i].memory = f->pages[page];
     }
     return attach_memory(r, d, err);
-}
-
-static bool is_fresh(const qu_fresh *f, uint64_t doc_id)
-{
-    for (int32_t i = 0; i < f->n; i++)
-        if (f->docs[i].doc_id == doc_id) return true;
-    return false;
 }
 
 static qu_status say_what_lacks(ask_run *r, int32_t in_part, int32_t left_out, qu_err *err)
@@ -135,34 +127,64 @@ static int64_t plan_tokens(const ask_run *r, const qu_plan_doc *d)
     return n;
 }
 
+/* Where the KV of a document comes from. */
+typedef enum kv_origin {
+    FROM_MEMORY, /* a page that somebody else made */
+    FROM_STORE,
+    FRESH,       /* made whole for this question or one before */
+    IN_PART,     /* only the planned pages are made */
+    LEFT_OUT
+} kv_origin;
+
 /* Documents come best first, so what no longer fits the wait is the least likely. The best one is
  * always read. */
+static kv_origin origin(const ask_run *r, int32_t i, double speed, double *wait)
+{
+    const qu_plan_doc *d = &r->plan.docs[i];
+    const qu_model *m = r->a->s->model;
+    double whole = qu_model_prefill_flops(m, d->doc.n_tokens) / speed;
+    double window = qu_model_prefill_flops(m, plan_tokens(r, d)) / speed;
+    if (r->pages[d->first].memory) return FROM_MEMORY;
+    if (d->doc.kv_pages >= d->doc.n_pages && d->doc.kv_file) return FROM_STORE;
+    if (qu_fresh_find(&r->a->fresh, d->doc.doc_id)) return FRESH;
+    kv_origin o = *wait + whole <= r->a->o.max_wait_s                 ? FRESH
+                  : i == 0 || *wait + window <= r->a->o.max_wait_s ? IN_PART
+                                                                    : LEFT_OUT;
+    *wait += o == FRESH ? whole : o == IN_PART ? window : 0;
+    return o;
+}
+
+static qu_status attach_document(ask_run *r, const qu_plan_doc *d, kv_origin o, qu_err *err)
+{
+    switch (o) {
+    case FROM_STORE: return attach_stored(r, d, err);
+    case FRESH: return attach_fresh(r, d, err);
+    case LEFT_OUT: return QU_OK;
+    case IN_PART: QU_TRY(make_pages(r, d->first, d->n, err)); break;
+    case FROM_MEMORY: break;
+    }
+    return attach_memory(r, d, err);
+}
+
 static qu_status from_store(ask_run *r, qu_err *err)
 {
-    const qu_model *m = r->a->s->model;
-    double wait = 0, most = r->a->o.max_wait_s, speed = qu_encode_speed(r->a->s);
-    int32_t left_out = 0, in_part = 0;
+    QU_OWN(qu_freep) kv_origin *from = NULL;
+    QU_OWN(qu_freep) uint64_t *missing = NULL;
+    double wait = 0, speed = qu_encode_speed(r->a->s);
+    int32_t n_missing = 0, n[LEFT_OUT + 1] = {0};
+    QU_TRY(qu_memory_take(&from, r->plan.n_docs, sizeof *from, err));
+    QU_TRY(qu_memory_take(&missing, r->plan.n_docs, sizeof *missing, err));
     for (int32_t i = 0; i < r->plan.n_docs; i++) {
         const qu_plan_doc *d = &r->plan.docs[i];
-        double whole = qu_model_prefill_flops(m, d->doc.n_tokens) / speed;
-        double window = qu_model_prefill_flops(m, plan_tokens(r, d)) / speed;
-        if (r->pages[d->first].memory) {
-            QU_TRY(attach_memory(r, d, err));
-        } else if (d->doc.kv_pages >= d->doc.n_pages && d->doc.kv_file) {
-            QU_TRY(attach_stored(r, d, err));
-        } else if (is_fresh(&r->a->fresh, d->doc.doc_id) || wait + whole <= most) {
-            wait += is_fresh(&r->a->fresh, d->doc.doc_id) ? 0 : whole;
-            QU_TRY(attach_fresh(r, d, err));
-        } else if (i == 0 || wait + window <= most) {
-            wait += window;
-            QU_TRY(make_pages(r, d->first, d->n, err));
-            QU_TRY(attach_memory(r, d, err));
-            in_part += !d->whole;
-        } else {
-            left_out++;
-        }
+        from[i] = origin(r, i, speed, &wait);
+        n[from[i]] += from[i] != IN_PART || !d->whole;
+        if (from[i] == FRESH && !qu_fresh_find(&r->a->fresh, d->doc.doc_id))
+            missing[n_missing++] = d->doc.doc_id;
     }
-    return say_what_lacks(r, in_part, left_out, err);
+    QU_TRY(qu_fresh_documents(&r->a->fresh, r->a->encoder, r->a->s, missing, n_missing, err));
+    for (int32_t i = 0; i < r->plan.n_docs; i++)
+        QU_TRY(attach_document(r, &r->plan.docs[i], from[i], err));
+    return say_what_lacks(r, n[IN_PART], n[LEFT_OUT], err);
 }
 
 /* For the quota: whose KV this question read or had to make. */

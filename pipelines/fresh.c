@@ -63,19 +63,13 @@ static qu_status put(void *ctx, const qu_encode_part *part, const void *data, si
     return QU_OK;
 }
 
-static qu_status encode(qu_encoder *e, qu_session *s, const qu_page *records, int32_t n,
-                        const int32_t *ids, qu_page_memory **pages, qu_err *err)
-{
-    memory_out m = {s, records, pages};
-    qu_encode_doc d = {records, n, ids, {0, get, put, NULL, NULL, &m}};
-    return qu_encode_documents(e, &d, 1, err);
-}
-
 qu_status qu_fresh_window(qu_page_memory **out, qu_encoder *e, qu_session *s, const qu_page *pages,
                           int32_t n, const int32_t *ids, qu_err *err)
 {
+    memory_out m = {s, pages, out};
+    qu_encode_doc d = {pages, n, ids, {0, get, put, NULL, NULL, &m}};
     memset(out, 0, (size_t)n * sizeof *out);
-    qu_status st = encode(e, s, pages, n, ids, out, err);
+    qu_status st = qu_encode_documents(e, &d, 1, err);
     for (int32_t i = 0; st != QU_OK && i < n; i++) {
         qu_page_memory_free(out[i]);
         out[i] = NULL;
@@ -83,37 +77,65 @@ qu_status qu_fresh_window(qu_page_memory **out, qu_encoder *e, qu_session *s, co
     return st;
 }
 
+const qu_fresh_doc *qu_fresh_find(const qu_fresh *f, uint64_t doc_id)
+{
+    for (int32_t i = 0; i < f->n; i++)
+        if (f->docs[i].doc_id == doc_id) return &f->docs[i];
+    return NULL;
+}
+
+/* Its page table; its ids behind those that are there. */
 static qu_status read_document(qu_session *s, uint64_t doc_id, qu_fresh_doc *d, qu_buf *ids,
                                qu_err *err)
 {
     QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
+    d->doc_id = doc_id;
     QU_TRY(qu_txn_begin(&t, s->store, QU_TXN_READ, err));
     QU_TRY(qu_catalogue_pages(t, doc_id, &d->records, &d->n_pages, err));
+    QU_TRY(qu_memory_take(&d->pages, d->n_pages, sizeof *d->pages, err));
     return qu_catalogue_ids(t, doc_id, 0, d->n_pages, ids, err);
 }
 
-qu_status qu_fresh_document(qu_fresh *f, qu_encoder *e, qu_session *s, uint64_t doc_id,
-                            const qu_fresh_doc **doc, qu_err *err)
+/* The n documents behind those that are there. */
+static qu_status add_documents(qu_fresh *f, qu_encoder *e, qu_session *s, const uint64_t *doc_ids,
+                               int32_t n, qu_err *err)
 {
-    QU_OWN(free_doc) qu_fresh_doc d = {.doc_id = doc_id};
     QU_OWN(qu_buf_free) qu_buf ids = {0};
-    for (int32_t i = 0; i < f->n; i++)
-        if (f->docs[i].doc_id == doc_id) {
-            *doc = &f->docs[i];
-            return QU_OK;
-        }
+    QU_OWN(qu_freep) qu_encode_doc *docs = NULL;
+    QU_OWN(qu_freep) memory_out *outs = NULL;
+    QU_OWN(qu_freep) size_t *from = NULL;
+    qu_fresh_doc *made = f->docs + f->n;
+    QU_TRY(qu_memory_take(&docs, n, sizeof *docs, err));
+    QU_TRY(qu_memory_take(&outs, n, sizeof *outs, err));
+    QU_TRY(qu_memory_take(&from, n, sizeof *from, err));
+    for (int32_t i = 0; i < n; i++) {
+        from[i] = ids.len;
+        QU_TRY(read_document(s, doc_ids[i], &made[i], &ids, err));
+    }
+    for (int32_t i = 0; i < n; i++) {
+        const void *own = ids.data + from[i];
+        size_t end = i + 1 < n ? from[i + 1] : ids.len;
+        outs[i] = (memory_out){s, made[i].records, made[i].pages};
+        docs[i] = (qu_encode_doc){made[i].records, made[i].n_pages, own,
+                                  {0, get, put, NULL, NULL, &outs[i]}};
+        f->flops +=
+            qu_model_prefill_flops(s->model, (int64_t)((end - from[i]) / sizeof(int32_t)));
+    }
+    return qu_encode_documents(e, docs, n, err);
+}
+
+qu_status qu_fresh_documents(qu_fresh *f, qu_encoder *e, qu_session *s, const uint64_t *doc_ids,
+                             int32_t n, qu_err *err)
+{
     double start = qu_os_now_ms();
-    QU_TRY(read_document(s, doc_id, &d, &ids, err));
-    QU_TRY(qu_memory_take(&d.pages, d.n_pages, sizeof *d.pages, err));
-    QU_TRY(qu_memory_grow(&f->docs, &f->cap, f->n + 1, sizeof *f->docs, err));
-    const int32_t *tokens = (const int32_t *)(const void *)ids.data;
-    QU_TRY(encode(e, s, d.records, d.n_pages, tokens, d.pages, err));
-    f->flops += qu_model_prefill_flops(s->model, (int64_t)(ids.len / sizeof *tokens));
+    if (n == 0) return QU_OK;
+    QU_TRY(qu_memory_grow(&f->docs, &f->cap, f->n + n, sizeof *f->docs, err));
+    memset(f->docs + f->n, 0, (size_t)n * sizeof *f->docs);
+    qu_status st = add_documents(f, e, s, doc_ids, n, err);
     f->ms += qu_os_now_ms() - start;
-    f->docs[f->n] = d;
-    *doc = &f->docs[f->n++];
-    memset(&d, 0, sizeof d);
-    return QU_OK;
+    for (int32_t i = 0; st != QU_OK && i < n; i++) free_doc(&f->docs[f->n + i]);
+    if (st == QU_OK) f->n += n;
+    return st;
 }
 
 qu_status qu_fresh_save(qu_fresh *f, qu_session *s, qu_err *err)

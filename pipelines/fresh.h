@@ -2,8 +2,8 @@
  * end.
  *
  *     qu_fresh f = {0};
- *     const qu_fresh_doc *d;
- *     QU_TRY(qu_fresh_document(&f, encoder, session, doc_id, &d, err));  // whole document, cached
+ *     QU_TRY(qu_fresh_documents(&f, encoder, session, ids, n, err));     // whole documents, kept
+ *     const qu_fresh_doc *d = qu_fresh_find(&f, ids[0]);
  *     QU_TRY(qu_fresh_window(&pages, encoder, session, ..., err));       // only some pages of it
  *     ... qu_page_memory_source(d->pages[p]) ...
  *     QU_TRY(qu_fresh_save(&f, session, err));                           // publish whole documents
@@ -32,10 +32,13 @@ typedef struct qu_fresh {
     double flops, ms; /* work done so far and the time it took */
 } qu_fresh;
 
-/* The KV of a whole document, made now unless it is there. *doc is borrowed until the next call.
- * Errors: those of qu_encode_documents and the catalogue. */
-qu_status qu_fresh_document(qu_fresh *f, qu_encoder *e, qu_session *s, uint64_t doc_id,
-                            const qu_fresh_doc **doc, qu_err *err);
+/* A document made before, borrowed until the next call of qu_fresh_documents; NULL: none. */
+const qu_fresh_doc *qu_fresh_find(const qu_fresh *f, uint64_t doc_id);
+
+/* Make the KV of n whole documents that are not there yet, in passes of several. All of them or
+ * none. Errors: those of qu_encode_documents and the catalogue. */
+qu_status qu_fresh_documents(qu_fresh *f, qu_encoder *e, qu_session *s, const uint64_t *doc_ids,
+                             int32_t n, qu_err *err);
 
 /* The KV of n pages of a document (the header first) as if it consisted of these alone: ids [sum of
  * tokens] in order. out [n] receives page memories that the caller frees. */
