@@ -1,5 +1,7 @@
 /* quire check: read everything in the store and say what is wrong; --repair drops it. */
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,8 +24,16 @@ typedef struct findings {
     qu_err err; /* of the first call that could not go on */
 } findings;
 
-static void tell(findings *f, const char *kind, uint64_t doc_id, const char *message)
+static void tell(findings *f, const char *kind, uint64_t doc_id, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static void tell(findings *f, const char *kind, uint64_t doc_id, const char *fmt, ...)
 {
+    char message[400];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof message, fmt, ap);
+    va_end(ap);
     if (f->silent || f->err.status != QU_OK) return;
     if (qu_out_is_json()) {
         json_t *o = json_pack("{s:s,s:o,s:o}", "finding", kind, "document",
@@ -37,7 +47,7 @@ static void tell(findings *f, const char *kind, uint64_t doc_id, const char *mes
 
 static void on_finding(void *ctx, qu_status status, uint64_t doc_id, const char *message)
 {
-    tell(ctx, status == QU_OK ? "note" : "damage", doc_id, message);
+    tell(ctx, status == QU_OK ? "note" : "damage", doc_id, "%s", message);
 }
 
 /* --- the word index: its bytes follow from the documents alone, so make another and compare --- */
@@ -50,23 +60,11 @@ static bool same_bytes(const char *a, const char *b)
     return same;
 }
 
-typedef struct comparison {
-    const char *path;
-    bool differ;
-} comparison;
-
-static qu_status compare_words(void *ctx, const char *other, qu_err *err)
-{
-    (void)err;
-    comparison *c = ctx;
-    c->differ = !same_bytes(c->path, other);
-    return QU_OK;
-}
-
 static qu_status check_words(findings *f, qu_session *s, qu_err *err)
 {
     QU_OWN(qu_lexical_closep) qu_lexical *lx = NULL;
     QU_OWN(qu_buf_free) qu_buf path = {0};
+    QU_OWN(qu_session_drop_words) qu_buf other = {0};
     QU_OWN(qu_txn_abortp) qu_txn *t = NULL;
     qu_err why = {0};
     const char *fault = NULL;
@@ -74,7 +72,6 @@ static qu_status check_words(findings *f, qu_session *s, qu_err *err)
     if (st == QU_ERR_CORRUPT) return QU_OK; /* was told of before */
     if (st != QU_OK) return qu_fail(err, st, "%s", why.msg);
     QU_TRY(qu_session_lexical_path(s, &path, err));
-    comparison c = {path.data, false};
     qu_status opened = qu_lexical_open(&lx, path.data, QU_LEXICAL_READ, NULL);
     f->behind = opened == QU_OK ? qu_lexical_generation(lx) != qu_catalogue_generation(t)
                                 : access(path.data, F_OK) != 0;
@@ -83,12 +80,12 @@ static qu_status check_words(findings *f, qu_session *s, qu_err *err)
              "the word index is missing or older than the documents: search makes it again");
     else if (opened != QU_OK)
         fault = "the word index is damaged";
-    else if (qu_session_private_words(t, compare_words, &c, NULL) != QU_OK)
+    else if (qu_session_private_words(t, &other, NULL) != QU_OK)
         tell(f, "note", 0, "the word index was not compared: another one could not be made");
-    else if (c.differ)
+    else if (!same_bytes(path.data, other.data))
         fault = "the word index differs from the documents' words";
     f->words = fault != NULL;
-    if (fault) tell(f, "damage", 0, fault);
+    if (fault) tell(f, "damage", 0, "%s", fault);
     return QU_OK;
 }
 
@@ -98,7 +95,6 @@ static qu_status check_model(findings *f, qu_session *s, qu_err *err)
 {
     const qu_store_config *c = qu_store_config_get(s->store);
     const char *given = qu_args_str(s->args, "model"), *path = given ? given : c->model_path;
-    char text[400];
     QU_OWN(qu_model_closep) qu_model *m = NULL;
     qu_err why = {0};
     qu_hash zero = {0};
@@ -106,21 +102,18 @@ static qu_status check_model(findings *f, qu_session *s, qu_err *err)
     if (st == QU_ERR_NOMEM || (st == QU_ERR_NOTFOUND && given))
         return qu_fail(err, st, "%s", why.msg);
     if (st == QU_ERR_NOTFOUND) {
-        snprintf(text, sizeof text, "the model '%.200s' is not there: not compared",
-                 path ? path : c->model_name);
-        tell(f, "note", 0, text);
+        tell(f, "note", 0, "the model '%.200s' is not there: not compared",
+             path ? path : c->model_name);
         return QU_OK;
     }
     bool same = st == QU_OK && qu_hash_equal(m->fingerprint, c->weights) &&
                 (qu_hash_equal(c->full_weights, zero) ||
                  qu_hash_equal(c->full_weights, qu_gguf_full_hash(m->gguf)));
-    if (!same) {
-        snprintf(text, sizeof text,
-                 "the model '%.200s' is not the one that the pages were made with%s%.80s", path,
-                 st == QU_OK ? "" : ": ", st == QU_OK ? "" : why.msg);
-        tell(f, "damage", 0, text);
-        f->model = true;
-    }
+    f->model = !same;
+    if (!same)
+        tell(f, "damage", 0,
+             "the model '%.200s' is not the one that the pages were made with%s%.80s", path,
+             st == QU_OK ? "" : ": ", st == QU_OK ? "" : why.msg);
     return QU_OK;
 }
 

@@ -282,27 +282,29 @@ static bool is_being_written(const qu_session *s)
     return held;
 }
 
-qu_status qu_session_private_words(qu_txn *t,
-                                   qu_status (*use)(void *ctx, const char *path, qu_err *err),
-                                   void *ctx, qu_err *err)
+qu_status qu_session_private_words(qu_txn *t, qu_buf *path, qu_err *err)
 {
-    QU_OWN(qu_buf_free) qu_buf dir = {0}, path = {0};
     const char *tmp = getenv("TMPDIR");
-    QU_TRY(qu_buf_printf(&dir, err, "%s/quire.XXXXXX", tmp && *tmp ? tmp : "/tmp"));
-    if (!mkdtemp(dir.data))
-        return qu_fail(err, qu_os_status(errno), "cannot make a folder '%s' for the word index: %s",
-                       dir.data, strerror(errno));
-    qu_status st = qu_buf_printf(&path, err, "%s/" LEXICAL_NAME, dir.data);
-    if (st == QU_OK) st = qu_session_make_lexical(t, path.data, err);
-    if (st == QU_OK) st = use(ctx, path.data, err);
-    if (path.len > 0) unlink(path.data);
-    rmdir(dir.data);
-    return st;
+    QU_TRY(qu_buf_printf(path, err, "%s/quire.XXXXXX", tmp && *tmp ? tmp : "/tmp"));
+    if (!mkdtemp(path->data)) {
+        path->len = 0; /* nothing is there to remove */
+        return qu_fail(err, qu_os_status(errno),
+                       "cannot make a folder '%s' for the word index: %s", path->data,
+                       strerror(errno));
+    }
+    QU_TRY(qu_buf_puts(path, "/" LEXICAL_NAME, err));
+    return qu_session_make_lexical(t, path->data, err);
 }
 
-static qu_status open_private(void *ctx, const char *path, qu_err *err)
+void qu_session_drop_words(qu_buf *path)
 {
-    return qu_lexical_open(ctx, path, QU_LEXICAL_READ, err);
+    char *name = path->len ? strrchr(path->data, '/') : NULL;
+    if (name && strcmp(name, "/" LEXICAL_NAME) == 0) {
+        unlink(path->data);
+        *name = 0;
+    }
+    if (name) rmdir(path->data);
+    qu_buf_free(path);
 }
 
 qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err)
@@ -320,9 +322,9 @@ qu_status qu_session_lexical(qu_session *s, qu_lexical **lx, qu_err *err)
     *lx = NULL;
     qu_out_note("rebuilding the word index of '%s'", s->store_dir);
     st = qu_session_make_lexical(t, path.data, err);
-    if (st == QU_OK)
-        st = qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
-    else if (st == QU_ERR_IO || st == QU_ERR_FULL) /* a store that cannot be written */
-        st = qu_session_private_words(t, open_private, lx, err);
-    return st;
+    if (st != QU_OK && st != QU_ERR_IO && st != QU_ERR_FULL) return st;
+    if (st == QU_OK) return qu_lexical_open(lx, path.data, QU_LEXICAL_READ, err);
+    QU_OWN(qu_session_drop_words) qu_buf own = {0}; /* of a store that cannot be written */
+    QU_TRY(qu_session_private_words(t, &own, err));
+    return qu_lexical_open(lx, own.data, QU_LEXICAL_READ, err);
 }

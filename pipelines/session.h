@@ -83,11 +83,11 @@ qu_status qu_session_fill_lexical(qu_txn *t, qu_lexical *lx, qu_err *err);
 /* Write the word index of the whole catalogue to path, whatever was there. */
 qu_status qu_session_make_lexical(qu_txn *t, const char *path, qu_err *err);
 
-/* Write it where it is in nobody's way (in a folder of its own: TMPDIR may be anyone's), let use do
- * what it wants with it, remove it. */
-qu_status qu_session_private_words(qu_txn *t,
-                                   qu_status (*use)(void *ctx, const char *path, qu_err *err),
-                                   void *ctx, qu_err *err);
+/* Write it where it is in nobody's way (in a folder of its own: TMPDIR may be anyone's). *path is
+ * to be given to qu_session_drop_words on every way out; "" is fine there. */
+qu_status qu_session_private_words(qu_txn *t, qu_buf *path, qu_err *err);
+/* Remove file and folder, free the path. */
+void qu_session_drop_words(qu_buf *path);
 
 /* DIR/lexical.idx appended to out. */
 qu_status qu_session_lexical_path(const qu_session *s, qu_buf *out, qu_err *err);
