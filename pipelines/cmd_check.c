@@ -204,15 +204,14 @@ const qu_command qu_cmd_check = {
     .name = "check",
     .summary = "read the whole store and report damage",
     .description =
-        "Verifies every record, every text against its hash, every KV slice with its binding, "
-        "the word index against the documents, and the model file byte for byte against the "
-        "one that the pages were made with.\n\n"
-        "Exit 0: clean. Exit 1: only KV or the word index is wrong, which is made again from "
-        "the documents in the store. Exit 5: documents themselves are damaged, or the model "
-        "is another.\n\n"
-        "--repair takes damaged KV from its documents, removes documents that cannot be read, "
-        "and makes the word index again; then quire index reads the removed files and makes "
-        "the KV.",
+        "Verifies every record, every text against its hash, every KV slice with its binding, the "
+        "word index against the documents, and the model file byte for byte against the one that "
+        "the pages were made with.\n\n"
+        "Exit 0: clean. Exit 1: only KV or the word index is wrong, which is made again from the "
+        "documents in the store. Exit 5: documents themselves are damaged, or the model is "
+        "another.\n\n"
+        "--repair takes damaged KV from its documents, removes documents that cannot be read, and "
+        "makes the word index again; then quire index reads the removed files and makes the KV.",
     .examples = "quire check\nquire check --repair && quire index",
     QU_OPTIONS(options),
     .act = act,

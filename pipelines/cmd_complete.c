@@ -209,9 +209,8 @@ const qu_command qu_cmd_complete = {
     .summary = "let the model go on from a prompt",
     .description =
         "Prints what the model writes after the prompt, without the prompt. The begin token "
-        "stands first where the model asks for it, but not before --ids. It ends at an end "
-        "token, after -n tokens or at the window. No store is used: this runs the model by "
-        "itself.",
+        "stands first where the model asks for it, but not before --ids. It ends at an end token, "
+        "after -n tokens or at the window. No store is used: this runs the model by itself.",
     .examples = "quire complete -p 'Once upon a time' -n 50\n"
                 "quire complete --ids 1 -n 200 --print-ids --ignore-eos\n"
                 "quire complete -p 'The sea' -n 0 --logits sea.txt  # logits only",

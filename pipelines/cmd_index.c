@@ -110,8 +110,7 @@ static void say_quota(const qu_make_kv_report *k)
                     (long long)k->evicted);
     if (k->over_quota > 0)
         qu_out_note("KV of %lld documents finds no room in the space for KV (--max-bytes): it is "
-                    "made when a question "
-                    "needs it",
+                    "made when a question needs it",
                     (long long)k->over_quota);
 }
 
@@ -216,27 +215,24 @@ const qu_command qu_cmd_index = {
     .args = "[PATH...]",
     .summary = "read files into the store and make their KV",
     .description =
-        "Indexes files and folders and remembers them as roots; without PATH all "
-        "remembered roots are brought "
-        "up to date. Unchanged files cost a stat, changed ones are read again, moved "
-        "ones keep their KV, and "
-        "what vanished under a root is removed. A root that is gone altogether is "
-        "reported and kept.\n\n"
-        "What is in archives and mail is read, too, as documents named FILE!MEMBER. PDF "
-        "needs pdftotext (poppler-utils). All but plain text is parsed by a child "
-        "without network or writing.\n\n"
-        "A file .quireignore in a folder names what is left out below it, in the "
-        "language of .gitignore: a pattern a line, # for remarks, ! takes back, / at the "
-        "end means folders, / elsewhere ties it to the folder, ** is any number of "
-        "folders. What is left out anew is removed from the store. Filters are not "
-        "remembered: a store cannot bring commands with it. A filter that fails, runs "
-        "longer than two minutes or writes over 256 MiB is that file's failure.\n\n"
-        "Questions can be asked as soon as the files are read. The model's KV is made "
-        "afterwards, can be "
-        "interrupted at any time and is resumed by the next run. It takes at most --max-bytes: "
-        "then what is "
-        "least worth its space goes, by how often questions read it and how long it takes to "
-        "compute again. Questions about such documents are answered as before, only later.",
+        "Indexes files and folders and remembers them as roots; without PATH all remembered roots "
+        "are brought up to date. Unchanged files cost a stat, changed ones are read again, moved "
+        "ones keep their KV, and what vanished under a root is removed. A root that is gone "
+        "altogether is reported and kept.\n\n"
+        "What is in archives and mail is read, too, as documents named FILE!MEMBER. PDF needs "
+        "pdftotext (poppler-utils). All but plain text is parsed by a child without network or "
+        "writing.\n\n"
+        "A file .quireignore in a folder names what is left out below it, in the language of "
+        ".gitignore: a pattern a line, # for remarks, ! takes back, / at the end means folders, / "
+        "elsewhere ties it to the folder, ** is any number of folders. What is left out anew is "
+        "removed from the store. Filters are not remembered: a store cannot bring commands with "
+        "it. A filter that fails, runs longer than two minutes or writes over 256 MiB is that "
+        "file's failure.\n\n"
+        "Questions can be asked as soon as the files are read. The model's KV is made afterwards, "
+        "can be interrupted at any time and is resumed by the next run. It takes at most "
+        "--max-bytes: then what is least worth its space goes, by how often questions read it and "
+        "how long it takes to compute again. Questions about such documents are answered as "
+        "before, only later.",
     .examples = "quire index docs/\nquire index  # all remembered roots\n"
                 "quire index --kv eager --max-time 2h  # nightly\n"
                 "quire index src/ --exclude 'build/' --include '*.[ch]' --include '*.md'\n"

@@ -114,8 +114,7 @@ static qu_status open_store(run *r, unsigned flags, qu_err *err)
             usleep(POLL_US);
             continue;
         }
-        if (st != QU_OK && err) *err = why;
-        return st;
+        return st == QU_OK ? st : qu_fail(err, st, "%s", why.msg);
     }
 }
 
@@ -291,8 +290,7 @@ static qu_status settle(run *r, const item *x, const qu_doc *d, qu_status st, co
     } else if (st == QU_ERR_CANCELLED) {
         r->stopped = true;
     } else if (ends_run(st)) {
-        if (err) *err = *why;
-        return st;
+        return qu_fail(err, st, "%s", why->msg);
     } else {
         return note_fault(r, x->path, why, err);
     }
@@ -348,8 +346,7 @@ static qu_status do_all(run *r, qu_err *err)
         qu_pool_run(r->pool, left < ROUND ? (int64_t)left : ROUND, sit, r);
         qu_store_release_readers(r->s.store);
     }
-    if (r->failure != QU_OK && err) *err = r->why;
-    return r->failure;
+    return r->failure == QU_OK ? QU_OK : qu_fail(err, r->failure, "%s", r->why.msg);
 }
 
 /* --- the run --- */
@@ -442,15 +439,13 @@ const qu_command qu_cmd_summarize = {
     .args = "[PATH...]",
     .summary = "keep a folder of summaries current, one a document",
     .description =
-        "Brings the store up to date as quire index does, then makes the summary of every document "
-        "under PATH (none: of all) that is new, has changed, failed before or was made with other "
-        "options, and removes those of documents that are gone. Each file is whole at every "
-        "moment; "
-        "a run that was stopped or killed is taken up by the next.\n\n"
+        "Brings the store up to date as quire index does, then makes the summary of every "
+        "document under PATH (none: of all) that is new, has changed, failed before or was made "
+        "with other options, and removes those of documents that are gone. Each file is whole at "
+        "every moment; a run that was stopped or killed is taken up by the next.\n\n"
         "Made for cron: nothing is printed while all is well. Exit 3: some documents failed, they "
         "are named and tried again next time, or the time was up; 4: disk or memory; 6: another "
-        "run "
-        "is at it. DIR/manifest.tsv says what each file was made from.",
+        "run is at it. DIR/manifest.tsv says what each file was made from.",
     .examples = "quire summarize docs/ --out summaries/ --extractive\n"
                 "quire summarize -o summaries/ --extractive --wait --max-time 2h",
     QU_OPTIONS(options),

@@ -225,12 +225,11 @@ const qu_command qu_cmd_verify = {
     .summary = "compare stored pages with fresh prompts, on this store",
     .description =
         "Asks questions about the documents, each answered from a fresh prefill of its pages "
-        "(exact), from stored pages (kv) and from repaired ones, and compares the choices of every "
-        "token. The questions are sentences of the documents with a word left out, drawn by "
-        "--seed. "
-        "The verdict is kept in the store, for this numerics class: afterwards quire ask says "
-        "\"fidelity_verified\":true, or repairs by default where stored pages failed. Exit 1: "
-        "failed.",
+        "(exact), from stored pages (kv) and from repaired ones, and compares the choices of "
+        "every token. The questions are sentences of the documents with a word left out, drawn by "
+        "--seed. The verdict is kept in the store, for this numerics class: afterwards quire ask "
+        "says \"fidelity_verified\":true, or repairs by default where stored pages failed. Exit "
+        "1: failed.",
     .examples = "quire verify\nquire verify --n 200 --questions questions.jsonl --json",
     QU_OPTIONS(options),
     .max_args = 0,

@@ -72,10 +72,7 @@ qu_status qu_make_kv_missing(qu_session *s, qu_make_kv_work *work, qu_err *err)
 
 /* --- the quota --- */
 
-static double cost(void *ctx, int64_t n_tokens)
-{
-    return qu_model_prefill_flops(ctx, n_tokens);
-}
+static double cost(void *ctx, int64_t n_tokens) { return qu_model_prefill_flops(ctx, n_tokens); }
 
 qu_status qu_make_kv_trim(qu_session *s, int64_t *evicted, qu_err *err)
 {
@@ -175,10 +172,7 @@ static bool should_stop(make_run *r)
     return r->report->stopped;
 }
 
-static bool stop_job(void *ctx)
-{
-    return should_stop(((const job *)ctx)->r);
-}
+static bool stop_job(void *ctx) { return should_stop(((const job *)ctx)->r); }
 
 /* --- the documents that wait --- */
 
@@ -389,14 +383,9 @@ static qu_status resume(make_run *r)
                         why.msg);
             continue;
         }
-        if (st != QU_OK) {
-            if (r->err) *r->err = why;
-            return st;
-        }
-        if (r->w)
-            QU_TRY(qu_kv_writer_discard(w, r->err));
-        else
-            r->w = w;
+        if (st != QU_OK) return qu_fail(r->err, st, "%s", why.msg);
+        if (r->w) QU_TRY(qu_kv_writer_discard(w, r->err));
+        else r->w = w;
     }
 }
 

@@ -300,9 +300,8 @@ qu_status qu_manual_words(qu_buf *out, qu_commands commands, const char *verb, c
 {
     for (int i = 0; i < commands.n; i++) {
         const qu_command *c = commands.list[i];
-        if (!verb) QU_TRY(qu_buf_printf(out, err, "%s\t%s\n", c->name, c->summary));
         bool helps = verb && option && strcmp(verb, "help") == 0 && strcmp(option, verb) == 0;
-        if (helps) QU_TRY(qu_buf_printf(out, err, "%s\t%s\n", c->name, c->summary));
+        if (!verb || helps) QU_TRY(qu_buf_printf(out, err, "%s\t%s\n", c->name, c->summary));
         if (!verb || strcmp(verb, c->name) != 0) continue;
         if (option && strcmp(option, verb) == 0) QU_TRY(choice_words(out, c->choices, err));
         for (int k = 0; k < c->n_options; k++)

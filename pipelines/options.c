@@ -129,23 +129,21 @@ static bool read_value(double *v, const qu_option *o, const char *s)
 /* "a whole number from 1 to 4096, or all" */
 static void describe(char *out, size_t cap, const qu_option *o)
 {
-    static const char *const kinds[] = {"",
-                                        "a whole number",
-                                        "a number",
-                                        "text",
-                                        "",
-                                        "a size such as 200M or 1G",
-                                        "a time such as 30s, 10m or 2h"};
+    static const char *const kinds[] = {
+        [QU_OPT_INT] = "a whole number",
+        [QU_OPT_FLOAT] = "a number",
+        [QU_OPT_STR] = "text that is not empty",
+        [QU_OPT_ENUM] = "",
+        [QU_OPT_BYTES] = "a size such as 200M or 1G",
+        [QU_OPT_DURATION] = "a time such as 30s, 10m or 2h"};
+    bool number = o->kind != QU_OPT_STR && o->kind != QU_OPT_ENUM;
     qu_buf b = {0};
     qu_buf_puts(&b, kinds[o->kind], NULL);
-    if (o->kind == QU_OPT_STR) {
-        b.len = 0;
-        qu_buf_puts(&b, "text that is not empty", NULL);
-    } else if (o->kind != QU_OPT_ENUM && (o->min != 0 || o->max != 0)) {
-        qu_buf_printf(&b, NULL, " from %.12g to %.12g", o->min, o->max);
-        if (o->kind == QU_OPT_DURATION) qu_buf_puts(&b, " seconds", NULL);
-        if (o->kind == QU_OPT_BYTES) qu_buf_puts(&b, " bytes", NULL);
-    }
+    if (number && (o->min != 0 || o->max != 0))
+        qu_buf_printf(&b, NULL, " from %.12g to %.12g%s", o->min, o->max,
+                      o->kind == QU_OPT_DURATION ? " seconds"
+                      : o->kind == QU_OPT_BYTES  ? " bytes"
+                                                 : "");
     const char *word = o->choices;
     while (word && *word) {
         const char *end = strchrnul(word, '|');

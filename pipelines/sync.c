@@ -567,8 +567,7 @@ static qu_status walk_roots(sync_run *r, const qu_walk_rules *rules)
         r->err = err;
         if (st == QU_OK && r->met == met) st = check_empty(r, root);
         if (st == QU_OK || (st == QU_ERR_CANCELLED && r->report->stopped)) continue;
-        if (err) *err = why;
-        return st;
+        return qu_fail(err, st, "%s", why.msg);
     }
     return QU_OK;
 }
