@@ -55,9 +55,8 @@ static void on_finding(void *ctx, qu_status status, uint64_t doc_id, const char 
 static bool same_bytes(const char *a, const char *b)
 {
     QU_OWN(qu_os_unmap) qu_map x = {0}, y = {0};
-    bool same = qu_os_map(&x, a, NULL) == QU_OK && qu_os_map(&y, b, NULL) == QU_OK &&
-                x.len == y.len && (x.len == 0 || memcmp(x.data, y.data, x.len) == 0);
-    return same;
+    return qu_os_map(&x, a, NULL) == QU_OK && qu_os_map(&y, b, NULL) == QU_OK && x.len == y.len &&
+           (x.len == 0 || memcmp(x.data, y.data, x.len) == 0);
 }
 
 static qu_status check_words(findings *f, qu_session *s, qu_err *err)

@@ -266,9 +266,7 @@ static qu_status note_fault(run *r, const char *path, const qu_err *why, qu_err 
 {
     r->failed++;
     r->corrupt += why->status == QU_ERR_CORRUPT;
-    QU_OWN(qu_buf_free) qu_buf safe = {0};
-    if (qu_out_safe(&safe, path, strlen(path), false, NULL) == QU_OK)
-        qu_out_note("failed: '%s': %s", safe.data, why->msg);
+    qu_out_note("failed: '%s': %s", path, why->msg);
     json_t *o = json_object();
     if (json_array_size(r->faults) < MAX_FAULTS && o &&
         qu_out_path(o, "path", path, NULL) == QU_OK &&

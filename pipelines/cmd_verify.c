@@ -33,7 +33,6 @@ static qu_status add_gap(verify *v, const char *s, size_t n, uint64_t *seed, qu_
     size_t start[MAX_WORDS], len[MAX_WORDS];
     int32_t words = 0, fit[MAX_WORDS], n_fit = 0;
     QU_OWN(qu_buf_free) qu_buf q = {0};
-    qu_status st = QU_OK;
     for (size_t i = 0; i < n && words < MAX_WORDS;) {
         size_t w = 0;
         while (i < n && isspace((unsigned char)s[i])) i++;
@@ -51,9 +50,9 @@ static qu_status add_gap(verify *v, const char *s, size_t n, uint64_t *seed, qu_
         if (i > from) QU_TRY(qu_buf_add(&q, " ", 1, err));
         QU_TRY(qu_buf_add(&q, i == gap ? "___" : s + start[i], i == gap ? 3 : len[i], err));
     }
-    if (json_array_append_new(v->questions, json_pack("{s:s%}", "question", q.data, q.len)) != 0)
-        st = qu_fail_nomem(err, (long long)q.len);
-    return st;
+    json_t *o = json_pack("{s:s%}", "question", q.data, q.len);
+    bool kept = json_array_append_new(v->questions, o) == 0;
+    return kept ? QU_OK : qu_fail_nomem(err, (long long)q.len);
 }
 
 /* A sentence of one page. */

@@ -147,15 +147,10 @@ qu_status qu_fresh_save(qu_fresh *f, qu_session *s, qu_err *err)
         return qu_session_reopen(s, false, err);
     st = qu_make_kv(s, &(qu_make_kv_options){.made = f}, &(qu_make_kv_report){0}, &why);
     if (st == QU_OK) st = qu_encode_speed_put(s, f->flops, f->ms / 1e3, &why);
-    if (st == QU_ERR_FULL ||
-        st == QU_ERR_IO) { /* the answer was given: this only costs time again */
+    if (st == QU_ERR_FULL || st == QU_ERR_IO) { /* the answer was given: it only costs time again */
         qu_out_warn("KV made for this question was not kept: %s", why.msg);
-        return qu_session_reopen(s, false, err);
+        st = QU_OK;
     }
-    if (st != QU_OK) { /* the first error is the one to tell */
-        if (err) *err = why;
-        qu_session_reopen(s, false, NULL);
-        return st;
-    }
-    return qu_session_reopen(s, false, err);
+    qu_status reopened = qu_session_reopen(s, false, st == QU_OK ? err : NULL);
+    return st == QU_OK ? reopened : qu_fail(err, st, "%s", why.msg);
 }

@@ -44,7 +44,7 @@ qu_status qu_make_kv_missing(qu_session *s, qu_make_kv_work *work, qu_err *err);
 /* Evict down to the quota; *evicted documents. */
 qu_status qu_make_kv_trim(qu_session *s, int64_t *evicted, qu_err *err);
 
-/* Make KV for the documents that lack it. A stop is no error. Errors: those of store and context. */
+/* Make KV for what lacks it. A stop is no error. Errors: those of store and context. */
 qu_status qu_make_kv(qu_session *s, const qu_make_kv_options *options, qu_make_kv_report *report,
                      qu_err *err);
 

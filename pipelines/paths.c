@@ -153,20 +153,18 @@ static qu_status take_path(qu_roots *roots, qu_txn *t, const char *path, bool re
     struct stat sb;
     bool covered = false;
     QU_OWN(qu_freep) char *real = realpath(path, NULL);
-    qu_status st;
     if (!real || stat(real, &sb) != 0 || !(S_ISREG(sb.st_mode) || S_ISDIR(sb.st_mode))) {
         const char *why = real              ? "it is neither a file nor a folder"
                           : errno == ENOENT ? "no such file or folder"
                                             : strerror(errno);
         bool starved = !real && errno == ENOMEM;
-        st = qu_fail(err, starved ? QU_ERR_NOMEM : QU_ERR_NOTFOUND, "cannot index '%s': %s", path,
-                     why);
-    } else {
-        st = qu_roots_add(roots, real, err);
+        return qu_fail(err, starved ? QU_ERR_NOMEM : QU_ERR_NOTFOUND, "cannot index '%s': %s",
+                       path, why);
     }
-    if (st == QU_OK && remember) st = is_covered(t, real, &covered, err);
-    if (st == QU_OK && remember && !covered) st = qu_catalogue_put_root(t, real, strlen(real), err);
-    return st;
+    QU_TRY(qu_roots_add(roots, real, err));
+    if (!remember) return QU_OK;
+    QU_TRY(is_covered(t, real, &covered, err));
+    return covered ? QU_OK : qu_catalogue_put_root(t, real, strlen(real), err);
 }
 
 qu_status qu_roots_collect(qu_roots *roots, qu_session *s, const qu_args *args, bool remember,

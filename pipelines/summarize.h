@@ -118,8 +118,8 @@ QU_OWNER(qu_summarizer, qu_summarizer_free)
 
 /* The model's summary of a document and the places it rests on: the same on any seat, beside any
  * others. KV that is not stored is made, and saved where the store is free. Errors:
- * QU_ERR_CANCELLED (qu_signals_stop), QU_ERR_LIMIT (prompt too long), QU_ERR_UNSUPPORTED (no text or
- * the model wrote none), those of store and model. */
+ * QU_ERR_CANCELLED (qu_signals_stop), QU_ERR_LIMIT (prompt too long), QU_ERR_UNSUPPORTED (no text,
+ * or the model wrote none), those of store and model. */
 qu_status qu_summarizer_write(qu_summarizer *z, qu_synopsis *s, const qu_doc *d, qu_err *err);
 
 /* Append the summary as a file of that format. method: "extractive, graph". Errors:

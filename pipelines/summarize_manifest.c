@@ -286,23 +286,21 @@ static qu_status append(qu_manifest *m, const qu_buf *b, qu_err *err)
 static qu_status lock(qu_manifest *m, bool wait, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf path = {0};
-    qu_status st = qu_buf_printf(&path, err, "%s/.lock", m->dir);
-    if (st != QU_OK) return st;
+    QU_TRY(qu_buf_printf(&path, err, "%s/.lock", m->dir));
     m->lock = open(path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (m->lock < 0)
-        st = qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path.data, strerror(errno));
-    while (st == QU_OK && flock(m->lock, LOCK_EX | LOCK_NB) != 0) {
+        return qu_fail(err, qu_os_status(errno), "cannot open '%s': %s", path.data,
+                       strerror(errno));
+    for (; flock(m->lock, LOCK_EX | LOCK_NB) != 0; usleep(POLL_US)) {
         if (errno != EWOULDBLOCK)
-            st = qu_fail(err, QU_ERR_IO, "cannot lock '%s': %s", path.data, strerror(errno));
-        else if (!wait)
-            st = qu_fail(err, QU_ERR_LOCKED,
-                         "folder '%s' is in use by another run: wait for it with --wait", m->dir);
-        else if (qu_signals_stop())
-            st = qu_fail(err, QU_ERR_CANCELLED, "stopped while waiting for folder '%s'", m->dir);
-        else
-            usleep(POLL_US);
+            return qu_fail(err, QU_ERR_IO, "cannot lock '%s': %s", path.data, strerror(errno));
+        if (!wait)
+            return qu_fail(err, QU_ERR_LOCKED,
+                           "folder '%s' is in use by another run: wait for it with --wait", m->dir);
+        if (qu_signals_stop())
+            return qu_fail(err, QU_ERR_CANCELLED, "stopped while waiting for folder '%s'", m->dir);
     }
-    return st;
+    return QU_OK;
 }
 
 qu_status qu_manifest_open(qu_manifest **out, const char *dir, const char *store, bool wait,
@@ -345,9 +343,8 @@ bool qu_manifest_holds(const qu_manifest *m, const qu_manifest_entry *e)
 {
     struct stat sb;
     QU_OWN(qu_buf_free) qu_buf path = {0};
-    bool yes = e->bytes >= 0 && output_path(m, e->path, e->format, &path, NULL) == QU_OK &&
-               stat(path.data, &sb) == 0 && S_ISREG(sb.st_mode) && sb.st_size == e->bytes;
-    return yes;
+    return e->bytes >= 0 && output_path(m, e->path, e->format, &path, NULL) == QU_OK &&
+           stat(path.data, &sb) == 0 && S_ISREG(sb.st_mode) && sb.st_size == e->bytes;
 }
 
 /* --- changes --- */

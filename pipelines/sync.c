@@ -445,10 +445,7 @@ static qu_status on_skip(void *ctx, const qu_walk_skip *s)
     } else {
         r->report->skipped++;
     }
-    if (r->options->quiet_skips && !s->folder) return QU_OK;
-    QU_OWN(qu_buf_free) qu_buf safe = {0};
-    if (qu_out_safe(&safe, s->path, strlen(s->path), false, NULL) == QU_OK)
-        qu_out_note("skipped '%s': %s", safe.data, s->reason);
+    if (!r->options->quiet_skips || s->folder) qu_out_note("skipped '%s': %s", s->path, s->reason);
     return QU_OK;
 }
 
