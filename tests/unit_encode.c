@@ -526,7 +526,6 @@ static void what_a_question_makes_is_what_the_store_gets(void **state)
     px_session p;
     qu_fresh f = {0};
     qu_encoder *e;
-    const qu_fresh_doc *made_doc, *again;
     qu_doc d;
     qu_buf want = {0}, got = {0};
     px_shell("rm -rf %s; mkdir %s", px_path("docs"), px_path("docs"));
@@ -535,16 +534,20 @@ static void what_a_question_makes_is_what_the_store_gets(void **state)
     px_sync(&p, px_path("docs"));
     assert_true(px_doc(&p, px_path("docs/a.md"), &d));
     TEST_OK(qu_encoder_create(&e, &p.s, err));
-    TEST_OK(qu_fresh_document(&f, e, &p.s, d.doc_id, &made_doc, err));
+    TEST_OK(qu_fresh_documents(&f, e, &p.s, &d.doc_id, 1, err));
+    const qu_fresh_doc *made_doc = qu_fresh_find(&f, d.doc_id);
+    assert_non_null(made_doc);
     assert_int_equal(made_doc->n_pages, d.n_pages);
     for (int32_t i = 0; i < d.n_pages; i++)
         for (int32_t l = 0; l < p.s.model->n_layers; l++)
             for (int32_t g = 0; g < p.s.model->n_kv_heads; g++)
                 TEST_OK(qu_buf_add(&got, qu_page_memory_slice(made_doc->pages[i], l, g),
                                    qu_page_memory_bytes(made_doc->pages[i]), err));
-    TEST_OK(qu_fresh_document(&f, e, &p.s, d.doc_id, &again, err));
+    TEST_OK(qu_fresh_documents(&f, e, &p.s, &d.doc_id, 1, err));
     assert_int_equal(f.n, 1); /* made once */
-    assert_int_equal(qu_fresh_document(&f, e, &p.s, d.doc_id + 7, &again, NULL), QU_ERR_NOTFOUND);
+    assert_int_equal(qu_fresh_documents(&f, e, &p.s, &(uint64_t){d.doc_id + 7}, 1, NULL),
+                     QU_ERR_NOTFOUND);
+    assert_null(qu_fresh_find(&f, d.doc_id + 7));
     qu_fresh_free(&f);
     qu_encoder_free(e);
     assert_int_equal(px_make_kv(&p, -1).docs, 1);
