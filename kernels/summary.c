@@ -131,20 +131,17 @@ static void put(void *out, const float *cell, const int32_t *count, int32_t clus
     uint16_t *range = out;
     uint8_t *byte = (uint8_t *)(range + 2 * width);
     for (int32_t j = 0; j < width; j++) {
-        float lo = INFINITY, hi = -INFINITY, ends[2];
+        float ends[2] = {INFINITY, -INFINITY};
+        uint16_t h[2];
         for (int32_t c = 0; c < clusters; c++) {
             float x = cell[(int64_t)c * width + j];
-            if (count[c] && x < lo) lo = x;
-            if (count[c] && x > hi) hi = x;
+            if (count[c] && x < ends[0]) ends[0] = x;
+            if (count[c] && x > ends[1]) ends[1] = x;
         }
-        uint16_t h[2];
-        ends[0] = lo;
-        ends[1] = hi;
         qu_attend_halve(h, ends, 2);
         range[j] = h[0];
         range[width + j] = h[1];
-        lo = qu_f16_to_f32(h[0]);
-        float step = (qu_f16_to_f32(h[1]) - lo) / 255;
+        float lo = qu_f16_to_f32(h[0]), step = (qu_f16_to_f32(h[1]) - lo) / 255;
         for (int32_t c = 0; c < clusters; c++) {
             float x = step > 0 ? (cell[(int64_t)c * width + j] - lo) / step + .5f : 0;
             byte[(int64_t)c * width + j] = x > 0 ? (x < 255 ? (uint8_t)x : 255) : 0;
