@@ -19,9 +19,9 @@ QU_DEVICE float cell(const uint16_t *range, const uint8_t *byte, int32_t width, 
 static __global__ void __launch_bounds__(THREADS)
     place_summary(qu_cuda_clusters c, const char *summary, const qu_cuda_page *pages,
                   const int32_t *rope_rows, qu_cuda_rope r, int32_t clusters, int64_t bytes,
-                  int32_t candidate, int32_t col, int32_t d)
+                  int32_t width, int32_t candidate, int32_t col, int32_t d)
 {
-    int32_t slice = (int32_t)blockIdx.x, half = d / 2, width = qu_summary_width(d);
+    int32_t slice = (int32_t)blockIdx.x, half = d / 2;
     const uint16_t *range = (const uint16_t *)(const void *)(summary + slice * bytes);
     const uint8_t *byte = (const uint8_t *)(range + 2 * width), *count = byte + clusters * width;
     qu_cuda_page page = *pages;
@@ -53,7 +53,7 @@ qu_status qu_cuda_place_summary(qu_cuda *cu, const qu_cuda_clusters *c, const vo
 {
     QU_TRY_LAUNCH(place_summary, (unsigned)(n_layers * n_kv_heads), THREADS, 0, *c,
                   (const char *)summary, page, rope_rows, rope, qu_summary_clusters(page_tokens),
-                  qu_summary_bytes(page_tokens, d), candidate, col, d);
+                  qu_summary_bytes(page_tokens, d), qu_summary_width(d), candidate, col, d);
     return QU_OK;
 }
 
