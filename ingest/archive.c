@@ -12,7 +12,7 @@ typedef struct unpacking {
     struct archive *a;
     const char *shown;
     const uint8_t *bytes;
-    int64_t packed, unpacked; /* so far */
+    int64_t packed, unpacked, members; /* so far */
 } unpacking;
 
 static const char *fault(struct archive *a)
@@ -69,6 +69,9 @@ static qu_status read_all(unpacking *u, bool (*want)(void *ctx, const char *name
         const char *name = raw ? "" : archive_entry_pathname(e);
         if (!raw && (archive_entry_filetype(e) != AE_IFREG || archive_entry_hardlink(e))) continue;
         if (!name) name = "unnamed";
+        if (++u->members > QU_ARCHIVE_MAX_MEMBERS)
+            return qu_fail(err, QU_ERR_LIMIT, "'%s' has more than %d members", u->shown,
+                           QU_ARCHIVE_MAX_MEMBERS);
         if (want && !want(ctx, name)) continue;
         if (archive_entry_is_encrypted(e)) {
             QU_TRY(fn(ctx, name, NULL, 0, "it is encrypted", err));
@@ -93,7 +96,7 @@ qu_status qu_archive_read(const void *bytes, int64_t n, const char *shown,
 {
     QU_OWN(qu_buf_free) qu_buf data = {0};
     QU_OWN(free_archive) struct archive *a = archive_read_new();
-    unpacking u = {a, shown, bytes, n, 0};
+    unpacking u = {a, shown, bytes, n, 0, 0};
     if (!a) return qu_fail_nomem(err, CHUNK);
     archive_read_support_filter_gzip(a);
     archive_read_support_filter_bzip2(a);

@@ -5,14 +5,16 @@
  *                                const char *why, qu_err *err) { ... }
  *     QU_TRY(qu_archive_read(bytes, n, "a.zip", NULL, on_member, ctx, err));
  *
- * Names are the archive's own bytes: labels, never to be opened. Input is hostile: the sum of what
- * is unpacked and its ratio to n are limited. Reentrant. Private to ingest/ and its tests.
+ * Names are the archive's own bytes: labels, never to be opened. Input is hostile: members, the sum
+ * of what is unpacked and its ratio to n are limited. Reentrant. Private to ingest/ and its tests.
  */
 #ifndef QU_INGEST_ARCHIVE_H
 #define QU_INGEST_ARCHIVE_H
 
 #include "base/status.h"
 #include "ingest/document.h"
+
+enum { QU_ARCHIVE_MAX_MEMBERS = 100000 };
 
 /* One regular file p[0, n), borrowed during the call. name is "" for what a compressed file holds.
  * p NULL: it cannot be had, and why tells the reason (else NULL). What is not QU_OK ends

@@ -1,10 +1,8 @@
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "ingest/charset.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <iconv.h>
-#include <pcre2.h>
 #include <stdio.h>
 #include <strings.h>
 #include <uchardet.h>
@@ -231,32 +229,91 @@ static const char *find_known(const char *s, size_t n)
     return NULL;
 }
 
-/* Finds the name of an encoding that any <meta> or the XML declaration tells, not in comments and
- * not in values of other tags. */
-static const char declaration[] =
-    "(*LIMIT_MATCH=100000)(?is)"
-    "<!--(?:[^-]++|-(?!->))*+(?:-->(*SKIP)(*FAIL)|(*COMMIT)(*FAIL))"
-    "|</?(?!meta[\\s/])[a-z](?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+>(*SKIP)(*FAIL)"
-    "|(?|\\A<\\?xml[^<>]*?\\sencoding|<meta[\\s/](?=[^<>]*+>)[^<>]*?charset)"
-    "\\s*=\\s*(?|\"([^\"]*)\"|'([^']*)'|([^\\s;>\"']+))";
+typedef struct span {
+    const char *s;
+    size_t n;
+} span;
+
+/* What follows '=' at p, without its quotes. *p moves behind it; false if a quote is not closed. */
+static bool take_value(const char **p, span *value, const char *end)
+{
+    *p += strspn(*p, BLANKS);
+    char quote[2] = {**p == '"' || **p == '\'' ? **p : 0, 0};
+    value->s = *p + (*quote != 0);
+    value->n = strcspn(value->s, *quote ? quote : end);
+    *p = value->s + value->n + (*quote && value->s[value->n]);
+    return !*quote || value->s[value->n];
+}
+
+/* One attribute of a tag at *p, read as browsers look for a declaration before they parse. False at
+ * the end of the tag; **p is 0 where the text ends inside of it. */
+static bool take_attribute(const char **p, span *name, span *value)
+{
+    *p += strspn(*p, BLANKS "/");
+    *name = (span){*p, (**p == '=') + strcspn(*p + (**p == '='), BLANKS "/>=")};
+    *value = (span){*p, 0};
+    if (**p == '>' || !**p) return false;
+    *p += name->n;
+    const char *equals = *p + strspn(*p, BLANKS);
+    if (*equals != '=') return **p != 0;
+    *p = equals + 1;
+    return take_value(p, value, BLANKS ">") && **p;
+}
+
+static bool is_word(span a, const char *word)
+{
+    return a.n == strlen(word) && strncasecmp(a.s, word, a.n) == 0;
+}
+
+/* The converter that a <meta> tells: charset=, or content= with http-equiv=content-type. *p stands
+ * behind its name and moves to its end. */
+static const char *meta_charset(const char **p)
+{
+    span name, value, found = {"", 0};
+    bool pragma = false, needs_pragma = false;
+    while (take_attribute(p, &name, &value)) {
+        const char *c = is_word(name, "content") && !found.n ? value.s : NULL;
+        pragma |= is_word(name, "http-equiv") && is_word(value, "content-type");
+        if (is_word(name, "charset")) found = value;
+        if (is_word(name, "charset")) needs_pragma = false;
+        while (c && (c = strcasestr(c, "charset")) && c < value.s + value.n) {
+            c += strlen("charset");
+            c += strspn(c, BLANKS);
+            if (*c++ != '=') continue;
+            needs_pragma = take_value(&c, &found, BLANKS ";\"'") && c <= value.s + value.n;
+            if (!needs_pragma) found.n = 0;
+            break;
+        }
+    }
+    return **p && (pragma || !needs_pragma) ? find_known(found.s, found.n) : NULL;
+}
 
 /* The converter that the markup declares, NULL if none that is known (UTF-8 declares nothing that
  * looking does not tell better). */
 static const char *declared(const uint8_t *bytes, int64_t n)
 {
-    const char *found = NULL;
-    int code;
-    PCRE2_SIZE at, len = n < DECLARED_WITHIN ? (size_t)n : DECLARED_WITHIN, *name;
-    pcre2_code *re =
-        pcre2_compile((PCRE2_SPTR)declaration, PCRE2_ZERO_TERMINATED, 0, &code, &at, NULL);
-    pcre2_match_data *m = re ? pcre2_match_data_create_from_pattern(re, NULL) : NULL;
-    for (at = 0; m && !found && pcre2_match(re, bytes, len, at, 0, m, NULL) > 0; at = name[1]) {
-        name = pcre2_get_ovector_pointer(m) + 2;
-        found = find_known((const char *)bytes + name[0], name[1] - name[0]);
+    char head[DECLARED_WITHIN + 1];
+    span name, value;
+    size_t len = n < DECLARED_WITHIN ? (size_t)n : DECLARED_WITHIN;
+    for (size_t i = 0; i < len; i++) head[i] = bytes[i] ? (char)bytes[i] : ' ';
+    head[len] = 0;
+    for (const char *p = head, *found; (p = strchr(p, '<')); p += *p != 0) {
+        if (strncmp(p, "<!--", 4) == 0) {
+            if (!(p = strstr(p + 2, "-->"))) break;
+        } else if (strncasecmp(p, "<meta", 5) == 0 && strchr(BLANKS "/", p[5])) {
+            p += 5;
+            if ((found = meta_charset(&p))) return found;
+        } else if (isalpha((uint8_t)p[1]) || strncasecmp(p, "<?xml", 5) == 0 ||
+                   (p[1] == '/' && isalpha((uint8_t)p[2]))) {
+            bool xml = p[1] == '?';
+            p += strcspn(p, BLANKS ">");
+            while (take_attribute(&p, &name, &value))
+                if (xml && is_word(name, "encoding")) return find_known(value.s, value.n);
+        } else if (p[1] && strchr("!/?", p[1])) {
+            p += strcspn(p, ">");
+        }
     }
-    pcre2_match_data_free(m);
-    pcre2_code_free(re);
-    return found;
+    return NULL;
 }
 
 /* What the bytes look like by the statistics of languages, where there are enough of them. */

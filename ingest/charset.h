@@ -7,7 +7,7 @@
 /* Append the text of the bytes to out: valid UTF-8; "\r\n" and '\r' are '\n'; other control
  * characters but '\t' are blanks; what cannot be decoded is U+FFFD. charset names the encoding
  * found: a byte order mark, else UTF-16 that shows in its zero bytes, else (markup = true) the
- * declaration in the first 16 KiB, by any <meta> outside of comments, else UTF-8 if
+ * declaration in the first 16 KiB, found as browsers look for one before they parse, else UTF-8 if
  * at most as many bytes break it as characters keep it, else uchardet's guess if eight bytes and
  * more are beyond ASCII, else windows-1252. runs leads from out's text to bytes. name is for
  * messages. Errors: QU_ERR_UNSUPPORTED for binary content, QU_ERR_NOMEM. */

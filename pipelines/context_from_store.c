@@ -169,19 +169,18 @@ static qu_status attach_document(ask_run *r, const qu_plan_doc *d, kv_origin o, 
 static qu_status from_store(ask_run *r, qu_err *err)
 {
     QU_OWN(qu_freep) kv_origin *from = NULL;
-    QU_OWN(qu_freep) uint64_t *missing = NULL;
+    QU_OWN(qu_freep) uint64_t *fresh = NULL;
     double wait = 0, speed = qu_encode_speed(r->a->s);
-    int32_t n_missing = 0, n[LEFT_OUT + 1] = {0};
+    int32_t n_fresh = 0, n[LEFT_OUT + 1] = {0};
     QU_TRY(qu_memory_take(&from, r->plan.n_docs, sizeof *from, err));
-    QU_TRY(qu_memory_take(&missing, r->plan.n_docs, sizeof *missing, err));
+    QU_TRY(qu_memory_take(&fresh, r->plan.n_docs, sizeof *fresh, err));
     for (int32_t i = 0; i < r->plan.n_docs; i++) {
         const qu_plan_doc *d = &r->plan.docs[i];
         from[i] = origin(r, i, speed, &wait);
         n[from[i]] += from[i] != IN_PART || !d->whole;
-        if (from[i] == FRESH && !qu_fresh_find(&r->a->fresh, d->doc.doc_id))
-            missing[n_missing++] = d->doc.doc_id;
+        if (from[i] == FRESH) fresh[n_fresh++] = d->doc.doc_id;
     }
-    QU_TRY(qu_fresh_documents(&r->a->fresh, r->a->encoder, r->a->s, missing, n_missing, err));
+    QU_TRY(qu_fresh_documents(&r->a->fresh, r->a->encoder, r->a->s, fresh, n_fresh, err));
     for (int32_t i = 0; i < r->plan.n_docs; i++)
         QU_TRY(attach_document(r, &r->plan.docs[i], from[i], err));
     return say_what_lacks(r, n[IN_PART], n[LEFT_OUT], err);

@@ -96,9 +96,9 @@ static qu_status read_document(qu_session *s, uint64_t doc_id, qu_fresh_doc *d, 
     return qu_catalogue_ids(t, doc_id, 0, d->n_pages, ids, err);
 }
 
-/* The n documents behind those that are there. */
+/* Those of n documents that are not there yet, behind those that are; *k of them. */
 static qu_status add_documents(qu_fresh *f, qu_encoder *e, qu_session *s, const uint64_t *doc_ids,
-                               int32_t n, qu_err *err)
+                               int32_t n, int32_t *k, qu_err *err)
 {
     QU_OWN(qu_buf_free) qu_buf ids = {0};
     QU_OWN(qu_freep) qu_encode_doc *docs = NULL;
@@ -109,32 +109,34 @@ static qu_status add_documents(qu_fresh *f, qu_encoder *e, qu_session *s, const 
     QU_TRY(qu_memory_take(&outs, n, sizeof *outs, err));
     QU_TRY(qu_memory_take(&from, n, sizeof *from, err));
     for (int32_t i = 0; i < n; i++) {
-        from[i] = ids.len;
-        QU_TRY(read_document(s, doc_ids[i], &made[i], &ids, err));
+        if (qu_fresh_find(f, doc_ids[i])) continue;
+        from[*k] = ids.len;
+        QU_TRY(read_document(s, doc_ids[i], &made[(*k)++], &ids, err));
     }
-    for (int32_t i = 0; i < n; i++) {
+    for (int32_t i = 0; i < *k; i++) {
         const void *own = ids.data + from[i];
-        size_t end = i + 1 < n ? from[i + 1] : ids.len;
+        size_t end = i + 1 < *k ? from[i + 1] : ids.len;
         outs[i] = (memory_out){s, made[i].records, made[i].pages};
         docs[i] = (qu_encode_doc){made[i].records, made[i].n_pages, own,
                                   {0, get, put, NULL, NULL, &outs[i]}};
         f->flops +=
             qu_model_prefill_flops(s->model, (int64_t)((end - from[i]) / sizeof(int32_t)));
     }
-    return qu_encode_documents(e, docs, n, err);
+    return qu_encode_documents(e, docs, *k, err);
 }
 
 qu_status qu_fresh_documents(qu_fresh *f, qu_encoder *e, qu_session *s, const uint64_t *doc_ids,
                              int32_t n, qu_err *err)
 {
     double start = qu_os_now_ms();
+    int32_t k = 0;
     if (n == 0) return QU_OK;
     QU_TRY(qu_memory_grow(&f->docs, &f->cap, f->n + n, sizeof *f->docs, err));
     memset(f->docs + f->n, 0, (size_t)n * sizeof *f->docs);
-    qu_status st = add_documents(f, e, s, doc_ids, n, err);
+    qu_status st = add_documents(f, e, s, doc_ids, n, &k, err);
     f->ms += qu_os_now_ms() - start;
-    for (int32_t i = 0; st != QU_OK && i < n; i++) free_doc(&f->docs[f->n + i]);
-    if (st == QU_OK) f->n += n;
+    for (int32_t i = 0; st != QU_OK && i < k; i++) free_doc(&f->docs[f->n + i]);
+    if (st == QU_OK) f->n += k;
     return st;
 }
 

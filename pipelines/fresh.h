@@ -35,8 +35,8 @@ typedef struct qu_fresh {
 /* A document made before, borrowed until the next call of qu_fresh_documents; NULL: none. */
 const qu_fresh_doc *qu_fresh_find(const qu_fresh *f, uint64_t doc_id);
 
-/* Make the KV of n whole documents that are not there yet, in passes of several. All of them or
- * none. Errors: those of qu_encode_documents and the catalogue. */
+/* Make the KV of those of n whole documents that are not there yet, in passes of several. All of
+ * them or none. Errors: those of qu_encode_documents and the catalogue. */
 qu_status qu_fresh_documents(qu_fresh *f, qu_encoder *e, qu_session *s, const uint64_t *doc_ids,
                              int32_t n, qu_err *err);
 

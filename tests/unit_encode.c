@@ -543,6 +543,9 @@ static void what_a_question_makes_is_what_the_store_gets(void **state)
             for (int32_t g = 0; g < p.s.model->n_kv_heads; g++)
                 TEST_OK(qu_buf_add(&got, qu_page_memory_slice(made_doc->pages[i], l, g),
                                    qu_page_memory_bytes(made_doc->pages[i]), err));
+    TEST_OK(qu_fresh_documents(&f, e, &p.s, &d.doc_id, 1, err));
+    assert_int_equal(f.n, 1); /* made once */
+    assert_ptr_equal(qu_fresh_find(&f, d.doc_id), made_doc);
     assert_int_equal(qu_fresh_documents(&f, e, &p.s, &(uint64_t){d.doc_id + 7}, 1, NULL),
                      QU_ERR_NOTFOUND);
     assert_null(qu_fresh_find(&f, d.doc_id + 7));
