@@ -208,7 +208,7 @@ layers:  ## layers: check that includes point down the ranks only
 	@scripts/layers.sh
 
 asan:  ## asan: the tests under the address and undefined-behaviour sanitizers
-	$(MAKE) FLAVOUR=asan B=build/asan test
+	LIMIT=900 $(MAKE) FLAVOUR=asan B=build/asan test
 
 # Without oneDNN, whose OpenMP runtime the sanitizer does not know. unit_forward takes over 15 minutes there.
 TSAN := unit_base unit_kernels unit_batch unit_select unit_repair

@@ -33,7 +33,7 @@ int64_t qu_attention_worker_floats(const qu_context *c)
 {
     const qu_model *m = c->m;
     int64_t r = block_rows(m);
-    int64_t item = r * m->head_size + r * QU_PAGE_TOKENS + 2 * state_floats(m) + r;
+    int64_t item = r * m->head_size + r * QU_ATTEND_COLUMNS + 2 * state_floats(m) + r;
     int64_t decode = (int64_t)QU_PAGE_TOKENS * (2 * m->head_size + qu_attend_pad(m->head_size)) +
                      qu_summary_scratch(QU_PAGE_TOKENS, m->head_size);
     return ((item > decode ? item : decode) + 15) / 16 * 16;
@@ -89,11 +89,10 @@ typedef struct fetch_run {
     const uint8_t *use;
 } fetch_run;
 
-static bool is_missing(const fetch_run *r, int64_t item)
+static bool is_missing(const fetch_run *r, const qu_segment *s, int32_t g)
 {
     int32_t g_n = r->c->m->n_kv_heads;
-    const qu_segment *s = &r->c->seg[item / g_n];
-    return s->source.get && r->use[item] && !s->ready[r->layer * g_n + item % g_n];
+    return r->use[(s - r->c->seg) * g_n + g] && s->source.get && !s->ready[r->layer * g_n + g];
 }
 
 static void fetch_item(void *ctx, int64_t item, int worker)
@@ -102,7 +101,7 @@ static void fetch_item(void *ctx, int64_t item, int worker)
     int32_t g = (int32_t)(item % r->c->m->n_kv_heads);
     qu_segment *s = &r->c->seg[item / r->c->m->n_kv_heads];
     const void *data;
-    if (is_missing(r, item) && qu_fetch_slice(r->c, s, r->layer, g, worker, &data))
+    if (is_missing(r, s, g) && qu_fetch_slice(r->c, s, r->layer, g, worker, &data))
         qu_segment_fill(r->c, s, r->layer, g, data, NULL, worker);
 }
 
@@ -111,11 +110,12 @@ qu_status qu_attention_fetch(qu_context *c, int32_t layer, const uint8_t *use, i
 {
     fetch_run r = {c, layer, use};
     int64_t n = (int64_t)c->first_live * c->m->n_kv_heads, missing = 0;
-    for (int64_t i = 0; i < n; i++) {
-        if (!is_missing(&r, i)) continue;
-        missing++;
-        QU_TRY(qu_segment_need(c, &c->seg[i / c->m->n_kv_heads], err));
-    }
+    for (qu_segment *s = c->seg; s < c->seg + c->first_live; s++)
+        for (int32_t g = 0; g < c->m->n_kv_heads; g++) {
+            if (!is_missing(&r, s, g)) continue;
+            missing++;
+            QU_TRY(qu_segment_need(c, s, err));
+        }
     if (missing == 0) return QU_OK;
     double start = qu_os_now_ms();
     qu_status st = qu_fetch_all(c, n, fetch_item, &r, halves, err);
@@ -153,7 +153,7 @@ static item_scratch scratch_of(qu_context *c, int worker)
     int64_t r = block_rows(m);
     float *p = c->s.worker + worker * qu_attention_worker_floats(c);
     item_scratch s = {p, p + r * m->head_size, {0}, {0}, NULL};
-    p = s.scores + r * QU_PAGE_TOKENS;
+    p = s.scores + r * QU_ATTEND_COLUMNS;
     s.part = state_at(m, p);
     s.acc = state_at(m, p + state_floats(m));
     s.visible = (int32_t *)(void *)(p + 2 * state_floats(m));
@@ -185,18 +185,17 @@ static int32_t pages_seen(const attend_run *r, const block *b, int32_t g)
     return n - r->c->seg[b->own].n_hidden;
 }
 
-static void attend_one(const attend_run *r, const block *b, int32_t g, int32_t part_index,
-                       int32_t n_pages, item_scratch *s, qu_attend_state *part, int32_t rows)
+/* A block's part i of head g, after the n_pages pages one of the far field; whether it is the
+ * block's own segment. */
+static bool part_of(const attend_run *r, const block *b, int32_t g, int32_t n_pages, int32_t i,
+                    qu_attend_kv *kv)
 {
-    const qu_model *m = r->c->m;
     const qu_segment *own = &r->c->seg[b->own];
-    bool far = part_index >= n_pages;
-    int32_t at = part_index < own->hidden ? part_index : part_index + own->n_hidden;
-    int32_t page = far ? -1 : r->pages[(int64_t)g * r->n_pages + at];
-    qu_attend_kv kv = far ? qu_selection_far(r->c, r->layer, g, part_index - n_pages)
-                          : qu_segment_kv(m, &r->c->seg[page], r->layer, g);
-    qu_attend_page(part, s->q, m->head_size, rows, m->head_size, &kv,
-                   page == b->own ? s->visible : NULL, s->scores);
+    int32_t at = i < own->hidden ? i : i + own->n_hidden;
+    int32_t page = i < n_pages ? r->pages[(int64_t)g * r->n_pages + at] : -1;
+    *kv = page < 0 ? qu_selection_far(r->c, r->layer, g, i - n_pages)
+                   : qu_segment_kv(r->c->m, &r->c->seg[page], r->layer, g);
+    return page == b->own;
 }
 
 static void scatter(const attend_run *r, const block *b, int32_t g, const qu_attend_state *acc)
@@ -224,14 +223,20 @@ static void attend_item(void *ctx, int64_t item, int worker)
     int32_t rows = gather(r, b, g, &s), n_pages = pages_seen(r, b, g), n = n_pages + r->n_far;
     float *partial = r->partial + pair * (r->n_pages + r->n_far) * stride;
     qu_attend_reset(&s.acc, rows, dp);
-    for (int32_t i = n * split / r->n_splits; i < n * (split + 1) / r->n_splits; i++) {
+    int32_t i = n * split / r->n_splits, end = n * (split + 1) / r->n_splits;
+    qu_attend_kv kv, next = {0};
+    bool own = i < end && part_of(r, b, g, n_pages, i, &kv), own_next = false;
+    for (; i < end; i++, kv = next, own = own_next) {
         qu_attend_state part = r->n_splits > 1 ? state_at(m, partial + i * stride) : s.part;
-        attend_one(r, b, g, i, n_pages, &s, &part, rows);
+        if (i + 1 < end) own_next = part_of(r, b, g, n_pages, i + 1, &next);
+        kv.next = i + 1 < end ? next.kt : NULL;
+        qu_attend_page(&part, s.q, m->head_size, rows, m->head_size, &kv, own ? s.visible : NULL,
+                       s.scores);
         if (r->n_splits == 1) qu_attend_merge(&s.acc, &part, rows, dp);
     }
     if (r->n_splits > 1) {
         if (atomic_fetch_sub(&r->left[pair], 1) > 1) return;
-        for (int32_t i = 0; i < n; i++) {
+        for (i = 0; i < n; i++) {
             qu_attend_state part = state_at(m, partial + i * stride);
             qu_attend_merge(&s.acc, &part, rows, dp);
         }

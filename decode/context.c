@@ -108,8 +108,11 @@ static qu_status add_segment(qu_context *c, int32_t n, int32_t n_pad, int64_t po
 qu_status qu_segment_need(qu_context *c, qu_segment *s, qu_err *err)
 {
     int64_t slices = (int64_t)c->m->n_layers * c->m->n_kv_heads;
-    int64_t elements = slices * qu_segment_head_floats(c->m, s->n_pad);
-    return s->kv ? QU_OK : qu_memory_take(&s->kv, elements, s->half ? 2 : 4, err);
+    int64_t bytes = slices * qu_segment_head_bytes(c->m, s), none = 0;
+    if (s->kv) return QU_OK;
+    QU_TRY(qu_memory_need(&s->kv, &none, bytes, 1, err));
+    if (!s->source.get) memset(s->kv, 0, (size_t)bytes);
+    return QU_OK;
 }
 
 /* k: the slice's keys before rotation, which begin the worker's scratch; what lies behind them but
@@ -132,18 +135,18 @@ void qu_segment_fill(qu_context *c, qu_segment *s, int32_t layer, int32_t g, con
 {
     const qu_model *m = c->m;
     int32_t d = m->head_size, dp = qu_attend_pad(d);
-    int64_t kt_floats = qu_segment_kt_floats(m, s->n_pad), v_floats = (int64_t)s->n_pad * dp;
+    bool as_is = s->type == QU_ATTEND_FLOATS;
     float *k = c->s.worker + worker * qu_attention_worker_floats(c);
-    float *kt = s->half ? k + (int64_t)QU_PAGE_TOKENS * d : qu_segment_kt(m, s, layer, g);
-    float *v = s->half ? kt + (int64_t)QU_PAGE_TOKENS * d : qu_segment_v(m, s, layer, g);
-    if (s->half) memset(v, 0, (size_t)v_floats * sizeof *v);
+    float *kt = as_is ? qu_segment_kt(m, s, layer, g) : k + (int64_t)QU_PAGE_TOKENS * d;
+    float *v = as_is ? qu_segment_v(m, s, layer, g) : kt + (int64_t)QU_PAGE_TOKENS * d;
+    memset(v, 0, (size_t)s->n_pad * (size_t)dp * sizeof *v);
     qu_codec_decode(k, v, dp, c->codec, slice, s->n, d);
     int32_t row = qu_model_rope(m, layer, g);
     int64_t at = qu_segment_angles(m, s, row);
     qu_rope_page(kt, s->n_pad, k, s->n, d, m->ropes[row], s->cos + at, s->sin + at, s->n_pad);
-    if (s->half) {
-        qu_attend_halve(qu_segment_kt(m, s, layer, g), kt, kt_floats);
-        qu_attend_halve(qu_segment_v(m, s, layer, g), v, v_floats);
+    if (!as_is) {
+        qu_attend_pack_kt(s->type, qu_segment_kt(m, s, layer, g), kt, s->n, s->n_pad, d);
+        qu_attend_pack_v(s->type, qu_segment_v(m, s, layer, g), v, s->n, s->n_pad, d);
     }
     s->ready[layer * m->n_kv_heads + g] = 1;
     if (summary) summarise(c, s, k, v, row, summary);
@@ -182,7 +185,7 @@ qu_status qu_context_attach(qu_context *c, int32_t n, int64_t pos, const qu_page
     QU_TRY(check_page(c, n, pos, err));
     QU_TRY(add_segment(c, n, pad16(n), pos, err));
     c->seg[c->n_seg - 1].source = *source;
-    c->seg[c->n_seg - 1].half = c->codec != QU_CODEC_F32;
+    c->seg[c->n_seg - 1].type = qu_context_type(c);
     c->first_live = c->n_seg;
     qu_selection_clear(&c->sel);
     return QU_OK;
@@ -232,7 +235,7 @@ qu_status qu_context_prefill(qu_context *c, const qu_page_tokens *pages, int32_t
                 QU_TRY_OUT(qu_fail(err, QU_ERR_UNSUPPORTED, "several documents on a device"));
             QU_TRY_OUT(add_segment(c, p->n, pad16(p->n), p->pos, err));
             qu_segment *s = &c->seg[c->n_seg - 1];
-            s->half = c->codec != QU_CODEC_F32;
+            s->type = qu_context_type(c);
             s->hidden = before;
             s->n_hidden = first - before;
             for (int32_t i = 0; i < p->n; i++) {

@@ -45,10 +45,10 @@ typedef struct qu_page_tokens {
 /* Bytes of a page's summary: a qu_summary of n tokens for each layer and KV head, [L][G]. */
 int64_t qu_page_summary_bytes(const qu_model *m, int32_t n);
 
-/* Where an attached page's slices come from. get is called from several threads at a time; the
+/* Where an attached page's slices come from. Both are called from several threads at a time. get's
  * bytes must stay valid until it is called again by the same thread, and have the codec's size for
- * n tokens. summary gives qu_page_summary_bytes, valid until its next call; a page without (NULL,
- * or QU_ERR_NOTFOUND) is always read, one with is a candidate of selection. key: pages of one model
+ * n tokens. summary gives qu_page_summary_bytes, valid as long as the page is attached; a page
+ * without (NULL, or QU_ERR_NOTFOUND) is always read, one with is a candidate of selection. key: pages of one model
  * that share key, tokens and codec have the same slices, also in a later context, which may then
  * find them in a device's memory; 0, 0: no other is the same. */
 typedef struct qu_page_source {
@@ -75,9 +75,11 @@ typedef struct qu_sense {
     int64_t ldq;
     /* [n_rows, D/2]: q's squares, added up over the pairs that RoPE turns */
     const float *q2;
-    qu_attend_kv clusters;      /* all candidates', turned to their places; bias = ln(count) */
-    const void *spread;      /* [D/2, clusters.n_pad] of the clusters, as qu_attend_mass takes it */
-    const int32_t *first;       /* [n_pages + 1] range of each page's clusters */
+    /* [n_parts] all candidates' clusters, turned to their places, with their spread; bias =
+     * ln(count), -INF in columns of nothing. In bytes only if the hook says so */
+    const qu_attend_kv *parts;
+    int32_t n_parts;
+    const int32_t *first;       /* [n_pages + 1] range of each page's columns in all parts */
     const int32_t *tokens;      /* [n_pages] */
     const qu_attend_kv *slices; /* [n_pages] whole slices; NULL without reads_keys */
 } qu_sense;
@@ -106,6 +108,7 @@ typedef struct qu_select_hook {
     bool far_field;  /* clusters of pages that were not chosen take part in attention */
     int32_t refresh; /* choose anew at every refresh-th generated token; 0 = never */
     const qu_select_plan *plan; /* on a device instead of select; NULL: the hook is refused there */
+    bool bytes; /* candidates and clusters may be held in bytes: not with reads_keys */
 } qu_select_hook;
 
 /* codec: how prefilled pages are rounded and attached ones are stored. model and pool are borrowed

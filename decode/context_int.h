@@ -8,6 +8,7 @@
 #include "base/dims.h"
 #include "decode/context.h"
 #include "kernels/attend.h"
+#include "kernels/codec.h"
 
 /* Page attention works on blocks of this many tokens (times the heads of a KV group). */
 enum { QU_ATTEND_TOKENS = 16 };
@@ -15,17 +16,17 @@ enum { QU_ATTEND_TOKENS = 16 };
 /* Rows of a pass at most, here and on a device. */
 enum { QU_PASS_ROWS = QU_PAGE_TOKENS * 8, QU_DEVICE_ROWS = QU_PAGE_TOKENS * 4 };
 
-/* A segment's resident form: [L][G] of (kt [D,n_pad], v [n_pad,Dp]), zeroed when first needed and
- * filled slice by slice. Elements are half, which halves memory and traffic, but f32 where the
- * codec is f32 and in live segments. Live ones are QU_PAGE_TOKENS wide from the start and fill
- * up. */
+/* A segment's resident form: [L][G] of (kt [D,n_pad], v [n_pad,Dp]), made when first needed and
+ * filled slice by slice. Halves, which halves memory and traffic, but floats where the codec is f32
+ * and in live segments, and bytes where the hook allows it. Live ones are QU_PAGE_TOKENS wide from
+ * the start and fill up. */
 typedef struct qu_segment {
     int32_t n, n_pad;
     int64_t pos;
     bool live;
     int32_t hidden, n_hidden; /* earlier segments that its rows do not see */
     qu_page_source source; /* get NULL: prefilled or live, always resident */
-    bool half;
+    qu_attend_type type;
     char *kv;         /* NULL until the first slice */
     uint8_t *ready;   /* [L * G] is that slice resident? */
     float *cos, *sin; /* [n_ropes][D/2 + 1, n_pad] of its positions: qu_segment_angles */
@@ -65,16 +66,22 @@ typedef struct qu_scratch {
 
 /* select.c: the candidates' clusters and what was chosen of them; see there. */
 typedef struct qu_selection {
-    bool loaded, half, far; /* far: this layer's far field has something to say */
-    bool senses;            /* this pass chooses */
+    bool loaded, far; /* far: this layer's far field has something to say */
+    bool senses;      /* this pass chooses */
     int32_t epoch;
-    int32_t n_pages, n_pad;
-    int32_t *segment, *tokens; /* [n_pages] */
-    int32_t *first;            /* [n_pages + 1] */
-    char *kv;                  /* [L][G] of (kt [D,n_pad], v [n_pad,Dp]) */
-    float *bias, *hidden;      /* [L][G][n_pad], [G][n_pad] of this layer, chosen pages hidden */
-    uint8_t *chosen;           /* [n_epochs][L][n_pages, G] */
-    float *cos, *sin;          /* [n_ropes][D/2 + 1, 16] of the page being loaded */
+    int32_t n_pages;
+    int32_t *segment, *tokens;  /* [n_pages] */
+    const void **summary;       /* [n_pages] borrowed */
+    int32_t *first;             /* [n_pages + 1] clusters */
+    qu_attend_type type;        /* of clusters */
+    struct qu_part *parts;      /* [n_parts] runs of pages */
+    int32_t n_parts, n_columns; /* of all parts */
+    int32_t *column;            /* [n_pages + 1] where a page's begin */
+    int64_t head_bytes;         /* of all parts of a head */
+    char *clusters;             /* [L][G][parts] of (kt, v, spread) */
+    float *bias, *hidden;       /* [L][G][n_columns], and with the chosen pages hidden */
+    int32_t *hidden_epoch;      /* [L] whose choice that is, -1: none's */
+    uint8_t *chosen;            /* [n_epochs][L][n_pages, G] */
     float *q;
     int64_t q_cap, chosen_cap;
 } qu_selection;
@@ -122,15 +129,17 @@ struct qu_context {
     qu_choice *choices; /* on a device: NULL, or what this pass gives instead of logits */
 };
 
-static inline int64_t qu_segment_kt_floats(const qu_model *m, int32_t n_pad)
+/* Bytes of one KV head's block: kt, then v. */
+static inline int64_t qu_segment_head_bytes(const qu_model *m, const qu_segment *s)
 {
-    return (int64_t)m->head_size * n_pad;
+    return qu_attend_kt_bytes(s->type, m->head_size, s->n_pad) +
+           qu_attend_v_bytes(s->type, m->head_size, s->n_pad);
 }
 
-/* Floats of one KV head's block: kt, then v. */
-static inline int64_t qu_segment_head_floats(const qu_model *m, int32_t n_pad)
+/* How its pages are held, and what choosing looks at. */
+static inline qu_attend_type qu_context_type(const qu_context *c)
 {
-    return qu_segment_kt_floats(m, n_pad) + (int64_t)n_pad * qu_attend_pad(m->head_size);
+    return c->codec == QU_CODEC_F32 ? QU_ATTEND_FLOATS : QU_ATTEND_HALVES;
 }
 
 /* context.c: make the segment's memory if it is not there. */
@@ -143,14 +152,14 @@ void qu_segment_summarise(qu_context *c, int32_t n, int32_t layer, int32_t g, co
 /* Where the keys and the values of one slice lie. */
 static inline void *qu_segment_kt(const qu_model *m, const qu_segment *s, int32_t layer, int32_t g)
 {
-    int64_t slice = (int64_t)layer * m->n_kv_heads + g, size = s->half ? 2 : 4;
-    return s->kv + slice * qu_segment_head_floats(m, s->n_pad) * size;
+    int64_t slice = (int64_t)layer * m->n_kv_heads + g;
+    return s->kv + slice * qu_segment_head_bytes(m, s);
 }
 
 static inline void *qu_segment_v(const qu_model *m, const qu_segment *s, int32_t layer, int32_t g)
 {
-    int64_t size = s->half ? 2 : 4;
-    return (char *)qu_segment_kt(m, s, layer, g) + qu_segment_kt_floats(m, s->n_pad) * size;
+    return (char *)qu_segment_kt(m, s, layer, g) +
+           qu_attend_kt_bytes(s->type, m->head_size, s->n_pad);
 }
 
 /* One slice as attention reads it. */
@@ -158,7 +167,7 @@ static inline qu_attend_kv qu_segment_kv(const qu_model *m, const qu_segment *s,
                                          int32_t g)
 {
     void *kt = qu_segment_kt(m, s, layer, g), *v = qu_segment_v(m, s, layer, g);
-    return (qu_attend_kv){kt, v, NULL, s->half, s->n, s->n_pad};
+    return (qu_attend_kv){kt, v, NULL, s->type, s->n, s->n_pad, NULL, NULL};
 }
 
 /* Where the angles of one RoPE row (qu_model_rope) begin in a segment's cos and sin. */
@@ -167,7 +176,7 @@ static inline int64_t qu_segment_angles(const qu_model *m, const qu_segment *s, 
     return (int64_t)row * (m->head_size / 2 + 1) * s->n_pad;
 }
 
-/* context.c: make one slice resident from its encoded bytes: decode, rotate into place, halve.
+/* context.c: make one slice resident from its encoded bytes: decode, rotate into place, round.
  * summary: NULL, or where its qu_summary goes. */
 void qu_segment_fill(qu_context *c, qu_segment *s, int32_t layer, int32_t g, const void *slice,
                      void *summary, int worker);
@@ -212,11 +221,9 @@ qu_status qu_check_logits(const qu_context *c, const float *logits, int64_t n, q
 
 /* select.c: take from c->s.use what the hook does not choose in this layer, and set c->sel.far. */
 qu_status qu_selection_apply(qu_context *c, int32_t layer, qu_err *err);
-/* select.c, for a backend: find the candidates (segment, tokens, first, n_pages) unless that is
- * done; the summary of one, counted and of the right size; what an epoch chose in a layer,
- * [n_pages, G]. */
+/* select.c, for a backend: find the candidates (segment, tokens, first, n_pages, summary) unless
+ * that is done; what an epoch chose in a layer, [n_pages, G]. */
 qu_status qu_selection_find(qu_context *c, qu_err *err);
-qu_status qu_selection_summary(qu_context *c, int32_t page, const void **data, qu_err *err);
 qu_status qu_selection_chosen(qu_context *c, int32_t epoch, int32_t layer, uint8_t **chosen,
                               qu_err *err);
 /* The clusters of what was not chosen, cut into parts of as many keys as a page has. */

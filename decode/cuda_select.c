@@ -50,9 +50,7 @@ static qu_status load_pages(qu_context *c, qu_err *err)
     const qu_model *m = c->m;
     for (int32_t p = 0; p < c->sel.n_pages; p++) {
         const qu_segment *seg = &c->seg[c->sel.segment[p]];
-        const void *data;
-        QU_TRY(qu_selection_summary(c, p, &data, err));
-        QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.summary.p, data,
+        QU_TRY(qu_cuda_upload(x->cu, QU_CUDA_COMPUTE, x->b.summary.p, c->sel.summary[p],
                               qu_page_summary_bytes(m, seg->n), err));
         QU_TRY(qu_cuda_place_summary(x->cu, &x->clusters, x->b.summary.p,
                                      x->rows.pages + c->sel.segment[p], x->d->rope_rows, x->d->rope,

@@ -64,7 +64,7 @@ static double value_norm(const qu_model *m, const qu_segment *s, int32_t layer, 
     const char *v = qu_segment_v(m, s, layer, g);
     double sum = 0;
     for (int64_t i = at * dp; i < (at + 1) * dp; i++) {
-        double x = s->half ? qu_f16_to_f32(((const uint16_t *)(const void *)v)[i])
+        double x = s->type == QU_ATTEND_HALVES ? qu_f16_to_f32(((const uint16_t *)(const void *)v)[i])
                            : ((const float *)(const void *)v)[i];
         sum += x * x;
     }
@@ -127,6 +127,9 @@ static qu_status look(qu_context *c, int32_t layer, qu_err *err)
 
 static qu_status check_idle(const qu_context *c, qu_err *err)
 {
+    for (int32_t i = 0; i < c->n_seg; i++)
+        if (c->seg[i].type == QU_ATTEND_BYTES)
+            return qu_fail(err, QU_ERR_ARG, "repair comes before pages are chosen");
     if (c->n_live == 0) return QU_OK;
     return qu_fail(err, QU_ERR_ARG, "repair comes before live tokens: rewind the context first");
 }
@@ -184,7 +187,7 @@ static void place_row(qu_context *c, int32_t layer, int32_t t, int32_t g)
     angles = qu_segment_angles(m, s, rope);
     qu_rope_vector(k, m->ropes[rope], s->cos + angles, s->sin + angles, s->n_pad, at);
     void *kt = qu_segment_kt(m, s, layer, g), *to = qu_segment_v(m, s, layer, g);
-    if (s->half) {
+    if (s->type == QU_ATTEND_HALVES) {
         uint16_t *half = (uint16_t *)(void *)slice;
         qu_attend_halve(half, k, d);
         for (int32_t i = 0; i < d; i++) ((uint16_t *)kt)[(int64_t)i * s->n_pad + at] = half[i];

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/memory.h"
+#include "kernels/rows.h"
 
 /* A token that may be drawn. weight = exp((logit - largest) / temperature). */
 typedef struct choice {
@@ -21,10 +22,7 @@ int32_t qu_sample_greedy(const float *logits, int32_t n)
 
 double qu_sample_share(const float *logits, int32_t n, int32_t id)
 {
-    double max = (double)logits[id], sum = 0;
-    for (int32_t i = 0; i < n; i++) max = (double)logits[i] > max ? (double)logits[i] : max;
-    for (int32_t i = 0; i < n; i++) sum += exp((double)logits[i] - max);
-    return exp((double)logits[id] - max) / sum;
+    return 1 / qu_rows_exp_sum(logits, n, logits[id]);
 }
 
 /* What a random number is for: each use has a sequence of its own. */

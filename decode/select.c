@@ -2,8 +2,9 @@
  * and the far field of what was not chosen.
  *
  *   candidates  segments whose source has a summary; everything else is always read
- *   clusters    [L][G] of one block of keys, values and spreads, columns in candidate order: the
- *               same block serves sensing and, with the chosen pages' columns hidden, the far field
+ *   parts       runs of candidates whose clusters lie together, a block for each layer and KV head:
+ *               keys, values and spreads. The same block serves sensing and, with the chosen pages'
+ *               columns hidden, the far field
  *   chosen      [epoch][L][candidate, G]: epoch 0 is the question's choice, epoch e that of the
  *               generated token e * refresh, so that rewinding needs no undo
  */
@@ -12,12 +13,14 @@
 #include "base/memory.h"
 #include "base/os.h"
 #include "decode/context_int.h"
-#include "kernels/codec.h"
-#include "kernels/quant.h"
 #include "kernels/summary.h"
 
-/* A page's clusters side by side, in whole vectors. */
-enum { COLUMNS = (QU_SUMMARY_CLUSTERS + 15) / 16 * 16 };
+/* A part has whole pages, at most QU_ATTEND_COLUMNS clusters: pages [first, first + n) in columns
+ * [column, column + n_pad), the last of them empty, at that byte of a head's block. */
+typedef struct qu_part {
+    int32_t first, n, column, n_clusters, n_pad;
+    int64_t at;
+} qu_part;
 
 int64_t qu_page_summary_bytes(const qu_model *m, int32_t n)
 {
@@ -26,158 +29,187 @@ int64_t qu_page_summary_bytes(const qu_model *m, int32_t n)
 
 void qu_selection_clear(qu_selection *s)
 {
-    void *owned[] = {s->segment, s->first,  s->tokens, s->kv,  s->bias,
-                     s->hidden,  s->chosen, s->q,      s->cos, s->sin};
+    void *owned[] = {s->segment,  s->tokens, s->summary, s->first,        s->parts,  s->column,
+                     s->clusters, s->bias,   s->hidden,  s->hidden_epoch, s->chosen, s->q};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
     memset(s, 0, sizeof *s);
 }
 
 /* --- the candidates' clusters --- */
 
-static int64_t head_elements(const qu_context *c)
+static int64_t head_of(const qu_context *c, int32_t layer, int32_t g)
 {
-    int32_t d = c->m->head_size;
-    return (int64_t)c->sel.n_pad * (d + qu_attend_pad(d) + d / 2);
+    return (int64_t)layer * c->m->n_kv_heads + g;
 }
 
-static char *block_kt(const qu_context *c, int32_t layer, int32_t g)
+static float *bias_of(const qu_context *c, float *bias, int64_t head)
 {
-    return c->sel.kv + (layer * c->m->n_kv_heads + g) * head_elements(c) * (c->sel.half ? 2 : 4);
+    return bias + head * c->sel.n_columns;
 }
 
-static float *block_bias(const qu_context *c, int32_t layer, int32_t g)
+/* One part of one head, with that bias. */
+static qu_attend_kv part_kv(const qu_context *c, const qu_part *p, int64_t head, float *bias)
 {
-    return c->sel.bias + ((int64_t)layer * c->m->n_kv_heads + g) * c->sel.n_pad;
-}
-
-static qu_attend_kv block_kv(const qu_context *c, int32_t layer, int32_t g, const float *bias)
-{
-    char *kt = block_kt(c, layer, g);
-    int64_t keys = (int64_t)c->m->head_size * c->sel.n_pad * (c->sel.half ? 2 : 4);
-    return (qu_attend_kv){kt, kt + keys, bias, c->sel.half, c->sel.n_pad, c->sel.n_pad};
-}
-
-/* Behind keys and values. */
-static void *block_spread(const qu_context *c, int32_t layer, int32_t g)
-{
-    int64_t d = c->m->head_size, before = c->sel.n_pad * (d + qu_attend_pad((int32_t)d));
-    return block_kt(c, layer, g) + before * (c->sel.half ? 2 : 4);
-}
-
-/* Column col + c of a [rows, n_pad] matrix = column c of x [rows, COLUMNS], c < n. */
-static void put_columns(void *block, bool half, int32_t n_pad, int32_t col, const float *x,
-                        int32_t rows, int32_t n)
-{
-    uint16_t h[COLUMNS];
-    for (int32_t j = 0; j < rows; j++, x += COLUMNS) {
-        int64_t at = (int64_t)j * n_pad + col;
-        if (half) qu_attend_halve(h, x, COLUMNS);
-        if (half)
-            memcpy((uint16_t *)block + at, h, (size_t)n * sizeof *h);
-        else
-            memcpy((float *)block + at, x, (size_t)n * sizeof *x);
-    }
+    int32_t d = c->m->head_size, type = c->sel.type;
+    const char *kt = c->sel.clusters + head * c->sel.head_bytes + p->at;
+    const char *v = kt + qu_attend_kt_bytes(type, d, p->n_pad);
+    const char *spread = v + qu_attend_v_bytes(type, d, p->n_pad);
+    const float *own = bias_of(c, bias, head) + p->column;
+    return (qu_attend_kv){kt, v, own, type, p->n_clusters, p->n_pad, NULL, spread};
 }
 
 typedef struct load_run {
     qu_context *c;
-    int32_t page;
-    const char *data; /* its summary */
+    float *cos, *sin; /* [n_pages][n_ropes][D/2] of a page's start */
+    float *floats;    /* a worker's: keys, values and spreads of a part */
 } load_run;
 
-/* One head's summary into the page's columns, keys turned by the page's start. */
-static void place(void *ctx, int64_t item, int worker)
+static int64_t part_floats(const qu_model *m)
 {
-    (void)worker;
-    load_run *r = ctx;
-    qu_context *c = r->c;
-    const qu_model *m = c->m;
-    const qu_segment *seg = &c->seg[c->sel.segment[r->page]];
-    int32_t layer = (int32_t)(item / m->n_kv_heads), g = (int32_t)(item % m->n_kv_heads);
-    int32_t d = m->head_size, dp = qu_attend_pad(d), row = qu_model_rope(m, layer, g);
-    int32_t n = qu_summary_clusters(seg->n), col = c->sel.first[r->page];
-    float cells[QU_SUMMARY_CLUSTERS * 5 * QU_MAX_HEAD_SIZE / 2];
-    float columns[QU_MAX_HEAD_SIZE * COLUMNS];
-    qu_attend_kv kv = block_kv(c, layer, g, NULL);
-    qu_summary s;
-    qu_summary_read(&s, r->data + item * qu_summary_bytes(seg->n, d), seg->n, d, cells);
-    int64_t angles = (int64_t)row * (d / 2 + 1) * COLUMNS;
-    qu_rope_page(columns, COLUMNS, s.key, n, d, m->ropes[row], c->sel.cos + angles,
-                 c->sel.sin + angles, COLUMNS);
-    put_columns((void *)kv.kt, kv.half, kv.n_pad, col, columns, d, n);
-    for (int32_t i = 0; i < n; i++)
-        for (int32_t j = 0; j < d / 2; j++) columns[j * COLUMNS + i] = s.spread[i * (d / 2) + j];
-    put_columns(block_spread(c, layer, g), kv.half, kv.n_pad, col, columns, d / 2, n);
-    for (int32_t i = 0; i < n; i++) {
-        int64_t at = (int64_t)(col + i) * dp;
-        if (kv.half)
-            qu_attend_halve((uint16_t *)kv.v + at, s.value + i * d, d);
-        else
-            memcpy((float *)kv.v + at, s.value + i * d, (size_t)d * sizeof *s.value);
-        block_bias(c, layer, g)[col + i] = s.count[i] > 0 ? logf((float)s.count[i]) : -INFINITY;
-    }
+    int64_t d = m->head_size;
+    return QU_ATTEND_COLUMNS * (d + qu_attend_pad(m->head_size) + d / 2);
 }
 
-/* Angles of one position for every RoPE row, the same in each column. */
-static void page_angles(qu_context *c, const qu_segment *seg)
+/* A page's clusters of one head in columns from at on of kt, v and spread, keys turned by the
+ * page's start. */
+static void place_page(const load_run *r, int32_t page, int32_t layer, int32_t g, int32_t n_pad,
+                       int32_t at, float *kt, float *v, float *spread)
 {
+    const qu_context *c = r->c;
     const qu_model *m = c->m;
-    for (int32_t row = 0; row < m->n_ropes; row++) {
-        int64_t to = (int64_t)row * (m->head_size / 2 + 1) * COLUMNS,
-                at = qu_segment_angles(m, seg, row);
-        for (int32_t i = 0; i < m->head_size / 2; i++)
-            for (int32_t j = 0; j < COLUMNS; j++) {
-                c->sel.cos[to + i * COLUMNS + j] = seg->cos[at + (int64_t)i * seg->n_pad];
-                c->sel.sin[to + i * COLUMNS + j] = seg->sin[at + (int64_t)i * seg->n_pad];
+    int32_t d = m->head_size, dp = qu_attend_pad(d), row = qu_model_rope(m, layer, g);
+    int64_t head = head_of(c, layer, g);
+    const char *data = c->sel.summary[page];
+    data += head * qu_summary_bytes(c->sel.tokens[page], d);
+    const float *cos = r->cos + ((int64_t)page * m->n_ropes + row) * (d / 2),
+                *sin = r->sin + ((int64_t)page * m->n_ropes + row) * (d / 2);
+    float *bias = bias_of(c, c->sel.bias, head) + c->sel.column[page];
+    qu_summary_place(data, c->sel.tokens[page], d, m->ropes[row], cos, sin, kt + at,
+                     v + (int64_t)at * dp, spread + at, n_pad, bias);
+}
+
+/* One head of one part. */
+static void place(void *ctx, int64_t item, int worker)
+{
+    load_run *r = ctx;
+    const qu_context *c = r->c;
+    const qu_selection *s = &c->sel;
+    const qu_part *p = &s->parts[item % s->n_parts];
+    int64_t head = item / s->n_parts;
+    int32_t layer = (int32_t)(head / c->m->n_kv_heads), g = (int32_t)(head % c->m->n_kv_heads);
+    int32_t d = c->m->head_size, n = p->n_clusters, n_pad = p->n_pad;
+    float *kt = r->floats + worker * part_floats(c->m), *v = kt + (int64_t)d * n_pad,
+          *spread = v + (int64_t)qu_attend_pad(d) * n_pad;
+    memset(kt, 0, (size_t)part_floats(c->m) * sizeof *kt);
+    for (int32_t i = p->first; i < p->first + p->n; i++)
+        place_page(r, i, layer, g, n_pad, s->column[i] - p->column, kt, v, spread);
+    qu_attend_kv kv = part_kv(c, p, head, s->bias);
+    qu_attend_pack_kt(s->type, (void *)kv.kt, kt, n, n_pad, d);
+    qu_attend_pack_kt(s->type, (void *)kv.spread, spread, n, n_pad, d / 2);
+    if (c->hook.far_field) qu_attend_pack_v(s->type, (void *)kv.v, v, n, n_pad, d);
+}
+
+/* The angles of the candidates' starts. */
+static void start_angles(load_run *r)
+{
+    const qu_model *m = r->c->m;
+    float *cos = r->cos, *sin = r->sin;
+    for (int32_t p = 0; p < r->c->sel.n_pages; p++) {
+        const qu_segment *seg = &r->c->seg[r->c->sel.segment[p]];
+        for (int32_t row = 0; row < m->n_ropes; row++)
+            for (int32_t j = 0; j < m->head_size / 2; j++) {
+                int64_t at = qu_segment_angles(m, seg, row) + (int64_t)j * seg->n_pad;
+                *cos++ = seg->cos[at];
+                *sin++ = seg->sin[at];
             }
     }
 }
 
-qu_status qu_selection_summary(qu_context *c, int32_t p, const void **data, qu_err *err)
-{
-    const qu_segment *seg = &c->seg[c->sel.segment[p]];
-    int64_t expected = qu_page_summary_bytes(c->m, seg->n);
+typedef struct found {
+    qu_status st;
+    qu_err err;
+    const void *data;
     size_t bytes;
-    QU_TRY(seg->source.summary(seg->source.ctx, data, &bytes, err));
-    c->stats.bytes_read += (int64_t)bytes;
-    if ((int64_t)bytes == expected) return QU_OK;
-    return qu_fail(err, QU_ERR_CORRUPT, "stored summary has %zu bytes, expected %lld", bytes,
-                   (long long)expected);
-}
+} found;
 
-static qu_status load_page(qu_context *c, int32_t p, qu_err *err)
+typedef struct find_run {
+    const qu_context *c;
+    found *of;
+} find_run;
+
+static void find_summary(void *ctx, int64_t item, int worker)
 {
-    load_run r = {c, p, NULL};
-    QU_TRY(qu_selection_summary(c, p, (const void **)&r.data, err));
-    page_angles(c, &c->seg[c->sel.segment[p]]);
-    qu_pool_run(c->pool, (int64_t)c->m->n_layers * c->m->n_kv_heads, place, &r);
-    return QU_OK;
+    (void)worker;
+    find_run *r = ctx;
+    found *f = &r->of[item];
+    const qu_page_source *source = &r->c->seg[item].source;
+    f->st = QU_ERR_NOTFOUND;
+    if (source->get && source->summary)
+        f->st = source->summary(source->ctx, &f->data, &f->bytes, &f->err);
 }
 
 qu_status qu_selection_find(qu_context *c, qu_err *err)
 {
     qu_selection *s = &c->sel;
+    QU_OWN(qu_freep) found *of = NULL;
     if (s->loaded) return QU_OK;
+    s->type = qu_context_type(c);
+    if (c->hook.bytes && s->type == QU_ATTEND_HALVES) s->type = QU_ATTEND_BYTES;
+    QU_TRY(qu_memory_take(&of, c->first_live, sizeof *of, err));
     QU_TRY(qu_memory_take(&s->segment, c->n_seg + 1ll, sizeof *s->segment, err));
     QU_TRY(qu_memory_take(&s->first, c->n_seg + 1ll, sizeof *s->first, err));
     QU_TRY(qu_memory_take(&s->tokens, c->n_seg + 1ll, sizeof *s->tokens, err));
+    QU_TRY(qu_memory_take(&s->summary, c->n_seg + 1ll, sizeof *s->summary, err));
+    double start = qu_os_now_ms();
+    find_run r = {c, of};
+    qu_pool_run(c->pool, c->first_live, find_summary, &r);
     for (int32_t i = 0; i < c->first_live; i++) {
-        const qu_page_source *source = &c->seg[i].source;
-        const void *data;
-        size_t bytes;
-        if (!source->get || !source->summary) continue;
-        qu_status st = source->summary(source->ctx, &data, &bytes, err);
-        if (st == QU_ERR_NOTFOUND) continue;
-        QU_TRY(st);
+        if (of[i].st == QU_ERR_NOTFOUND) continue;
+        int64_t expected = qu_page_summary_bytes(c->m, c->seg[i].n);
+        if (of[i].st != QU_OK && err) *err = of[i].err;
+        if (of[i].st != QU_OK) return of[i].st;
+        if ((int64_t)of[i].bytes != expected)
+            return qu_fail(err, QU_ERR_CORRUPT, "stored summary has %zu bytes, expected %lld",
+                           of[i].bytes, (long long)expected);
+        if (s->type == QU_ATTEND_BYTES && !c->seg[i].kv) c->seg[i].type = QU_ATTEND_BYTES;
+        c->stats.bytes_read += expected;
         int32_t p = s->n_pages++;
         s->segment[p] = i;
         s->tokens[p] = c->seg[i].n;
+        s->summary[p] = of[i].data;
         s->first[p + 1] = s->first[p] + qu_summary_clusters(c->seg[i].n);
     }
-    s->n_pad = (s->first[s->n_pages] + 15) / 16 * 16;
-    s->half = c->codec != QU_CODEC_F32;
+    c->stats.load_ms += qu_os_now_ms() - start;
     s->loaded = true;
     return QU_OK;
+}
+
+/* Cut the candidates into parts. */
+static void make_parts(qu_context *c)
+{
+    qu_selection *s = &c->sel;
+    int32_t d = c->m->head_size;
+    for (int32_t p = 0; p < s->n_pages;) {
+        qu_part *part = &s->parts[s->n_parts++];
+        *part = (qu_part){.first = p, .column = s->n_columns, .at = s->head_bytes};
+        for (; p < s->n_pages && s->first[p + 1] - s->first[part->first] <= QU_ATTEND_COLUMNS; p++)
+            s->column[p] = s->n_columns + s->first[p] - s->first[part->first];
+        part->n = p - part->first;
+        part->n_clusters = s->first[p] - s->first[part->first];
+        part->n_pad = (part->n_clusters + 15) / 16 * 16;
+        s->n_columns += part->n_pad;
+        s->head_bytes += qu_attend_kt_bytes(s->type, d, part->n_pad) +
+                         qu_attend_v_bytes(s->type, d, part->n_pad) +
+                         qu_attend_kt_bytes(s->type, d / 2, part->n_pad);
+    }
+    s->column[s->n_pages] = s->n_columns;
+}
+
+static void end_load(load_run *r)
+{
+    free(r->cos);
+    free(r->sin);
+    free(r->floats);
 }
 
 /* Once a question: find the candidates and make their clusters ready. */
@@ -185,19 +217,28 @@ static qu_status load(qu_context *c, qu_err *err)
 {
     const qu_model *m = c->m;
     qu_selection *s = &c->sel;
+    QU_OWN(end_load) load_run r = {.c = c};
     if (s->loaded) return QU_OK;
     QU_TRY(qu_selection_find(c, err));
     if (s->n_pages == 0) return QU_OK;
-    int64_t heads = (int64_t)m->n_layers * m->n_kv_heads, bias = heads * s->n_pad;
-    int64_t angles = (int64_t)m->n_ropes * (m->head_size / 2 + 1) * COLUMNS;
-    QU_TRY(qu_memory_take(&s->kv, heads * head_elements(c), s->half ? 2 : 4, err));
-    QU_TRY(qu_memory_take(&s->bias, bias, sizeof *s->bias, err));
-    QU_TRY(qu_memory_take(&s->hidden, (int64_t)m->n_kv_heads * s->n_pad, sizeof *s->hidden, err));
-    QU_TRY(qu_memory_take(&s->cos, angles, sizeof *s->cos, err));
-    QU_TRY(qu_memory_take(&s->sin, angles, sizeof *s->sin, err));
-    for (int64_t i = 0; i < bias; i++) s->bias[i] = -INFINITY;
     double start = qu_os_now_ms();
-    for (int32_t p = 0; p < s->n_pages; p++) QU_TRY(load_page(c, p, err));
+    int64_t heads = (int64_t)m->n_layers * m->n_kv_heads, none = 0, no_room = 0;
+    int64_t angles = (int64_t)s->n_pages * m->n_ropes * (m->head_size / 2);
+    QU_TRY(qu_memory_take(&s->parts, s->n_pages, sizeof *s->parts, err));
+    QU_TRY(qu_memory_take(&s->column, s->n_pages + 1ll, sizeof *s->column, err));
+    make_parts(c);
+    QU_TRY(qu_memory_need(&s->clusters, &none, heads * s->head_bytes, 1, err));
+    QU_TRY(qu_memory_take(&s->bias, heads * s->n_columns, sizeof *s->bias, err));
+    QU_TRY(qu_memory_take(&s->hidden, heads * s->n_columns, sizeof *s->hidden, err));
+    QU_TRY(qu_memory_take(&s->hidden_epoch, m->n_layers, sizeof *s->hidden_epoch, err));
+    QU_TRY(qu_memory_take(&r.cos, angles, sizeof *r.cos, err));
+    QU_TRY(qu_memory_take(&r.sin, angles, sizeof *r.sin, err));
+    QU_TRY(qu_memory_need(&r.floats, &no_room, qu_pool_threads(c->pool) * part_floats(m),
+                          sizeof *r.floats, err));
+    for (int64_t i = 0; i < heads * s->n_columns; i++) s->bias[i] = -INFINITY;
+    for (int32_t i = 0; i < m->n_layers; i++) s->hidden_epoch[i] = -1;
+    start_angles(&r);
+    qu_pool_run(c->pool, heads * s->n_parts, place, &r);
     c->stats.load_ms += qu_os_now_ms() - start;
     return QU_OK;
 }
@@ -266,8 +307,9 @@ static qu_status sense(qu_context *c, int32_t layer, uint8_t *chosen, qu_err *er
     int32_t g_n = m->n_kv_heads, rows = c->rows.n * (m->n_heads / g_n);
     qu_status st = QU_OK;
     qu_sense *heads = NULL;
-    qu_attend_kv *slices = NULL;
+    qu_attend_kv *slices = NULL, *parts = NULL;
     QU_TRY_OUT(qu_memory_take(&heads, g_n, sizeof *heads, err));
+    QU_TRY_OUT(qu_memory_take(&parts, (int64_t)g_n * s->n_parts, sizeof *parts, err));
     QU_TRY_OUT(gather_queries(c, layer, err));
     if (c->hook.reads_keys) {
         QU_TRY_OUT(qu_memory_take(&slices, (int64_t)g_n * s->n_pages, sizeof *slices, err));
@@ -276,6 +318,8 @@ static qu_status sense(qu_context *c, int32_t layer, uint8_t *chosen, qu_err *er
     for (int32_t g = 0; g < g_n; g++) {
         qu_attend_kv *own = slices ? slices + (int64_t)g * s->n_pages : NULL;
         for (int32_t p = 0; own && p < s->n_pages; p++) own[p] = slice_of(c, p, layer, g);
+        for (int32_t p = 0; p < s->n_parts; p++)
+            parts[g * s->n_parts + p] = part_kv(c, &s->parts[p], head_of(c, layer, g), s->bias);
         heads[g] = (qu_sense){layer,
                               g,
                               rows,
@@ -283,9 +327,9 @@ static qu_status sense(qu_context *c, int32_t layer, uint8_t *chosen, qu_err *er
                               s->q + (int64_t)g * rows * m->head_size,
                               m->head_size,
                               s->q + (int64_t)rows * (g_n * m->head_size + g * (m->head_size / 2)),
-                              block_kv(c, layer, g, block_bias(c, layer, g)),
-                              block_spread(c, layer, g),
-                              s->first,
+                              parts + (int64_t)g * s->n_parts,
+                              s->n_parts,
+                              s->column,
                               s->tokens,
                               own};
     }
@@ -294,6 +338,7 @@ static qu_status sense(qu_context *c, int32_t layer, uint8_t *chosen, qu_err *er
     if (slices) count_values(c, chosen);
 out:
     free(heads);
+    free(parts);
     free(slices);
     return st;
 }
@@ -346,22 +391,35 @@ out:
 
 /* --- what attention reads --- */
 
+/* The far field's bias: that of the clusters, but chosen pages hidden. */
+static void hide(qu_context *c, int32_t layer, const uint8_t *chosen)
+{
+    qu_selection *s = &c->sel;
+    int32_t g_n = c->m->n_kv_heads;
+    for (int32_t g = 0; g < g_n; g++) {
+        float *hidden = bias_of(c, s->hidden, head_of(c, layer, g));
+        memcpy(hidden, bias_of(c, s->bias, head_of(c, layer, g)),
+               (size_t)s->n_columns * sizeof *hidden);
+        for (int32_t p = 0; p < s->n_pages; p++)
+            for (int32_t i = s->column[p]; chosen[p * g_n + g] && i < s->column[p + 1]; i++)
+                hidden[i] = -INFINITY;
+    }
+    s->hidden_epoch[layer] = s->epoch;
+}
+
 static void apply(qu_context *c, int32_t layer, const uint8_t *chosen)
 {
     qu_selection *s = &c->sel;
     int32_t g_n = c->m->n_kv_heads;
     s->far = false;
-    for (int32_t g = 0; g < g_n; g++) {
-        float *hidden = s->hidden + (int64_t)g * s->n_pad;
-        memcpy(hidden, block_bias(c, layer, g), (size_t)s->n_pad * sizeof *hidden);
-        for (int32_t p = 0; p < s->n_pages; p++) {
+    for (int32_t p = 0; p < s->n_pages; p++)
+        for (int32_t g = 0; g < g_n; g++) {
             bool in = chosen[p * g_n + g];
             c->s.use[s->segment[p] * g_n + g] = in;
             s->far = s->far || !in;
-            for (int32_t i = s->first[p]; in && i < s->first[p + 1]; i++) hidden[i] = -INFINITY;
         }
-    }
     s->far = s->far && c->hook.far_field;
+    if (s->far && (s->senses || s->hidden_epoch[layer] != s->epoch)) hide(c, layer, chosen);
 }
 
 qu_status qu_selection_apply(qu_context *c, int32_t layer, qu_err *err)
@@ -382,16 +440,10 @@ qu_status qu_selection_apply(qu_context *c, int32_t layer, qu_err *err)
 
 int32_t qu_selection_far_parts(const qu_context *c)
 {
-    return c->sel.far ? (c->sel.n_pad + QU_PAGE_TOKENS - 1) / QU_PAGE_TOKENS : 0;
+    return c->sel.far ? c->sel.n_parts : 0;
 }
 
 qu_attend_kv qu_selection_far(const qu_context *c, int32_t layer, int32_t g, int32_t part)
 {
-    int32_t at = part * QU_PAGE_TOKENS, n_pad = c->sel.n_pad;
-    int64_t size = c->sel.half ? 2 : 4;
-    qu_attend_kv kv = block_kv(c, layer, g, c->sel.hidden + (int64_t)g * n_pad + at);
-    kv.kt = (const char *)kv.kt + at * size;
-    kv.v = (const char *)kv.v + at * size * qu_attend_pad(c->m->head_size);
-    kv.n = n_pad - at < QU_PAGE_TOKENS ? n_pad - at : QU_PAGE_TOKENS;
-    return kv;
+    return part_kv(c, &c->sel.parts[part], head_of(c, layer, g), c->sel.hidden);
 }

@@ -21,15 +21,16 @@ void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t 
 }
 
 void qu_attend_mass(float *mass, const float *q, int64_t ldq, int32_t rows, int32_t d,
-                    const qu_attend_kv *kv, const float *q2, const void *spread, float *scratch)
+                    const qu_attend_kv *parts, int32_t n_parts, const float *q2, float *scratch)
 {
-    int64_t n = kv->n_pad;
-    float *m = scratch + rows * n * 2, *l = m + rows;
-    QU_ISA_PICK(qu_attend_ops)->mass(scratch, m, l, q, ldq, rows, d, kv, q2, spread);
+    int32_t n = 0;
+    for (int32_t i = 0; i < n_parts; i++) n += parts[i].n_pad;
+    float *m = scratch + (int64_t)rows * n * 2, *l = m + rows;
+    QU_ISA_PICK(qu_attend_ops)->mass(scratch, m, l, q, ldq, rows, d, parts, n_parts, n, q2);
     for (int32_t r = 0; r < rows; r++) {
-        const float *w = scratch + r * n;
+        const float *w = scratch + (int64_t)r * n;
         float inv = l[r] > 0 ? 1 / l[r] : 0;
-        for (int64_t j = 0; j < n; j++) mass[j] += w[j] * inv;
+        for (int32_t j = 0; j < n; j++) mass[j] += w[j] * inv;
     }
 }
 
@@ -37,6 +38,48 @@ void qu_attend_product(float *c, const float *a, const float *b, int32_t rows, i
                        int32_t cols)
 {
     QU_ISA_PICK(qu_attend_ops)->product(c, a, b, rows, depth, cols);
+}
+
+static int64_t matrix_bytes(qu_attend_type type, int32_t rows, int32_t columns, int32_t channels)
+{
+    int64_t n = (int64_t)rows * columns;
+    if (type == QU_ATTEND_BYTES) return n + 8ll * channels;
+    return type == QU_ATTEND_HALVES ? 2 * n : 4 * n;
+}
+
+int64_t qu_attend_kt_bytes(qu_attend_type type, int32_t d, int32_t n_pad)
+{
+    int32_t dp = qu_attend_pad(d);
+    return matrix_bytes(type, type == QU_ATTEND_BYTES ? dp : d, n_pad, dp);
+}
+
+int64_t qu_attend_v_bytes(qu_attend_type type, int32_t d, int32_t n_pad)
+{
+    return matrix_bytes(type, n_pad, qu_attend_pad(d), qu_attend_pad(d));
+}
+
+void qu_attend_pack_kt(qu_attend_type type, void *kt, const float *x, int32_t n, int32_t n_pad,
+                       int32_t d)
+{
+    int64_t keys = (int64_t)d * n_pad;
+    if (type == QU_ATTEND_BYTES)
+        QU_ISA_PICK(qu_attend_ops)->pack_kt(kt, x, n, n_pad, d);
+    else if (type == QU_ATTEND_HALVES)
+        qu_attend_halve(kt, x, keys);
+    else
+        memcpy(kt, x, (size_t)keys * sizeof *x);
+}
+
+void qu_attend_pack_v(qu_attend_type type, void *v, const float *x, int32_t n, int32_t n_pad,
+                      int32_t d)
+{
+    int64_t values = (int64_t)n_pad * qu_attend_pad(d);
+    if (type == QU_ATTEND_BYTES)
+        QU_ISA_PICK(qu_attend_ops)->pack_v(v, x, n, n_pad, d);
+    else if (type == QU_ATTEND_HALVES)
+        qu_attend_halve(v, x, values);
+    else
+        memcpy(v, x, (size_t)values * sizeof *x);
 }
 
 void qu_attend_halve(uint16_t *out, const float *x, int64_t n)

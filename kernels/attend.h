@@ -23,20 +23,46 @@ static inline int32_t qu_attend_pad(int32_t d)
     return (d + 15) / 16 * 16;
 }
 
+/* How a page is held. */
+typedef enum qu_attend_type {
+    QU_ATTEND_FLOATS,
+    QU_ATTEND_HALVES, /* rounded to nearest even, beyond +-65504 clamped */
+    QU_ATTEND_BYTES,  /* a range for each channel of a page: where pages are chosen */
+} qu_attend_type;
+
 /* One page of one KV head as attention reads it, borrowed.
  *   kt [D, n_pad]   keys after RoPE, transposed; columns from n to the next multiple of 16 are zero
  *   v  [n_pad, Dp]  values, Dp = qu_attend_pad(D); padding is zero
- * Elements are half where half is set, else f32; the arithmetic is f32 either way.
  *   bias [n_pad]    added to the scores, -INF hides a key; NULL: none
- * 1 <= n <= n_pad, n_pad a multiple of 16. */
+ * 1 <= n <= n_pad, n_pad a multiple of 16. Floats and halves are computed with in f32. In bytes
+ * n_pad < n + 16, n_pad <= QU_ATTEND_COLUMNS, and a matrix [R, C] of channels that are its rows
+ * (kt, R = Dp) or its columns (v) is
+ *   [2, Dp] f32        mid and step of each channel: x = mid + step * (byte - 128)
+ *   [C / 16, R / 4, 16, 4] u8   four rows of a column side by side
+ * Queries times step, and weights, are then rounded to 15 bits of the largest of their row and
+ * multiplied as whole numbers: against f32 on the same bytes that is 1e-4 of the largest value. */
 typedef struct qu_attend_kv {
     const void *kt, *v;
     const float *bias;
-    bool half;
+    qu_attend_type type;
     int32_t n, n_pad;
+    const void *next;   /* bytes: kt of what is read afterwards, to be asked for in time; NULL */
+    const void *spread; /* [D/2, n_pad] like kt, of keys that stand for clusters (qu_attend_mass) */
 } qu_attend_kv;
 
-/* out [n] half = x [n] rounded to nearest even, beyond +-65504 clamped: how pages are held. */
+enum { QU_ATTEND_COLUMNS = 256 };
+
+/* Bytes of kt [D,n_pad] and of v [n_pad,Dp], multiples of 32. */
+int64_t qu_attend_kt_bytes(qu_attend_type type, int32_t d, int32_t n_pad);
+int64_t qu_attend_v_bytes(qu_attend_type type, int32_t d, int32_t n_pad);
+
+/* kt or v of a type from floats x [D,n_pad] or [n_pad,Dp] as those above. */
+void qu_attend_pack_kt(qu_attend_type type, void *kt, const float *x, int32_t n, int32_t n_pad,
+                       int32_t d);
+void qu_attend_pack_v(qu_attend_type type, void *v, const float *x, int32_t n, int32_t n_pad,
+                      int32_t d);
+
+/* out [n] half = x [n] as QU_ATTEND_HALVES has them. */
 void qu_attend_halve(uint16_t *out, const float *x, int64_t n);
 
 /* State of rows query rows: o [rows,Dp], m [rows], l [rows], caller's memory. */
@@ -50,21 +76,21 @@ void qu_attend_reset(qu_attend_state *s, int32_t rows, int32_t dp);
 /* Partial state of rows queries q [rows,ldq] (already scaled by 1/sqrt(D) and rotated) over one
  * page. visible [rows]: keys 0..visible-1 are seen (0 gives the empty state), NULL: all n. scratch:
  * rows * c floats, c = n rounded up to a multiple of 16, left holding the weights exp(score - m)
- * [rows,c]. A NaN score weighs nothing; NaN values give NaN. Writes all of part. */
+ * [rows,c]; not used with bytes. A NaN score weighs nothing; NaN values give NaN. Writes all of
+ * part. */
 void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
                     const qu_attend_kv *kv, const int32_t *visible, float *scratch);
 
-/* mass [n_pad] += each key's softmax weight, summed over rows: a row that sees any key adds 1 in
- * all. kv's values are not read.
- * Keys that stand for clusters: bias = ln(count), and where spread is not NULL the logits in a
- * cluster vary by v = q2 . spread; q2 [rows,D/2] f32, spread [D/2,n_pad] of kv's element type. Such
- * a logit is raised by sqrt(c (c + v)) - c, c = QU_SPREAD_LIMIT * ln(count): by v / 2, the mean of
+/* mass [all n_pad of the parts] += each key's softmax weight, summed over rows: a row that sees any
+ * key adds 1 in all. Values are not read.
+ * Keys that stand for clusters: bias = ln(count), and where q2 [rows,D/2] is not NULL the logits in
+ * a cluster vary by v = q2 . spread. Such a logit is raised by sqrt(c (c + v)) - c, c = QU_SPREAD_LIMIT * ln(count): by v / 2, the mean of
  * exp under a normal law, where v is small, but by no more than sqrt(c v), since so few members
- * have no larger logit (random energy model, Derrida 1981). scratch: rows * (2 n_pad + 2)
- * floats. */
+ * have no larger logit (random energy model, Derrida 1981). scratch: rows * (2 columns of all parts
+ * + 2) floats. */
 #define QU_SPREAD_LIMIT 1.4f /* fitted to 2 to 48 normal members; the law of large counts has 2 */
 void qu_attend_mass(float *mass, const float *q, int64_t ldq, int32_t rows, int32_t d,
-                    const qu_attend_kv *kv, const float *q2, const void *spread, float *scratch);
+                    const qu_attend_kv *parts, int32_t n_parts, const float *q2, float *scratch);
 
 /* c [rows,cols] = a [rows,depth] b [depth,cols] in f32, rows of b and c cols apart, cols a multiple
  * of 16. */

@@ -1,5 +1,6 @@
 #include "kernels/ops_simd.h"
 
+#include "kernels/attend_bytes_simd.h"
 #include "kernels/quant.h"
 #include "kernels/simd.h"
 
@@ -111,53 +112,154 @@ static void weigh(float *s, int32_t visible, int32_t n_pad, float *m, float *l)
     *l = vf_sum(sum);
 }
 
-VF void add_bias(float *w, const float *bias, int32_t rows, int32_t cols)
+VF void add_bias(float *w, int64_t ldw, const float *bias, int32_t rows, int32_t cols)
 {
-    for (int32_t r = 0; bias && r < rows; r++, w += cols)
+    for (int32_t r = 0; bias && r < rows; r++, w += ldw)
         for (int32_t i = 0; i < cols; i += QU_LANES)
             vf_store(w + i, vf_add(vf_load(w + i), vf_load(bias + i)));
 }
 
 /* What a cluster's spread adds to its mean logit: sqrt(c (c + v)) - c. */
-VF void add_spread(float *w, const float *v, const qu_attend_kv *kv, int32_t rows)
+VF void add_spread(float *w, const float *v, int64_t ldw, const qu_attend_kv *kv, int32_t rows)
 {
     vf limit = vf_set1(QU_SPREAD_LIMIT);
     for (int32_t i = 0; i < kv->n_pad; i += QU_LANES) {
         /* -INF of an empty cluster is 0 here */
         vf c = vf_mul(limit, vf_max(vf_load(kv->bias + i), vf_zero()));
         for (int32_t r = 0; r < rows; r++) {
-            int64_t at = (int64_t)r * kv->n_pad + i;
+            int64_t at = r * ldw + i;
             vf more = vf_sqrt(vf_mul(c, vf_add(c, vf_max(vf_load(v + at), vf_zero()))));
             vf_store(w + at, vf_add(vf_load(w + at), vf_sub(more, c)));
         }
     }
 }
 
+/* w [rows,n_pad], rows ldw apart = q [rows,d] by a matrix [d,n_pad] in bytes + bias, -INF from seen
+ * on; next: what is read afterwards. top [rows]: the largest, or NULL. */
+static void scores_from_bytes(float *w, int64_t ldw, const float *q, int64_t ldq, int32_t rows,
+                              int32_t d, const void *matrix, const void *next, int32_t n_pad,
+                              const float *bias, const int32_t *seen, float *top)
+{
+    float x[QU_MAX_HEAD_SIZE], base[BYTE_ROWS];
+    byte_row a[BYTE_ROWS];
+    int32_t dp = qu_attend_pad(d);
+    const float *mid = matrix, *step = mid + dp;
+    for (int32_t r = 0; r < rows; r++) {
+        vf sum = vf_zero(), most = vf_set1(1e-30f);
+        for (int32_t i = 0; i < dp; i += QU_LANES) {
+            vf y = vf_load_n(q + r * ldq + i, d - i, 0), z = vf_mul(y, vf_load(step + i));
+            sum = vf_fma(y, vf_load(mid + i), sum);
+            most = vf_max(vf_max(z, vf_sub(vf_zero(), z)), most);
+            vf_store(x + i, z);
+        }
+        base[r] = vf_sum(sum);
+        byte_split(&a[r], x, dp, vf_hmax(most) / BYTE_MOST);
+    }
+    byte_product(w, ldw, a, rows, step + dp, next, dp, n_pad);
+    for (int32_t r = 0; r < rows; r++) {
+        float most = byte_scores(w + r * ldw, n_pad, a[r].unit, base[r], bias, seen[r]);
+        if (top) top[r] = most;
+    }
+}
+
+/* At most BYTE_ROWS rows over a page in bytes. */
+static void few_over_bytes(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows,
+                           int32_t d, const qu_attend_kv *kv, const int32_t *seen)
+{
+    float w[BYTE_ROWS * QU_ATTEND_COLUMNS];
+    byte_row a[BYTE_ROWS];
+    int32_t dp = qu_attend_pad(d), n = kv->n_pad;
+    const float *mid = kv->v, *step = mid + dp;
+    scores_from_bytes(w, n, q, ldq, rows, d, kv->kt, step + dp, n, kv->bias, seen, part->m);
+    for (int32_t r = 0; r < rows; r++) {
+        byte_weights(&a[r], w + r * n, n, part->m[r]);
+        part->l[r] = (float)a[r].sum * a[r].unit;
+    }
+    byte_product(part->o, dp, a, rows, step + dp, kv->next ? kv->next : step + dp, n, dp);
+    for (int32_t r = 0; r < rows; r++) {
+        float *o = part->o + (int64_t)r * dp;
+        vf unit = vf_set1(a[r].unit), all = vf_set1(part->l[r]);
+        for (int32_t i = 0; i < dp; i += QU_LANES) {
+            vf y = vf_mul(vf_mul(vf_load(o + i), unit), vf_load(step + i));
+            vf_store(o + i, vf_fma(all, vf_load(mid + i), y));
+        }
+    }
+}
+
+static void over_bytes(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
+                       const qu_attend_kv *kv, const int32_t *visible)
+{
+    int32_t dp = qu_attend_pad(d);
+    for (int32_t r = 0; r < rows; r += BYTE_ROWS) {
+        int32_t n = rows - r < BYTE_ROWS ? rows - r : BYTE_ROWS, all[] = {kv->n, kv->n, kv->n};
+        qu_attend_state some = {part->o + (int64_t)r * dp, part->m + r, part->l + r};
+        few_over_bytes(&some, q + r * ldq, ldq, n, d, kv, visible ? visible + r : all);
+    }
+}
+
+static void pack_kt(void *kt, const float *x, int32_t n, int32_t n_pad, int32_t d)
+{
+    int32_t dp = qu_attend_pad(d);
+    pack_rows(kt, (uint8_t *)((float *)kt + 2 * dp), x, d, dp, n, n_pad);
+}
+
+static void pack_v(void *v, const float *x, int32_t n, int32_t n_pad, int32_t d)
+{
+    int32_t dp = qu_attend_pad(d);
+    pack_columns(v, (uint8_t *)((float *)v + 2 * dp), x, dp, n, n_pad);
+}
+
 static void page(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
                  const qu_attend_kv *kv, const int32_t *visible, float *scratch)
 {
     int32_t cols = (kv->n + QU_LANES - 1) / QU_LANES * QU_LANES, dp = qu_attend_pad(d);
-    product(scratch, cols, q, ldq, kv->kt, kv->n_pad, rows, d, cols, kv->half);
-    add_bias(scratch, kv->bias, rows, cols);
+    bool half = kv->type == QU_ATTEND_HALVES;
+    if (kv->type == QU_ATTEND_BYTES) {
+        over_bytes(part, q, ldq, rows, d, kv, visible);
+        return;
+    }
+    product(scratch, cols, q, ldq, kv->kt, kv->n_pad, rows, d, cols, half);
+    add_bias(scratch, cols, kv->bias, rows, cols);
     for (int32_t r = 0; r < rows; r++)
         weigh(scratch + (int64_t)r * cols, visible ? visible[r] : kv->n, cols, &part->m[r],
               &part->l[r]);
-    product(part->o, dp, scratch, cols, kv->v, dp, rows, kv->n, dp, kv->half);
+    product(part->o, dp, scratch, cols, kv->v, dp, rows, kv->n, dp, half);
 }
 
-/* w [rows,n_pad] the weights, followed by as much scratch. */
-static void mass(float *w, float *m, float *l, const float *q, int64_t ldq, int32_t rows, int32_t d,
-                 const qu_attend_kv *kv, const float *q2, const void *spread)
+/* Logits of a part's columns, w [rows] and v (scratch) ldw apart. */
+static void part_logits(float *w, float *v, int64_t ldw, const float *q, int64_t ldq, int32_t rows,
+                        int32_t d, const qu_attend_kv *kv, const float *q2)
 {
-    int32_t n_pad = kv->n_pad;
-    float *v = w + (int64_t)rows * n_pad;
-    product(w, n_pad, q, ldq, kv->kt, n_pad, rows, d, n_pad, kv->half);
-    add_bias(w, kv->bias, rows, n_pad);
-    if (spread) {
-        product(v, n_pad, q2, d / 2, spread, n_pad, rows, d / 2, n_pad, kv->half);
-        add_spread(w, v, kv, rows);
+    int32_t n_pad = kv->n_pad, all[] = {kv->n, kv->n, kv->n};
+    bool half = kv->type == QU_ATTEND_HALVES;
+    if (kv->type == QU_ATTEND_BYTES) {
+        for (int32_t r = 0; r < rows; r += BYTE_ROWS) {
+            int32_t n = rows - r < BYTE_ROWS ? rows - r : BYTE_ROWS;
+            scores_from_bytes(w + r * ldw, ldw, q + r * ldq, ldq, n, d, kv->kt, kv->kt, n_pad,
+                              kv->bias, all, NULL);
+            if (q2)
+                scores_from_bytes(v + r * ldw, ldw, q2 + (int64_t)r * (d / 2), d / 2, n, d / 2,
+                                  kv->spread, kv->spread, n_pad, NULL, all, NULL);
+        }
+    } else {
+        product(w, ldw, q, ldq, kv->kt, n_pad, rows, d, n_pad, half);
+        add_bias(w, ldw, kv->bias, rows, n_pad);
+        for (int32_t r = 0; r < rows; r++)
+            for (int32_t i = kv->n; i < n_pad; i++) w[r * ldw + i] = -INFINITY;
+        if (q2) product(v, ldw, q2, d / 2, kv->spread, n_pad, rows, d / 2, n_pad, half);
     }
-    for (int32_t r = 0; r < rows; r++) weigh(w + (int64_t)r * n_pad, kv->n, n_pad, &m[r], &l[r]);
+    if (q2) add_spread(w, v, ldw, kv, rows);
+}
+
+/* w [rows,columns] the weights, followed by as much scratch. */
+static void mass(float *w, float *m, float *l, const float *q, int64_t ldq, int32_t rows, int32_t d,
+                 const qu_attend_kv *parts, int32_t n_parts, int32_t columns, const float *q2)
+{
+    float *v = w + (int64_t)rows * columns;
+    for (int32_t i = 0, at = 0; i < n_parts; at += parts[i++].n_pad)
+        part_logits(w + at, v + at, columns, q, ldq, rows, d, &parts[i], q2);
+    for (int32_t r = 0; r < rows; r++)
+        weigh(w + (int64_t)r * columns, columns, columns, &m[r], &l[r]);
 }
 
 static void plain_product(float *c, const float *a, const float *b, int32_t rows, int32_t depth,
@@ -204,4 +306,5 @@ static void halve(uint16_t *out, const float *x, int64_t n)
     }
 }
 
-const qu_attend_ops QU_ISA_NAME(qu_attend_ops) = {page, mass, plain_product, halve, merge};
+const qu_attend_ops QU_ISA_NAME(qu_attend_ops) = {page, mass, plain_product, halve, pack_kt,
+                                                  pack_v, merge};

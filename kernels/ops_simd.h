@@ -14,10 +14,12 @@ typedef struct qu_attend_ops {
     void (*page)(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
                  const qu_attend_kv *kv, const int32_t *visible, float *scratch);
     void (*mass)(float *w, float *m, float *l, const float *q, int64_t ldq, int32_t rows, int32_t d,
-                 const qu_attend_kv *kv, const float *q2, const void *spread);
+                 const qu_attend_kv *parts, int32_t n_parts, int32_t columns, const float *q2);
     void (*product)(float *c, const float *a, const float *b, int32_t rows, int32_t depth,
                     int32_t cols);
     void (*halve)(uint16_t *out, const float *x, int64_t n);
+    void (*pack_kt)(void *kt, const float *x, int32_t n, int32_t n_pad, int32_t d); /* in bytes */
+    void (*pack_v)(void *v, const float *x, int32_t n, int32_t n_pad, int32_t d);
     void (*merge)(qu_attend_state *acc, const qu_attend_state *part, int32_t rows, int32_t dp);
 } qu_attend_ops;
 
@@ -68,10 +70,22 @@ typedef struct qu_rope_ops {
     void (*rotate)(float *a, float *b, const float *c, const float *s, int32_t n_pad);
 } qu_rope_ops;
 
+/* summary.h: of [n,width] bytes, x = lo + step * byte */
+typedef struct qu_summary_ops {
+    void (*range)(float *lo, float *step, const uint16_t *in, int32_t width);
+    /* x [depth,n], rows ldx apart, of the first depth columns of bytes; x [n,d] */
+    void (*columns)(float *x, int64_t ldx, const uint8_t *bytes, int32_t width, const float *lo,
+                    const float *step, int32_t depth, int32_t n);
+    void (*rows)(float *x, int64_t ldx, const uint8_t *bytes, int32_t width, const float *lo,
+                 const float *step, int32_t d, int32_t n);
+    void (*turn)(float *a, float *b, float c, float s, int32_t n); /* a pair of rows by an angle */
+} qu_summary_ops;
+
 /* rows.h */
 typedef struct qu_rows_ops {
     void (*rmsnorm)(float *y, const float *x, const float *w, int32_t n, float eps);
     void (*swiglu)(float *gate, const float *up, int32_t n);
+    float (*exp_sum)(const float *x, int32_t n, float from);
 } qu_rows_ops;
 
 QU_ISA_DECLARE(qu_attend_ops, qu_attend_ops);
@@ -79,5 +93,6 @@ QU_ISA_DECLARE(qu_codec_ops, qu_codec_ops);
 QU_ISA_DECLARE(qu_linear_ops, qu_linear_ops);
 QU_ISA_DECLARE(qu_rope_ops, qu_rope_ops);
 QU_ISA_DECLARE(qu_rows_ops, qu_rows_ops);
+QU_ISA_DECLARE(qu_summary_ops, qu_summary_ops);
 
 #endif

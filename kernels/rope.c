@@ -48,6 +48,8 @@ qu_status qu_rope_create(qu_rope **out, const qu_rope_config *config, qu_err *er
 
 void qu_rope_free(qu_rope *r) { free(r); }
 
+int32_t qu_rope_pairs(const qu_rope *r) { return r->n_dims / 2; }
+
 void qu_rope_pair(const qu_rope *r, int32_t j, int32_t *a, int32_t *b)
 {
     bool apart = r->halves && j < r->n_dims / 2;

@@ -41,6 +41,9 @@ void qu_rope_free(qu_rope *r);
  * Columns n..ld-1 are set to those of angle 0. */
 void qu_rope_angles(const qu_rope *r, int64_t pos, int32_t n, int32_t ld, float *c, float *s);
 
+/* Pairs of dims that turn: n_dims / 2. */
+int32_t qu_rope_pairs(const qu_rope *r);
+
 /* The dims of pair j of a head of d dims, 0 <= j < d/2: those that turn together, and what passes
  * through by twos. */
 void qu_rope_pair(const qu_rope *r, int32_t j, int32_t *a, int32_t *b);

@@ -28,6 +28,22 @@ void qu_rows_swiglu_ref(float *gate, const float *up, int32_t n)
         gate[i] = (float)(gate[i] / (1 + exp(-(double)gate[i])) * up[i]);
 }
 
+double qu_rows_exp_sum(const float *x, int32_t n, float from)
+{
+    enum { SOME = 4096 }; /* so few that f32 keeps their sum */
+    double sum = 0;
+    for (int32_t i = 0; i < n; i += SOME)
+        sum += (double)QU_ISA_PICK(qu_rows_ops)->exp_sum(x + i, n - i < SOME ? n - i : SOME, from);
+    return sum;
+}
+
+double qu_rows_exp_sum_ref(const float *x, int32_t n, float from)
+{
+    double sum = 0;
+    for (int32_t i = 0; i < n; i++) sum += exp((double)x[i] - (double)from);
+    return sum;
+}
+
 void qu_rows_add(float *x, const float *y, int32_t n)
 {
     for (int32_t i = 0; i < n; i++) x[i] += y[i];

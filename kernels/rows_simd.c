@@ -26,4 +26,12 @@ static void swiglu(float *gate, const float *up, int32_t n)
     }
 }
 
-const qu_rows_ops QU_ISA_NAME(qu_rows_ops) = {rmsnorm, swiglu};
+static float exp_sum(const float *x, int32_t n, float from)
+{
+    vf start = vf_set1(from), sum = vf_zero();
+    for (int32_t i = 0; i < n; i += QU_LANES)
+        sum = vf_add(sum, vf_exp(vf_sub(vf_load_n(x + i, n - i, -INFINITY), start)));
+    return vf_sum(sum);
+}
+
+const qu_rows_ops QU_ISA_NAME(qu_rows_ops) = {rmsnorm, swiglu, exp_sum};

@@ -58,6 +58,10 @@ VF vf vf_load_i8(const int8_t *p)
 {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
+VF vf vf_load_u8(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
 VF vf vf_load_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 VF void vf_store_f16(uint16_t *p, vf x)
 {
@@ -119,6 +123,11 @@ VF __m256 load_i8_8(const int8_t *p)
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
 VF vf vf_load_i8(const int8_t *p) { return (vf){load_i8_8(p), load_i8_8(p + 8)}; }
+VF __m256 load_u8_8(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+VF vf vf_load_u8(const uint8_t *p) { return (vf){load_u8_8(p), load_u8_8(p + 8)}; }
 VF vf vf_load_f16(const void *p)
 {
     const __m128i *q = p;
@@ -182,6 +191,7 @@ VF uint16_t load_u16(const void *p, int i)
     return h;
 }
 VF vf vf_load_i8(const int8_t *p) { QU_EACH_LANE(p[i]); }
+VF vf vf_load_u8(const uint8_t *p) { QU_EACH_LANE(p[i]); }
 VF vf vf_load_f16(const void *p) { QU_EACH_LANE(qu_f16_to_f32(load_u16(p, i))); }
 VF void vf_store_f16(uint16_t *p, vf x)
 {
@@ -211,6 +221,17 @@ VF float vf_from_f16(uint16_t h)
 }
 
 /* The first n lanes, the others fill; all sixteen where n is more. */
+#if defined(__AVX512F__)
+VF __mmask16 first_lanes(int32_t n)
+{
+    return (__mmask16)(n >= QU_LANES ? 0xffff : (1 << n) - 1);
+}
+VF vf vf_load_n(const float *p, int32_t n, float fill)
+{
+    return _mm512_mask_loadu_ps(vf_set1(fill), first_lanes(n), p);
+}
+VF void vf_store_n(float *p, vf a, int32_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), a); }
+#else
 VF vf vf_load_n(const float *p, int32_t n, float fill)
 {
     float x[QU_LANES];
@@ -228,6 +249,7 @@ VF void vf_store_n(float *p, vf a, int32_t n)
     vf_store(x, a);
     memcpy(p, x, (size_t)n * sizeof *x);
 }
+#endif
 
 /* Fold sixteen lanes by halves: 8 + 8, 4 + 4, 2 + 2, 1 + 1; lane i takes lane i + half. */
 #if defined(__AVX2__)
@@ -249,6 +271,16 @@ VF float larger(float x, float y) { return x < y ? y : x; }
 VF float vf_sum(vf a) { QU_FOLD(plus); }
 VF float vf_hmax(vf a) { QU_FOLD(larger); }
 #endif
+
+/* x 2^n for integral n in [-126, 127] */
+VF vf vf_scale(vf x, vf n)
+{
+#if defined(__AVX512F__)
+    return _mm512_scalef_ps(x, n);
+#else
+    return vf_mul(x, vf_exp2i(n));
+#endif
+}
 
 /* e^x within 2 ulp; 0 below -87.3 (so -INF gives 0), +INF stays large but finite at 88.3. NaN is
  * kept by the caller's arithmetic: scores are checked there. */

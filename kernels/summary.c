@@ -5,6 +5,7 @@
 
 #include "base/dims.h"
 #include "kernels/attend.h"
+#include "kernels/ops_simd.h"
 #include "kernels/quant.h"
 
 /* Lloyd's iterations. BENCHMARKS.md, "Selection", has the mass caught against this number. */
@@ -194,4 +195,25 @@ void qu_summary_read(qu_summary *s, const void *in, int32_t n, int32_t d, float 
                 part[i][j] = lo[from + j] + step[from + j] * (float)byte[from + j];
             part[i] += columns;
         }
+}
+
+void qu_summary_place(const void *in, int32_t n, int32_t d, const qu_rope *r, const float *c,
+                      const float *s, float *kt, float *v, float *spread, int32_t ld, float *bias)
+{
+    const qu_summary_ops *ops = QU_ISA_PICK(qu_summary_ops);
+    int32_t clusters = qu_summary_clusters(n), width = qu_summary_width(d);
+    const uint8_t *byte = (const uint8_t *)((const uint16_t *)in + 2 * width);
+    const uint8_t *count = byte + (int64_t)clusters * width;
+    float lo[5 * QU_MAX_HEAD_SIZE / 2], step[5 * QU_MAX_HEAD_SIZE / 2];
+    ops->range(lo, step, in, width);
+    ops->columns(kt, ld, byte, width, lo, step, d, clusters);
+    ops->rows(v, qu_attend_pad(d), byte + d, width, lo + d, step + d, d, clusters);
+    ops->columns(spread, ld, byte + 2 * d, width, lo + 2 * d, step + 2 * d, d / 2, clusters);
+    for (int32_t j = 0; j < qu_rope_pairs(r); j++) {
+        int32_t a, b;
+        qu_rope_pair(r, j, &a, &b);
+        ops->turn(kt + (int64_t)a * ld, kt + (int64_t)b * ld, c[j], s[j], clusters);
+    }
+    for (int32_t i = 0; i < clusters; i++)
+        bias[i] = count[i] > 0 ? logf((float)count[i]) : -INFINITY;
 }

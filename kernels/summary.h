@@ -73,4 +73,10 @@ void qu_summary_make(void *out, const float *kt, int32_t n_pad, const float *v, 
  * Spread is the mean of the variances of two channels that turn together. */
 void qu_summary_read(qu_summary *s, const void *in, int32_t n, int32_t d, float *cells);
 
+/* A summary as attention takes it (kernels/attend.h), keys turned by a position's angles c and s
+ * [D/2]: kt [D, C] and spread [D/2, C], rows ld apart, v [C, Dp], bias [C] = ln(count), -INF where
+ * there is none. Bit for bit qu_summary_read and qu_rope_vector. */
+void qu_summary_place(const void *in, int32_t n, int32_t d, const qu_rope *r, const float *c,
+                      const float *s, float *kt, float *v, float *spread, int32_t ld, float *bias);
+
 #endif

@@ -84,7 +84,8 @@ static qu_status make_small(writer *w, qu_err *err)
                            .budget = r->a->o.draft_budget,
                            .far_field = true,
                            .refresh = QU_POLICY_REFRESH,
-                           .pool = s->pool};
+                           .pool = s->pool,
+                           .bytes = true};
     QU_TRY(qu_policy_create(&w->policy, &p, s->model->n_layers, s->model->n_kv_heads, err));
     qu_context_select(w->small, qu_policy_hook(w->policy));
     return QU_OK;

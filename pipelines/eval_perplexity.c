@@ -95,7 +95,8 @@ static qu_status one_page(perplexity *x, qu_bed_doc *d, int32_t page, qu_err *er
                            .budget = qu_args_int(x->args, "budget"),
                            .far_field = !qu_args_flag(x->args, "no-far-field"),
                            .refresh = QU_POLICY_REFRESH,
-                           .pool = x->s->pool};
+                           .pool = x->s->pool,
+                           .bytes = true};
     int32_t last = page - SHORT_PAGES;
     if (d->records[page].n_tokens <= WARM_TOKENS) return QU_OK;
     QU_TRY(predict(x, d, 1, page, NULL, x->logp[DENSE], err));

@@ -28,7 +28,7 @@ qu_status qu_answer_select(ask_run *r, qu_err *err)
     if (o->fidelity != QU_FIDELITY_KV || budget < 1 || all <= budget) return QU_OK;
     qu_policy_options p = {
         o->policy, budget,       o->far_field, QU_POLICY_REFRESH, o->explain || o->measure,
-        o->heads,  r->a->s->pool};
+        o->heads,  r->a->s->pool, true};
     QU_TRY(qu_policy_create(&r->policy, &p, m->n_layers, m->n_kv_heads, err));
     qu_context_select(r->c, qu_policy_hook(r->policy));
     return QU_OK;

@@ -158,10 +158,15 @@ static void watch_head(void *ctx, int64_t item, int worker)
     if (!q) return;
     float *q2 = q + (int64_t)rows * d;
     const uint16_t *kt = b->kt + head * head_cells(b);
-    qu_attend_kv kv = {kt, NULL, b->bias + head * b->n_pad, true, b->n_pad, b->n_pad};
+    qu_attend_kv kv = {.kt = kt,
+                       .bias = b->bias + head * b->n_pad,
+                       .type = QU_ATTEND_HALVES,
+                       .n = b->n_pad,
+                       .n_pad = b->n_pad,
+                       .spread = kt + (int64_t)d * b->n_pad};
     turn_back(r, g, q, q2);
-    qu_attend_mass(b->mass + (int64_t)g * b->n_pad, q, d, rows, d, &kv, q2,
-                   kt + (int64_t)d * b->n_pad, q2 + (int64_t)rows * (d / 2));
+    qu_attend_mass(b->mass + (int64_t)g * b->n_pad, q, d, rows, d, &kv, 1, q2,
+                   q2 + (int64_t)rows * (d / 2));
     free(q);
 }
 

@@ -33,29 +33,30 @@ struct qu_policy {
 
 /* --- scores --- */
 
-/* mass [kv->n_pad] of each column, mean over rows. spread: the clusters' or NULL. */
-static qu_status mean_mass(float *mass, const qu_sense *s, const qu_attend_kv *kv,
-                           const void *spread, int32_t d, qu_err *err)
+/* mass [columns] of all columns of the parts, mean over rows. */
+static qu_status mean_mass(float *mass, const qu_sense *s, const qu_attend_kv *parts,
+                           int32_t n_parts, int32_t columns, bool spread, int32_t d, qu_err *err)
 {
     int32_t rows = s->n_rows < SCORE_ROWS ? s->n_rows : SCORE_ROWS;
-    size_t need = (size_t)rows * (size_t)(2 * kv->n_pad + 2) * sizeof(float);
+    size_t need = (size_t)rows * (size_t)(2 * columns + 2) * sizeof(float);
     QU_OWN(qu_freep) float *scratch = malloc(need);
     if (!scratch) return qu_fail_nomem(err, (long long)need);
-    memset(mass, 0, (size_t)kv->n_pad * sizeof *mass);
+    memset(mass, 0, (size_t)columns * sizeof *mass);
     for (int32_t r = 0; r < s->n_rows; r += rows) {
         int32_t n = s->n_rows - r < rows ? s->n_rows - r : rows;
-        qu_attend_mass(mass, s->q + r * s->ldq, s->ldq, n, d, kv, s->q2 + r * (int64_t)(d / 2),
-                       spread, scratch);
+        qu_attend_mass(mass, s->q + r * s->ldq, s->ldq, n, d, parts, n_parts,
+                       spread ? s->q2 + r * (int64_t)(d / 2) : NULL, scratch);
     }
-    for (int32_t i = 0; i < kv->n_pad; i++) mass[i] /= (float)s->n_rows;
+    for (int32_t i = 0; i < columns; i++) mass[i] /= (float)s->n_rows;
     return QU_OK;
 }
 
 static qu_status multipole(float *score, const qu_sense *s, int32_t d, qu_err *err)
 {
-    QU_OWN(qu_freep) float *mass = malloc((size_t)s->clusters.n_pad * sizeof *mass);
-    if (!mass) return qu_fail_nomem(err, s->clusters.n_pad * 4ll);
-    qu_status st = mean_mass(mass, s, &s->clusters, s->spread, d, err);
+    int32_t columns = s->first[s->n_pages];
+    QU_OWN(qu_freep) float *mass = malloc((size_t)columns * sizeof *mass);
+    if (!mass) return qu_fail_nomem(err, columns * 4ll);
+    qu_status st = mean_mass(mass, s, s->parts, s->n_parts, columns, true, d, err);
     for (int32_t p = 0; st == QU_OK && p < s->n_pages; p++) {
         score[p] = 0;
         for (int32_t i = s->first[p]; i < s->first[p + 1]; i++) score[p] += mass[i];
@@ -66,14 +67,15 @@ static qu_status multipole(float *score, const qu_sense *s, int32_t d, qu_err *e
 /* The best cluster's mass a key. Times the page's tokens, since the cut is by score a token. */
 static qu_status squeezed(float *score, const qu_sense *s, int32_t d, qu_err *err)
 {
-    QU_OWN(qu_freep) float *mass = malloc((size_t)s->clusters.n_pad * sizeof *mass);
-    if (!mass) return qu_fail_nomem(err, s->clusters.n_pad * 4ll);
-    qu_status st = mean_mass(mass, s, &s->clusters, NULL, d, err);
+    int32_t columns = s->first[s->n_pages];
+    QU_OWN(qu_freep) float *mass = malloc((size_t)columns * sizeof *mass);
+    if (!mass) return qu_fail_nomem(err, columns * 4ll);
+    qu_status st = mean_mass(mass, s, s->parts, s->n_parts, columns, false, d, err);
     for (int32_t p = 0; st == QU_OK && p < s->n_pages; p++) {
         float best = 0;
         for (int32_t i = s->first[p]; i < s->first[p + 1]; i++) {
-            float each = mass[i] * expf(-s->clusters.bias[i]);
-            if (s->clusters.bias[i] > -INFINITY && each > best) best = each;
+            float bias = s->parts->bias[i], each = mass[i] * expf(-bias); /* parts' follow */
+            if (bias > -INFINITY && each > best) best = each;
         }
         score[p] = best * (float)s->tokens[p];
     }
@@ -82,7 +84,8 @@ static qu_status squeezed(float *score, const qu_sense *s, int32_t d, qu_err *er
 
 static float key_at(const qu_attend_kv *kv, int64_t at)
 {
-    return kv->half ? qu_f16_to_f32(((const uint16_t *)kv->kt)[at]) : ((const float *)kv->kt)[at];
+    return kv->type == QU_ATTEND_HALVES ? qu_f16_to_f32(((const uint16_t *)kv->kt)[at])
+                                        : ((const float *)kv->kt)[at];
 }
 
 /* One key a page: the mean of its clusters' by their counts, which is the mean of its keys. */
@@ -94,15 +97,17 @@ static qu_status page_mean(float *score, const qu_sense *s, int32_t d, qu_err *e
     float *bias = kt + (int64_t)d * n_pad, *mass = bias + n_pad;
     for (int32_t p = 0; p < n_pad; p++)
         bias[p] = p < s->n_pages ? logf((float)s->tokens[p]) : -INFINITY;
-    for (int32_t p = 0; p < s->n_pages; p++)
+    const qu_attend_kv *part = s->parts;
+    for (int32_t p = 0, at = 0; p < s->n_pages; p++)
         for (int32_t i = s->first[p]; i < s->first[p + 1]; i++) {
-            float share = expf(s->clusters.bias[i]) / (float)s->tokens[p];
-            for (int32_t j = 0; j < d; j++)
+            if (i - at == part->n_pad) at += part++->n_pad;
+            float share = expf(part->bias[i - at]) / (float)s->tokens[p];
+            for (int32_t j = 0; j < d && share > 0; j++)
                 kt[(int64_t)j * n_pad + p] +=
-                    share * key_at(&s->clusters, (int64_t)j * s->clusters.n_pad + i);
+                    share * key_at(part, (int64_t)j * part->n_pad + i - at);
         }
-    qu_attend_kv kv = {kt, NULL, bias, false, n_pad, n_pad};
-    qu_status st = mean_mass(mass, s, &kv, NULL, d, err);
+    qu_attend_kv kv = {.kt = kt, .bias = bias, .n = n_pad, .n_pad = n_pad};
+    qu_status st = mean_mass(mass, s, &kv, 1, n_pad, false, d, err);
     if (st == QU_OK) memcpy(score, mass, (size_t)s->n_pages * sizeof *score);
     return st;
 }
@@ -339,8 +344,13 @@ qu_status qu_policy_create(qu_policy **out, const qu_policy_options *o, int32_t 
     p->o = *o;
     p->n_layers = n_layers;
     p->n_heads = n_kv_heads;
-    p->hook = (qu_select_hook){
-        choose, o->measure ? measured : NULL, p, k->reads_keys, o->far_field, o->refresh, NULL};
+    p->hook = (qu_select_hook){.select = choose,
+                               .measured = o->measure ? measured : NULL,
+                               .ctx = p,
+                               .reads_keys = k->reads_keys,
+                               .far_field = o->far_field,
+                               .refresh = o->refresh,
+                               .bytes = o->bytes && !k->reads_keys && k->score != page_mean};
     QU_TRY(qu_memory_take(&p->layers, n_layers, sizeof *p->layers, err));
     QU_TRY(qu_memory_take(&p->caught, n, sizeof *p->caught, err));
     QU_TRY(qu_memory_take(&p->n_caught, n, sizeof *p->n_caught, err));

@@ -41,6 +41,7 @@ typedef struct qu_policy_options {
     const float
         *heads;    /* [L,G] copied; a head at .5 or more reads everything. NULL: no such head */
     qu_pool *pool; /* borrowed, may be NULL */
+    bool bytes; /* pages may be held in bytes (qu_select_hook); never for page-mean and quest */
 } qu_policy_options;
 
 /* What one layer chose so far, sums over its choices and heads. caught, best: softmax mass of the

@@ -313,9 +313,13 @@ static double check_sense(void)
                 q2[j] = row[a] * row[a] + row[b] * row[b];
             }
             int64_t at = g * (int64_t)x.n_pad;
-            qu_attend_kv kv = {x.kt + at * d, NULL, x.bias + at, false, x.n, x.n_pad};
+            qu_attend_kv kv = {.kt = x.kt + at * d,
+                               .bias = x.bias + at,
+                               .n = x.n,
+                               .n_pad = x.n_pad,
+                               .spread = x.spread + at * d};
             memset(mass, 0, (size_t)x.n_pad * 4);
-            qu_attend_mass(mass, rq, d, n, d, &kv, q2, x.spread + at * d, room2);
+            qu_attend_mass(mass, rq, d, n, d, &kv, 1, q2, room2);
             for (int32_t p = 0; p < PAGES; p++) {
                 double want = 0;
                 for (int32_t c = x.first[p]; c < x.first[p + 1]; c++) want += mass[c] / (float)n;

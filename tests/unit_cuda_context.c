@@ -243,7 +243,7 @@ static void grouping_and_rewinding_change_nothing(void **state)
     open_sides(&s, shapes[0]);
     write_book(&b, &s, s.device, QU_CODEC_Q8);
     qu_policy *p;
-    qu_policy_options o = {"multipole", 200, true, 3, false, NULL, s.pool};
+    qu_policy_options o = {"multipole", 200, true, 3, false, NULL, s.pool, false};
     TEST_OK(qu_policy_create(&p, &o, s.device->n_layers, s.device->n_kv_heads, err));
     const qu_select_hook *hooks[] = {NULL, qu_policy_hook(p)};
     for (int i = 0; i < 2; i++) {
@@ -284,7 +284,7 @@ static void both_choose_the_same(void **state)
             qu_policy *p[2];
             open_sides(&s, shapes[i]);
             write_book(&b, &s, s.host, QU_CODEC_F16);
-            qu_policy_options o = {"multipole", 200, far, 2, false, NULL, s.pool};
+            qu_policy_options o = {"multipole", 200, far, 2, false, NULL, s.pool, false};
             for (int k = 0; k < 2; k++)
                 TEST_OK(qu_policy_create(&p[k], &o, s.host->n_layers, s.host->n_kv_heads, err));
             qu_context *a = attach(&b, &s, s.host, qu_policy_hook(p[0])),
@@ -322,7 +322,7 @@ static void pages_outlive_their_context(void **state)
     qu_context_stats read[4];
     open_sides(&s, shapes[0]);
     write_book(&b, &s, s.host, QU_CODEC_Q8);
-    qu_policy_options o = {"multipole", 200, true, 2, false, NULL, s.pool};
+    qu_policy_options o = {"multipole", 200, true, 2, false, NULL, s.pool, false};
     for (int k = 0; k < 2; k++)
         TEST_OK(qu_policy_create(&p[k], &o, s.device->n_layers, s.device->n_kv_heads, err));
     const qu_select_hook *hooks[] = {NULL, NULL, qu_policy_hook(p[0]), qu_policy_hook(p[1])};
@@ -459,7 +459,7 @@ static void what_runs_nowhere_else_is_refused(void **state)
     float logits[4096];
     open_sides(&s, shapes[0]);
     write_book(&b, &s, s.host, QU_CODEC_F16);
-    qu_policy_options o = {"quest", 300, true, 0, false, NULL, NULL};
+    qu_policy_options o = {"quest", 300, true, 0, false, NULL, NULL, false};
     TEST_OK(qu_policy_create(&p, &o, s.host->n_layers, s.host->n_kv_heads, err));
     qu_context *c = attach(&b, &s, s.device, qu_policy_hook(p));
     assert_int_equal(qu_context_step(c, b.ids, 1, b.end, 1, logits, &e), QU_ERR_UNSUPPORTED);
@@ -500,7 +500,7 @@ static void every_call_may_fail(void **state)
         qu_policy *p;
         float logits[4096];
         qu_context *c = NULL;
-        qu_policy_options o = {"multipole", 200, true, 0, false, NULL, NULL};
+        qu_policy_options o = {"multipole", 200, true, 0, false, NULL, NULL, false};
         TEST_OK(qu_policy_create(&p, &o, s.host->n_layers, s.host->n_kv_heads, err));
         TEST_OK(qu_model_open(&s.device, path, err));
         emulate_fail = n;

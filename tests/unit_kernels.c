@@ -214,7 +214,7 @@ static qu_attend_kv page_of(const float *k, const float *v, int32_t n, int32_t d
             kt[c * n_pad + i] = k[i * d + c];
             vv[i * dp + c] = v[i * d + c];
         }
-    return (qu_attend_kv){kt, vv, NULL, false, n, n_pad};
+    return (qu_attend_kv){kt, vv, NULL, QU_ATTEND_FLOATS, n, n_pad, NULL, NULL};
 }
 
 static void free_page(qu_attend_kv *p)
@@ -326,7 +326,7 @@ static void half_isa(qu_isa isa)
         fk[i] = qu_f16_to_f32(kt[i]);
     }
     for (int i = 0; i < PAD * D; i++) fv[i] = qu_f16_to_f32(vv[i]);
-    qu_attend_kv half = {kt, vv, NULL, true, N, PAD};
+    qu_attend_kv half = {kt, vv, NULL, QU_ATTEND_HALVES, N, PAD, NULL, NULL};
     const qu_attend_kv *pages[] = {&full, &half};
     for (int i = 0; i < 2; i++) {
         qu_attend_state s = {o[i], m[i], l[i]};
@@ -343,6 +343,91 @@ static void half_pages_equal_their_floats(void **state)
 {
     (void)state;
     each_isa(half_isa);
+}
+
+/* Element (row, column) of a matrix in bytes, by attend.h's words. */
+static float byte_at(const void *matrix, int32_t rows, int32_t dp, bool by_row, int32_t row,
+                     int32_t column, float *step)
+{
+    const float *range = matrix;
+    const uint8_t *byte = (const uint8_t *)(range + 2 * dp);
+    int32_t channel = by_row ? row : column;
+    *step = range[dp + channel];
+    int64_t at = ((int64_t)(column / 16) * (rows / 4) + row / 4) * 64 + column % 16 * 4 + row % 4;
+    return range[channel] + *step * (float)(byte[at] - 128);
+}
+
+enum { BYTE_TEST_ROWS = 7 };
+
+/* A page of n keys, one channel with a large mean, one without any spread. */
+static void bytes_page(int32_t n, int32_t d)
+{
+    int32_t dp = qu_attend_pad(d), n_pad = (n + 15) / 16 * 16, rows = BYTE_TEST_ROWS;
+    float *k = malloc((size_t)(n * d) * 4), *v = malloc((size_t)(n * d) * 4),
+          *q = malloc((size_t)(rows * d) * 4), *right = malloc((size_t)d * 4), step;
+    fill(k, n * d);
+    fill(v, n * d);
+    fill(q, rows * d);
+    for (int32_t t = 0; t < n; t++) {
+        k[t * d + 1] += 40;
+        v[t * d + 2] = 3;
+        v[t * d + 3] = t == n / 2 ? 1e6f : 0; /* clamped */
+    }
+    for (int32_t i = 0; i < rows * d; i++) q[i] *= 4 / sqrtf((float)d);
+    qu_attend_kv floats = page_of(k, v, n, d, n_pad), kv = floats;
+    char *kt = malloc((size_t)qu_attend_kt_bytes(QU_ATTEND_BYTES, d, n_pad)),
+         *vv = malloc((size_t)qu_attend_v_bytes(QU_ATTEND_BYTES, d, n_pad));
+    qu_attend_pack_kt(QU_ATTEND_BYTES, kt, floats.kt, n, n_pad, d);
+    qu_attend_pack_v(QU_ATTEND_BYTES, vv, floats.v, n, n_pad, d);
+    for (int32_t t = 0; t < n; t++)
+        for (int32_t i = 0; i < d; i++) {
+            float x = byte_at(kt, dp, dp, true, i, t, &step);
+            assert_true(fabsf(x - k[t * d + i]) <= step * .501f + 1e-6f);
+            k[t * d + i] = x;
+            x = byte_at(vv, n_pad, dp, false, t, i, &step);
+            float want = v[t * d + i] > 65504 ? 65504 : v[t * d + i];
+            assert_true(fabsf(x - want) <= step * .501f + 1e-6f && (i != 2 || x == 3));
+            v[t * d + i] = x;
+        }
+    kv.kt = kt, kv.v = vv, kv.type = QU_ATTEND_BYTES;
+    float *o = malloc((size_t)(rows * dp) * 4), *one = malloc((size_t)dp * 4), m[8], l[8], m1, l1,
+          *out = guarded(rows * d), lse[8];
+    qu_attend_state s = {o, m, l}, alone = {one, &m1, &l1};
+    qu_attend_page(&s, q, d, rows, d, &kv, NULL, NULL);
+    qu_attend_finish(out, d, lse, &s, rows, d);
+    for (int32_t r = 0; r < rows; r++) {
+        double right_lse;
+        qu_attend_ref(right, &right_lse, q + r * d, k, v, n, d);
+        for (int32_t i = 0; i < d; i++) /* of the channel's largest */
+            assert_true(fabsf(out[r * d + i] - right[i]) < 1e-4f * (i == 3 ? 65504 : 3));
+        assert_true(fabs(lse[r] - right_lse) < 1e-3);
+        qu_attend_page(&alone, q + r * d, d, 1, d, &kv, NULL, NULL);
+        assert_memory_equal(one, o + r * dp, (size_t)dp * sizeof *one);
+        assert_true(m1 == m[r] && l1 == l[r]);
+    }
+    int32_t visible[BYTE_TEST_ROWS] = {0, 1, n / 2};
+    qu_attend_page(&s, q, d, 3, d, &kv, visible, NULL);
+    qu_attend_finish(out, d, lse, &s, 3, d);
+    assert_true(lse[0] == -INFINITY);
+    for (int32_t i = 0; i < d; i++) assert_true(fabsf(out[d + i] - v[i]) < 1e-4f * 3);
+    free_page(&floats), free_guarded(out, rows * d);
+    free(kt), free(vv), free(o), free(one), free(k), free(v), free(q), free(right);
+}
+
+static void bytes_isa(qu_isa isa)
+{
+    (void)isa;
+    static const int32_t sizes[] = {8, 16, 64, 80, 128, 256}, counts[] = {1, 15, 100, 128, 250};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (size_t j = 0; j < sizeof counts / sizeof *counts; j++) bytes_page(counts[j], sizes[i]);
+}
+
+/* Within half a step of the page, and attention within 1e-4 of what the bytes say; rows alone as
+ * in company. */
+static void pages_in_bytes(void **state)
+{
+    (void)state;
+    each_isa(bytes_isa);
 }
 
 static void attend_edges(void **state)
@@ -577,6 +662,9 @@ static void rows_isa(qu_isa isa)
         qu_rows_swiglu_ref(right, w, n);
         for (int32_t j = 0; j < n; j++)
             assert_true(fabs(y[j] - right[j]) <= 4e-7 * fmax(1, fabs(right[j])));
+        for (int32_t j = 0; j < n; j++) w[j] = j % 7 == 6 ? -INFINITY : w[j] * 30;
+        double sum = qu_rows_exp_sum_ref(w, n, w[0]);
+        assert_true(fabs(qu_rows_exp_sum(w, n, w[0]) - sum) < 4e-6 * sum);
         free_guarded(y, n);
         free(x), free(w), free(right);
     }
@@ -612,6 +700,7 @@ int main(void)
         cmocka_unit_test(merge_is_within_2e6_of_the_reference),
         cmocka_unit_test(page_aligned_merge_is_bitwise),
         cmocka_unit_test(half_pages_equal_their_floats),
+        cmocka_unit_test(pages_in_bytes),
         cmocka_unit_test(attend_edges),
         cmocka_unit_test(codecs_round_trip),
         cmocka_unit_test(attention_survives_the_codecs),

@@ -9,7 +9,7 @@ static qu_policy *make(const char *name, int64_t budget, bool far_field, int32_t
                        const float *heads)
 {
     qu_policy *p;
-    qu_policy_options o = {name, budget, far_field, refresh, true, heads, NULL};
+    qu_policy_options o = {name, budget, far_field, refresh, true, heads, NULL, false};
     TEST_OK(qu_policy_create(&p, &o, model->n_layers, model->n_kv_heads, err));
     return p;
 }

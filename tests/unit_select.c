@@ -147,7 +147,25 @@ static void masses_match_reference(void **state)
     for (int i = 0; i < D / 2 * COLS; i++) spread[i] = (test_uniform(&seed) + 1) * .3f;
     for (int i = 0; i < COLS; i++)
         bias[i] = i < KEYS && i % 5 != 1 ? logf((float)(1 + i % 17)) : -INFINITY;
-    qu_attend_kv kv = {kt, NULL, bias, false, COLS, COLS};
+    qu_attend_kv kv = {
+        .kt = kt, .bias = bias, .n = COLS, .n_pad = COLS, .spread = spread};
+    /* the same in bytes, in two parts: 32 columns and the other 8 */
+    static float cut[2][D * COLS];
+    char *bytes[2][2];
+    qu_attend_kv parts[2];
+    for (int p = 0; p < 2; p++) {
+        int from = p * 32, n = p ? KEYS - 32 : 32, n_pad = p ? COLS - 32 : 32;
+        for (int what = 0; what < 2; what++) {
+            int depth = what ? D / 2 : D;
+            for (int j = 0; j < depth; j++)
+                memcpy(cut[what] + j * n_pad, (what ? spread : kt) + j * COLS + from,
+                       (size_t)n_pad * sizeof *kt);
+            bytes[p][what] = malloc((size_t)qu_attend_kt_bytes(QU_ATTEND_BYTES, depth, n_pad));
+            qu_attend_pack_kt(QU_ATTEND_BYTES, bytes[p][what], cut[what], n, n_pad, depth);
+        }
+        parts[p] = (qu_attend_kv){.kt = bytes[p][0], .bias = bias + from, .type = QU_ATTEND_BYTES,
+                                  .n = n, .n_pad = n_pad, .spread = bytes[p][1]};
+    }
     for (int with = 0; with < 2; with++) {
         double want[COLS] = {0};
         for (int r = 0; r < ROWS; r++) {
@@ -167,16 +185,72 @@ static void masses_match_reference(void **state)
         for (qu_isa isa = 0; isa < QU_ISA_COUNT; isa++) {
             if (!qu_isa_force(isa)) continue;
             memset(mass, 0, sizeof mass);
-            qu_attend_mass(mass, q, D, ROWS, D, &kv, q2, with ? spread : NULL, scratch);
+            qu_attend_mass(mass, q, D, ROWS, D, &kv, 1, with ? q2 : NULL, scratch);
             for (int i = 0; i < COLS; i++) assert_true(fabs(mass[i] - want[i]) < 1e-5);
+            memset(mass, 0, sizeof mass);
+            qu_attend_mass(mass, q, D, ROWS, D, parts, 2, with ? q2 : NULL, scratch);
+            for (int i = 0; i < COLS; i++)
+                assert_true(fabs(mass[i] - want[i]) <= .02 * want[i] + 1e-5);
             qu_isa_force(before);
         }
     }
     for (int i = 0; i < COLS; i++) bias[i] = -INFINITY; /* nothing to see: no weight, no NaN */
     memset(mass, 0, sizeof mass);
-    qu_attend_mass(mass, q, D, ROWS, D, &kv, q2, NULL, scratch);
+    qu_attend_mass(mass, q, D, ROWS, D, &kv, 1, NULL, scratch);
     for (int i = 0; i < COLS; i++) assert_true(mass[i] == 0);
+    for (int i = 0; i < 4; i++) free(bytes[i / 2][i % 2]);
     free(scratch);
+}
+
+/* Placed at once as read, then turned: the same bits in every instruction set, and nothing beside
+ * the page's columns is touched. */
+static void placing_is_reading_and_turning(void **state)
+{
+    (void)state;
+    static const int32_t sizes[] = {8, 20, 64, 80, 256}, counts[] = {1, 8, 100, 128};
+    enum { LD = 48, AT = 5 };
+    uint64_t seed = 77;
+    qu_isa before = qu_isa_current();
+    for (int i = 0; i < 20; i++) {
+        int32_t d = sizes[i / 4], n = counts[i % 4], dp = qu_attend_pad(d);
+        int32_t clusters = qu_summary_clusters(n), n_pad = (n + 15) / 16 * 16;
+        qu_rope *r;
+        qu_rope_config config = {.n_dims = i % 3 ? d : d - 4, .halves = i % 2, .base = 1e4f,
+                                 .linear = 1};
+        TEST_OK(qu_rope_create(&r, &config, err));
+        float *k = calloc((size_t)(d * n_pad), 4), *v = calloc((size_t)(n * dp), 4),
+              *scratch = malloc((size_t)qu_summary_scratch(n_pad, d) * 4),
+              *cells = malloc((size_t)(clusters * qu_summary_width(d)) * 4), c[256], s[256];
+        char *data = malloc((size_t)qu_summary_bytes(n, d));
+        for (int32_t j = 0; j < d * n_pad; j++) k[j] = j % n_pad < n ? test_uniform(&seed) : 0;
+        for (int32_t j = 0; j < n * dp; j++) v[j] = test_uniform(&seed);
+        qu_summary_make(data, k, n_pad, v, dp, n, d, r, scratch);
+        qu_rope_angles(r, 12345, 1, 1, c, s);
+        float *kt = malloc((size_t)d * LD * 4), *values = malloc((size_t)(clusters * dp) * 4),
+              *spread = malloc((size_t)d * LD * 2), bias[QU_SUMMARY_CLUSTERS];
+        for (qu_isa isa = 0; isa < QU_ISA_COUNT; isa++) {
+            if (!qu_isa_force(isa)) continue;
+            for (int32_t j = 0; j < d * LD; j++) kt[j] = 99;
+            qu_summary x;
+            qu_summary_read(&x, data, n, d, cells);
+            qu_summary_place(data, n, d, r, c, s, kt + AT, values, spread + AT, LD, bias);
+            for (int32_t p = 0; p < clusters; p++) {
+                float *key = cells + p * d;
+                qu_rope_vector(key, r, c, s, 1, 0);
+                for (int32_t j = 0; j < d; j++) assert_true(kt[j * LD + AT + p] == key[j]);
+                for (int32_t j = 0; j < d / 2; j++)
+                    assert_true(spread[j * LD + AT + p] == x.spread[p * (d / 2) + j]);
+                assert_memory_equal(values + p * dp, x.value + p * d, (size_t)d * 4);
+                assert_true(bias[p] == (x.count[p] ? logf((float)x.count[p]) : -INFINITY));
+            }
+            for (int32_t j = 0; j < d; j++)
+                assert_true(kt[j * LD + AT - 1] == 99 && kt[j * LD + AT + clusters] == 99);
+            qu_isa_force(before);
+        }
+        qu_rope_free(r);
+        free(k), free(v), free(scratch), free(cells), free(data), free(kt), free(values);
+        free(spread);
+    }
 }
 
 /* --- a context with a hook --- */
@@ -296,7 +370,7 @@ static void choosing_all_is_reading_all(void **state)
     for (int codec = 0; codec < QU_CODEC_COUNT; codec++) {
         setup s;
         chooser all = {.what = ALL};
-        qu_select_hook hook = {choose, NULL, &all, false, true, EVERY, NULL};
+        qu_select_hook hook = {choose, NULL, &all, false, true, EVERY, NULL, false};
         float *dense = room(), *chosen = room();
         set_up(&s, codec, 0);
         qu_context *a = attach(&s, NULL, NULL), *b = attach(&s, &hook, NULL);
@@ -313,15 +387,13 @@ static void choosing_all_is_reading_all(void **state)
     }
 }
 
-/* Whatever the grouping, the number of threads, and what was tried and taken back in between. */
-static void a_choice_depends_on_place_alone(void **state)
+static void place_alone(bool in_bytes)
 {
-    (void)state;
     setup s;
     chooser by = {.what = BY_QUERY};
     /* reads whole slices before it chooses, on three threads, with more clusters than a page has
-     * tokens */
-    qu_select_hook hook = {choose, NULL, &by, true, true, EVERY, NULL};
+     * tokens; or holds pages in bytes */
+    qu_select_hook hook = {choose, NULL, &by, !in_bytes, true, EVERY, NULL, in_bytes};
     float *want = room(), *got = room(), *none = room();
     size_t bytes = sizeof(float) * (1 + ANSWER) * (size_t)model->vocab;
     qu_pool *pool;
@@ -344,7 +416,7 @@ static void a_choice_depends_on_place_alone(void **state)
                             (size_t)left * (size_t)model->vocab * sizeof *got);
     }
     chooser nothing = {.what = NONE};
-    qu_select_hook blind = {choose, NULL, &nothing, false, false, 0, NULL};
+    qu_select_hook blind = {choose, NULL, &nothing, false, false, 0, NULL, false};
     qu_context *c = attach(&s, &blind, NULL);
     run(c, &s, grouped, none);
     assert_memory_not_equal(want, none, bytes); /* the choice is felt */
@@ -360,15 +432,49 @@ static void a_choice_depends_on_place_alone(void **state)
     qu_pool_free(pool);
 }
 
+/* Whatever the grouping, the number of threads, and what was tried and taken back in between. */
+static void a_choice_depends_on_place_alone(void **state)
+{
+    (void)state;
+    place_alone(false);
+    place_alone(true);
+}
+
+/* Pages and far field in bytes: near those in halves, whether all is chosen, some or nothing. */
+static void bytes_are_near_halves(void **state)
+{
+    (void)state;
+    setup s;
+    float *halves = room(), *bytes = room();
+    int64_t n = (1 + ANSWER) * (int64_t)model->vocab;
+    set_up(&s, QU_CODEC_F16, 0);
+    for (int what = ALL; what <= NONE; what++) {
+        chooser one = {.what = what}, other = {.what = what};
+        qu_select_hook held = {choose, NULL, &one, false, true, EVERY, NULL, false};
+        qu_select_hook small = {choose, NULL, &other, false, true, EVERY, NULL, true};
+        qu_context *a = attach(&s, &held, NULL), *b = attach(&s, &small, NULL);
+        run(a, &s, grouped, halves);
+        run(b, &s, grouped, bytes);
+        double off = test_spread_error(bytes, halves, n);
+        print_message("logits from bytes %.2g of the spread from those from halves\n", off);
+        assert_true(off > 0 && off < 2e-2);
+        qu_context_free(a);
+        qu_context_free(b);
+    }
+    tear_down(&s);
+    free(halves);
+    free(bytes);
+}
+
 /* Pages of one token are their own clusters: the far field alone is the whole, but for rounding. */
 static void far_field_of_single_tokens_is_dense(void **state)
 {
     (void)state;
     setup s;
     chooser nothing = {.what = NONE}, some = {.what = BY_QUERY};
-    qu_select_hook far = {choose, NULL, &nothing, false, true, 0, NULL};
-    qu_select_hook half = {choose, NULL, &some, false, true, EVERY, NULL};
-    qu_select_hook blind = {choose, NULL, &nothing, false, false, 0, NULL};
+    qu_select_hook far = {choose, NULL, &nothing, false, true, 0, NULL, false};
+    qu_select_hook half = {choose, NULL, &some, false, true, EVERY, NULL, false};
+    qu_select_hook blind = {choose, NULL, &nothing, false, false, 0, NULL, false};
     float *dense = room(), *with = room(), *mixed = room(), *without = room();
     int64_t n = (1 + ANSWER) * (int64_t)model->vocab;
     set_up(&s, QU_CODEC_F32, 1);
@@ -418,7 +524,7 @@ static void missing_and_damaged_summaries(void **state)
     for (int damaged = 0; damaged < 2; damaged++) {
         setup s;
         chooser nothing = {.what = NONE};
-        qu_select_hook hook = {choose, NULL, &nothing, false, true, 0, NULL};
+        qu_select_hook hook = {choose, NULL, &nothing, false, true, 0, NULL, false};
         qu_err e = {0};
         qu_context *c;
         set_up(&s, QU_CODEC_Q8, 0);
@@ -466,8 +572,10 @@ int main(void)
         cmocka_unit_test(values_and_spread_are_means),
         cmocka_unit_test(no_cluster_swallows_a_page),
         cmocka_unit_test(masses_match_reference),
+        cmocka_unit_test(placing_is_reading_and_turning),
         cmocka_unit_test(choosing_all_is_reading_all),
         cmocka_unit_test(a_choice_depends_on_place_alone),
+        cmocka_unit_test(bytes_are_near_halves),
         cmocka_unit_test(far_field_of_single_tokens_is_dense),
         cmocka_unit_test(missing_and_damaged_summaries),
     };
