@@ -7,7 +7,7 @@
 /* Rows and vectors of the product tile that stay in registers; the few rows of decoding leave room
  * for more vectors. */
 #if defined(__AVX512F__)
-enum { TR = 6, TV = 4, FEW = 3, FEW_TV = 8 };
+enum { TR = 12, TV = 2, FEW = 3, FEW_TV = 8 };
 #else
 enum { TR = 2, TV = 2, FEW = 1, FEW_TV = 4 };
 #endif
@@ -31,11 +31,11 @@ VF void tile(float *c, int64_t ldc, const float *a, int64_t lda, const void *b, 
         const char *ahead = (const char *)b + ((k + AHEAD) * ldb + col) * size;
         for (int line = 0; line < vecs * QU_LANES * size; line += 64)
             __builtin_prefetch(ahead + line);
-        vf y[TR];
-        for (int r = 0; r < rows; r++) y[r] = vf_set1(a[r * lda + k]);
-        for (int j = 0; j < vecs; j++) {
-            vf x = load_b(b, k * ldb + col + j * QU_LANES, half);
-            for (int r = 0; r < rows; r++) acc[r][j] = vf_fma(y[r], x, acc[r][j]);
+        vf x[FEW_TV];
+        for (int j = 0; j < vecs; j++) x[j] = load_b(b, k * ldb + col + j * QU_LANES, half);
+        for (int r = 0; r < rows; r++) {
+            vf y = vf_set1(a[r * lda + k]);
+            for (int j = 0; j < vecs; j++) acc[r][j] = vf_fma(y, x[j], acc[r][j]);
         }
     }
     for (int r = 0; r < rows; r++)
@@ -71,6 +71,12 @@ VF void product_of(float *c, int64_t ldc, const float *a, int64_t lda, const voi
             CASE(4);
             CASE(5);
             CASE(6);
+            CASE(7);
+            CASE(8);
+            CASE(9);
+            CASE(10);
+            CASE(11);
+            CASE(12);
 #endif
 #undef CASE
         default: break;

@@ -298,8 +298,7 @@ VF vf vf_exp(vf x)
     p = vf_fma(p, r, vf_set1(1.6666665459e-1f));
     p = vf_fma(p, r, vf_set1(5.0000001201e-1f));
     p = vf_fma(vf_mul(r, r), p, vf_add(r, vf_set1(1.0f)));
-    p = vf_mul(p, vf_exp2i(vf_min(n, vf_set1(127.0f))));
-    return vf_select_lt(x, tiny, vf_zero(), p);
+    return vf_select_lt(x, tiny, vf_zero(), vf_scale(p, n));
 }
 
 #endif
