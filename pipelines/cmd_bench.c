@@ -1,4 +1,5 @@
 /* quire bench: how fast this machine runs this model; random tokens and random pages, no store. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -239,6 +240,12 @@ static qu_status act(qu_session *s, int *code, qu_err *err)
 {
     bench b = {.args = s->args, .s = s};
     (void)code;
+    /* A context's memory goes to the next one, as from question to question of `ask -`: or half of
+     * what is measured would be the kernel handing out pages. */
+#if defined(M_TRIM_THRESHOLD) && defined(M_MMAP_THRESHOLD)
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+#endif
     s->codec = qu_codec_find(qu_args_str(s->args, "codec"));
     qu_out_note("model '%s', %d threads, numerics %s, codec %s", s->model->name,
                 qu_args_threads(s->args), s->numerics, qu_codec_name(s->codec));
@@ -267,8 +274,8 @@ const qu_command qu_cmd_bench = {
         "an answer over a loaded context. first_token: milliseconds from a question of 32 "
         "tokens to its first token, the pages loaded from memory. page_load: stored bytes a "
         "second from memory into attention, decoded and rotated.\n\n"
-        "Tokens and pages are random, no store and no disk take part, and the first run of "
-        "each is not counted. Lengths that the model's window does not hold are left out of "
+        "Tokens and pages are random, no store and no disk take part, each run has the memory "
+        "of the one before, and the first of each is not counted. Lengths that the model's window does not hold are left out of "
         "the default lists and refused in given ones.",
     .examples = "quire bench\nquire bench --json --test decode --context 0,1024,4096",
     QU_OPTIONS(options),
