@@ -151,7 +151,7 @@ QU_DEVICE uint16_t to_half(float x)
 {
     return __half_as_ushort(__float2half_rn(fminf(fmaxf(x, -65504.0f), 65504.0f)));
 }
-/* Both by to_half, the first one in the low half of the word. */
+/* Both by to_half, except that NaN stays NaN; the first one in the low half of the word. */
 QU_DEVICE uint32_t pack_halves(float low, float high)
 {
 #ifdef __CUDACC__
@@ -159,7 +159,9 @@ QU_DEVICE uint32_t pack_halves(float low, float high)
     asm("cvt.rn.satfinite.f16x2.f32 %0, %1, %2;" : "=r"(w) : "f"(high), "f"(low));
     return w;
 #else
-    return (uint32_t)to_half(low) | (uint32_t)to_half(high) << 16;
+    const uint32_t u = low == low ? to_half(low) : 0x7fff;
+    const uint32_t v = high == high ? to_half(high) : 0x7fff;
+    return u | v << 16;
 #endif
 }
 /* c [16,8] += a [16,16] b [16,8] of halves, summed in f32, by a warp: lane 4 g + t has of c (g,

@@ -216,7 +216,8 @@ QU_DEVICE void two_values(uint32_t w[8], const stream<S, CODEC> &slice, const ch
 }
 
 /* o = o * fade + weights of sixteen tokens, the rows' operand, by their values; first: of the
- * step. */
+ * step. Behind D the step holds anything, NaN too: that stays in columns of its own, of dims that
+ * store_rows leaves out. */
 template <int S, int CODEC>
 QU_DEVICE void add_values(float o[S][8][2], float fade, const uint32_t high[2],
                           const uint32_t low[2], const stream<S, CODEC> &slice, const char *step,

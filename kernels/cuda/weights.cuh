@@ -61,23 +61,25 @@ struct unit {
     unsigned word[4], d, s;
 };
 
-/* f(a part of r, where it comes from, the bytes of parts before it) for all that is read of unit u
- * of a block. */
+/* f(a part of r, the array it lies in, where in it, the bytes of parts before it) for all that is
+ * read of unit u of a block. */
 template <int TYPE, class F>
 QU_DEVICE void each_part(unit &r, const matrix &w, int64_t block, int u, F f)
 {
     using of = traits<TYPE>;
-    const uint8_t *p = w.bulk + block * of::at.bulk, *head = w.head + block * of::at.head;
+    int64_t p = block * of::at.bulk, head = block * of::at.head;
     int side = u / 4 * 32 + u % 2 * 16;
-    f(r.q, p + of::at.q + (TYPE == QU_TYPE_Q2_K || TYPE == QU_TYPE_Q3_K ? side : 16 * u), 0);
-    if (of::at.h >= 0) f(r.h, p + of::at.h + (TYPE == QU_TYPE_Q6_K ? side : u % 2 * 16), 16);
-    if (of::at.e) f(r.e, p, of::e_at);
+    f(r.q, w.bulk, p + of::at.q + (TYPE == QU_TYPE_Q2_K || TYPE == QU_TYPE_Q3_K ? side : 16 * u),
+      0);
+    if (of::at.h >= 0)
+        f(r.h, w.bulk, p + of::at.h + (TYPE == QU_TYPE_Q6_K ? side : u % 2 * 16), 16);
+    if (of::at.e) f(r.e, w.bulk, p, of::e_at);
     head -= of::at.head % 4 == 2 && block % 2 ? 2 : 0; /* words begin at multiples of 4 */
 #pragma unroll
     for (int i = 0; i < of::words; i++) {
-        const uint8_t *scales = p + (TYPE == QU_TYPE_Q2_K ? u / 2 * 4 : 192 + u / 4 * 8);
-        const uint8_t *from = i < of::head_words ? head : scales - 4 * of::head_words;
-        f(r.word[i], from + 4 * i, of::words_at + 4 * i);
+        int64_t scales = p + (TYPE == QU_TYPE_Q2_K ? u / 2 * 4 : 192 + u / 4 * 8);
+        int64_t from = i < of::head_words ? head : scales - 4 * of::head_words;
+        f(r.word[i], i < of::head_words ? w.head : w.bulk, from + 4 * i, of::words_at + 4 * i);
     }
 }
 
@@ -119,7 +121,9 @@ template <class T> QU_DEVICE void read_to(T &to, const void *p)
 
 template <int TYPE> QU_DEVICE void load_unit(unit &r, const matrix &w, int64_t block, int u)
 {
-    each_part<TYPE>(r, w, block, u, [](auto &to, const uint8_t *from, int) { read_to(to, from); });
+    each_part<TYPE>(r, w, block, u, [](auto &to, const uint8_t *array, int64_t from, int) {
+        read_to(to, array + from);
+    });
     arrange<TYPE>(r, block, u);
 }
 
@@ -130,14 +134,17 @@ template <int TYPE>
 QU_DEVICE void start_unit(char *at, int lane, const matrix &w, int64_t block, int u)
 {
     unit none;
-    each_part<TYPE>(none, w, block, u, [=](auto &to, const uint8_t *from, int before) {
-        __pipeline_memcpy_async(at + before * QU_WARP + lane * (int)sizeof to, from, sizeof to);
-    });
+    auto start = [=](auto &to, const uint8_t *array, int64_t from, int before) {
+        char *there = at + before * QU_WARP + lane * (int)sizeof to;
+        __pipeline_memcpy_async(there, array + from, sizeof to);
+    };
+    each_part<TYPE>(none, w, block, u, start);
 }
 template <int TYPE>
 QU_DEVICE void take_unit(unit &r, const char *at, int lane, int64_t block, int u)
 {
-    each_part<TYPE>(r, {nullptr, nullptr}, block, u, [=](auto &to, const uint8_t *, int before) {
+    const matrix none = {}; /* by now it does not matter where the parts came from */
+    each_part<TYPE>(r, none, block, u, [=](auto &to, const uint8_t *, int64_t, int before) {
         read_to(to, at + before * QU_WARP + lane * (int)sizeof to);
     });
     arrange<TYPE>(r, block, u);

@@ -184,11 +184,12 @@ void __syncwarp()
     emulate_exchange(0, 0);
 }
 
+/* What is not finite counts even by a zero: their product is NaN. */
 static factor factor_of(uint32_t half)
 {
     const float x = __half2float({(uint16_t)half});
     const int e = (int)(__float_as_uint(x) >> 23 & 255) - 127;
-    return {x, x == 0 ? -4999 : max(e, -14)};
+    return {x, x == 0 ? -4999 : e == 128 ? 9999 : max(e, -14)};
 }
 
 static double power_of_two(int e)
