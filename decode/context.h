@@ -48,9 +48,9 @@ int64_t qu_page_summary_bytes(const qu_model *m, int32_t n);
 /* Where an attached page's slices come from. Both are called from several threads at a time. get's
  * bytes must stay valid until it is called again by the same thread, and have the codec's size for
  * n tokens. summary gives qu_page_summary_bytes, valid as long as the page is attached; a page
- * without (NULL, or QU_ERR_NOTFOUND) is always read, one with is a candidate of selection. key: pages of one model
- * that share key, tokens and codec have the same slices, also in a later context, which may then
- * find them in a device's memory; 0, 0: no other is the same. */
+ * without (NULL, or QU_ERR_NOTFOUND) is always read, one with is a candidate of selection. key:
+ * pages of one model that share key, tokens and codec have the same slices, also in a later
+ * context, which may then find them in a device's memory; 0, 0: no other is the same. */
 typedef struct qu_page_source {
     qu_status (*get)(void *ctx, int32_t layer, int32_t kv_head, const void **data, size_t *bytes,
                      qu_err *err);
@@ -108,7 +108,8 @@ typedef struct qu_select_hook {
     bool far_field;  /* clusters of pages that were not chosen take part in attention */
     int32_t refresh; /* choose anew at every refresh-th generated token; 0 = never */
     const qu_select_plan *plan; /* on a device instead of select; NULL: the hook is refused there */
-    bool bytes; /* candidates and clusters may be held in bytes: not with reads_keys */
+    bool bytes; /* candidates and clusters may be held in bytes: not with reads_keys; never on a
+                 * device */
 } qu_select_hook;
 
 /* codec: how prefilled pages are rounded and attached ones are stored. model and pool are borrowed

@@ -154,7 +154,7 @@ qu_status qu_selection_find(qu_context *c, qu_err *err)
     QU_OWN(qu_freep) found *of = NULL;
     if (s->loaded) return QU_OK;
     s->type = qu_context_type(c);
-    if (c->hook.bytes && s->type == QU_ATTEND_HALVES) s->type = QU_ATTEND_BYTES;
+    if (c->hook.bytes && s->type == QU_ATTEND_HALVES && !c->backend) s->type = QU_ATTEND_BYTES;
     QU_TRY(qu_memory_take(&of, c->first_live, sizeof *of, err));
     QU_TRY(qu_memory_take(&s->segment, c->n_seg + 1ll, sizeof *s->segment, err));
     QU_TRY(qu_memory_take(&s->first, c->n_seg + 1ll, sizeof *s->first, err));
@@ -425,8 +425,9 @@ static void apply(qu_context *c, int32_t layer, const uint8_t *chosen)
 qu_status qu_selection_apply(qu_context *c, int32_t layer, qu_err *err)
 {
     qu_selection *s = &c->sel;
-    QU_TRY(load(c, err));
-    if (s->n_pages == 0) return QU_OK;
+    qu_status st = load(c, err);
+    if (st != QU_OK) qu_selection_clear(s); /* nothing half loaded for a later step */
+    if (st != QU_OK || s->n_pages == 0) return st;
     uint8_t *chosen;
     QU_TRY(qu_selection_chosen(c, s->epoch, layer, &chosen, err));
     if (s->senses) QU_TRY(sense(c, layer, chosen, err));

@@ -58,28 +58,25 @@ int64_t qu_attend_v_bytes(qu_attend_type type, int32_t d, int32_t n_pad)
     return matrix_bytes(type, n_pad, qu_attend_pad(d), qu_attend_pad(d));
 }
 
+/* n elements of another type than bytes. */
+static void pack_plain(qu_attend_type type, void *to, const float *x, int64_t n)
+{
+    if (type == QU_ATTEND_HALVES) qu_attend_halve(to, x, n);
+    else memcpy(to, x, (size_t)n * sizeof *x);
+}
+
 void qu_attend_pack_kt(qu_attend_type type, void *kt, const float *x, int32_t n, int32_t n_pad,
                        int32_t d)
 {
-    int64_t keys = (int64_t)d * n_pad;
-    if (type == QU_ATTEND_BYTES)
-        QU_ISA_PICK(qu_attend_ops)->pack_kt(kt, x, n, n_pad, d);
-    else if (type == QU_ATTEND_HALVES)
-        qu_attend_halve(kt, x, keys);
-    else
-        memcpy(kt, x, (size_t)keys * sizeof *x);
+    if (type == QU_ATTEND_BYTES) QU_ISA_PICK(qu_attend_ops)->pack_kt(kt, x, n, n_pad, d);
+    else pack_plain(type, kt, x, (int64_t)d * n_pad);
 }
 
 void qu_attend_pack_v(qu_attend_type type, void *v, const float *x, int32_t n, int32_t n_pad,
                       int32_t d)
 {
-    int64_t values = (int64_t)n_pad * qu_attend_pad(d);
-    if (type == QU_ATTEND_BYTES)
-        QU_ISA_PICK(qu_attend_ops)->pack_v(v, x, n, n_pad, d);
-    else if (type == QU_ATTEND_HALVES)
-        qu_attend_halve(v, x, values);
-    else
-        memcpy(v, x, (size_t)values * sizeof *x);
+    if (type == QU_ATTEND_BYTES) QU_ISA_PICK(qu_attend_ops)->pack_v(v, x, n, n_pad, d);
+    else pack_plain(type, v, x, (int64_t)n_pad * qu_attend_pad(d));
 }
 
 void qu_attend_halve(uint16_t *out, const float *x, int64_t n)
