@@ -64,8 +64,9 @@ static double value_norm(const qu_model *m, const qu_segment *s, int32_t layer, 
     const char *v = qu_segment_v(m, s, layer, g);
     double sum = 0;
     for (int64_t i = at * dp; i < (at + 1) * dp; i++) {
-        double x = s->type == QU_ATTEND_HALVES ? qu_f16_to_f32(((const uint16_t *)(const void *)v)[i])
-                           : ((const float *)(const void *)v)[i];
+        double x = s->type == QU_ATTEND_HALVES
+                       ? qu_f16_to_f32(((const uint16_t *)(const void *)v)[i])
+                       : ((const float *)(const void *)v)[i];
         sum += x * x;
     }
     return sqrt(sum);

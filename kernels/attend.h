@@ -84,10 +84,10 @@ void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t 
 /* mass [all n_pad of the parts] += each key's softmax weight, summed over rows: a row that sees any
  * key adds 1 in all. Values are not read.
  * Keys that stand for clusters: bias = ln(count), and where q2 [rows,D/2] is not NULL the logits in
- * a cluster vary by v = q2 . spread. Such a logit is raised by sqrt(c (c + v)) - c, c = QU_SPREAD_LIMIT * ln(count): by v / 2, the mean of
- * exp under a normal law, where v is small, but by no more than sqrt(c v), since so few members
- * have no larger logit (random energy model, Derrida 1981). scratch: rows * (2 columns of all parts
- * + 2) floats. */
+ * a cluster vary by v = q2 . spread. Such a logit is raised by sqrt(c (c + v)) - c, c =
+ * QU_SPREAD_LIMIT * ln(count): by v / 2, the mean of exp under a normal law, where v is small, but
+ * by no more than sqrt(c v), since so few members have no larger logit (random energy model,
+ * Derrida 1981). scratch: rows * (2 columns of all parts + 2) floats. */
 #define QU_SPREAD_LIMIT 1.4f /* fitted to 2 to 48 normal members; the law of large counts has 2 */
 void qu_attend_mass(float *mass, const float *q, int64_t ldq, int32_t rows, int32_t d,
                     const qu_attend_kv *parts, int32_t n_parts, const float *q2, float *scratch);

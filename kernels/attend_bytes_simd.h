@@ -13,7 +13,7 @@
 #define QU_KERNELS_ATTEND_BYTES_SIMD_H
 
 #include "base/dims.h"
-#include "kernels/simd.h"
+#include "kernels/whole_simd.h"
 
 /* Rows that share what is loaded; vectors of a tile. */
 #if defined(__AVX512F__)
@@ -23,63 +23,13 @@ enum { BYTE_ROWS = 3, BYTE_TILE = 1 };
 #endif
 
 #if defined(__AVX512F__)
-typedef __m512i vi;
 typedef __m512i vb;
-VF vi vi_of(vf x) { return _mm512_cvtps_epi32(x); }
-VF vf vf_of(vi x) { return _mm512_cvtepi32_ps(x); }
-VF vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
-VF vi vi_add(vi x, vi y) { return _mm512_add_epi32(x, y); }
-VF vi vi_sub(vi x, vi y) { return _mm512_sub_epi32(x, y); }
-VF vi vi_left(vi x, const int n) { return _mm512_slli_epi32(x, (unsigned)n); }
-VF vi vi_right(vi x, const int n) { return _mm512_srai_epi32(x, (unsigned)n); }
-VF int32_t vi_sum(vi x) { return _mm512_reduce_add_epi32(x); }
-VF void vi_store(void *p, vi x) { _mm512_storeu_si512(p, x); }
-VF void vi_store_i8(int8_t *p, vi x) /* the lowest bytes */
-{
-    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(x));
-}
 VF vb vb_load(const uint8_t *p) { return _mm512_loadu_si512(p); }
 /* The instruction takes bytes unsigned: what counting from -128 added. */
 VF vi vi_added(int32_t sum_of_a) { return vi_set1(128 * sum_of_a); }
 VF vi vi_dot(vi sum, vb b, int32_t four) { return _mm512_dpbusd_epi32(sum, b, vi_set1(four)); }
 #elif defined(__AVX2__)
-typedef struct vi {
-    __m256i a, b;
-} vi;
 typedef vi vb;
-#define QU_VI2(op, y) (vi){op(x.a, y.a), op(x.b, y.b)}
-VF vi vi_of(vf x) { return (vi){_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
-VF vf vf_of(vi x) { return (vf){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
-VF vi vi_set1(int32_t x) { return (vi){_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
-VF vi vi_add(vi x, vi y) { return QU_VI2(_mm256_add_epi32, y); }
-VF vi vi_sub(vi x, vi y) { return QU_VI2(_mm256_sub_epi32, y); }
-VF vi vi_left(vi x, const int n)
-{
-    return (vi){_mm256_slli_epi32(x.a, n), _mm256_slli_epi32(x.b, n)};
-}
-VF vi vi_right(vi x, const int n)
-{
-    return (vi){_mm256_srai_epi32(x.a, n), _mm256_srai_epi32(x.b, n)};
-}
-VF void vi_store(void *p, vi x)
-{
-    _mm256_storeu_si256(p, x.a);
-    _mm256_storeu_si256((__m256i *)p + 1, x.b);
-}
-VF int32_t vi_sum(vi x)
-{
-    int32_t part[QU_LANES], sum = 0;
-    vi_store(part, x);
-    for (int i = 0; i < QU_LANES; i++) sum += part[i];
-    return sum;
-}
-VF void vi_store_i8(int8_t *p, vi x) /* the lowest bytes */
-{
-    x = vi_right(vi_left(x, 24), 24);
-    __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xD8);
-    _mm_storeu_si128((__m128i *)p, _mm_packs_epi16(_mm256_castsi256_si128(words),
-                                                   _mm256_extracti128_si256(words, 1)));
-}
 VF vb vb_load(const uint8_t *p)
 {
     const __m256i from = _mm256_set1_epi8((char)0x80), *q = (const __m256i *)p;
@@ -104,28 +54,6 @@ VF vi vi_dot(vi sum, vb b, int32_t four)
 typedef struct vb {
     uint8_t b[64];
 } vb;
-VF vi vi_of(vf x) { return __builtin_convertvector(vf_round(x), vi); }
-VF vf vf_of(vi x) { return __builtin_convertvector(x, vf); }
-VF vi vi_set1(int32_t x) { return x - (vi){0}; }
-VF vi vi_add(vi x, vi y) { return x + y; }
-VF vi vi_sub(vi x, vi y) { return x - y; }
-VF vi vi_left(vi x, const int n) /* what leaves the lane is lost */
-{
-    typedef uint32_t vu __attribute__((vector_size(64)));
-    return (vi)((vu)x << n);
-}
-VF vi vi_right(vi x, const int n) { return x >> n; }
-VF void vi_store(void *p, vi x) { memcpy(p, &x, sizeof x); }
-VF int32_t vi_sum(vi x)
-{
-    int32_t sum = 0;
-    for (int i = 0; i < QU_LANES; i++) sum += x[i];
-    return sum;
-}
-VF void vi_store_i8(int8_t *p, vi x)
-{
-    for (int i = 0; i < QU_LANES; i++) p[i] = (int8_t)x[i];
-}
 VF vb vb_load(const uint8_t *p)
 {
     vb b;
@@ -251,8 +179,8 @@ VF void byte_split(byte_row *a, const float *x, int32_t n, float unit)
     a->unit = unit;
 }
 
-/* A row's scores, n in whole numbers, in place: fma(score, unit, base) + bias, -INF from visible on;
- * the largest. */
+/* A row's scores, n in whole numbers, in place: fma(score, unit, base) + bias, -INF from visible
+ * on; the largest. */
 VF float byte_scores(float *w, int32_t n, float unit, float base, const float *bias,
                      int32_t visible)
 {

@@ -17,6 +17,7 @@
 
 #include "kernels/ops_simd.h"
 #include "kernels/quant_simd.h"
+#include "kernels/whole_simd.h"
 
 /* Sixteen weights of run j of 256, its half c, as signed numbers or such from 0 on. */
 VF b16 sixteen_of(const uint8_t *b, const int type, const int j, const int c)
@@ -27,10 +28,8 @@ VF b16 sixteen_of(const uint8_t *b, const int type, const int j, const int c)
 
 #if defined(__AVX512F__)
 typedef __m512i vb;
-typedef __m512i vi;
 
 VF vb vb_load(const int8_t *p) { return _mm512_loadu_si512(p); }
-VF vf vf_of(vi x) { return _mm512_cvtepi32_ps(x); }
 VF vi vi_dot(vi sum, vb q, vb x) { return _mm512_dpbusd_epi32(sum, q, x); }
 VF vf vf_upper(vf x) { return _mm512_maskz_mov_ps(0xff00, x); }
 
@@ -119,17 +118,13 @@ VF vb vb_quants(const uint8_t *b, const int type, const int g, const int c)
 }
 
 #elif defined(__AVX2__)
-typedef struct vb {
-    __m256i a, b;
-} vb;
-typedef vb vi;
+typedef vi vb;
 
 VF vb vb_load(const int8_t *p)
 {
     return (vb){_mm256_loadu_si256((const __m256i *)p),
                 _mm256_loadu_si256((const __m256i *)(p + 32))};
 }
-VF vf vf_of(vi x) { return (vf){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
 VF __m256i dot8(__m256i sum, __m256i q, __m256i x) /* 128 * 127 twice still fits a half word */
 {
     __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
@@ -169,7 +164,6 @@ VF vb vb_load(const int8_t *p)
     memcpy(&v, p, sizeof v);
     return v;
 }
-VF vf vf_of(vi x) { return __builtin_convertvector(x, vf); }
 VF vi vi_dot(vi sum, vb q, vb x)
 {
     /* A run's sum in the first of its lanes: a loop that compilers know. */

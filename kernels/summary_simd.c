@@ -11,8 +11,8 @@ VF quads quads_of(const uint8_t *bytes, const int32_t *at)
 }
 VF vf byte_of(quads q, const int k)
 {
-    __m512i byte = _mm512_and_epi32(_mm512_srli_epi32(q, (unsigned)(8 * k)), _mm512_set1_epi32(255));
-    return _mm512_cvtepi32_ps(byte);
+    __m512i low = _mm512_set1_epi32(255);
+    return _mm512_cvtepi32_ps(_mm512_and_epi32(_mm512_srli_epi32(q, (unsigned)(8 * k)), low));
 }
 #elif defined(__AVX2__)
 typedef struct quads {
@@ -89,7 +89,8 @@ static void rows(float *x, int64_t ldx, const uint8_t *bytes, int32_t width, con
     for (int32_t i = 0; i < n; i++, x += ldx, bytes += width) {
         int32_t j = 0;
         for (; j + QU_LANES <= d; j += QU_LANES)
-            vf_store(x + j, vf_add(vf_load(lo + j), vf_mul(vf_load(step + j), vf_load_u8(bytes + j))));
+            vf_store(x + j, vf_add(vf_load(lo + j),
+                                   vf_mul(vf_load(step + j), vf_load_u8(bytes + j))));
         for (; j < d; j++) {
             float product = step[j] * (float)bytes[j];
             x[j] = lo[j] + product;

@@ -275,8 +275,8 @@ const qu_command qu_cmd_bench = {
         "tokens to its first token, the pages loaded from memory. page_load: stored bytes a "
         "second from memory into attention, decoded and rotated.\n\n"
         "Tokens and pages are random, no store and no disk take part, each run has the memory "
-        "of the one before, and the first of each is not counted. Lengths that the model's window does not hold are left out of "
-        "the default lists and refused in given ones.",
+        "of the one before, and the first of each is not counted. Lengths that the model's window "
+        "does not hold are left out of the default lists and refused in given ones.",
     .examples = "quire bench\nquire bench --json --test decode --context 0,1024,4096",
     QU_OPTIONS(options),
     .session = QU_SESSION_MODEL,
