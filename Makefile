@@ -72,6 +72,7 @@ endif
 ISA_plain  := -Wno-psabi
 ISA_avx2   := -mavx2 -mfma -mf16c
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c -mprefer-vector-width=512
+ISA_amx    := $(ISA_avx512) -mavx512bf16 -mamx-tile -mamx-bf16
 LIB_OBJ  += $(foreach i,$(ISAS),$(SIMD_SRC:%.c=$(B)/%.$(i).o))
 LIB_OBJ  += $(if $(HAVE_CUDA),$(CU_OBJ))
 LDLIBS   += $(if $(HAVE_CUDA),$(CU_LIBS))
@@ -124,6 +125,11 @@ $(B)/%_simd.$(1).o: %_simd.c $(B)/flags
 	$(CC) $(CFLAGS) $(if $(filter fuzz,$(FLAVOUR)),-O1,$(if $(SAN),-O1,-O3) $(SAN)) $(XCFLAGS) $(ISA_$(1)) -DQU_ISA=$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach i,$(ISAS),$(eval $(call simd_rule,$(i))))
+
+ifneq ($(filter avx512,$(ISAS)),)
+$(B)/kernels/tile_amx.o: XCFLAGS += $(ISA_amx) $(if $(SAN),,-O3)
+endif
+$(B)/kernels/tile.o: XCFLAGS += $(ISA_plain)
 
 $(B)/libquire.a: $(LIB_OBJ) $(B)/flags
 	rm -f $@

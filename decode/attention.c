@@ -1,6 +1,7 @@
 /* Attention of one layer over a context's segments: fetch what is missing, then part by part.
  *
- * Rows go in blocks of QU_ATTEND_TOKENS tokens of one segment, times the query heads of one KV
+ * Rows go in blocks of QU_ATTEND_TOKENS tokens of one segment (in tiles, whose pages are laid out
+ * for a whole block, of more where threads have enough to do), times the query heads of one KV
  * head: so a loaded key serves its whole group. What a block reads of a KV head are its parts: the
  * pages that were chosen, then the far field. A pair of block and head is one item, which merges
  * parts as they come. Where that would leave threads idle, it is several, each a run of the parts:
@@ -13,36 +14,81 @@
 #include "base/os.h"
 #include "decode/context_int.h"
 #include "kernels/codec.h"
+#include "kernels/linear.h"
 #include "kernels/summary.h"
 
 enum { ITEMS_PER_THREAD = 8 }; /* at least, where parts allow it */
 
-/* Rows of a block times heads of a group. */
-static int64_t block_rows(const qu_model *m)
+/* Documents' chunks are attended to in tiles where they are multiplied in tiles. */
+static bool in_tiles(const qu_context *c)
 {
-    return (int64_t)QU_ATTEND_TOKENS * (m->n_heads / m->n_kv_heads);
+    return !c->backend && qu_linear_prefill_kind() == QU_PREFILL_AMX_BF16;
 }
 
-/* Floats of a state of one block: o, m, l. */
-static int64_t state_floats(const qu_model *m)
+/* Rows of so many tokens times heads of a group, in whole strips. */
+static int64_t block_rows(const qu_model *m, int32_t tokens)
 {
-    return (block_rows(m) * (qu_attend_pad(m->head_size) + 2) + 15) / 16 * 16;
+    int64_t rows = (int64_t)tokens * (m->n_heads / m->n_kv_heads);
+    return (rows + QU_ATTEND_STRIP - 1) / QU_ATTEND_STRIP * QU_ATTEND_STRIP;
+}
+
+/* Floats of a state of so many rows: o, m, l. */
+static int64_t state_floats(const qu_model *m, int64_t rows)
+{
+    return (rows * (qu_attend_pad(m->head_size) + 2) + 15) / 16 * 16;
+}
+
+static qu_attend_state state_at(const qu_model *m, int64_t rows, float *p)
+{
+    int64_t o = rows * qu_attend_pad(m->head_size);
+    return (qu_attend_state){p, p + o, p + o + rows};
+}
+
+/* Floats for scores, or for queries and pages in tiles, aligned to 64 bytes. */
+static int64_t work_floats(const qu_model *m, int64_t rows, bool tiles)
+{
+    int64_t bytes = qu_attend_tiles_bytes((int32_t)rows, m->head_size) +
+                    qu_attend_tiles_scratch(m->head_size) + 64;
+    return tiles ? bytes / (int64_t)sizeof(float) : rows * QU_ATTEND_COLUMNS;
+}
+
+/* A worker's scratch. */
+typedef struct item_scratch {
+    float *q, *scores;
+    char *queries, *tiles; /* instead of scores */
+    qu_attend_state part, acc;
+    int32_t *visible;
+} item_scratch;
+
+static int64_t item_floats(const qu_model *m, int32_t tokens, bool tiles)
+{
+    int64_t rows = block_rows(m, tokens);
+    return rows * m->head_size + work_floats(m, rows, tiles) + 2 * state_floats(m, rows) + rows;
+}
+
+static item_scratch lay_out(const qu_model *m, int32_t tokens, bool tiles, float *p)
+{
+    int64_t rows = block_rows(m, tokens);
+    item_scratch s = {.q = p, .scores = p + rows * m->head_size};
+    s.queries = (char *)s.scores + (64 - (uintptr_t)s.scores % 64) % 64;
+    s.tiles = s.queries + qu_attend_tiles_bytes((int32_t)rows, m->head_size);
+    p = s.scores + work_floats(m, rows, tiles);
+    s.part = state_at(m, rows, p);
+    s.acc = state_at(m, rows, p + state_floats(m, rows));
+    s.visible = (int32_t *)(void *)(p + 2 * state_floats(m, rows));
+    return s;
 }
 
 int64_t qu_attention_worker_floats(const qu_context *c)
 {
     const qu_model *m = c->m;
-    int64_t r = block_rows(m);
-    int64_t item = r * m->head_size + r * QU_ATTEND_COLUMNS + 2 * state_floats(m) + r;
+    bool tiles = in_tiles(c);
+    int64_t item = item_floats(m, tiles ? QU_PAGE_TOKENS : QU_ATTEND_TOKENS, tiles);
+    int64_t question = item_floats(m, QU_ATTEND_TOKENS, false);
     int64_t decode = (int64_t)QU_PAGE_TOKENS * (2 * m->head_size + qu_attend_pad(m->head_size)) +
                      qu_summary_scratch(QU_PAGE_TOKENS, m->head_size);
-    return ((item > decode ? item : decode) + 15) / 16 * 16;
-}
-
-static qu_attend_state state_at(const qu_model *m, float *p)
-{
-    int64_t o = block_rows(m) * qu_attend_pad(m->head_size);
-    return (qu_attend_state){p, p + o, p + o + block_rows(m)};
+    int64_t most = item > question ? item : question;
+    return ((most > decode ? most : decode) + 15) / 16 * 16;
 }
 
 /* --- fetching --- */
@@ -134,31 +180,14 @@ typedef struct attend_run {
     qu_context *c;
     int32_t layer;
     block blocks[QU_PASS_ROWS];
+    int32_t tokens; /* of a block at most */
+    bool tiles;
     int32_t n_blocks, n_splits;
     int32_t n_pages, n_far; /* segments that the last block can see; parts of the far field */
     int32_t *pages, *n;     /* [G][n_pages] those read, [G] how many */
     atomic_int *left;       /* [blocks * G] items to come */
     float *partial;         /* [blocks * G][n_pages + n_far] */
 } attend_run;
-
-typedef struct item_scratch {
-    float *q, *scores;
-    qu_attend_state part, acc;
-    int32_t *visible;
-} item_scratch;
-
-static item_scratch scratch_of(qu_context *c, int worker)
-{
-    const qu_model *m = c->m;
-    int64_t r = block_rows(m);
-    float *p = c->s.worker + worker * qu_attention_worker_floats(c);
-    item_scratch s = {p, p + r * m->head_size, {0}, {0}, NULL};
-    p = s.scores + r * QU_ATTEND_COLUMNS;
-    s.part = state_at(m, p);
-    s.acc = state_at(m, p + state_floats(m));
-    s.visible = (int32_t *)(void *)(p + 2 * state_floats(m));
-    return s;
-}
 
 /* The block's queries of one KV head, [n * group, D], and how much of their own segment they
  * see. */
@@ -216,28 +245,35 @@ static void attend_item(void *ctx, int64_t item, int worker)
     const qu_model *m = r->c->m;
     int32_t g_n = m->n_kv_heads, dp = qu_attend_pad(m->head_size),
             split = (int32_t)(item % r->n_splits);
-    int64_t pair = item / r->n_splits, stride = state_floats(m);
+    int64_t pair = item / r->n_splits, each = block_rows(m, r->tokens);
+    int64_t stride = state_floats(m, each);
     int32_t g = (int32_t)(pair % g_n);
     const block *b = &r->blocks[pair / g_n];
-    item_scratch s = scratch_of(r->c, worker);
+    item_scratch s = lay_out(m, r->tokens, r->tiles,
+                             r->c->s.worker + worker * qu_attention_worker_floats(r->c));
     int32_t rows = gather(r, b, g, &s), n_pages = pages_seen(r, b, g), n = n_pages + r->n_far;
     float *partial = r->partial + pair * (r->n_pages + r->n_far) * stride;
     qu_attend_reset(&s.acc, rows, dp);
+    if (r->tiles) qu_attend_tiles_queries(s.queries, s.q, m->head_size, rows, m->head_size);
     int32_t i = n * split / r->n_splits, end = n * (split + 1) / r->n_splits;
     qu_attend_kv kv, next = {0};
     bool own = i < end && part_of(r, b, g, n_pages, i, &kv), own_next = false;
     for (; i < end; i++, kv = next, own = own_next) {
-        qu_attend_state part = r->n_splits > 1 ? state_at(m, partial + i * stride) : s.part;
+        qu_attend_state part = r->n_splits > 1 ? state_at(m, each, partial + i * stride) : s.part;
         if (i + 1 < end) own_next = part_of(r, b, g, n_pages, i + 1, &next);
         kv.next = i + 1 < end ? next.kt : NULL;
-        qu_attend_page(&part, s.q, m->head_size, rows, m->head_size, &kv, own ? s.visible : NULL,
-                       s.scores);
+        if (r->tiles && kv.type != QU_ATTEND_BYTES)
+            qu_attend_tiles_page(&part, s.queries, rows, m->head_size, &kv, own ? s.visible : NULL,
+                                 s.tiles);
+        else
+            qu_attend_page(&part, s.q, m->head_size, rows, m->head_size, &kv,
+                           own ? s.visible : NULL, s.scores);
         if (r->n_splits == 1) qu_attend_merge(&s.acc, &part, rows, dp);
     }
     if (r->n_splits > 1) {
         if (atomic_fetch_sub(&r->left[pair], 1) > 1) return;
         for (i = 0; i < n; i++) {
-            qu_attend_state part = state_at(m, partial + i * stride);
+            qu_attend_state part = state_at(m, each, partial + i * stride);
             qu_attend_merge(&s.acc, &part, rows, dp);
         }
     }
@@ -247,10 +283,11 @@ static void attend_item(void *ctx, int64_t item, int worker)
 static void make_blocks(attend_run *r)
 {
     const qu_rows *rows = &r->c->rows;
+    r->n_blocks = 0;
     for (int32_t t = 0; t < rows->n;) {
         block *b = &r->blocks[r->n_blocks++];
         *b = (block){t, 0, rows->own[t]};
-        while (t < rows->n && b->n < QU_ATTEND_TOKENS && rows->own[t] == b->own) {
+        while (t < rows->n && b->n < r->tokens && rows->own[t] == b->own) {
             b->n++;
             t++;
         }
@@ -280,7 +317,7 @@ static qu_status make_parts(attend_run *r, qu_err *err)
     }
     if (r->n_splits == 1) return QU_OK;
     for (int64_t i = 0; i < pairs; i++) atomic_init(&r->left[i], r->n_splits);
-    int64_t need = pairs * (r->n_pages + r->n_far) * state_floats(c->m);
+    int64_t need = pairs * (r->n_pages + r->n_far) * state_floats(c->m, block_rows(c->m, r->tokens));
     QU_TRY(qu_memory_need(&c->s.partial, &c->s.partial_cap, need, sizeof(float), err));
     r->partial = c->s.partial;
     return QU_OK;
@@ -300,8 +337,12 @@ qu_status qu_attention(qu_context *c, int32_t layer, bool hooked, qu_err *err)
 {
     QU_TRY(choose(c, layer, hooked, err));
     QU_TRY(qu_attention_fetch(c, layer, c->s.use, 2, err));
-    attend_run r = {.c = c, .layer = layer};
+    attend_run r = {.c = c, .layer = layer, .tiles = !hooked && in_tiles(c)};
+    int64_t enough = (int64_t)qu_pool_threads(c->pool) * ITEMS_PER_THREAD;
+    r.tokens = r.tiles ? QU_PAGE_TOKENS : QU_ATTEND_TOKENS;
     make_blocks(&r);
+    for (; r.tokens > QU_ATTEND_TOKENS && r.n_blocks * c->m->n_kv_heads < enough; make_blocks(&r))
+        r.tokens /= 2;
     QU_TRY(make_parts(&r, err));
     qu_pool_run(c->pool, (int64_t)r.n_blocks * c->m->n_kv_heads * r.n_splits, attend_item, &r);
     return QU_OK;

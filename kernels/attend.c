@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/ops_simd.h"
+#include "kernels/tile.h"
 
 void qu_attend_reset(qu_attend_state *s, int32_t rows, int32_t dp)
 {
@@ -18,6 +19,38 @@ void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t 
                     const qu_attend_kv *kv, const int32_t *visible, float *scratch)
 {
     QU_ISA_PICK(qu_attend_ops)->page(part, q, ldq, rows, d, kv, visible, scratch);
+}
+
+/* Elements of one half of the queries, in tiles. */
+static int64_t half_of_queries(int32_t rows, int32_t d)
+{
+    int64_t strips = (rows + QU_ATTEND_STRIP - 1) / QU_ATTEND_STRIP;
+    return strips * QU_ATTEND_STRIP * qu_tile_runs(d) * QU_TILE_RUN;
+}
+
+int64_t qu_attend_tiles_bytes(int32_t rows, int32_t d)
+{
+    return half_of_queries(rows, d) * 2 * (int64_t)sizeof(uint16_t);
+}
+
+int64_t qu_attend_tiles_scratch(int32_t d)
+{
+    int64_t k_and_v = 4ll * qu_tile_runs(d) * QU_TILE_RUN * QU_ATTEND_COLUMNS;
+    return (k_and_v + 2ll * QU_ATTEND_STRIP * QU_ATTEND_COLUMNS) * (int64_t)sizeof(uint16_t) +
+           (int64_t)QU_ATTEND_STRIP * (QU_ATTEND_COLUMNS + QU_TILE) * (int64_t)sizeof(float);
+}
+
+void qu_attend_tiles_queries(void *packed, const float *q, int64_t ldq, int32_t rows, int32_t d)
+{
+    uint16_t *high = packed;
+    qu_tile()->queries(high, high + half_of_queries(rows, d), q, ldq, rows, d);
+}
+
+void qu_attend_tiles_page(qu_attend_state *part, const void *packed, int32_t rows, int32_t d,
+                          const qu_attend_kv *kv, const int32_t *visible, void *scratch)
+{
+    const uint16_t *high = packed;
+    qu_tile()->page(part, high, high + half_of_queries(rows, d), rows, d, kv, visible, scratch);
 }
 
 void qu_attend_mass(float *mass, const float *q, int64_t ldq, int32_t rows, int32_t d,

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "base/dims.h"
-#include "kernels/isa.h"
 
 /* A model has a handful of panel shapes; a list is enough. */
 enum { MAX_KERNELS = 64 };
@@ -74,45 +73,31 @@ static void forget(qu_dnnl_kernel *e)
 
 struct qu_dnnl {
     dnnl_engine_t engine;
+    dnnl_data_type_t type;
     qu_dnnl_kernel kernels[MAX_KERNELS];
     int n_kernels;
 };
 
-static int element = -1; /* -1 undecided, 0 f32, 1 bf16 */
-
-static bool can_bf16(void)
+bool qu_dnnl_can_bf16(void)
 {
     /* what oneDNN was built to tell: its own ISA detection, so both agree */
     return dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core_bf16;
 }
 
-static bool bf16_is_faster(void)
+bool qu_dnnl_bf16_is_faster(void)
 {
 #if defined(__x86_64__)
-    bool amx = dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core_amx;
-    return can_bf16() && (amx || __builtin_cpu_is("amd"));
+    return qu_dnnl_can_bf16() && __builtin_cpu_is("amd");
 #else
     return false;
 #endif
 }
 
-bool qu_dnnl_is_bf16(void)
-{
-    if (element < 0) element = qu_isa_current() == QU_ISA_AVX512 && bf16_is_faster();
-    return element == 1;
-}
-
-bool qu_dnnl_force_bf16(bool bf16)
-{
-    if (bf16 && !can_bf16()) return false;
-    element = bf16;
-    return true;
-}
-
-qu_status qu_dnnl_create(qu_dnnl **out, qu_err *err)
+qu_status qu_dnnl_create(qu_dnnl **out, bool bf16, qu_err *err)
 {
     qu_dnnl *d = *out = calloc(1, sizeof *d);
     if (!d) return qu_fail_nomem(err, sizeof *d);
+    d->type = bf16 ? dnnl_bf16 : dnnl_f32;
     if (dnnl_engine_create(&d->engine, dnnl_cpu, 0) != dnnl_success) {
         free(d);
         *out = NULL;
@@ -147,12 +132,11 @@ qu_status qu_dnnl_want(qu_dnnl *d, int32_t n, int32_t k, qu_err *err)
                        MAX_KERNELS);
     omp_set_num_threads(1); /* the kernel is planned for the thread count of the planning thread */
     qu_dnnl_kernel *e = &d->kernels[d->n_kernels];
-    dnnl_data_type_t type = qu_dnnl_is_bf16() ? dnnl_bf16 : dnnl_f32;
     dnnl_dims_t x = {QU_TILE_ROWS, k}, w = {k, n}, y = {QU_TILE_ROWS, n};
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t desc = NULL;
     bool ok =
-        describe(&e->x, x, type, dnnl_ab) && describe(&e->w, w, type, dnnl_ba) &&
+        describe(&e->x, x, d->type, dnnl_ab) && describe(&e->w, w, d->type, dnnl_ba) &&
         describe(&e->y, y, dnnl_f32, dnnl_ab) &&
         dnnl_primitive_attr_create(&attr) == dnnl_success &&
         dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&

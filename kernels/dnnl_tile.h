@@ -3,8 +3,7 @@
  *
  * The row count R is always QU_TILE_ROWS (short tiles are padded) and every call runs on the
  * calling thread alone, because oneDNN 2.6 chooses its algorithm by row count and by thread count:
- * so a row's result depends on neither. Element type: bf16 where the processor multiplies it faster
- * than f32 (AMX, AMD with AVX512_BF16), else f32. A test forces either.
+ * so a row's result depends on neither. Elements are f32 or bf16.
  */
 #ifndef QU_KERNELS_DNNL_TILE_H
 #define QU_KERNELS_DNNL_TILE_H
@@ -18,15 +17,12 @@
 typedef struct qu_dnnl qu_dnnl;
 typedef struct qu_dnnl_kernel qu_dnnl_kernel;
 
-/* Are panels and tiles bf16 (else f32)? Fixed for the process, unless forced before the first
- * use. */
-bool qu_dnnl_is_bf16(void);
-
-/* Choose the element type, for tests. Returns false when the processor cannot run it. */
-bool qu_dnnl_force_bf16(bool bf16);
+/* Has the processor products in bf16, and are they faster than those in f32 (AMD's are)? */
+bool qu_dnnl_can_bf16(void);
+bool qu_dnnl_bf16_is_faster(void);
 
 /* Errors: QU_ERR_NOMEM, QU_ERR_UNSUPPORTED (oneDNN refused). */
-qu_status qu_dnnl_create(qu_dnnl **d, qu_err *err);
+qu_status qu_dnnl_create(qu_dnnl **d, bool bf16, qu_err *err);
 void qu_dnnl_free(qu_dnnl *d);
 
 /* Make the kernel for panels of n rows of k elements, once. Not while others run. */

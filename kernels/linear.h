@@ -8,9 +8,8 @@
  *             so T rows give bit for bit what T calls with one row give. Types of four to six bits
  *             (qu_linear_in_bytes) are multiplied as the integers that they are, with x in one byte
  *             an element; W's rows of other types are dequantised on the fly.
- *   document  document chunks: rows in tiles of fixed height against dequantised panels of W, by
- *             oneDNN where the build has it (qu_linear_document_name tells), else by the question
- *             kernel.
+ *   document  document chunks: rows in tiles of fixed height against dequantised panels of W
+ *             (qu_prefill_kind tells by what).
  * Results depend neither on T nor on the number of threads.
  */
 #ifndef QU_KERNELS_LINEAR_H
@@ -66,8 +65,23 @@ qu_status qu_linear_document(qu_pool *pool, qu_linear_scratch **scratch, const q
                              int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err);
 void qu_linear_scratch_free(qu_linear_scratch *scratch);
 
-/* What multiplies document chunks here: "own", "dnnl-f32" or "dnnl-bf16": part of the numerics
- * class. */
+/* What multiplies document chunks: part of the numerics class. */
+typedef enum qu_prefill_kind {
+    QU_PREFILL_OWN,       /* the question kernel */
+    QU_PREFILL_DNNL_F32,  /* oneDNN on dequantised panels */
+    QU_PREFILL_DNNL_BF16, /* both rounded to bf16: AMD's AVX512_BF16 */
+    QU_PREFILL_AMX_BF16,  /* likewise, on the tile unit (tile.h) */
+    QU_PREFILL_COUNT
+} qu_prefill_kind;
+
+/* The one in use: the fastest that processor and build have, unless forced. */
+qu_prefill_kind qu_linear_prefill_kind(void);
+
+/* Use that one from now on, for tests and for comparing classes; QU_PREFILL_COUNT: the fastest
+ * again. False where it cannot run; without a tile unit its reference does, slowly. */
+bool qu_linear_force_prefill(qu_prefill_kind kind);
+
+/* "own", "dnnl-f32", "dnnl-bf16" or "amx-bf16". */
 const char *qu_linear_document_name(void);
 
 #endif

@@ -305,5 +305,15 @@ static void round_row(qu_linear_bytes *out, const float *x, int32_t n)
     bytes_round(out, x, n);
 }
 
-const qu_linear_ops QU_ISA_NAME(qu_linear_ops) = {dequant,       dots,      dots_stored,
-                                                  dots_buffered, round_row, dots_bytes};
+static void to_bf16(uint16_t *out, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, x + i, sizeof u);
+        bool is_nan = (u & 0x7fffffff) > 0x7f800000;
+        out[i] = (uint16_t)((is_nan ? u | 0x400000 : u + 0x7fff + (u >> 16 & 1)) >> 16);
+    }
+}
+
+const qu_linear_ops QU_ISA_NAME(qu_linear_ops) = {
+    dequant, to_bf16, dots, dots_stored, dots_buffered, round_row, dots_bytes};

@@ -41,6 +41,7 @@ typedef struct qu_linear_ops {
     /* x[i] = value of element i, n a multiple of the type's block; equals qu_dequant_ref bit for
      * bit. */
     void (*dequant)(float *x, const void *blocks, int type, int64_t n);
+    void (*to_bf16)(uint16_t *out, const float *x, int64_t n); /* as qu_f32_to_bf16 */
     /* y[t * ldy + i] = sum_k w[i * k_dim + k] x[t * ldx + k] for i < n_w, t < n_rows. */
     void (*dots)(float *y, int64_t ldy, const float *w, int32_t n_w, const float *x, int64_t ldx,
                  int32_t n_rows, int32_t k_dim);

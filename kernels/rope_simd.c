@@ -3,33 +3,15 @@
 #include "kernels/simd.h"
 
 #if defined(__AVX512F__)
-/* to[x][y] = from[y][x] for sixteen of each: pairs, fours, then quarters of registers. */
+#include "kernels/transpose_simd.h"
+
+/* to[x][y] = from[y][x] for sixteen of each. */
 static void transpose_16(float *to, int64_t ldt, const float *from, int64_t ldf)
 {
-    __m512 r[16], t[16];
+    __m512 r[16];
     for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_ps(from + i * ldf);
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4)
-        for (int j = 0; j < 2; j++) {
-            __m512d a = _mm512_castps_pd(t[i + j]), b = _mm512_castps_pd(t[i + j + 2]);
-            r[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
-            r[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
-        }
-    for (int j = 0; j < 4; j++) /* r[4 i + j]: columns j, j + 4, j + 8, j + 12 of rows 4 i to + 3 */
-        for (int i = 0; i < 2; i++) {
-            t[4 * j + i] = _mm512_shuffle_f32x4(r[8 * i + j], r[8 * i + 4 + j], 0x88);
-            t[4 * j + i + 2] = _mm512_shuffle_f32x4(r[8 * i + j], r[8 * i + 4 + j], 0xDD);
-        }
-    for (int j = 0; j < 4; j++)
-        for (int i = 0; i < 2; i++) {
-            _mm512_storeu_ps(to + (j + 4 * i) * ldt,
-                             _mm512_shuffle_f32x4(t[4 * j + 2 * i], t[4 * j + 2 * i + 1], 0x88));
-            _mm512_storeu_ps(to + (j + 4 * i + 8) * ldt,
-                             _mm512_shuffle_f32x4(t[4 * j + 2 * i], t[4 * j + 2 * i + 1], 0xDD));
-        }
+    transpose_registers(r);
+    for (int i = 0; i < 16; i++) _mm512_storeu_ps(to + i * ldt, r[i]);
 }
 #endif
 
