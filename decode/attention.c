@@ -249,8 +249,8 @@ static void attend_item(void *ctx, int64_t item, int worker)
     int64_t stride = state_floats(m, each);
     int32_t g = (int32_t)(pair % g_n);
     const block *b = &r->blocks[pair / g_n];
-    item_scratch s = lay_out(m, r->tokens, r->tiles,
-                             r->c->s.worker + worker * qu_attention_worker_floats(r->c));
+    item_scratch s =
+        lay_out(m, r->tokens, r->tiles, r->c->s.worker + worker * qu_attention_worker_floats(r->c));
     int32_t rows = gather(r, b, g, &s), n_pages = pages_seen(r, b, g), n = n_pages + r->n_far;
     float *partial = r->partial + pair * (r->n_pages + r->n_far) * stride;
     qu_attend_reset(&s.acc, rows, dp);
@@ -317,7 +317,8 @@ static qu_status make_parts(attend_run *r, qu_err *err)
     }
     if (r->n_splits == 1) return QU_OK;
     for (int64_t i = 0; i < pairs; i++) atomic_init(&r->left[i], r->n_splits);
-    int64_t need = pairs * (r->n_pages + r->n_far) * state_floats(c->m, block_rows(c->m, r->tokens));
+    int64_t need =
+        pairs * (r->n_pages + r->n_far) * state_floats(c->m, block_rows(c->m, r->tokens));
     QU_TRY(qu_memory_need(&c->s.partial, &c->s.partial_cap, need, sizeof(float), err));
     r->partial = c->s.partial;
     return QU_OK;

@@ -11,12 +11,15 @@ enum { MOST_JOBS = 3 };
 typedef struct waiter {
     struct waiter *next;
     int32_t at;
+    bool question;
     const qu_linear_job *jobs;
     int n_jobs;
     const float *x;
     int64_t ldx;
     int32_t n_rows;
     bool done;
+    qu_status st;
+    qu_err err;
 } waiter;
 
 struct qu_batch {
@@ -28,6 +31,7 @@ struct qu_batch {
     waiter *list;
     float *rows; /* gathered inputs and results */
     int64_t cap;
+    qu_linear_scratch *scratch;
 };
 
 qu_status qu_batch_create(qu_batch **out, qu_pool *pool, qu_err *err)
@@ -46,6 +50,7 @@ void qu_batch_free(qu_batch *b)
     pthread_mutex_destroy(&b->mu);
     pthread_cond_destroy(&b->moved);
     free(b->rows);
+    qu_linear_scratch_free(b->scratch);
     free(b);
 }
 
@@ -69,6 +74,15 @@ void qu_context_batch(qu_context *c, qu_batch *b)
     c->batch = b;
 }
 
+static qu_status run_one(qu_batch *b, bool question, const qu_linear_job *jobs, int n_jobs,
+                         const float *x, int64_t ldx, int32_t n_rows, qu_err *err)
+{
+    if (question)
+        return qu_linear_prompt(b->pool, &b->scratch, jobs, n_jobs, x, ldx, n_rows, err);
+    qu_linear_question(b->pool, jobs, n_jobs, x, ldx, n_rows);
+    return QU_OK;
+}
+
 /* The rows of a group one below the other, the products, and back; false where memory is short. */
 static bool run_together(qu_batch *b, waiter *group)
 {
@@ -88,7 +102,8 @@ static bool run_together(qu_batch *b, waiter *group)
         jobs[i].ldy = jobs[i].w->n;
         y += n_rows * jobs[i].ldy;
     }
-    qu_linear_question(b->pool, jobs, group->n_jobs, b->rows, k, (int32_t)n_rows);
+    if (run_one(b, group->question, jobs, group->n_jobs, b->rows, k, (int32_t)n_rows, NULL))
+        return false;
     for (int i = 0; i < group->n_jobs; i++) {
         const float *from = jobs[i].y;
         for (const waiter *w = group; w; w = w->next)
@@ -99,7 +114,8 @@ static bool run_together(qu_batch *b, waiter *group)
     return true;
 }
 
-/* Take the waiters that are least far, and with them those at the same weights, out of the list. */
+/* Take the waiters that are least far, and with them those of their phase at the same
+ * weights, out of the list. */
 static waiter *take_group(qu_batch *b)
 {
     const waiter *least = b->list;
@@ -108,9 +124,10 @@ static waiter *take_group(qu_batch *b)
         if (w->at < least->at) least = w;
     const qu_weight *weights = least->jobs[0].w;
     int32_t at = least->at;
+    bool question = least->question;
     for (waiter **p = &b->list; *p;) {
         waiter *w = *p;
-        if (w->at != at || w->jobs[0].w != weights) {
+        if (w->at != at || w->question != question || w->jobs[0].w != weights) {
             p = &w->next;
             continue;
         }
@@ -129,7 +146,7 @@ static void run_group(qu_batch *b)
     pthread_mutex_unlock(&b->mu);
     if (!group->next || !run_together(b, group))
         for (waiter *w = group; w; w = w->next)
-            qu_linear_question(b->pool, w->jobs, w->n_jobs, w->x, w->ldx, w->n_rows);
+            w->st = run_one(b, w->question, w->jobs, w->n_jobs, w->x, w->ldx, w->n_rows, &w->err);
     pthread_mutex_lock(&b->mu);
     b->running = false;
     for (waiter *w = group, *next; w; w = next) {
@@ -139,10 +156,11 @@ static void run_group(qu_batch *b)
     pthread_cond_broadcast(&b->moved);
 }
 
-void qu_batch_linear(qu_batch *b, int32_t at, const qu_linear_job *jobs, int n_jobs, const float *x,
-                     int64_t ldx, int32_t n_rows)
+qu_status qu_batch_linear(qu_batch *b, int32_t at, bool question, const qu_linear_job *jobs,
+                          int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err)
 {
-    waiter me = {NULL, at, jobs, n_jobs, x, ldx, n_rows, false};
+    waiter me = {.at = at, .question = question, .jobs = jobs, .n_jobs = n_jobs, .x = x, .ldx = ldx,
+                 .n_rows = n_rows};
     pthread_mutex_lock(&b->mu);
     me.next = b->list;
     b->list = &me;
@@ -154,4 +172,6 @@ void qu_batch_linear(qu_batch *b, int32_t at, const qu_linear_job *jobs, int n_j
             pthread_cond_wait(&b->moved, &b->mu);
     }
     pthread_mutex_unlock(&b->mu);
+    if (me.st != QU_OK && err) *err = me.err;
+    return me.st;
 }

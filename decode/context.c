@@ -311,6 +311,7 @@ static qu_status step(qu_context *c, const int32_t *ids, int32_t n, int64_t pos,
     for (int32_t done = 0; done < n;) {
         qu_rows *r = &c->rows;
         int32_t n_rows = next_rows(c, n - done);
+        r->question = c->n_live < c->n_question;
         r->ids = ids + done;
         for (r->n = 0; r->n < n_rows; r->n++) QU_TRY_OUT(add_live(c, r, r->n, err));
         done += r->n;

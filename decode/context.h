@@ -136,7 +136,9 @@ qu_status qu_context_prefill(qu_context *c, const qu_page_tokens *pages, int32_t
                              const qu_page_sink *sink, qu_err *err);
 
 /* Append n live tokens at positions pos .. pos + n - 1, directly after earlier live ones, and write
- * the logits of the last n_logits of them into logits [n_logits,V]. Errors: QU_ERR_ARG,
+ * the logits of the last n_logits of them into logits [n_logits,V]. The first step behind the pages
+ * is the question: where documents are multiplied in tiles, its rows are, too (qu_linear_prompt).
+ * So there a token's bits depend on whether it was in the first step. Errors: QU_ERR_ARG,
  * QU_ERR_NOMEM, the sources'; QU_ERR_CORRUPT when the model's output is not a number. */
 qu_status qu_context_step(qu_context *c, const int32_t *ids, int32_t n, int64_t pos,
                           int32_t n_logits, float *logits, qu_err *err);

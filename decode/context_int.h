@@ -37,6 +37,7 @@ typedef struct qu_segment {
  * are consecutive. */
 typedef struct qu_rows {
     int32_t n;
+    bool question; /* live ones, of the first step: else of the answer */
     const int32_t *ids;
     int32_t own[QU_PASS_ROWS], at[QU_PASS_ROWS];
 } qu_rows;
@@ -181,9 +182,10 @@ static inline int64_t qu_segment_angles(const qu_model *m, const qu_segment *s, 
 void qu_segment_fill(qu_context *c, qu_segment *s, int32_t layer, int32_t g, const void *slice,
                      void *summary, int worker);
 
-/* batch.c: products of a step together with those of other threads; at: how far the pass is. */
-void qu_batch_linear(struct qu_batch *b, int32_t at, const qu_linear_job *jobs, int n_jobs,
-                     const float *x, int64_t ldx, int32_t n_rows);
+/* batch.c: products of a step together with those of other threads, of a question's rows or of an
+ * answer's; at: how far the pass is. Errors: QU_ERR_NOMEM. */
+qu_status qu_batch_linear(struct qu_batch *b, int32_t at, bool question, const qu_linear_job *jobs,
+                          int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err);
 
 /* forward.c: run c->rows through the layers. document: the document phase; its slices go to sink
  * (may be NULL) as page = segment - page_zero. logits [n_logits,V] of the last rows, or NULL with

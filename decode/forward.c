@@ -42,8 +42,11 @@ typedef struct product {
     float *y;
 } product;
 
+/* What rows are of: kernels are chosen by it. */
+typedef enum row_phase { DOCUMENT, QUESTION, ANSWER } row_phase;
+
 /* Products of x [rows, ldx], with each projection's bias and adapter; y [rows, n of p]. */
-static qu_status linear(qu_context *c, bool document, const product *products, int n,
+static qu_status linear(qu_context *c, row_phase phase, const product *products, int n,
                         const float *x, int64_t ldx, int32_t n_rows, qu_err *err)
 {
     qu_linear_job jobs[3];
@@ -51,10 +54,13 @@ static qu_status linear(qu_context *c, bool document, const product *products, i
         const qu_projection *p = products[i].p;
         jobs[i] = (qu_linear_job){&p->w, p->bias, products[i].y, p->w.n};
     }
-    if (document)
+    if (phase == DOCUMENT)
         QU_TRY(qu_linear_document(c->pool, &c->linear, jobs, n, x, ldx, n_rows, err));
     else if (c->batch)
-        qu_batch_linear(c->batch, c->batch_at++, jobs, n, x, ldx, n_rows);
+        QU_TRY(qu_batch_linear(c->batch, c->batch_at++, phase == QUESTION, jobs, n, x, ldx, n_rows,
+                               err));
+    else if (phase == QUESTION)
+        QU_TRY(qu_linear_prompt(c->pool, &c->linear, jobs, n, x, ldx, n_rows, err));
     else
         qu_linear_question(c->pool, jobs, n, x, ldx, n_rows);
     for (int i = 0; i < n; i++) {
@@ -262,9 +268,10 @@ static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_pa
     const qu_model *m = c->m;
     const qu_layer *l = &m->layers[i];
     qu_scratch *s = &c->s;
+    row_phase phase = document ? DOCUMENT : c->rows.question ? QUESTION : ANSWER;
     each_row(c, norm_row, l->attn_norm, i);
     product qkv[] = {{&l->q, s->q}, {&l->k, s->k}, {&l->v, s->v}};
-    QU_TRY(linear(c, document, qkv, 3, s->h, m->width, c->rows.n, err));
+    QU_TRY(linear(c, phase, qkv, 3, s->h, m->width, c->rows.n, err));
     if (l->q_norm || l->k_norm) each_row(c, head_norm_row, NULL, i);
     QU_TRY(key_values(c, i, document, sink, page_zero, err));
     if (document && i == m->n_layers - 1)
@@ -274,14 +281,14 @@ static qu_status layer_pass(qu_context *c, int32_t i, bool document, const qu_pa
     QU_TRY(qu_attention(c, i, !document, err));
     if (c->pass && c->pass->attended) QU_TRY(c->pass->attended(c, i, err));
     product out = {&l->o, s->h};
-    QU_TRY(linear(c, document, &out, 1, s->att, l->o.w.k, c->rows.n, err));
+    QU_TRY(linear(c, phase, &out, 1, s->att, l->o.w.k, c->rows.n, err));
     each_row(c, add_row, NULL, i);
     each_row(c, norm_row, l->ffn_norm, i);
     product up[] = {{&l->gate, s->gate}, {&l->up, s->up}};
-    QU_TRY(linear(c, document, up, 2, s->h, m->width, c->rows.n, err));
+    QU_TRY(linear(c, phase, up, 2, s->h, m->width, c->rows.n, err));
     each_row(c, swiglu_row, NULL, i);
     product down = {&l->down, s->h};
-    QU_TRY(linear(c, document, &down, 1, s->gate, m->ffn, c->rows.n, err));
+    QU_TRY(linear(c, phase, &down, 1, s->gate, m->ffn, c->rows.n, err));
     each_row(c, add_row, NULL, i);
     return QU_OK;
 }
@@ -305,7 +312,7 @@ static qu_status finish(qu_context *c, int32_t n_logits, float *logits, qu_err *
     }
     product job = {&m->output, logits};
     const float *h = c->s.h + from * m->width;
-    QU_TRY(linear(c, false, &job, 1, h, m->width, n_logits, err));
+    QU_TRY(linear(c, ANSWER, &job, 1, h, m->width, n_logits, err)); /* a row or two of a question */
     return qu_check_logits(c, logits, (int64_t)n_logits * m->vocab, err);
 }
 

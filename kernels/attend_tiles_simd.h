@@ -49,11 +49,11 @@ static void tiles_queries(uint16_t *high, uint16_t *low, const float *q, int64_t
         for (int32_t i = 0; i < d; i += QU_TILE_RUN) {
             const float *x = q + r * ldq + i;
             int32_t n = r < rows ? d - i : 0;
-            int64_t at = r / QU_TILE * step + i / QU_TILE_RUN * QU_TILE_SIZE + r % QU_TILE * QU_TILE_RUN;
+            int64_t at =
+                r / QU_TILE * step + i / QU_TILE_RUN * QU_TILE_SIZE + r % QU_TILE * QU_TILE_RUN;
             vf a = n > 0 ? vf_load_n(x, n, 0) : vf_zero();
             vf b = n > QU_LANES ? vf_load_n(x + QU_LANES, n - QU_LANES, 0) : vf_zero();
-            split_pair(high + at, low + at, vf_mul(a, vf_set1(LOG2_E)),
-                       vf_mul(b, vf_set1(LOG2_E)));
+            split_pair(high + at, low + at, vf_mul(a, vf_set1(LOG2_E)), vf_mul(b, vf_set1(LOG2_E)));
         }
 }
 

@@ -3,11 +3,12 @@
  *     qu_linear_job jobs[3] = {{&wq, bq, q, n_q}, {&wk, bk, k, n_k}, {&wv, bv, v, n_v}};
  *     qu_linear_question(pool, jobs, 3, x, ldx, T);
  *
- * Two kernels, chosen by phase and never by shape (numerics rule, DESIGN.md section 4):
- *   question  questions, decode, verify: from the stored blocks, one sixteen-lane f32 sum a result,
- *             so T rows give bit for bit what T calls with one row give. Types of four to six bits
- *             (qu_linear_in_bytes) are multiplied as the integers that they are, with x in one byte
- *             an element; W's rows of other types are dequantised on the fly.
+ * Kernels are chosen by phase and never by shape (numerics rule, DESIGN.md section 4):
+ *   question  decode, verify, and questions where there are no tiles (qu_linear_prompt): from the
+ *             stored blocks, one sixteen-lane f32 sum a result, so T rows give bit for bit what T
+ *             calls with one row give. Types of four to six bits (qu_linear_in_bytes) are multiplied
+ *             as the integers that they are, with x in one byte an element; W's rows of other types
+ *             are dequantised on the fly.
  *   document  document chunks: rows in tiles of fixed height against dequantised panels of W
  *             (qu_prefill_kind tells by what).
  * Results depend neither on T nor on the number of threads.
@@ -64,6 +65,11 @@ typedef struct qu_linear_scratch qu_linear_scratch;
 qu_status qu_linear_document(qu_pool *pool, qu_linear_scratch **scratch, const qu_linear_job *jobs,
                              int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err);
 void qu_linear_scratch_free(qu_linear_scratch *scratch);
+
+/* The same for a question as it is read, all of its rows at once: as qu_linear_question, but in
+ * tiles where documents are, both sides with sixteen bits (errors 2^-16 of the largest term). */
+qu_status qu_linear_prompt(qu_pool *pool, qu_linear_scratch **scratch, const qu_linear_job *jobs,
+                           int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err);
 
 /* What multiplies document chunks: part of the numerics class. */
 typedef enum qu_prefill_kind {

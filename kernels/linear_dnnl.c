@@ -17,9 +17,9 @@ typedef struct dnnl_run {
     const float *x;
     int64_t ldx;
     int32_t n_rows, n_tiles, k;
-    int64_t size;        /* of an element */
-    char *tiles;         /* x [n_tiles * QU_TILE_ROWS, k] in the panels' element type */
-    char *workers;       /* [workers]: panel, one row in f32, product tile, oneDNN's scratch */
+    int64_t size;  /* of an element */
+    char *tiles;   /* x [n_tiles * QU_TILE_ROWS, k] in the panels' element type */
+    char *workers; /* [workers]: panel, one row in f32, product tile, oneDNN's scratch */
     int64_t worker_bytes;
     const qu_linear_ops *ops;
 } dnnl_run;
@@ -82,7 +82,12 @@ static void dnnl_item(void *ctx, int64_t item, int worker)
 qu_status qu_linear_by_dnnl(qu_pool *pool, qu_linear_scratch *s, const qu_linear_job *jobs,
                             int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err)
 {
-    dnnl_run r = {.s = s, .jobs = jobs, .x = x, .ldx = ldx, .n_rows = n_rows, .k = jobs->w->k,
+    dnnl_run r = {.s = s,
+                  .jobs = jobs,
+                  .x = x,
+                  .ldx = ldx,
+                  .n_rows = n_rows,
+                  .k = jobs->w->k,
                   .n_tiles = (n_rows + QU_TILE_ROWS - 1) / QU_TILE_ROWS,
                   .ops = QU_ISA_PICK(qu_linear_ops)};
     bool bf16 = qu_linear_prefill_kind() == QU_PREFILL_DNNL_BF16;

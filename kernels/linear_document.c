@@ -50,8 +50,7 @@ bool qu_linear_force_prefill(qu_prefill_kind kind)
 
 const char *qu_linear_document_name(void)
 {
-    static const char *const names[QU_PREFILL_COUNT] = {"own", "dnnl-f32", "dnnl-bf16",
-                                                         "amx-bf16"};
+    static const char *const names[QU_PREFILL_COUNT] = {"own", "dnnl-f32", "dnnl-bf16", "amx-bf16"};
     return names[qu_linear_prefill_kind()];
 }
 
@@ -75,15 +74,32 @@ void qu_linear_scratch_free(qu_linear_scratch *s)
     free(s);
 }
 
+static qu_status make_scratch(qu_linear_scratch **scratch, qu_err *err)
+{
+    if (!*scratch && !(*scratch = calloc(1, sizeof **scratch)))
+        return qu_fail_nomem(err, sizeof **scratch);
+    return QU_OK;
+}
+
+qu_status qu_linear_prompt(qu_pool *pool, qu_linear_scratch **scratch, const qu_linear_job *jobs,
+                           int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err)
+{
+    if (n_rows > 0 && qu_linear_prefill_kind() == QU_PREFILL_AMX_BF16) {
+        QU_TRY(make_scratch(scratch, err));
+        return qu_linear_by_tiles(pool, *scratch, jobs, n_jobs, x, ldx, n_rows, true, err);
+    }
+    qu_linear_question(pool, jobs, n_jobs, x, ldx, n_rows);
+    return QU_OK;
+}
+
 qu_status qu_linear_document(qu_pool *pool, qu_linear_scratch **scratch, const qu_linear_job *jobs,
                              int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err)
 {
     if (n_rows <= 0) return QU_OK;
-    if (!*scratch && !(*scratch = calloc(1, sizeof **scratch)))
-        return qu_fail_nomem(err, sizeof **scratch);
+    QU_TRY(make_scratch(scratch, err));
     switch (qu_linear_prefill_kind()) {
     case QU_PREFILL_AMX_BF16:
-        return qu_linear_by_tiles(pool, *scratch, jobs, n_jobs, x, ldx, n_rows, err);
+        return qu_linear_by_tiles(pool, *scratch, jobs, n_jobs, x, ldx, n_rows, false, err);
 #ifdef QU_WITH_DNNL
     case QU_PREFILL_DNNL_F32:
     case QU_PREFILL_DNNL_BF16:

@@ -39,10 +39,12 @@ static inline void qu_linear_add_bias(const qu_linear_job *job, float *y, int32_
         for (int32_t i = 0; i < n; i++) y[t * job->ldy + i] += job->bias[from + i];
 }
 
-/* qu_linear_document by oneDNN, and by tiles of bf16 (tile.h). */
+/* qu_linear_document by oneDNN, and by tiles of bf16 (tile.h): there qu_linear_prompt, too, which
+ * keeps what rounding leaves. */
 qu_status qu_linear_by_dnnl(qu_pool *pool, qu_linear_scratch *s, const qu_linear_job *jobs,
                             int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err);
 qu_status qu_linear_by_tiles(qu_pool *pool, qu_linear_scratch *s, const qu_linear_job *jobs,
-                             int n_jobs, const float *x, int64_t ldx, int32_t n_rows, qu_err *err);
+                             int n_jobs, const float *x, int64_t ldx, int32_t n_rows,
+                             bool with_rest, qu_err *err);
 
 #endif

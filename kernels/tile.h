@@ -38,13 +38,16 @@ typedef struct qu_tile_sums {
 
 typedef struct qu_tile_ops {
     /* One row [k] of a tile of W, or up to sixteen rows of x, ldx apart: rounded to nearest even;
-     * what a tile lacks up to whole runs (of x: and rows) is zero. */
-    void (*pack_w)(uint16_t *tile_row, const float *row, int32_t k);
-    void (*pack_x)(uint16_t *tile, const float *x, int64_t ldx, int32_t n_rows, int32_t k);
+     * what a tile lacks up to whole runs (of x: and rows) is zero. rest: where not NULL, what
+     * rounding left, rounded likewise: both together keep sixteen bits. */
+    void (*pack_w)(uint16_t *tile_row, uint16_t *rest, const float *row, int32_t k);
+    void (*pack_x)(uint16_t *tile, uint16_t *rest, const float *x, int64_t ldx, int32_t n_rows,
+                   int32_t k);
     /* So many runs of whole pairs of tiles of W, one behind the other, by those of two tiles of x,
-     * x_step elements apart. */
-    void (*product)(const qu_tile_sums *to, const uint16_t *w, const uint16_t *x, int64_t x_step,
-                    int32_t runs);
+     * x_step elements apart. With rests a run adds, after its product, w_rest by x and w by
+     * x_rest. */
+    void (*product)(const qu_tile_sums *to, const uint16_t *w, const uint16_t *w_rest,
+                    const uint16_t *x, const uint16_t *x_rest, int64_t x_step, int32_t runs);
     /* attend.h: qu_attend_tiles_queries and _page, the queries' two halves apart */
     void (*queries)(uint16_t *high, uint16_t *low, const float *q, int64_t ldq, int32_t rows,
                     int32_t d);
