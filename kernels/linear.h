@@ -6,9 +6,9 @@
  * Kernels are chosen by phase and never by shape (numerics rule, DESIGN.md section 4):
  *   question  decode, verify, and questions where there are no tiles (qu_linear_prompt): from the
  *             stored blocks, one sixteen-lane f32 sum a result, so T rows give bit for bit what T
- *             calls with one row give. Types of four to six bits (qu_linear_in_bytes) are multiplied
- *             as the integers that they are, with x in one byte an element; W's rows of other types
- *             are dequantised on the fly.
+ *             calls with one row give. Types of four to six bits (qu_linear_in_bytes) are
+ *             multiplied as the integers that they are, with x in one byte an element; W's rows of
+ *             other types are dequantised on the fly.
  *   document  document chunks: rows in tiles of fixed height against dequantised panels of W
  *             (qu_prefill_kind tells by what).
  * Results depend neither on T nor on the number of threads.
