@@ -90,17 +90,14 @@ VF vf packed_values(const uint8_t *b, const int type)
 }
 
 /* The scales and minima of the block at b, in order; Q4_K and Q5_K have their minima behind the
- * scales, from scale[8] on. What a type does not have is left alone. */
+ * scales, from scale[8] on. What a type does not have is left alone, as is the one scale of blocks of
+ * 32, which quant_load spreads straight from the block. */
 VF void quant_scales(float *scale, float *min, const uint8_t *b, const int type)
 {
     vf v;
     switch (type) {
     case QU_TYPE_Q4_1:
-    case QU_TYPE_Q5_1: min[0] = -half_of(b + 2); /* fall through */
-    case QU_TYPE_Q4_0:
-    case QU_TYPE_Q5_0:
-    case QU_TYPE_Q8_0:
-    case QU_TYPE_IQ4_NL: scale[0] = half_of(b); break;
+    case QU_TYPE_Q5_1: min[0] = -half_of(b + 2); break;
     case QU_TYPE_Q2_K:
         vf_store(scale, vf_mul(vf_set1(half_of(b + 80)), floats_of(bytes_of(b) & 15)));
         vf_store(min, vf_mul(vf_set1(half_of(b + 82)), floats_of(bytes_of(b) >> 4)));
@@ -197,8 +194,9 @@ VF vf quant_load(const uint8_t *b, const int type, const int g, const float *sca
     default: break;
     }
     const bool by32 = type == QU_TYPE_Q4_K || type == QU_TYPE_Q5_K || type == QU_TYPE_IQ4_XS;
-    const int i = quant_step(type) == 32 ? 0 : by32 ? g / 2 : g;
-    const vf d = vf_set1(scale[i]);
+    const bool one = quant_step(type) == 32;
+    const int i = one ? 0 : by32 ? g / 2 : g;
+    const vf d = one ? vf_set1_f16((uint16_t)(b[0] | b[1] << 8)) : vf_set1(scale[i]);
     vf x = vf_mul(d, floats_of(quants_of(b, type, g)));
     switch (type) {
     case QU_TYPE_Q4_1:

@@ -80,6 +80,7 @@ VF vf vf_eight_f16(const uint16_t *h)
 {
     return _mm512_zextps256_ps512(_mm256_cvtph_ps(eight_of(h)));
 }
+VF vf vf_set1_f16(uint16_t h) { return _mm512_cvtph_ps(_mm256_set1_epi16((short)h)); }
 VF __m256 vf_low(vf x) { return _mm512_castps512_ps256(x); }
 VF __m256 vf_high(vf x) { return _mm512_extractf32x8_ps(x, 1); }
 #elif defined(__AVX2__)
@@ -152,6 +153,11 @@ VF vf vf_eight_f16(const uint16_t *h)
 {
     return (vf){_mm256_cvtph_ps(eight_of(h)), _mm256_setzero_ps()};
 }
+VF vf vf_set1_f16(uint16_t h)
+{
+    __m256 x = _mm256_cvtph_ps(_mm_set1_epi16((short)h));
+    return (vf){x, x};
+}
 VF __m256 vf_low(vf x) { return x.a; }
 VF __m256 vf_high(vf x) { return x.b; }
 #else
@@ -199,6 +205,7 @@ VF void vf_store_f16(uint16_t *p, vf x)
 }
 VF vf vf_both(float low, float high) { QU_EACH_LANE(i < 8 ? low : high); }
 VF vf vf_eight_f16(const uint16_t *h) { QU_EACH_LANE(i < 8 ? qu_f16_to_f32(h[i]) : 0); }
+VF vf vf_set1_f16(uint16_t h) { return vf_set1(qu_f16_to_f32(h)); }
 VF vf vf_load_bf16(const void *p) { QU_EACH_LANE(qu_bf16_to_f32(load_u16(p, i))); }
 #endif
 
