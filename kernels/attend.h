@@ -81,11 +81,11 @@ void qu_attend_reset(qu_attend_state *s, int32_t rows, int32_t dp);
 void qu_attend_page(qu_attend_state *part, const float *q, int64_t ldq, int32_t rows, int32_t d,
                     const qu_attend_kv *kv, const int32_t *visible, float *scratch);
 
-/* The same for pages in floats or halves by products of tiles, which err by some 2^-16 of the
- * largest term: for document chunks where products are of tiles (qu_prefill_kind). Queries are laid
- * out once for many pages: packed, aligned to 64 bytes, of qu_attend_tiles_bytes(rows, D). part's o
- * has room for whole strips of QU_ATTEND_STRIP rows. scratch: qu_attend_tiles_scratch(D) bytes,
- * aligned likewise. */
+/* The same for pages in floats or halves by products of tiles, within some 2^-15 of the largest
+ * value: for document chunks where products are of tiles (qu_prefill_kind). Queries are laid out
+ * once for many pages: packed, aligned to 64 bytes, of qu_attend_tiles_bytes(rows, D). part's o has
+ * room for whole strips of QU_ATTEND_STRIP rows. scratch: qu_attend_tiles_scratch(D) bytes, aligned
+ * likewise. */
 enum { QU_ATTEND_STRIP = 32 };
 int64_t qu_attend_tiles_bytes(int32_t rows, int32_t d);
 int64_t qu_attend_tiles_scratch(int32_t d);

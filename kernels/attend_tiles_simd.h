@@ -8,8 +8,9 @@
  * Private to kernels/tile.c and kernels/tile_amx.c.
  *
  * A number is the sum of two in bf16, sixteen bits in all; of a product of two such numbers the
- * lowest part is left out. So scores and outputs err by some 2^-16 of their largest term, where f32
- * has 2^-24: as little as keys and values in halves lose.
+ * lowest part is left out (arXiv:1904.06376, section 2). So scores err by some 2^-16 of their
+ * largest term, outputs by 2^-15 of the largest value, where f32 has 2^-24: no more than keys and
+ * values in halves lose.
  */
 #ifndef QU_KERNELS_ATTEND_TILES_SIMD_H
 #define QU_KERNELS_ATTEND_TILES_SIMD_H
