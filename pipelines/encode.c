@@ -7,10 +7,13 @@
 #include "base/dims.h"
 #include "decode/device.h"
 #include "kernels/codec.h"
+#include "kernels/linear.h"
 #include "retrieve/lookback.h"
 
-/* Until this machine has been measured: a modest rate of floating-point operations a second. */
+/* Until this machine has been measured: a modest rate of floating-point operations a second, and
+ * where documents are multiplied in tiles. */
 #define ASSUMED_FLOPS 1e11
+#define ASSUMED_IN_TILES 3e11
 #define SPEED_NAME "prefill_flops_per_second"
 
 /* A run shorter than this is not a measurement. */
@@ -484,7 +487,8 @@ double qu_encode_speed(qu_session *s)
     if (s->store && qu_txn_begin(&t, s->store, QU_TXN_READ, NULL) == QU_OK &&
         qu_catalogue_get_meta(t, SPEED_NAME, &b, NULL) == QU_OK && b.len == sizeof speed)
         memcpy(&speed, b.data, sizeof speed);
-    return speed > 0 ? speed : ASSUMED_FLOPS;
+    if (speed > 0) return speed;
+    return qu_linear_prefill_kind() == QU_PREFILL_AMX_BF16 ? ASSUMED_IN_TILES : ASSUMED_FLOPS;
 }
 
 qu_status qu_encode_speed_put(qu_session *s, double flops, double seconds, qu_err *err)
