@@ -197,6 +197,30 @@ static void test_rounds(void **state)
     each_isa(rounds);
 }
 
+/* Rounding to bf16 is qu_f32_to_bf16's: ties, denormals, infinities and NaNs too, any bits at all. */
+static void bf16_is_exact(void)
+{
+    enum { COUNT = 20011 };
+    static float x[COUNT];
+    static uint16_t got[COUNT];
+    static const uint32_t edges[] = {0,          0x80000000, 1,          0x7f800000, 0xff800000,
+                                     0x7f800001, 0x7fffffff, 0xffc00000, 0x7f7fffff, 0x3f808000,
+                                     0x3f818000, 0x3f808001, 0x0000ffff, 0x007fffff};
+    for (int i = 0; i < COUNT; i++) {
+        uint32_t u = (uint32_t)test_random(&seed);
+        if (i < (int)(sizeof edges / sizeof *edges)) u = edges[i];
+        memcpy(x + i, &u, sizeof u);
+    }
+    ops()->to_bf16(got, x, COUNT);
+    for (int i = 0; i < COUNT; i++) assert_int_equal(got[i], qu_f32_to_bf16(x[i]));
+}
+
+static void test_bf16(void **state)
+{
+    (void)state;
+    each_isa(bf16_is_exact);
+}
+
 /* The two sets with vectors add whole numbers in the same lanes: the same bits. */
 static void test_sets_agree(void **state)
 {
@@ -231,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_dequant),
         cmocka_unit_test(test_products),
         cmocka_unit_test(test_rounds),
+        cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_sets_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
